@@ -1,0 +1,218 @@
+"""The objectives of fitted scikit-learn estimators."""
+
+import numpy as np
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    LogisticRegressionCV,
+    Ridge,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    RidgeCV,
+)
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+
+from skinfluence.design import design_of
+from skinfluence.losses import Binomial, Multinomial, SquaredError, SumToZero
+from skinfluence.objective import Labels, Objective, objective_of
+from skinfluence.utils._compat import effective_l2, refuse_old_multiclass
+from skinfluence.utils.validation import check_rows, check_sample_weight
+
+__all__ = ["linear_objective", "objective_of"]
+
+
+def linear_objective(
+    model,
+    X,
+    y,
+    *,
+    loss,
+    penalty,
+    weights,
+    sample_weight,
+    labels=None,
+    natural_hold="C",
+    intercept=1.0,
+    penalise_intercept=False,
+):
+    """The objective of a linear model with ``coef_`` and ``intercept_``.
+
+    Parameters
+    ----------
+    model : estimator
+        With ``coef_``, ``intercept_`` and ``fit_intercept``.
+    X : ndarray or CSR array of shape (n_samples, n_features)
+    y : ndarray
+        As the loss wants it.
+    loss : Loss
+        In as many outputs as ``coef_`` has rows, or :class:`~skinfluence.losses.SumToZero`.
+    penalty : float
+        The factor on ``1/2 |coef|^2``.
+    weights, sample_weight : ndarray of shape (n_samples,)
+        With and without class weights.
+    labels : Labels, default=None
+    natural_hold : {"C", "lambda"}, default="C"
+    intercept : float, default=1.0
+        Value of the constant column, if ``model.fit_intercept``.
+    penalise_intercept : bool, default=False
+    """
+    coef = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
+    if model.fit_intercept:
+        offset = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), len(coef))
+        theta = np.column_stack([coef, offset / intercept])
+    else:
+        theta, intercept = coef, 0.0
+    if isinstance(loss, SumToZero):
+        theta = loss.reduce(theta.T).T
+    diagonal = np.full(theta.shape[1], float(penalty))
+    if intercept and not penalise_intercept:
+        diagonal[-1] = 0.0
+    return Objective(
+        loss=loss,
+        design=design_of(X, intercept),
+        y=y,
+        weights=weights,
+        penalty=diagonal,
+        theta=np.ascontiguousarray(theta),
+        labels=labels,
+        sample_weight=sample_weight,
+        hold=natural_hold,
+        natural_hold=natural_hold,
+    )
+
+
+def _class_labels(classes, targets, class_weight):
+    return Labels(np.asarray(classes), np.asarray(targets), np.asarray(class_weight, dtype=float))
+
+
+def _logistic(model, X, y, sample_weight, C, l1_ratio):
+    classes = model.classes_
+    refuse_old_multiclass(model, len(classes))
+    penalty = effective_l2(getattr(model, "penalty", "deprecated"), C, l1_ratio)
+    y = np.asarray(y)
+    check_rows(X, y)
+    sample_weight = check_sample_weight(sample_weight, X.shape[0])
+    labels = _class_labels(classes, np.arange(len(classes)), np.ones(len(classes)))
+    codes = labels.codes(y)
+    weighted = compute_class_weight(
+        model.class_weight, classes=classes, y=y, sample_weight=sample_weight
+    )
+    labels = _class_labels(classes, np.arange(len(classes)), weighted)
+    liblinear = model.solver == "liblinear"
+    return linear_objective(
+        model,
+        X,
+        codes,
+        loss=Binomial() if len(classes) == 2 else SumToZero(Multinomial(len(classes))),
+        penalty=penalty,
+        weights=sample_weight * labels.class_weight[codes],
+        sample_weight=sample_weight,
+        labels=labels,
+        intercept=float(model.intercept_scaling) if liblinear else 1.0,
+        penalise_intercept=liblinear,
+    )
+
+
+@objective_of.register
+def _(model: LogisticRegression, X, y, sample_weight=None):
+    return _logistic(model, X, y, sample_weight, model.C, model.l1_ratio)
+
+
+@objective_of.register
+def _(model: LogisticRegressionCV, X, y, sample_weight=None):
+    if not model.refit:
+        raise ValueError(
+            "LogisticRegressionCV must be fitted with refit=True: with refit=False its "
+            "coefficients are averages over folds, the optimum of no objective."
+        )
+    # One number, or one per class in the older layout of the fitted attributes.
+    C = np.unique(np.ravel(model.C_))
+    shares = [share for share in np.ravel(model.l1_ratio_) if share is not None]
+    if len(C) > 1:
+        raise ValueError(f"One C must hold for all classes. Got {C}: a one-vs-rest fit.")
+    return _logistic(model, X, y, sample_weight, float(C[0]), float(max(shares, default=0.0)))
+
+
+def _squared(model, X, y, sample_weight, alpha):
+    y = np.asarray(y, dtype=np.float64)
+    if y.ndim != 1:
+        raise ValueError(
+            f"y must be one-dimensional. Got an array of shape {y.shape}. Fit one model per target."
+        )
+    if not np.isfinite(y).all():
+        raise ValueError("y must be finite. It holds NaN or infinity.")
+    check_rows(X, y)
+    if getattr(model, "positive", False):
+        raise ValueError(
+            "Coefficients must be unconstrained. Got positive=True, whose active constraints "
+            "have no derivative. Fit with positive=False."
+        )
+    alpha = np.ravel(alpha)
+    if len(alpha) != 1:
+        raise ValueError(f"alpha must be one number. Got one per target, {len(alpha)}.")
+    sample_weight = check_sample_weight(sample_weight, X.shape[0])
+    return linear_objective(
+        model,
+        X,
+        y,
+        loss=SquaredError(),
+        penalty=float(alpha[0]),
+        weights=sample_weight,
+        sample_weight=sample_weight,
+    )
+
+
+@objective_of.register
+def _(model: LinearRegression, X, y, sample_weight=None):
+    return _squared(model, X, y, sample_weight, 0.0)
+
+
+@objective_of.register
+def _(model: Ridge, X, y, sample_weight=None):
+    return _squared(model, X, y, sample_weight, model.alpha)
+
+
+@objective_of.register
+def _(model: RidgeCV, X, y, sample_weight=None):
+    return _squared(model, X, y, sample_weight, model.alpha_)
+
+
+def _ridge_classifier(model, X, y, sample_weight, alpha):
+    y = np.asarray(y)
+    if y.ndim != 1:
+        raise ValueError(
+            f"y must be one label per row. Got an array of shape {y.shape} (multilabel). Fit one "
+            "classifier per label."
+        )
+    check_rows(X, y)
+    if getattr(model, "positive", False):
+        raise ValueError("Coefficients must be unconstrained. Got positive=True.")
+    classes = model.classes_
+    n_classes = len(classes)
+    targets = np.array([-1.0, 1.0]) if n_classes == 2 else 2.0 * np.eye(n_classes) - 1.0
+    sample_weight = check_sample_weight(sample_weight, X.shape[0])
+    codes = _class_labels(classes, targets, np.ones(n_classes)).codes(y)
+    weighted = np.ones(n_classes)
+    if model.class_weight is not None:
+        present, first = np.unique(codes, return_index=True)
+        weighted[present] = compute_sample_weight(model.class_weight, y)[first]
+    return linear_objective(
+        model,
+        X,
+        targets[codes],
+        loss=SquaredError(1 if n_classes == 2 else n_classes),
+        penalty=float(alpha),
+        weights=sample_weight * weighted[codes],
+        sample_weight=sample_weight,
+        labels=_class_labels(classes, targets, weighted),
+    )
+
+
+@objective_of.register
+def _(model: RidgeClassifier, X, y, sample_weight=None):
+    return _ridge_classifier(model, X, y, sample_weight, model.alpha)
+
+
+@objective_of.register
+def _(model: RidgeClassifierCV, X, y, sample_weight=None):
+    return _ridge_classifier(model, X, y, sample_weight, model.alpha_)

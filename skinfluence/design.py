@@ -1,0 +1,218 @@
+"""Designs: how the decision values move with the parameters, ``eta = [X s] theta'``.
+
+The intercept lives only here: it is the last column, of constant value ``intercept`` (1, or
+liblinear's ``intercept_scaling``; 0 when there is none), and is never stored.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import scipy.sparse as sp
+
+from skinfluence.utils.memory import row_blocks
+
+
+class Design(ABC):
+    """``n_samples`` rows ``[x_i, intercept]`` that are multiplied but never copied.
+
+    Parameters
+    ----------
+    X : ndarray or CSR array of shape (n_samples, n_features), float64
+    intercept : float, default=1.0
+        Value of the constant last column; 0.0 for no such column.
+    """
+
+    def __init__(self, X, intercept=1.0):
+        self.X = X
+        self.intercept = float(intercept)
+
+    @property
+    def n_samples(self):
+        """Number of rows."""
+        return self.X.shape[0]
+
+    @property
+    def n_features(self):
+        """Number of columns without the intercept."""
+        return self.X.shape[1]
+
+    @property
+    def n_columns(self):
+        """Number of columns, the intercept included."""
+        return self.X.shape[1] + (self.intercept != 0.0)
+
+    def take(self, rows):
+        """The design of some rows (a slice or an index array)."""
+        return type(self)(self.X[rows], self.intercept)
+
+    def like(self, X):
+        """A design of the same kind for other rows (edits, test points)."""
+        return design_of(X, self.intercept)
+
+    def multiply(self, V):
+        """``[X s] V``: (n_columns, m) to (n_samples, m)."""
+        if not self.intercept:
+            return self.X @ V
+        out = self.X @ V[:-1]
+        out += self.intercept * V[-1]
+        return out
+
+    def adjoint(self, U):
+        """``[X s]' U``: (n_samples, m) to (n_columns, m)."""
+        out = self.X.T @ U
+        if not self.intercept:
+            return out
+        return np.concatenate([out, self.intercept * U.sum(axis=0, keepdims=True)])
+
+    def gram(self, weights):
+        """``[X s]' diag(weights) [X s]``, shape (n_columns, n_columns)."""
+        out = np.empty((self.n_columns, self.n_columns))
+        d = self.n_features
+        out[:d, :d] = self._gram(weights)
+        if self.intercept:
+            out[:d, d] = out[d, :d] = self.intercept * (self.X.T @ weights)
+            out[d, d] = self.intercept**2 * weights.sum()
+        return out
+
+    @abstractmethod
+    def _gram(self, weights): ...
+
+    @abstractmethod
+    def dense_rows(self):
+        """All rows as one dense array of shape (n_samples, n_columns); for few rows."""
+
+    @abstractmethod
+    def quadratic(self, A):
+        """``x_i' A x_i`` of every row, shape (n_samples,); A may be non-symmetric."""
+
+    @abstractmethod
+    def kernel(self, other, scale):
+        """``X diag(scale) Z'`` without the intercept column, dense, shape (n, n_other)."""
+
+    def combine(self, coefficients, S, out):
+        """``out[m, i] = sum_k coefficients[i, k] [x_i s] S[k, :, m]``.
+
+        Parameters
+        ----------
+        coefficients : ndarray of shape (n_samples, K)
+        S : ndarray of shape (K, n_columns, m)
+        out : ndarray of shape (m, n_samples)
+        """
+        k, d, m = S.shape
+        flat = S.transpose(1, 0, 2).reshape(d, k * m)
+        for block in row_blocks(self.n_samples, 16 * (d + k * m)):
+            moved = self.take(block).multiply(flat).reshape(-1, k, m)
+            np.einsum("ik,ikm->mi", coefficients[block], moved, out=out[:, block])
+
+    @abstractmethod
+    def squared_norms(self, scale):
+        """``x_i' diag(scale) x_i`` of every row, intercept included, shape (n_samples,)."""
+
+    @abstractmethod
+    def _squared_columns(self, weights): ...
+
+    def squared_columns(self, weights):
+        """``sum_i weights[i, m] x_ij^2``: (n_samples, m) to (n_columns, m)."""
+        out = self._squared_columns(weights)
+        if not self.intercept:
+            return out
+        return np.concatenate([out, self.intercept**2 * weights.sum(axis=0, keepdims=True)])
+
+    def _add_intercept(self, rows):
+        if not self.intercept:
+            return rows
+        return np.concatenate([rows, np.full((len(rows), 1), self.intercept)], axis=1)
+
+
+class DenseDesign(Design):
+    """A design over an ndarray."""
+
+    def _gram(self, weights):
+        out = np.zeros((self.n_features, self.n_features))
+        signed = weights.min(initial=0.0) < 0.0
+        for block in row_blocks(self.n_samples, 8 * self.n_features):
+            X, w = self.X[block], weights[block]
+            if signed:
+                out += X.T @ (w[:, None] * X)
+            else:
+                # numpy sees A.T @ A and calls syrk: half the flops of a general product.
+                half = np.sqrt(w)[:, None] * X
+                out += half.T @ half
+        return out
+
+    def _squared_columns(self, weights):
+        out = np.zeros((self.n_features, weights.shape[1]))
+        for block in row_blocks(self.n_samples, 8 * self.n_features):
+            out += (self.X[block] ** 2).T @ weights[block]
+        return out
+
+    def dense_rows(self):
+        return self._add_intercept(self.X)
+
+    def combine(self, coefficients, S, out):
+        # One product of (m, K d) with (K d, rows): the coefficients go to the smaller side, and
+        # the output is written once.
+        k, d, m = S.shape
+        left = np.ascontiguousarray(S.reshape(k * d, m).T)
+        for block in row_blocks(self.n_samples, 16 * (k + 1) * d):
+            rows = self._add_intercept(self.X[block])
+            scaled = (coefficients[block, :, None] * rows[:, None, :]).reshape(len(rows), k * d)
+            np.matmul(left, scaled.T, out=out[:, block])
+
+    def quadratic(self, A):
+        out = np.empty(self.n_samples)
+        for block in row_blocks(self.n_samples, 16 * self.n_columns):
+            rows = self._add_intercept(self.X[block])
+            out[block] = np.einsum("ij,ij->i", rows @ A, rows)
+        return out
+
+    def kernel(self, other, scale):
+        if sp.issparse(other.X):
+            return np.asarray((other.X @ (scale[:, None] * self.X.T)).T)
+        return (self.X * scale) @ other.X.T
+
+    def squared_norms(self, scale):
+        d = self.n_features
+        out = np.einsum("ij,ij,j->i", self.X, self.X, scale[:d])
+        return out + self.intercept**2 * scale[d] if self.intercept else out
+
+
+class SparseDesign(Design):
+    """A design over a CSR array."""
+
+    def _gram(self, weights):
+        return (self.X.T @ self.X.multiply(weights[:, None]).tocsr()).toarray()
+
+    def _squared_columns(self, weights):
+        return self.X.power(2).T @ weights
+
+    def dense_rows(self):
+        return self._add_intercept(self.X.toarray())
+
+    def quadratic(self, A):
+        out = np.empty(self.n_samples)
+        for block in row_blocks(self.n_samples, 8 * self.n_columns):
+            rows = self.take(block)
+            product = rows.multiply(A)
+            out[block] = np.asarray(
+                rows.X.multiply(product[:, : self.n_features]).sum(axis=1)
+            ).ravel()
+            if self.intercept:
+                out[block] += self.intercept * product[:, -1]
+        return out
+
+    def kernel(self, other, scale):
+        Z = other.X if sp.issparse(other.X) else sp.csr_array(other.X)
+        return (self.X.multiply(scale[None, :]).tocsr() @ Z.T).toarray()
+
+    def squared_norms(self, scale):
+        d = self.n_features
+        out = np.asarray(self.X.power(2) @ scale[:d]).ravel()
+        return out + self.intercept**2 * scale[d] if self.intercept else out
+
+
+def design_of(X, intercept=1.0):
+    """The design for ``X``, dense or sparse, in float64."""
+    if sp.issparse(X):
+        return SparseDesign(sp.csr_array(X, dtype=np.float64), intercept)
+    return DenseDesign(np.asarray(X, dtype=np.float64), intercept)

@@ -1,0 +1,254 @@
+"""Finite questions: what the model would be after a change of the training set.
+
+An edit is a short list of weighted points. Removing a row or a group, relabelling, replacing,
+adding and reweighting all become rows whose weight changes (``(row, dw)``) and new rows with a
+weight; one routine answers them. The constructors here are what users write; the rest turns them
+into a change of the parameters, to first order or by one Newton step.
+"""
+
+from dataclasses import dataclass
+from dataclasses import replace as _replaced
+
+import numpy as np
+import scipy.sparse as sp
+
+from skinfluence.design import Design
+
+_UNSET = object()
+
+
+@dataclass(frozen=True, eq=False)
+class _Term:
+    """One weighted point. Its sample weight is ``scale`` x the row's own + ``amount``."""
+
+    row: int | None
+    x: object = None
+    y: object = _UNSET
+    scale: float = 0.0
+    amount: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """A change of the training set; add edits with ``+`` to make them together."""
+
+    terms: tuple
+
+    def __add__(self, other):
+        if not isinstance(other, Edit):
+            return NotImplemented
+        return Edit(self.terms + other.terms)
+
+    def __repr__(self):
+        return f"Edit({len(self.terms)} weighted points)"
+
+
+def _rows(rows):
+    rows = np.atleast_1d(np.asarray(rows))
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise TypeError(f"Rows must be integer positions in the training data. Got {rows!r}.")
+    return [int(row) for row in rows]
+
+
+def _per_row(values, rows, name):
+    if isinstance(values, str) or np.ndim(values) == 0:
+        return [values] * len(rows)
+    values = list(values)
+    if len(values) != len(rows):
+        raise ValueError(
+            f"{name} must hold one value per row. Got {len(values)} for {len(rows)} rows."
+        )
+    return values
+
+
+def remove(rows):
+    """Remove a row, or several together.
+
+    Parameters
+    ----------
+    rows : int or array-like of int
+        Positions in the training data.
+
+    Examples
+    --------
+    >>> from skinfluence import edits
+    >>> edits.remove(3) + edits.add([0.5, 1.0], "spam")
+    Edit(2 weighted points)
+    """
+    return Edit(tuple(_Term(row, scale=-1.0) for row in _rows(rows)))
+
+
+def reweight(rows, sample_weight):
+    """Give rows another sample weight.
+
+    Parameters
+    ----------
+    rows : int or array-like of int
+    sample_weight : float or array-like of float
+        The new weights, before class weights.
+    """
+    rows = _rows(rows)
+    weights = _per_row(sample_weight, rows, "sample_weight")
+    return Edit(
+        tuple(_Term(r, scale=-1.0, amount=float(w)) for r, w in zip(rows, weights, strict=True))
+    )
+
+
+def relabel(rows, y):
+    """Give rows another label or target, their features and sample weights kept.
+
+    Parameters
+    ----------
+    rows : int or array-like of int
+    y : label or array-like of labels
+        The new labels, in the user's own coding.
+    """
+    rows = _rows(rows)
+    terms = []
+    for row, label in zip(rows, _per_row(y, rows, "y"), strict=True):
+        terms += [_Term(row, scale=-1.0), _Term(row, y=label, scale=1.0)]
+    return Edit(tuple(terms))
+
+
+def replace(row, x, y=_UNSET):
+    """Replace the features of a row, and its label if one is given.
+
+    Parameters
+    ----------
+    row : int
+    x : array-like of shape (n_features,)
+    y : label, optional
+    """
+    (row,) = _rows(row)
+    return Edit((_Term(row, scale=-1.0), _Term(row, x=x, y=y, scale=1.0)))
+
+
+def add(x, y, sample_weight=1.0):
+    """Add a new row.
+
+    Parameters
+    ----------
+    x : array-like of shape (n_features,)
+    y : label or float
+    sample_weight : float, default=1.0
+    """
+    return Edit((_Term(None, x=x, y=y, amount=float(sample_weight)),))
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """An edit in the core's terms.
+
+    Parameters
+    ----------
+    rows : ndarray of int, shape (m,)
+        Training rows whose weight changes.
+    row_changes : ndarray of shape (m,)
+        By how much.
+    new : Design or None
+        The new rows, relabelled and replaced ones included.
+    new_y : ndarray of shape (m_new, ...)
+    new_weights : ndarray of shape (m_new,)
+    """
+
+    rows: np.ndarray
+    row_changes: np.ndarray
+    new: Design | None
+    new_y: np.ndarray | None
+    new_weights: np.ndarray
+
+    @property
+    def shift(self):
+        """``sum dw``, the change of the total weight."""
+        return float(self.row_changes.sum() + self.new_weights.sum())
+
+
+def resolve(edit, objective, encode_x, encode_y):
+    """Turn an :class:`Edit` into :class:`Points`.
+
+    Parameters
+    ----------
+    edit : Edit
+    objective : Objective
+    encode_x : callable
+        From one raw row to a (1, n_features) array of the model's inputs.
+    encode_y : callable
+        From raw labels to ``(y, class_weight)`` of the loss.
+
+    Raises
+    ------
+    IndexError
+        For a row that does not exist.
+    ValueError
+        For weights that would become negative, or an edit that removes everything.
+    """
+    if not isinstance(edit, Edit):
+        raise TypeError(f"An edit is made by skinfluence.edits.remove, relabel, ... Got {edit!r}.")
+    n = objective.n_samples
+    weights, sample_weight = objective.weights, objective.sample_weight
+    changes = {}
+    new_X, new_y, new_weights = [], [], []
+    for term in edit.terms:
+        if term.row is not None and not -n <= term.row < n:
+            raise IndexError(f"Rows must be below {n}, the rows given to fit. Got row {term.row}.")
+        row = None if term.row is None else term.row % n
+        if row is not None and term.x is None and term.y is _UNSET:
+            own = sample_weight[row]
+            # The class weight is w / s; a row of sample weight zero has to look its own up.
+            factor = weights[row] / own if own else _class_weight(objective, row)
+            change = term.scale * weights[row] + factor * term.amount
+            changes[row] = changes.get(row, 0.0) + change
+            continue
+        x = objective.design.X[[row]] if term.x is None else encode_x(term.x)
+        if term.y is _UNSET:
+            y, factor = objective.y[[row]], _class_weight(objective, row)
+        else:
+            y, factor = encode_y([term.y])
+            factor = factor[0]
+        amount = term.amount + (term.scale * sample_weight[row] if row is not None else 0.0)
+        new_X.append(x)
+        new_y.append(y)
+        new_weights.append(amount * factor)
+    rows = np.array(sorted(changes), dtype=np.intp)
+    row_changes = np.array([changes[row] for row in rows], dtype=float)
+    new_weights = np.array(new_weights, dtype=float)
+    after = weights[rows] + row_changes
+    # Round-off of w - w is not a negative weight.
+    if (after < -1e-12 * np.maximum(1.0, weights[rows])).any() or (new_weights < 0).any():
+        raise ValueError(
+            "Weights must be non-negative after the edit. The edit takes more weight from row "
+            f"{rows[np.argmin(after)] if len(rows) else '(new)'} than it has; is it named twice?"
+        )
+    if new_X:
+        stacked = sp.vstack(new_X, format="csr") if sp.issparse(new_X[0]) else np.vstack(new_X)
+        new = objective.design.like(stacked)
+        new_y = np.concatenate(new_y)
+    else:
+        new, new_y = None, None
+    points = Points(rows, row_changes, new, new_y, new_weights)
+    if not objective.total_weight + points.shift > 1e-12 * objective.total_weight:
+        raise ValueError("The edit removes all the training weight: nothing is left to fit.")
+    return points
+
+
+def _class_weight(objective, row):
+    if objective.labels is None:
+        return 1.0
+    return float(objective.labels.class_weight[objective.labels.codes_of(objective.y[[row]])[0]])
+
+
+def edited(objective, points):
+    """The objective after an edit, at the same parameters (rows of weight zero stay)."""
+    weights = objective.weights.copy()
+    weights[points.rows] = np.maximum(weights[points.rows] + points.row_changes, 0.0)
+    design, y = objective.design, objective.y
+    if points.new is not None:
+        stack = sp.vstack if sp.issparse(design.X) else np.vstack
+        X = stack([design.X, points.new.X])
+        design = design.like(X.tocsr() if sp.issparse(X) else X)
+        y = np.concatenate([y, points.new_y])
+        weights = np.concatenate([weights, points.new_weights])
+    penalty = objective.penalty + points.shift * objective.unit_penalty
+    return _replaced(
+        objective, design=design, y=y, weights=weights, penalty=penalty, sample_weight=None
+    )

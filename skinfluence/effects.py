@@ -1,0 +1,204 @@
+"""Evaluate edits at test points: losses, decision values, probabilities, any function of them.
+
+Quantities are evaluated at ``eta + d eta``, never linearised.
+"""
+
+import inspect
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinfluence import steps
+from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
+
+METHODS = ("influence", "one-step", "auto", "exact")
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """The answer to one or several edits, with the trust of each.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_test, n_edits, ...) or (n_test, ...)
+        After minus before; the edit axis is missing for a single edit.
+    bound : ndarray of shape (n_edits,) or float
+        Certified bound on the error of the parameters relative to the size of their change, in
+        the norm of the edited Hessian; ``inf`` where there is none.
+    method_used : ndarray of str, shape (n_edits,), or str
+        How each answer was obtained.
+    leverage : ndarray of shape (n_edits,) or float
+        Largest eigenvalue of ``D^1/2 h D^1/2`` over the weight an edit takes away: near 1, the
+        rows decide their own prediction.
+    """
+
+    values: np.ndarray
+    bound: np.ndarray
+    method_used: np.ndarray
+    leverage: np.ndarray
+
+
+class Quantity:
+    """A quantity of a model at evaluation points, as a function of its decision values.
+
+    Parameters
+    ----------
+    of : {"loss", "decision_function", "predict_proba"} or callable
+    objective : Objective
+    design : Design
+        The evaluation points.
+    y : ndarray of shape (n_test, ...) or None
+        As the loss wants it.
+    codes : ndarray of shape (n_test,) or None
+        What a callable gets: class positions, or the target.
+    """
+
+    def __init__(self, of, objective, design, y, codes):
+        self.loss = objective.loss
+        self.design = design
+        self.y = y
+        self.eta = design.multiply(objective.theta.T)
+        if callable(of):
+            self._call = _as_called(of, codes)
+        self._evaluate = {
+            "loss": self._loss,
+            "decision_function": self._decision,
+            "predict_proba": self.loss.predict_proba,
+        }.get(of if isinstance(of, str) else None, self._user)
+        if isinstance(of, str) and self._evaluate == self._user:
+            raise ValueError(
+                "of must be 'loss', 'decision_function', 'predict_proba' or a callable. "
+                f"Got {of!r} instead."
+            )
+        if of == "loss" and y is None:
+            raise ValueError("The effect on the loss needs y. Pass it, or of='decision_function'.")
+        self.before = np.asarray(self._evaluate(self.eta[None]))[0]
+
+    @property
+    def shape(self):
+        """Shape of the quantity without the edits: (n_test, ...) or () for a scalar."""
+        return self.before.shape
+
+    def change(self, eta_steps):
+        """After minus before for decision values moved by ``eta_steps`` (b, n_test, K)."""
+        return np.asarray(self._evaluate(self.eta + eta_steps)) - self.before
+
+    def _loss(self, eta):
+        return self.loss.value(eta, self.y)
+
+    def _decision(self, eta):
+        eta = self.loss.expand(eta)
+        return eta[..., 0] if eta.shape[-1] == 1 else eta
+
+    def _user(self, eta):
+        return np.stack([np.asarray(self._call(one)) for one in self._decision(eta)])
+
+
+def _as_called(of, codes):
+    try:
+        signature = inspect.signature(of)
+        positional = [
+            p
+            for p in signature.parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+        ]
+        wants_y = len(positional) >= 2
+    except (TypeError, ValueError):
+        wants_y = codes is not None
+    if not wants_y:
+        return of
+    if codes is None:
+        raise ValueError("This function takes (eta, y), but y was not given. Pass y.")
+    return lambda eta: of(eta, codes)
+
+
+def eta_steps(factor, edits, design, method):
+    """Changes of the decision values at ``design``, a block of edits at a time.
+
+    Yields
+    ------
+    block : slice
+        Of the edits.
+    change : ndarray of shape (b, n_test, n_outputs)
+
+    Notes
+    -----
+    Either ``H^-1 J_t'`` is solved once for the test points and multiplied with the edits' rows,
+    or each edit's parameter step is solved for and multiplied with the test points; the flops
+    decide.
+    """
+    k, d = factor.objective.theta.shape
+    m, n, p = design.n_samples, edits.design.n_samples, k * d
+    shift = 0.0 if method == "influence" else edits.one_shift
+    a = steps.step_coefficients(factor, edits, method)
+    from_tests = m * k * p * p + n * m * k * p
+    from_edits = n * p * p + n * m * p
+    if np.ndim(shift) == 0 and from_tests <= from_edits and m * k * p * 8 <= 4 * BLOCK_BYTES:
+        yield from _from_tests(factor, edits, design, method, a, shift)
+        return
+    rows_per_test = 8 * (2 * p + m * k)
+    for block in row_blocks(n, rows_per_test):
+        part = edits.take(block)
+        yield block, _decision_steps(design, steps.steps_from(factor, part, method, a[block]))
+
+
+def _decision_steps(design, theta_steps):
+    """(b, K, d) parameter steps to (b, n_test, K) decision steps."""
+    b, k, d = theta_steps.shape
+    moved = design.multiply(np.ascontiguousarray(theta_steps.reshape(b * k, d).T))
+    return moved.reshape(-1, b, k).transpose(1, 0, 2)
+
+
+def _from_tests(factor, edits, design, method, a, shift):
+    k, d = factor.objective.theta.shape
+    m = design.n_samples
+    rows = design.dense_rows()
+    B = np.zeros((k, d, m, k))
+    for output in range(k):
+        B[output, :, :, output] = rows.T
+    S = factor.solve(B.reshape(k * d, m * k), shift).reshape(k, d, m, k)
+    S = np.ascontiguousarray(S.transpose(1, 0, 2, 3).reshape(d, k * m * k))
+    Z = steps.penalty_steps(factor, edits, method)
+    extra = None if Z is None else design.multiply(Z[0].T)
+    for block in row_blocks(edits.design.n_samples, 8 * (d + m * k * (k + 2))):
+        part = edits.design.take(block)
+        moved = part.multiply(S).reshape(-1, k, m * k)
+        if k == 1:
+            moved = -a[block] * moved[:, 0]
+        else:
+            moved = -(a[block][:, None, :] @ moved)[:, 0]
+        moved = moved.reshape(-1, m, k)
+        if extra is not None:
+            moved = moved - edits.shift[block][:, None, None] * extra
+        yield block, moved
+
+
+def row_effects(factor, edits, quantity, method, out=None):
+    """Change of a quantity under each of many one-row edits.
+
+    Returns
+    -------
+    values : ndarray of shape (n_test, n_edits, ...), or (n_edits,) for a scalar quantity
+    """
+    n = edits.design.n_samples
+    per_edit = quantity.shape
+    if out is None:
+        out = np.empty((*per_edit[:1], n, *per_edit[1:]))
+    for block, change in eta_steps(factor, edits, quantity.design, method):
+        values = quantity.change(change)
+        out[(slice(None),) * bool(per_edit) + (block,)] = (
+            np.swapaxes(values, 0, 1) if per_edit else values
+        )
+    return out
+
+
+def streamed_row_effects(factor, edits, quantity, method):
+    """The same, yielded as ``(block, values of shape (b, n_test, ...))`` and never collected."""
+    for block, change in eta_steps(factor, edits, quantity.design, method):
+        yield block, quantity.change(change)
+
+
+def theta_effects(quantity, theta_steps):
+    """Change of a quantity for given parameter steps (b, K, d): (n_test, b, ...) or (b,)."""
+    values = quantity.change(_decision_steps(quantity.design, theta_steps))
+    return np.swapaxes(values, 0, 1) if quantity.shape else values

@@ -1,0 +1,570 @@
+"""The object a user holds: a fitted model, its training data, and one factorisation."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence import edits as _edits
+from skinfluence import effects, leave_one_out, steps
+from skinfluence.inputs import Inputs
+from skinfluence.objective import objective_of
+from skinfluence.solvers import resolve_solver
+from skinfluence.utils.memory import check_fits, row_blocks
+
+SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
+
+
+@dataclass(frozen=True, eq=False)
+class Top:
+    """The training rows that matter most for each test point.
+
+    Attributes
+    ----------
+    helpful, harmful : ndarray of int, shape (n_test, k)
+        Training rows by falling / rising removal effect. Positive effects are helpful: removing
+        the row raises the test loss.
+    helpful_effects, harmful_effects : ndarray of shape (n_test, k)
+    """
+
+    helpful: np.ndarray
+    helpful_effects: np.ndarray
+    harmful: np.ndarray
+    harmful_effects: np.ndarray
+
+
+class Influence:
+    """What a fitted model would have been without, or with other, training rows.
+
+    The objective is factored once, here; questions are then cheap. The estimator and the data are
+    read, never changed, and questions may run concurrently.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        Fitted. The transformers of a pipeline stay as they are in every what-if.
+    X : array-like of shape (n_train, n_features)
+        The rows given to ``fit``, in the same order; train indices refer to them.
+    y : array-like of shape (n_train,)
+    sample_weight : array-like of shape (n_train,), default=None
+    solver : {"auto", "exact", "cg"} or solver object, default="auto"
+        How linear systems are solved; see :mod:`skinfluence.solvers`.
+    hold : {"auto", "C", "lambda"}, default="auto"
+        What edits keep: the penalty ("C") or the penalty over the total weight ("lambda").
+        ``"auto"`` is what refitting the estimator on the edited data would do.
+    precision : {"float64"}, default="float64"
+
+    Attributes
+    ----------
+    objective : Objective
+        Loss, design, penalty and weights at the fitted parameters.
+    factor : Factor
+        The factorised Hessian.
+
+    Raises
+    ------
+    TypeError
+        For an estimator whose objective is not known.
+    ValueError
+        For penalties without a Hessian (L1), data that do not belong to the model, a singular
+        Hessian.
+
+    Notes
+    -----
+    Signs and scales of ``influence_*`` follow Koh and Liang (2017): the Hessian is divided by
+    ``n_train`` and a negative ``influence_up_loss`` is helpful. Effects are *after minus before*,
+    so a positive ``removal_effect`` is helpful.
+
+    References
+    ----------
+    .. [1] P. W. Koh and P. Liang, "Understanding Black-box Predictions via Influence Functions",
+       ICML 2017.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence import Influence
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = LogisticRegression(max_iter=500).fit(X, y)
+    >>> inf = Influence(model, X, y)
+    >>> inf.removal_effect(X[:2], y[:2]).shape
+    (2, 150)
+    """
+
+    def __init__(
+        self,
+        estimator,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        solver="auto",
+        hold="auto",
+        precision="float64",
+    ):
+        check_is_fitted(estimator)
+        if precision != "float64":
+            raise ValueError(f"precision must be 'float64'. Got {precision!r} instead.")
+        self.estimator = estimator
+        self._inputs = Inputs(estimator, X)
+        objective = objective_of(self._inputs.model, self._inputs.training_X, y, sample_weight)
+        self.objective = objective.holding(hold)
+        _refuse_separable(self.objective)
+        self._solver = resolve_solver(solver, self.objective)
+        self.factor = self._solver.factor(self.objective)
+        self._report = self.factor.report()
+        _warn_unless_optimal(self.objective, self._report)
+
+    def __repr__(self):
+        return f"Influence({self._inputs.model!r}, n_train={self.objective.n_samples})"
+
+    # Derivatives -------------------------------------------------------------------------------
+
+    def influence_up_params(self, *, indices=None):
+        """Derivative of the parameters when a training row is up-weighted, eq. 1.
+
+        ``-Hbar^-1 (J_i' g_i)``: per unit of ``w_i / n_train``.
+
+        Parameters
+        ----------
+        indices : array-like of int, default=None
+            Training rows; all when None.
+
+        Returns
+        -------
+        influence : ndarray of shape (n_train, n_outputs, n_features + fit_intercept)
+            The intercept last, in the units of ``intercept_``.
+        """
+        objective = self.objective
+        rows = self._rows(indices)
+        k, d = objective.theta.shape
+        outputs = objective.loss.expand(np.zeros(k)).shape[0]
+        check_fits((len(rows), outputs, d), "Ask for fewer rows with indices=.")
+        out = np.empty((len(rows), outputs, d))
+        extra = self._penalty_gradient()
+        if extra is not None:
+            extra = self.factor.solve(extra.reshape(-1, 1)).reshape(k, d)
+        for block in row_blocks(len(rows), 24 * k * d):
+            part = rows[block]
+            step = -self.factor.solve_rows(objective.design.take(part), objective.gradients[part])
+            if extra is not None:
+                step -= extra
+            out[block] = objective.loss.expand(step.transpose(0, 2, 1)).transpose(0, 2, 1)
+        out *= objective.n_samples
+        if objective.design.intercept:
+            out[:, :, -1] *= objective.design.intercept
+        return out
+
+    def influence_up_loss(self, X, y, *, indices=None, aggregate=None):
+        """Derivative of test losses when a training row is up-weighted, eq. 2.
+
+        ``-g_t' J_t Hbar^-1 J_i' g_i``: negative means that up-weighting the row lowers the loss.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_test, n_features)
+        y : array-like of shape (n_test,)
+        indices : array-like of int, default=None
+            Training rows; all when None.
+        aggregate : {None, "mean"}, default=None
+            ``"mean"``: of the mean test loss, at the cost of one test point.
+
+        Returns
+        -------
+        influence : ndarray of shape (n_test, n_train), or (n_train,) with ``aggregate="mean"``
+        """
+        objective = self.objective
+        rows = self._rows(indices)
+        B = self._test_gradients(X, y, aggregate)
+        check_fits((B.shape[-1], len(rows)), SMALLER)
+        design = objective.design if indices is None else objective.design.take(rows)
+        S = self.factor.solve(B.reshape(-1, B.shape[-1])).reshape(B.shape)
+        S *= -objective.n_samples
+        out = np.empty((B.shape[-1], len(rows)))
+        design.combine(
+            objective.gradients if indices is None else objective.gradients[rows], S, out
+        )
+        extra = self._penalty_gradient()
+        if extra is not None:
+            out += np.einsum("kd,kdm->m", extra, S)[:, None]
+        return out[0] if aggregate else out
+
+    def influence_pert(self, X, y, *, indices=None, aggregate=None):
+        """Derivative of test losses in the features of a training row, eq. 5.
+
+        Moving training row i by a small ``delta`` changes the test loss by
+        ``(w_i / n_train) * influence @ delta``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_test, n_features)
+        y : array-like of shape (n_test,)
+        indices : array-like of int, default=None
+            Training rows; all when None.
+        aggregate : {None, "mean"}, default=None
+            ``"mean"``: of the mean test loss, at the cost of one test point.
+
+        Returns
+        -------
+        influence : ndarray of shape (n_test, n_train, n_features), or (n_train, n_features)
+            In the features given to ``fit``; through a pipeline whose transformers have a
+            pullback (:func:`skinfluence.pipeline.pullback`).
+        """
+        objective = self.objective
+        rows = self._rows(indices)
+        B = self._test_gradients(X, y, aggregate)
+        k, d, m = B.shape
+        f = objective.design.n_features
+        check_fits((m, len(rows), self._inputs.n_raw_features), SMALLER)
+        S = self.factor.solve(B.reshape(k * d, m)).reshape(k, d, m) * -objective.n_samples
+        out = np.empty((m, len(rows), self._inputs.n_raw_features))
+        features = np.ascontiguousarray(S[:, :f].transpose(0, 2, 1))
+        flat = S.transpose(1, 0, 2).reshape(d, k * m)
+        for block in row_blocks(len(rows), 8 * m * (2 * f + 2 * k)):
+            part = rows[block]
+            moved = objective.design.take(part).multiply(flat).reshape(-1, k, m)
+            curved = (objective.hessians[part] @ moved).transpose(2, 0, 1)
+            value = curved @ objective.theta[:, :f]
+            value += np.einsum("ik,kmf->mif", objective.gradients[part], features)
+            out[:, block] = self._inputs.pull_back(part, value)
+        return out[0] if aggregate else out
+
+    def self_influence(self):
+        """Influence of each training row on its own loss, ``g_i' J_i Hbar^-1 J_i' g_i``.
+
+        Returns
+        -------
+        influence : ndarray of shape (n_train,)
+            ``-influence_up_loss`` of a row on itself: non-negative when C is held.
+        """
+        objective = self.objective
+        h = self.factor.leverages()
+        out = np.einsum("ik,ikl,il->i", objective.gradients, h, objective.gradients)
+        extra = self._penalty_gradient()
+        if extra is not None:
+            moved = self.factor.solve(extra.reshape(-1, 1)).reshape(extra.shape)
+            out += np.einsum("ik,ik->i", objective.gradients, objective.design.multiply(moved.T))
+        return objective.n_samples * out
+
+    # Edits -------------------------------------------------------------------------------------
+
+    def removal_effect(self, X, y=None, *, of="loss", method="one-step", indices=None, groups=None):
+        """Change of a quantity at test points when each training row is removed.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_test, n_features)
+        y : array-like of shape (n_test,), default=None
+            Needed for the loss.
+        of : {"loss", "decision_function", "predict_proba"} or callable, default="loss"
+            A callable gets the decision values of all test points, ``fn(eta)`` or ``fn(eta, y)``
+            with class positions (or targets) as y, and returns one value per test point or one
+            scalar.
+        method : {"influence", "one-step"}, default="one-step"
+            First order, or one Newton step on the edited problem (exact for squared error).
+        indices : array-like of int, default=None
+            Training rows; all when None.
+        groups : array-like of shape (n_train,), default=None
+            Remove all rows of a group together; columns in the order of ``np.unique(groups)``.
+
+        Returns
+        -------
+        effect : ndarray of shape (n_test, n_train, ...)
+            After minus before. For losses, positive is helpful.
+        """
+        _check_method(method)
+        quantity = self._quantity(X, y, of)
+        if groups is not None:
+            return self._group_effects(quantity, method, indices, groups)
+        rows = self._rows(indices)
+        self._check_effect_fits(quantity, len(rows))
+        edits = steps.removals(self.objective, rows)
+        values = effects.row_effects(self.factor, edits, quantity, method)
+        lonely = np.isin(rows, leave_one_out.rows_alone_in_their_class(self.objective))
+        if lonely.any():
+            leave_one_out.warn_alone(self.objective, rows[lonely])
+            values[(slice(None),) * bool(quantity.shape) + (lonely,)] = np.nan
+        return values
+
+    def relabel_effect(self, X, y=None, *, of="loss", method="one-step", indices=None):
+        """Change of a quantity at test points when each training row gets each other label.
+
+        Returns
+        -------
+        effect : ndarray of shape (n_test, n_train, n_classes, ...)
+            After minus before; 0 at a row's own label. Classes in the order of ``classes_``.
+            Parameters as in :meth:`removal_effect`.
+        """
+        _check_method(method)
+        if self.objective.labels is None:
+            raise ValueError(
+                "relabel_effect needs a classifier. For a regression use effect(edits.relabel(i, "
+                "new_target), X, y)."
+            )
+        quantity = self._quantity(X, y, of)
+        rows = self._rows(indices)
+        n_classes = len(self.objective.labels.classes)
+        self._check_effect_fits(quantity, len(rows) * n_classes)
+        values = []
+        for label in range(n_classes):
+            edits = steps.relabels(self.objective, rows, label)
+            values.append(effects.row_effects(self.factor, edits, quantity, method))
+        return np.stack(values, axis=2 if quantity.shape else 1)
+
+    def effect(self, edits, X, y=None, *, of="loss", method="one-step"):
+        """Change of a quantity at test points under any edit of the training data.
+
+        Parameters
+        ----------
+        edits : Edit or list of Edit
+            From :mod:`skinfluence.edits`; an edit made of several is made together.
+        X, y, of, method
+            As in :meth:`removal_effect`.
+
+        Returns
+        -------
+        effect : Effect
+            With ``values`` of shape (n_test, ...) for one edit, (n_test, n_edits, ...) for a list.
+        """
+        _check_method(method)
+        single = isinstance(edits, _edits.Edit)
+        quantity = self._quantity(X, y, of)
+        points = [self._resolve(edit) for edit in ([edits] if single else edits)]
+        found = [steps.points_step(self.factor, self._solver, one, method) for one in points]
+        values = effects.theta_effects(quantity, np.array(found))
+        leverage = np.array([steps.points_leverage(self.factor, one) for one in points])
+        bound = np.full(len(points), np.inf)
+        used = np.full(len(points), method)
+        if single:
+            values = values[:, 0] if quantity.shape else values[0]
+            return effects.Effect(values, bound[0], used[0], leverage[0])
+        return effects.Effect(values, bound, used, leverage)
+
+    def top(self, X, y, k=10, *, method="one-step"):
+        """The ``k`` most helpful and most harmful training rows of each test point.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_test, n_features)
+        y : array-like of shape (n_test,)
+        k : int, default=10
+        method : {"influence", "one-step"}, default="one-step"
+
+        Returns
+        -------
+        top : Top
+
+        Notes
+        -----
+        Streams over the training rows: the full matrix is never built.
+        """
+        _check_method(method)
+        n = self.objective.n_samples
+        if not 1 <= k:
+            raise ValueError(f"k must be at least 1. Got {k!r} instead.")
+        k = min(int(k), n)
+        quantity = self._quantity(X, y, "loss")
+        edits = steps.removals(self.objective, np.arange(n))
+        kept = {sign: (None, None) for sign in (1, -1)}
+        stream = effects.streamed_row_effects(self.factor, edits, quantity, method)
+        for block, values in stream:
+            rows = np.broadcast_to(np.arange(n)[block], values.T.shape)
+            for sign in kept:
+                kept[sign] = _merge(kept[sign], sign * values.T, rows, k)
+        (helpful, up), (harmful, down) = kept[1], kept[-1]
+        return Top(helpful, up, harmful, -down)
+
+    # Leave one out -----------------------------------------------------------------------------
+
+    def loo_decision_function(self, *, method="one-step"):
+        """Decision values of each training row from the model without it, (n_train, ...)."""
+        _check_method(method)
+        eta = self.objective.loss.expand(leave_one_out.loo_eta(self.factor, method))
+        return eta[:, 0] if eta.shape[1] == 1 else eta
+
+    def loo_predict_proba(self, *, method="one-step"):
+        """Class probabilities of each training row without it, (n_train, n_classes)."""
+        _check_method(method)
+        return self.objective.loss.predict_proba(leave_one_out.loo_eta(self.factor, method))
+
+    def loo_predict(self, *, method="one-step"):
+        """Predictions for each training row from the model without it, (n_train,)."""
+        _check_method(method)
+        labels = self.objective.labels
+        if labels is None:
+            return self.objective.loss.mean(leave_one_out.loo_eta(self.factor, method))[:, 0]
+        eta = self.loo_decision_function(method=method)
+        codes = (eta > 0).astype(int) if eta.ndim == 1 else eta.argmax(axis=1)
+        return labels.classes[codes]
+
+    def loo_score(self, scoring=None, *, method="one-step"):
+        """A scorer on the pooled leave-one-out outputs.
+
+        Parameters
+        ----------
+        scoring : str or scorer, default=None
+            As in scikit-learn; accuracy or R2 when None.
+        """
+        _check_method(method)
+        return leave_one_out.pooled_score(self, self._y(), scoring, method)
+
+    def report(self):
+        """How the systems are solved and how near the fit is to its optimum: a SolveReport."""
+        return self._report
+
+    # Plumbing ----------------------------------------------------------------------------------
+
+    def _y(self):
+        """The training targets as the user gave them."""
+        labels = self.objective.labels
+        y = self.objective.y
+        return y if labels is None else labels.classes[labels.codes_of(y)]
+
+    def _rows(self, indices):
+        n = self.objective.n_samples
+        if indices is None:
+            return np.arange(n)
+        rows = np.atleast_1d(np.asarray(indices))
+        if rows.dtype == bool and rows.shape == (n,):
+            rows = np.flatnonzero(rows)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise TypeError(f"indices must be integer rows of the training data. Got {indices!r}.")
+        if len(rows) and not (-n <= rows.min() and rows.max() < n):
+            raise IndexError(f"indices must be below {n}, the rows given to fit. Got {rows.max()}.")
+        return rows % n
+
+    def _encode_y(self, y):
+        """The loss's y, class positions or targets for callables, and class weights."""
+        labels = self.objective.labels
+        if labels is None:
+            y = np.asarray(y, dtype=float)
+            if y.ndim != 1 or not np.isfinite(y).all():
+                raise ValueError("y must be a one-dimensional array of finite numbers.")
+            return y, y, np.ones(len(y))
+        codes = labels.codes(y)
+        return labels.targets[codes], codes, labels.class_weight[codes]
+
+    def _test_points(self, X, y):
+        design = self.objective.design.like(self._inputs.transform(X))
+        if y is None:
+            return design, None, None
+        encoded, codes, _ = self._encode_y(y)
+        if len(codes) != design.n_samples:
+            raise ValueError(
+                f"X and y must have one row each per test point. Got {design.n_samples} and "
+                f"{len(codes)}."
+            )
+        return design, encoded, codes
+
+    def _quantity(self, X, y, of):
+        design, encoded, codes = self._test_points(X, y)
+        return effects.Quantity(of, self.objective, design, encoded, codes)
+
+    def _test_gradients(self, X, y, aggregate):
+        """``J_t' g_t`` as (n_outputs, n_columns, n_test), or their mean as one column."""
+        if aggregate not in (None, "mean"):
+            raise ValueError(f"aggregate must be None or 'mean'. Got {aggregate!r} instead.")
+        design, encoded, _ = self._test_points(X, y)
+        gradients = self.objective.loss.gradient(design.multiply(self.objective.theta.T), encoded)
+        if aggregate:
+            return design.adjoint(gradients).T[:, :, None] / design.n_samples
+        check_fits((self.objective.n_parameters, design.n_samples), SMALLER)
+        return gradients.T[:, None, :] * design.dense_rows().T[None]
+
+    def _penalty_gradient(self):
+        """``R0 theta``, each row's share of the penalty; None when C is held."""
+        if self.objective.hold == "C":
+            return None
+        return self.objective.unit_penalty * self.objective.theta
+
+    def _resolve(self, edit):
+        def encode_y(y):
+            encoded, _, weight = self._encode_y(y)
+            return encoded, weight
+
+        return _edits.resolve(edit, self.objective, self._inputs.transform_row, encode_y)
+
+    def _group_effects(self, quantity, method, indices, groups):
+        if indices is not None:
+            raise ValueError("groups= and indices= cannot be given together.")
+        groups = np.asarray(groups)
+        if groups.shape != (self.objective.n_samples,):
+            raise ValueError(
+                f"groups must hold one label per training row, {self.objective.n_samples}. Got an "
+                f"array of shape {groups.shape}."
+            )
+        names = np.unique(groups)
+        self._check_effect_fits(quantity, len(names))
+        found = [
+            steps.points_step(
+                self.factor,
+                self._solver,
+                self._resolve(_edits.remove(np.flatnonzero(groups == name))),
+                method,
+            )
+            for name in names
+        ]
+        return effects.theta_effects(quantity, np.array(found))
+
+    def _check_effect_fits(self, quantity, n_edits):
+        shape = (*quantity.shape[:1], n_edits, *quantity.shape[1:])
+        check_fits(shape, SMALLER)
+
+
+def _check_method(method):
+    if method not in effects.METHODS:
+        raise ValueError(f"method must be one of {effects.METHODS}. Got {method!r} instead.")
+    if method in ("auto", "exact"):
+        raise NotImplementedError(
+            f"method={method!r} is not there yet; use 'one-step' or 'influence'."
+        )
+
+
+def _merge(kept, values, rows, k):
+    """The k largest values of each line of two candidate sets, sorted."""
+    if kept[0] is not None:
+        values = np.concatenate([kept[1], values], axis=1)
+        rows = np.concatenate([kept[0], rows], axis=1)
+    if values.shape[1] > k:
+        best = np.argpartition(-values, k - 1, axis=1)[:, :k]
+        values = np.take_along_axis(values, best, axis=1)
+        rows = np.take_along_axis(rows, best, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+def _refuse_separable(objective):
+    """Without a penalty, classes that a plane separates have their optimum at infinity."""
+    if objective.labels is None or (objective.penalty > 0).any():
+        return
+    if objective.loss.self_concordance == 0.0:
+        return
+    proba = objective.loss.predict_proba(objective.eta)
+    own = np.take_along_axis(proba, objective.y[:, None].astype(np.intp), axis=1)[:, 0]
+    others = proba.copy()
+    np.put_along_axis(others, objective.y[:, None].astype(np.intp), -1.0, axis=1)
+    if (own > others.max(axis=1))[objective.weights > 0].all():
+        raise ValueError(
+            "An unpenalised classifier must not separate its training classes. Every training row "
+            "is on the right side of this one (C=inf), so its optimum is at infinity and influence "
+            "is not defined. Fit with a finite C."
+        )
+
+
+def _warn_unless_optimal(objective, report):
+    """Say when the fit is so far from its optimum that answers around it mislead."""
+    suboptimality = 0.5 * report.newton_decrement**2
+    # One hundredth of the loss of an average row: what answers about single rows can bear.
+    if suboptimality > 0.01 * abs(objective.value()) / objective.n_samples + 1e-12:
+        warnings.warn(
+            f"The fit is not at the optimum of its objective: Newton decrement "
+            f"{report.newton_decrement:.1e}, relative gradient {report.relative_gradient:.1e}. "
+            "Answers describe the model as it is, not what a refit would give. Scale the "
+            "features, lower tol or raise max_iter; and check that X, y and sample_weight are the "
+            "data and the parameters the estimator was fitted with.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

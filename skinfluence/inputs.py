@@ -1,0 +1,90 @@
+"""From what the user passes to what the model sees: pipelines and validation of rows."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import validate_data
+
+from skinfluence.pullbacks import pullback
+
+
+class Inputs:
+    """The raw inputs of a fitted estimator and the way to its model's features.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        Fitted. The transformers of a pipeline are used as they are.
+    X : array-like of shape (n_train, n_raw_features)
+        The training rows; validated at once.
+
+    Attributes
+    ----------
+    model : estimator
+        The last step.
+    training_X : ndarray or CSR array
+        Training rows as the model sees them.
+    """
+
+    def __init__(self, estimator, X):
+        self.transformers = []
+        self.model = estimator
+        while isinstance(self.model, Pipeline):
+            steps = [step for _, step in self.model.steps]
+            self.transformers += [s for s in steps[:-1] if s is not None and s != "passthrough"]
+            self.model = steps[-1]
+        self._raw = X
+        self.training_X = self.transform(X)
+
+    @property
+    def n_raw_features(self):
+        """Columns of the raw inputs."""
+        return np.shape(self._raw)[1] if self.transformers else self.training_X.shape[1]
+
+    def transform(self, X):
+        """Rows as the model sees them, validated by the transformers and the model."""
+        for transformer in self.transformers:
+            X = transformer.transform(X)
+        return validate_data(
+            self.model, X, reset=False, accept_sparse="csr", dtype=np.float64, order="C"
+        )
+
+    def transform_row(self, x):
+        """One raw row, a sequence or a one-row table, as a (1, n_features) array."""
+        if sp.issparse(x) or np.ndim(x) == 2:
+            row = x
+        elif hasattr(x, "to_frame"):
+            row = x.to_frame().T
+        elif hasattr(self._raw, "iloc"):
+            row = self._raw.iloc[:1].copy()
+            if len(x) != row.shape[1]:
+                raise ValueError(f"A row must have {row.shape[1]} values. Got {len(x)}.")
+            row = type(self._raw)([list(x)], columns=row.columns)
+        else:
+            row = np.asarray(x).reshape(1, -1)
+        row = self.transform(row)
+        if row.shape[0] != 1:
+            raise ValueError(f"One row is needed. Got {row.shape[0]}.")
+        return sp.csr_array(row) if sp.issparse(self.training_X) else _dense(row)
+
+    def pull_back(self, rows, V):
+        """Gradients in the model's features at training rows, as gradients in the raw inputs.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (b,)
+        V : ndarray of shape (m, b, n_features)
+        """
+        if not self.transformers:
+            return V
+        inputs = [_safe_indexing(self._raw, rows)]
+        for transformer in self.transformers[:-1]:
+            inputs.append(transformer.transform(inputs[-1]))
+        for transformer, X in zip(self.transformers[::-1], inputs[::-1], strict=True):
+            V = pullback(transformer, X, V)
+        return V
+
+
+def _dense(row):
+    return row.toarray() if sp.issparse(row) else row

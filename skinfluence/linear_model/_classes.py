@@ -1,0 +1,65 @@
+"""Thin subclasses: a mixin on the left, scikit-learn's estimator on the right."""
+
+from sklearn import linear_model
+
+from skinfluence.mixin import InfluenceMixin
+
+
+class LogisticRegression(InfluenceMixin, linear_model.LogisticRegression):
+    """scikit-learn's :class:`~sklearn.linear_model.LogisticRegression` with influence methods.
+
+    Parameters are scikit-learn's. An L1 penalty is fitted but has no influence.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = LogisticRegression(max_iter=500).fit(X, y)
+    >>> clf.influence_up_loss(X[:2], y[:2]).shape
+    (2, 150)
+    >>> clf.loo_predict().shape
+    (150,)
+    """
+
+
+class LogisticRegressionCV(InfluenceMixin, linear_model.LogisticRegressionCV):
+    """scikit-learn's ``LogisticRegressionCV``; influence is that of the model at the chosen C."""
+
+    def fit(self, X, y, sample_weight=None, **params):
+        """Fit as scikit-learn does, and remember the training data."""
+        linear_model.LogisticRegressionCV.fit(self, X, y, sample_weight=sample_weight, **params)
+        self._training_data = (X, y, sample_weight)
+        return self
+
+
+class LinearRegression(InfluenceMixin, linear_model.LinearRegression):
+    """scikit-learn's ``LinearRegression``; removal effects are exact."""
+
+
+class Ridge(InfluenceMixin, linear_model.Ridge):
+    """scikit-learn's ``Ridge``; removal effects are exact."""
+
+
+class RidgeCV(InfluenceMixin, linear_model.RidgeCV):
+    """scikit-learn's ``RidgeCV``; influence is that of the model at the chosen alpha."""
+
+    def fit(self, X, y, sample_weight=None, **params):
+        """Fit as scikit-learn does, and remember the training data."""
+        linear_model.RidgeCV.fit(self, X, y, sample_weight=sample_weight, **params)
+        self._training_data = (X, y, sample_weight)
+        return self
+
+
+class RidgeClassifier(InfluenceMixin, linear_model.RidgeClassifier):
+    """scikit-learn's ``RidgeClassifier``; its loss is the squared error to targets -1 and 1."""
+
+
+class RidgeClassifierCV(InfluenceMixin, linear_model.RidgeClassifierCV):
+    """scikit-learn's ``RidgeClassifierCV``; influence is that of the model at the chosen alpha."""
+
+    def fit(self, X, y, sample_weight=None, **params):
+        """Fit as scikit-learn does, and remember the training data."""
+        linear_model.RidgeClassifierCV.fit(self, X, y, sample_weight=sample_weight, **params)
+        self._training_data = (X, y, sample_weight)
+        return self

@@ -1,0 +1,365 @@
+"""Pointwise losses: value, gradient and Hessian in the decision values eta.
+
+A loss knows nothing of features or parameters. ``eta`` always has the outputs on its last
+axis, shape ``(..., n_outputs)``; ``y`` broadcasts against the leading axes.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from scipy.special import expit, log_softmax, softmax
+
+
+class Loss(ABC):
+    """A convex or user-written loss of the decision values.
+
+    Attributes
+    ----------
+    n_outputs : int
+        Number of decision values per sample.
+    self_concordance : float or None
+        The smallest known ``M`` with ``|l'''| <= M l''`` per unit of ``eta`` (see
+        :meth:`spread`), or None when there is none; certificates need it.
+    """
+
+    n_outputs = 1
+    self_concordance = None
+
+    @abstractmethod
+    def value(self, eta, y):
+        """Loss of each sample, shape ``(...)``."""
+
+    @abstractmethod
+    def gradient(self, eta, y):
+        """First derivative in ``eta``, shape ``(..., n_outputs)``."""
+
+    @abstractmethod
+    def hessian(self, eta, y):
+        """Second derivative in ``eta``, shape ``(..., n_outputs, n_outputs)``."""
+
+    def hessian_terms(self, eta, y):
+        """The Hessian as few weighted constant matrices, ``sum_t weights[t] * matrices[t]``.
+
+        A Gram matrix of the design is needed per term, so fewer and non-negative weights are
+        cheaper.
+
+        Returns
+        -------
+        weights : ndarray of shape (n_terms, n_samples)
+        matrices : ndarray of shape (n_terms, n_outputs, n_outputs)
+        """
+        hessian = self.hessian(eta, y)
+        k = self.n_outputs
+        rows, columns = np.triu_indices(k)
+        matrices = np.zeros((len(rows), k, k))
+        matrices[np.arange(len(rows)), rows, columns] = 1.0
+        matrices[np.arange(len(rows)), columns, rows] = 1.0
+        return np.ascontiguousarray(hessian[:, rows, columns].T), matrices
+
+    def spread(self, delta):
+        """Size of a change of ``eta`` in the sense of the self-concordance constant.
+
+        The absolute value for one output. Shape ``(...)`` from ``(..., n_outputs)``.
+        """
+        return np.abs(delta).max(axis=-1)
+
+    def spread_directions(self):
+        """Directions ``v`` of unit spread: ``spread(delta) = max_v |v . delta|``, shape (m, K)."""
+        return np.eye(self.n_outputs)
+
+    def expand(self, eta):
+        """Decision values as the user sees them; the identity unless outputs are reduced."""
+        return eta
+
+    def mean(self, eta):
+        """What a regression predicts, the inverse link of ``eta``."""
+        return eta
+
+    def predict_proba(self, eta):
+        """Class probabilities, shape ``(..., n_classes)``.
+
+        Raises
+        ------
+        AttributeError
+            For losses that define none.
+        """
+        raise AttributeError(f"{type(self).__name__} defines no class probabilities.")
+
+
+class SingleOutputLoss(Loss):
+    """A loss of one decision value, written elementwise in ``_value``, ``_first``, ``_second``."""
+
+    @abstractmethod
+    def _value(self, eta, y): ...
+
+    @abstractmethod
+    def _first(self, eta, y): ...
+
+    @abstractmethod
+    def _second(self, eta, y): ...
+
+    def value(self, eta, y):
+        return self._value(eta[..., 0], y)
+
+    def gradient(self, eta, y):
+        return self._first(eta[..., 0], y)[..., None]
+
+    def hessian(self, eta, y):
+        return self._second(eta[..., 0], y)[..., None, None]
+
+
+class Binomial(SingleOutputLoss):
+    """Logistic loss ``log(1 + exp(eta)) - y eta`` with ``y`` in {0, 1}."""
+
+    self_concordance = 1.0
+
+    def _value(self, eta, y):
+        return np.logaddexp(0.0, np.where(np.asarray(y) == 1, -eta, eta))
+
+    def _first(self, eta, y):
+        # expit(eta) - 1 would cancel for large eta.
+        return np.where(np.asarray(y) == 1, -expit(-eta), expit(eta))
+
+    def _second(self, eta, y):
+        return np.broadcast_to(
+            expit(eta) * expit(-eta), np.broadcast_shapes(eta.shape, np.shape(y))
+        )
+
+    def predict_proba(self, eta):
+        return np.concatenate([expit(-eta), expit(eta)], axis=-1)
+
+
+class Multinomial(Loss):
+    """Softmax cross-entropy ``logsumexp(eta) - eta[y]`` with ``y`` in 0..K-1."""
+
+    self_concordance = 1.0
+
+    def __init__(self, n_classes):
+        self.n_outputs = n_classes
+
+    def value(self, eta, y):
+        picked = np.broadcast_to(np.asarray(y, dtype=np.intp), eta.shape[:-1])[..., None]
+        return -np.take_along_axis(log_softmax(eta, axis=-1), picked, axis=-1)[..., 0]
+
+    def gradient(self, eta, y):
+        probability = softmax(eta, axis=-1)
+        picked = np.broadcast_to(np.asarray(y, dtype=np.intp), eta.shape[:-1])[..., None]
+        own = np.take_along_axis(probability, picked, axis=-1)
+        # The own entry is minus the sum of the others: p_y - 1 would cancel when p_y is near 1.
+        np.put_along_axis(probability, picked, 0.0, axis=-1)
+        others = probability.sum(axis=-1, keepdims=True)
+        np.put_along_axis(probability, picked, np.where(own > 0.5, -others, own - 1.0), axis=-1)
+        return probability
+
+    def hessian(self, eta, y):
+        p = softmax(eta, axis=-1)
+        out = -p[..., :, None] * p[..., None, :]
+        diagonal = np.arange(self.n_outputs)
+        # sum of p_a p_b over b != a, again without 1 - p.
+        out[..., diagonal, diagonal] = 0.0
+        out[..., diagonal, diagonal] = -out.sum(axis=-1)
+        return out
+
+    def hessian_terms(self, eta, y):
+        # sum over pairs a < b of p_a p_b (e_a - e_b)(e_a - e_b)': non-negative weights.
+        p = softmax(eta, axis=-1)
+        rows, columns = np.triu_indices(self.n_outputs, 1)
+        directions = self.spread_directions()
+        return (p[:, rows] * p[:, columns]).T, directions[:, :, None] * directions[:, None, :]
+
+    def spread(self, delta):
+        return delta.max(axis=-1) - delta.min(axis=-1)
+
+    def spread_directions(self):
+        rows, columns = np.triu_indices(self.n_outputs, 1)
+        identity = np.eye(self.n_outputs)
+        return identity[rows] - identity[columns]
+
+    def predict_proba(self, eta):
+        return softmax(eta, axis=-1)
+
+
+class SumToZero(Loss):
+    """A shift-invariant loss of K outputs, seen through K-1 coordinates.
+
+    The softmax does not change when the same number is added to every output, so its Hessian is
+    singular along that direction. ``eta = Q zeta`` with ``Q`` an orthonormal basis of the vectors
+    that sum to zero removes the direction instead of damping it.
+    """
+
+    def __init__(self, loss):
+        self.loss = loss
+        k = loss.n_outputs
+        # Helmert basis: column j compares output j+1 with the mean of outputs 0..j.
+        basis = np.triu(np.ones((k, k - 1)))
+        basis[np.arange(1, k), np.arange(k - 1)] = -np.arange(1, k)
+        self.basis = basis / np.linalg.norm(basis, axis=0)
+        self.n_outputs = k - 1
+        self.self_concordance = loss.self_concordance
+
+    def expand(self, eta):
+        return eta @ self.basis.T
+
+    def reduce(self, eta):
+        """Coordinates of ``eta`` after removing its mean over the outputs."""
+        return eta @ self.basis
+
+    def value(self, eta, y):
+        return self.loss.value(self.expand(eta), y)
+
+    def gradient(self, eta, y):
+        return self.loss.gradient(self.expand(eta), y) @ self.basis
+
+    def hessian(self, eta, y):
+        return self.basis.T @ self.loss.hessian(self.expand(eta), y) @ self.basis
+
+    def hessian_terms(self, eta, y):
+        weights, matrices = self.loss.hessian_terms(self.expand(eta), y)
+        return weights, self.basis.T @ matrices @ self.basis
+
+    def spread(self, delta):
+        return self.loss.spread(self.expand(delta))
+
+    def spread_directions(self):
+        return self.loss.spread_directions() @ self.basis
+
+    def predict_proba(self, eta):
+        return self.loss.predict_proba(self.expand(eta))
+
+
+class SquaredError(Loss):
+    """Half squared error ``(y - eta)^2 / 2``, summed over the outputs."""
+
+    self_concordance = 0.0
+
+    def __init__(self, n_outputs=1):
+        self.n_outputs = n_outputs
+
+    def _residual(self, eta, y):
+        return eta - (y[..., None] if self.n_outputs == 1 else y)
+
+    def value(self, eta, y):
+        return 0.5 * (self._residual(eta, np.asarray(y)) ** 2).sum(axis=-1)
+
+    def gradient(self, eta, y):
+        return self._residual(eta, np.asarray(y))
+
+    def hessian(self, eta, y):
+        return np.broadcast_to(np.eye(self.n_outputs), (*eta.shape, self.n_outputs))
+
+    def hessian_terms(self, eta, y):
+        return np.ones((1, len(eta))), np.eye(self.n_outputs)[None]
+
+
+class Tweedie(SingleOutputLoss):
+    """Half Tweedie deviance with log link, without the terms that depend on ``y`` only.
+
+    ``power`` 1 is Poisson, 2 is Gamma. ``self_concordance`` is known for 1 <= power <= 2; outside
+    the Hessian can be negative.
+    """
+
+    def __init__(self, power):
+        self.power = power
+        inside = 1 <= power <= 2
+        self.self_concordance = float(max(power - 1, 2 - power)) if inside else None
+
+    def mean(self, eta):
+        return np.exp(eta)
+
+    def _value(self, eta, y):
+        a, b = 2.0 - self.power, 1.0 - self.power
+        mean = np.exp(a * eta) / a if a else eta
+        observed = y * np.exp(b * eta) / b if b else y * eta
+        return mean - observed
+
+    def _first(self, eta, y):
+        return np.exp((2.0 - self.power) * eta) - y * np.exp((1.0 - self.power) * eta)
+
+    def _second(self, eta, y):
+        a, b = 2.0 - self.power, 1.0 - self.power
+        return a * np.exp(a * eta) - b * y * np.exp(b * eta)
+
+
+class Poisson(Tweedie):
+    """Poisson loss with log link, ``exp(eta) - y eta``."""
+
+    def __init__(self):
+        super().__init__(power=1)
+
+    def _second(self, eta, y):
+        return np.broadcast_to(np.exp(eta), np.broadcast_shapes(eta.shape, np.shape(y)))
+
+
+class Gamma(Tweedie):
+    """Gamma loss with log link, ``eta + y exp(-eta)``."""
+
+    def __init__(self):
+        super().__init__(power=2)
+
+
+class SmoothHinge(SingleOutputLoss):
+    """Koh and Liang's smooth hinge ``t log(1 + exp((1 - y eta) / t))`` with ``y`` in {-1, 1}."""
+
+    def __init__(self, temperature):
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive. Got {temperature!r} instead.")
+        self.temperature = temperature
+        self.self_concordance = 1.0 / temperature
+
+    def _value(self, eta, y):
+        t = self.temperature
+        return t * np.logaddexp(0.0, (1.0 - y * eta) / t)
+
+    def _first(self, eta, y):
+        return -y * expit((1.0 - y * eta) / self.temperature)
+
+    def _second(self, eta, y):
+        z = (1.0 - y * eta) / self.temperature
+        return expit(z) * expit(-z) / self.temperature
+
+
+class SquaredHinge(SingleOutputLoss):
+    """``max(0, 1 - y eta)^2`` with ``y`` in {-1, 1}; twice differentiable but at the margin."""
+
+    def _value(self, eta, y):
+        return np.maximum(0.0, 1.0 - y * eta) ** 2
+
+    def _first(self, eta, y):
+        return -2.0 * y * np.maximum(0.0, 1.0 - y * eta)
+
+    def _second(self, eta, y):
+        return np.where(y * eta < 1.0, 2.0, 0.0)
+
+
+class AutogradLoss(Loss):
+    """A loss written with ``autograd.numpy``; its derivatives come by themselves.
+
+    Parameters
+    ----------
+    fn : callable
+        ``fn(eta, y)`` with ``eta`` of shape ``(..., n_outputs)``, returning shape ``(...)``. The
+        value of a sample may depend on its own ``eta`` and ``y`` only.
+    n_outputs : int, default=1
+    self_concordance : float, default=None
+        Declare it only with a proof: certificates rest on it.
+    """
+
+    def __init__(self, fn, n_outputs=1, self_concordance=None):
+        self.fn = fn
+        self.n_outputs = n_outputs
+        self.self_concordance = self_concordance
+
+    def value(self, eta, y):
+        return np.asarray(self.fn(eta, y))
+
+    def gradient(self, eta, y):
+        from autograd import grad
+
+        return grad(lambda e: self.fn(e, y).sum())(eta)
+
+    def hessian(self, eta, y):
+        from autograd import grad
+
+        first = grad(lambda e: self.fn(e, y).sum())
+        columns = [grad(lambda e, k=k: first(e)[..., k].sum())(eta) for k in range(self.n_outputs)]
+        return np.stack(columns, axis=-1)

@@ -1,0 +1,91 @@
+"""The bridge between estimators and the core: keep the training data, delegate the questions."""
+
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence.influence import Influence
+
+
+class InfluenceMixin:
+    """Adds the influence methods to a scikit-learn estimator, left of it in the bases.
+
+    ``fit`` keeps references to the training data, which pickles therefore hold too;
+    :meth:`forget_training_data` drops them. Each question factors the objective anew: to ask
+    several, make one :class:`~skinfluence.Influence`.
+    """
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit as scikit-learn does, and remember the training data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self : estimator
+        """
+        super().fit(X, y, sample_weight=sample_weight)
+        self._training_data = (X, y, sample_weight)
+        return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # Influence works on numpy arrays and scipy matrices only.
+        tags.array_api_support = False
+        return tags
+
+    def forget_training_data(self):
+        """Drop the references to the training data; influence methods then need a refit."""
+        self.__dict__.pop("_training_data", None)
+        return self
+
+    def _influence(self):
+        check_is_fitted(self)
+        if "_training_data" not in self.__dict__:
+            raise ValueError(
+                "The estimator must hold its training data. They were forgotten; fit again, or use "
+                "skinfluence.Influence(estimator, X, y)."
+            )
+        return Influence(self, *self._training_data)
+
+    def influence_up_params(self, **options):
+        """See :meth:`skinfluence.Influence.influence_up_params`."""
+        return self._influence().influence_up_params(**options)
+
+    def influence_up_loss(self, X, y, **options):
+        """See :meth:`skinfluence.Influence.influence_up_loss`."""
+        return self._influence().influence_up_loss(X, y, **options)
+
+    def influence_pert(self, X, y, **options):
+        """See :meth:`skinfluence.Influence.influence_pert`."""
+        return self._influence().influence_pert(X, y, **options)
+
+    def self_influence(self):
+        """See :meth:`skinfluence.Influence.self_influence`."""
+        return self._influence().self_influence()
+
+    def removal_effect(self, X, y=None, **options):
+        """See :meth:`skinfluence.Influence.removal_effect`."""
+        return self._influence().removal_effect(X, y, **options)
+
+    def relabel_effect(self, X, y=None, **options):
+        """See :meth:`skinfluence.Influence.relabel_effect`."""
+        return self._influence().relabel_effect(X, y, **options)
+
+    def loo_decision_function(self, **options):
+        """See :meth:`skinfluence.Influence.loo_decision_function`."""
+        return self._influence().loo_decision_function(**options)
+
+    def loo_predict_proba(self, **options):
+        """See :meth:`skinfluence.Influence.loo_predict_proba`."""
+        return self._influence().loo_predict_proba(**options)
+
+    def loo_predict(self, **options):
+        """See :meth:`skinfluence.Influence.loo_predict`."""
+        return self._influence().loo_predict(**options)
+
+    def loo_score(self, scoring=None, **options):
+        """See :meth:`skinfluence.Influence.loo_score`."""
+        return self._influence().loo_score(scoring, **options)

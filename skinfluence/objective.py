@@ -1,0 +1,194 @@
+"""The fitted objective: loss x design x penalty x weights at the parameters ``theta``.
+
+    Phi(theta) = sum_i w_i l(eta_i, y_i) + 1/2 theta' R theta,      eta = [X s] theta'
+
+Everything the package answers follows from it. ``R`` is diagonal and the same for each output.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property, singledispatch
+
+import numpy as np
+
+from skinfluence.design import Design
+from skinfluence.losses import Loss
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """How class labels become the loss's ``y``.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Sorted labels, as in ``estimator.classes_``.
+    targets : ndarray of shape (n_classes, ...)
+        The loss's ``y`` of each class.
+    class_weight : ndarray of shape (n_classes,)
+        The factor on the sample weight of each class, at its fitted value.
+    """
+
+    classes: np.ndarray
+    targets: np.ndarray
+    class_weight: np.ndarray
+
+    def codes(self, y):
+        """Positions of labels in ``classes``.
+
+        Raises
+        ------
+        ValueError
+            For a label the model was not fitted on.
+        """
+        y = np.asarray(y)
+        if y.ndim != 1:
+            raise ValueError(f"y must be one-dimensional. Got an array of shape {y.shape}.")
+        known = np.isin(y, self.classes)
+        if not known.all():
+            unseen = sorted({str(label) for label in y[~known]})
+            raise ValueError(
+                f"y must hold labels the model was fitted on, {_shown(self.classes)}. Got "
+                f"{_shown(unseen)} too. Drop those rows, or fit a model that knows the label."
+            )
+        return np.searchsorted(self.classes, y.astype(self.classes.dtype, copy=False))
+
+    def codes_of(self, y):
+        """Positions of the classes from the loss's ``y``, the inverse of ``targets[codes]``."""
+        equal = y.reshape(len(y), 1, -1) == self.targets.reshape(1, len(self.classes), -1)
+        return equal.all(axis=2).argmax(axis=1)
+
+
+def _shown(values, most=10):
+    values = [str(value) for value in values]
+    more = f", … ({len(values)} in all)" if len(values) > most else ""
+    return "[" + ", ".join(values[:most]) + more + "]"
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """Loss, design, penalty and weights at fitted parameters.
+
+    Parameters
+    ----------
+    loss : Loss
+    design : Design
+        ``n_samples`` rows of ``n_columns`` columns, the intercept last.
+    y : ndarray of shape (n_samples, ...)
+        As the loss wants it.
+    weights : ndarray of shape (n_samples,)
+        ``sample_weight * class_weight[y]``.
+    penalty : ndarray of shape (n_columns,)
+        The diagonal of ``R``, 0 where nothing is penalised.
+    theta : ndarray of shape (n_outputs, n_columns)
+        The fitted parameters, in the loss's outputs.
+    hold : {"C", "lambda"}
+        What an edit of the weights keeps: ``R`` (sum-form objectives) or ``R / sum(w)``
+        (mean-form objectives).
+    labels : Labels, default=None
+        For classifiers.
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Weights before the class weights; what a relabelled row keeps.
+    natural_hold : {"C", "lambda"}, default="C"
+        What refitting the estimator on the reduced data would do.
+    """
+
+    loss: Loss
+    design: Design
+    y: np.ndarray
+    weights: np.ndarray
+    penalty: np.ndarray
+    theta: np.ndarray
+    hold: str = "C"
+    labels: Labels | None = None
+    sample_weight: np.ndarray | None = None
+    natural_hold: str = "C"
+
+    @property
+    def n_samples(self):
+        """Rows given to ``fit``, those of weight zero included."""
+        return self.design.n_samples
+
+    @property
+    def n_parameters(self):
+        """Free parameters, outputs x columns."""
+        return self.loss.n_outputs * self.design.n_columns
+
+    @cached_property
+    def eta(self):
+        """Decision values of the training rows, shape (n_samples, n_outputs)."""
+        return self.design.multiply(self.theta.T)
+
+    @cached_property
+    def gradients(self):
+        """``g_i = dl/d eta``, without weights, shape (n_samples, n_outputs)."""
+        return self.loss.gradient(self.eta, self.y)
+
+    @cached_property
+    def hessians(self):
+        """``Lambda_i``, without weights, shape (n_samples, n_outputs, n_outputs)."""
+        return self.loss.hessian(self.eta, self.y)
+
+    @cached_property
+    def total_weight(self):
+        """``sum_i w_i``."""
+        return float(self.weights.sum())
+
+    @property
+    def unit_penalty(self):
+        """``R0``: what one unit of weight adds to R; zero when C is held, (n_columns,)."""
+        if self.hold == "C":
+            return np.zeros_like(self.penalty)
+        return self.penalty / self.total_weight
+
+    def value(self):
+        """``Phi(theta)``."""
+        data = self.weights @ self.loss.value(self.eta, self.y)
+        return float(data + 0.5 * (self.penalty * self.theta**2).sum())
+
+    def gradient(self):
+        """Gradient of ``Phi`` at ``theta``, shape (n_parameters,)."""
+        data = self.design.adjoint(self.weights[:, None] * self.gradients).T
+        return (data + self.penalty * self.theta).ravel()
+
+    def at(self, theta):
+        """The same objective at other parameters."""
+        return replace(self, theta=np.reshape(theta, self.theta.shape))
+
+    def holding(self, hold):
+        """The same objective with another meaning of edits; ``"auto"`` is the estimator's own."""
+        if hold not in ("auto", "C", "lambda"):
+            raise ValueError(f"hold must be 'auto', 'C' or 'lambda'. Got {hold!r} instead.")
+        return replace(self, hold=self.natural_hold if hold == "auto" else hold)
+
+
+@singledispatch
+def objective_of(estimator, X, y, sample_weight=None):
+    """The :class:`Objective` of a fitted estimator on its training data.
+
+    A single-dispatch function: register an implementation for a new estimator class with
+    ``objective_of.register``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    X : array-like of shape (n_samples, n_features)
+        The rows given to ``fit``.
+    y : array-like of shape (n_samples,)
+    sample_weight : array-like of shape (n_samples,), default=None
+
+    Returns
+    -------
+    objective : Objective
+
+    Raises
+    ------
+    TypeError
+        For a class without a registered implementation.
+    """
+    known = sorted(cls.__name__ for cls in objective_of.registry if cls is not object)
+    raise TypeError(
+        f"The estimator must have a known objective: one of {', '.join(known)}, or a Pipeline "
+        f"ending in one. Got {type(estimator).__name__} instead. Register its objective with "
+        "skinfluence.adapters.objective_of.register."
+    )

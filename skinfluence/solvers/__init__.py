@@ -1,0 +1,43 @@
+"""Inverting a curvature: factor once, solve many.
+
+A solver is a small object with ``factor(objective) -> Factor``; the strings of the public API
+are resolved here and nowhere else.
+"""
+
+from skinfluence.solvers.base import Factor, SingularHessianError, SolveReport
+from skinfluence.solvers.cg import CG
+from skinfluence.solvers.exact import Exact
+
+__all__ = ["CG", "Exact", "Factor", "SingularHessianError", "SolveReport", "resolve_solver"]
+
+# Above these sizes a dense factorisation takes gigabytes and minutes.
+LARGEST_PRIMAL = 10_000
+LARGEST_DUAL = 20_000
+
+
+def resolve_solver(solver, objective):
+    """The solver object for a name or an object.
+
+    ``"auto"``: primal Cholesky when there are at most as many parameters as training outputs
+    and at most 10,000; the dual when the rows are fewer and at most 20,000; CG beyond.
+    """
+    if not isinstance(solver, str):
+        if hasattr(solver, "factor"):
+            return solver
+    elif solver == "exact":
+        return Exact()
+    elif solver == "cg":
+        return CG()
+    elif solver == "auto":
+        p = objective.n_parameters
+        outputs = objective.n_samples * objective.loss.n_outputs
+        has_dual = Exact.has_dual(objective)
+        if p <= LARGEST_PRIMAL and (p <= outputs or not has_dual):
+            return Exact("primal")
+        if outputs <= LARGEST_DUAL and has_dual:
+            return Exact("dual")
+        return Exact("primal") if p <= LARGEST_PRIMAL else CG()
+    raise ValueError(
+        "solver must be 'auto', 'exact', 'cg' or a solver object such as "
+        f"skinfluence.solvers.CG(rtol=1e-10). Got {solver!r} instead."
+    )

@@ -1,0 +1,202 @@
+"""What every factorisation offers, and what it reports."""
+
+import threading
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinfluence.curvature import Curvature
+from skinfluence.utils.memory import row_blocks
+
+
+class SingularHessianError(ValueError):
+    """The objective has no unique optimum, so its answers are not defined."""
+
+
+@dataclass(frozen=True)
+class SolveReport:
+    """How the linear systems are solved, and how near the optimum the fit is.
+
+    Attributes
+    ----------
+    solver : str
+        ``"primal Cholesky"``, ``"dual Cholesky"`` or ``"CG"``.
+    n_parameters : int
+        Size of the Hessian.
+    iterations : int
+        Of the probe solve; 0 for direct solvers.
+    residual : float
+        Relative residual ``|H x - b| / |b|`` of the probe solve.
+    converged : bool
+    rcond : float or None
+        Reciprocal condition estimate of the diagonally scaled Hessian (direct solvers).
+    newton_decrement : float
+        ``sqrt(G' H^-1 G)`` at the fitted parameters, in units of the square root of the
+        objective; 0 at the optimum.
+    relative_gradient : float
+        Largest entry of ``G`` over the largest entry of ``sum_i w_i |J_i' g_i|``.
+    """
+
+    solver: str
+    n_parameters: int
+    iterations: int
+    residual: float
+    converged: bool
+    rcond: float | None
+    newton_decrement: float
+    relative_gradient: float
+
+
+class Factor(ABC):
+    """A factorised Hessian. Read-only once made, so queries may run concurrently.
+
+    Parameters
+    ----------
+    objective : Objective
+    shift : float, default=0.0
+        The Hessian is ``H + shift R0`` (see :class:`~skinfluence.curvature.Curvature`).
+    """
+
+    name = ""
+    rcond = None
+
+    def __init__(self, objective, shift=0.0):
+        self.objective = objective
+        self.curvature = Curvature(objective, shift)
+        self._siblings = {}
+        self._lock = threading.Lock()
+
+    def __getstate__(self):
+        state = self.__dict__.copy()
+        state["_siblings"], state["_lock"] = {}, None
+        return state
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    @abstractmethod
+    def _solve(self, B):
+        """``H^-1 B`` and the number of iterations, for this factor's own shift."""
+
+    @abstractmethod
+    def _sibling(self, shift):
+        """A factor of the same kind for another shift."""
+
+    @abstractmethod
+    def _leverages(self, design):
+        """``J_i H^-1 J_i'`` for this factor's own shift."""
+
+    def shifted(self, shift):
+        """The factor of ``H + shift R0``; this one for 0."""
+        if shift == 0.0 or self.objective.hold == "C":
+            return self
+        with self._lock:
+            if shift not in self._siblings:
+                # A handful is enough for the questions that repeat; more would only hold memory.
+                while len(self._siblings) >= 4:
+                    self._siblings.pop(next(iter(self._siblings)))
+                self._siblings[shift] = self._sibling(shift)
+            return self._siblings[shift]
+
+    def solve(self, B, shift=0.0):
+        """``(H + shift R0)^-1 B``.
+
+        Parameters
+        ----------
+        B : ndarray of shape (n_parameters, m)
+        shift : float or ndarray of shape (m,), default=0.0
+            One for all columns, or one per column.
+        """
+        shift = np.asarray(shift, dtype=float)
+        if shift.ndim == 0 or self.objective.hold == "C":
+            own = self if shift.ndim else self.shifted(float(shift))
+            return own._solve(B)[0]
+        return self._solve_each(B, shift)
+
+    def leverages(self, design=None, shift=0.0):
+        """``h_i = J_i (H + shift R0)^-1 J_i'`` of every row.
+
+        Parameters
+        ----------
+        design : Design, default=None
+            The training rows when None.
+        shift : float or ndarray of shape (n_rows,), default=0.0
+
+        Returns
+        -------
+        h : ndarray of shape (n_rows, n_outputs, n_outputs)
+        """
+        shift = np.asarray(shift, dtype=float)
+        if shift.ndim == 0 or self.objective.hold == "C":
+            own = self if shift.ndim else self.shifted(float(shift))
+            return own._leverages(design)
+        return self._leverages_each(design, shift)
+
+    def _solve_each(self, B, shift):
+        out = np.empty_like(B)
+        for value in np.unique(shift):
+            columns = shift == value
+            out[:, columns] = self.shifted(float(value))._solve(B[:, columns])[0]
+        return out
+
+    def _leverages_each(self, design, shift):
+        rows = self.objective.design if design is None else design
+        k = self.objective.loss.n_outputs
+        out = np.empty((rows.n_samples, k, k))
+        for value in np.unique(shift):
+            chosen = np.flatnonzero(shift == value)
+            out[chosen] = self.shifted(float(value))._leverages(rows.take(chosen))
+        return out
+
+    def solve_rows(self, design, coefficients, shift=0.0):
+        """``H^-1 J_i' a_i`` for every row, shape (n_rows, n_outputs, n_columns).
+
+        Parameters
+        ----------
+        design : Design of n_rows rows
+        coefficients : ndarray of shape (n_rows, n_outputs)
+            The ``a_i``.
+        """
+        rows = design.dense_rows()
+        B = coefficients[:, :, None] * rows[:, None, :]
+        return self.solve(B.reshape(len(rows), -1).T, shift).T.reshape(B.shape)
+
+    def _leverages_by_solves(self, design):
+        """The general way: one solve per row and output."""
+        k = self.objective.loss.n_outputs
+        h = np.empty((design.n_samples, k, k))
+        identity = np.eye(k)
+        for block in row_blocks(design.n_samples, 16 * k * self.objective.n_parameters):
+            part = design.take(block)
+            rows = part.dense_rows()
+            for a in range(k):
+                S = self.solve_rows(part, np.broadcast_to(identity[a], (len(rows), k)))
+                h[block, :, a] = np.einsum("ikd,id->ik", S, rows)
+        return h
+
+    def report(self):
+        """A :class:`SolveReport` from one probe solve, with the gradient as right-hand side."""
+        objective = self.objective
+        gradient = objective.gradient()
+        scale = np.abs(objective.weights[:, None] * objective.gradients)
+        largest = np.max(_absolute_adjoint(objective.design, scale), initial=0.0)
+        # At an exact optimum the gradient is round-off: still a fair probe of the solver.
+        probe = gradient if np.any(gradient) else np.ones_like(gradient)
+        solution, iterations = self._solve(probe[:, None])
+        residual = np.linalg.norm(self.curvature @ solution[:, 0] - probe) / np.linalg.norm(probe)
+        decrement = np.sqrt(max(0.0, float(gradient @ solution[:, 0]))) if np.any(gradient) else 0.0
+        return SolveReport(
+            solver=self.name,
+            n_parameters=objective.n_parameters,
+            iterations=iterations,
+            residual=float(residual),
+            converged=bool(residual < 1e-6),
+            rcond=self.rcond,
+            newton_decrement=decrement,
+            relative_gradient=float(np.abs(gradient).max() / largest) if largest else 0.0,
+        )
+
+
+def _absolute_adjoint(design, U):
+    return type(design)(abs(design.X), abs(design.intercept)).adjoint(U)

@@ -1,0 +1,290 @@
+"""Dense Cholesky factorisations: primal (parameters) or dual (training outputs), by shape."""
+
+from functools import cached_property
+
+import numpy as np
+from scipy import linalg
+
+from skinfluence.solvers.base import Factor, SingularHessianError
+from skinfluence.utils.memory import check_fits, row_blocks
+
+REMEDY = (
+    "Penalise the model (a finite C, alpha > 0), drop constant, duplicate or linearly dependent "
+    "columns, or rescale the features."
+)
+
+
+class Exact:
+    """Direct solver.
+
+    Parameters
+    ----------
+    form : {"auto", "primal", "dual"}, default="auto"
+        ``"primal"`` factors the Hessian, ``"dual"`` the kernel matrix of the training outputs;
+        ``"auto"`` takes the smaller one.
+    """
+
+    def __init__(self, form="auto"):
+        self.form = form
+
+    @staticmethod
+    def has_dual(objective):
+        """Whether every column but the intercept is penalised, as the dual needs."""
+        return bool((objective.penalty[: objective.design.n_features] > 0).all())
+
+    def factor(self, objective):
+        """A :class:`~skinfluence.solvers.base.Factor` of the Hessian at ``objective.theta``.
+
+        Raises
+        ------
+        SingularHessianError
+            If the Hessian is not numerically positive definite.
+        """
+        outputs = objective.n_samples * objective.loss.n_outputs
+        form = self.form
+        if form == "auto":
+            small = outputs < objective.n_parameters and self.has_dual(objective)
+            form = "dual" if small else "primal"
+        if form == "dual":
+            if not self.has_dual(objective):
+                raise ValueError(
+                    "The dual form needs a penalty on every feature. Got an unpenalised "
+                    "model; use Exact('primal')."
+                )
+            return DualFactor(objective)
+        if form == "primal":
+            return PrimalFactor(objective)
+        raise ValueError(f"form must be 'auto', 'primal' or 'dual'. Got {form!r} instead.")
+
+
+def cholesky(A, what):
+    """Lower Cholesky factor of the symmetric ``A`` after scaling to unit diagonal.
+
+    Returns
+    -------
+    L : ndarray, Fortran order
+        Factor of ``diag(s) A diag(s)``.
+    s : ndarray
+        The scaling.
+    rcond : float
+        LAPACK's estimate for the scaled matrix.
+    """
+    diagonal = np.diagonal(A)
+    if not np.all(np.isfinite(diagonal)):
+        raise SingularHessianError(
+            f"{what} must be finite. It has NaN or infinite entries. {REMEDY}"
+        )
+    if not (diagonal > 0).all():
+        raise SingularHessianError(
+            f"{what} must be positive definite. {int((~(diagonal > 0)).sum())} of its "
+            f"{len(A)} diagonal entries are not positive. {REMEDY}"
+        )
+    s = 1.0 / np.sqrt(diagonal)
+    scaled = np.asfortranarray(s[:, None] * A * s)
+    norm = np.abs(scaled).sum(axis=0).max()
+    L, info = linalg.lapack.dpotrf(scaled, lower=1, clean=1, overwrite_a=1)
+    rcond = float(linalg.lapack.dpocon(L, norm, uplo="L")[0]) if info == 0 else 0.0
+    if rcond < 10 * np.finfo(float).eps:
+        raise SingularHessianError(
+            f"{what} must be positive definite. Its reciprocal condition number is {rcond:.1e} "
+            f"after scaling, so some parameters are not determined by the data. {REMEDY}"
+        )
+    return L, s, rcond
+
+
+class PrimalFactor(Factor):
+    """Cholesky of the Hessian itself: O(n p^2 + p^3) once, O(p^2) per right-hand side."""
+
+    name = "primal Cholesky"
+
+    def __init__(self, objective, shift=0.0):
+        super().__init__(objective, shift)
+        p = objective.n_parameters
+        check_fits((3, p, p), "Use solver='cg'.", what="The Hessian and its factor")
+        self._H = self.curvature.dense()
+        self._L, self._scale, self.rcond = cholesky(self._H, "The Hessian")
+
+    def _solve(self, B):
+        scaled = self._scale[:, None] * B
+        return self._scale[:, None] * linalg.cho_solve((self._L, True), scaled), 0
+
+    def _sibling(self, shift):
+        return PrimalFactor(self.objective, shift)
+
+    @cached_property
+    def inverse(self):
+        """``H^-1``, explicit; symmetric."""
+        inverse = self._solve(np.eye(len(self._scale)))[0]
+        return 0.5 * (inverse + inverse.T)
+
+    def _leverages(self, design):
+        # K (K + 1) / 2 quadratic forms with blocks of the explicit inverse: triangular solves for
+        # each row and output would cost K times more.
+        design = self.objective.design if design is None else design
+        k, d = self.objective.theta.shape
+        blocks = self.inverse.reshape(k, d, k, d)
+        h = np.empty((design.n_samples, k, k))
+        for a in range(k):
+            for b in range(a + 1):
+                h[:, a, b] = h[:, b, a] = design.quadratic(blocks[a, :, b, :])
+        return h
+
+    @cached_property
+    def _spectrum(self):
+        """``V, mu`` with V'HV = I and V'R0V = diag(mu): every shift at once."""
+        unit = np.tile(self.objective.unit_penalty, self.objective.loss.n_outputs)
+        mu, V = linalg.eigh(np.diag(unit), self._H)
+        return V, mu
+
+    def _solve_each(self, B, shift):
+        if len(np.unique(shift)) <= 2:
+            return super()._solve_each(B, shift)
+        V, mu = self._spectrum
+        return V @ ((V.T @ B) / (1.0 + np.outer(mu, shift)))
+
+    def _leverages_each(self, design, shift):
+        if len(np.unique(shift)) <= 2:
+            return super()._leverages_each(design, shift)
+        design = self.objective.design if design is None else design
+        k, d = self.objective.theta.shape
+        V, mu = self._spectrum
+        h = np.empty((design.n_samples, k, k))
+        for block in row_blocks(design.n_samples, 16 * k * k * d):
+            part = design.take(block)
+            # (rows, K, p): J_i V, one output at a time.
+            moved = np.stack([part.multiply(V[a * d : (a + 1) * d]) for a in range(k)], axis=1)
+            damped = moved / (1.0 + np.outer(shift[block], mu))[:, None, :]
+            h[block] = damped @ moved.transpose(0, 2, 1)
+        return h
+
+
+class DualFactor(Factor):
+    """Cholesky in the space of the training outputs, for fewer rows than parameters.
+
+    With ``w_i Lambda_i = F_i F_i'`` and ``A = F' J``, ``H = A'A + R``. The features go by
+    Woodbury, ``B = I + A_c R_c^-1 A_c'``, and the intercept, which may be free, by bordering:
+    ``S = R_b + A_b' B^-1 A_b``. O((nK)^3) once, O((nK)^2 + n p) per right-hand side; no p x p
+    matrix is ever made.
+    """
+
+    name = "dual Cholesky"
+
+    def __init__(self, objective, shift=0.0):
+        super().__init__(objective, shift)
+        n, k = objective.n_samples, objective.loss.n_outputs
+        check_fits((3, n * k, n * k), "Use solver='cg'.", what="The dual matrix and its factor")
+        design = objective.design
+        weighted = objective.weights[:, None, None] * objective.hessians
+        if k == 1:
+            if (weighted < 0).any():
+                self._refuse_indefinite()
+            self._F = np.sqrt(weighted)
+        else:
+            values, vectors = np.linalg.eigh(weighted)
+            if (values < -1e-10 * np.abs(values).max(initial=0.0)).any():
+                self._refuse_indefinite()
+            self._F = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+        penalty = self.curvature.penalty
+        self._inverse_penalty = 1.0 / penalty[: design.n_features]
+        kernel = design.kernel(design, self._inverse_penalty)
+        if k == 1:
+            F = self._F[:, 0, 0]
+            B = F[:, None] * kernel * F
+        else:
+            B = np.einsum("iua,juc,ij->iajc", self._F, self._F, kernel, optimize=True)
+            B = B.reshape(n * k, n * k)
+        self._own_kernel = np.diagonal(kernel).copy()
+        del kernel
+        B[np.diag_indices(n * k)] += 1.0
+        self._L, self._scale, self.rcond = cholesky(B, "The dual matrix")
+        if design.intercept:
+            self._border = design.intercept * self._F.transpose(0, 2, 1).reshape(n * k, k)
+            self._B_border = self._B_solve(self._border)
+            schur = self._border.T @ self._B_border + penalty[-1] * np.eye(k)
+            self._schur = cholesky(schur, "The Hessian of the intercept")
+
+    @staticmethod
+    def _refuse_indefinite():
+        raise SingularHessianError(
+            "The dual form needs a convex loss. Some samples have a negative second derivative; "
+            "use skinfluence.solvers.Exact('primal')."
+        )
+
+    def _B_solve(self, T):
+        return self._scale[:, None] * linalg.cho_solve((self._L, True), self._scale[:, None] * T)
+
+    def _schur_solve(self, T):
+        L, scale, _ = self._schur
+        return scale[:, None] * linalg.cho_solve((L, True), scale[:, None] * T)
+
+    def _sibling(self, shift):
+        return DualFactor(self.objective, shift)
+
+    def _A(self, V):
+        """``A_c V``: (K, d_features, m) to (n K, m)."""
+        k, d, m = V.shape
+        moved = self.objective.design.X @ V.transpose(1, 0, 2).reshape(d, k * m)
+        moved = np.asarray(moved).reshape(-1, k, m)
+        return (self._F.transpose(0, 2, 1) @ moved).reshape(-1, m)
+
+    def _At(self, T):
+        """``A_c' T``: (n K, m) to (K, d_features, m)."""
+        k, m = self.objective.loss.n_outputs, T.shape[1]
+        moved = (self._F @ T.reshape(-1, k, m)).reshape(-1, k * m)
+        out = np.asarray(self.objective.design.X.T @ moved)
+        return out.reshape(-1, k, m).transpose(1, 0, 2)
+
+    def _solve(self, B):
+        k, d = self.objective.theta.shape
+        features = self.objective.design.n_features
+        V = B.reshape(k, d, -1)
+        scaled = self._inverse_penalty[:, None] * V[:, :features]
+        T = self._B_solve(self._A(scaled))
+        out = np.empty_like(V, dtype=float)
+        if d > features:
+            rest = V[:, features] - self._border.T @ T
+            out[:, features] = self._schur_solve(rest)
+            T = T + self._B_border @ out[:, features]
+        out[:, :features] = scaled - self._inverse_penalty[:, None] * self._At(T)
+        return out.reshape(B.shape), 0
+
+    def _leverages(self, design):
+        objective = self.objective
+        k = objective.loss.n_outputs
+        if design is not None or k > 1:
+            return self._leverages_of(objective.design if design is None else design)
+        # A H^-1 A' = I - B^-1 + B^-1 A_b S^-1 A_b' B^-1: its diagonal needs one triangular
+        # inverse instead of n solves.
+        F = self._F[:, 0, 0]
+        root = linalg.lapack.dtrtri(self._L, lower=1)[0]
+        kept = np.einsum("ij,ij->j", root, root) * self._scale**2
+        if objective.design.intercept:
+            kept -= np.einsum("ij,ji->i", self._B_border, self._schur_solve(self._B_border.T))
+        h = np.empty(len(F))
+        # Dividing by w Lambda loses digits where it is tiny; those rows go the general way.
+        fair = F**2 * self._own_kernel > 1e-7
+        h[fair] = (1.0 - kept[fair]) / F[fair] ** 2
+        rest = np.flatnonzero(~fair)
+        if len(rest):
+            h[rest] = self._leverages_of(objective.design.take(rest))[:, 0, 0]
+        return h[:, None, None]
+
+    def _leverages_of(self, design):
+        train = self.objective.design
+        n, k = train.n_samples, self.objective.loss.n_outputs
+        h = np.empty((design.n_samples, k, k))
+        own = design.squared_norms(np.append(self._inverse_penalty, 0.0)[: design.n_columns])
+        for block in row_blocks(design.n_samples, 24 * n * k * k):
+            part = design.take(block)
+            cross = train.kernel(part, self._inverse_penalty)
+            T = np.einsum("iua,ij->iaju", self._F, cross).reshape(n * k, -1)
+            W = linalg.solve_triangular(self._L, self._scale[:, None] * T, lower=True)
+            W = W.reshape(n * k, -1, k)
+            h[block] = own[block, None, None] * np.eye(k) - np.einsum("mju,mjv->juv", W, W)
+            if train.intercept:
+                # J_b - J_c H_cc^-1 A_c' A_b = s I - T' B^-1 A_b
+                border = train.intercept * np.eye(k) - ((T.T @ self._B_border).reshape(-1, k, k))
+                flat = border.reshape(-1, k)
+                solved = self._schur_solve(flat.T).T.reshape(-1, k, k)
+                h[block] += solved @ border.transpose(0, 2, 1)
+        return h

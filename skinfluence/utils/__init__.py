@@ -1,0 +1,1 @@
+"""Helpers shared by every room: validation, memory, optional imports, version shims."""
