@@ -1,0 +1,9 @@
+"""Finding the rows of a training set that look wrong, saying what to do about each, and checking it.
+
+`audit` ranks the rows of a fitted model by leave-one-out loss. What the command line adds (reading
+tables, choosing the model, writing reports) lives in the other modules of this package.
+"""
+
+from skinfluence.cleaning.ranking import Audit, Plan, audit
+
+__all__ = ["Audit", "Plan", "audit"]

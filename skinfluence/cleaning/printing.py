@@ -1,0 +1,157 @@
+"""The audit on a terminal."""
+
+import sys
+
+from skinfluence.cleaning.report import number, percent, signed, summarise
+from skinfluence.utils._optional import require
+
+STYLES = {"drop": "dark_orange3", "relabel": "bold blue", "keep": "dim"}
+
+
+def print_audit(*, problem, selection, found, verification, score, top, files):
+    """Print what was found: the ranked table, the refits, the planted truth, the files.
+
+    Parameters
+    ----------
+    problem : Problem
+        What was audited.
+    selection : Selection
+        The model and its penalty.
+    found : Audit
+        The result.
+    verification : DataFrame
+        What `Audit.verify` returned.
+    score : dict or None
+        Accuracy against the truth by training set, for a demo.
+    top : int
+        Rows to print.
+    files : iterable of path
+        What was written.
+    """
+    rich_console = require("rich.console", extra="audit")
+    # Off a terminal the width of nothing is 80: too narrow for the table, and nobody resizes a log.
+    width = None if sys.stdout.isatty() else 110
+    console = rich_console.Console(width=width, highlight=False)
+    _print_head(console, problem, selection, found)
+    if top:
+        console.print(_ranking(problem, found, top))
+        console.print(
+            "[dim]LOO loss: how much the model without the row is surprised by its label; higher "
+            "is more suspicious.\nOthers if dropped: change of the other rows' mean loss; negative "
+            "= dropping the row helps them.[/]\n"
+        )
+    for note in found.notes:
+        console.print(f"[yellow]note:[/] {_escaped(note)}\n")
+    _print_verification(console, verification)
+    if problem.planted is not None:
+        _print_truth(console, problem, found, score)
+    console.print("[bold]Written[/] " + "\n        ".join(_escaped(path) for path in files))
+
+
+def _print_head(console, problem, selection, found):
+    counts = found.table["action"].value_counts()
+    summary = summarise(found)
+    kind = "classes" if problem.task == "classification" else None
+    console.print(
+        f"\n[bold]{_escaped(problem.name)}[/]: {len(problem.y):,} rows, {selection.X.shape[1]} "
+        f"features{f', {len(found.classes)} {kind}' if kind else ''}"
+        f" · {type(selection.model).__name__}, C = {selection.strength:.3g}"
+    )
+    if problem.planted is not None:
+        console.print(
+            f"{problem.planted.sum():,} labels ({percent(problem.planted.mean(), 1)}) were flipped "
+            "on purpose before the audit"
+        )
+    if problem.task == "classification":
+        console.print(f"leave-one-out accuracy {percent(summary['loo_accuracy'], 1)}", end="")
+    else:
+        console.print(f"leave-one-out R² {summary['loo_r2']:.3f}", end="")
+    console.print(
+        f" · mean leave-one-out loss {summary['mean_loo_loss']:.4g} · suggested: "
+        f"relabel {counts.get('relabel', 0):,}, drop {counts.get('drop', 0):,}, "
+        f"keep {counts.get('keep', 0):,}\n"
+    )
+
+
+def _ranking(problem, found, top):
+    table = _table()
+    labels = problem.task == "classification"
+    table.add_column("#", justify="right")
+    table.add_column("row")
+    table.add_column("given", justify="left" if labels else "right")
+    table.add_column("suggested", justify="left" if labels else "right")
+    table.add_column("proba" if labels else "residual (z)", justify="right")
+    table.add_column("LOO loss", justify="right")
+    table.add_column("others if dropped", justify="right")
+    table.add_column("action")
+    if problem.planted is not None:
+        table.add_column("planted")
+    mean = found.table["loo_loss"].mean()
+    for line in found.table.head(top).to_dict("records"):
+        given, suggested = line["given"], line["suggested"]
+        cells = [
+            str(line["rank"]),
+            _escaped(line["id"]),
+            _escaped(given) if labels else number(given, 4),
+            _escaped(suggested) if labels else number(suggested, 4),
+            percent(line["suggested_proba"]) if labels else number(line["residual_z"], 2),
+            f"{line['loo_loss']:.3g}",
+            signed(100 * line["effect_of_dropping"] / mean),
+            f"[{STYLES[line['action']]}]{line['action']}[/]",
+        ]
+        if problem.planted is not None:
+            cells.append("yes" if problem.planted[line["row"]] else "")
+        table.add_row(*cells)
+    return table
+
+
+def _print_verification(console, verification):
+    known = verification["difference"].dropna().abs()
+    if len(known) == 0:
+        return
+    table = _table(title=f"Checked by {len(known)} true refits")
+    for name in ("row", "predicted LOO loss", "refitted LOO loss", "difference"):
+        table.add_column(name, justify="left" if name == "row" else "right")
+    for line in verification.dropna(subset=["refit_loss"]).to_dict("records"):
+        table.add_row(
+            _escaped(line["id"]),
+            f"{line['loo_loss']:.5g}",
+            f"{line['refit_loss']:.5g}",
+            f"{line['difference']:+.1e}",
+        )
+    console.print(table)
+    relative = (known / verification["refit_loss"].abs()).max()
+    console.print(f"largest difference {known.max():.1e}, or {percent(relative, 2)} of the loss\n")
+
+
+def _print_truth(console, problem, found, score):
+    table = _table(title="Planted errors found")
+    for name in ("looked at", "rows", "found", "of all errors", "at random"):
+        table.add_column(name, justify="right")
+    for line in found.depth_table(problem.planted).to_dict("records"):
+        table.add_row(
+            percent(line["depth"]),
+            f"{line['rows']:,}",
+            f"{line['found']:,}",
+            f"[bold]{percent(line['share_found'], 1)}[/]",
+            percent(line["random"], 1),
+        )
+    console.print(table)
+    if score:
+        console.print("Accuracy on the true labels, by leave-one-out, when trained on")
+        for name, value in score.items():
+            console.print(f"  {name:<28} {percent(value, 1)}")
+    console.print()
+
+
+def _table(title=None):
+    table = require("rich.table", extra="audit").Table
+    box = require("rich.box", extra="audit")
+    return table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+
+
+def _escaped(text):
+    """Text of the user's, which may hold what rich would read as markup."""
+    return require("rich.markup", extra="audit").escape(str(text))

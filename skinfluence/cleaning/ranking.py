@@ -1,0 +1,418 @@
+"""The audit itself: leave-one-out evidence about every training row, and what to do about it.
+
+Refits live in `verification`, pictures in `plots`, the page in `report`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier, is_regressor
+from sklearn.utils import _safe_indexing, check_consistent_length
+
+from skinfluence import Influence
+from skinfluence.leave_one_out import loo_loss, loo_loss_effect
+from skinfluence.utils._optional import require
+
+# A target is called extreme when its leave-one-out residual is this many robust standard deviations
+# away from the typical one: about 1 in 2,000 rows of a Gaussian sample.
+EXTREME_RESIDUAL = 3.5
+
+
+def audit(estimator, X, y, *, sample_weight=None, ids=None, influence=None):
+    """Rank the training rows of a fitted model by how wrong they look without themselves.
+
+    Every row is judged by the model that has not seen it, for the price of about one fit. A high
+    leave-one-out loss says that the other rows contradict this one.
+
+    Parameters
+    ----------
+    estimator : fitted classifier with ``predict_proba``, regressor, or Pipeline
+        The model, fitted on the rows given here. Transformers of a pipeline stay as fitted.
+    X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+        The training rows, in the order given to ``fit``.
+    y : array-like of shape (n_samples,)
+        The training targets.
+    sample_weight : array-like of shape (n_samples,), default=None
+        The weights given to ``fit``.
+    ids : array-like of shape (n_samples,), default=None
+        Names of the rows for the table. The index of a DataFrame `X` or the row number by default.
+    influence : Influence, default=None
+        An `Influence` already factored for this model and these rows.
+
+    Returns
+    -------
+    audit : Audit
+        With ``table``, ``plan()``, ``apply()``, ``verify()``, ``plot()`` and ``to_html()``.
+
+    Notes
+    -----
+    The suggested action for a classifier, where *typical confidence* of a class is the mean
+    leave-one-out probability of that class over the rows that carry it [1]_:
+
+    - **relabel** when the model without the row prefers another class, at least as confidently as
+      is typical for that class;
+    - **drop** when it prefers another class less confidently, gives the present label less than half
+      of its typical confidence, and dropping is predicted to lower the loss of the other rows;
+    - **keep** otherwise, and always when the class has a single row: without that row the model
+      cannot know the class at all.
+
+    For a regressor: **drop** when the leave-one-out residual is extreme (3.5 robust standard
+    deviations) and dropping is predicted to lower the loss of the other rows; **keep** otherwise.
+
+    References
+    ----------
+    .. [1] Northcutt, Jiang & Chuang (2021), Confident learning: estimating uncertainty in dataset
+       labels, JAIR 70, for the per-class threshold.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skinfluence.cleaning import audit
+    >>> from skinfluence.datasets import load_demo
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> demo = load_demo("wine", flip_share=0.1)
+    >>> model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(demo.X, demo.y)
+    >>> found = audit(model, demo.X, demo.y)
+    >>> found.table[["row", "given", "suggested", "action"]].head(3)  # doctest: +SKIP
+    >>> found.depth_table(demo.flipped)["found"].tolist()  # doctest: +SKIP
+    """
+    require("pandas", extra="audit")
+    check_consistent_length(X, y, sample_weight, ids)
+    y = np.asarray(y)
+    if ids is None:
+        ids = X.index if hasattr(X, "iloc") else np.arange(len(y))
+    if is_classifier(estimator):
+        if not hasattr(estimator, "predict_proba"):
+            raise TypeError(
+                "audit needs the probabilities of a classifier. Got "
+                f"{type(estimator).__name__}, which has no predict_proba. "
+                "Fit skinfluence.linear_model.LogisticRegression instead."
+            )
+        judge = _judge_labels
+    elif is_regressor(estimator):
+        judge = _judge_targets
+    else:
+        raise TypeError(
+            f"audit needs a fitted classifier or regressor. Got {type(estimator).__name__} instead."
+        )
+    if influence is None:
+        influence = Influence(estimator, X, y, sample_weight=sample_weight)
+    columns, evidence = judge(estimator, influence, y)
+    return Audit(
+        estimator=estimator,
+        X=X,
+        y=y,
+        sample_weight=None if sample_weight is None else np.asarray(sample_weight),
+        task="classification" if judge is _judge_labels else "regression",
+        table=_ranked_table(columns, ids),
+        **evidence,
+    )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit:
+    """What leaving each row out says about a training set. Made by `audit`.
+
+    Attributes
+    ----------
+    table : DataFrame of n_samples rows
+        The most suspicious row first. ``row`` is the position in `X`, ``id`` its name; ``given`` the
+        target it carries; ``suggested`` what the model without the row predicts, with
+        ``suggested_proba`` for a classifier or ``residual_z`` (the leave-one-out residual in robust
+        standard deviations) for a regressor; ``loo_loss`` the loss of the row under the model
+        without it, in nats or squared units of the target; ``self_influence`` how strongly the row
+        pulls the model towards itself; ``effect_of_dropping`` the predicted change of the mean
+        leave-one-out loss of the *other* rows, so that a negative number says dropping helps them;
+        ``action`` one of "drop", "relabel", "keep".
+    task : {"classification", "regression"}
+        What was audited.
+    classes : ndarray of shape (n_classes,) or None
+        The classes of a classifier.
+    loo_proba : ndarray of shape (n_samples, n_classes) or None
+        Leave-one-out probabilities in the order of the training rows.
+    loo_prediction : ndarray of shape (n_samples,)
+        Leave-one-out predictions in the order of the training rows.
+    confidence : ndarray of shape (n_classes,) or None
+        Typical confidence of each class: its mean leave-one-out probability over its own rows.
+    notes : tuple of str
+        What the reader should know about this audit.
+    """
+
+    estimator: Any
+    X: Any
+    y: np.ndarray
+    sample_weight: Any
+    task: str
+    table: Any
+    classes: Any
+    loo_proba: Any
+    loo_prediction: np.ndarray
+    confidence: Any
+    notes: tuple
+
+    def __repr__(self):
+        counts = self.table["action"].value_counts()
+        return (
+            f"Audit(n_rows={len(self.y)}, drop={counts.get('drop', 0)}, "
+            f"relabel={counts.get('relabel', 0)}, keep={counts.get('keep', 0)}, "
+            f"mean_loo_loss={self.table['loo_loss'].mean():.4g})"
+        )
+
+    def plan(self, *, top=None, actions=("drop", "relabel")):
+        """Collect what to drop and what to relabel.
+
+        Parameters
+        ----------
+        top : int, default=None
+            Look only at this many rows from the top of the table. All by default.
+        actions : collection of {"drop", "relabel"}, default=("drop", "relabel")
+            Which suggestions to follow.
+
+        Returns
+        -------
+        plan : Plan
+            With ``drop``, ``relabel`` and ``labels``.
+        """
+        unknown = set(actions) - {"drop", "relabel"}
+        if unknown:
+            raise ValueError(f"actions may hold 'drop' and 'relabel'. Got {sorted(unknown)!r}.")
+        table = self.table.head(len(self.table) if top is None else top)
+        table = table[table["action"].isin(list(actions))].sort_values("row")
+        relabel = table[table["action"] == "relabel"]
+        return Plan(
+            drop=table.loc[table["action"] == "drop", "row"].to_numpy(),
+            relabel=relabel["row"].to_numpy(),
+            labels=np.asarray(relabel["suggested"], dtype=self.y.dtype),
+        )
+
+    def apply(self, X, y=None, *, plan=None):
+        """Give the rows and targets with a plan carried out; nothing is changed in place.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            Rows in the order of the training set: the training rows or anything that goes with them.
+        y : array-like of shape (n_samples,), default=None
+            Targets to correct. The audited ones by default.
+        plan : Plan, default=None
+            What to carry out. ``self.plan()`` by default.
+
+        Returns
+        -------
+        X_clean : same type as X
+            The rows that stay.
+        y_clean : ndarray
+            Their targets, relabelled where the plan says so.
+        kept : ndarray of int
+            Their positions in the training set.
+        """
+        check_consistent_length(X, self.y)
+        plan = self.plan() if plan is None else plan
+        y = np.array(self.y if y is None else y)
+        y[plan.relabel] = plan.labels
+        kept = np.setdiff1d(np.arange(len(y)), plan.drop)
+        return _safe_indexing(X, kept), y[kept], kept
+
+    def verify(self, k=10, *, preprocessing="frozen", progress=False):
+        """Refit without each of the top rows and compare with what was predicted.
+
+        Parameters
+        ----------
+        k : int, default=10
+            How many rows from the top of the table: one refit each.
+        preprocessing : {"frozen", "refit"}, default="frozen"
+            What to do with the transformers of a pipeline. "frozen" keeps them as fitted on all rows,
+            which is the question the audit answers; "refit" fits the whole pipeline anew.
+        progress : bool, default=False
+            Show a progress bar on a terminal.
+
+        Returns
+        -------
+        verification : DataFrame of k rows
+            ``row``, ``id``, ``given``, ``loo_loss`` as predicted, ``refit_loss`` as found,
+            ``difference`` (refit minus predicted) and ``refit_suggested``. A row whose class would
+            vanish cannot be refitted: NaN.
+        """
+        from skinfluence.cleaning.verification import verify
+
+        return verify(self, k, preprocessing=preprocessing, progress=progress)
+
+    def depth_table(self, planted, *, depths=(0.05, 0.10, 0.15, 0.20, 0.30)):
+        """Count how many known errors are among the first rows of the ranking.
+
+        Parameters
+        ----------
+        planted : array-like of shape (n_samples,), dtype=bool
+            True for the rows known to be wrong, in the order of the training set.
+        depths : tuple of float
+            Shares of the rows to look at, from the top.
+
+        Returns
+        -------
+        table : DataFrame
+            ``depth``, ``rows`` looked at, ``found`` errors among them, ``share_found`` of all errors,
+            ``precision`` (errors per row looked at) and ``random``, the share a random order finds on
+            average.
+        """
+        pd = require("pandas", extra="audit")
+        planted = np.asarray(planted, dtype=bool)
+        check_consistent_length(planted, self.y)
+        hits = np.cumsum(planted[self.table["row"].to_numpy()])
+        rows = np.array([max(1, round(depth * len(planted))) for depth in depths])
+        found = hits[rows - 1]
+        return pd.DataFrame(
+            {
+                "depth": depths,
+                "rows": rows,
+                "found": found,
+                "share_found": found / max(1, planted.sum()),
+                "precision": found / rows,
+                "random": rows / len(planted),
+            }
+        )
+
+    def plot(self, ax=None, *, planted=None):
+        """Draw the ranked leave-one-out losses, coloured by suggested action.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw. A new figure by default.
+        planted : array-like of shape (n_samples,), dtype=bool, default=None
+            True for the rows known to be wrong; marked below the curve.
+
+        Returns
+        -------
+        display : RankedLossDisplay
+            With ``ax_``, ``figure_`` and the drawn artists.
+        """
+        from skinfluence.cleaning.plots import RankedLossDisplay
+
+        return RankedLossDisplay.from_audit(self, planted=planted).plot(ax)
+
+    def to_html(self, path=None, **options):
+        """Write the audit as one self-contained page.
+
+        Parameters
+        ----------
+        path : str or path-like, default=None
+            Where to write. Nothing is written by default.
+        **options
+            Passed on to `skinfluence.cleaning.report.render`: ``title``, ``top``, ``details``,
+            ``images``, ``verification``, ``planted``, ``selection``, ``cleaned``.
+
+        Returns
+        -------
+        page : str
+            The page.
+        """
+        from skinfluence.cleaning.outputs import write_together
+        from skinfluence.cleaning.report import render
+
+        page = render(self, **options)
+        if path is not None:
+            write_together({path: page})
+        return page
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What to change in a training set.
+
+    Attributes
+    ----------
+    drop : ndarray of int
+        Rows to remove, ascending.
+    relabel : ndarray of int
+        Rows to give another label, ascending.
+    labels : ndarray
+        The labels for the rows of ``relabel``.
+    """
+
+    drop: np.ndarray
+    relabel: np.ndarray
+    labels: np.ndarray
+
+
+def _judge_labels(estimator, influence, y):
+    """Columns of the table, by training row, for a classifier."""
+    classes = np.asarray(estimator.classes_)
+    codes = np.searchsorted(classes, y)
+    rows = np.arange(len(y))
+    proba = influence.loo_predict_proba()
+    counts = np.bincount(codes, minlength=len(classes))
+    confidence = np.bincount(codes, proba[rows, codes], len(classes)) / np.maximum(counts, 1)
+    best = proba.argmax(axis=1)
+    effect = loo_loss_effect(influence)
+
+    disagrees = (best != codes) & (counts[codes] > 1)
+    relabel = disagrees & (proba[rows, best] >= confidence[best])
+    drop = disagrees & ~relabel & (effect < 0)
+    drop &= proba[rows, codes] < confidence[codes] / 2
+    columns = {
+        "given": y,
+        "suggested": classes[best],
+        "suggested_proba": proba[rows, best],
+        "loo_loss": loo_loss(influence),
+        "self_influence": influence.self_influence(),
+        "effect_of_dropping": effect,
+        "action": np.select([relabel, drop], ["relabel", "drop"], "keep"),
+    }
+    evidence = {
+        "classes": classes,
+        "loo_proba": proba,
+        "loo_prediction": classes[best],
+        "confidence": confidence,
+        "notes": _notes_on_classes(classes, counts),
+    }
+    return columns, evidence
+
+
+def _judge_targets(estimator, influence, y):
+    """Columns of the table, by training row, for a regressor."""
+    prediction = np.asarray(influence.loo_predict())
+    residual = y - prediction
+    spread = 1.4826 * np.median(np.abs(residual - np.median(residual)))
+    z = (residual - np.median(residual)) / max(spread, np.finfo(float).tiny)
+    effect = loo_loss_effect(influence)
+    columns = {
+        "given": y,
+        "suggested": prediction,
+        "residual_z": z,
+        "loo_loss": loo_loss(influence),
+        "self_influence": influence.self_influence(),
+        "effect_of_dropping": effect,
+        "action": np.where((np.abs(z) > EXTREME_RESIDUAL) & (effect < 0), "drop", "keep"),
+    }
+    evidence = {
+        "classes": None,
+        "loo_proba": None,
+        "loo_prediction": prediction,
+        "confidence": None,
+        "notes": (),
+    }
+    return columns, evidence
+
+
+def _notes_on_classes(classes, counts):
+    alone = [str(label) for label in classes[counts == 1]]
+    if not alone:
+        return ()
+    shown = ", ".join(repr(label) for label in alone[:5]) + (" …" if len(alone) > 5 else "")
+    return (
+        f"{len(alone)} class{'es have' if len(alone) > 1 else ' has'} a single row ({shown}): the "
+        "model without that row cannot know the class, so its leave-one-out loss is high by "
+        "construction. Such rows are kept and not refitted; look for typing errors in the label.",
+    )
+
+
+def _ranked_table(columns, ids):
+    pd = require("pandas", extra="audit")
+    # Stable, so that ties keep the order of the training set.
+    order = np.argsort(-columns["loo_loss"], kind="stable")
+    table = pd.DataFrame({"row": np.arange(len(order)), "id": np.asarray(ids), **columns})
+    table = table.iloc[order].reset_index(drop=True)
+    table.insert(0, "rank", np.arange(1, len(order) + 1))
+    return table

@@ -1,0 +1,236 @@
+"""The audit as one page: no scripts, no links to anything outside, pictures inside the file."""
+
+import contextlib
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+
+from skinfluence.cleaning import plots
+from skinfluence.utils._optional import require
+
+# A heat map of labels is readable up to this many classes.
+MAX_CONFUSION_CLASSES = 20
+N_PICTURES = 24
+
+
+def render(
+    audit,
+    *,
+    title="Label audit",
+    top=50,
+    details=None,
+    images=None,
+    verification=None,
+    planted=None,
+    selection=None,
+    cleaning_score=None,
+    command=None,
+):
+    """Render an audit as a self-contained HTML page.
+
+    Parameters
+    ----------
+    audit : Audit
+        What to show.
+    title : str, default="Label audit"
+        Heading of the page.
+    top : int, default=50
+        Rows in the table.
+    details : DataFrame of n_samples rows, default=None
+        The rows as a person knows them, shown on request under each line of the table.
+    images : ndarray of shape (n_samples, height, width), default=None
+        One picture per row.
+    verification : DataFrame, default=None
+        What `Audit.verify` returned.
+    planted : ndarray of shape (n_samples,), dtype=bool, default=None
+        Rows known to be wrong.
+    selection : Selection, default=None
+        How the penalty was chosen.
+    cleaning_score : dict of str to float, default=None
+        Accuracy against the truth, by what was done to the training set.
+    command : str, default=None
+        The command that made the report.
+
+    Returns
+    -------
+    page : str
+        The page.
+    """
+    jinja2 = require("jinja2", extra="audit")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(thousands="{:,}".format, percent=percent, number=number)
+    template = environment.from_string(
+        Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    )
+    counts = audit.table["action"].value_counts()
+    return template.render(
+        title=title,
+        task=audit.task,
+        n_rows=len(audit.y),
+        counts={action: int(counts.get(action, 0)) for action in ("relabel", "drop", "keep")},
+        summary=summarise(audit),
+        model=_model_name(audit.estimator),
+        notes=audit.notes,
+        rows=_rows(audit, top, details, images, planted),
+        n_top=min(top, len(audit.y)),
+        pictures=_pictures(audit, images, planted),
+        figures=_figures(audit, planted, selection),
+        depth=None if planted is None else audit.depth_table(planted).to_dict("records"),
+        n_planted=None if planted is None else int(np.sum(planted)),
+        verification=_verification(audit, verification),
+        strength=None if selection is None else selection.strength,
+        cleaning_score=cleaning_score,
+        command=command,
+        versions=_versions(),
+        colors=plots.COLORS,
+    )
+
+
+def summarise(audit):
+    """Leave-one-out scores of the model as it stands, against the labels as given.
+
+    Parameters
+    ----------
+    audit : Audit
+        What to summarise.
+
+    Returns
+    -------
+    summary : dict of str to float
+        ``mean_loo_loss`` and ``loo_accuracy``, or ``loo_r2`` for a regressor.
+    """
+    summary = {"mean_loo_loss": float(audit.table["loo_loss"].mean())}
+    if audit.task == "classification":
+        summary["loo_accuracy"] = float(np.mean(audit.loo_prediction == audit.y))
+    else:
+        residual = audit.y - audit.loo_prediction
+        summary["loo_r2"] = float(1 - np.mean(residual**2) / np.var(audit.y))
+    return summary
+
+
+def percent(share, digits=0):
+    """Format a share as a percentage."""
+    return f"{100 * share:.{digits}f}\u202f%"
+
+
+def number(value, digits=3):
+    """Format a number with a proper minus sign, `digits` significant digits and no exponent noise."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}g}" if abs(value) < 1e5 and abs(value) >= 1e-4 else f"{value:.2e}"
+    return ("0" if value == 0 else text).replace("-", "\u2212")
+
+
+def signed(value, digits=2):
+    """Format a percentage with its sign always shown."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:+.{digits}f}".replace("-", "\u2212") + "\u202f%"
+
+
+def _versions():
+    """Versions of what computed the numbers; ourselves left out when run from an uninstalled copy."""
+    versions = {}
+    for name in ("skinfluence", "scikit-learn", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
+def _model_name(estimator):
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    return type(last).__name__
+
+
+def _rows(audit, top, details, images, planted):
+    """The lines of the table, as the template shows them."""
+    mean = audit.table["loo_loss"].mean()
+    lines = []
+    for line in audit.table.head(top).to_dict("records"):
+        row = line["row"]
+        lines.append(
+            {
+                **line,
+                "effect": signed(100 * line["effect_of_dropping"] / mean),
+                "helps": line["effect_of_dropping"] < 0,
+                "planted": planted is not None and bool(planted[row]),
+                "picture": None if images is None else plots.picture_uri(images[row]),
+                "details": {} if details is None else _shown(details.iloc[row]),
+            }
+        )
+    return lines
+
+
+def _shown(values):
+    """A row of the user's table as short texts."""
+    texts = {name: "missing" if _is_missing(v) else str(v) for name, v in values.items()}
+    return {name: text if len(text) <= 200 else text[:200] + " …" for name, text in texts.items()}
+
+
+def _is_missing(value):
+    return value is None or value != value or str(value) in ("NaT", "<NA>")
+
+
+def _pictures(audit, images, planted):
+    if images is None:
+        return []
+    flagged = audit.table[audit.table["action"] != "keep"].head(N_PICTURES)
+    return [
+        {
+            **line,
+            "picture": plots.picture_uri(images[line["row"]]),
+            "planted": planted is not None and bool(planted[line["row"]]),
+        }
+        for line in flagged.to_dict("records")
+    ]
+
+
+def _figures(audit, planted, selection):
+    """Data URIs of the pictures, by name; None for a picture that has nothing to show."""
+    table = audit.table
+    display = plots.RankedLossDisplay.from_audit(audit, planted=planted)
+    figures = dict.fromkeys(("depth", "reliability", "confusion", "predictions", "selection"))
+    figures |= {
+        "ranked": plots.figure_uri(display.plot, size=(6.4, 3.6)),
+        "effects": plots.figure_uri(lambda ax: plots.draw_effects(ax, table), size=(6.4, 3.6)),
+    }
+    if planted is not None:
+        order = table["row"].to_numpy()
+        figures["depth"] = plots.figure_uri(
+            lambda ax: plots.draw_depth(ax, order, planted), size=(6.4, 3.6)
+        )
+    if audit.task == "classification":
+        codes = np.searchsorted(audit.classes, audit.y)
+        figures["reliability"] = plots.figure_uri(
+            lambda ax: plots.draw_reliability(ax, audit.loo_proba, codes), size=(6.4, 3.6)
+        )
+        if len(audit.classes) <= MAX_CONFUSION_CLASSES and (table["action"] != "keep").any():
+            figures["confusion"] = plots.figure_uri(
+                lambda ax: plots.draw_confusion(ax, table, audit.classes), size=(5, 4.2)
+            )
+    else:
+        figures["predictions"] = plots.figure_uri(
+            lambda ax: plots.draw_predictions(ax, table), size=(6.4, 3.6)
+        )
+    if selection is not None and len(selection.scores) > 1:
+        figures["selection"] = plots.figure_uri(
+            lambda ax: plots.draw_selection(ax, selection.scores, selection.strength),
+            size=(6.4, 3.6),
+        )
+    return figures
+
+
+def _verification(audit, verification):
+    if verification is None or len(verification) == 0:
+        return None
+    known = verification.dropna(subset=["refit_loss"])
+    return {
+        "rows": verification.to_dict("records"),
+        "largest": float(known["difference"].abs().max()) if len(known) else None,
+        "figure": plots.figure_uri(lambda ax: plots.draw_verification(ax, known), size=(4.6, 4.2))
+        if len(known)
+        else None,
+    }

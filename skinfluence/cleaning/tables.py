@@ -1,0 +1,229 @@
+"""From a file or a demo to a problem that can be audited: rows, target, ids, task.
+
+Every way in which a user's table can be unfit for an audit is refused here, in one line each.
+"""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skinfluence.datasets import load_demo
+from skinfluence.utils._optional import require
+
+# A numeric target with more distinct values than this, or with fractions, is a quantity.
+MAX_NUMERIC_CLASSES = 20
+
+READERS = {
+    ".csv": "read_csv",
+    ".tsv": "read_csv",
+    ".parquet": "read_parquet",
+    ".pq": "read_parquet",
+}
+
+
+class InputError(ValueError):
+    """The input cannot be audited; the message says why and what to do, in one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A training set ready for an audit.
+
+    Attributes
+    ----------
+    name : str
+        File name or name of the demo.
+    frame : DataFrame
+        The table as read, the target included.
+    X : DataFrame
+        The columns used as features.
+    y : ndarray
+        The target.
+    target : str
+        Name of the target column.
+    ids : ndarray
+        Names of the rows.
+    task : {"classification", "regression"}
+        What kind of target it is.
+    planted : ndarray of bool or None
+        Rows known to be wrong, for a demo.
+    y_true : ndarray or None
+        The targets without the planted errors, for a demo.
+    images : ndarray or None
+        One picture per row, for a demo that has pictures.
+    """
+
+    name: str
+    frame: Any
+    X: Any
+    y: np.ndarray
+    target: str
+    ids: np.ndarray
+    task: str
+    planted: Any = None
+    y_true: Any = None
+    images: Any = None
+
+
+def demo_problem(name, *, flip_share=0.1, random_state=0):
+    """Turn a demo set into a problem whose planted errors are known."""
+    pd = require("pandas", extra="audit")
+    if not 0 <= flip_share < 1:
+        raise InputError(f"--flip-share must be at least 0 and below 1. Got {flip_share}.")
+    demo = load_demo(name, flip_share=flip_share, random_state=random_state)
+    X = pd.DataFrame(demo.X, columns=demo.feature_names)
+    return Problem(
+        name=name,
+        frame=X.assign(label=demo.y),
+        X=X,
+        y=demo.y,
+        target="label",
+        ids=np.arange(len(X)),
+        task="classification",
+        planted=demo.flipped,
+        y_true=demo.y_true,
+        images=demo.images,
+    )
+
+
+def file_problem(path, target, *, task="auto", id_column=None, drop_columns=()):
+    """Read a table and turn it into a problem, or raise an InputError of one line."""
+    frame = read_table(path)
+    if target is None:
+        raise InputError(
+            "name the column to audit with --target. "
+            f"Columns of {Path(path).name}: {_listed(frame.columns)}."
+        )
+    for column in [target, *([id_column] if id_column else []), *drop_columns]:
+        _check_column(frame, column, path)
+    if target in drop_columns or target == id_column:
+        raise InputError(f"{target!r} is the target; it cannot be dropped or be the id column too.")
+    y, task = _checked_target(frame[target], task)
+    X = frame.drop(columns=list({target, *drop_columns, *([id_column] if id_column else [])}))
+    _check_features(X, target)
+    return Problem(
+        name=Path(path).name,
+        frame=frame,
+        X=X,
+        y=y,
+        target=target,
+        ids=frame[id_column].to_numpy() if id_column else np.arange(len(frame)),
+        task=task,
+    )
+
+
+def read_table(path):
+    """Read a csv, tsv or parquet file as a DataFrame with string column names."""
+    pd = require("pandas", extra="audit")
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"no such file: {path}{_closest_file(path)}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder. Give one csv or parquet file.")
+    # "data.csv.gz" is read as csv: pandas unpacks by the last suffix.
+    suffix = next((s for s in reversed(path.suffixes) if s.lower() in READERS), path.suffix).lower()
+    if suffix not in READERS:
+        raise InputError(f"{path.name}: only {', '.join(READERS)} files can be read.")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path.name} is empty.")
+    if READERS[suffix] == "read_parquet":
+        require("pyarrow", extra="audit")
+    try:
+        options = {"sep": "\t"} if suffix == ".tsv" else {}
+        frame = getattr(pd, READERS[suffix])(path, **options)
+    except Exception as error:  # pandas and pyarrow raise a dozen kinds; all mean the same here.
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path.name} cannot be read as {suffix[1:]}: {reason}") from error
+    if len(frame) == 0:
+        raise InputError(f"{path.name} has a header but no rows.")
+    frame.columns = [str(column) for column in frame.columns]
+    if not frame.columns.is_unique:
+        twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+        raise InputError(f"{path.name} has more than one column named {_listed(twice)}. Rename.")
+    return frame.reset_index(drop=True)
+
+
+def _check_column(frame, column, path):
+    if column in frame.columns:
+        return
+    by_lower = {name.lower(): name for name in frame.columns}
+    close = difflib.get_close_matches(column.lower(), by_lower, n=1, cutoff=0.5)
+    hint = f"Did you mean {by_lower[close[0]]!r}?" if close else f"It has {_listed(frame.columns)}."
+    raise InputError(f"{Path(path).name} has no column {column!r}. {hint}")
+
+
+def _checked_target(target, task):
+    """The target as an array and its task, or one line on why it cannot be audited."""
+    pd = require("pandas", extra="audit")
+    name, n_rows = target.name, len(target)
+    missing = int(target.isna().sum())
+    if missing:
+        first = ", ".join(str(row) for row in np.flatnonzero(target.isna())[:3])
+        raise InputError(
+            f"the target {name!r} is missing in {missing} of {n_rows} rows (first: row {first}, "
+            "counting from 0). Fill them in or remove these rows first."
+        )
+    if pd.api.types.is_datetime64_any_dtype(target):
+        raise InputError(f"the target {name!r} is a date. Give a column of classes or of numbers.")
+    numeric = pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target)
+    distinct = int(target.nunique())
+    if distinct == 1:
+        raise InputError(
+            f"the target {name!r} has one class only ({target.iloc[0]!r}). "
+            "An audit needs at least two."
+        )
+    if task == "regression" and not numeric:
+        raise InputError(
+            f"--task regression needs numbers, and the target {name!r} is not numeric."
+        )
+    if task == "auto":
+        task = _guessed_task(target, distinct, numeric)
+    if task == "regression":
+        return target.to_numpy(dtype=float), task
+    if distinct == n_rows:
+        raise InputError(
+            f"the target {name!r} has a different value in each of its {n_rows} rows, so there are "
+            "no classes to learn"
+            + (". If it is a quantity, pass --task regression." if numeric else ": is it an id?")
+        )
+    y = target.to_numpy() if numeric else target.astype(str).to_numpy(dtype=str)
+    return y, task
+
+
+def _guessed_task(target, distinct, numeric):
+    if not numeric or distinct <= 2:
+        return "classification"
+    values = target.to_numpy(dtype=float)
+    fractions = np.any(values != np.round(values))
+    if not fractions and distinct == len(values):
+        # Whole numbers that never repeat are more often a row number than a quantity: ask.
+        return "classification"
+    return "regression" if fractions or distinct > MAX_NUMERIC_CLASSES else "classification"
+
+
+def _check_features(X, target):
+    if X.shape[1] == 0:
+        raise InputError(f"no columns are left besides the target {target!r}.")
+    empty = [column for column in X.columns if X[column].isna().all()]
+    if empty:
+        raise InputError(
+            f"column{'s' if len(empty) > 1 else ''} {_listed(empty)} "
+            f"{'are' if len(empty) > 1 else 'is'} missing in every row. "
+            f"Leave out with: --drop-columns {','.join(empty)}"
+        )
+
+
+def _closest_file(path):
+    if not path.parent.is_dir():
+        return ""
+    names = [other.name for other in path.parent.iterdir() if other.is_file()]
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _listed(names):
+    names = [repr(str(name)) for name in names]
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,82 @@
+"""True refits: the check that predicted leave-one-out answers are what retraining gives."""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.class_weight import compute_class_weight
+
+from skinfluence.utils._optional import require
+
+
+def verify(audit, k, *, preprocessing="frozen", progress=False):
+    """Refit without each of the first `k` rows of an audit. See `Audit.verify`."""
+    pd = require("pandas", extra="audit")
+    if preprocessing not in ("frozen", "refit"):
+        raise ValueError(f"preprocessing must be 'frozen' or 'refit'. Got {preprocessing!r}.")
+    if k < 0:
+        raise ValueError(f"k, the number of rows to refit without, must not be negative. Got {k}.")
+    model, X = audit.estimator, audit.X
+    if preprocessing == "frozen" and isinstance(model, Pipeline):
+        X = model[:-1].transform(X)
+        model = model[-1]
+    model = _with_held_class_weight(model, audit)
+
+    table = audit.table.head(k)[["rank", "row", "id", "given", "loo_loss", "suggested"]]
+    found = [
+        _refit_without(model, X, audit, row) for row in progress_bar(table["row"], k, progress)
+    ]
+    refit_loss = np.array([loss for loss, _ in found], dtype=float)
+    return pd.DataFrame(
+        {
+            **table.drop(columns="suggested"),
+            "refit_loss": refit_loss,
+            "difference": refit_loss - table["loo_loss"].to_numpy(),
+            "suggested": table["suggested"],
+            "refit_suggested": [prediction for _, prediction in found],
+        }
+    )
+
+
+def progress_bar(iterable, total, show, description="refits"):
+    """Wrap an iterable in a bar on stderr, on a terminal only."""
+    if not show:
+        return iterable
+    tqdm = require("tqdm", extra="audit").tqdm
+    # disable=None: silent when stderr is not a terminal.
+    return tqdm(iterable, total=total, desc=description, leave=False, disable=None)
+
+
+def _refit_without(model, X, audit, row):
+    """Loss and prediction of one row under the model fitted on all the others."""
+    others = np.delete(np.arange(len(audit.y)), row)
+    y = audit.y[others]
+    weights = {}
+    if audit.sample_weight is not None:
+        name = (
+            f"{model.steps[-1][0]}__sample_weight"
+            if isinstance(model, Pipeline)
+            else "sample_weight"
+        )
+        weights = {name: audit.sample_weight[others]}
+    given = audit.y[row]
+    if audit.task == "classification" and (given not in y or len(np.unique(y)) < 2):
+        return np.nan, None
+    refitted = clone(model).fit(_safe_indexing(X, others), y, **weights)
+    left_out = _safe_indexing(X, [row])
+    prediction = refitted.predict(left_out)[0]
+    if audit.task == "regression":
+        return 0.5 * (given - prediction) ** 2, prediction
+    proba = refitted.predict_proba(left_out)[0]
+    with np.errstate(divide="ignore"):
+        return -np.log(proba[np.searchsorted(refitted.classes_, given)]), prediction
+
+
+def _with_held_class_weight(model, audit):
+    """A clone whose "balanced" weights are held at their values on all rows, as the audit does."""
+    model = clone(model)
+    last = model[-1] if isinstance(model, Pipeline) else model
+    if last.get_params().get("class_weight") == "balanced":
+        values = compute_class_weight("balanced", classes=audit.classes, y=audit.y)
+        last.set_params(class_weight=dict(zip(audit.classes.tolist(), values)))
+    return model

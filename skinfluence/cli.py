@@ -1,0 +1,256 @@
+"""The command line: ``skinfluence audit FILE --target COLUMN`` or ``skinfluence audit --demo digits``.
+
+Parsing and talking only; the work is done in `skinfluence.cleaning`.
+"""
+
+import argparse
+import contextlib
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from skinfluence.datasets import DEMOS
+
+OK, USER_ERROR, INTERRUPTED = 0, 2, 130
+
+
+def main(argv=None):
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, default=None
+        Arguments without the program name. ``sys.argv[1:]`` by default.
+
+    Returns
+    -------
+    code : int
+        0 when all went well, 2 for a mistake in the input (one line on stderr says which), 130 when
+        interrupted.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    from skinfluence.cleaning.tables import InputError
+
+    try:
+        _audit(arguments, "skinfluence " + shlex.join(argv))
+    except (InputError, ImportError, OSError) as error:
+        print(f"skinfluence audit: error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("skinfluence audit: interrupted, nothing written", file=sys.stderr)
+        return INTERRUPTED
+    return OK
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="skinfluence", description="Which rows of a training set make its model wrong?"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    audit = commands.add_parser(
+        "audit",
+        help="rank the suspicious rows of a labelled table",
+        description=(
+            "Fit a linear model, judge every row by the model that has not seen it, suggest what to "
+            "drop or relabel, check the top rows by true refits, and write a report."
+        ),
+    )
+    source = audit.add_argument_group("what to audit")
+    source.add_argument("file", nargs="?", metavar="FILE", help="a csv, tsv or parquet table")
+    source.add_argument("--target", metavar="COLUMN", help="the column of labels")
+    source.add_argument(
+        "--demo", choices=DEMOS, help="a data set from scikit-learn with some labels flipped"
+    )
+    source.add_argument(
+        "--task",
+        choices=["auto", "classification", "regression"],
+        default="auto",
+        help="what kind of target it is (default: by its values)",
+    )
+    source.add_argument("--id-column", metavar="COLUMN", help="names the rows; not a feature")
+    source.add_argument(
+        "--drop-columns",
+        metavar="A,B",
+        default="",
+        help="columns to leave out, separated by commas",
+    )
+    model = audit.add_argument_group("how")
+    model.add_argument(
+        "--C", type=_positive, help="inverse penalty strength (default: lowest leave-one-out loss)"
+    )
+    model.add_argument(
+        "--verify", type=_count, default=10, metavar="K", help="refits without the top K rows"
+    )
+    model.add_argument(
+        "--flip-share", type=float, default=0.1, help="share of labels a demo flips (default: 0.1)"
+    )
+    model.add_argument("--seed", type=int, default=0, help="which labels a demo flips")
+    output = audit.add_argument_group("what to show and write")
+    output.add_argument("--top", type=_count, default=20, help="rows to print (default: 20)")
+    output.add_argument(
+        "--out", default="skinfluence-audit", metavar="DIR", help="folder to write to"
+    )
+    output.add_argument(
+        "--html",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="write report.html (default: yes)",
+    )
+    output.add_argument(
+        "--cleaned", action="store_true", help="write cleaned.csv, with the suggestions carried out"
+    )
+    output.add_argument("--json", action="store_true", help="print one JSON object and no table")
+    output.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def _audit(arguments, command):
+    from skinfluence.cleaning import audit
+    from skinfluence.cleaning.outputs import write_together
+    from skinfluence.cleaning.selection import cleaning_score, select_model
+    from skinfluence.utils._optional import require
+
+    for module in ["pandas", "rich", "tqdm", *(["jinja2", "matplotlib"] if arguments.html else [])]:
+        require(module, extra="audit")
+    talk = not (arguments.quiet or arguments.json)
+    problem = _problem(arguments)
+    with _status("fitting the model and choosing C", talk):
+        selection = select_model(problem, C=arguments.C)
+    with _status("leaving out every row", talk):
+        found = audit(
+            selection.model, selection.X, problem.y, ids=problem.ids, influence=selection.influence
+        )
+    verification = found.verify(arguments.verify, progress=talk)
+    score = None
+    if problem.y_true is not None:
+        with _status("fitting on the cleaned rows", talk):
+            score = cleaning_score(found, selection, problem)
+    outcome = {
+        "problem": problem,
+        "selection": selection,
+        "found": found,
+        "verification": verification,
+        "score": score,
+    }
+    with _status("writing", talk):
+        contents = _contents(arguments, command, **outcome)
+        write_together(contents)
+    if arguments.json:
+        print(json.dumps(_summary(arguments, files=contents, **outcome), indent=2))
+    elif not arguments.quiet:
+        from skinfluence.cleaning.printing import print_audit
+
+        print_audit(top=arguments.top, files=contents, **outcome)
+
+
+def _problem(arguments):
+    from skinfluence.cleaning.tables import InputError, demo_problem, file_problem
+
+    if (arguments.file is None) == (arguments.demo is None):
+        raise InputError(
+            "give either a FILE with --target COLUMN, or --demo with one of " + ", ".join(DEMOS)
+        )
+    if arguments.demo:
+        return demo_problem(
+            arguments.demo, flip_share=arguments.flip_share, random_state=arguments.seed
+        )
+    return file_problem(
+        arguments.file,
+        arguments.target,
+        task=arguments.task,
+        id_column=arguments.id_column,
+        drop_columns=[name for name in arguments.drop_columns.split(",") if name],
+    )
+
+
+def _contents(arguments, command, *, problem, selection, found, verification, score):
+    """What to write where."""
+    folder = Path(arguments.out)
+    issues = found.table
+    if problem.planted is not None:
+        rows = issues["row"].to_numpy()
+        issues = issues.assign(true=problem.y_true[rows], planted=problem.planted[rows])
+    contents = {folder / "issues.csv": issues.to_csv(index=False)}
+    if arguments.html:
+        contents[folder / "report.html"] = found.to_html(
+            title=f"Audit of {problem.name}",
+            top=max(arguments.top, 50),
+            details=None if problem.images is not None else problem.frame,
+            images=problem.images,
+            verification=verification,
+            planted=problem.planted,
+            selection=selection,
+            cleaning_score=score,
+            command=command,
+        )
+    if arguments.cleaned:
+        cleaned, labels, _ = found.apply(problem.frame)
+        cleaned = cleaned.assign(**{problem.target: labels})
+        contents[folder / "cleaned.csv"] = cleaned.to_csv(index=False)
+    return contents
+
+
+def _summary(arguments, *, problem, selection, found, verification, score, files):
+    """The JSON object of ``--json``."""
+    from skinfluence.cleaning.report import summarise
+
+    def records(table):
+        # Through pandas, so that numpy numbers and NaN become plain JSON.
+        return json.loads(table.to_json(orient="records"))
+
+    summary = {
+        "source": problem.name,
+        "task": problem.task,
+        "n_rows": len(problem.y),
+        "n_features": selection.X.shape[1],
+        "C": selection.strength,
+        **summarise(found),
+        "actions": {
+            action: int((found.table["action"] == action).sum())
+            for action in ("drop", "relabel", "keep")
+        },
+        "notes": list(found.notes),
+        "top": records(found.table.head(arguments.top)),
+        "verification": records(verification),
+        "files": [str(path) for path in files],
+    }
+    if problem.planted is not None:
+        summary["planted"] = int(problem.planted.sum())
+        summary["depths"] = records(found.depth_table(problem.planted))
+        summary["accuracy_on_true_labels"] = score
+    return summary
+
+
+@contextlib.contextmanager
+def _status(message, show):
+    """A spinner on stderr while something long runs, on a terminal only."""
+    if not (show and sys.stderr.isatty()):
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(message + " …"):
+        yield
+
+
+def _positive(text):
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be positive and finite, got {text}")
+    return value
+
+
+def _count(text):
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
