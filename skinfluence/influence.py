@@ -467,6 +467,8 @@ class Influence:
         """``J_t' g_t`` as (n_outputs, n_columns, n_test), or their mean as one column."""
         if aggregate not in (None, "mean"):
             raise ValueError(f"aggregate must be None or 'mean'. Got {aggregate!r} instead.")
+        if y is None:
+            raise ValueError("The influence on test losses needs y, the labels of the test points.")
         design, encoded, _ = self._test_points(X, y)
         gradients = self.objective.loss.gradient(design.multiply(self.objective.theta.T), encoded)
         if aggregate:
@@ -496,16 +498,17 @@ class Influence:
                 f"groups must hold one label per training row, {self.objective.n_samples}. Got an "
                 f"array of shape {groups.shape}."
             )
-        names = np.unique(groups)
+        # Codes, not names: NaN is a group too, and not equal to itself.
+        names, members = np.unique(groups, return_inverse=True)
         self._check_effect_fits(quantity, len(names))
         found = [
             steps.points_step(
                 self.factor,
                 self._solver,
-                self._resolve(_edits.remove(np.flatnonzero(groups == name))),
+                self._resolve(_edits.remove(np.flatnonzero(members == group))),
                 method,
             )
-            for name in names
+            for group in range(len(names))
         ]
         return effects.theta_effects(quantity, np.array(found))
 
