@@ -7,7 +7,7 @@ axis, shape ``(..., n_outputs)``; ``y`` broadcasts against the leading axes.
 from abc import ABC, abstractmethod
 
 import numpy as np
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, softmax
 
 
 class Loss(ABC):
@@ -55,6 +55,14 @@ class Loss(ABC):
         matrices[np.arange(len(rows)), rows, columns] = 1.0
         matrices[np.arange(len(rows)), columns, rows] = 1.0
         return np.ascontiguousarray(hessian[:, rows, columns].T), matrices
+
+    def remainder(self, eta, y, delta):
+        """What a step leaves of the gradient beyond first order.
+
+        ``l'(eta + delta) - l'(eta) - l''(eta) delta``, shape ``(..., n_outputs)``.
+        """
+        curved = (self.hessian(eta, y) @ delta[..., None])[..., 0]
+        return self.gradient(eta + delta, y) - self.gradient(eta, y) - curved
 
     def spread(self, delta):
         """Size of a change of ``eta`` in the sense of the self-concordance constant.
@@ -139,7 +147,11 @@ class Multinomial(Loss):
 
     def value(self, eta, y):
         picked = np.broadcast_to(np.asarray(y, dtype=np.intp), eta.shape[:-1])[..., None]
-        return -np.take_along_axis(log_softmax(eta, axis=-1), picked, axis=-1)[..., 0]
+        ahead = eta - np.take_along_axis(eta, picked, axis=-1)
+        np.put_along_axis(ahead, picked, -np.inf, axis=-1)
+        # log(1 + sum of the others' odds): the log of a probability near 1 would cancel.
+        top = ahead.max(axis=-1)
+        return np.logaddexp(0.0, top + np.log(np.exp(ahead - top[..., None]).sum(axis=-1)))
 
     def gradient(self, eta, y):
         probability = softmax(eta, axis=-1)
