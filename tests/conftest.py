@@ -1,0 +1,318 @@
+"""Registries the tests run over, the data they run on, and true refits to compare with."""
+
+from dataclasses import dataclass, replace
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from autograd.scipy.special import logsumexp
+from sklearn import linear_model
+from sklearn.base import clone
+from sklearn.utils.class_weight import compute_class_weight
+
+from skinfluence import losses
+from skinfluence.curvature import Curvature
+from skinfluence.objective import objective_of
+from skinfluence.solvers import CG, Exact
+
+# Losses ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LossCase:
+    """A loss, the same written for autograd, and how to draw targets."""
+
+    loss: losses.Loss
+    reference: object
+    draw: object
+
+    def draw_points(self, rng, n=60, scale=2.0):
+        return scale * rng.standard_normal((n, self.loss.n_outputs)), self.draw(rng, n)
+
+
+def _tweedie(power):
+    def value(eta, y):
+        eta = eta[..., 0]
+        a, b = 2.0 - power, 1.0 - power
+        return (anp.exp(a * eta) / a if a else eta) - y * (anp.exp(b * eta) / b if b else eta)
+
+    return value
+
+
+def _multinomial(eta, y):
+    return logsumexp(eta, axis=-1) - anp.sum(eta * np.eye(eta.shape[-1])[y], axis=-1)
+
+
+def _softplus(z):
+    return anp.logaddexp(0.0, z)
+
+
+def _squared(eta, y):
+    return 0.5 * anp.sum((eta - anp.reshape(y, (-1, eta.shape[-1]))) ** 2, axis=-1)
+
+
+def _pseudo_huber(eta, y):
+    return anp.sqrt(1.0 + (eta[..., 0] - y) ** 2) - 1.0
+
+
+def _coupled(eta, y):
+    return anp.exp(eta[..., 0] - eta[..., 1]) + (eta[..., 1] - y) ** 2 * eta[..., 0] ** 2
+
+
+def _labels(k):
+    return lambda rng, n: rng.integers(0, k, n)
+
+
+def _signs(rng, n):
+    return rng.choice([-1.0, 1.0], n)
+
+
+def _positive(rng, n):
+    return rng.gamma(2.0, size=n)
+
+
+_SUM_TO_ZERO = losses.SumToZero(losses.Multinomial(4))
+
+LOSSES = {
+    "binomial": LossCase(
+        losses.Binomial(), lambda eta, y: _softplus(eta[..., 0]) - y * eta[..., 0], _labels(2)
+    ),
+    "multinomial": LossCase(losses.Multinomial(4), _multinomial, _labels(4)),
+    "sum-to-zero": LossCase(
+        _SUM_TO_ZERO,
+        lambda eta, y: _multinomial(anp.dot(eta, _SUM_TO_ZERO.basis.T), y),
+        _labels(4),
+    ),
+    "squared": LossCase(losses.SquaredError(), _squared, lambda rng, n: rng.standard_normal(n)),
+    "squared-3": LossCase(
+        losses.SquaredError(3), _squared, lambda rng, n: rng.standard_normal((n, 3))
+    ),
+    "poisson": LossCase(losses.Poisson(), _tweedie(1), lambda rng, n: rng.poisson(2.0, n)),
+    "gamma": LossCase(losses.Gamma(), _tweedie(2), _positive),
+    "tweedie-1.2": LossCase(losses.Tweedie(1.2), _tweedie(1.2), _positive),
+    "tweedie-1.5": LossCase(losses.Tweedie(1.5), _tweedie(1.5), _positive),
+    "tweedie-0": LossCase(losses.Tweedie(0), _tweedie(0), _positive),
+    "tweedie-3": LossCase(losses.Tweedie(3), _tweedie(3), _positive),
+    "smooth-hinge-1": LossCase(
+        losses.SmoothHinge(1.0), lambda eta, y: _softplus(1.0 - y * eta[..., 0]), _signs
+    ),
+    "smooth-hinge-0.1": LossCase(
+        losses.SmoothHinge(0.1),
+        lambda eta, y: 0.1 * _softplus((1.0 - y * eta[..., 0]) / 0.1),
+        _signs,
+    ),
+    "squared-hinge": LossCase(
+        losses.SquaredHinge(),
+        lambda eta, y: anp.maximum(0.0, 1.0 - y * eta[..., 0]) ** 2,
+        _signs,
+    ),
+    "autograd-1": LossCase(
+        losses.AutogradLoss(_pseudo_huber), _pseudo_huber, lambda rng, n: rng.standard_normal(n)
+    ),
+    "autograd-2": LossCase(
+        losses.AutogradLoss(_coupled, n_outputs=2), _coupled, lambda rng, n: rng.standard_normal(n)
+    ),
+}
+
+SOLVERS = {
+    "primal": Exact("primal"),
+    "dual": Exact("dual"),
+    "cg": CG(rtol=1e-10),
+}
+
+# Estimators ------------------------------------------------------------------------------------
+
+TIGHT = {
+    "LogisticRegression": {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000},
+    "Ridge": {"solver": "cholesky"},
+    "RidgeClassifier": {"solver": "cholesky"},
+    "LinearRegression": {"tol": 1e-14},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An estimator of scikit-learn, its parameters and a training set."""
+
+    name: str
+    params: tuple = ()
+    task: str = "binary"
+    sparse: bool = False
+    weighted: bool = False
+
+    @property
+    def id(self):
+        params = ",".join(f"{k}={v}" for k, v in self.params)
+        return "-".join(
+            part
+            for part in (
+                self.name,
+                params,
+                self.task,
+                "csr" if self.sparse else "dense",
+                "weights" if self.weighted else "",
+            )
+            if part
+        )
+
+    def estimator(self, **more):
+        cls = getattr(linear_model, self.name)
+        return cls(**{**TIGHT.get(self.name, {}), **dict(self.params), **more})
+
+    def data(self, n=36, d=4, seed=0):
+        X, y = make_data(self.task, n, d, seed)
+        weight = np.random.default_rng(seed + 1).uniform(0.3, 2.5, n) if self.weighted else None
+        return (sp.csr_array(X) if self.sparse else X), y, weight
+
+    def fit(self, X, y, sample_weight):
+        return self.estimator().fit(X, y, sample_weight=sample_weight)
+
+
+def make_data(task, n, d, seed):
+    """Overlapping classes, or a noisy line; some entries are exactly zero."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d)) * np.linspace(0.5, 2.0, d)
+    X[rng.uniform(size=X.shape) < 0.25] = 0.0
+    score = X @ rng.standard_normal(d) + 0.4
+    if task == "regression":
+        return X, score + rng.standard_normal(n)
+    score = score + 1.5 * rng.standard_normal(n)
+    if task == "binary":
+        return X, np.where(score > 0, "yes", "no")
+    # Three classes of unequal size.
+    return X, np.digitize(score, np.quantile(score, [0.25, 0.6])) * 10
+
+
+def _cases():
+    cases = []
+    tasks = {
+        "LogisticRegression": ("binary", "softmax"),
+        "RidgeClassifier": ("binary", "softmax"),
+        "Ridge": ("regression",),
+        "LinearRegression": ("regression",),
+    }
+    for name, kinds in tasks.items():
+        for task in kinds:
+            for sparse in (False, True):
+                for weighted in (False, True):
+                    for intercept in (True, False):
+                        plain = (("fit_intercept", intercept),)
+                        # sparse Ridge has no direct solver with an intercept
+                        if name.startswith("Ridge") and sparse:
+                            plain += (("solver", "sparse_cg"), ("tol", 1e-12))
+                        cases.append(Case(name, plain, task, sparse, weighted))
+                        if task == "regression":
+                            continue
+                        balanced = (*plain, ("class_weight", "balanced"))
+                        cases.append(Case(name, balanced, task, sparse, weighted))
+    for params in ({"C": 0.01}, {"C": 30.0}, {"C": np.inf}):
+        for task in ("binary", "softmax"):
+            cases.append(Case("LogisticRegression", tuple(params.items()), task))
+    for scaling in (1.0, 5.0):
+        for sparse in (False, True):
+            params = {"solver": "liblinear", "tol": 1e-10, "intercept_scaling": scaling, "C": 0.3}
+            cases.append(Case("LogisticRegression", tuple(params.items()), "binary", sparse, True))
+    balanced = (("solver", "liblinear"), ("tol", 1e-10), ("class_weight", "balanced"))
+    cases.append(Case("LogisticRegression", balanced, "binary"))
+    chosen = (("class_weight", (("no", 3.0), ("yes", 0.5))),)
+    cases.append(Case("LogisticRegression", chosen, "binary", weighted=True))
+    cases.append(Case("RidgeClassifier", chosen, "binary", weighted=True))
+    return [_with_dicts(case) for case in cases]
+
+
+def _with_dicts(case):
+    params = tuple((k, dict(v) if isinstance(v, tuple) else v) for k, v in case.params)
+    return replace(case, params=params)
+
+
+ESTIMATORS = _cases()
+
+
+def name_of(case):
+    return case.id
+
+
+# Truth -----------------------------------------------------------------------------------------
+
+
+def polish(objective, steps=2):
+    """Newton steps of the objective with its dense Hessian: from a good fit to round-off."""
+    for _ in range(steps):
+        H = Curvature(objective).dense()
+        step = np.linalg.solve(H, objective.gradient())
+        objective = objective.at(objective.theta - step.reshape(objective.theta.shape))
+    return objective
+
+
+def parameters_of(objective):
+    """Parameters in the user's outputs and units, (n_outputs, n_features + fit_intercept)."""
+    theta = objective.loss.expand(objective.theta.T).T
+    if objective.design.intercept:
+        theta = np.column_stack([theta[:, :-1], theta[:, -1] * objective.design.intercept])
+    return theta
+
+
+def class_factor(estimator, y, sample_weight=None):
+    """The factor of each row's class in the weights, at its fitted value."""
+    class_weight = getattr(estimator, "class_weight", None)
+    if class_weight is None:
+        return np.ones(len(y)), None
+    classes = np.unique(y)
+    # RidgeClassifier counts rows for "balanced", LogisticRegression their weights.
+    counted = sample_weight if isinstance(estimator, linear_model.LogisticRegression) else None
+    values = compute_class_weight(class_weight, classes=classes, y=y, sample_weight=counted)
+    return values[np.searchsorted(classes, y)], dict(zip(classes.tolist(), values, strict=True))
+
+
+def refit(estimator, X, y, sample_weight, class_weight=None, total=None):
+    """The estimator on other data, to round-off: an :class:`Objective`.
+
+    ``class_weight`` freezes "balanced" at its fitted value. ``total`` keeps ``lambda``: the
+    penalty grows with the total weight, from this one.
+    """
+    new = clone(estimator)
+    if class_weight is not None:
+        new.set_params(class_weight=class_weight)
+    if total is not None:
+        factor = np.array([class_weight[label] for label in y.tolist()]) if class_weight else 1.0
+        ratio = (factor * sample_weight).sum() / total
+        if hasattr(new, "C"):
+            new.set_params(C=new.C / ratio)
+        elif hasattr(new, "alpha"):
+            new.set_params(alpha=new.alpha * ratio)
+    new.fit(X, y, sample_weight=sample_weight)
+    fitted = objective_of(new, X, y, sample_weight)
+    polished = polish(fitted)
+    # Polishing removes the solver's round-off; it must not move the fit to another objective.
+    scale = np.abs(parameters_of(polished)).max()
+    moved = np.abs(parameters_of(polished) - sklearn_parameters(new)).max()
+    assert moved <= 1e-5 * scale, f"polishing moved the fit by {moved / scale:.1e}"
+    return polished
+
+
+def sklearn_parameters(model):
+    """``[coef_, intercept_]`` of a fitted linear model, softmax intercepts summing to zero."""
+    coef = np.atleast_2d(model.coef_)
+    if len(coef) > 1 and isinstance(model, linear_model.LogisticRegression):
+        coef = coef - coef.mean(axis=0)
+    if not model.fit_intercept:
+        return coef
+    intercept = np.ravel(model.intercept_) + np.zeros(len(coef))
+    if len(coef) > 1 and isinstance(model, linear_model.LogisticRegression):
+        intercept = intercept - intercept.mean()
+    return np.column_stack([coef, intercept])
+
+
+def relative_error(found, expected):
+    """Largest error relative to the largest expected entry."""
+    return np.abs(np.asarray(found) - expected).max() / np.abs(expected).max()
+
+
+def relative_l2(found, expected):
+    return np.linalg.norm(np.asarray(found) - expected) / np.linalg.norm(expected)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
