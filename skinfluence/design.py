@@ -214,5 +214,10 @@ class SparseDesign(Design):
 def design_of(X, intercept=1.0):
     """The design for ``X``, dense or sparse, in float64."""
     if sp.issparse(X):
-        return SparseDesign(sp.csr_array(X, dtype=np.float64), intercept)
+        X = sp.csr_array(X, dtype=np.float64)
+        if not X.has_canonical_format:
+            # An entry stored in parts has no square until the parts are summed; in a copy.
+            X = X.copy()
+            X.sum_duplicates()
+        return SparseDesign(X, intercept)
     return DenseDesign(np.asarray(X, dtype=np.float64), intercept)

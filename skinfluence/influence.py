@@ -428,12 +428,15 @@ class Influence:
         if indices is None:
             return np.arange(n)
         rows = np.atleast_1d(np.asarray(indices))
+        if rows.size == 0:
+            return np.empty(0, dtype=np.intp)
         if rows.dtype == bool and rows.shape == (n,):
             rows = np.flatnonzero(rows)
         if rows.ndim != 1 or rows.dtype.kind not in "iu":
             raise TypeError(f"indices must be integer rows of the training data. Got {indices!r}.")
-        if len(rows) and not (-n <= rows.min() and rows.max() < n):
-            raise IndexError(f"indices must be below {n}, the rows given to fit. Got {rows.max()}.")
+        outside = rows[(rows < -n) | (rows >= n)]
+        if len(outside):
+            raise IndexError(f"indices must be below {n}, the rows given to fit. Got {outside[0]}.")
         return rows % n
 
     def _encode_y(self, y):
