@@ -40,7 +40,10 @@ def test_gradient_is_the_derivative_of_the_value(case, rng):
 def test_hessian_is_the_second_derivative(case, rng):
     eta, y = case.draw_points(rng, n=20)
     expected = np.array(
-        [hessian(lambda e, i=i: case.reference(e[None], y[i : i + 1])[0])(eta[i]) for i in range(20)]
+        [
+            hessian(lambda e, i=i: case.reference(e[None], y[i : i + 1])[0])(eta[i])
+            for i in range(20)
+        ]
     )
     np.testing.assert_allclose(case.loss.hessian(eta, y), expected, rtol=1e-9, atol=1e-13)
 
@@ -183,8 +186,12 @@ def test_binomial_keeps_its_digits_in_the_tails(eta):
     np.testing.assert_allclose(loss.value(at, [right]), tail, rtol=1e-14)
     np.testing.assert_allclose(loss.value(at, [1 - right]), abs(eta) + tail, rtol=1e-14)
     sign = -1.0 if right else 1.0
-    np.testing.assert_allclose(loss.gradient(at, [right]), [[sign * small / (1 + small)]], rtol=1e-14)
-    np.testing.assert_allclose(loss.hessian(at, [right]), [[[small / (1 + small) ** 2]]], rtol=1e-14)
+    np.testing.assert_allclose(
+        loss.gradient(at, [right]), [[sign * small / (1 + small)]], rtol=1e-14
+    )
+    np.testing.assert_allclose(
+        loss.hessian(at, [right]), [[[small / (1 + small) ** 2]]], rtol=1e-14
+    )
     np.testing.assert_allclose(
         loss.predict_proba(at)[0, 1 - right], small / (1 + small), rtol=1e-14
     )
