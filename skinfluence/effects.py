@@ -149,6 +149,16 @@ def _decision_steps(design, theta_steps):
     return moved.reshape(-1, b, k).transpose(1, 0, 2)
 
 
+def decision_steps(design, theta_steps):
+    """Changes of the decision values under parameter steps (b, K, d), in blocks of the steps.
+
+    Yields ``(slice, (b', n_test, K))``.
+    """
+    k = theta_steps.shape[1]
+    for block in row_blocks(len(theta_steps), 32 * design.n_samples * (k + 1)):
+        yield block, _decision_steps(design, theta_steps[block])
+
+
 def _from_tests(factor, edits, design, method, a, shift):
     k, d = factor.objective.theta.shape
     m = design.n_samples
@@ -173,32 +183,14 @@ def _from_tests(factor, edits, design, method, a, shift):
         yield block, moved
 
 
-def row_effects(factor, edits, quantity, method, out=None):
-    """Change of a quantity under each of many one-row edits.
-
-    Returns
-    -------
-    values : ndarray of shape (n_test, n_edits, ...), or (n_edits,) for a scalar quantity
-    """
-    n = edits.design.n_samples
-    per_edit = quantity.shape
-    if out is None:
-        out = np.empty((*per_edit[:1], n, *per_edit[1:]))
-    for block, change in eta_steps(factor, edits, quantity.design, method):
-        values = quantity.change(change)
-        out[(slice(None),) * bool(per_edit) + (block,)] = (
-            np.swapaxes(values, 0, 1) if per_edit else values
-        )
-    return out
-
-
 def streamed_row_effects(factor, edits, quantity, method):
-    """The same, yielded as ``(block, values of shape (b, n_test, ...))`` and never collected."""
+    """Change of a quantity under many one-row edits: ``(block, values of (b, n_test, ...))``."""
     for block, change in eta_steps(factor, edits, quantity.design, method):
         yield block, quantity.change(change)
 
 
 def theta_effects(quantity, theta_steps):
     """Change of a quantity for given parameter steps (b, K, d): (n_test, b, ...) or (b,)."""
-    values = quantity.change(_decision_steps(quantity.design, theta_steps))
+    blocks = decision_steps(quantity.design, theta_steps)
+    values = np.concatenate([quantity.change(moved) for _, moved in blocks])
     return np.swapaxes(values, 0, 1) if quantity.shape else values

@@ -1,5 +1,6 @@
 """The object a user holds: a fitted model, its training data, and one factorisation."""
 
+import threading
 import warnings
 from dataclasses import dataclass
 
@@ -7,13 +8,17 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence import certificate, effects, leave_one_out, steps
 from skinfluence import edits as _edits
-from skinfluence import effects, leave_one_out, steps
+from skinfluence.exact import ROUND_OFF, EditSolver
 from skinfluence.inputs import Inputs
+from skinfluence.newton import polish
 from skinfluence.objective import objective_of
 from skinfluence.solvers import resolve_solver
 from skinfluence.utils.memory import check_fits, row_blocks
 
+# Methods that answer around the parameters as fitted.
+LOCAL = ("influence", "one-step")
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
 
 
@@ -116,10 +121,17 @@ class Influence:
         self._solver = resolve_solver(solver, self.objective)
         self.factor = self._solver.factor(self.objective)
         self._report = self.factor.report()
+        self._edit_solver, self._lock = None, threading.Lock()
         _warn_unless_optimal(self.objective, self._report)
 
     def __repr__(self):
         return f"Influence({self._inputs.model!r}, n_train={self.objective.n_samples})"
+
+    def __getstate__(self):
+        return {**self.__dict__, "_lock": None}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, _lock=threading.Lock())
 
     # Derivatives -------------------------------------------------------------------------------
 
@@ -251,7 +263,9 @@ class Influence:
 
     # Edits -------------------------------------------------------------------------------------
 
-    def removal_effect(self, X, y=None, *, of="loss", method="one-step", indices=None, groups=None):
+    def removal_effect(
+        self, X, y=None, *, of="loss", method="auto", tol=1e-3, indices=None, groups=None
+    ):
         """Change of a quantity at test points when each training row is removed.
 
         Parameters
@@ -263,8 +277,15 @@ class Influence:
             A callable gets the decision values of all test points, ``fn(eta)`` or ``fn(eta, y)``
             with class positions (or targets) as y, and returns one value per test point or one
             scalar.
-        method : {"influence", "one-step"}, default="one-step"
-            First order, or one Newton step on the edited problem (exact for squared error).
+        method : {"auto", "exact", "one-step", "influence"}, default="auto"
+            ``"influence"``: first order. ``"one-step"``: one Newton step on the edited problem
+            (exact for squared error). ``"auto"``: the step with a bound on its error, and more
+            work on the rows where the bound is above ``tol``. ``"exact"``: solved to round-off.
+            The last two measure from the optimum of the objective, to which they polish the fit
+            on their own copy; the first two from the parameters as fitted.
+        tol : float, default=1e-3
+            For ``"auto"``: error of the parameters relative to their change, in the norm of the
+            edited Hessian.
         indices : array-like of int, default=None
             Training rows; all when None.
         groups : array-like of shape (n_train,), default=None
@@ -275,21 +296,20 @@ class Influence:
         effect : ndarray of shape (n_test, n_train, ...)
             After minus before. For losses, positive is helpful.
         """
-        _check_method(method)
-        quantity = self._quantity(X, y, of)
+        basis = self._basis(method)
+        quantity = self._quantity(basis, X, y, of)
         if groups is not None:
-            return self._group_effects(quantity, method, indices, groups)
+            return self._group_effects(quantity, method, tol, indices, groups)
         rows = self._rows(indices)
         self._check_effect_fits(quantity, len(rows))
-        edits = steps.removals(self.objective, rows)
-        values = effects.row_effects(self.factor, edits, quantity, method)
+        values = self._row_effects(steps.removals(basis, rows), quantity, method, tol)
         lonely = np.isin(rows, leave_one_out.rows_alone_in_their_class(self.objective))
         if lonely.any():
             leave_one_out.warn_alone(self.objective, rows[lonely])
             values[(slice(None),) * bool(quantity.shape) + (lonely,)] = np.nan
         return values
 
-    def relabel_effect(self, X, y=None, *, of="loss", method="one-step", indices=None):
+    def relabel_effect(self, X, y=None, *, of="loss", method="auto", tol=1e-3, indices=None):
         """Change of a quantity at test points when each training row gets each other label.
 
         Returns
@@ -298,30 +318,30 @@ class Influence:
             After minus before; 0 at a row's own label. Classes in the order of ``classes_``.
             Parameters as in :meth:`removal_effect`.
         """
-        _check_method(method)
+        basis = self._basis(method)
         if self.objective.labels is None:
             raise ValueError(
                 "relabel_effect needs a classifier. For a regression use effect(edits.relabel(i, "
                 "new_target), X, y)."
             )
-        quantity = self._quantity(X, y, of)
+        quantity = self._quantity(basis, X, y, of)
         rows = self._rows(indices)
         n_classes = len(self.objective.labels.classes)
         self._check_effect_fits(quantity, len(rows) * n_classes)
         values = []
         for label in range(n_classes):
-            edits = steps.relabels(self.objective, rows, label)
-            values.append(effects.row_effects(self.factor, edits, quantity, method))
+            edits = steps.relabels(basis, rows, label)
+            values.append(self._row_effects(edits, quantity, method, tol))
         return np.stack(values, axis=2 if quantity.shape else 1)
 
-    def effect(self, edits, X, y=None, *, of="loss", method="one-step"):
+    def effect(self, edits, X, y=None, *, of="loss", method="auto", tol=1e-3):
         """Change of a quantity at test points under any edit of the training data.
 
         Parameters
         ----------
         edits : Edit or list of Edit
             From :mod:`skinfluence.edits`; an edit made of several is made together.
-        X, y, of, method
+        X, y, of, method, tol
             As in :meth:`removal_effect`.
 
         Returns
@@ -329,21 +349,19 @@ class Influence:
         effect : Effect
             With ``values`` of shape (n_test, ...) for one edit, (n_test, n_edits, ...) for a list.
         """
-        _check_method(method)
+        basis = self._basis(method)
         single = isinstance(edits, _edits.Edit)
-        quantity = self._quantity(X, y, of)
+        quantity = self._quantity(basis, X, y, of)
         points = [self._resolve(edit) for edit in ([edits] if single else edits)]
-        found = [steps.points_step(self.factor, self._solver, one, method) for one in points]
-        values = effects.theta_effects(quantity, np.array(found))
+        found, bound, used = self._solve_points(points, method, tol)
+        values = effects.theta_effects(quantity, found)
         leverage = np.array([steps.points_leverage(self.factor, one) for one in points])
-        bound = np.full(len(points), np.inf)
-        used = np.full(len(points), method)
         if single:
             values = values[:, 0] if quantity.shape else values[0]
             return effects.Effect(values, bound[0], used[0], leverage[0])
         return effects.Effect(values, bound, used, leverage)
 
-    def top(self, X, y, k=10, *, method="one-step"):
+    def top(self, X, y, k=10, *, method="auto", tol=1e-3):
         """The ``k`` most helpful and most harmful training rows of each test point.
 
         Parameters
@@ -351,7 +369,8 @@ class Influence:
         X : array-like of shape (n_test, n_features)
         y : array-like of shape (n_test,)
         k : int, default=10
-        method : {"influence", "one-step"}, default="one-step"
+        method, tol
+            As in :meth:`removal_effect`.
 
         Returns
         -------
@@ -361,16 +380,15 @@ class Influence:
         -----
         Streams over the training rows: the full matrix is never built.
         """
-        _check_method(method)
+        basis = self._basis(method)
         n = self.objective.n_samples
         if not 1 <= k:
             raise ValueError(f"k must be at least 1. Got {k!r} instead.")
         k = min(int(k), n)
-        quantity = self._quantity(X, y, "loss")
-        edits = steps.removals(self.objective, np.arange(n))
+        quantity = self._quantity(basis, X, y, "loss")
+        edits = steps.removals(basis, np.arange(n))
         kept = {sign: (None, None) for sign in (1, -1)}
-        stream = effects.streamed_row_effects(self.factor, edits, quantity, method)
-        for block, values in stream:
+        for block, values in self._stream(edits, quantity, method, tol):
             rows = np.broadcast_to(np.arange(n)[block], values.T.shape)
             for sign in kept:
                 kept[sign] = _merge(kept[sign], sign * values.T, rows, k)
@@ -379,41 +397,113 @@ class Influence:
 
     # Leave one out -----------------------------------------------------------------------------
 
-    def loo_decision_function(self, *, method="one-step"):
-        """Decision values of each training row from the model without it, (n_train, ...)."""
-        _check_method(method)
-        eta = self.objective.loss.expand(leave_one_out.loo_eta(self.factor, method))
+    def loo_decision_function(self, *, method="auto", tol=1e-3):
+        """Decision values of each training row from the model without it, (n_train, ...).
+
+        ``method`` and ``tol`` as in :meth:`removal_effect`. NaN, with a warning, for the only row
+        of a class.
+        """
+        eta = self.objective.loss.expand(leave_one_out.loo_eta(self, method, tol))
         return eta[:, 0] if eta.shape[1] == 1 else eta
 
-    def loo_predict_proba(self, *, method="one-step"):
+    def loo_predict_proba(self, *, method="auto", tol=1e-3):
         """Class probabilities of each training row without it, (n_train, n_classes)."""
-        _check_method(method)
-        return self.objective.loss.predict_proba(leave_one_out.loo_eta(self.factor, method))
+        return self.objective.loss.predict_proba(leave_one_out.loo_eta(self, method, tol))
 
-    def loo_predict(self, *, method="one-step"):
+    def loo_predict(self, *, method="auto", tol=1e-3):
         """Predictions for each training row from the model without it, (n_train,)."""
-        _check_method(method)
         labels = self.objective.labels
         if labels is None:
-            return self.objective.loss.mean(leave_one_out.loo_eta(self.factor, method))[:, 0]
-        eta = self.loo_decision_function(method=method)
+            return self.objective.loss.mean(leave_one_out.loo_eta(self, method, tol))[:, 0]
+        eta = self.loo_decision_function(method=method, tol=tol)
         codes = (eta > 0).astype(int) if eta.ndim == 1 else eta.argmax(axis=1)
         return labels.classes[codes]
 
-    def loo_score(self, scoring=None, *, method="one-step"):
+    def loo_score(self, scoring=None, *, method="auto", tol=1e-3):
         """A scorer on the pooled leave-one-out outputs.
 
         Parameters
         ----------
         scoring : str or scorer, default=None
             As in scikit-learn; accuracy or R2 when None.
+        method, tol
+            As in :meth:`removal_effect`.
         """
-        _check_method(method)
-        return leave_one_out.pooled_score(self, self._y(), scoring, method)
+        return leave_one_out.pooled_score(self, self._y(), scoring, method=method, tol=tol)
 
     def report(self):
         """How the systems are solved and how near the fit is to its optimum: a SolveReport."""
         return self._report
+
+    # Edits, by method ---------------------------------------------------------------------------
+
+    def edit_solver(self):
+        """Solver of edits at the optimum; polishes the fit on first use and keeps the result."""
+        with self._lock:
+            if self._edit_solver is None:
+                self._edit_solver = EditSolver(polish(self.factor, self._solver), self._solver)
+            return self._edit_solver
+
+    def _basis(self, method):
+        """The objective that a method's effects start from."""
+        if method not in effects.METHODS:
+            raise ValueError(f"method must be one of {effects.METHODS}. Got {method!r} instead.")
+        return self.objective if method in LOCAL else self.edit_solver().objective
+
+    def _solved(self, edits, method, tol):
+        """Certified steps of one-row edits, in blocks; says how many were not certified."""
+        solver = self.edit_solver()
+        tol = ROUND_OFF if method == "exact" else tol
+        failed = 0
+        for block, solved in solver.solve_rows(edits, tol):
+            failed += np.count_nonzero(~solved.within(tol, solver.floor))
+            yield block, solved
+        _warn_uncertified(failed, len(edits.rows), tol, solver)
+
+    def _stream(self, edits, quantity, method, tol):
+        """Effects of one-row edits as ``(block, values of shape (b, n_test, ...))``."""
+        if method in LOCAL:
+            yield from effects.streamed_row_effects(self.factor, edits, quantity, method)
+            return
+        for block, solved in self._solved(edits, method, tol):
+            for part, moved in effects.decision_steps(quantity.design, solved.steps):
+                inside = slice(block.start + part.start, block.start + part.stop)
+                yield inside, quantity.change(moved)
+
+    def _row_effects(self, edits, quantity, method, tol):
+        n, shape = len(edits.rows), quantity.shape
+        out = np.empty((*shape[:1], n, *shape[1:]))
+        for block, values in self._stream(edits, quantity, method, tol):
+            if shape:
+                out[:, block] = np.swapaxes(values, 0, 1)
+            else:
+                out[block] = values
+        return out
+
+    def own_removals(self, method, tol):
+        """Decision values of each row without it, (n_train, n_outputs); NaN rules are elsewhere."""
+        basis = self._basis(method)
+        edits = steps.removals(basis, np.arange(basis.n_samples))
+        if method in LOCAL:
+            return basis.eta + steps.own_eta_steps(self.factor, edits, method)
+        eta = basis.eta.copy()
+        for block, solved in self._solved(edits, method, tol):
+            eta[block] += steps.at_rows(edits.design.take(block), solved.steps)
+        return eta
+
+    def _solve_points(self, points, method, tol):
+        if method in LOCAL:
+            found = [steps.points_step(self.factor, self._solver, one, method) for one in points]
+            return np.array(found), np.full(len(points), np.inf), np.full(len(points), method)
+        solver = self.edit_solver()
+        tol = ROUND_OFF if method == "exact" else tol
+        found, bound, size, used = zip(
+            *(solver.solve_points(one, tol) for one in points), strict=True
+        )
+        bound, size = np.array(bound), np.array(size)
+        failed = ~certificate.within(bound, size, tol, solver.floor)
+        _warn_uncertified(np.count_nonzero(failed), len(points), tol, solver)
+        return np.array(found), bound, np.array(used)
 
     # Plumbing ----------------------------------------------------------------------------------
 
@@ -462,9 +552,9 @@ class Influence:
             )
         return design, encoded, codes
 
-    def _quantity(self, X, y, of):
+    def _quantity(self, basis, X, y, of):
         design, encoded, codes = self._test_points(X, y)
-        return effects.Quantity(of, self.objective, design, encoded, codes)
+        return effects.Quantity(of, basis, design, encoded, codes)
 
     def _test_gradients(self, X, y, aggregate):
         """``J_t' g_t`` as (n_outputs, n_columns, n_test), or their mean as one column."""
@@ -492,7 +582,7 @@ class Influence:
 
         return _edits.resolve(edit, self.objective, self._inputs.transform_row, encode_y)
 
-    def _group_effects(self, quantity, method, indices, groups):
+    def _group_effects(self, quantity, method, tol, indices, groups):
         if indices is not None:
             raise ValueError("groups= and indices= cannot be given together.")
         groups = np.asarray(groups)
@@ -501,32 +591,29 @@ class Influence:
                 f"groups must hold one label per training row, {self.objective.n_samples}. Got an "
                 f"array of shape {groups.shape}."
             )
-        # Codes, not names: NaN is a group too, and not equal to itself.
-        names, members = np.unique(groups, return_inverse=True)
+        names, position = np.unique(groups, return_inverse=True)
         self._check_effect_fits(quantity, len(names))
-        found = [
-            steps.points_step(
-                self.factor,
-                self._solver,
-                self._resolve(_edits.remove(np.flatnonzero(members == group))),
-                method,
-            )
-            for group in range(len(names))
-        ]
-        return effects.theta_effects(quantity, np.array(found))
+        members = np.split(
+            np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1]
+        )
+        points = [self._resolve(_edits.remove(rows)) for rows in members]
+        return effects.theta_effects(quantity, self._solve_points(points, method, tol)[0])
 
     def _check_effect_fits(self, quantity, n_edits):
         shape = (*quantity.shape[:1], n_edits, *quantity.shape[1:])
         check_fits(shape, SMALLER)
 
 
-def _check_method(method):
-    if method not in effects.METHODS:
-        raise ValueError(f"method must be one of {effects.METHODS}. Got {method!r} instead.")
-    if method in ("auto", "exact"):
-        raise NotImplementedError(
-            f"method={method!r} is not there yet; use 'one-step' or 'influence'."
-        )
+def _warn_uncertified(failed, total, tol, solver):
+    if not failed or solver.M is None:
+        return
+    warnings.warn(
+        f"{failed} of {total} edits could not be certified to a relative error of {tol:.0e}; they "
+        "were solved by Newton's method, and effect(...) reports the bound of each. Scale the "
+        "features, penalise more, or accept a larger tol.",
+        ConvergenceWarning,
+        stacklevel=5,
+    )
 
 
 def _merge(kept, values, rows, k):

@@ -11,18 +11,16 @@ from skinfluence import effects, steps
 from skinfluence.utils.memory import row_blocks
 
 
-def loo_eta(factor, method):
+def loo_eta(influence, method="auto", tol=1e-3):
     """Leave-one-out decision values in the loss's outputs, shape (n_samples, n_outputs).
 
     Rows of weight zero get their fitted values. A row whose removal leaves no model (the last one
     of its class, with a free intercept) gets NaN.
     """
-    objective = factor.objective
-    edits = steps.removals(objective, np.arange(objective.n_samples))
-    eta = objective.eta + steps.own_eta_steps(factor, edits, method)
-    lonely = rows_alone_in_their_class(objective)
+    eta = np.array(influence.own_removals(method, tol))
+    lonely = rows_alone_in_their_class(influence.objective)
     if len(lonely):
-        warn_alone(objective, lonely)
+        warn_alone(influence.objective, lonely)
         eta[lonely] = np.nan
     return eta
 
@@ -54,9 +52,9 @@ def warn_alone(objective, rows):
 class _Pooled(BaseEstimator):
     """Stands in for an estimator in front of a scorer: predicts the pooled outputs."""
 
-    def __init__(self, influence, method):
+    def __init__(self, influence, options):
         self.influence = influence
-        self.method = method
+        self.options = options
 
     def __sklearn_tags__(self):
         return get_tags(self.influence.estimator)
@@ -69,30 +67,30 @@ class _Pooled(BaseEstimator):
         return self.influence.estimator.classes_
 
     def predict(self, X):
-        return self.influence.loo_predict(method=self.method)
+        return self.influence.loo_predict(**self.options)
 
     def predict_proba(self, X):
-        return self.influence.loo_predict_proba(method=self.method)
+        return self.influence.loo_predict_proba(**self.options)
 
     def decision_function(self, X):
-        return self.influence.loo_decision_function(method=self.method)
+        return self.influence.loo_decision_function(**self.options)
 
 
-def pooled_score(influence, y, scoring, method):
+def pooled_score(influence, y, scoring, **options):
     """A scorer applied once to the leave-one-out outputs of all rows."""
     if scoring is None:
         scoring = "r2" if influence.objective.labels is None else "accuracy"
     scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
-    return scorer(_Pooled(influence, method), np.empty((len(y), 0)), y)
+    return scorer(_Pooled(influence, options), np.empty((len(y), 0)), y)
 
 
-def loo_loss(influence, method="one-step"):
+def loo_loss(influence, method="auto"):
     """Leave-one-out loss of each training row under its own label, unweighted.
 
     Parameters
     ----------
     influence : Influence
-    method : str, default="one-step"
+    method : str, default="auto"
         See :meth:`Influence.removal_effect`.
 
     Returns
@@ -101,7 +99,7 @@ def loo_loss(influence, method="one-step"):
         In units of the model's own loss: log loss, half squared error, half deviance.
     """
     objective = influence.objective
-    return objective.loss.value(loo_eta(influence.factor, method), objective.y)
+    return objective.loss.value(loo_eta(influence, method), objective.y)
 
 
 def loo_loss_effect(influence, method="one-step"):

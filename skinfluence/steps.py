@@ -27,8 +27,10 @@ class RowEdits:
         The change of the total weight.
     rows : ndarray of int, shape (m,)
         The training row of each edit.
+    y : ndarray of shape (m, ...)
+        The loss's y of the row after the edit.
     weight : ndarray of shape (m,)
-        Weight left on the training row itself after the edit.
+        Weight of the row after the edit.
     """
 
     design: Design
@@ -36,6 +38,7 @@ class RowEdits:
     hessian: np.ndarray
     shift: np.ndarray
     rows: np.ndarray
+    y: np.ndarray
     weight: np.ndarray
 
     @property
@@ -52,44 +55,42 @@ class RowEdits:
             self.hessian[chosen],
             self.shift[chosen],
             self.rows[chosen],
+            self.y[chosen],
             self.weight[chosen],
         )
 
 
-def removals(objective, rows):
-    """Removing each of ``rows`` on its own."""
-    w = objective.weights[rows]
+def row_edits(objective, rows, y, weight):
+    """Giving each of ``rows``, on its own, the target ``y`` and the weight ``weight``."""
+    eta, old = objective.eta[rows], objective.weights[rows]
+    if (weight == 0.0).all():
+        gradient, hessian = 0.0, 0.0
+    else:
+        gradient = weight[:, None] * objective.loss.gradient(eta, y)
+        hessian = weight[:, None, None] * objective.loss.hessian(eta, y)
     return RowEdits(
         objective.design.take(rows),
-        -w[:, None] * objective.gradients[rows],
-        -w[:, None, None] * objective.hessians[rows],
-        -w,
+        gradient - old[:, None] * objective.gradients[rows],
+        hessian - old[:, None, None] * objective.hessians[rows],
+        weight - old,
         rows,
-        np.zeros(len(rows)),
+        y,
+        weight,
     )
+
+
+def removals(objective, rows):
+    """Removing each of ``rows`` on its own."""
+    return row_edits(objective, rows, objective.y[rows], np.zeros(len(rows)))
 
 
 def relabels(objective, rows, label):
     """Giving each of ``rows``, on its own, the label at position ``label`` of the classes."""
     labels = objective.labels
-    eta, y = (
-        objective.eta[rows],
-        np.broadcast_to(labels.targets[label], (len(rows), *labels.targets.shape[1:])),
-    )
-    old = objective.weights[rows]
-    new = objective.sample_weight[rows] * labels.class_weight[label]
+    y = np.broadcast_to(labels.targets[label], (len(rows), *labels.targets.shape[1:]))
     same = (objective.y[rows] == y).reshape(len(rows), -1).all(axis=1)
-    new = np.where(same, old, new)
-    gradient = new[:, None] * objective.loss.gradient(eta, y)
-    hessian = new[:, None, None] * objective.loss.hessian(eta, y)
-    return RowEdits(
-        objective.design.take(rows),
-        gradient - old[:, None] * objective.gradients[rows],
-        hessian - old[:, None, None] * objective.hessians[rows],
-        new - old,
-        rows,
-        np.where(same, old, 0.0),
-    )
+    relabelled = objective.sample_weight[rows] * labels.class_weight[label]
+    return row_edits(objective, rows, y, np.where(same, objective.weights[rows], relabelled))
 
 
 def row_leverages(factor, edits, method="one-step"):
@@ -128,7 +129,7 @@ def step_coefficients(factor, edits, method, leverages=None):
     right = edits.gradient
     Z = penalty_steps(factor, edits, method)
     if Z is not None:
-        at_row = _at_rows(edits.design, Z)
+        at_row = at_rows(edits.design, Z)
         right = right - edits.shift[:, None] * (edits.hessian @ at_row[..., None])[..., 0]
     k = h.shape[1]
     if k == 1:
@@ -158,7 +159,7 @@ def penalty_steps(factor, edits, method):
     return each.T.reshape(-1, k, d)[position]
 
 
-def _at_rows(design, Z):
+def at_rows(design, Z):
     """``J_i z_i`` of each row, shape (m, n_outputs)."""
     if Z.strides[0] == 0:
         return design.multiply(Z[0].T)
@@ -187,35 +188,75 @@ def own_eta_steps(factor, edits, method):
     a = step_coefficients(factor, edits, method, h)
     steps = -(h @ a[..., None])[..., 0]
     Z = penalty_steps(factor, edits, method)
-    return steps if Z is None else steps - edits.shift[:, None] * _at_rows(edits.design, Z)
+    return steps if Z is None else steps - edits.shift[:, None] * at_rows(edits.design, Z)
+
+
+class EditedInverse:
+    """``P^-1`` for one edit of any points, ``P = H + shift R0 + U'DU``.
+
+    Woodbury with one (mK x mK) system, or, where the edit has more outputs than half the
+    parameters, one factorisation of the edited Hessian.
+
+    Attributes
+    ----------
+    right : ndarray of shape (n_parameters,)
+        ``U'c + shift R0 theta``: the gradient of the edited objective where the old one has none.
+    refactored : Factor or None
+        The factor of the edited Hessian if it was made.
+    """
+
+    def __init__(self, factor, solver, points):
+        objective = factor.objective
+        k, d = objective.theta.shape
+        self.factor, self.points = factor, points
+        design, gradient, hessian = _stack(objective, points)
+        penalty = points.shift * objective.unit_penalty
+        self.right = (design.adjoint(gradient).T + penalty * objective.theta).ravel()
+        m = design.n_samples
+        self.refactored = None
+        if m * k > max(objective.n_parameters // 2, 1):
+            self.refactored = solver.factor(edited(objective, points))
+            return
+        self._U = np.einsum("mc,ab->mabc", design.dense_rows(), np.eye(k)).reshape(m * k, k * d)
+        self._D = np.zeros((m, k, m, k))
+        self._D[np.arange(m), :, np.arange(m), :] = hessian
+        self._D = self._D.reshape(m * k, m * k)
+        self._V = factor.solve(self._U.T, points.shift)
+        self._h = self._U @ self._V
+        self._inner = np.linalg.solve(np.eye(m * k) + self._D @ self._h, self._D)
+
+    @property
+    def leverage(self):
+        """Largest eigenvalue of ``-D h``, at least 0; 1 when P is singular."""
+        values, vectors = np.linalg.eigh(0.5 * (self._h + self._h.T))
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        return max(0.0, float(np.linalg.eigvalsh(-root.T @ self._D @ root)[-1]))
+
+    def solve(self, b):
+        """``P^-1 b`` of one vector."""
+        if self.refactored is not None:
+            return self.refactored.solve(b[:, None])[:, 0]
+        y = self.factor.solve(b[:, None], self.points.shift)[:, 0]
+        return y - self._V @ (self._inner @ (self._U @ y))
+
+    def multiply(self, v):
+        """``P v``."""
+        if self.refactored is not None:
+            return self.refactored.curvature @ v
+        curvature = self.factor.shifted(self.points.shift).curvature
+        return curvature @ v + self._U.T @ (self._D @ (self._U @ v))
 
 
 def points_step(factor, solver, points, method):
-    """``dtheta`` of one edit of several points, shape (n_outputs, n_columns).
-
-    Woodbury with one (mK x mK) system, or, where the edit has more outputs than the model has
-    parameters, one factorisation of the edited Hessian.
-    """
-    objective = factor.objective
-    k, d = objective.theta.shape
-    design, gradient, hessian = _stack(objective, points)
-    right = design.adjoint(gradient).T + points.shift * objective.unit_penalty * objective.theta
-    right = right.reshape(-1, 1)
+    """``dtheta`` of one edit of several points, shape (n_outputs, n_columns)."""
+    shape = factor.objective.theta.shape
     if method == "influence":
-        return -factor.solve(right)[:, 0].reshape(k, d)
-    m = design.n_samples
-    if m * k > max(objective.n_parameters // 2, 1):
-        after = solver.factor(edited(objective, points))
-        return -after.solve(right)[:, 0].reshape(k, d)
-    rows = design.dense_rows()
-    U = np.einsum("mc,ab->macb", rows, np.eye(k)).transpose(0, 1, 3, 2).reshape(m * k, k * d)
-    solved = factor.solve(np.concatenate([U.T, right], axis=1), points.shift)
-    h = U @ solved[:, :-1]
-    D = np.zeros((m, k, m, k))
-    D[np.arange(m), :, np.arange(m), :] = hessian
-    D = D.reshape(m * k, m * k)
-    inner = np.linalg.solve(np.eye(m * k) + D @ h, D @ (U @ solved[:, -1]))
-    return -(solved[:, -1] - solved[:, :-1] @ inner).reshape(k, d)
+        design, gradient, _ = _stack(factor.objective, points)
+        penalty = points.shift * factor.objective.unit_penalty * factor.objective.theta
+        right = (design.adjoint(gradient).T + penalty).reshape(-1, 1)
+        return -factor.solve(right)[:, 0].reshape(shape)
+    inverse = EditedInverse(factor, solver, points)
+    return -inverse.solve(inverse.right).reshape(shape)
 
 
 def _stack(objective, points):

@@ -1,0 +1,83 @@
+"""Bounds on the error of an edited model that was not refitted.
+
+The loss is generalised self-concordant with constant ``M``: along a change ``delta`` of the
+decision values its second derivative changes by at most ``exp(+-M spread(delta))``. ``P`` is the
+Hessian after the edit at the fitted parameters, ``d`` the true change of the parameters, and
+``kappa`` the largest ``|x_j|_{P^-1}`` over all rows of positive weight after the edit. Errors
+are in the norm of ``P``. Derivations are in ``doc/certificate.md``.
+"""
+
+import numpy as np
+
+
+def newton_step_bound(M, kappa, size):
+    """Error of the Newton step ``u`` of size ``|u|_P``, without looking at the data.
+
+    ``|u - d|_P <= size [1/(1-s) + log(1-s)/s]`` with ``s = M kappa size < 1``; infinite beyond.
+
+    Parameters
+    ----------
+    M : float
+    kappa, size : ndarray
+
+    Returns
+    -------
+    bound : ndarray
+    """
+    s = M * kappa * size
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        closed = 1.0 / (1.0 - s) + np.log1p(-s) / s
+    # The closed form cancels for small s: s/2 + 2 s^2/3 + ..., every term positive.
+    series = s * (1 / 2 + s * (2 / 3 + s * (3 / 4 + s)))
+    return size * np.where(s < 1e-3, series, np.where(s < 1.0, closed, np.inf))
+
+
+def gradient_bound(M, kappa, gradient, r):
+    """Distance of any iterate ``v`` from ``d``, from the gradient that is left there.
+
+    ``-log(1 - M kappa gradient e^r) / (M kappa)``; infinite where the logarithm is not defined.
+
+    Parameters
+    ----------
+    M : float
+    kappa : ndarray
+    gradient : ndarray
+        ``|grad Phi_edit(theta + v)|_{P^-1}``.
+    r : ndarray
+        ``M`` times the largest spread of ``J_j v`` over the rows of positive weight.
+
+    Returns
+    -------
+    bound : ndarray
+    """
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        scaled = gradient * np.exp(r)
+        t = M * kappa * scaled
+        closed = -np.log1p(-t) / (M * kappa)
+    bound = np.where(t < 1e-8, scaled * (1.0 + t), np.where(t < 1.0, closed, np.inf))
+    return np.where(np.isnan(bound), np.inf, bound)
+
+
+def remainder_factor(r):
+    """``(e^r - 1 - r) / r``: the gradient left by a Newton step is at most this times its size."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        closed = (np.expm1(r) - r) / r
+    return np.where(r < 1e-3, r * (1 / 2 + r * (1 / 6 + r / 12)), closed)
+
+
+def chord_bound(M, kappa, bound, r):
+    """Distance of the next chord iterate from ``d``: contraction of ``bound``, that of the last.
+
+    ``(exp(r + M kappa bound) - 1) bound``.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        contracted = np.expm1(r + M * kappa * bound) * bound
+    return np.where(np.isfinite(bound), contracted, np.inf)
+
+
+def within(bound, size, tol, floor):
+    """Whether a bound certifies a relative error of ``tol``, or round-off.
+
+    The true size is at least ``size - bound``; ``floor`` is already part of ``bound``.
+    """
+    return bound <= np.maximum(tol * (size - bound), 0.0) + 2.0 * floor

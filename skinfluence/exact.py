@@ -1,0 +1,389 @@
+"""Edits with a certificate: one Newton step and its bound, chord passes, Newton's method.
+
+Each stage is tried on the edits the one before could not certify (``doc/certificate.md``).
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from skinfluence import certificate, steps
+from skinfluence.curvature import Curvature
+from skinfluence.edits import edited
+from skinfluence.newton import minimise
+from skinfluence.passes import remainder_pass
+from skinfluence.utils.memory import row_blocks
+
+# Rows of largest leverage whose decision values are followed exactly by the split bound.
+SPLIT = 1000
+# Beyond this change of the log-curvature a chord with the old Hessian does not contract.
+CHORD_RADIUS = 0.7
+# Relative error that counts as solved to round-off by method="exact".
+ROUND_OFF = 1e-9
+# Parameter steps kept at once.
+BATCH_BYTES = 2**28
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """Steps of the parameters with their trust.
+
+    Attributes
+    ----------
+    steps : ndarray of shape (m, n_outputs, n_columns)
+    bound : ndarray of shape (m,)
+        On the error of each step, in the norm of the edited Hessian.
+    size : ndarray of shape (m,)
+        The steps' own size in that norm.
+    method_used : ndarray of str, shape (m,)
+    leverage : ndarray of shape (m,)
+        Largest eigenvalue of the weight taken away times ``h``.
+    """
+
+    steps: np.ndarray
+    bound: np.ndarray
+    size: np.ndarray
+    method_used: np.ndarray
+    leverage: np.ndarray
+
+    def within(self, tol, floor):
+        """Whether each step is certified to ``tol`` or to round-off."""
+        return certificate.within(self.bound, self.size, tol, floor)
+
+
+class EditSolver:
+    """Solves edits of one factored objective, with a certificate for each.
+
+    Parameters
+    ----------
+    factor : Factor
+        At the optimum of its objective.
+    solver : solver object
+        For the Hessians of edited problems.
+    """
+
+    def __init__(self, factor, solver):
+        self.factor = factor
+        self.solver = solver
+        self.objective = factor.objective
+        self.M = self.objective.loss.self_concordance
+
+    @cached_property
+    def floor(self):
+        """What float64 leaves of the gradient, as a distance: no bound can be below it."""
+        gradient = self.objective.gradient()[:, None]
+        return 5.0 * float(np.sqrt(max(0.0, (gradient.T @ self.factor.solve(gradient))[0, 0])))
+
+    @cached_property
+    def row_sizes(self):
+        """``max_v v' h_j v`` over directions of unit spread: |x_j|^2_{H^-1}, 0 without weight."""
+        h = self.factor.leverages()
+        directions = self.objective.loss.spread_directions()
+        sizes = np.full(len(h), -np.inf)
+        for direction in directions:
+            np.maximum(sizes, np.einsum("ikl,k,l->i", h, direction, direction), out=sizes)
+        return np.where(self.objective.weights > 0, np.maximum(sizes, 0.0), 0.0)
+
+    @cached_property
+    def _largest(self):
+        """Rows by falling size, the first SPLIT of them and what follows."""
+        m = min(SPLIT, len(self.row_sizes))
+        rows = np.argpartition(-self.row_sizes, m - 1)[:m]
+        rows = rows[np.argsort(-self.row_sizes[rows], kind="stable")]
+        rest = np.delete(self.row_sizes, rows)
+        return rows, float(rest.max(initial=0.0))
+
+    # Edits at one row --------------------------------------------------------------------------
+
+    def solve_rows(self, edits, tol):
+        """Solve edits at one row each, yielding ``(slice, Solved)`` in blocks.
+
+        Parameters
+        ----------
+        edits : RowEdits
+        tol : float
+            Relative error of each step that is certified, in the norm of the edited Hessian.
+        """
+        k, d = self.objective.theta.shape
+        for block in row_blocks(len(edits.rows), 8 * k * d * (3 + k), BATCH_BYTES):
+            yield block, self._solve_block(edits.take(block), tol)
+
+    def _solve_block(self, edits, tol):
+        state = _Block(self, edits)
+        bound = np.where(state.size > 0, state.newton_bound(), 0.0)
+        used = np.full(len(edits.rows), "one-step", dtype="<U8")
+        left = np.flatnonzero(~self._certified(bound, state.size, tol))
+        if self.M is not None and len(left):
+            bound[left] = np.minimum(bound[left], state.split_bound(left))
+            left = left[~self._certified(bound[left], state.size[left], tol)]
+        while self.M is not None and len(left):
+            r, after = state.chord(left)
+            better = after < bound[left]
+            bound[left] = np.where(better, after, bound[left])
+            used[left[better]] = "chord"
+            done = self._certified(bound[left], state.size[left], tol)
+            # Where a chord does not contract, Newton's method is cheaper than more passes.
+            again = ~done & better & (r < CHORD_RADIUS)
+            enough = done.sum() > 0.03 * len(left)
+            left = left[again]
+            if not enough:
+                break
+        for i in np.flatnonzero(~self._certified(bound, state.size, tol)):
+            self._finish(state, i, bound, used)
+        return Solved(state.theta_steps, bound + self.floor, state.size, used, state.leverage)
+
+    def _certified(self, bound, size, tol):
+        """Relative to the true size, which is at least ``size - bound``; never below round-off."""
+        return bound <= np.maximum(tol * (size - bound), self.floor)
+
+    def _finish(self, state, i, bound, used):
+        """Newton's method on one edited problem, from the iterate at hand."""
+        edits = state.edits
+        row = edits.rows[i]
+        weights, y = self.objective.weights.copy(), self.objective.y.copy()
+        weights[row], y[row] = edits.weight[i], edits.y[i]
+        penalty = self.objective.penalty + edits.shift[i] * self.objective.unit_penalty
+        problem = replace(self.objective, weights=weights, y=y, penalty=penalty, sample_weight=None)
+        step, bound[i], state.size[i] = self._newton(problem, state.theta_steps[i])
+        state.theta_steps[i] = step
+        used[i] = "newton"
+
+    def _newton(self, problem, start):
+        """Solve an edited problem and certify it there; also the step's size in P."""
+        theta = self.objective.theta
+        begin = problem.at(theta + start)
+        if not np.isfinite(start).all() or begin.value() > problem.at(theta).value():
+            begin = problem.at(theta)
+        solution, factor, decrement = minimise(begin, self.solver)
+        step = solution.theta - theta
+        # The norm of the edited Hessian at the fitted parameters, like every other bound.
+        base = problem.at(theta)
+        flat = step.ravel()
+        size = float(np.sqrt(max(0.0, flat @ (Curvature(base) @ flat))))
+        if self.M is None:
+            return step, np.inf, size
+        moved = problem.design.multiply(step.T)[problem.weights > 0]
+        r = self.M * float(problem.loss.spread(moved).max(initial=0.0))
+        own = EditSolver(factor, self.solver)
+        kappa = np.sqrt(own.row_sizes.max(initial=0.0))
+        local = certificate.gradient_bound(self.M, kappa, np.array(decrement), np.array(0.0))
+        with np.errstate(over="ignore"):
+            return step, float(local * np.exp(0.5 * r)), size
+
+    # Any edit ----------------------------------------------------------------------------------
+
+    def solve_points(self, points, tol):
+        """Solve one edit of any points.
+
+        Returns
+        -------
+        step : ndarray of shape (n_outputs, n_columns)
+        bound, size : float
+        method_used : str
+        """
+        problem = edited(self.objective, points)
+        inverse = steps.EditedInverse(self.factor, self.solver, points)
+        right = inverse.right
+        step = -inverse.solve(right)
+        size = float(np.sqrt(max(0.0, -right @ step)))
+        if self.M is None:
+            solution, _, size = self._newton(problem, step.reshape(self.objective.theta.shape))
+            return solution, np.inf, size, "newton"
+        kappa = self._kappa(inverse, points)
+        bound = float(certificate.newton_step_bound(self.M, kappa, np.array(size)))
+        used = "one-step"
+        v = step
+        while size > 0 and not self._certified(bound, size, tol):
+            r, nonlinear = self._remainder(problem, v)
+            after = -inverse.solve(right + nonlinear)
+            change = after - v
+            # |grad|_{P^-1} = |v_after - v|_P, and P (v_after - v) = -(P v + right + nonlinear).
+            gradient = np.sqrt(max(0.0, change @ inverse.multiply(change)))
+            here = certificate.gradient_bound(self.M, kappa, np.array(gradient), np.array(r))
+            there = float(certificate.chord_bound(self.M, kappa, here, np.array(r)))
+            if not (there < 0.5 * bound and r < CHORD_RADIUS):
+                if there < bound:
+                    v, bound, used = after, there, "chord"
+                break
+            v, bound, used = after, there, "chord"
+            size = float(np.sqrt(max(0.0, v @ inverse.multiply(v))))
+        v = v.reshape(self.objective.theta.shape)
+        if size > 0 and not self._certified(bound, size, tol):
+            v, bound, size = self._newton(problem, v)
+            used = "newton"
+        return v, bound + self.floor, size, used
+
+    def _kappa(self, inverse, points):
+        """A bound on ``|x_j|_{P^-1}`` over the rows of positive weight after the edit."""
+        if inverse.refactored is not None:
+            return np.sqrt(EditSolver(inverse.refactored, self.solver).row_sizes.max(initial=0.0))
+        shrink = _shrink(np.array([points.shift]), self.objective) * (1.0 - inverse.leverage)
+        if not shrink[0] > 0:
+            return np.inf
+        sizes = self.row_sizes.copy()
+        gone = self.objective.weights[points.rows] + points.row_changes <= 0
+        sizes[points.rows[gone]] = 0.0
+        largest = sizes.max(initial=0.0)
+        if points.new is not None:
+            h = self.factor.leverages(points.new.take(np.flatnonzero(points.new_weights > 0)))
+            for v in self.objective.loss.spread_directions():
+                largest = max(largest, np.einsum("ikl,k,l->i", h, v, v).max(initial=0.0))
+        return np.sqrt(largest / shrink[0])
+
+    def _remainder(self, problem, v):
+        step = v.reshape(self.objective.theta.shape)
+        positive = problem.weights > 0
+        moved = problem.design.multiply(step.T)
+        rho = problem.weights[:, None] * problem.loss.remainder(problem.eta, problem.y, moved)
+        r = self.M * float(problem.loss.spread(moved[positive]).max(initial=0.0))
+        return r, problem.design.adjoint(rho).T.ravel()
+
+
+def _shrink(shift, objective):
+    """``H + shift R0 >= _shrink * H``."""
+    if objective.hold == "C":
+        return np.ones_like(shift)
+    return 1.0 + np.minimum(shift, 0.0) / objective.total_weight
+
+
+class _Block:
+    """Iterates of many one-row edits: ``P = H + shift R0 + J_i' D_i J_i`` for each."""
+
+    def __init__(self, owner, edits):
+        self.owner, self.edits = owner, edits
+        factor, objective = owner.factor, owner.objective
+        self.shift = edits.one_shift
+        self.rows = edits.design.dense_rows()
+        k = objective.loss.n_outputs
+        h = steps.row_leverages(factor, edits)
+        self.h = h
+        Z = steps.penalty_steps(factor, edits, "one-step")
+        right = self.rows[:, None, :] * edits.gradient[:, :, None]
+        if Z is not None:
+            right = right + edits.shift[:, None, None] * (objective.unit_penalty * objective.theta)
+        self.right = right
+        a = steps.step_coefficients(factor, edits, "one-step", h)
+        self.theta_steps = steps.steps_from(factor, edits, "one-step", a)
+        # -P v of the current iterates: what they solve.
+        self.solved = right.copy()
+        self.size = self._size(self.theta_steps, -right)
+        self.inner = np.linalg.solve(np.eye(k) + edits.hessian @ h, edits.hessian)
+        self._V = None
+        self.leverage = _largest_eigenvalue(h, -edits.hessian)
+        shrink = (1.0 - self.leverage) * _shrink(edits.shift, objective)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.growth = np.where(shrink > 0, 1.0 / shrink, np.inf)
+
+    def _edited_solve(self, B, active):
+        """``P^-1 B`` of each active edit by Woodbury on ``V_i = (H + shift R0)^-1 J_i'``."""
+        factor, k = self.owner.factor, self.h.shape[1]
+        shift = self.shift if np.ndim(self.shift) == 0 else self.shift[active]
+        if self._V is None:
+            design = self.edits.design.take(active)
+            columns = [
+                factor.solve_rows(design, np.broadcast_to(e, (len(active), k)), shift)
+                for e in np.eye(k)
+            ]
+            self._V, self._V_rows = np.stack(columns, axis=1), active
+        V = self._V[np.searchsorted(self._V_rows, active)]
+        Y = factor.solve(B.reshape(len(active), -1).T, shift).T.reshape(B.shape)
+        at_row = np.einsum("ikd,id->ik", Y, self.rows[active])
+        correction = (self.inner[active] @ at_row[..., None])[..., 0]
+        return Y - np.einsum("ikld,ik->ild", V, correction)
+
+    @staticmethod
+    def _size(a, Pa):
+        return np.sqrt(np.maximum(np.einsum("ikd,ikd->i", a, Pa), 0.0))
+
+    def kappa(self):
+        """``max_j |x_j|_{P^-1}`` of each edit, over rows of positive weight after it."""
+        sizes = self.owner.row_sizes
+        order, rest = self.owner._largest
+        first, second = order[0], (order[1] if len(order) > 1 else order[0])
+        runner_up = sizes[second] if len(order) > 1 else rest
+        largest = np.where(
+            (self.edits.rows == first) & (self.edits.weight <= 0), runner_up, sizes[first]
+        )
+        # A row that had no weight and gets some is not among the sizes.
+        own = np.zeros(len(largest))
+        for v in self.owner.objective.loss.spread_directions():
+            own = np.maximum(own, np.einsum("ikl,k,l->i", self.h, v, v))
+        largest = np.where(self.edits.weight > 0, np.maximum(largest, own), largest)
+        return np.sqrt(largest * self.growth)
+
+    def newton_bound(self):
+        M = self.owner.M
+        if M is None:
+            return np.full(len(self.size), np.inf)
+        self._kappa = self.kappa()
+        if M == 0:
+            return np.where(np.isfinite(self.growth), 0.0, np.inf)
+        return certificate.newton_step_bound(M, self._kappa, self.size)
+
+    def split_bound(self, active):
+        """Follow the rows of largest leverage exactly, bound the others by their leverage."""
+        owner, M = self.owner, self.owner.M
+        objective = owner.objective
+        order, rest = owner._largest
+        design = objective.design.take(order)
+        bound_rest = np.sqrt(rest * self.growth[active]) * self.size[active]
+        followed = np.empty(len(active))
+        k, d = objective.theta.shape
+        for part in row_blocks(len(active), 8 * k * (d + 2 * len(order))):
+            chosen = active[part]
+            flat = self.theta_steps[chosen].reshape(-1, d)
+            moved = design.multiply(np.ascontiguousarray(flat.T)).reshape(len(order), -1, k)
+            spread = objective.loss.spread(moved)
+            spread[objective.weights[order] <= 0] = 0.0
+            gone = (order[:, None] == self.edits.rows[chosen]) & (self.edits.weight[chosen] <= 0)
+            spread[gone] = 0.0
+            followed[part] = spread.max(axis=0)
+        own = self._own_spread(active)
+        r = M * np.maximum(np.maximum(followed, bound_rest), own)
+        gradient = certificate.remainder_factor(r) * self.size[active]
+        return certificate.gradient_bound(M, self._kappa[active], gradient, r)
+
+    def _own_spread(self, active):
+        """Spread at the edited row itself where it keeps weight."""
+        own = np.einsum("ikd,id->ik", self.theta_steps[active], self.rows[active])
+        kept = self.edits.weight[active] > 0
+        return np.where(kept, self.owner.objective.loss.spread(own), 0.0)
+
+    def chord(self, active):
+        """One chord iteration: the ``r`` where it started and the bound where it ends.
+
+        Updates the iterates and their sizes where the bound is finite.
+        """
+        M, edits, objective = self.owner.M, self.edits, self.owner.objective
+        v = self.theta_steps[active]
+        S, r = remainder_pass(objective, v, edits.rows[active])
+        own = np.einsum("ikd,id->ik", v, self.rows[active])
+        eta = objective.eta[edits.rows[active]]
+        kept = edits.weight[active]
+        rho = kept[:, None] * objective.loss.remainder(eta, edits.y[active], own)
+        S += rho[:, :, None] * self.rows[active][:, None, :]
+        r = M * np.maximum(r, self._own_spread(active))
+        B = self.right[active] + S
+        after = -self._edited_solve(B, active)
+        # The gradient at v is P (v - after); both P v and P after are known without a product.
+        gradient = self._size(after - v, self.solved[active] - B)
+        kappa = self._kappa[active]
+        here = certificate.gradient_bound(M, kappa, gradient, r)
+        there = certificate.chord_bound(M, kappa, here, r)
+        chosen = np.isfinite(there) & np.isfinite(after).all(axis=(1, 2))
+        moved = active[chosen]
+        self.theta_steps[moved] = after[chosen]
+        self.solved[moved] = B[chosen]
+        self.size[moved] = self._size(after[chosen], -B[chosen])
+        return r, np.where(chosen, there, np.inf)
+
+
+def _largest_eigenvalue(h, A):
+    """Largest eigenvalue of ``h A`` for symmetric A and positive semi-definite h, at least 0."""
+    if h.shape[1] == 1:
+        return np.maximum(h[:, 0, 0] * A[:, 0, 0], 0.0)
+    values, vectors = np.linalg.eigh(h)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    inner = root.transpose(0, 2, 1) @ A @ root
+    return np.maximum(np.linalg.eigvalsh(inner)[:, -1], 0.0)
