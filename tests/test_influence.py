@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -32,15 +33,28 @@ HOLDS = ("C", "lambda")
 EVERY = pytest.mark.parametrize("case", ESTIMATORS, ids=name_of)
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A model at its optimum, and what it was fitted to."""
+
+    inf: Influence
+    model: object
+    X: object
+    y: np.ndarray
+    weight: np.ndarray
+    factor: np.ndarray
+    frozen: dict | None
+
+
 def fitted(case, hold="C", **options):
     """Influence around the optimum itself: the fit, polished to round-off."""
-    X, y, weight = case.data()
-    model = case.fit(X, y, weight)
-    factor, frozen = class_factor(model, y, weight)
-    exact = refit(model, X, y, np.ones(len(y)) if weight is None else weight, frozen)
-    set_parameters(model, exact)
-    inf = Influence(model, X, y, weight, hold=hold, **options)
-    return inf, model, X, y, (np.ones(len(y)) if weight is None else weight), factor, frozen
+    X, y, given = case.data()
+    model = case.fit(X, y, given)
+    factor, frozen = class_factor(model, y, given)
+    weight = np.ones(len(y)) if given is None else given
+    set_parameters(model, refit(model, X, y, weight, frozen))
+    inf = Influence(model, X, y, given, hold=hold, **options)
+    return Fitted(inf, model, X, y, weight, factor, frozen)
 
 
 def set_parameters(model, objective):
@@ -62,7 +76,16 @@ def test_weight_derivative_matches_refits(case, hold):
 
     Error at most 1e-6 of the row's largest entry: the step of 1e-4 leaves about 1e-8.
     """
-    inf, model, X, y, weight, factor, frozen = fitted(case, hold)
+    fit = fitted(case, hold)
+    inf, model, X, y, weight, factor, frozen = (
+        fit.inf,
+        fit.model,
+        fit.X,
+        fit.y,
+        fit.weight,
+        fit.factor,
+        fit.frozen,
+    )
     rows = np.array([0, 7, 20])
     found = inf.influence_up_params(indices=rows) * factor[rows, None, None] / len(y)
     total = (factor * weight).sum() if hold == "lambda" else None
@@ -93,7 +116,16 @@ def losses_at(objective, model, X, y):
 @pytest.mark.parametrize("case", MOVED, ids=name_of)
 def test_feature_derivative_matches_refits(case):
     """(w_i / n) * I_pert is the central difference of refits with a feature moved; 1e-5."""
-    inf, model, X, y, weight, factor, frozen = fitted(case)
+    fit = fitted(case)
+    inf, model, X, y, weight, factor, frozen = (
+        fit.inf,
+        fit.model,
+        fit.X,
+        fit.y,
+        fit.weight,
+        fit.factor,
+        fit.frozen,
+    )
     X_test, y_test = make_data(case.task, 36, 4, seed=0)
     X_test = X_test[:5] + 0.3
     y_test = y_test[5:10]
@@ -221,7 +253,7 @@ def test_ridge_cv_is_the_model_at_its_chosen_alpha(name, cv):
 @EVERY
 def test_weighted_sum_of_derivatives(case, hold):
     """C held: sum_i w_i dtheta/dw_i = H^-1 R theta. lambda held: 0. Both to 1e-10."""
-    inf, *_ = fitted(case, hold)
+    inf = fitted(case, hold).inf
     objective = inf.objective
     derivative = inf.influence_up_params() / objective.n_samples
     weighted = objective.weights[:, None, None] * derivative
@@ -235,7 +267,8 @@ def test_weighted_sum_of_derivatives(case, hold):
 @EVERY
 def test_derivatives_agree_with_each_other(case):
     """Loss, parameter and self influence are one thing seen through test gradients."""
-    inf, model, X, y, *_ = fitted(case, "lambda")
+    fit = fitted(case, "lambda")
+    inf, X, y = fit.inf, fit.X, fit.y
     objective = inf.objective
     gradient = objective.loss.gradient(objective.eta, objective.y)
     full = objective.loss.expand(gradient)
@@ -253,14 +286,13 @@ def test_derivatives_agree_with_each_other(case):
 
 @EVERY
 def test_self_influence_is_not_negative_when_c_is_held(case):
-    inf, *_ = fitted(case)
+    inf = fitted(case).inf
     assert (inf.self_influence() >= 0).all()
 
 
 def test_aggregate_mean_is_the_mean_over_test_points():
-    inf, model, X, y, *_ = fitted(
-        Case("LogisticRegression", task="softmax", weighted=True), "lambda"
-    )
+    fit = fitted(Case("LogisticRegression", task="softmax", weighted=True), "lambda")
+    inf, X, y = fit.inf, fit.X, fit.y
     for ask in (inf.influence_up_loss, inf.influence_pert):
         full = ask(X[:9], y[:9])
         np.testing.assert_allclose(
@@ -274,7 +306,8 @@ def test_aggregate_mean_is_the_mean_over_test_points():
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
 def test_indices_select_rows(ask, sparse):
     case = Case("LogisticRegression", task="softmax", sparse=sparse)
-    inf, model, X, y, *_ = fitted(case)
+    fit = fitted(case)
+    inf, X, y = fit.inf, fit.X, fit.y
     options = {"method": "one-step"} if ask == "removal_effect" else {}
     full = getattr(inf, ask)(X[:4], y[:4], **options)
     for indices in ([3, 0, 30], np.arange(36) % 3 == 0, 7, [-2], np.arange(5, dtype=np.uint8)):
@@ -290,6 +323,7 @@ HARDEST = [
     case
     for case in ESTIMATORS
     if case.weighted
+    and not case.sparse
     and case.name != "LinearRegression"
     and (case.name == "Ridge" or {"class_weight", "intercept_scaling"} & set(dict(case.params)))
 ]
@@ -300,7 +334,8 @@ HARDEST = [
 @pytest.mark.parametrize("case", HARDEST, ids=name_of)
 def test_solvers_agree_on_every_question(case, solver, hold):
     """Primal, dual and CG (rtol 1e-10): 1e-8 of the largest answer."""
-    inf, model, X, y, *_ = fitted(case, hold)
+    fit = fitted(case, hold)
+    inf, model, X, y = fit.inf, fit.model, fit.X, fit.y
     X_test, y_test = X[:4], y[:4]
     other = Influence(model, X, y, case.data()[2], solver=SOLVERS[solver], hold=hold)
     for ask in (
@@ -315,10 +350,11 @@ def test_solvers_agree_on_every_question(case, solver, hold):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("case", [c for c in HARDEST if not c.sparse], ids=name_of)
+@pytest.mark.parametrize("case", HARDEST, ids=name_of)
 def test_sparse_equals_dense(case, solver):
     """The same numbers in CSR: 1e-10."""
-    inf, model, X, y, *_ = fitted(case, "lambda")
+    fit = fitted(case, "lambda")
+    model, X, y = fit.model, fit.X, fit.y
     dense = Influence(model, X, y, case.data()[2], solver=SOLVERS[solver], hold="lambda")
     sparse = Influence(
         model, sp.csr_array(X), y, case.data()[2], solver=SOLVERS[solver], hold="lambda"
@@ -387,7 +423,8 @@ WEIGHTED = [
     ids=lambda value: value if isinstance(value, str) else value.id,
 )
 def test_weight_zero_is_an_absent_row(case, solver, hold):
-    inf, model, X, y, *_ = fitted(case, hold)
+    fit = fitted(case, hold)
+    inf, model, X, y = fit.inf, fit.model, fit.X, fit.y
     n = len(y)
     more, more_y = np.vstack([X, 5.0 + X[:3]]), np.r_[y, y[3:6]]
     weight = np.r_[np.ones(n), np.zeros(3)]
@@ -448,7 +485,8 @@ def test_integer_weights_are_repetitions(case, hold, rng):
 
 @pytest.mark.parametrize("ask", ["influence_up_loss", "influence_pert", "removal_effect", "top"])
 def test_bad_test_data_gives_one_clear_error(ask):
-    inf, model, X, y, *_ = fitted(Case("LogisticRegression"))
+    fit = fitted(Case("LogisticRegression"))
+    inf, X, y = fit.inf, fit.X, fit.y
     ask = getattr(inf, ask)
     with pytest.raises(ValueError, match="labels the model was fitted on"):
         ask(X[:2], ["yes", "perhaps"])
@@ -465,7 +503,7 @@ def test_bad_test_data_gives_one_clear_error(ask):
 
 
 def test_bad_indices_are_refused():
-    inf, model, X, y, *_ = fitted(Case("LogisticRegression"))
+    inf = fitted(Case("LogisticRegression")).inf
     with pytest.raises(IndexError, match="below 36"):
         inf.influence_up_params(indices=[36])
     with pytest.raises(IndexError, match="-37"):
@@ -476,7 +514,8 @@ def test_bad_indices_are_refused():
 
 
 def test_no_indices_give_an_empty_answer():
-    inf, model, X, y, *_ = fitted(Case("LogisticRegression"))
+    fit = fitted(Case("LogisticRegression"))
+    inf, X, y = fit.inf, fit.X, fit.y
     for empty in ([], np.array([], dtype=int), np.zeros(36, dtype=bool)):
         assert inf.influence_up_params(indices=empty).shape == (0, 1, 5)
         assert inf.influence_up_loss(X[:2], y[:2], indices=empty).shape == (2, 0)
@@ -497,13 +536,15 @@ def test_no_indices_give_an_empty_answer():
     ],
 )
 def test_bad_options_are_refused(options, message):
-    _, model, X, y, *_ = fitted(Case("LogisticRegression"))
+    fit = fitted(Case("LogisticRegression"))
+    model, X, y = fit.model, fit.X, fit.y
     with pytest.raises(ValueError, match=message):
         Influence(model, X, y, **options)
 
 
 def test_aggregate_is_mean_or_nothing():
-    inf, model, X, y, *_ = fitted(Case("LogisticRegression"))
+    fit = fitted(Case("LogisticRegression"))
+    inf, X, y = fit.inf, fit.X, fit.y
     with pytest.raises(ValueError, match="aggregate must be None or 'mean'"):
         inf.influence_up_loss(X, y, aggregate="sum")
 
@@ -528,7 +569,8 @@ def test_asking_changes_nothing():
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_influence_survives_pickling(solver):
-    inf, model, X, y, *_ = fitted(Case("LogisticRegression"), "lambda", solver=SOLVERS[solver])
+    fit = fitted(Case("LogisticRegression"), "lambda", solver=SOLVERS[solver])
+    inf, X, y = fit.inf, fit.X, fit.y
     again = pickle.loads(pickle.dumps(inf))
     np.testing.assert_array_equal(
         again.removal_effect(X, y, method="one-step"), inf.removal_effect(X, y, method="one-step")
@@ -538,9 +580,8 @@ def test_influence_survives_pickling(solver):
 def test_questions_may_run_concurrently():
     from concurrent.futures import ThreadPoolExecutor
 
-    inf, model, X, y, *_ = fitted(
-        Case("LogisticRegression", task="softmax", weighted=True), "lambda"
-    )
+    fit = fitted(Case("LogisticRegression", task="softmax", weighted=True), "lambda")
+    inf, X, y = fit.inf, fit.X, fit.y
     expected = inf.removal_effect(X, y, method="one-step")
     fresh = pickle.loads(pickle.dumps(inf))
     with ThreadPoolExecutor(8) as pool:
@@ -556,7 +597,8 @@ def test_questions_may_run_concurrently():
 @pytest.mark.parametrize("k", [1, 5, 36, 100])
 def test_top_is_the_sorted_full_matrix(k, blocks, monkeypatch):
     """Also when the training rows come in many small blocks."""
-    inf, model, X, y, *_ = fitted(Case("LogisticRegression", task="softmax"))
+    fit = fitted(Case("LogisticRegression", task="softmax"))
+    inf, X, y = fit.inf, fit.X, fit.y
     effect = inf.removal_effect(X[:6], y[:6], method="one-step")
     if blocks:
         from skinfluence.utils import memory
@@ -575,7 +617,8 @@ def test_top_is_the_sorted_full_matrix(k, blocks, monkeypatch):
 
 
 def test_top_needs_a_positive_k():
-    inf, model, X, y, *_ = fitted(Case("LogisticRegression"))
+    fit = fitted(Case("LogisticRegression"))
+    inf, X, y = fit.inf, fit.X, fit.y
     with pytest.raises(ValueError, match="k must be at least 1"):
         inf.top(X, y, k=0)
 
@@ -619,7 +662,7 @@ def test_several_targets_are_refused():
         with pytest.raises(ValueError, match="one model per target"):
             Influence(model.fit(X, both), X, both)
     labels = (both > 0).astype(int)
-    with pytest.raises(ValueError, match="one classifier per label|Fit one"):
+    with pytest.raises(ValueError, match="Fit one"):
         Influence(linear_model.RidgeClassifier().fit(X, labels), X, labels)
 
 
@@ -739,7 +782,7 @@ def test_the_report_says_how_the_fit_stands():
     assert report.residual < 1e-10
     assert 0 < report.rcond <= 1
     assert report.relative_gradient < 1e-12
-    loose = linear_model.LogisticRegression(tol=1e-2).fit(X, y > 150)
+    loose = linear_model.LogisticRegression(tol=1e-3).fit(X, y > 150)
     tight = linear_model.LogisticRegression(tol=1e-8).fit(X, y > 150)
     decrements = [Influence(m, X, y > 150).report().newton_decrement for m in (loose, tight)]
     assert decrements[1] < 1e-2 * decrements[0]

@@ -1,0 +1,303 @@
+"""Solvers over solvers x losses x designs: the same inverse, leverages and reports."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+
+from skinfluence.curvature import Curvature
+from skinfluence.design import design_of
+from skinfluence.objective import Objective
+from skinfluence.solvers import CG, Exact, SingularHessianError, resolve_solver
+from tests.conftest import LOSSES, SOLVERS, relative_error
+
+CONVEX = ["binomial", "sum-to-zero", "squared", "squared-3", "poisson", "gamma", "smooth-hinge-1"]
+SHAPES = {"tall": (40, 4), "wide": (10, 15)}
+
+
+def make(loss="binomial", shape="tall", kind="dense", intercept=1.0, free=True, hold="lambda"):
+    case, (n, d) = LOSSES[loss], SHAPES[shape]
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((n, d)) * (rng.uniform(size=(n, d)) < 0.8)
+    design = design_of(sp.csr_array(X) if kind == "csr" else X, intercept)
+    penalty = np.full(design.n_columns, 0.4)
+    if intercept and free:
+        penalty[-1] = 0.0
+    return Objective(
+        loss=case.loss,
+        design=design,
+        y=case.draw(rng, n),
+        weights=rng.uniform(0.2, 2.0, n) * (np.arange(n) != 5),
+        penalty=penalty,
+        theta=0.3 * rng.standard_normal((case.loss.n_outputs, design.n_columns)),
+        hold=hold,
+    )
+
+
+def dense_leverages(objective, design, shift):
+    k = objective.loss.n_outputs
+    inverse = np.linalg.inv(Curvature(objective, shift).dense())
+    rows = design.dense_rows()
+    J = np.einsum("id,ab->iabd", rows, np.eye(k)).reshape(len(rows), k, -1)
+    return np.einsum("iap,pq,ibq->iab", J, inverse, J)
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("loss", CONVEX)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_solve_is_the_inverse_of_the_hessian(solver, loss, shape, kind, rng):
+    """For one right-hand side, many, and every kind of shift; 1e-8."""
+    objective = make(loss, shape, kind)
+    factor = SOLVERS[solver].factor(objective)
+    B = rng.standard_normal((objective.n_parameters, 4))
+    for shift in (0.0, -0.7, 1.1):
+        expected = np.linalg.solve(Curvature(objective, shift).dense(), B)
+        assert relative_error(factor.solve(B, shift), expected) < 1e-8
+        assert relative_error(factor.solve(B[:, :1], shift), expected[:, :1]) < 1e-8
+    # Two distinct shifts go factor by factor, more through the generalised eigenvectors.
+    for shifts in ([-0.5, 0.0, 0.0, -0.5], [-0.5, 0.0, 0.3, 1.0]):
+        expected = np.column_stack(
+            [
+                np.linalg.solve(Curvature(objective, s).dense(), b)
+                for s, b in zip(shifts, B.T, strict=True)
+            ]
+        )
+        assert relative_error(factor.solve(B, np.array(shifts)), expected) < 1e-8
+
+
+@pytest.mark.parametrize("intercept", [1.0, 0.0, 5.0])
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_intercepts_of_every_kind(solver, shape, free, intercept, rng):
+    """Absent, of another value, penalised (liblinear) or free."""
+    objective = make("sum-to-zero", shape, intercept=intercept, free=free)
+    factor = SOLVERS[solver].factor(objective)
+    B = rng.standard_normal((objective.n_parameters, 3))
+    expected = np.linalg.solve(Curvature(objective).dense(), B)
+    assert relative_error(factor.solve(B), expected) < 1e-8
+    h = dense_leverages(objective, objective.design, 0.0)
+    assert relative_error(factor.leverages(), h) < 1e-8
+
+
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("loss", ["binomial", "sum-to-zero", "squared-3"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_leverages_are_the_diagonal_blocks(solver, loss, shape, kind, rng):
+    """Of training rows and of others, at one shift, at two, and at one per row."""
+    objective = make(loss, shape, kind)
+    factor = SOLVERS[solver].factor(objective)
+    n, d = objective.design.X.shape
+    other = objective.design.like(rng.standard_normal((n, d)))
+    uneven = np.where(np.arange(n) % 2, -0.6, 0.2)
+    for design in (None, other):
+        rows = objective.design if design is None else design
+        for shift in (0.0, -0.8):
+            h = dense_leverages(objective, rows, shift)
+            assert relative_error(factor.leverages(design, shift), h) < 1e-8
+        for shifts in (uneven, -objective.weights):
+            expected = np.concatenate(
+                [
+                    dense_leverages(objective, rows.take([i]), shift)
+                    for i, shift in enumerate(shifts)
+                ]
+            )
+            assert relative_error(factor.leverages(design, shifts), expected) < 1e-8
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_leverages_where_the_curvature_vanishes(solver):
+    """Rows of weight zero and saturated rows: the dual's short cut divides by w Lambda."""
+    objective = make("binomial", "wide")
+    theta = objective.theta.copy()
+    theta[0, -1] = 18.0  # Lambda about 1e-8
+    objective = objective.at(theta)
+    h = dense_leverages(objective, objective.design, 0.0)
+    assert relative_error(SOLVERS[solver].factor(objective).leverages(), h) < 1e-6
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_holding_c_ignores_shifts(solver, rng):
+    objective = make(hold="C")
+    factor = SOLVERS[solver].factor(objective)
+    B = rng.standard_normal((5, 3))
+    for shift in (3.0, np.array([1.0, 2.0, 3.0])):
+        np.testing.assert_allclose(factor.solve(B, shift), factor.solve(B), rtol=1e-12)
+    shifts = np.linspace(-1, 1, 40)
+    np.testing.assert_allclose(factor.leverages(None, shifts), factor.leverages(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_many_shifts_leave_no_trace(solver, rng):
+    """Siblings are kept for a handful of shifts only, and answers do not depend on history."""
+    objective = make("binomial")
+    factor = SOLVERS[solver].factor(objective)
+    B = rng.standard_normal((5, 2))
+    first = factor.solve(B, 0.25)
+    for shift in np.linspace(-1, 1, 11):
+        factor.solve(B, float(shift))
+    assert len(factor._siblings) <= 4
+    np.testing.assert_array_equal(factor.solve(B, 0.25), first)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_report_measures_the_systems(solver):
+    objective = make("sum-to-zero")
+    factor = SOLVERS[solver].factor(objective)
+    report = factor.report()
+    gradient = objective.gradient()
+    H = Curvature(objective).dense()
+    decrement = np.sqrt(gradient @ np.linalg.solve(H, gradient))
+    np.testing.assert_allclose(report.newton_decrement, decrement, rtol=1e-8)
+    assert report.converged
+    assert report.residual < 1e-9
+    assert report.n_parameters == 15
+    assert report.solver == {"primal": "primal Cholesky", "dual": "dual Cholesky"}.get(solver, "CG")
+    if report.rcond is not None and solver == "primal":
+        s = 1 / np.sqrt(np.diag(H))
+        true = 1 / np.linalg.cond(s[:, None] * H * s, 1)
+        assert 0.3 * true < report.rcond < 10 * true
+
+
+def test_auto_chooses_by_shape():
+    assert resolve_solver("auto", make(shape="tall")).form == "primal"
+    assert resolve_solver("auto", make(shape="wide")).form == "dual"
+    unpenalised = make(shape="wide")
+    unpenalised.penalty[:] = 0.0
+    assert resolve_solver("auto", unpenalised).form == "primal"
+    own = CG(rtol=1e-3)
+    assert resolve_solver(own, make()) is own
+    for bad in ("lu", None, 3):
+        with pytest.raises(ValueError, match="solver must be 'auto', 'exact', 'cg' or a solver"):
+            resolve_solver(bad, make())
+
+
+def test_auto_leaves_dense_factorisations_beyond_their_size(monkeypatch):
+    monkeypatch.setattr("skinfluence.solvers.LARGEST_PRIMAL", 3)
+    monkeypatch.setattr("skinfluence.solvers.LARGEST_DUAL", 3)
+    for shape in SHAPES:
+        assert isinstance(resolve_solver("auto", make(shape=shape)), CG)
+
+
+@pytest.mark.parametrize("form", ["primal", "dual"])
+def test_large_entries_do_not_hide_small_ones(form, rng):
+    """Features of scale 1e-6 and 1e6: the Cholesky is scaled first, so solves stay accurate."""
+    objective = make("binomial")
+    scale = np.array([1e-6, 1.0, 1e3, 1e6])
+    wild = Objective(
+        loss=objective.loss,
+        design=design_of(objective.design.X * scale),
+        y=objective.y,
+        weights=objective.weights,
+        penalty=np.r_[0.4 * scale**2, 0.0],
+        theta=objective.theta / np.r_[scale, 1.0],
+    )
+    # The same problem in other units.
+    B = rng.standard_normal((5, 2))
+    units = np.r_[scale, 1.0][:, None]
+    expected = Exact(form).factor(objective).solve(B)
+    found = Exact(form).factor(wild).solve(B * units) * units
+    assert relative_error(found, expected) < 1e-9
+
+
+@pytest.mark.parametrize("problem", ["duplicate", "zero column", "nan"])
+def test_a_singular_hessian_is_refused_with_the_remedy(problem):
+    objective = make("binomial")
+    X = objective.design.X.copy()
+    if problem == "duplicate":
+        X[:, 1] = X[:, 0]
+    elif problem == "zero column":
+        X[:, 1] = 0.0
+    else:
+        X[3, 1] = np.nan
+    broken = Objective(
+        loss=objective.loss,
+        design=design_of(X),
+        y=objective.y,
+        weights=objective.weights,
+        penalty=np.zeros(5),
+        theta=objective.theta,
+    )
+    with pytest.raises(SingularHessianError, match="Penalise the model"):
+        Exact("primal").factor(broken)
+    if problem != "duplicate":
+        with pytest.raises(SingularHessianError, match="positive"):
+            CG().factor(broken)
+
+
+def test_forms_are_named():
+    with pytest.raises(ValueError, match="form must be"):
+        Exact("qr").factor(make())
+    free = make()
+    free.penalty[:] = 0.0
+    with pytest.raises(ValueError, match="dual form needs a penalty"):
+        Exact("dual").factor(free)
+
+
+def test_the_dual_refuses_a_loss_that_curves_down():
+    objective = make("squared")
+    case = LOSSES["tweedie-3"]
+    rng = np.random.default_rng(0)
+    curved = Objective(
+        loss=case.loss,
+        design=objective.design,
+        y=case.draw(rng, 40) * 0.01,
+        weights=objective.weights,
+        penalty=objective.penalty,
+        theta=objective.theta,
+    )
+    assert (curved.hessians < 0).any()
+    with pytest.raises(SingularHessianError, match=r"convex loss.*Exact\('primal'\)"):
+        Exact("dual").factor(curved)
+
+
+def test_cg_that_stops_early_says_so_with_numbers(rng):
+    objective = make("binomial", "wide")
+    factor = CG(rtol=1e-12, max_iter=2).factor(objective)
+    B = rng.standard_normal((objective.n_parameters, 5))
+    with pytest.warns(ConvergenceWarning, match=r"2 iterations .* 5 of 5 right-hand sides"):
+        factor.solve(B)
+    with pytest.warns(ConvergenceWarning, match="Increase max_iter"):
+        factor.solve(B[:, :1])
+    assert not quiet(factor.report).converged
+
+
+def quiet(call):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return call()
+
+
+def test_cg_takes_zero_and_mixed_right_hand_sides(rng):
+    factor = CG().factor(make("binomial"))
+    B = rng.standard_normal((5, 3))
+    B[:, 1] = 0.0
+    B[:, 2] *= 1e-200
+    X = factor.solve(B)
+    expected = Exact().factor(make("binomial")).solve(B)
+    np.testing.assert_array_equal(X[:, 1], 0.0)
+    np.testing.assert_allclose(X[:, 0], expected[:, 0], rtol=1e-8)
+    assert factor.solve(np.zeros((5, 1))).shape == (5, 1)
+
+
+def test_cg_residuals_honour_rtol(rng):
+    objective = make("sum-to-zero", "wide")
+    B = rng.standard_normal((objective.n_parameters, 6))
+    for rtol in (1e-4, 1e-8, 1e-12):
+        X = CG(rtol=rtol).factor(objective).solve(B)
+        residual = Curvature(objective) @ X - B
+        assert (np.linalg.norm(residual, axis=0) < 2 * rtol * np.linalg.norm(B, axis=0)).all()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_factors_survive_pickling(solver, rng):
+    factor = SOLVERS[solver].factor(make("sum-to-zero"))
+    B = rng.standard_normal((15, 2))
+    again = pickle.loads(pickle.dumps(factor))
+    for shift in (0.0, 0.5, np.array([0.1, 0.2])):
+        np.testing.assert_array_equal(again.solve(B, shift), factor.solve(B, shift))
