@@ -186,12 +186,17 @@ def resolve(edit, objective, encode_x, encode_y):
         raise TypeError(f"An edit is made by skinfluence.edits.remove, relabel, ... Got {edit!r}.")
     n = objective.n_samples
     weights, sample_weight = objective.weights, objective.sample_weight
-    changes = {}
+    changes, taken = {}, set()
     new_X, new_y, new_weights = [], [], []
     for term in edit.terms:
         if term.row is not None and not -n <= term.row < n:
             raise IndexError(f"Rows must be below {n}, the rows given to fit. Got row {term.row}.")
         row = None if term.row is None else term.row % n
+        if term.scale < 0 and row in taken:
+            raise ValueError(f"An edit may change a row once. Row {row} is named twice.")
+        taken.update([row] if term.scale < 0 else [])
+        if not np.isfinite(term.amount):
+            raise ValueError(f"Weights must be finite. Got {term.amount}.")
         if row is not None and term.x is None and term.y is _UNSET:
             own = sample_weight[row]
             # The class weight is w / s; a row of sample weight zero has to look its own up.
