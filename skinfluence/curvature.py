@@ -61,11 +61,16 @@ class Curvature(LinearOperator):
         objective = self.objective
         k, d = objective.theta.shape
         scales, matrices = objective.loss.hessian_terms(objective.eta, objective.y)
-        H = np.zeros((k, d, k, d))
-        for scale, matrix in zip(scales, matrices, strict=True):
-            gram = objective.design.gram(objective.weights * scale)
-            for a, b in zip(*np.nonzero(matrix), strict=True):
-                H[a, :, b, :] += matrix[a, b] * gram
+        grams = np.empty((len(scales), d, d))
+        for gram, scale in zip(grams, scales, strict=True):
+            gram[:] = objective.design.gram(objective.weights * scale)
+        # All blocks of outputs as combinations of the Gram matrices, in one product.
+        rows, columns = np.tril_indices(k)
+        mixed = matrices[:, rows, columns].T @ grams.reshape(len(grams), d * d)
+        H = np.empty((k, d, k, d))
+        for a, b, block in zip(rows, columns, mixed.reshape(-1, d, d), strict=True):
+            H[a, :, b, :] = block
+            H[b, :, a, :] = block
         for a in range(k):
             H[a, np.arange(d), a, np.arange(d)] += self.penalty
         return H.reshape(k * d, k * d)

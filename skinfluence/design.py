@@ -11,6 +11,10 @@ import scipy.sparse as sp
 
 from skinfluence.utils.memory import row_blocks
 
+# Stored entries and columns between which the compiled Gram kernels beat scipy's products.
+COMPILED_ENTRIES = 200_000
+COMPILED_COLUMNS = 4_096
+
 
 class Design(ABC):
     """``n_samples`` rows ``[x_i, intercept]`` that are multiplied but never copied.
@@ -21,6 +25,8 @@ class Design(ABC):
     intercept : float, default=1.0
         Value of the constant last column; 0.0 for no such column.
     """
+
+    is_sparse = False
 
     def __init__(self, X, intercept=1.0):
         self.X = X
@@ -180,6 +186,20 @@ class DenseDesign(Design):
 class SparseDesign(Design):
     """A design over a CSR array."""
 
+    is_sparse = True
+
+    @property
+    def _compiled(self):
+        # Loading the compiled kernels takes a moment, and they keep a dense Gram per thread.
+        return self.X.nnz >= COMPILED_ENTRIES and self.n_columns <= COMPILED_COLUMNS
+
+    def gram(self, weights):
+        if not self._compiled:
+            return super().gram(weights)
+        from skinfluence._kernels.gram import sandwich
+
+        return sandwich(self.X, weights, self.intercept or None)
+
     def _gram(self, weights):
         return (self.X.T @ self.X.multiply(weights[:, None]).tocsr()).toarray()
 
@@ -190,6 +210,10 @@ class SparseDesign(Design):
         return self._add_intercept(self.X.toarray())
 
     def quadratic(self, A):
+        if self._compiled:
+            from skinfluence._kernels.gram import quadratic_forms
+
+            return quadratic_forms(self.X, 0.5 * (A + A.T), self.intercept or None)
         out = np.empty(self.n_samples)
         for block in row_blocks(self.n_samples, 8 * self.n_columns):
             rows = self.take(block)

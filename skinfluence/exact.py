@@ -12,7 +12,7 @@ from skinfluence import certificate, steps
 from skinfluence.curvature import Curvature
 from skinfluence.edits import edited
 from skinfluence.newton import minimise
-from skinfluence.passes import remainder_pass
+from skinfluence.passes import RemainderPass
 from skinfluence.utils.memory import row_blocks
 
 # Rows of largest leverage whose decision values are followed exactly by the split bound.
@@ -68,6 +68,7 @@ class EditSolver:
         self.solver = solver
         self.objective = factor.objective
         self.M = self.objective.loss.self_concordance
+        self.remainders = RemainderPass(self.objective)
 
     @cached_property
     def floor(self):
@@ -357,7 +358,7 @@ class _Block:
         """
         M, edits, objective = self.owner.M, self.edits, self.owner.objective
         v = self.theta_steps[active]
-        S, r = remainder_pass(objective, v, edits.rows[active])
+        S, r = self.owner.remainders(v, edits.rows[active])
         own = np.einsum("ikd,id->ik", v, self.rows[active])
         eta = objective.eta[edits.rows[active]]
         kept = edits.weight[active]
