@@ -156,19 +156,23 @@ class EditSolver:
         begin = problem.at(theta + start)
         if not np.isfinite(start).all() or begin.value() > problem.at(theta).value():
             begin = problem.at(theta)
-        solution, factor, decrement = minimise(begin, self.solver)
-        step = solution.theta - theta
+        minimum = minimise(begin, self.solver)
+        step = minimum.objective.theta - theta
         # The norm of the edited Hessian at the fitted parameters, like every other bound.
         base = problem.at(theta)
         flat = step.ravel()
         size = float(np.sqrt(max(0.0, flat @ (Curvature(base) @ flat))))
         if self.M is None:
             return step, np.inf, size
-        moved = problem.design.multiply(step.T)[problem.weights > 0]
+        # Certified in the norm of the last factor, then carried over to the norm of P.
+        last = minimum.factor.objective
+        moved = problem.design.multiply((last.theta - theta).T)[problem.weights > 0]
         r = self.M * float(problem.loss.spread(moved).max(initial=0.0))
-        own = EditSolver(factor, self.solver)
+        own = EditSolver(minimum.factor, self.solver)
         kappa = np.sqrt(own.row_sizes.max(initial=0.0))
-        local = certificate.gradient_bound(self.M, kappa, np.array(decrement), np.array(0.0))
+        local = certificate.gradient_bound(
+            self.M, kappa, np.array(minimum.decrement), np.array(self.M * minimum.moved)
+        )
         with np.errstate(over="ignore"):
             return step, float(local * np.exp(0.5 * r)), size
 
@@ -189,8 +193,8 @@ class EditSolver:
         step = -inverse.solve(right)
         size = float(np.sqrt(max(0.0, -right @ step)))
         if self.M is None:
-            solution, _, size = self._newton(problem, step.reshape(self.objective.theta.shape))
-            return solution, np.inf, size, "newton"
+            step, bound, size = self._newton(problem, step.reshape(self.objective.theta.shape))
+            return step, bound, size, "newton"
         kappa = self._kappa(inverse, points)
         bound = float(certificate.newton_step_bound(self.M, kappa, np.array(size)))
         used = "one-step"

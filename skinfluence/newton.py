@@ -1,6 +1,7 @@
 """Damped Newton's method on an objective: polishing a fit, solving an edited problem exactly."""
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -42,7 +43,7 @@ def polish(factor, solver):
         if after <= 1e-13 * size:
             break
     if _step(factor, best)[1] > 1e-9 * size:
-        return minimise(best, solver)[1]
+        best = minimise(best, solver).objective
     return factor if start <= 1e-12 * size else solver.factor(best)
 
 
@@ -53,8 +54,36 @@ def _step(factor, objective):
     return step.reshape(objective.theta.shape), decrement
 
 
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """Where Newton's method ended.
+
+    Attributes
+    ----------
+    objective : Objective
+        At the optimum, to round-off.
+    factor : Factor
+        Of the Hessian at the optimum or a point of the iteration close to it.
+    decrement : float
+        ``sqrt(G' H^-1 G)`` with the gradient at the optimum and that factor.
+    """
+
+    objective: object
+    factor: object
+    decrement: float
+
+    @property
+    def moved(self):
+        """Largest change of any row's decision values since the factor was made."""
+        step = self.objective.theta - self.factor.objective.theta
+        if not step.any():
+            return 0.0
+        moved = self.objective.design.multiply(step.T)[self.objective.weights > 0]
+        return float(self.objective.loss.spread(moved).max(initial=0.0))
+
+
 def minimise(objective, solver):
-    """The objective at its optimum, from its current parameters.
+    """Minimise an objective from its current parameters.
 
     Parameters
     ----------
@@ -63,12 +92,7 @@ def minimise(objective, solver):
 
     Returns
     -------
-    objective : Objective
-        At the optimum, to round-off.
-    factor : Factor
-        Of the Hessian there.
-    decrement : float
-        ``sqrt(G' H^-1 G)`` at the optimum.
+    minimum : Minimum
 
     Raises
     ------
@@ -77,39 +101,38 @@ def minimise(objective, solver):
 
     Notes
     -----
-    Steps are halved until the objective falls enough (Armijo). The iteration ends when the Newton
-    decrement no longer falls: beyond that there is only round-off.
+    Steps are halved until the objective falls enough (Armijo). A factor is kept while it shrinks
+    the gradient a hundredfold per step, so the last digits cost gradients only. The iteration ends
+    when the decrement no longer falls: beyond that there is only round-off.
     """
-    factor, step, decrement = _newton_step(objective, solver)
+    factor = solver.factor(objective)
+    step, decrement = _step(factor, objective)
     value = objective.value()
     for _ in range(MAX_STEPS):
-        # Below this, the predicted decrease is lost in the rounding of the value: plain Newton.
-        exact_region = 0.5 * decrement**2 < 1e-9 * max(abs(value), 1e-300)
+        # Below this, the predicted decrease is lost in the rounding of the value: plain steps.
+        in_round_off = 0.5 * decrement**2 < 1e-9 * max(abs(value), 1e-300)
         trial = objective.at(objective.theta + step)
-        trial_value = trial.value()
         scale = 1.0
-        while not exact_region and not trial_value <= value - 0.25 * scale * decrement**2:
+        while not in_round_off and not trial.value() <= value - 0.25 * scale * decrement**2:
             scale *= 0.5
             if scale < 1e-12:
                 break
             trial = objective.at(objective.theta + scale * step)
-            trial_value = trial.value()
-        trial_factor, trial_step, trial_decrement = _newton_step(trial, solver)
-        if exact_region and not trial_decrement < 0.5 * decrement:
-            if trial_decrement < decrement:
-                return trial, trial_factor, trial_decrement
-            return objective, factor, decrement
-        objective, value = trial, trial_value
-        factor, step, decrement = trial_factor, trial_step, trial_decrement
+        after_step, after = _step(factor, trial)
+        if not (after < 0.01 * decrement):
+            if in_round_off and after >= 0.5 * decrement:
+                return Minimum(objective, factor, decrement)
+            factor = solver.factor(trial)
+            after_step, after = _step(factor, trial)
+            if in_round_off and after >= 0.5 * decrement:
+                best = trial if after < decrement else objective
+                return Minimum(best, factor, min(after, decrement))
+        objective, step, decrement = trial, after_step, after
+        value = objective.value()
     warnings.warn(
         f"Newton's method stopped after {MAX_STEPS} steps at decrement {decrement:.1e}. Scale the "
         "features or penalise more.",
         ConvergenceWarning,
         stacklevel=2,
     )
-    return objective, factor, decrement
-
-
-def _newton_step(objective, solver):
-    factor = solver.factor(objective)
-    return factor, *_step(factor, objective)
+    return Minimum(objective, factor, decrement)
