@@ -7,14 +7,13 @@ from numba import get_num_threads, njit
 
 
 def run_tasks(task, n_tasks):
-    """Run ``task(0) ... task(n_tasks - 1)`` on as many threads as numba may use.
+    """Yield ``task(0), ..., task(n_tasks - 1)``, run on as many threads as numba may use.
 
     Threads of our own around kernels that release the GIL: they compile in half the
     time of prange, and leave no idle pool spinning beside the one of BLAS.
     """
     with ThreadPoolExecutor(get_num_threads()) as pool:
-        for _ in pool.map(task, range(n_tasks)):
-            pass
+        yield from pool.map(task, range(n_tasks))
 
 
 def sandwich_numpy(X, weight, intercept=None):
@@ -80,7 +79,8 @@ def sandwich(X, weight, intercept=None):
     def task(k):
         _sandwich(data, X.indices, X.indptr, weight, constant, bounds[k], bounds[k + 1], parts[k])
 
-    run_tasks(task, n_parts)
+    for _ in run_tasks(task, n_parts):
+        pass
     A = parts.sum(axis=0)
     return A + A.T
 
@@ -144,5 +144,6 @@ def quadratic_forms(X, A, intercept=None):
     def task(k):
         _quadratic_forms(data, X.indices, X.indptr, A, constant, bounds[k], bounds[k + 1], h)
 
-    run_tasks(task, n_parts)
+    for _ in run_tasks(task, n_parts):
+        pass
     return h
