@@ -59,7 +59,9 @@ class Influence:
     hold : {"auto", "C", "lambda"}, default="auto"
         What edits keep: the penalty ("C") or the penalty over the total weight ("lambda").
         ``"auto"`` is what refitting the estimator on the edited data would do.
-    precision : {"float64"}, default="float64"
+    precision : {"float64", "mixed"}, default="float64"
+        ``"mixed"``: Gram matrices, factorisation and leverages in float32, gradients and solves in
+        float64; bounds include what float32 leaves.
 
     Attributes
     ----------
@@ -111,14 +113,12 @@ class Influence:
         precision="float64",
     ):
         check_is_fitted(estimator)
-        if precision != "float64":
-            raise ValueError(f"precision must be 'float64'. Got {precision!r} instead.")
         self.estimator = estimator
         self._inputs = Inputs(estimator, X)
         objective = objective_of(self._inputs.model, self._inputs.training_X, y, sample_weight)
         self.objective = objective.holding(hold)
         _refuse_separable(self.objective)
-        self._solver = resolve_solver(solver, self.objective)
+        self._solver = resolve_solver(solver, self.objective, precision)
         self.factor = self._solver.factor(self.objective)
         self._report = self.factor.report()
         self._edit_solver, self._lock = None, threading.Lock()
@@ -397,39 +397,47 @@ class Influence:
 
     # Leave one out -----------------------------------------------------------------------------
 
-    def loo_decision_function(self, *, method="auto", tol=1e-3):
+    def loo_decision_function(self, *, method="auto", tol=1e-3, frozen=None):
         """Decision values of each training row from the model without it, (n_train, ...).
 
-        ``method`` and ``tol`` as in :meth:`removal_effect`. NaN, with a warning, for the only row
-        of a class.
+        NaN, with a warning, for the only row of a class.
+
+        Parameters
+        ----------
+        method, tol
+            As in :meth:`removal_effect`.
+        frozen : {None, "accept"}, default=None
+            The transformers of a pipeline stay as fitted on all rows. None: say so in a warning,
+            and refuse those whose ``fit`` used y. ``"accept"``: answer for them as they are.
         """
-        eta = self.objective.loss.expand(leave_one_out.loo_eta(self, method, tol))
-        return eta[:, 0] if eta.shape[1] == 1 else eta
+        return leave_one_out.outputs(self, method, tol, frozen).decision_function()
 
-    def loo_predict_proba(self, *, method="auto", tol=1e-3):
-        """Class probabilities of each training row without it, (n_train, n_classes)."""
-        return self.objective.loss.predict_proba(leave_one_out.loo_eta(self, method, tol))
+    def loo_predict_proba(self, *, method="auto", tol=1e-3, frozen=None):
+        """Class probabilities of each training row without it, (n_train, n_classes).
 
-    def loo_predict(self, *, method="auto", tol=1e-3):
-        """Predictions for each training row from the model without it, (n_train,)."""
-        labels = self.objective.labels
-        if labels is None:
-            return self.objective.loss.mean(leave_one_out.loo_eta(self, method, tol))[:, 0]
-        eta = self.loo_decision_function(method=method, tol=tol)
-        codes = (eta > 0).astype(int) if eta.ndim == 1 else eta.argmax(axis=1)
-        return labels.classes[codes]
+        Parameters as in :meth:`loo_decision_function`.
+        """
+        return leave_one_out.outputs(self, method, tol, frozen).predict_proba()
 
-    def loo_score(self, scoring=None, *, method="auto", tol=1e-3):
+    def loo_predict(self, *, method="auto", tol=1e-3, frozen=None):
+        """Predictions for each training row from the model without it, (n_train,).
+
+        Parameters as in :meth:`loo_decision_function`.
+        """
+        return leave_one_out.outputs(self, method, tol, frozen).predict()
+
+    def loo_score(self, scoring=None, *, method="auto", tol=1e-3, frozen=None):
         """A scorer on the pooled leave-one-out outputs.
 
         Parameters
         ----------
         scoring : str or scorer, default=None
             As in scikit-learn; accuracy or R2 when None.
-        method, tol
-            As in :meth:`removal_effect`.
+        method, tol, frozen
+            As in :meth:`loo_decision_function`.
         """
-        return leave_one_out.pooled_score(self, self._y(), scoring, method=method, tol=tol)
+        options = {"method": method, "tol": tol, "frozen": frozen}
+        return leave_one_out.pooled_score(self, self._y(), scoring, **options)
 
     def report(self):
         """How the systems are solved and how near the fit is to its optimum: a SolveReport."""

@@ -8,15 +8,17 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import get_tags
 
 from skinfluence import effects, steps
+from skinfluence.frozen import check_frozen, level_outside
 from skinfluence.utils.memory import row_blocks
 
 
-def loo_eta(influence, method="auto", tol=1e-3):
+def loo_eta(influence, method="auto", tol=1e-3, frozen=None):
     """Leave-one-out decision values in the loss's outputs, shape (n_samples, n_outputs).
 
     Rows of weight zero get their fitted values. A row whose removal leaves no model (the last one
-    of its class, with a free intercept) gets NaN.
+    of its class, with a free intercept) gets NaN. ``frozen``: :func:`skinfluence.frozen.check_frozen`.
     """
+    check_frozen(influence.estimator, frozen)
     eta = np.array(influence.own_removals(method, tol))
     lonely = rows_alone_in_their_class(influence.objective)
     if len(lonely):
@@ -45,64 +47,121 @@ def warn_alone(objective, rows):
         f"Row {shown} is the only one of its class with weight: without it the class cannot be "
         "fitted, so its answers are NaN. Add rows of that class or drop the class.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=level_outside(),
     )
 
 
-class _Pooled(BaseEstimator):
-    """Stands in for an estimator in front of a scorer: predicts the pooled outputs."""
+class Outputs(BaseEstimator):
+    """Decision values of all rows as what an estimator returns, so that a scorer can ask.
 
-    def __init__(self, influence, options):
-        self.influence = influence
-        self.options = options
+    Parameters
+    ----------
+    estimator : estimator
+        Whose outputs these are.
+    objective : Objective
+    eta : ndarray of shape (n_samples, n_outputs)
+        In the loss's outputs.
+
+    Notes
+    -----
+    The ``X`` of a method is an array of row positions, shape (m, 1); all rows when None.
+    """
+
+    def __init__(self, estimator, objective, eta):
+        self.estimator = estimator
+        self.objective = objective
+        self.eta = eta
 
     def __sklearn_tags__(self):
-        return get_tags(self.influence.estimator)
+        return get_tags(self.estimator)
 
     def __sklearn_is_fitted__(self):
         return True
 
     @property
     def classes_(self):
-        return self.influence.estimator.classes_
+        return self.objective.labels.classes
 
-    def predict(self, X):
-        return self.influence.loo_predict(**self.options)
+    def _eta(self, X):
+        return self.eta if X is None else self.eta[np.asarray(X)[:, 0]]
 
-    def predict_proba(self, X):
-        return self.influence.loo_predict_proba(**self.options)
+    def decision_function(self, X=None):
+        eta = self.objective.loss.expand(self._eta(X))
+        return eta[:, 0] if eta.shape[1] == 1 else eta
 
-    def decision_function(self, X):
-        return self.influence.loo_decision_function(**self.options)
+    def predict_proba(self, X=None):
+        return self.objective.loss.predict_proba(self._eta(X))
+
+    def predict_log_proba(self, X=None):
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def predict(self, X=None):
+        labels = self.objective.labels
+        if labels is None:
+            return self.objective.loss.mean(self._eta(X))[:, 0]
+        eta = self.decision_function(X)
+        codes = (eta > 0).astype(int) if eta.ndim == 1 else eta.argmax(axis=1)
+        return labels.classes[codes]
+
+    def loss(self, X=None):
+        """The model's own loss of each row, unweighted."""
+        rows = slice(None) if X is None else np.asarray(X)[:, 0]
+        return self.objective.loss.value(self.eta[rows], self.objective.y[rows])
+
+    def score(self, y, scoring, rows=None):
+        """A scorer on the outputs of some rows; those without outputs (NaN) do not count."""
+        rows = np.arange(len(self.eta)) if rows is None else rows
+        rows = rows[~np.isnan(self.eta[rows]).any(axis=1)]
+        return float(scoring(self, rows[:, None], np.asarray(y)[rows]))
+
+
+def outputs(influence, method="auto", tol=1e-3, frozen=None):
+    """The leave-one-out :class:`Outputs` of all rows."""
+    eta = loo_eta(influence, method, tol, frozen)
+    return Outputs(influence.estimator, influence.objective, eta)
+
+
+def resolve_scorer(scoring, objective):
+    """One scorer for a name, a callable or None: accuracy or R2."""
+    if scoring is None:
+        scoring = "r2" if objective.labels is None else "accuracy"
+    if isinstance(scoring, str):
+        return get_scorer(scoring)
+    if not callable(scoring):
+        raise TypeError(
+            "scoring must be None, the name of one scorer or a callable scorer(estimator, X, y). "
+            f"Got {scoring!r}."
+        )
+    return scoring
 
 
 def pooled_score(influence, y, scoring, **options):
     """A scorer applied once to the leave-one-out outputs of all rows."""
-    if scoring is None:
-        scoring = "r2" if influence.objective.labels is None else "accuracy"
-    scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
-    return scorer(_Pooled(influence, options), np.empty((len(y), 0)), y)
+    scorer = resolve_scorer(scoring, influence.objective)
+    return outputs(influence, **options).score(y, scorer)
 
 
-def loo_loss(influence, method="auto"):
+def loo_loss(influence, method="auto", tol=1e-3, frozen=None):
     """Leave-one-out loss of each training row under its own label, unweighted.
 
     Parameters
     ----------
     influence : Influence
-    method : str, default="auto"
+    method, tol
         See :meth:`Influence.removal_effect`.
+    frozen : {None, "accept"}, default=None
+        ``"accept"``: answer for the transformers of a pipeline as they are.
 
     Returns
     -------
     losses : ndarray of shape (n_train,)
         In units of the model's own loss: log loss, half squared error, half deviance.
     """
-    objective = influence.objective
-    return objective.loss.value(loo_eta(influence, method), objective.y)
+    return outputs(influence, method, tol, frozen).loss()
 
 
-def loo_loss_effect(influence, method="one-step"):
+def loo_loss_effect(influence, method="one-step", frozen=None):
     """Predicted change of the leave-one-out loss of the *other* rows when each row is dropped.
 
     The training loss cannot say whether a row helps: without it, the model always fits the others
@@ -112,6 +171,8 @@ def loo_loss_effect(influence, method="one-step"):
     ----------
     influence : Influence
     method : {"influence", "one-step"}, default="one-step"
+    frozen : {None, "accept"}, default=None
+        ``"accept"``: answer for the transformers of a pipeline as they are.
 
     Returns
     -------
@@ -124,6 +185,7 @@ def loo_loss_effect(influence, method="one-step"):
     ``(I - w_j h_jj Lambda_j)^-1 d eta_j``, with ``d eta_j`` the change at j when i alone leaves:
     exact to first order in the pair's interaction. O(n^2 d K) in blocks; no n x n array is kept.
     """
+    check_frozen(influence.estimator, frozen)
     objective, factor = influence.objective, influence.factor
     n, k = objective.n_samples, objective.loss.n_outputs
     edits = steps.removals(objective, np.arange(n))

@@ -20,7 +20,7 @@ FLOORS = [
     ("curvature",),
     ("solvers",),
     ("edits", "steps", "effects", "certificate", "passes", "newton", "exact"),
-    ("pullbacks", "inputs"),
+    ("pullbacks", "inputs", "frozen"),
     ("leave_one_out", "diagnostics"),
     ("influence",),
     ("mixin", "adapters", "active_set"),

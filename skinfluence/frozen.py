@@ -1,0 +1,138 @@
+"""What a pipeline freezes: its transformers stay as fitted, whichever row is left out.
+
+Of transformers that never saw y this is a fair question. Of those that did it is not: the label of
+the row is in the features that are to predict it.
+"""
+
+import inspect
+import sys
+import warnings
+
+from sklearn.compose import ColumnTransformer
+from sklearn.cross_decomposition import PLSSVD
+from sklearn.feature_selection import SelectKBest, SelectorMixin, SelectPercentile
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils import get_tags
+
+# Supervised, but neither their tags nor their signatures say so.
+SUPERVISED = (PLSSVD, SelectKBest, SelectPercentile)
+
+
+def check_frozen(estimator, frozen):
+    """Refuse transformers that used y, and say that the others are frozen.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        Fitted or not.
+    frozen : {None, "accept"}
+        ``"accept"``: answer for the transformers as they are, whatever they learned from, and say
+        nothing.
+
+    Raises
+    ------
+    ValueError
+        For a transformer whose ``fit`` used y.
+
+    Warns
+    -----
+    UserWarning
+        For transformers that learned from the rows.
+    """
+    if frozen not in (None, "accept"):
+        raise ValueError(f"frozen must be None or 'accept'. Got {frozen!r} instead.")
+    if frozen == "accept":
+        return
+    leaves = list(transformers_of(estimator))
+    leaking = [f"{name} ({type(one).__name__})" for name, one in leaves if uses_y(one)]
+    if leaking:
+        raise ValueError(
+            "The transformers of a pipeline stay as fitted on all rows when a row is left out, so "
+            f"none may have used y. Got {', '.join(leaking)}, which would leak the label of each "
+            "row into its own leave-one-out answer. Refit the whole pipeline with "
+            "sklearn.model_selection.cross_val_predict, drop the step, or pass frozen='accept' to "
+            "get the answers for the transformers as they are."
+        )
+    learned = [name for name, one in leaves if learns(one)]
+    if learned:
+        warnings.warn(
+            f"The transformers of the pipeline are frozen ({', '.join(learned)}): this answers the "
+            "question for the preprocessing as fitted on all rows, only the model is without a "
+            "row. Pass frozen='accept' if that is what you ask.",
+            UserWarning,
+            stacklevel=level_outside(),
+        )
+
+
+def transformers_of(estimator):
+    """All transformers before the model, as ``(name, transformer)``, unions and columns walked."""
+    while isinstance(estimator, Pipeline):
+        for name, step in estimator.steps[:-1]:
+            yield from _leaves(name, step)
+        estimator = estimator.steps[-1][1]
+
+
+def _leaves(name, transformer):
+    if transformer is None or isinstance(transformer, str):
+        return
+    if isinstance(transformer, Pipeline):
+        inside = transformer.steps
+    elif isinstance(transformer, FeatureUnion):
+        inside = transformer.transformer_list
+    elif isinstance(transformer, ColumnTransformer):
+        inside = [part[:2] for part in transformer.transformers]
+        inside.append(("remainder", transformer.remainder))
+    else:
+        yield name, transformer
+        return
+    for part, step in inside:
+        yield from _leaves(f"{name}.{part}", step)
+
+
+def uses_y(transformer):
+    """Whether fitting the transformer looks at y."""
+    if isinstance(transformer, FrozenEstimator):
+        return False
+    if isinstance(transformer, SUPERVISED):
+        return True
+    if isinstance(transformer, SelectorMixin) and hasattr(transformer, "estimator"):
+        # SelectFromModel and SequentialFeatureSelector are as supervised as what they ask.
+        return uses_y(transformer.estimator)
+    tags = _tags(transformer)
+    if tags is not None:
+        if tags.target_tags.required or tags.estimator_type in ("classifier", "regressor"):
+            return True
+        if not tags.requires_fit:
+            return False
+    # Without tags of its own: a y that cannot be left out.
+    try:
+        y = inspect.signature(transformer.fit).parameters.get("y")
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return y is not None and y.default is inspect.Parameter.empty
+
+
+def learns(transformer):
+    """Whether fitting the transformer looks at the rows at all."""
+    if isinstance(transformer, FrozenEstimator):
+        return False
+    tags = _tags(transformer)
+    return tags is None or tags.requires_fit
+
+
+def _tags(transformer):
+    try:
+        return get_tags(transformer)
+    except (AttributeError, TypeError):
+        # Not an estimator of scikit-learn's: nothing is known.
+        return None
+
+
+def level_outside():
+    """The ``stacklevel`` with which a warning points at the first caller outside the package."""
+    frame, level = sys._getframe(1), 1
+    package = __name__.partition(".")[0]
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level
