@@ -10,6 +10,7 @@ from autograd.scipy.special import logsumexp
 from sklearn import linear_model
 from sklearn.base import clone
 from sklearn.utils.class_weight import compute_class_weight
+from threadpoolctl import threadpool_limits
 
 from skinfluence import losses
 from skinfluence.curvature import Curvature
@@ -311,6 +312,13 @@ def relative_error(found, expected):
 
 def relative_l2(found, expected):
     return np.linalg.norm(np.asarray(found) - expected) / np.linalg.norm(expected)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_blas_thread():
+    """The matrices here are small: threads that wait for each other cost more than they do."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture
