@@ -105,6 +105,18 @@ def test_ridge_matches_cross_val_predict():
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize(("alpha", "largest"), [(1.0, 1e-11), (1e-3, 1e-8), (1e-6, 1e-5)])
+def test_ridge_that_almost_interpolates(alpha, largest, rng):
+    """More features than rows: 1 - leverage is about alpha, and takes that many digits away."""
+    X = rng.standard_normal((50, 200))
+    y = X[:, :5].sum(axis=1) + rng.standard_normal(50)
+    expected = cross_val_predict(
+        linear_model.Ridge(alpha=alpha, solver="svd"), X, y, cv=LeaveOneOut()
+    )
+    model = linear_model.Ridge(alpha=alpha, solver="svd").fit(X, y)
+    assert relative_error(Influence(model, X, y).loo_predict(method="one-step"), expected) < largest
+
+
 @pytest.mark.parametrize("hold", ["C", "lambda"])
 @pytest.mark.parametrize("method", ["influence", "one-step"])
 @pytest.mark.parametrize(
