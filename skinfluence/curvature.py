@@ -56,19 +56,19 @@ class Curvature(LinearOperator):
     def _adjoint(self):
         return self
 
-    def dense(self):
-        """H as an array of shape (n_parameters, n_parameters)."""
+    def dense(self, dtype=np.float64):
+        """H as an array of shape (n_parameters, n_parameters), products in ``dtype``."""
         objective = self.objective
         k, d = objective.theta.shape
         scales, matrices = objective.loss.hessian_terms(objective.eta, objective.y)
-        grams = np.empty((len(scales), d, d))
-        for gram, scale in zip(grams, scales, strict=True):
-            gram[:] = objective.design.gram(objective.weights * scale)
+        grams = objective.design.grams(objective.weights * scales, dtype)
         # All blocks of outputs as combinations of the Gram matrices, in one product.
         rows, columns = np.tril_indices(k)
-        mixed = matrices[:, rows, columns].T @ grams.reshape(len(grams), d * d)
-        H = np.empty((k, d, k, d))
-        for a, b, block in zip(rows, columns, mixed.reshape(-1, d, d), strict=True):
+        mixing = matrices[:, rows, columns].T.astype(dtype)
+        mixed = (mixing @ grams.reshape(len(grams), d * d)).reshape(-1, d, d)
+        del grams
+        H = np.empty((k, d, k, d), dtype)
+        for a, b, block in zip(rows, columns, mixed, strict=True):
             H[a, :, b, :] = block
             H[b, :, a, :] = block
         for a in range(k):

@@ -5,6 +5,7 @@ liblinear's ``intercept_scaling``; 0 when there is none), and is never stored.
 """
 
 from abc import ABC, abstractmethod
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -70,26 +71,20 @@ class Design(ABC):
             return out
         return np.concatenate([out, self.intercept * U.sum(axis=0, keepdims=True)])
 
-    def gram(self, weights):
-        """``[X s]' diag(weights) [X s]``, shape (n_columns, n_columns)."""
-        out = np.empty((self.n_columns, self.n_columns))
-        d = self.n_features
-        out[:d, :d] = self._gram(weights)
-        if self.intercept:
-            out[:d, d] = out[d, :d] = self.intercept * (self.X.T @ weights)
-            out[d, d] = self.intercept**2 * weights.sum()
-        return out
+    @abstractmethod
+    def grams(self, weights, dtype=np.float64):
+        """``[X s]' diag(w) [X s]`` for each line of weights, (m, n_samples) to (m, d, d).
+
+        ``dtype`` is the precision of the products; columns included, the intercept is the last.
+        """
 
     @abstractmethod
-    def _gram(self, weights): ...
+    def quadratics(self, A, dtype=np.float64):
+        """``x_i' A_m x_i`` of every row for symmetric matrices (m, d, d): (n_samples, m)."""
 
     @abstractmethod
     def dense_rows(self):
         """All rows as one dense array of shape (n_samples, n_columns); for few rows."""
-
-    @abstractmethod
-    def quadratic(self, A):
-        """``x_i' A x_i`` of every row, shape (n_samples,); A may be non-symmetric."""
 
     @abstractmethod
     def kernel(self, other, scale):
@@ -133,17 +128,26 @@ class Design(ABC):
 class DenseDesign(Design):
     """A design over an ndarray."""
 
-    def _gram(self, weights):
-        out = np.zeros((self.n_features, self.n_features))
-        signed = weights.min(initial=0.0) < 0.0
-        for block in row_blocks(self.n_samples, 8 * self.n_features):
-            X, w = self.X[block], weights[block]
-            if signed:
-                out += X.T @ (w[:, None] * X)
-            else:
-                # numpy sees A.T @ A and calls syrk: half the flops of a general product.
-                half = np.sqrt(w)[:, None] * X
-                out += half.T @ half
+    def _blocks(self, dtype):
+        """Blocks of rows in another precision, the intercept a column of them."""
+        for block in row_blocks(self.n_samples, 16 * self.n_columns):
+            rows = np.empty((block.stop - block.start, self.n_columns), dtype)
+            rows[:, : self.n_features] = self.X[block]
+            if self.intercept:
+                rows[:, -1] = self.intercept
+            yield block, rows
+
+    def grams(self, weights, dtype=np.float64):
+        out = np.zeros((len(weights), self.n_columns, self.n_columns), dtype)
+        signed = weights.min(axis=1, initial=0.0) < 0.0
+        for block, rows in self._blocks(dtype):
+            for m, w in enumerate(weights[:, block].astype(dtype)):
+                if signed[m]:
+                    out[m] += rows.T @ (w[:, None] * rows)
+                else:
+                    # numpy sees A.T @ A and calls syrk: half the flops of a general product.
+                    half = np.sqrt(w)[:, None] * rows
+                    out[m] += half.T @ half
         return out
 
     def _squared_columns(self, weights):
@@ -165,11 +169,20 @@ class DenseDesign(Design):
             scaled = (coefficients[block, :, None] * rows[:, None, :]).reshape(len(rows), k * d)
             np.matmul(left, scaled.T, out=out[:, block])
 
-    def quadratic(self, A):
-        out = np.empty(self.n_samples)
-        for block in row_blocks(self.n_samples, 16 * self.n_columns):
-            rows = self._add_intercept(self.X[block])
-            out[block] = np.einsum("ij,ij->i", rows @ A, rows)
+    def quadratics(self, A, dtype=np.float64):
+        d = self.n_columns
+        out = np.empty((self.n_samples, len(A)), dtype)
+        folded = (2.0 * np.triu(A, 1)).astype(dtype)
+        folded[:, np.arange(d), np.arange(d)] = A[:, np.arange(d), np.arange(d)]
+        # Upper triangles in four tiles of columns: 62 % of the flops of the full product.
+        edges = np.linspace(0, d, 5).astype(int) if d >= 64 else np.array([0, d])
+        for block, rows in self._blocks(dtype):
+            for m, T in enumerate(folded):
+                form = out[block, m]
+                form[:] = 0.0
+                for low, high in pairwise(edges):
+                    product = rows[:, :high] @ T[:high, low:high]
+                    form += np.einsum("ij,ij->i", product, rows[:, low:high])
         return out
 
     def kernel(self, other, scale):
@@ -193,15 +206,20 @@ class SparseDesign(Design):
         # Loading the compiled kernels takes a moment, and they keep a dense Gram per thread.
         return self.X.nnz >= COMPILED_ENTRIES and self.n_columns <= COMPILED_COLUMNS
 
-    def gram(self, weights):
-        if not self._compiled:
-            return super().gram(weights)
-        from skinfluence._kernels.gram import sandwich
-
-        return sandwich(self.X, weights, self.intercept or None)
+    def grams(self, weights, dtype=np.float64):
+        return np.array([self._gram(w) for w in weights], dtype)
 
     def _gram(self, weights):
-        return (self.X.T @ self.X.multiply(weights[:, None]).tocsr()).toarray()
+        if self._compiled:
+            from skinfluence._kernels.gram import sandwich
+
+            return sandwich(self.X, weights, self.intercept or None)
+        inner = (self.X.T @ self.X.multiply(weights[:, None]).tocsr()).toarray()
+        if not self.intercept:
+            return inner
+        edge = self.intercept * (self.X.T @ weights)[:, None]
+        corner = np.array([[self.intercept**2 * weights.sum()]])
+        return np.block([[inner, edge], [edge.T, corner]])
 
     def _squared_columns(self, weights):
         return self.X.power(2).T @ weights
@@ -209,18 +227,20 @@ class SparseDesign(Design):
     def dense_rows(self):
         return self._add_intercept(self.X.toarray())
 
-    def quadratic(self, A):
+    def quadratics(self, A, dtype=np.float64):
+        return np.column_stack([self._quadratic(one) for one in A]).astype(dtype, copy=False)
+
+    def _quadratic(self, A):
         if self._compiled:
             from skinfluence._kernels.gram import quadratic_forms
 
-            return quadratic_forms(self.X, 0.5 * (A + A.T), self.intercept or None)
+            return quadratic_forms(self.X, A, self.intercept or None)
         out = np.empty(self.n_samples)
         for block in row_blocks(self.n_samples, 8 * self.n_columns):
             rows = self.take(block)
             product = rows.multiply(A)
-            out[block] = np.asarray(
-                rows.X.multiply(product[:, : self.n_features]).sum(axis=1)
-            ).ravel()
+            inner = rows.X.multiply(product[:, : self.n_features])
+            out[block] = np.asarray(inner.sum(axis=1)).ravel()
             if self.intercept:
                 out[block] += self.intercept * product[:, -1]
         return out

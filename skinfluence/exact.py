@@ -74,7 +74,49 @@ class EditSolver:
     def floor(self):
         """What float64 leaves of the gradient, as a distance: no bound can be below it."""
         gradient = self.objective.gradient()[:, None]
-        return 5.0 * float(np.sqrt(max(0.0, (gradient.T @ self.factor.solve(gradient))[0, 0])))
+        left = float((gradient.T @ self.factor.solve(gradient))[0, 0])
+        return max(5.0 * np.sqrt(abs(left)), self.noise)
+
+    @cached_property
+    def noise(self):
+        """Rounding of the gradient and of the parameters, as a distance: a model, no accident.
+
+        Each row's gradient is rounded relative to its own size and, through its decision value,
+        to that of ``Lambda_i |x_i| |theta|``; each parameter relative to itself.
+        """
+        objective = self.objective
+        theta = np.abs(objective.theta)
+        weights = objective.weights
+        curved = np.abs(objective.hessians).max(axis=(1, 2))
+        terms = np.abs(objective.gradients).max(axis=1) + curved * self._absolute_eta
+        rows = weights @ (terms * np.sqrt(self.row_sizes))
+        own = self.factor.curvature.diagonal() @ theta.ravel() ** 2
+        return 2.0 * np.finfo(float).eps * float(rows + np.sqrt(own))
+
+    @property
+    def _absolute_eta(self):
+        design = self.objective.design
+        theta = np.abs(self.objective.theta).max(axis=0)
+        return type(design)(abs(design.X), abs(design.intercept)).multiply(theta[:, None])[:, 0]
+
+    @cached_property
+    def solve_error(self):
+        """Relative error of a solve in the norm of H, measured on a few rows."""
+        objective = self.objective
+        sizes = self.row_sizes
+        rows = np.unique(
+            np.concatenate([np.argsort(-sizes)[:4], np.linspace(0, len(sizes) - 1, 4, dtype=int)])
+        )
+        k = objective.loss.n_outputs
+        design = objective.design.take(rows)
+        sign = np.where(np.arange(k) % 2, -1.0, 1.0)
+        B = (sign[None, :, None] * design.dense_rows()[:, None, :]).reshape(len(rows), -1).T
+        X = self.factor.solve(B)
+        residual = B - self.factor.curvature.matmat(X)
+        lost = np.abs(np.einsum("ij,ij->j", residual, self.factor.solve(residual)))
+        found = np.einsum("ij,ij->j", B, X)
+        worst = np.max(lost[found > 0] / found[found > 0], initial=0.0)
+        return 4.0 * float(np.sqrt(worst)) + 16.0 * np.finfo(float).eps
 
     @cached_property
     def row_sizes(self):
@@ -84,7 +126,8 @@ class EditSolver:
         sizes = np.full(len(h), -np.inf)
         for direction in directions:
             np.maximum(sizes, np.einsum("ikl,k,l->i", h, direction, direction), out=sizes)
-        return np.where(self.objective.weights > 0, np.maximum(sizes, 0.0), 0.0)
+        sizes = np.maximum(sizes, 0.0) * (1.0 + self.factor.leverage_error)
+        return np.where(self.objective.weights > 0, sizes, 0.0)
 
     @cached_property
     def _largest(self):
@@ -112,14 +155,14 @@ class EditSolver:
 
     def _solve_block(self, edits, tol):
         state = _Block(self, edits)
-        bound = np.where(state.size > 0, state.newton_bound(), 0.0)
+        bound = np.where(state.idle, 0.0, state.newton_bound())
         used = np.full(len(edits.rows), "one-step", dtype="<U8")
         left = np.flatnonzero(~self._certified(bound, state.size, tol))
         if self.M is not None and len(left):
             bound[left] = np.minimum(bound[left], state.split_bound(left))
             left = left[~self._certified(bound[left], state.size[left], tol)]
         while self.M is not None and len(left):
-            r, after = state.chord(left)
+            r, after = state.chord(left, bound[left])
             better = after < bound[left]
             bound[left] = np.where(better, after, bound[left])
             used[left[better]] = "chord"
@@ -154,8 +197,10 @@ class EditSolver:
         """Solve an edited problem and certify it there; also the step's size in P."""
         theta = self.objective.theta
         begin = problem.at(theta + start)
-        if not np.isfinite(start).all() or begin.value() > problem.at(theta).value():
-            begin = problem.at(theta)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Overflow makes the value infinite or NaN: no place to start from.
+            if not begin.value() <= problem.at(theta).value():
+                begin = problem.at(theta)
         minimum = minimise(begin, self.solver)
         step = minimum.objective.theta - theta
         # The norm of the edited Hessian at the fitted parameters, like every other bound.
@@ -174,7 +219,7 @@ class EditSolver:
             self.M, kappa, np.array(minimum.decrement), np.array(self.M * minimum.moved)
         )
         with np.errstate(over="ignore"):
-            return step, float(local * np.exp(0.5 * r)), size
+            return step, float((local + own.noise) * np.exp(0.5 * r)), size
 
     # Any edit ----------------------------------------------------------------------------------
 
@@ -190,31 +235,43 @@ class EditSolver:
         problem = edited(self.objective, points)
         inverse = steps.EditedInverse(self.factor, self.solver, points)
         right = inverse.right
-        step = -inverse.solve(right)
-        size = float(np.sqrt(max(0.0, -right @ step)))
+        shape = self.objective.theta.shape
+        if not right.any():
+            return np.zeros(shape), self.floor, 0.0, "one-step"
+        v = -inverse.solve(right)
         if self.M is None:
-            step, bound, size = self._newton(problem, step.reshape(self.objective.theta.shape))
+            step, bound, size = self._newton(problem, v.reshape(shape))
             return step, bound, size, "newton"
+        # One refinement: what it changes is what the solver and Woodbury's formula lost.
+        Pv = inverse.multiply(v)
+        correction = -inverse.solve(right + Pv)
+        v = v + correction
+        Pv = inverse.multiply(v)
+        size = _norm(v, Pv)
+        lost = _norm(correction, inverse.multiply(correction))
+        slack = lost / size + self.solve_error
         kappa = self._kappa(inverse, points)
-        bound = float(certificate.newton_step_bound(self.M, kappa, np.array(size)))
+        bound = float(certificate.newton_step_bound(self.M, kappa, np.array(size))) + slack * size
         used = "one-step"
-        v = step
-        while size > 0 and not self._certified(bound, size, tol):
+        while not self._certified(bound, size, tol):
             r, nonlinear = self._remainder(problem, v)
-            after = -inverse.solve(right + nonlinear)
-            change = after - v
-            # |grad|_{P^-1} = |v_after - v|_P, and P (v_after - v) = -(P v + right + nonlinear).
-            gradient = np.sqrt(max(0.0, change @ inverse.multiply(change)))
-            here = certificate.gradient_bound(self.M, kappa, np.array(gradient), np.array(r))
-            there = float(certificate.chord_bound(self.M, kappa, here, np.array(r)))
-            if not (there < 0.5 * bound and r < CHORD_RADIUS):
-                if there < bound:
-                    v, bound, used = after, there, "chord"
+            left = Pv + right + nonlinear
+            if not np.isfinite(left).all():
                 break
-            v, bound, used = after, there, "chord"
-            size = float(np.sqrt(max(0.0, v @ inverse.multiply(v))))
-        v = v.reshape(self.objective.theta.shape)
-        if size > 0 and not self._certified(bound, size, tol):
+            change = -inverse.solve(left)
+            gradient = np.array(_norm(change, left) * (1.0 + slack))
+            here = certificate.gradient_bound(self.M, kappa, gradient, np.array(r))
+            there = float(certificate.chord_bound(self.M, kappa, here, np.array(r)))
+            there += slack * gradient
+            again = there < 0.5 * bound and r < CHORD_RADIUS
+            if there < bound:
+                v, bound, used = v + change, there, "chord"
+                Pv = inverse.multiply(v)
+                size = _norm(v, Pv)
+            if not again:
+                break
+        v = v.reshape(shape)
+        if not self._certified(bound, size, tol):
             v, bound, size = self._newton(problem, v)
             used = "newton"
         return v, bound + self.floor, size, used
@@ -223,15 +280,21 @@ class EditSolver:
         """A bound on ``|x_j|_{P^-1}`` over the rows of positive weight after the edit."""
         if inverse.refactored is not None:
             return np.sqrt(EditSolver(inverse.refactored, self.solver).row_sizes.max(initial=0.0))
-        shrink = _shrink(np.array([points.shift]), self.objective) * (1.0 - inverse.leverage)
+        leverage = inverse.leverage * (1.0 + self.solve_error)
+        shrink = _shrink(np.array([points.shift]), self.objective) * (1.0 - leverage)
         if not shrink[0] > 0:
             return np.inf
         sizes = self.row_sizes.copy()
-        gone = self.objective.weights[points.rows] + points.row_changes <= 0
-        sizes[points.rows[gone]] = 0.0
+        before = self.objective.weights[points.rows]
+        after = before + points.row_changes
+        sizes[points.rows[after <= 0]] = 0.0
         largest = sizes.max(initial=0.0)
+        # Rows that had no weight are not among the sizes.
+        fresh = [self.objective.design.take(points.rows[(before <= 0) & (after > 0)])]
         if points.new is not None:
-            h = self.factor.leverages(points.new.take(np.flatnonzero(points.new_weights > 0)))
+            fresh.append(points.new.take(np.flatnonzero(points.new_weights > 0)))
+        for design in fresh:
+            h = self.factor.leverages(design)
             for v in self.objective.loss.spread_directions():
                 largest = max(largest, np.einsum("ikl,k,l->i", h, v, v).max(initial=0.0))
         return np.sqrt(largest / shrink[0])
@@ -240,9 +303,17 @@ class EditSolver:
         step = v.reshape(self.objective.theta.shape)
         positive = problem.weights > 0
         moved = problem.design.multiply(step.T)
-        rho = problem.weights[:, None] * problem.loss.remainder(problem.eta, problem.y, moved)
         r = self.M * float(problem.loss.spread(moved[positive]).max(initial=0.0))
-        return r, problem.design.adjoint(rho).T.ravel()
+        # A step that overshoots overflows, and is left to Newton's method.
+        with np.errstate(over="ignore", invalid="ignore"):
+            rho = problem.weights[:, None] * problem.loss.remainder(problem.eta, problem.y, moved)
+            return r, problem.design.adjoint(rho).T.ravel()
+
+
+def _norm(a, Pa):
+    """``|a|_P``; infinite where round-off makes P indefinite along a."""
+    square = float(a @ Pa)
+    return np.sqrt(square) if square > 0 or not a.any() else np.inf
 
 
 def _shrink(shift, objective):
@@ -272,13 +343,21 @@ class _Block:
         self.theta_steps = steps.steps_from(factor, edits, "one-step", a)
         # -P v of the current iterates: what they solve.
         self.solved = right.copy()
+        self.idle = ~right.any(axis=(1, 2))
         self.size = self._size(self.theta_steps, -right)
         self.inner = np.linalg.solve(np.eye(k) + edits.hessian @ h, edits.hessian)
         self._V = None
         self.leverage = _largest_eigenvalue(h, -edits.hessian)
-        shrink = (1.0 - self.leverage) * _shrink(edits.shift, objective)
+        kept = 1.0 - self.leverage * (1.0 + owner.solve_error)
+        shrink = kept * _shrink(edits.shift, objective)
         with np.errstate(divide="ignore", invalid="ignore"):
             self.growth = np.where(shrink > 0, 1.0 / shrink, np.inf)
+            # Relative error of P^-1 where leverages are rounded to float32.
+            odds = self.leverage / (1.0 - self.leverage)
+            self.slack = factor.leverage_error * np.where(shrink > 0, odds, np.inf)
+            self.slack[self.leverage == 0] = 0.0
+        # Woodbury's formula enlarges the solver's own error.
+        self.slack += 2.0 * owner.solve_error * self.growth
 
     def _edited_solve(self, B, active):
         """``P^-1 B`` of each active edit by Woodbury on ``V_i = (H + shift R0)^-1 J_i'``."""
@@ -297,9 +376,11 @@ class _Block:
         correction = (self.inner[active] @ at_row[..., None])[..., 0]
         return Y - np.einsum("ikld,ik->ild", V, correction)
 
-    @staticmethod
-    def _size(a, Pa):
-        return np.sqrt(np.maximum(np.einsum("ikd,ikd->i", a, Pa), 0.0))
+    def _size(self, a, Pa):
+        """``|a|_P``; infinite where round-off makes P indefinite along a."""
+        square = np.einsum("ikd,ikd->i", a, Pa)
+        indefinite = (square <= 0) & a.any(axis=(1, 2))
+        return np.sqrt(np.where(indefinite, np.inf, np.maximum(square, 0.0)))
 
     def kappa(self):
         """``max_j |x_j|_{P^-1}`` of each edit, over rows of positive weight after it."""
@@ -323,8 +404,10 @@ class _Block:
             return np.full(len(self.size), np.inf)
         self._kappa = self.kappa()
         if M == 0:
-            return np.where(np.isfinite(self.growth), 0.0, np.inf)
-        return certificate.newton_step_bound(M, self._kappa, self.size)
+            bound = np.where(np.isfinite(self.growth), 0.0, np.inf)
+        else:
+            bound = certificate.newton_step_bound(M, self._kappa, self.size)
+        return bound + self.slack * self.size
 
     def split_bound(self, active):
         """Follow the rows of largest leverage exactly, bound the others by their leverage."""
@@ -346,7 +429,7 @@ class _Block:
             followed[part] = spread.max(axis=0)
         own = self._own_spread(active)
         r = M * np.maximum(np.maximum(followed, bound_rest), own)
-        gradient = certificate.remainder_factor(r) * self.size[active]
+        gradient = (certificate.remainder_factor(r) + self.slack[active]) * self.size[active]
         return certificate.gradient_bound(M, self._kappa[active], gradient, r)
 
     def _own_spread(self, active):
@@ -355,32 +438,38 @@ class _Block:
         kept = self.edits.weight[active] > 0
         return np.where(kept, self.owner.objective.loss.spread(own), 0.0)
 
-    def chord(self, active):
+    def chord(self, active, bound):
         """One chord iteration: the ``r`` where it started and the bound where it ends.
 
-        Updates the iterates and their sizes where the bound is finite.
+        Updates the iterates and their sizes where the new bound is below ``bound``.
         """
         M, edits, objective = self.owner.M, self.edits, self.owner.objective
         v = self.theta_steps[active]
-        S, r = self.owner.remainders(v, edits.rows[active])
         own = np.einsum("ikd,id->ik", v, self.rows[active])
         eta = objective.eta[edits.rows[active]]
         kept = edits.weight[active]
-        rho = kept[:, None] * objective.loss.remainder(eta, edits.y[active], own)
-        S += rho[:, :, None] * self.rows[active][:, None, :]
+        # A step that overshoots overflows, and is left to Newton's method.
+        with np.errstate(over="ignore", invalid="ignore"):
+            S, r = self.owner.remainders(v, edits.rows[active])
+            rho = kept[:, None] * objective.loss.remainder(eta, edits.y[active], own)
+            S += rho[:, :, None] * self.rows[active][:, None, :]
         r = M * np.maximum(r, self._own_spread(active))
-        B = self.right[active] + S
+        finite = np.isfinite(S).all(axis=(1, 2))
+        B = self.right[active] + np.where(finite[:, None, None], S, 0.0)
         after = -self._edited_solve(B, active)
         # The gradient at v is P (v - after); both P v and P after are known without a product.
-        gradient = self._size(after - v, self.solved[active] - B)
+        change = np.einsum("ikd,ikd->i", after - v, self.solved[active] - B)
+        slack = self.slack[active]
+        gradient = np.sqrt(np.abs(change)) * (1.0 + slack) + slack * self.size[active]
         kappa = self._kappa[active]
         here = certificate.gradient_bound(M, kappa, gradient, r)
-        there = certificate.chord_bound(M, kappa, here, r)
-        chosen = np.isfinite(there) & np.isfinite(after).all(axis=(1, 2))
+        size = self._size(after, -B)
+        there = certificate.chord_bound(M, kappa, here, r) + slack * size
+        chosen = finite & (there < bound)
         moved = active[chosen]
         self.theta_steps[moved] = after[chosen]
         self.solved[moved] = B[chosen]
-        self.size[moved] = self._size(after[chosen], -B[chosen])
+        self.size[moved] = size[chosen]
         return r, np.where(chosen, there, np.inf)
 
 

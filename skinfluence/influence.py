@@ -499,6 +499,16 @@ class Influence:
             eta[block] += steps.at_rows(edits.design.take(block), solved.steps)
         return eta
 
+    def own_group_removals(self, removals, method, tol):
+        """Decision values of each row without its group, (n_train, n_outputs), from Points."""
+        basis = self._basis(method)
+        eta = basis.eta.copy()
+        for block in row_blocks(len(removals), 8 * basis.n_parameters):
+            found, _, _ = self._solve_points(removals[block], method, tol)
+            for one, step in zip(removals[block], found, strict=True):
+                eta[one.rows] += basis.design.take(one.rows).multiply(step.T)
+        return eta
+
     def _solve_points(self, points, method, tol):
         if method in LOCAL:
             found = [steps.points_step(self.factor, self._solver, one, method) for one in points]

@@ -26,12 +26,15 @@ def test_products_equal_those_with_the_explicit_matrix(kind, intercept, rng):
     assert (design.n_samples, design.n_columns) == (n, d)
     V, U = rng.standard_normal((d, 3)), rng.standard_normal((n, 2))
     A, weights = rng.standard_normal((d, d)), rng.uniform(size=n)
+    A = A + A.T
     np.testing.assert_allclose(design.multiply(V), full @ V, atol=1e-13)
     np.testing.assert_allclose(design.adjoint(U), full.T @ U, atol=1e-13)
     np.testing.assert_allclose(design.dense_rows(), full)
-    np.testing.assert_allclose(design.gram(weights), (full.T * weights) @ full, atol=1e-13)
     np.testing.assert_allclose(
-        design.quadratic(A), np.einsum("ia,ab,ib->i", full, A, full), atol=1e-12
+        design.grams(weights[None])[0], (full.T * weights) @ full, atol=1e-13
+    )
+    np.testing.assert_allclose(
+        design.quadratics(A[None])[:, 0], np.einsum("ia,ab,ib->i", full, A, full), atol=1e-12
     )
     np.testing.assert_allclose(design.squared_columns(U**2), (full**2).T @ U**2, atol=1e-13)
     scale = rng.uniform(size=d)
@@ -43,7 +46,9 @@ def test_gram_takes_weights_of_either_sign(kind, rng):
     """A relabelled row takes and gives weight; outside 1 <= power <= 2 Tweedie curves down."""
     design, full = make(kind, 1.0)
     weights = rng.standard_normal(17)
-    np.testing.assert_allclose(design.gram(weights), (full.T * weights) @ full, atol=1e-12)
+    np.testing.assert_allclose(
+        design.grams(weights[None])[0], (full.T * weights) @ full, atol=1e-12
+    )
 
 
 @KINDS
@@ -76,9 +81,14 @@ def test_blocks_do_not_change_answers(kind, monkeypatch, rng):
         "skinfluence.design.row_blocks", lambda n, size: original(n, size, budget=3 * size)
     )
     weights, A = rng.uniform(size=17), rng.standard_normal((6, 6))
+    A = A + A.T
     S, out = rng.standard_normal((1, 6, 2)), np.empty((2, 17))
-    np.testing.assert_allclose(design.gram(weights), (full.T * weights) @ full, atol=1e-13)
-    np.testing.assert_allclose(design.quadratic(A), ((full @ A) * full).sum(axis=1), atol=1e-12)
+    np.testing.assert_allclose(
+        design.grams(weights[None])[0], (full.T * weights) @ full, atol=1e-13
+    )
+    np.testing.assert_allclose(
+        design.quadratics(A[None])[:, 0], ((full @ A) * full).sum(axis=1), atol=1e-12
+    )
     design.combine(np.ones((17, 1)), S, out)
     np.testing.assert_allclose(out, (full @ S[0]).T, atol=1e-13)
 

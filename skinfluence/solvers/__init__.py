@@ -15,12 +15,20 @@ LARGEST_PRIMAL = 10_000
 LARGEST_DUAL = 20_000
 
 
-def resolve_solver(solver, objective):
+def resolve_solver(solver, objective, precision="float64"):
     """The solver object for a name or an object.
 
     ``"auto"``: primal Cholesky when there are at most as many parameters as training outputs
     and at most 10,000; the dual when the rows are fewer and at most 20,000; CG beyond.
     """
+    if precision not in ("float64", "mixed"):
+        raise ValueError(f"precision must be 'float64' or 'mixed'. Got {precision!r} instead.")
+    if precision == "mixed":
+        if solver not in ("auto", "exact"):
+            raise ValueError(
+                f"precision='mixed' needs solver='auto' or 'exact'. Got {solver!r} instead."
+            )
+        return Exact("primal", precision="mixed")
     if not isinstance(solver, str):
         if hasattr(solver, "factor"):
             return solver

@@ -60,6 +60,8 @@ class Factor(ABC):
 
     name = ""
     rcond = None
+    # Relative error of leverages beyond float64 round-off.
+    leverage_error = 0.0
 
     def __init__(self, objective, shift=0.0):
         self.objective = objective
