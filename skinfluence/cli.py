@@ -5,6 +5,7 @@ Parsing and talking only; the work is done in `skinfluence.cleaning`.
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import shlex
 import sys
@@ -84,6 +85,12 @@ def _parser():
         "--C", type=_positive, help="inverse penalty strength (default: lowest leave-one-out loss)"
     )
     model.add_argument(
+        "--method",
+        choices=["one-step", "auto", "exact"],
+        default="one-step",
+        help="how rows are left out: one Newton step, or certified at a price (default: one-step)",
+    )
+    model.add_argument(
         "--verify", type=_count, default=10, metavar="K", help="refits without the top K rows"
     )
     model.add_argument(
@@ -123,8 +130,14 @@ def _audit(arguments, command):
         selection = select_model(problem, C=arguments.C)
     with _status("leaving out every row", talk):
         found = audit(
-            selection.model, selection.X, problem.y, ids=problem.ids, influence=selection.influence
+            selection.model,
+            selection.X,
+            problem.y,
+            ids=problem.ids,
+            method=arguments.method,
+            influence=selection.influence,
         )
+    found = dataclasses.replace(found, notes=problem.notes + found.notes)
     verification = found.verify(arguments.verify, progress=talk)
     score = None
     if problem.y_true is not None:
@@ -171,16 +184,16 @@ def _problem(arguments):
 def _contents(arguments, command, *, problem, selection, found, verification, score):
     """What to write where."""
     folder = Path(arguments.out)
-    issues = found.table
+    issues = found.table.assign(row=problem.rows[found.table["row"]])
     if problem.planted is not None:
-        rows = issues["row"].to_numpy()
+        rows = found.table["row"].to_numpy()
         issues = issues.assign(true=problem.y_true[rows], planted=problem.planted[rows])
     contents = {folder / "issues.csv": issues.to_csv(index=False)}
     if arguments.html:
         contents[folder / "report.html"] = found.to_html(
             title=f"Audit of {problem.name}",
             top=max(arguments.top, 50),
-            details=None if problem.images is not None else problem.frame,
+            details=None if problem.images is not None else problem.frame.iloc[problem.rows],
             images=problem.images,
             verification=verification,
             planted=problem.planted,
@@ -189,10 +202,23 @@ def _contents(arguments, command, *, problem, selection, found, verification, sc
             command=command,
         )
     if arguments.cleaned:
-        cleaned, labels, _ = found.apply(problem.frame)
-        cleaned = cleaned.assign(**{problem.target: labels})
-        contents[folder / "cleaned.csv"] = cleaned.to_csv(index=False)
+        contents[folder / "cleaned.csv"] = _cleaned(problem, found.plan()).to_csv(index=False)
     return contents
+
+
+def _cleaned(problem, plan):
+    """The table as read with the plan carried out; rows that were set aside stay as they are."""
+    cleaned = problem.frame.copy()
+    labels = dict(zip(problem.rows[plan.relabel].tolist(), plan.labels.tolist()))
+    before = cleaned[problem.target]
+    if labels:
+        # Labels were compared as text unless numeric: give back the values as the table holds them.
+        original = {str(value): value for value in before}
+        after = [
+            original[str(labels[row])] if row in labels else value for row, value in before.items()
+        ]
+        cleaned[problem.target] = type(before)(after, index=before.index, dtype=before.dtype)
+    return cleaned.drop(index=problem.rows[plan.drop])
 
 
 def _summary(arguments, *, problem, selection, found, verification, score, files):
@@ -207,9 +233,11 @@ def _summary(arguments, *, problem, selection, found, verification, score, files
         "source": problem.name,
         "task": problem.task,
         "n_rows": len(problem.y),
+        "n_set_aside": len(problem.frame) - len(problem.rows),
         "n_features": selection.X.shape[1],
         "C": selection.strength,
         **summarise(found),
+        **({} if found.noise_share is None else {"noise_share": found.noise_share}),
         "actions": {
             action: int((found.table["action"] == action).sum())
             for action in ("drop", "relabel", "keep")

@@ -2,7 +2,7 @@
 
 import sys
 
-from skinfluence.cleaning.report import number, percent, signed, summarise
+from skinfluence.cleaning.report import chance, number, percent, signed, summarise
 from skinfluence.utils._optional import require
 
 STYLES = {"drop": "dark_orange3", "relabel": "bold blue", "keep": "dim"}
@@ -34,10 +34,14 @@ def print_audit(*, problem, selection, found, verification, score, top, files):
     console = rich_console.Console(width=width, highlight=False)
     _print_head(console, problem, selection, found)
     if top:
+        wrong = "wrong?: estimated chance that the label is wrong. "
+        wrong = wrong if problem.task == "classification" else ""
         console.print(_ranking(problem, found, top))
         console.print(
             "[dim]LOO loss: how much the model without the row is surprised by its label; higher "
-            "is more suspicious.\nOthers if dropped: change of the other rows' mean loss; negative "
+            "is more suspicious.\n"
+            + wrong
+            + "Others if dropped: change of the other rows' mean loss; negative "
             "= dropping the row helps them.[/]\n"
         )
     for note in found.notes:
@@ -55,7 +59,8 @@ def _print_head(console, problem, selection, found):
     console.print(
         f"\n[bold]{_escaped(problem.name)}[/]: {len(problem.y):,} rows, {selection.X.shape[1]} "
         f"features{f', {len(found.classes)} {kind}' if kind else ''}"
-        f" · {type(selection.model).__name__}, C = {selection.strength:.3g}"
+        f" · {type(selection.model).__name__}, "
+        f"{'C' if kind else '1/alpha'} = {selection.strength:.3g}"
     )
     if problem.planted is not None:
         console.print(
@@ -66,9 +71,11 @@ def _print_head(console, problem, selection, found):
         console.print(f"leave-one-out accuracy {percent(summary['loo_accuracy'], 1)}", end="")
     else:
         console.print(f"leave-one-out R² {summary['loo_r2']:.3f}", end="")
+    console.print(f" · mean leave-one-out loss {summary['mean_loo_loss']:.4g}", end="")
+    if found.noise_share is not None:
+        console.print(f" · wrong labels, estimated {percent(found.noise_share, 1)}", end="")
     console.print(
-        f" · mean leave-one-out loss {summary['mean_loo_loss']:.4g} · suggested: "
-        f"relabel {counts.get('relabel', 0):,}, drop {counts.get('drop', 0):,}, "
+        f"\nsuggested: relabel {counts.get('relabel', 0):,}, drop {counts.get('drop', 0):,}, "
         f"keep {counts.get('keep', 0):,}\n"
     )
 
@@ -82,6 +89,8 @@ def _ranking(problem, found, top):
     table.add_column("suggested", justify="left" if labels else "right")
     table.add_column("proba" if labels else "residual (z)", justify="right")
     table.add_column("LOO loss", justify="right")
+    if labels:
+        table.add_column("wrong?", justify="right")
     table.add_column("others if dropped", justify="right")
     table.add_column("action")
     if problem.planted is not None:
@@ -95,8 +104,9 @@ def _ranking(problem, found, top):
             _escaped(given) if labels else number(given, 4),
             _escaped(suggested) if labels else number(suggested, 4),
             percent(line["suggested_proba"]) if labels else number(line["residual_z"], 2),
-            f"{line['loo_loss']:.3g}",
-            signed(100 * line["effect_of_dropping"] / mean),
+            f"{line['loo_loss']:.2f}" if labels else number(line["loo_loss"]),
+            *([chance(line["error_proba"])] if labels else []),
+            signed(100 * line["effect_of_dropping"] / mean, 3),
             f"[{STYLES[line['action']]}]{line['action']}[/]",
         ]
         if problem.planted is not None:
@@ -115,8 +125,8 @@ def _print_verification(console, verification):
     for line in verification.dropna(subset=["refit_loss"]).to_dict("records"):
         table.add_row(
             _escaped(line["id"]),
-            f"{line['loo_loss']:.5g}",
-            f"{line['refit_loss']:.5g}",
+            number(line["loo_loss"], 4),
+            number(line["refit_loss"], 4),
             f"{line['difference']:+.1e}",
         )
     console.print(table)

@@ -11,15 +11,21 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import _safe_indexing, check_consistent_length
 
 from skinfluence import Influence
-from skinfluence.leave_one_out import loo_loss, loo_loss_effect
+from skinfluence.cleaning.judging import judge_labels, judge_targets
 from skinfluence.utils._optional import require
 
-# A target is called extreme when its leave-one-out residual is this many robust standard deviations
-# away from the typical one: about 1 in 2,000 rows of a Gaussian sample.
-EXTREME_RESIDUAL = 3.5
 
-
-def audit(estimator, X, y, *, sample_weight=None, ids=None, influence=None):
+def audit(
+    estimator,
+    X,
+    y,
+    *,
+    sample_weight=None,
+    ids=None,
+    method="one-step",
+    frozen=None,
+    influence=None,
+):
     """Rank the training rows of a fitted model by how wrong they look without themselves.
 
     Every row is judged by the model that has not seen it, for the price of about one fit. A high
@@ -37,6 +43,12 @@ def audit(estimator, X, y, *, sample_weight=None, ids=None, influence=None):
         The weights given to ``fit``.
     ids : array-like of shape (n_samples,), default=None
         Names of the rows for the table. The index of a DataFrame `X` or the row number by default.
+    method : {"one-step", "auto", "exact"}, default="one-step"
+        How leave-one-out answers are computed. The ranking hardly needs more than "one-step";
+        "auto" and "exact" cost more and leave nothing to `Audit.verify`.
+    frozen : {None, "accept"}, default=None
+        The transformers of a pipeline stay as fitted on all rows, and a warning says so; one that
+        was fitted with `y` would leak it and is refused. "accept" is for those who know.
     influence : Influence, default=None
         An `Influence` already factored for this model and these rows.
 
@@ -47,23 +59,25 @@ def audit(estimator, X, y, *, sample_weight=None, ids=None, influence=None):
 
     Notes
     -----
-    The suggested action for a classifier, where *typical confidence* of a class is the mean
-    leave-one-out probability of that class over the rows that carry it [1]_:
+    A surprising label can be wrong, or right in a place where the classes overlap. ``error_proba``
+    tells the two apart. Where the classes overlap, many rows disagree with the model that left them
+    out; where it is most confident, hardly any right label does, so that the disagreement there is
+    the share of wrong labels [1]_: ``noise_share``, measured on the most confident fifth of the
+    rows. If errors strike clear and unclear rows alike, then among rows that disagree at some
+    confidence the errors are ``noise_share`` divided by the share that disagrees at that confidence
+    (an isotonic fit). The suggested action is
 
-    - **relabel** when the model without the row prefers another class, at least as confidently as
-      is typical for that class;
-    - **drop** when it prefers another class less confidently, gives the present label less than half
-      of its typical confidence, and dropping is predicted to lower the loss of the other rows;
-    - **keep** otherwise, and always when the class has a single row: without that row the model
-      cannot know the class at all.
+    - **relabel** when the label is more likely wrong than right: ``error_proba >= 0.5``;
+    - **drop** when ``error_proba >= 1/3`` and dropping is predicted to lower the loss of the others;
+    - **keep** otherwise.
 
     For a regressor: **drop** when the leave-one-out residual is extreme (3.5 robust standard
     deviations) and dropping is predicted to lower the loss of the other rows; **keep** otherwise.
 
     References
     ----------
-    .. [1] Northcutt, Jiang & Chuang (2021), Confident learning: estimating uncertainty in dataset
-       labels, JAIR 70, for the per-class threshold.
+    .. [1] Liu & Tao (2016), Classification with noisy labels by importance reweighting, IEEE TPAMI
+       38(3): the noise rate is the smallest probability of a label anywhere.
 
     Examples
     --------
@@ -74,9 +88,17 @@ def audit(estimator, X, y, *, sample_weight=None, ids=None, influence=None):
     >>> from skinfluence.linear_model import LogisticRegression
     >>> demo = load_demo("wine", flip_share=0.1)
     >>> model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(demo.X, demo.y)
-    >>> found = audit(model, demo.X, demo.y)
-    >>> found.table[["row", "given", "suggested", "action"]].head(3)  # doctest: +SKIP
-    >>> found.depth_table(demo.flipped)["found"].tolist()  # doctest: +SKIP
+    >>> found = audit(model, demo.X, demo.y, frozen="accept")
+    >>> found.table[["row", "given", "suggested", "action"]].head(3)
+       row    given suggested   action
+    0   18  class_1   class_0  relabel
+    1   98  class_2   class_1  relabel
+    2    5  class_1   class_0  relabel
+    >>> found.depth_table(demo.flipped)[["depth", "found"]].head(3)
+       depth  found
+    0   0.05      9
+    1   0.10     18
+    2   0.15     18
     """
     require("pandas", extra="audit")
     check_consistent_length(X, y, sample_weight, ids)
@@ -90,22 +112,22 @@ def audit(estimator, X, y, *, sample_weight=None, ids=None, influence=None):
                 f"{type(estimator).__name__}, which has no predict_proba. "
                 "Fit skinfluence.linear_model.LogisticRegression instead."
             )
-        judge = _judge_labels
+        judge = judge_labels
     elif is_regressor(estimator):
-        judge = _judge_targets
+        judge = judge_targets
     else:
         raise TypeError(
             f"audit needs a fitted classifier or regressor. Got {type(estimator).__name__} instead."
         )
     if influence is None:
         influence = Influence(estimator, X, y, sample_weight=sample_weight)
-    columns, evidence = judge(estimator, influence, y)
+    columns, evidence = judge(estimator, influence, y, {"method": method, "frozen": frozen})
     return Audit(
         estimator=estimator,
         X=X,
         y=y,
         sample_weight=None if sample_weight is None else np.asarray(sample_weight),
-        task="classification" if judge is _judge_labels else "regression",
+        task="classification" if judge is judge_labels else "regression",
         table=_ranked_table(columns, ids),
         **evidence,
     )
@@ -122,7 +144,8 @@ class Audit:
         target it carries; ``suggested`` what the model without the row predicts, with
         ``suggested_proba`` for a classifier or ``residual_z`` (the leave-one-out residual in robust
         standard deviations) for a regressor; ``loo_loss`` the loss of the row under the model
-        without it, in nats or squared units of the target; ``self_influence`` how strongly the row
+        without it, in nats or squared units of the target; ``error_proba`` the estimated chance that
+        a label is wrong (classifiers only); ``self_influence`` how strongly the row
         pulls the model towards itself; ``effect_of_dropping`` the predicted change of the mean
         leave-one-out loss of the *other* rows, so that a negative number says dropping helps them;
         ``action`` one of "drop", "relabel", "keep".
@@ -134,8 +157,9 @@ class Audit:
         Leave-one-out probabilities in the order of the training rows.
     loo_prediction : ndarray of shape (n_samples,)
         Leave-one-out predictions in the order of the training rows.
-    confidence : ndarray of shape (n_classes,) or None
-        Typical confidence of each class: its mean leave-one-out probability over its own rows.
+    noise_share : float or None
+        Estimated share of wrong labels, for a classifier: an upper estimate where no part of the data
+        is clear-cut.
     notes : tuple of str
         What the reader should know about this audit.
     """
@@ -149,7 +173,7 @@ class Audit:
     classes: Any
     loo_proba: Any
     loo_prediction: np.ndarray
-    confidence: Any
+    noise_share: Any
     notes: tuple
 
     def __repr__(self):
@@ -336,81 +360,9 @@ class Plan:
     labels: np.ndarray
 
 
-def _judge_labels(estimator, influence, y):
-    """Columns of the table, by training row, for a classifier."""
-    classes = np.asarray(estimator.classes_)
-    codes = np.searchsorted(classes, y)
-    rows = np.arange(len(y))
-    proba = influence.loo_predict_proba()
-    counts = np.bincount(codes, minlength=len(classes))
-    confidence = np.bincount(codes, proba[rows, codes], len(classes)) / np.maximum(counts, 1)
-    best = proba.argmax(axis=1)
-    effect = loo_loss_effect(influence)
-
-    disagrees = (best != codes) & (counts[codes] > 1)
-    relabel = disagrees & (proba[rows, best] >= confidence[best])
-    drop = disagrees & ~relabel & (effect < 0)
-    drop &= proba[rows, codes] < confidence[codes] / 2
-    columns = {
-        "given": y,
-        "suggested": classes[best],
-        "suggested_proba": proba[rows, best],
-        "loo_loss": loo_loss(influence),
-        "self_influence": influence.self_influence(),
-        "effect_of_dropping": effect,
-        "action": np.select([relabel, drop], ["relabel", "drop"], "keep"),
-    }
-    evidence = {
-        "classes": classes,
-        "loo_proba": proba,
-        "loo_prediction": classes[best],
-        "confidence": confidence,
-        "notes": _notes_on_classes(classes, counts),
-    }
-    return columns, evidence
-
-
-def _judge_targets(estimator, influence, y):
-    """Columns of the table, by training row, for a regressor."""
-    prediction = np.asarray(influence.loo_predict())
-    residual = y - prediction
-    spread = 1.4826 * np.median(np.abs(residual - np.median(residual)))
-    z = (residual - np.median(residual)) / max(spread, np.finfo(float).tiny)
-    effect = loo_loss_effect(influence)
-    columns = {
-        "given": y,
-        "suggested": prediction,
-        "residual_z": z,
-        "loo_loss": loo_loss(influence),
-        "self_influence": influence.self_influence(),
-        "effect_of_dropping": effect,
-        "action": np.where((np.abs(z) > EXTREME_RESIDUAL) & (effect < 0), "drop", "keep"),
-    }
-    evidence = {
-        "classes": None,
-        "loo_proba": None,
-        "loo_prediction": prediction,
-        "confidence": None,
-        "notes": (),
-    }
-    return columns, evidence
-
-
-def _notes_on_classes(classes, counts):
-    alone = [str(label) for label in classes[counts == 1]]
-    if not alone:
-        return ()
-    shown = ", ".join(repr(label) for label in alone[:5]) + (" …" if len(alone) > 5 else "")
-    return (
-        f"{len(alone)} class{'es have' if len(alone) > 1 else ' has'} a single row ({shown}): the "
-        "model without that row cannot know the class, so its leave-one-out loss is high by "
-        "construction. Such rows are kept and not refitted; look for typing errors in the label.",
-    )
-
-
 def _ranked_table(columns, ids):
     pd = require("pandas", extra="audit")
-    # Stable, so that ties keep the order of the training set.
+    # Stable, so that ties keep the order of the training set. A row without an answer (NaN) is last.
     order = np.argsort(-columns["loo_loss"], kind="stable")
     table = pd.DataFrame({"row": np.arange(len(order)), "id": np.asarray(ids), **columns})
     table = table.iloc[order].reset_index(drop=True)

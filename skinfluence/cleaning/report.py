@@ -61,7 +61,9 @@ def render(
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters.update(thousands="{:,}".format, percent=percent, number=number)
+    environment.filters.update(
+        thousands="{:,}".format, percent=percent, chance=chance, number=number
+    )
     template = environment.from_string(
         Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     )
@@ -74,6 +76,7 @@ def render(
         summary=summarise(audit),
         model=_model_name(audit.estimator),
         notes=audit.notes,
+        noise_share=audit.noise_share,
         rows=_rows(audit, top, details, images, planted),
         n_top=min(top, len(audit.y)),
         pictures=_pictures(audit, images, planted),
@@ -116,12 +119,20 @@ def percent(share, digits=0):
     return f"{100 * share:.{digits}f}\u202f%"
 
 
+def chance(probability):
+    """Format an estimated probability; certainty is never claimed."""
+    return "≥\u202f95\u202f%" if probability >= 0.945 else percent(probability)
+
+
 def number(value, digits=3):
     """Format a number with a proper minus sign, `digits` significant digits and no exponent noise."""
-    if value is None or not np.isfinite(value):
+    if not np.isfinite(value):
         return "–"
-    text = f"{value:.{digits}g}" if abs(value) < 1e5 and abs(value) >= 1e-4 else f"{value:.2e}"
-    return ("0" if value == 0 else text).replace("-", "\u2212")
+    if value == 0 or 1e-4 <= abs(value) < 10**digits:
+        text = f"{value:.{digits}g}"
+    else:
+        text = f"{value:,.0f}" if 1 <= abs(value) < 1e9 else f"{value:.{digits - 1}e}"
+    return text.replace("-", "\u2212")
 
 
 def signed(value, digits=2):
@@ -151,14 +162,16 @@ def _rows(audit, top, details, images, planted):
     lines = []
     for line in audit.table.head(top).to_dict("records"):
         row = line["row"]
+        shown = {} if details is None else _shown(details.iloc[row])
         lines.append(
             {
                 **line,
-                "effect": signed(100 * line["effect_of_dropping"] / mean),
+                "effect": signed(100 * line["effect_of_dropping"] / mean, 3),
                 "helps": line["effect_of_dropping"] < 0,
                 "planted": planted is not None and bool(planted[row]),
                 "picture": None if images is None else plots.picture_uri(images[row]),
-                "details": {} if details is None else _shown(details.iloc[row]),
+                "details": shown,
+                "preview": " · ".join(f"{name}: {text}" for name, text in shown.items()),
             }
         )
     return lines
@@ -166,12 +179,14 @@ def _rows(audit, top, details, images, planted):
 
 def _shown(values):
     """A row of the user's table as short texts."""
-    texts = {name: "missing" if _is_missing(v) else str(v) for name, v in values.items()}
+    texts = {name: _text(value) for name, value in values.items()}
     return {name: text if len(text) <= 200 else text[:200] + " …" for name, text in texts.items()}
 
 
-def _is_missing(value):
-    return value is None or value != value or str(value) in ("NaT", "<NA>")
+def _text(value):
+    if value is None or value != value or str(value) in ("NaT", "<NA>"):
+        return "missing"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _pictures(audit, images, planted):
@@ -207,9 +222,10 @@ def _figures(audit, planted, selection):
         figures["reliability"] = plots.figure_uri(
             lambda ax: plots.draw_reliability(ax, audit.loo_proba, codes), size=(6.4, 3.6)
         )
-        if len(audit.classes) <= MAX_CONFUSION_CLASSES and (table["action"] != "keep").any():
+        some = (table["action"] != "keep").any()
+        if some and 2 < len(audit.classes) <= MAX_CONFUSION_CLASSES:
             figures["confusion"] = plots.figure_uri(
-                lambda ax: plots.draw_confusion(ax, table, audit.classes), size=(5, 4.2)
+                lambda ax: plots.draw_confusion(ax, table, audit.classes), size=(6.4, 5)
             )
     else:
         figures["predictions"] = plots.figure_uri(
@@ -229,7 +245,9 @@ def _verification(audit, verification):
     known = verification.dropna(subset=["refit_loss"])
     return {
         "rows": verification.to_dict("records"),
-        "largest": float(known["difference"].abs().max()) if len(known) else None,
+        "largest": float((known["difference"] / known["refit_loss"]).abs().max())
+        if len(known)
+        else None,
         "figure": plots.figure_uri(lambda ax: plots.draw_verification(ax, known), size=(4.6, 4.2))
         if len(known)
         else None,

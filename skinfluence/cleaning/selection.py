@@ -72,7 +72,7 @@ def select_model(problem, *, C=None, progress=False):
         nonlocal best
         model = _model(problem, strength).fit(X, problem.y)
         influence = Influence(model, X, problem.y)
-        scores[strength] = float(np.mean(loo_loss(influence)))
+        scores[strength] = float(np.mean(loo_loss(influence, "one-step")))
         if best is None or scores[strength] < scores[best[0]]:
             best = (strength, model, influence)
 
@@ -108,7 +108,7 @@ def _preprocessing(problem):
 
     skrub = require("skrub", extra="audit")
     return make_pipeline(
-        skrub.TableVectorizer(),
+        skrub.TableVectorizer(high_cardinality=skrub.StringEncoder(random_state=0)),
         SimpleImputer(strategy="median", add_indicator=True),
         StandardScaler(),
     )
@@ -145,7 +145,7 @@ def cleaning_score(audit, selection, problem):
         X = selection.X[kept]
         model = _model(problem, selection.strength).fit(X, y)
         prediction = model.predict(selection.X)
-        prediction[kept] = Influence(model, X, y).loo_predict()
+        prediction[kept] = Influence(model, X, y).loo_predict(method="one-step")
         return float(np.mean(prediction == problem.y_true))
 
     rows = np.arange(len(problem.y))

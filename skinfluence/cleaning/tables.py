@@ -38,16 +38,20 @@ class Problem:
         File name or name of the demo.
     frame : DataFrame
         The table as read, the target included.
+    rows : ndarray of int
+        Rows of `frame` that are audited; the next three attributes hold these rows only.
     X : DataFrame
         The columns used as features.
     y : ndarray
         The target.
-    target : str
-        Name of the target column.
     ids : ndarray
         Names of the rows.
+    target : str
+        Name of the target column.
     task : {"classification", "regression"}
         What kind of target it is.
+    notes : tuple of str
+        What the reader should know about the table.
     planted : ndarray of bool or None
         Rows known to be wrong, for a demo.
     y_true : ndarray or None
@@ -58,11 +62,13 @@ class Problem:
 
     name: str
     frame: Any
+    rows: np.ndarray
     X: Any
     y: np.ndarray
-    target: str
     ids: np.ndarray
+    target: str
     task: str
+    notes: tuple = ()
     planted: Any = None
     y_true: Any = None
     images: Any = None
@@ -78,6 +84,7 @@ def demo_problem(name, *, flip_share=0.1, random_state=0):
     return Problem(
         name=name,
         frame=X.assign(label=demo.y),
+        rows=np.arange(len(X)),
         X=X,
         y=demo.y,
         target="label",
@@ -104,14 +111,20 @@ def file_problem(path, target, *, task="auto", id_column=None, drop_columns=()):
     y, task = _checked_target(frame[target], task)
     X = frame.drop(columns=list({target, *drop_columns, *([id_column] if id_column else [])}))
     _check_features(X, target)
+    ids = frame[id_column].to_numpy() if id_column else np.arange(len(frame))
+    rows, notes = np.arange(len(frame)), ()
+    if task == "classification":
+        rows, notes = _rows_of_shared_classes(y, target)
     return Problem(
         name=Path(path).name,
         frame=frame,
-        X=X,
-        y=y,
+        rows=rows,
+        X=X.iloc[rows],
+        y=y[rows],
+        ids=ids[rows],
         target=target,
-        ids=frame[id_column].to_numpy() if id_column else np.arange(len(frame)),
         task=task,
+        notes=notes,
     )
 
 
@@ -202,6 +215,26 @@ def _guessed_task(target, distinct, numeric):
         # Whole numbers that never repeat are more often a row number than a quantity: ask.
         return "classification"
     return "regression" if fractions or distinct > MAX_NUMERIC_CLASSES else "classification"
+
+
+def _rows_of_shared_classes(y, target):
+    """Rows whose class has another row, and a note on the others, which no model can learn."""
+    classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    alone = classes[counts == 1]
+    if len(classes) - len(alone) < 2:
+        raise InputError(
+            f"the target {target!r} has {len(classes) - len(alone)} class with more than one row. "
+            "An audit needs at least two."
+        )
+    rows = np.flatnonzero(counts[codes] > 1)
+    if len(alone) == 0:
+        return rows, ()
+    many = len(alone) > 1
+    return rows, (
+        f"{len(alone)} class{'es have' if many else ' has'} one row only ({_listed(alone)}). Without "
+        f"that row no model knows the class, so {'these rows are' if many else 'the row is'} set "
+        "aside: not in the model, not in the ranking, unchanged in cleaned.csv. Typing error?",
+    )
 
 
 def _check_features(X, target):

@@ -1,0 +1,229 @@
+"""The audit ranks planted errors first, says what to do about them, and agrees with refits."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.datasets import load_diabetes
+from sklearn.feature_selection import SelectKBest
+from sklearn.linear_model import LogisticRegression as SkLogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from skinfluence.cleaning import Plan, audit
+from skinfluence.datasets import load_demo, shift_targets
+from skinfluence.linear_model import LogisticRegression, Ridge
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return load_demo("wine", flip_share=0.1, random_state=0)
+
+
+def pipeline(C=0.1, **parameters):
+    return make_pipeline(
+        StandardScaler(), LogisticRegression(C=C, tol=1e-9, max_iter=5000, **parameters)
+    )
+
+
+@pytest.fixture(scope="module")
+def found(demo):
+    return audit(pipeline().fit(demo.X, demo.y), demo.X, demo.y, frozen="accept")
+
+
+def test_the_table_has_one_row_per_training_row_ranked_by_loss(found, demo):
+    table = found.table
+    assert sorted(table["row"]) == list(range(len(demo.y)))
+    assert table["loo_loss"].is_monotonic_decreasing
+    np.testing.assert_array_equal(table["given"], demo.y[table["row"]])
+    expected = "rank row id given suggested suggested_proba loo_loss error_proba self_influence effect_of_dropping action"
+    assert list(table.columns) == expected.split()
+    assert set(table["action"]) <= {"drop", "relabel", "keep"}
+    assert table["error_proba"].between(0, 1).all()
+
+
+def test_planted_errors_come_first(found, demo):
+    depths = found.depth_table(demo.flipped).set_index("depth")
+    assert depths.loc[0.15, "share_found"] >= 0.85
+    assert depths.loc[0.15, "random"] == pytest.approx(0.15, abs=0.01)
+    relabelled = found.table[found.table["action"] == "relabel"]
+    assert demo.flipped[relabelled["row"]].mean() > 0.8
+
+
+@pytest.mark.parametrize("name", ["wine", "breast-cancer"])
+def test_clean_data_is_left_alone(name):
+    clean = load_demo(name, flip_share=0.0)
+    result = audit(pipeline(C=1.0).fit(clean.X, clean.y), clean.X, clean.y, frozen="accept")
+    assert result.noise_share < 0.02
+    assert (result.table["action"] != "keep").sum() == 0
+
+
+def test_the_noise_share_is_close_to_what_was_planted():
+    noisy = load_demo("breast-cancer", flip_share=0.1)
+    result = audit(pipeline().fit(noisy.X, noisy.y), noisy.X, noisy.y, frozen="accept")
+    assert result.noise_share == pytest.approx(0.1, abs=0.03)
+
+
+def test_losses_are_those_of_true_refits(found, demo):
+    """Refits by hand, with the scaler frozen: the loss of the row under the model without it."""
+    X = StandardScaler().fit_transform(demo.X)
+    for _, line in found.table.iloc[[0, 5, 100]].iterrows():
+        others = np.delete(np.arange(len(demo.y)), line["row"])
+        model = SkLogisticRegression(C=0.1, tol=1e-9, max_iter=5000).fit(X[others], demo.y[others])
+        proba = model.predict_proba(X[[line["row"]]])[0]
+        # One Newton step: a few per cent for the most extreme rows.
+        assert line["loo_loss"] == pytest.approx(
+            -np.log(proba[list(model.classes_).index(line["given"])]), rel=0.03
+        )
+
+
+def test_dropping_the_worst_row_helps_the_others_as_predicted(found, demo):
+    """The mean leave-one-out loss of the others falls, by about the predicted amount."""
+    line = found.table.iloc[0]
+    others = np.delete(np.arange(len(demo.y)), line["row"])
+    scaler = StandardScaler().fit(demo.X)
+    model = make_pipeline(scaler, LogisticRegression(C=0.1, tol=1e-9, max_iter=5000))
+    model[-1].fit(scaler.transform(demo.X[others]), demo.y[others])
+    after = audit(model, demo.X[others], demo.y[others], frozen="accept").table["loo_loss"].mean()
+    before = found.table["loo_loss"].iloc[1:].mean()
+    assert line["effect_of_dropping"] < 0
+    # First order in the interaction of two rows, for the most extreme row of a small set.
+    assert after - before == pytest.approx(line["effect_of_dropping"], rel=0.5)
+
+
+def test_verify_refits_and_reports_the_difference(found):
+    verification = found.verify(4)
+    assert len(verification) == 4
+    np.testing.assert_allclose(verification["refit_loss"], verification["loo_loss"], rtol=0.03)
+    np.testing.assert_allclose(
+        verification["difference"], verification["refit_loss"] - verification["loo_loss"]
+    )
+
+
+def test_verify_can_refit_the_preprocessing_too(found):
+    frozen = found.verify(3)["refit_loss"]
+    refit = found.verify(3, preprocessing="refit")["refit_loss"]
+    np.testing.assert_allclose(frozen, refit, rtol=0.2)
+    assert not np.allclose(frozen, refit, rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"preprocessing": "thawed"}, {"k": -1}])
+def test_verify_refuses_unknown_options(found, options):
+    with pytest.raises(ValueError, match="Got"):
+        found.verify(**options)
+
+
+def test_verify_holds_weights_and_balanced_class_weights(demo):
+    weight = np.random.RandomState(0).uniform(0.5, 2, len(demo.y))
+    X = StandardScaler().fit_transform(demo.X)
+    model = LogisticRegression(C=0.1, class_weight="balanced", tol=1e-9, max_iter=5000)
+    model.fit(X, demo.y, sample_weight=weight)
+    verification = audit(model, X, demo.y, sample_weight=weight).verify(3)
+    np.testing.assert_allclose(verification["refit_loss"], verification["loo_loss"], rtol=0.05)
+
+
+def test_apply_carries_out_the_plan_and_changes_nothing_in_place(found, demo):
+    plan = found.plan()
+    X, y, kept = found.apply(pd.DataFrame(demo.X))
+    assert len(y) == len(demo.y) - len(plan.drop)
+    assert isinstance(X, pd.DataFrame) and len(X) == len(y)
+    np.testing.assert_array_equal(found.y, demo.y)
+    full = demo.y.copy()
+    full[plan.relabel] = plan.labels
+    np.testing.assert_array_equal(y, full[kept])
+    assert (y == demo.y_true[kept]).mean() > (demo.y == demo.y_true).mean()
+
+
+def test_a_plan_can_be_limited_and_made_by_hand(found, demo):
+    assert len(found.plan(actions=["drop"]).relabel) == 0
+    top = found.plan(top=5)
+    assert len(top.drop) + len(top.relabel) <= 5
+    _, y, kept = found.apply(
+        demo.X, plan=Plan(np.array([0]), np.array([], dtype=int), np.array([], dtype=str))
+    )
+    np.testing.assert_array_equal(y, demo.y[1:])
+    assert kept[0] == 1
+    with pytest.raises(ValueError, match="actions may hold"):
+        found.plan(actions=["burn"])
+
+
+def test_ids_come_from_the_index_or_the_argument(demo):
+    frame = pd.DataFrame(demo.X, index=[f"r{i}" for i in range(len(demo.y))])
+    model = pipeline().fit(frame, demo.y)
+    table = audit(model, frame, demo.y, frozen="accept").table
+    assert (table["id"] == "r" + table["row"].astype(str)).all()
+    table = audit(model, frame, demo.y, ids=np.arange(len(demo.y)) + 100, frozen="accept").table
+    assert (table["id"] == table["row"] + 100).all()
+
+
+def test_plain_scikit_learn_models_and_sparse_rows_are_audited(demo):
+    X = sparse.csr_array(StandardScaler().fit_transform(demo.X))
+    model = SkLogisticRegression(C=0.1, tol=1e-9, max_iter=5000).fit(X, demo.y)
+    result = audit(model, X, demo.y)
+    assert result.depth_table(demo.flipped)["share_found"].iloc[2] >= 0.85
+    assert len(result.verify(2)) == 2
+
+
+def test_a_class_with_one_row_gets_a_note_and_no_suggestion(demo):
+    y = demo.y.astype(object)
+    y[7] = "typo"
+    y = y.astype(str)
+    result = audit(pipeline().fit(demo.X, y), demo.X, y, frozen="accept")
+    assert "typo" in result.notes[0]
+    line = result.table[result.table["row"] == 7].iloc[0]
+    assert line["action"] == "keep" and line["suggested"] == "typo"
+    assert result.table["effect_of_dropping"].notna().sum() >= len(y) - 1
+    assert np.isnan(result.verify(len(y) - 177 or 1)["refit_loss"]).sum() <= 1
+
+
+def test_regression_finds_shifted_targets_and_never_relabels():
+    X, y = load_diabetes(return_X_y=True)
+    noisy, shifted = shift_targets(y, 0.03, size=5, random_state=0)
+    result = audit(Ridge(alpha=0.1).fit(X, noisy), X, noisy)
+    assert set(result.table["action"]) == {"drop", "keep"}
+    dropped = result.table.loc[result.table["action"] == "drop", "row"]
+    assert shifted[dropped].mean() > 0.9
+    verification = result.verify(3)
+    # One-step is exact for a quadratic loss.
+    np.testing.assert_allclose(verification["loo_loss"], verification["refit_loss"], rtol=1e-8)
+
+
+def test_a_model_without_probabilities_is_refused(demo):
+    X = StandardScaler().fit_transform(demo.X)
+    with pytest.raises(TypeError, match="probabilities"):
+        audit(LinearSVC().fit(X, demo.y), X, demo.y)
+
+
+def test_frozen_transformers_are_mentioned_and_those_that_saw_y_refused(demo):
+    with pytest.warns(UserWarning, match="frozen"):
+        audit(pipeline().fit(demo.X, demo.y), demo.X, demo.y)
+    model = make_pipeline(SelectKBest(k=5), LogisticRegression(C=0.1, tol=1e-9, max_iter=5000)).fit(
+        demo.X, demo.y
+    )
+    with pytest.raises((ValueError, TypeError), match="frozen"):
+        audit(model, demo.X, demo.y)
+    assert len(audit(model, demo.X, demo.y, frozen="accept").table) == len(demo.y)
+
+
+def test_something_that_predicts_nothing_is_refused(demo):
+    with pytest.raises(TypeError, match="fitted classifier or regressor"):
+        audit(StandardScaler().fit(demo.X), demo.X, demo.y)
+
+
+def test_lengths_must_agree(demo):
+    with pytest.raises(ValueError, match="inconsistent"):
+        audit(pipeline().fit(demo.X, demo.y), demo.X, demo.y[:-1])
+
+
+def test_the_plot_is_a_display(found, demo):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    display = found.plot(planted=demo.flipped)
+    assert display.ax_.get_ylabel() == "leave-one-out loss"
+    assert sum(len(points.get_offsets()) for points in display.points_.values()) == len(demo.y)
+    pyplot.close(display.figure_)
+
+
+def test_the_repr_counts_actions(found):
+    counts = found.table["action"].value_counts()
+    assert f"relabel={counts['relabel']}" in repr(found)

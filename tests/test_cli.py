@@ -1,0 +1,312 @@
+"""The command line finds planted errors, explains every refusal in one line, leaves nothing behind."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skinfluence.cli import main
+from skinfluence.datasets import make_mixed_table
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A small table of mixed columns with planted errors, as a csv."""
+    frame, _ = make_mixed_table(300, random_state=0)
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    return frame
+
+
+def run(*arguments):
+    return main(["audit", *map(str, arguments)])
+
+
+def run_json(capsys, *arguments):
+    assert run(*arguments, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def written(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# What it finds ---------------------------------------------------------------------------------
+
+
+def test_the_digits_demo_finds_its_planted_errors(capsys, tmp_path):
+    """85 % of the errors in the first 15 % of the rows; cleaning brings the model towards the truth."""
+    summary = run_json(capsys, "--demo", "digits", "--verify", 2, "--no-html")
+    share = {line["depth"]: line["share_found"] for line in summary["depths"]}
+    assert share[0.15] >= 0.85
+    score = summary["accuracy_on_true_labels"]
+    assert score["the labels as given"] < score["after the suggestions"] <= 1
+    for line in summary["verification"]:
+        assert line["loo_loss"] == pytest.approx(line["refit_loss"], rel=0.05)
+    assert written(tmp_path / "skinfluence-audit") == ["issues.csv"]
+
+
+@pytest.mark.parametrize("demo", ["wine", "breast-cancer"])
+def test_a_demo_prints_what_it_found_and_writes_a_report(demo, capsys, tmp_path):
+    assert run("--demo", demo, "--flip-share", 0.08, "--verify", 3, "--out", "here") == 0
+    out = capsys.readouterr().out
+    for words in (
+        "flipped",
+        "Planted errors found",
+        "at random",
+        "true refits",
+        "relabel",
+        "report.html",
+    ):
+        assert words in out
+    assert written(tmp_path / "here") == ["issues.csv", "report.html"]
+    issues = pd.read_csv(tmp_path / "here" / "issues.csv")
+    assert issues["planted"].sum() == round(0.08 * len(issues))
+    np.testing.assert_array_equal(issues["planted"], issues["given"] != issues["true"])
+
+
+def test_the_seed_decides(capsys):
+    first = run_json(capsys, "--demo", "wine", "--no-html", "--verify", 0, "--seed", 1)
+    again = run_json(capsys, "--demo", "wine", "--no-html", "--verify", 0, "--seed", 1)
+    other = run_json(capsys, "--demo", "wine", "--no-html", "--verify", 0, "--seed", 2)
+    assert first == again
+    assert first["top"] != other["top"]
+
+
+def test_a_table_of_mixed_columns_is_audited(table, capsys, tmp_path):
+    arguments = ["data.csv", "--target", "renewed", "--id-column", "customer", "--verify", 2]
+    summary = run_json(capsys, *arguments, "--cleaned", "--out", "out")
+    assert summary["n_rows"] == 300 and summary["task"] == "classification"
+    assert written(tmp_path / "out") == ["cleaned.csv", "issues.csv", "report.html"]
+    issues = pd.read_csv(tmp_path / "out" / "issues.csv")
+    np.testing.assert_array_equal(issues["id"], table["customer"][issues["row"]])
+    cleaned = pd.read_csv(tmp_path / "out" / "cleaned.csv").set_index("customer")
+    counts = issues["action"].value_counts()
+    assert len(cleaned) == 300 - counts.get("drop", 0)
+    for _, line in issues[issues["action"] == "relabel"].iterrows():
+        assert cleaned.loc[line["id"], "renewed"] == line["suggested"]
+    kept = issues.loc[issues["action"] == "keep", "id"]
+    assert (cleaned.loc[kept, "renewed"] == issues.set_index("id").loc[kept, "given"]).all()
+
+
+def test_parquet_is_read_like_csv(table, capsys):
+    table.to_parquet("data.parquet")
+    options = ["--target", "renewed", "--no-html", "--verify", 0, "--C", 0.1]
+    from_csv = run_json(capsys, "data.csv", *options)
+    from_parquet = run_json(capsys, "data.parquet", *options)
+    assert from_csv["mean_loo_loss"] == pytest.approx(from_parquet["mean_loo_loss"], rel=1e-6)
+
+
+def test_a_numeric_target_is_audited_by_ridge(table, capsys):
+    summary = run_json(capsys, "data.csv", "--target", "spend", "--verify", 2)
+    assert summary["task"] == "regression" and "loo_r2" in summary
+    assert summary["actions"]["relabel"] == 0
+    for line in summary["verification"]:
+        assert line["loo_loss"] == pytest.approx(line["refit_loss"], rel=1e-6)
+    assert run("data.csv", "--target", "spend", "--verify", 2) == 0
+    assert "1/alpha" in capsys.readouterr().out
+
+
+def test_task_can_be_forced(table, capsys):
+    options = ["data.csv", "--target", "visits", "--no-html", "--verify", 0]
+    frame = table.dropna(subset="visits")
+    frame.to_csv("data.csv", index=False)
+    assert run_json(capsys, *options)["task"] == "classification"
+    assert run_json(capsys, *options, "--task", "regression")["task"] == "regression"
+
+
+def test_numeric_labels_keep_their_type_in_cleaned_csv(capsys, tmp_path):
+    rng = np.random.RandomState(0)
+    frame = pd.DataFrame({"x": rng.normal(size=200), "z": rng.normal(size=200)})
+    frame["label"] = (frame["x"] > 0).astype(int)
+    frame.loc[:9, "label"] = 1 - frame.loc[:9, "label"]
+    frame.to_csv("data.csv", index=False)
+    summary = run_json(capsys, "data.csv", "--target", "label", "--cleaned", "--no-html")
+    assert summary["actions"]["relabel"] > 0
+    cleaned = pd.read_csv(tmp_path / "skinfluence-audit" / "cleaned.csv")
+    assert cleaned["label"].dtype == int
+    assert (cleaned["label"] == (cleaned["x"] > 0)).mean() > 0.97
+
+
+def test_a_class_with_one_row_is_set_aside_and_kept(table, capsys, tmp_path):
+    table.loc[7, "renewed"] = "yess"
+    table.to_csv("data.csv", index=False)
+    options = ["data.csv", "--target", "renewed", "--no-html", "--cleaned", "--verify", 0]
+    summary = run_json(capsys, *options)
+    assert summary["n_rows"] == 299 and summary["n_set_aside"] == 1
+    assert "yess" in summary["notes"][0]
+    issues = pd.read_csv(tmp_path / "skinfluence-audit" / "issues.csv")
+    assert 7 not in set(issues["row"])
+    np.testing.assert_array_equal(issues["given"], table["renewed"][issues["row"]])
+    assert "yess" in set(pd.read_csv(tmp_path / "skinfluence-audit" / "cleaned.csv")["renewed"])
+    assert run(*options) == 0
+    assert "yess" in capsys.readouterr().out
+
+
+def test_a_class_of_two_rows_of_which_one_is_left_out_still_verifies(table, capsys):
+    table.loc[[7, 8], "renewed"] = "maybe"
+    table.to_csv("data.csv", index=False)
+    summary = run_json(capsys, "data.csv", "--target", "renewed", "--no-html", "--verify", 3)
+    assert all(line["refit_loss"] > 0 for line in summary["verification"])
+
+
+def test_quiet_prints_nothing(capsys):
+    assert run("--demo", "wine", "--quiet", "--no-html", "--verify", 1) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_markup_in_the_table_is_printed_as_it_is(table, capsys):
+    table["renewed"] = table["renewed"].map({"yes": "[red]yes[/red]", "no": "[/]"})
+    table.to_csv("data.csv", index=False)
+    assert run("data.csv", "--target", "renewed", "--no-html", "--verify", 0) == 0
+    assert "[red]yes[/red]" in capsys.readouterr().out
+
+
+# What it refuses -------------------------------------------------------------------------------
+
+
+def one_class(frame):
+    return frame.assign(renewed="yes")
+
+
+def empty_column(frame):
+    return frame.assign(nothing=np.nan, void=None)
+
+
+def missing_labels(frame):
+    frame.loc[[3, 5], "renewed"] = None
+    return frame
+
+
+def all_distinct(frame):
+    return frame.assign(renewed=[f"label {i}" for i in range(len(frame))])
+
+
+def identifiers(frame):
+    return frame.assign(renewed=np.arange(len(frame)))
+
+
+def one_shared_class(frame):
+    return frame.assign(renewed=["a"] * (len(frame) - 2) + ["b", "c"])
+
+
+def only_the_target(frame):
+    return frame[["renewed"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (one_class, "one class only ('yes')"),
+        (empty_column, "--drop-columns nothing,void"),
+        (missing_labels, "missing in 2 of 300 rows (first: row 3, 5"),
+        (all_distinct, "different value in each of its 300 rows"),
+        (identifiers, "--task regression"),
+        (one_shared_class, "1 class with more than one row"),
+        (only_the_target, "no columns are left"),
+    ],
+)
+def test_an_unfit_table_is_refused_in_one_line(table, change, words, capsys, tmp_path):
+    change(table).to_csv("data.csv", index=False)
+    assert run("data.csv", "--target", "renewed") == 2
+    out, err = capsys.readouterr()
+    assert words in err and out == ""
+    assert err.startswith("skinfluence audit: error: ") and err.count("\n") == 1
+    assert written(tmp_path) == ["data.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dta.csv", "--target", "renewed"], "no such file: dta.csv (did you mean data.csv?)"),
+        (["nowhere/data.csv", "--target", "renewed"], "no such file"),
+        (["data.csv", "--target", "Renewd"], "Did you mean 'renewed'?"),
+        (["data.csv", "--target", "qqqqqq"], "It has 'customer'"),
+        (["data.csv"], "--target"),
+        ([], "--demo"),
+        (["data.csv", "--demo", "wine"], "either a FILE"),
+        (["data.csv", "--target", "renewed", "--drop-columns", "agee"], "Did you mean 'age'?"),
+        (["data.csv", "--target", "renewed", "--drop-columns", "renewed"], "cannot be dropped"),
+        (["data.csv", "--target", "renewed", "--task", "regression"], "not numeric"),
+        (["data.xlsx", "--target", "renewed"], "only .csv"),
+        ([".", "--target", "renewed"], "is a folder"),
+        (["--demo", "wine", "--flip-share", 1.5], "--flip-share"),
+        (["--demo", "titanic"], "invalid choice"),
+        (["--demo", "wine", "--C", -1], "must be positive"),
+        (["--demo", "wine", "--top", -1], "must not be negative"),
+    ],
+)
+def test_a_wrong_call_is_refused_with_the_remedy(table, arguments, words, capsys, tmp_path):
+    (tmp_path / "data.xlsx").write_text("x")
+    assert run(*arguments) == 2
+    assert words in capsys.readouterr().err
+    assert written(tmp_path) == ["data.csv", "data.xlsx"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("data.csv", b"", "is empty"),
+        ("data.csv", b"a,b\n", "no rows"),
+        ("data.csv", b"a,b\n1,2\n1,2,3\n", "cannot be read as csv"),
+        ("data.csv", b"a,b\n\xff\xfe\x00,2\n", "cannot be read as csv"),
+        ("data.parquet", b"not parquet at all", "cannot be read as parquet"),
+    ],
+)
+def test_an_unreadable_file_is_refused_in_one_line(name, content, words, capsys, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    assert run(name, "--target", "b") == 2
+    err = capsys.readouterr().err
+    assert words in err and err.count("\n") == 1
+
+
+def test_empty_columns_can_be_left_out_as_the_error_says(table, capsys):
+    empty_column(table).to_csv("data.csv", index=False)
+    options = ["--target", "renewed", "--no-html", "--verify", 0, "--quiet"]
+    assert run("data.csv", *options, "--drop-columns", "nothing,void") == 0
+
+
+# What it leaves behind -------------------------------------------------------------------------
+
+
+def test_nothing_is_left_when_writing_fails(table, tmp_path, monkeypatch, capsys):
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", fail)
+    assert run("data.csv", "--target", "renewed", "--verify", 0, "--out", "a/b") == 2
+    assert "disk full" in capsys.readouterr().err
+    assert written(tmp_path) == ["data.csv"]
+
+
+def test_nothing_is_left_when_interrupted(table, tmp_path, monkeypatch, capsys):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skinfluence.cleaning.report.render", interrupt)
+    assert run("data.csv", "--target", "renewed", "--verify", 0) == 130
+    assert written(tmp_path) == ["data.csv"]
+
+
+def test_an_output_folder_that_is_a_file_is_refused(table, tmp_path, capsys):
+    assert run("--demo", "wine", "--verify", 0, "--no-html", "--out", "data.csv") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "rich", None)
+    assert run("--demo", "wine") == 2
+    assert 'pip install "skinfluence[audit]"' in capsys.readouterr().err
+
+
+def test_help_exits_with_0(capsys):
+    assert main(["--help"]) == 0
+    assert main(["audit", "--help"]) == 0
+    assert main([]) == 2
