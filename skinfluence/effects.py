@@ -191,6 +191,7 @@ def streamed_row_effects(factor, edits, quantity, method):
 
 def theta_effects(quantity, theta_steps):
     """Change of a quantity for given parameter steps (b, K, d): (n_test, b, ...) or (b,)."""
-    blocks = decision_steps(quantity.design, theta_steps)
-    values = np.concatenate([quantity.change(moved) for _, moved in blocks])
+    values = np.empty((len(theta_steps), *quantity.shape))
+    for block, moved in decision_steps(quantity.design, theta_steps):
+        values[block] = quantity.change(moved)
     return np.swapaxes(values, 0, 1) if quantity.shape else values

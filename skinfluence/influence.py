@@ -510,18 +510,21 @@ class Influence:
         return eta
 
     def _solve_points(self, points, method, tol):
+        """Parameter steps, bounds and methods of edits of any points, one after the other."""
+        found = np.empty((len(points), *self.objective.theta.shape))
+        bound = np.full(len(points), np.inf)
         if method in LOCAL:
-            found = [steps.points_step(self.factor, self._solver, one, method) for one in points]
-            return np.array(found), np.full(len(points), np.inf), np.full(len(points), method)
+            for i, one in enumerate(points):
+                found[i] = steps.points_step(self.factor, self._solver, one, method)
+            return found, bound, np.full(len(points), method)
         solver = self.edit_solver()
         tol = ROUND_OFF if method == "exact" else tol
-        found, bound, size, used = zip(
-            *(solver.solve_points(one, tol) for one in points), strict=True
-        )
-        bound, size = np.array(bound), np.array(size)
+        size, used = np.zeros(len(points)), np.full(len(points), "one-step", dtype="<U8")
+        for i, one in enumerate(points):
+            found[i], bound[i], size[i], used[i] = solver.solve_points(one, tol)
         failed = ~certificate.within(bound, size, tol, solver.floor)
         _warn_uncertified(np.count_nonzero(failed), len(points), tol, solver)
-        return np.array(found), bound, np.array(used)
+        return found, bound, used
 
     # Plumbing ----------------------------------------------------------------------------------
 
