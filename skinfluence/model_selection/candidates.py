@@ -1,0 +1,298 @@
+"""The candidates of one search: grouped by what they share, scanned, and certified at the top."""
+
+import time
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import FitFailedWarning
+from sklearn.pipeline import Pipeline
+
+from skinfluence.frozen import check_frozen, level_outside
+from skinfluence.inputs import Inputs
+from skinfluence.leave_one_out import (
+    Outputs,
+    resolve_scorer,
+    rows_alone_in_their_class,
+    warn_alone,
+)
+from skinfluence.model_selection.fitting import fit_weights
+from skinfluence.model_selection.path import certified, penalty_parameter, scan
+from skinfluence.objective import objective_of
+
+
+@dataclass(eq=False)
+class Trial:
+    """One candidate and what is known of it."""
+
+    index: int
+    params: dict
+    score: float = np.nan
+    std: float = np.nan
+    bound: float = np.nan
+    method: str = ""
+    fit_time: float = 0.0
+    score_time: float = 0.0
+    loss: tuple = ()
+    error: str = ""
+    # The candidates it shares a penalty path with, from the strongest penalty on.
+    path: list = field(default_factory=list, repr=False)
+    position: int = 0
+    gain: float = 0.0
+    # Held only while its transformers' output is.
+    objective: object = None
+    model: object = None
+
+    @property
+    def settled(self):
+        return self.method != "one-step" or self.bound == 0.0
+
+
+class Run:
+    """One call of ``fit``.
+
+    Parameters
+    ----------
+    options : LeaveOneOutSearch
+    X, y, sample_weight
+        As checked.
+    """
+
+    def __init__(self, options, X, y, sample_weight):
+        self.options = options
+        self.X, self.y, self.sample_weight = X, y, sample_weight
+        self.said_alone = False
+
+    def _grouped(self, trials):
+        """Candidates by transformer settings, then by model settings other than the penalty."""
+        heads = {}
+        for trial in trials:
+            # Grids hand out the same objects again and again: their identity is the setting's.
+            key = lambda names: tuple((name, id(trial.params[name])) for name in names)  # noqa: B023
+            model_names, penalty_name = self._model_parameters(trial)
+            head = key(sorted(set(trial.params) - set(model_names)))
+            rest = key(sorted(set(model_names) - {penalty_name}))
+            heads.setdefault(head, {}).setdefault(rest, []).append(trial)
+        return heads
+
+    def score(self, trials):
+        """Score all candidates in place."""
+        heads = self._grouped(trials)
+        self._check_frozen(heads)
+        for paths in heads.values():
+            inside = [trial for path in paths.values() for trial in path]
+            with self._failing(inside):
+                features = self._features(inside[0])
+                for path in paths.values():
+                    with self._failing(path):
+                        self._scan(path, features)
+                self._settle(inside, trials)
+            for trial in inside:
+                trial.objective = trial.model = None
+        _check_failures(trials, self.options.error_score)
+
+    def _check_frozen(self, heads):
+        """Once for the whole search, with every set of transformers."""
+        estimators = [
+            with_params(self.options.estimator, next(iter(paths.values()))[0].params)
+            for paths in heads.values()
+        ]
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            for estimator in estimators:
+                check_frozen(estimator, self.options.frozen)
+        if said:
+            warnings.warn(str(said[0].message), UserWarning, stacklevel=level_outside())
+
+    def _model_parameters(self, trial):
+        """Names of the candidate's parameters that belong to the last step; the penalty's name."""
+        estimator = self.options.estimator
+        prefix, model = "", estimator
+        while isinstance(model, Pipeline):
+            name = model.steps[-1][0]
+            model = trial.params.get(prefix + name, model.steps[-1][1])
+            prefix += name + "__"
+        own = [name for name in trial.params if name.startswith(prefix)]
+        own += [name for name in trial.params if prefix and name == prefix[:-2]]
+        short, strength = penalty_parameter(model)
+        if short is None or prefix + short not in trial.params:
+            return own, None
+        value = trial.params[prefix + short]
+        # What is not a plain number goes to the estimator, which knows what to say of it.
+        plain = np.ndim(value) == 0 and np.isreal(value) and 0 < strength(float(value)) < np.inf
+        return own, prefix + short if plain else None
+
+    def _features(self, trial):
+        """Rows as the model of a candidate sees them, its transformers fitted."""
+        estimator = with_params(self.options.estimator, trial.params)
+        X = self.X
+        while isinstance(estimator, Pipeline):
+            start = time.perf_counter()
+            if len(estimator.steps) > 1:
+                X = estimator[:-1].fit_transform(X, self.y)
+            estimator = estimator.steps[-1][1]
+            trial.fit_time += time.perf_counter() - start
+        return X
+
+    def _scan(self, path, features):
+        """Fit at the strongest penalty by the estimator itself, then follow the path."""
+        penalty_name = self._model_parameters(path[0])[1]
+        strengths = [1.0]
+        if penalty_name is not None:
+            strength = penalty_parameter(self._model(path[0]))[1]
+            path = sorted(path, key=lambda trial: -strength(trial.params[penalty_name]))
+            strengths = [strength(float(trial.params[penalty_name])) for trial in path]
+        start = time.perf_counter()
+        model = self._model(path[0])
+        model.fit(features, self.y, **fit_weights(model, self.sample_weight))
+        training_X = Inputs(model, features).training_X
+        objective = objective_of(model, training_X, self.y, self.sample_weight).holding("auto")
+        ratios = np.array(strengths) / strengths[0]
+        # Candidates without a penalty in the grid come one at a time.
+        answers = scan(objective, ratios if penalty_name else ratios[: len(path)])
+        for position, trial in enumerate(path):
+            found = next(answers)
+            trial.path, trial.position = path, position
+            trial.fit_time += time.perf_counter() - start
+            trial.objective, trial.model = found.objective, model
+            self._score(trial, found)
+            if self.options.method == "exact":
+                self._certify(trial)
+            if self.options.verbose:
+                print(f"[LeaveOneOutSearch] {trial.params}: {trial.score:.6g}")
+            start = time.perf_counter()
+
+    def _model(self, trial):
+        estimator = with_params(self.options.estimator, trial.params)
+        while isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        return estimator
+
+    def _score(self, trial, found):
+        start = time.perf_counter()
+        objective = found.objective
+        outputs = Outputs(trial.model, objective, found.eta)
+        alone = rows_alone_in_their_class(objective)
+        if len(alone):
+            found.eta[alone] = np.nan
+            if not self.said_alone:
+                warn_alone(objective, alone)
+                self.said_alone = True
+        trial.method = found.method
+        trial.loss = _loss_key(objective.loss)
+        if self.options.scoring is not None:
+            scorer = resolve_scorer(self.options.scoring, objective)
+            trial.score = outputs.score(self.y, scorer)
+        else:
+            rows = np.flatnonzero(~np.isnan(found.eta).any(axis=1))
+            loss = outputs.loss(rows[:, None])
+            weights = objective.sample_weight[rows]
+            trial.score = -np.average(loss, weights=weights)
+            trial.std = np.sqrt(np.average((loss + trial.score) ** 2, weights=weights))
+            trial.bound = np.average(found.bound[rows], weights=weights)
+        trial.score_time += time.perf_counter() - start
+
+    def _certify(self, trial):
+        if trial.settled:
+            return
+        start = time.perf_counter()
+        self._score(trial, certified(trial.objective, self.options.method, self.options.tol))
+        trial.score_time = time.perf_counter() - start
+
+    def _settle(self, inside, trials):
+        """Certify the best candidate, and those that may beat it once certified."""
+        if self.options.method != "auto":
+            return
+        while True:
+            scored = [trial for trial in trials if not np.isnan(trial.score)]
+            if not scored:
+                return
+            best = max(scored, key=lambda trial: trial.score)
+            hopeful = [
+                trial
+                for trial in inside
+                if trial.score + _possible_gain(trial, best) > best.score and not trial.settled
+            ]
+            trial = best if best in inside and not best.settled else None
+            trial = trial or max(hopeful, key=lambda trial: trial.score, default=None)
+            if trial is None:
+                return
+            before = trial.score
+            with self._failing([trial]):
+                self._certify(trial)
+            trial.gain = trial.score - before
+
+    def _failing(self, trials):
+        return _Failing(trials, self.options.error_score)
+
+
+def _possible_gain(trial, best):
+    """How much better than by one step a candidate may be, from what the best one gained.
+
+    One-step errors grow with weaker penalties, two- to threefold per step of a usual grid. Along a
+    path only the neighbours of the best are asked: if one wins, its own neighbours are next.
+    """
+    if trial.path is not best.path:
+        return 3.0 * abs(best.gain)
+    if trial.position == best.position + 1:
+        return 3.0 * abs(best.gain)
+    if trial.position == best.position - 1:
+        return best.gain + 0.5 * abs(best.gain)
+    return -np.inf
+
+
+class _Failing:
+    """Turns an error into the error score of candidates, unless it is to be raised."""
+
+    def __init__(self, trials, error_score):
+        self.trials, self.error_score = trials, error_score
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if error is None or not isinstance(error, Exception) or self.error_score == "raise":
+            return False
+        for trial in self.trials:
+            if not trial.method or len(self.trials) == 1:
+                trial.error = f"{kind.__name__}: {error}"
+                trial.score = trial.std = trial.bound = np.nan
+                trial.method = "failed"
+        return True
+
+
+def _check_failures(trials, error_score):
+    failed = [trial for trial in trials if trial.error]
+    if len(failed) == len(trials):
+        raise ValueError(
+            f"At least one candidate must fit. All {len(trials)} failed, the first with "
+            f"{failed[0].error}"
+        )
+    if failed:
+        warnings.warn(
+            f"{len(failed)} of {len(trials)} candidates could not be fitted; their score is "
+            f"{error_score}. The first, {failed[0].params}, failed with {failed[0].error}",
+            FitFailedWarning,
+            stacklevel=level_outside(),
+        )
+        for trial in failed:
+            trial.score = error_score
+    losses = {trial.loss for trial in trials if trial.loss}
+    if len(losses) > 1 and not any(np.isnan(t.bound) for t in trials if t.loss):
+        names = sorted(loss[0] for loss in losses)
+        raise ValueError(
+            "With scoring=None all candidates must have the same loss. Got "
+            f"{' and '.join(names)}. Give a scorer, such as scoring='accuracy'."
+        )
+
+
+def _loss_key(loss):
+    inner = getattr(loss, "loss", loss)
+    plain = {k: v for k, v in vars(inner).items() if isinstance(v, int | float)}
+    return (type(inner).__name__, tuple(sorted(plain.items())))
+
+
+def with_params(estimator, params):
+    """A clone with parameters, estimators among them cloned as well."""
+    return clone(estimator).set_params(**{k: clone(v, safe=False) for k, v in params.items()})

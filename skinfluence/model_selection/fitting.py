@@ -1,0 +1,68 @@
+"""From what the user passes to fitted clones."""
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length, indexable
+from sklearn.utils.validation import column_or_1d
+
+from skinfluence.objective import objective_of
+
+
+def check_data(X, y, *others):
+    """``X`` that can be indexed and a one-dimensional ``y``, all of one length."""
+    if y is None:
+        raise ValueError(
+            "Leaving a row out requires y to be passed, but the target y is None. Pass the labels "
+            "or targets of the rows."
+        )
+    if np.ndim(y) > 1 and np.shape(y)[1] > 1:
+        raise ValueError(
+            f"y must be one-dimensional. Got an array of shape {np.shape(y)}. Fit one model per "
+            "target."
+        )
+    X, y = indexable(X, y)
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(X, y, *(other for other in others if np.ndim(other)))
+    return X, y
+
+
+def check_known(estimator):
+    """Refuse estimators that have no objective before any work is done.
+
+    Raises
+    ------
+    TypeError
+    """
+    model = estimator
+    while isinstance(model, Pipeline):
+        model = model.steps[-1][1]
+    if hasattr(model, "estimator") and hasattr(model, "fit") and hasattr(model, "refit"):
+        raise TypeError(
+            "The estimator must not be a search: it would choose its parameters anew without each "
+            f"row. Got {type(model).__name__}. Pass its best_estimator_, whose parameters are then "
+            "held, or use cross_val_predict for the nested question."
+        )
+    if objective_of.dispatch(type(model)) is objective_of.dispatch(object):
+        objective_of(model, None, None)
+
+
+def fitted(estimator, X, y, sample_weight):
+    """A clone fitted on all rows."""
+    model = clone(estimator)
+    return model.fit(X, y, **fit_weights(model, sample_weight))
+
+
+def fit_weights(estimator, sample_weight):
+    """The keyword that brings sample weights to the last step of a pipeline."""
+    if sample_weight is None:
+        return {}
+    name = "sample_weight"
+    if not get_config()["enable_metadata_routing"]:
+        path = []
+        while isinstance(estimator, Pipeline):
+            path.append(estimator.steps[-1][0])
+            estimator = estimator.steps[-1][1]
+        name = "__".join([*path, name])
+    return {name: sample_weight}

@@ -1,0 +1,302 @@
+"""Outputs and scores of every row, or group of rows, from the model without it."""
+
+import numpy as np
+from sklearn.utils import check_array
+
+from skinfluence.edits import Points
+from skinfluence.frozen import check_frozen
+from skinfluence.influence import Influence
+from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer
+from skinfluence.model_selection.fitting import check_data, check_known, fitted
+
+RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function", "loss")
+
+
+def loo_predict(
+    estimator,
+    X,
+    y,
+    *,
+    sample_weight=None,
+    response_method="predict",
+    method="auto",
+    tol=1e-3,
+    frozen=None,
+):
+    """Outputs of every row from the model fitted without it.
+
+    What ``cross_val_predict(estimator, X, y, cv=LeaveOneOut())`` returns, for about the price of
+    one fit.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        Not changed; a clone is fitted on all rows. The transformers of a pipeline stay as fitted
+        there.
+    X : array-like of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,)
+    sample_weight : array-like of shape (n_samples,), default=None
+        For the last step of a pipeline.
+    response_method : {"predict", "predict_proba", "predict_log_proba", "decision_function", \
+            "loss"}, default="predict"
+        ``"loss"``: the estimator's own loss of each row, unweighted (log loss, half squared
+        error).
+    method : {"auto", "exact", "one-step", "influence"}, default="auto"
+        See :meth:`skinfluence.Influence.removal_effect`.
+    tol : float, default=1e-3
+        For ``"auto"``: certified error of the parameters relative to their change.
+    frozen : {None, "accept"}, default=None
+        None: warn that the transformers of a pipeline are frozen, and refuse those whose ``fit``
+        used y. ``"accept"``: answer for them as they are.
+
+    Returns
+    -------
+    outputs : ndarray of shape (n_samples,) or (n_samples, n_classes)
+
+    Raises
+    ------
+    TypeError
+        For an estimator whose objective is not known, and for searches, which would choose their
+        parameters anew without each row.
+    ValueError
+        For ``"predict"`` where a class has one row: without it there is no model of that class.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence.model_selection import loo_predict
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = LogisticRegression(max_iter=500)
+    >>> loo_predict(model, X, y, response_method="predict_proba").shape
+    (150, 3)
+    >>> print(f"{loo_predict(model, X, y, response_method='loss').mean():.4f}")
+    0.1296
+    """
+    _check_response(estimator, response_method)
+    influence, _ = _influence(estimator, X, y, sample_weight, frozen)
+    found = outputs(influence, method, tol, "accept")
+    return _respond(found, response_method)
+
+
+def loo_score(
+    estimator,
+    X,
+    y,
+    *,
+    scoring=None,
+    sample_weight=None,
+    method="auto",
+    tol=1e-3,
+    frozen=None,
+):
+    """A scorer on the leave-one-out outputs of all rows, taken together.
+
+    Parameters
+    ----------
+    estimator, X, y, sample_weight, method, tol, frozen
+        As in :func:`loo_predict`.
+    scoring : str or callable, default=None
+        As in scikit-learn; accuracy or R2 when None. It is called once, on the outputs of all rows
+        together, so that AUC and R2 are defined; what a callable gets as X are row positions.
+
+    Returns
+    -------
+    score : float
+        Rows that are alone in their class do not count.
+
+    Notes
+    -----
+    ``cross_val_score(..., cv=LeaveOneOut())`` scores each row on its own, which for means over rows
+    (accuracy, log loss) is the same number on average, and for R2 or AUC is not defined.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence.model_selection import loo_score
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> print(f"{loo_score(Ridge(alpha=0.01), X, y):.3f}")
+    0.494
+    """
+    influence, y = _influence(estimator, X, y, sample_weight, frozen)
+    return influence.loo_score(scoring, method=method, tol=tol, frozen="accept")
+
+
+def leave_one_group_out(
+    estimator,
+    X,
+    y,
+    groups,
+    *,
+    sample_weight=None,
+    response_method="predict",
+    method="auto",
+    tol=1e-3,
+    frozen=None,
+):
+    """Outputs of every row from the model fitted without its whole group.
+
+    What ``cross_val_predict(estimator, X, y, groups=groups, cv=LeaveOneGroupOut())`` returns, from
+    one fit: each group is one edit.
+
+    Parameters
+    ----------
+    estimator, X, y, sample_weight, response_method, method, tol, frozen
+        As in :func:`loo_predict`.
+    groups : array-like of shape (n_samples,)
+        The group of each row; at least two groups.
+
+    Returns
+    -------
+    outputs : ndarray of shape (n_samples,) or (n_samples, n_classes)
+
+    Raises
+    ------
+    ValueError
+        For a group that holds all rows of a class: without it the class cannot be fitted.
+
+    See Also
+    --------
+    leave_one_group_out_score : One score per group.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence.model_selection import leave_one_group_out
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> leave_one_group_out(Ridge(), X, y, groups=np.arange(442) % 5).shape
+    (442,)
+    """
+    _check_response(estimator, response_method)
+    found, _, _ = _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen)
+    return _respond(found, response_method)
+
+
+def leave_one_group_out_score(
+    estimator,
+    X,
+    y,
+    groups,
+    *,
+    scoring=None,
+    sample_weight=None,
+    method="auto",
+    tol=1e-3,
+    frozen=None,
+):
+    """The score of each group under the model fitted without it.
+
+    What ``cross_val_score(estimator, X, y, groups=groups, cv=LeaveOneGroupOut())`` returns.
+
+    Parameters
+    ----------
+    estimator, X, y, groups, sample_weight, method, tol, frozen
+        As in :func:`leave_one_group_out`.
+    scoring : str or callable, default=None
+        As in scikit-learn; accuracy or R2 when None. What a callable gets as X are row positions.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_groups,)
+        In the order of ``np.unique(groups)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence.model_selection import leave_one_group_out_score
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> leave_one_group_out_score(Ridge(), X, y, groups=np.arange(442) % 5).shape
+    (5,)
+    """
+    found, y, members = _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen)
+    scorer = resolve_scorer(scoring, found.objective)
+    return np.array([found.score(y, scorer, rows) for rows in members])
+
+
+# Plumbing --------------------------------------------------------------------------------------
+
+
+def _check_response(estimator, response_method):
+    if response_method not in RESPONSES:
+        raise ValueError(f"response_method must be one of {RESPONSES}. Got {response_method!r}.")
+    check_known(estimator)
+    if response_method != "loss" and not hasattr(estimator, response_method):
+        raise AttributeError(
+            f"response_method must be one the estimator has. {type(estimator).__name__} has no "
+            f"{response_method}."
+        )
+
+
+def _respond(found, response_method):
+    if response_method == "predict" and found.objective.labels is not None:
+        nowhere = np.flatnonzero(np.isnan(found.eta).any(axis=1))
+        if len(nowhere):
+            raise ValueError(
+                "Every row must have a model without it to be predicted. Row "
+                f"{nowhere[0]} is the only one of its class. Add rows of that class, drop it, or "
+                "ask for response_method='decision_function', where such rows are NaN."
+            )
+    return getattr(found, response_method)()
+
+
+def _influence(estimator, X, y, sample_weight, frozen):
+    check_known(estimator)
+    check_frozen(estimator, frozen)
+    X, y = check_data(X, y, sample_weight)
+    model = fitted(estimator, X, y, sample_weight)
+    return Influence(model, X, y, sample_weight), y
+
+
+def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen):
+    if groups is None:
+        raise ValueError("The 'groups' parameter should not be None.")
+    X, y = check_data(X, y, sample_weight, groups)
+    groups = check_array(groups, input_name="groups", ensure_2d=False, dtype=None)
+    names, position = np.unique(groups, return_inverse=True)
+    if len(names) <= 1:
+        raise ValueError(
+            f"groups must name at least two groups, or nothing is left to fit. Got {names}."
+        )
+    sizes = np.bincount(position)
+    members = np.split(np.argsort(position, kind="stable"), np.cumsum(sizes)[:-1])
+    influence, y = _influence(estimator, X, y, sample_weight, frozen)
+    _refuse_whole_classes(influence.objective, names, position)
+    eta = influence.own_group_removals(
+        [_removal(influence.objective, rows) for rows in members], method, tol
+    )
+    return Outputs(influence.estimator, influence.objective, eta), y, members
+
+
+def _removal(objective, rows):
+    weights = objective.weights[rows]
+    return Points(rows, -weights, None, None, np.empty(0))
+
+
+def _refuse_whole_classes(objective, names, position):
+    total = np.bincount(position, weights=objective.weights, minlength=len(names))
+    if (total > (1.0 - 1e-12) * objective.total_weight).any():
+        raise ValueError(
+            f"No group may hold all the weight. Group {names[total.argmax()]} does: without it "
+            "nothing is left to fit."
+        )
+    labels = objective.labels
+    free = objective.design.intercept and objective.penalty[-1] == 0
+    if labels is None or objective.loss.self_concordance == 0.0:
+        return
+    if not (free or (objective.penalty == 0).all()):
+        return
+    weighted = objective.weights > 0
+    codes = labels.codes_of(objective.y)
+    for code, label in enumerate(labels.classes):
+        holders = np.unique(position[weighted & (codes == code)])
+        if len(holders) == 1:
+            raise ValueError(
+                f"Every class must have rows in at least two groups. All rows of class {label} "
+                f"are in group {names[holders[0]]}: without it the class cannot be fitted. Merge "
+                "groups, or drop the class."
+            )
