@@ -20,6 +20,11 @@ from skinfluence.utils.validation import check_rows, check_sample_weight
 
 __all__ = ["linear_objective", "objective_of"]
 
+POSITIVE = (
+    "Coefficients must be unconstrained. Got positive=True, whose active constraints have no "
+    "derivative. Fit with positive=False."
+)
+
 
 def linear_objective(
     model,
@@ -143,10 +148,7 @@ def _squared(model, X, y, sample_weight, alpha):
         raise ValueError("y must be finite. It holds NaN or infinity.")
     check_rows(X, y)
     if getattr(model, "positive", False):
-        raise ValueError(
-            "Coefficients must be unconstrained. Got positive=True, whose active constraints "
-            "have no derivative. Fit with positive=False."
-        )
+        raise ValueError(POSITIVE)
     alpha = np.ravel(alpha)
     if len(alpha) != 1:
         raise ValueError(f"alpha must be one number. Got one per target, {len(alpha)}.")
@@ -186,7 +188,7 @@ def _ridge_classifier(model, X, y, sample_weight, alpha):
         )
     check_rows(X, y)
     if getattr(model, "positive", False):
-        raise ValueError("Coefficients must be unconstrained. Got positive=True.")
+        raise ValueError(POSITIVE)
     classes = model.classes_
     n_classes = len(classes)
     targets = np.array([-1.0, 1.0]) if n_classes == 2 else 2.0 * np.eye(n_classes) - 1.0

@@ -135,6 +135,10 @@ def add(x, y, sample_weight=1.0):
     return Edit((_Term(None, x=x, y=y, amount=float(sample_weight)),))
 
 
+class EmptyClassError(ValueError):
+    """An edit leaves a class without weight, and the model without an optimum."""
+
+
 @dataclass(frozen=True, eq=False)
 class Points:
     """An edit in the core's terms.
@@ -233,7 +237,27 @@ def resolve(edit, objective, encode_x, encode_y):
     points = Points(rows, row_changes, new, new_y, new_weights)
     if not objective.total_weight + points.shift > 1e-12 * objective.total_weight:
         raise ValueError("The edit removes all the training weight: nothing is left to fit.")
+    _refuse_empty_class(objective, points)
     return points
+
+
+def _refuse_empty_class(objective, points):
+    if not objective.needs_all_classes:
+        return
+    labels = objective.labels
+    n_classes = len(labels.classes)
+    codes = labels.codes_of(objective.y)
+    before = np.bincount(codes, objective.weights, n_classes)
+    after = before + np.bincount(codes[points.rows], points.row_changes, n_classes)
+    if points.new is not None:
+        after += np.bincount(labels.codes_of(points.new_y), points.new_weights, n_classes)
+    gone = (before > 0) & (after <= 1e-12 * before)
+    if gone.any():
+        raise EmptyClassError(
+            f"Every class must keep weight after the edit. Class {labels.classes[gone][0]!r} would "
+            "have none, so the model without it is another model: fit that one on the remaining "
+            "classes."
+        )
 
 
 def _class_weight(objective, row):

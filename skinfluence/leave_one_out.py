@@ -7,7 +7,6 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import get_scorer
 from sklearn.utils import get_tags
 
-from skinfluence import effects, steps
 from skinfluence.frozen import check_frozen, level_outside
 from skinfluence.utils.memory import row_blocks
 
@@ -22,25 +21,32 @@ def loo_eta(influence, method="auto", tol=1e-3, frozen=None):
     eta = np.array(influence.own_removals(method, tol))
     lonely = rows_alone_in_their_class(influence.objective)
     if len(lonely):
-        warn_alone(influence.objective, lonely)
+        warn_alone(lonely)
         eta[lonely] = np.nan
     return eta
 
 
 def rows_alone_in_their_class(objective):
     """Rows without which a class has no weight left and the optimum is at infinity."""
-    labels = objective.labels
-    if labels is None or objective.loss.self_concordance == 0.0:
-        return np.empty(0, dtype=np.intp)
-    free = objective.design.intercept and objective.penalty[-1] == 0
-    if not (free or (objective.penalty == 0).all()):
+    if not objective.needs_all_classes:
         return np.empty(0, dtype=np.intp)
     weighted = objective.weights > 0
-    alone = [np.flatnonzero(weighted & (objective.y == target)) for target in labels.targets]
+    alone = [
+        np.flatnonzero(weighted & (objective.y == target)) for target in objective.labels.targets
+    ]
     return np.concatenate([rows for rows in alone if len(rows) == 1] or [np.empty(0, np.intp)])
 
 
-def warn_alone(objective, rows):
+def empties_a_class(edits, objective):
+    """Which one-row edits leave a class without weight, a mask of shape (m,)."""
+    lonely = np.isin(edits.rows, rows_alone_in_their_class(objective))
+    if not lonely.any():
+        return lonely
+    moved = (edits.y != objective.y[edits.rows]).reshape(len(lonely), -1).any(axis=1)
+    return lonely & ((edits.weight <= 0) | moved)
+
+
+def warn_alone(rows):
     """Say which rows have no leave-one-out model."""
     shown = ", ".join(str(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
     warnings.warn(
@@ -113,6 +119,8 @@ class Outputs(BaseEstimator):
         """A scorer on the outputs of some rows; those without outputs (NaN) do not count."""
         rows = np.arange(len(self.eta)) if rows is None else rows
         rows = rows[~np.isnan(self.eta[rows]).any(axis=1)]
+        if not len(rows):
+            return np.nan
         return float(scoring(self, rows[:, None], np.asarray(y)[rows]))
 
 
@@ -161,7 +169,7 @@ def loo_loss(influence, method="auto", tol=1e-3, frozen=None):
     return outputs(influence, method, tol, frozen).loss()
 
 
-def loo_loss_effect(influence, method="one-step", frozen=None):
+def loo_loss_effect(influence, frozen=None):
     """Predicted change of the leave-one-out loss of the *other* rows when each row is dropped.
 
     The training loss cannot say whether a row helps: without it, the model always fits the others
@@ -170,9 +178,8 @@ def loo_loss_effect(influence, method="one-step", frozen=None):
     Parameters
     ----------
     influence : Influence
-    method : {"influence", "one-step"}, default="one-step"
     frozen : {None, "accept"}, default=None
-        ``"accept"``: answer for the transformers of a pipeline as they are.
+        See :func:`skinfluence.frozen.check_frozen`.
 
     Returns
     -------
@@ -181,32 +188,54 @@ def loo_loss_effect(influence, method="one-step", frozen=None):
 
     Notes
     -----
-    ``eta_j`` of the model without j moves, when i leaves too, by
-    ``(I - w_j h_jj Lambda_j)^-1 d eta_j``, with ``d eta_j`` the change at j when i alone leaves:
-    exact to first order in the pair's interaction. O(n^2 d K) in blocks; no n x n array is kept.
+    The loss of row j is that of the model without i and j: one Newton step for the pair, at the
+    parameters as fitted and with the penalty held. The pair's 2K x 2K system is solved exactly for
+    one output, by three block sweeps for more. O(n^2 d K^2) in blocks; no n x n array is kept.
     """
     check_frozen(influence.estimator, frozen)
-    objective, factor = influence.objective, influence.factor
-    n, k = objective.n_samples, objective.loss.n_outputs
-    edits = steps.removals(objective, np.arange(n))
-    h = steps.row_leverages(factor, edits, method)
-    base = objective.eta + steps.own_eta_steps(factor, edits, method)
-    before = objective.loss.value(base, objective.y)
-    spread = np.eye(k) + edits.hessian @ h
-    amplify = np.linalg.inv(spread).transpose(0, 2, 1)
+    objective = influence.objective.holding("C")
+    factor = influence.factor
+    n, (k, d) = objective.n_samples, objective.theta.shape
+    h = factor.leverages()
+    c = -objective.weights[:, None] * objective.gradients
+    D = -objective.weights[:, None, None] * objective.hessians
+    inverse = np.linalg.inv(np.eye(k) + D @ h)
+    alone = (inverse @ c[..., None])[..., 0]
+    before = objective.loss.value(objective.eta - (h @ alone[..., None])[..., 0], objective.y)
     weights = objective.weights / objective.total_weight
     out = np.empty(n)
-    for rows in row_blocks(n, 8 * k * (objective.n_parameters + 4 * n)):
-        part = edits.take(rows)
-        for block, change in effects.eta_steps(factor, part, objective.design, method):
-            chosen = np.arange(n)[rows][block]
-            moved = (
-                change * amplify[:, 0, 0, None]
-                if k == 1
-                else ((amplify @ change[..., None])[..., 0])
-            )
-            after = objective.loss.value(base + moved, objective.y)
-            after -= before
-            after[np.arange(len(chosen)), chosen] = 0.0
-            out[chosen] = after @ weights
+    for rows in row_blocks(n, 8 * k * (objective.n_parameters + (k + 6) * n)):
+        part = objective.design.take(rows)
+        size = part.n_samples
+        V = np.stack(
+            [factor.solve_rows(part, np.broadcast_to(e, (size, k))) for e in np.eye(k)], axis=1
+        )
+        # cross[i, j] = J_j H^-1 J_i', (b, n, K, K) with the output of j first.
+        flat = np.ascontiguousarray(V.reshape(size * k * k, d).T)
+        cross = objective.design.multiply(flat).reshape(n, size, k, k).transpose(1, 0, 3, 2)
+        if k == 1:
+            g = cross[:, :, 0, 0]
+            own, other = 1.0 + (D * h)[rows, :, 0], 1.0 + (D * h)[:, 0, 0]
+            det = own * other - D[rows, :, 0] * D[:, 0, 0] * g**2
+            a_i = ((other * c[rows] - D[rows, :, 0] * g * c[:, 0]) / det)[..., None]
+            a_j = ((own * c[:, 0] - D[:, 0, 0] * g * c[rows]) / det)[..., None]
+        else:
+            a_j = np.broadcast_to(alone, (size, n, k))
+            for _ in range(3):
+                a_i = c[rows][:, None] - _apply(D[rows][:, None], _apply_transposed(cross, a_j))
+                a_i = _apply(inverse[rows][:, None], a_i)
+                moved = _apply(cross, a_i)
+                a_j = _apply(inverse[None], c[None] - _apply(D[None], moved))
+        eta = objective.eta - _apply(cross, a_i) - _apply(h[None], a_j)
+        after = objective.loss.value(eta, objective.y) - before
+        after[np.arange(size), np.arange(n)[rows]] = 0.0
+        out[rows] = after @ weights
     return out
+
+
+def _apply(matrices, vectors):
+    return (matrices @ vectors[..., None])[..., 0]
+
+
+def _apply_transposed(matrices, vectors):
+    return (vectors[..., None, :] @ matrices)[..., 0, :]

@@ -140,6 +140,14 @@ class Objective:
             return np.zeros_like(self.penalty)
         return self.penalty / self.total_weight
 
+    @property
+    def needs_all_classes(self):
+        """Whether a class without weight would send the optimum to infinity."""
+        if self.labels is None or self.loss.self_concordance == 0.0:
+            return False
+        free_intercept = self.design.intercept and self.penalty[-1] == 0
+        return bool(free_intercept or not self.penalty.any())
+
     def value(self):
         """``Phi(theta)``."""
         data = self.weights @ self.loss.value(self.eta, self.y)

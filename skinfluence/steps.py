@@ -3,6 +3,7 @@
 Arrays in, arrays out; nothing here evaluates a model at test points.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,10 +132,42 @@ def step_coefficients(factor, edits, method, leverages=None):
     if Z is not None:
         at_row = at_rows(edits.design, Z)
         right = right - edits.shift[:, None] * (edits.hessian @ at_row[..., None])[..., 0]
-    k = h.shape[1]
-    if k == 1:
-        return right / (1.0 + edits.hessian[:, 0] * h[:, 0])
-    return np.linalg.solve(np.eye(k) + edits.hessian @ h, right[..., None])[..., 0]
+    return _solve_complements(complements(factor, edits, h), right)
+
+
+def complements(factor, edits, h):
+    """``I + D_i h_i`` of each edit, singular where an edit leaves a parameter undetermined."""
+    if edits.shift.any() and factor.objective.hold == "C" and not edits.weight.any():
+        kept = factor.kept()
+        if kept is not None:
+            return kept[edits.rows][:, None, None]
+    return np.eye(h.shape[1]) + edits.hessian @ h
+
+
+def _solve_complements(A, right):
+    """Solve each small system; NaN, with a warning, where it is singular to round-off."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if A.shape[1] == 1:
+            out = right / A[:, 0]
+        else:
+            try:
+                out = np.linalg.solve(A, right[..., None])[..., 0]
+            except np.linalg.LinAlgError:
+                out = (np.linalg.pinv(A) @ right[..., None])[..., 0]
+                out[np.linalg.cond(A) > 1e14] = np.inf
+    # Relative to 1: these are one minus a leverage.
+    size, given = np.abs(out).max(axis=1, initial=0.0), np.abs(right).max(axis=1, initial=0.0)
+    singular = ~(size <= 1e11 * given)
+    if singular.any():
+        warnings.warn(
+            f"{np.count_nonzero(singular)} edits take away rows of leverage 1 (the first is edit "
+            f"{np.flatnonzero(singular)[0]}): without them a parameter is not determined, so the "
+            "answers are NaN. Penalise the model, or drop the columns that one row decides.",
+            UserWarning,
+            stacklevel=4,
+        )
+        out[singular] = np.nan
+    return out
 
 
 def penalty_steps(factor, edits, method):

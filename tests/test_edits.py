@@ -473,9 +473,10 @@ def test_removing_the_last_row_of_a_class_has_no_answer():
     assert np.isfinite(np.delete(found, 4, axis=1)).all()
     with pytest.warns(UserWarning, match="Row 4"):
         assert np.isnan(inf.loo_decision_function(method="one-step")[4])
+    for edit in (edits.remove(4), edits.relabel(4, "no")):
+        with pytest.raises(ValueError, match="Every class must keep weight"):
+            inf.effect(edit, X[:3], y[:3], method="one-step")
     for ask in (
-        lambda: inf.effect(edits.remove(4), X[:3], y[:3], method="one-step").values,
-        lambda: inf.effect(edits.relabel(4, "no"), X[:3], y[:3], method="one-step").values,
         lambda: inf.relabel_effect(X[:3], y[:3], method="one-step")[:, 4, 0],
         lambda: inf.removal_effect(X[:3], y[:3], groups=y, method="one-step")[:, 1],
     ):

@@ -62,6 +62,7 @@ class Factor(ABC):
     rcond = None
     # Relative error of leverages beyond float64 round-off.
     leverage_error = 0.0
+    rtol = 0.0
 
     def __init__(self, objective, shift=0.0):
         self.objective = objective
@@ -134,6 +135,13 @@ class Factor(ABC):
             own = self if shift.ndim else self.shifted(float(shift))
             return own._leverages(design)
         return self._leverages_each(design, shift)
+
+    def kept(self):
+        """``1 - w_i Lambda_i h_i`` of every training row where it is known without cancellation.
+
+        Shape (n_samples,), or None.
+        """
+        return None
 
     def _solve_each(self, B, shift):
         out = np.empty_like(B)

@@ -42,8 +42,14 @@ class CGFactor(Factor):
 
     def __init__(self, objective, solver, shift=0.0):
         super().__init__(objective, shift)
-        self.solver = solver
+        self.solver, self.rtol = solver, solver.rtol
         self._diagonal = self.curvature.diagonal()
+        free = int(np.count_nonzero(self.curvature.penalty == 0)) * objective.loss.n_outputs
+        if free > np.count_nonzero(objective.weights) * objective.loss.n_outputs:
+            raise SingularHessianError(
+                f"The Hessian must be positive definite. {free} parameters are not penalised and "
+                f"only {np.count_nonzero(objective.weights)} rows have weight. Penalise the model."
+            )
         if not (self._diagonal > 0).all():
             raise SingularHessianError(
                 "The Hessian must be positive definite. Its diagonal has entries that are not "
@@ -59,6 +65,8 @@ class CGFactor(Factor):
     def _solve(self, B):
         rtol = self.solver.rtol
         max_iter = self.solver.max_iter or max(1000, 10 * len(B))
+        if not B.shape[1]:
+            return np.zeros(B.shape), 0
         if B.shape[1] == 1:
             X, iterations = self._solve_one(B[:, 0], rtol, max_iter)
         else:
@@ -67,6 +75,12 @@ class CGFactor(Factor):
         norms = np.linalg.norm(B, axis=0)
         residual = np.linalg.norm(self.curvature.matmat(X) - B, axis=0)
         relative = np.divide(residual, norms, out=np.zeros_like(norms), where=norms > 0)
+        if not (relative < 1e3).all():
+            raise SingularHessianError(
+                f"CG broke down at relative residual {np.nanmax(relative):.1e}: the Hessian is not "
+                "positive definite to round-off. Penalise the model, drop linearly dependent "
+                "columns, or scale the features."
+            )
         failed = relative > max(100 * rtol, 1e-12)
         if failed.any():
             warnings.warn(

@@ -336,13 +336,7 @@ class DualFactor(Factor):
         k = objective.loss.n_outputs
         if design is not None or k > 1:
             return self._leverages_of(objective.design if design is None else design)
-        # A H^-1 A' = I - B^-1 + B^-1 A_b S^-1 A_b' B^-1: its diagonal needs one triangular
-        # inverse instead of n solves.
-        F = self._F[:, 0, 0]
-        root = linalg.lapack.dtrtri(self._L, lower=1)[0]
-        kept = np.einsum("ij,ij->j", root, root) * self._scale**2
-        if objective.design.intercept:
-            kept -= np.einsum("ij,ji->i", self._B_border, self._schur_solve(self._B_border.T))
+        F, kept = self._F[:, 0, 0], self.kept()
         h = np.empty(len(F))
         # Dividing by w Lambda loses digits where it is tiny; those rows go the general way.
         fair = F**2 * self._own_kernel > 1e-7
@@ -351,6 +345,21 @@ class DualFactor(Factor):
         if len(rest):
             h[rest] = self._leverages_of(objective.design.take(rest))[:, 0, 0]
         return h[:, None, None]
+
+    def kept(self):
+        if self.objective.loss.n_outputs > 1:
+            return None
+        return self._kept
+
+    @cached_property
+    def _kept(self):
+        # A H^-1 A' = I - B^-1 + B^-1 A_b S^-1 A_b' B^-1: its diagonal needs one triangular
+        # inverse instead of n solves.
+        root = linalg.lapack.dtrtri(self._L, lower=1)[0]
+        kept = np.einsum("ij,ij->j", root, root) * self._scale**2
+        if self.objective.design.intercept:
+            kept -= np.einsum("ij,ji->i", self._B_border, self._schur_solve(self._B_border.T))
+        return kept
 
     def _leverages_of(self, design):
         train = self.objective.design

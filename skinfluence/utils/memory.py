@@ -37,8 +37,15 @@ def check_fits(shape, remedy, what="The result", itemsize=8):
     if needed > limit:
         raise MemoryError(
             f"{what} must fit in memory. An array of shape {tuple(int(s) for s in shape)} takes "
-            f"{needed / 2**30:,.1f} GiB; {limit / 2**30:,.1f} GiB are available. {remedy}"
+            f"{_shown(needed)}; {_shown(limit)} are available. {remedy}"
         )
+
+
+def _shown(size):
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:,.1f} {unit}"
+        size /= 1024
 
 
 def row_blocks(n_rows, bytes_per_row, budget=BLOCK_BYTES):
