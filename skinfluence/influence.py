@@ -443,6 +443,11 @@ class Influence:
 
     def edit_solver(self):
         """Solver of edits at the optimum; polishes the fit on first use and keeps the result."""
+        if self.factor.is_random:
+            raise ValueError(
+                "Certified and exact answers need exact leverages. Got estimates from random "
+                "probes; ask with method='one-step'."
+            )
         with self._lock:
             if self._edit_solver is None:
                 self._edit_solver = EditSolver(polish(self.factor, self._solver), self._solver)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 from scipy.sparse.linalg import cg as scipy_cg
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
 from skinfluence.solvers.base import Factor, SingularHessianError
 
@@ -19,6 +20,11 @@ class CG:
         Stop when the residual is below ``rtol`` times the right-hand side, in the Euclidean norm.
     max_iter : int, default=None
         Default: ten times the number of parameters, at least 1,000.
+    probes : int, default=None
+        Estimate leverages from that many random probes instead of one solve per row (models of
+        one output). The standard error is reported and warned about; certificates are refused.
+    random_state : int, RandomState instance or None, default=None
+        Of the probes.
 
     Notes
     -----
@@ -26,13 +32,22 @@ class CG:
     converged; several are multiplied together. One right-hand side goes through scipy's ``cg``.
     """
 
-    def __init__(self, rtol=1e-10, max_iter=None):
+    def __init__(self, rtol=1e-10, max_iter=None, probes=None, random_state=None):
         self.rtol = rtol
         self.max_iter = max_iter
+        self.probes = probes
+        self.random_state = random_state
 
     def factor(self, objective):
         """A :class:`~skinfluence.solvers.base.Factor`; nothing but the diagonal is computed."""
-        return CGFactor(objective, self)
+        if self.probes is None:
+            return CGFactor(objective, self)
+        if objective.loss.n_outputs > 1:
+            raise ValueError(
+                "Random probes estimate leverages of models with one output. Got "
+                f"{objective.loss.n_outputs} (softmax); use CG() or precision='mixed'."
+            )
+        return ProbedFactor(objective, self)
 
 
 class CGFactor(Factor):
@@ -104,6 +119,61 @@ class CGFactor(Factor):
             self.curvature, b, rtol=rtol, maxiter=max_iter, M=precondition, callback=count
         )
         return x[:, None], counter[0]
+
+
+class ProbedFactor(CGFactor):
+    """Leverages from random probes, ``V = H^-1 (J' D^1/2 z_1 + R^1/2 z_2)`` with ``D = w Lambda``.
+
+    ``mean (x_i'V)^2`` estimates ``h_i`` and ``mean (z_1i - D_i^1/2 x_i'V)^2`` estimates
+    ``1 - D_i h_i``, positive whatever the leverage; their ratio, from the same probes, is what a
+    removal needs.
+    """
+
+    name = "CG, random probes"
+    # Of the probes' solves: far below their sampling error.
+    PROBE_RTOL = 1e-4
+
+    def __init__(self, objective, solver, shift=0.0):
+        super().__init__(objective, solver, shift)
+        if solver.probes < 4:
+            raise ValueError(f"probes must be at least 4. Got {solver.probes!r} instead.")
+        rng = check_random_state(solver.random_state)
+        root = np.sqrt(objective.weights * objective.hessians[:, 0, 0])[:, None]
+        z = rng.standard_normal((objective.n_samples, solver.probes))
+        B = objective.design.adjoint(root * z)
+        B += np.sqrt(self.curvature.penalty)[:, None] * rng.standard_normal(B.shape)
+        max_iter = solver.max_iter or 10 * len(B)
+        self._V = block_cg(self.curvature.matmat, B, self._diagonal, self.PROBE_RTOL, max_iter)[0]
+        moved = objective.design.multiply(self._V)
+        own, rest = moved**2, (z - root * moved) ** 2
+        self._h, kept = own.mean(axis=1), rest.mean(axis=1)
+        # Delta method on the ratio of the two means.
+        m = solver.probes
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = own / self._h[:, None] - rest / kept[:, None]
+        self.standard_error = np.nan_to_num(spread.std(axis=1)) / np.sqrt(m)
+        # The mean of 1 / chi^2_m is m / (m - 2) times the inverse mean.
+        self._kept = kept / (1.0 - 2.0 / m)
+        self.leverage_error = float(np.median(self.standard_error))
+        warnings.warn(
+            f"Leverages are estimated from {m} random probes, with a median relative standard "
+            f"error of {self.leverage_error:.2f} (largest {self.standard_error.max():.2f}) in each "
+            "removal. It halves with four times the probes.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+    is_random = True
+
+    def kept(self):
+        return self._kept
+
+    def _leverages(self, design):
+        h = self._h if design is None else (design.multiply(self._V) ** 2).mean(axis=1)
+        return h[:, None, None]
+
+    def _sibling(self, shift):
+        raise ValueError("Random probes need hold='C'.")
 
 
 def block_cg(multiply, B, diagonal, rtol, max_iter):
