@@ -177,7 +177,7 @@ class Run:
         if len(alone):
             found.eta[alone] = np.nan
             if not self.said_alone:
-                warn_alone(objective, alone)
+                warn_alone(alone)
                 self.said_alone = True
         trial.method = found.method
         trial.loss = _loss_key(objective.loss)

@@ -10,22 +10,27 @@ from sklearn.utils.validation import column_or_1d
 from skinfluence.objective import objective_of
 
 
-def check_data(X, y, *others):
-    """``X`` that can be indexed and a one-dimensional ``y``, all of one length."""
+def check_data(X, y, sample_weight=None, groups=None):
+    """X that can be indexed, y of one dimension, and sample weights, all of one length."""
     if y is None:
         raise ValueError(
             "Leaving a row out requires y to be passed, but the target y is None. Pass the labels "
             "or targets of the rows."
         )
-    if np.ndim(y) > 1 and np.shape(y)[1] > 1:
+    y = np.asarray(y)
+    if y.ndim > 1 and y.shape[1] > 1:
         raise ValueError(
-            f"y must be one-dimensional. Got an array of shape {np.shape(y)}. Fit one model per "
-            "target."
+            f"y must be one-dimensional. Got an array of shape {y.shape}. Fit one model per target."
         )
     X, y = indexable(X, y)
     y = column_or_1d(y, warn=True)
-    check_consistent_length(X, y, *(other for other in others if np.ndim(other)))
-    return X, y
+    if len(y) < 2:
+        raise ValueError("Leaving a row out needs at least 2 rows. Got 1 sample.")
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight)
+    weights = sample_weight if np.ndim(sample_weight) else None
+    check_consistent_length(X, y, weights, groups)
+    return X, y, sample_weight
 
 
 def check_known(estimator):

@@ -242,7 +242,7 @@ def _principal(objective, w, free):
     centre = X.T @ w / objective.total_weight if free else np.zeros(d)
     centre = np.asarray(centre).ravel()
     if d <= n:
-        gram = _without_intercept(objective.design).gram(w)
+        gram = _without_intercept(objective.design).grams(w[None])[0]
         gram -= objective.total_weight * np.outer(centre, centre)
         spectrum, basis = linalg.eigh(gram)
     else:

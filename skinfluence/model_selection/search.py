@@ -147,6 +147,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
         tags.classifier_tags = deepcopy(inner.classifier_tags)
         tags.regressor_tags = deepcopy(inner.regressor_tags)
         tags.target_tags = deepcopy(inner.target_tags)
+        tags.target_tags.multi_output = False
         tags.input_tags = deepcopy(inner.input_tags)
         tags.array_api_support = False
         return tags
@@ -175,7 +176,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
         if self.method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}. Got {self.method!r} instead.")
         check_known(self.estimator)
-        X, y = check_data(X, y, sample_weight)
+        X, y, sample_weight = check_data(X, y, sample_weight)
         trials = [Trial(i, params) for i, params in enumerate(ParameterGrid(self.param_grid))]
         self.scorer_ = check_scoring(self.estimator, self.scoring)
         Run(self, X, y, sample_weight).score(trials)

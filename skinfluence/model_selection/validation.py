@@ -1,10 +1,12 @@
 """Outputs and scores of every row, or group of rows, from the model without it."""
 
+import warnings
+
 import numpy as np
 from sklearn.utils import check_array
 
 from skinfluence.edits import Points
-from skinfluence.frozen import check_frozen
+from skinfluence.frozen import check_frozen, level_outside
 from skinfluence.influence import Influence
 from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer
 from skinfluence.model_selection.fitting import check_data, check_known, fitted
@@ -150,11 +152,13 @@ def leave_one_group_out(
     Returns
     -------
     outputs : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        NaN, with a warning, for a group that holds all rows of a class: without it the class cannot
+        be fitted.
 
     Raises
     ------
     ValueError
-        For a group that holds all rows of a class: without it the class cannot be fitted.
+        For ``"predict"`` where such a group exists, and for a group that holds all the weight.
 
     See Also
     --------
@@ -201,7 +205,8 @@ def leave_one_group_out_score(
     Returns
     -------
     scores : ndarray of shape (n_groups,)
-        In the order of ``np.unique(groups)``.
+        In the order of ``np.unique(groups)``. NaN, with a warning, for a group that holds all rows
+        of a class.
 
     Examples
     --------
@@ -237,9 +242,9 @@ def _respond(found, response_method):
         nowhere = np.flatnonzero(np.isnan(found.eta).any(axis=1))
         if len(nowhere):
             raise ValueError(
-                "Every row must have a model without it to be predicted. Row "
-                f"{nowhere[0]} is the only one of its class. Add rows of that class, drop it, or "
-                "ask for response_method='decision_function', where such rows are NaN."
+                f"Every row must have a model without it to be predicted. Row {nowhere[0]} is, or "
+                "its group holds, all there is of a class. Add rows of that class, drop it, or ask "
+                "for response_method='decision_function', where such rows are NaN."
             )
     return getattr(found, response_method)()
 
@@ -247,7 +252,7 @@ def _respond(found, response_method):
 def _influence(estimator, X, y, sample_weight, frozen):
     check_known(estimator)
     check_frozen(estimator, frozen)
-    X, y = check_data(X, y, sample_weight)
+    X, y, sample_weight = check_data(X, y, sample_weight)
     model = fitted(estimator, X, y, sample_weight)
     return Influence(model, X, y, sample_weight), y
 
@@ -255,7 +260,7 @@ def _influence(estimator, X, y, sample_weight, frozen):
 def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen):
     if groups is None:
         raise ValueError("The 'groups' parameter should not be None.")
-    X, y = check_data(X, y, sample_weight, groups)
+    X, y, sample_weight = check_data(X, y, sample_weight, groups)
     groups = check_array(groups, input_name="groups", ensure_2d=False, dtype=None)
     names, position = np.unique(groups, return_inverse=True)
     if len(names) <= 1:
@@ -265,38 +270,38 @@ def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen):
     sizes = np.bincount(position)
     members = np.split(np.argsort(position, kind="stable"), np.cumsum(sizes)[:-1])
     influence, y = _influence(estimator, X, y, sample_weight, frozen)
-    _refuse_whole_classes(influence.objective, names, position)
-    eta = influence.own_group_removals(
-        [_removal(influence.objective, rows) for rows in members], method, tol
-    )
-    return Outputs(influence.estimator, influence.objective, eta), y, members
+    objective = influence.objective
+    whole = _groups_of_whole_classes(objective, names, position)
+    left = [
+        Points(rows, -objective.weights[rows], None, None, np.empty(0))
+        for rows, gone in zip(members, whole, strict=True)
+        if not gone
+    ]
+    eta = influence.own_group_removals(left, method, tol)
+    eta[whole[position]] = np.nan
+    return Outputs(influence.estimator, objective, eta), y, members
 
 
-def _removal(objective, rows):
-    weights = objective.weights[rows]
-    return Points(rows, -weights, None, None, np.empty(0))
-
-
-def _refuse_whole_classes(objective, names, position):
-    total = np.bincount(position, weights=objective.weights, minlength=len(names))
+def _groups_of_whole_classes(objective, names, position):
+    """Which groups hold all the weight of a class that must be there, a mask."""
+    total = np.bincount(position, weights=objective.weights)
     if (total > (1.0 - 1e-12) * objective.total_weight).any():
         raise ValueError(
             f"No group may hold all the weight. Group {names[total.argmax()]} does: without it "
             "nothing is left to fit."
         )
-    labels = objective.labels
-    free = objective.design.intercept and objective.penalty[-1] == 0
-    if labels is None or objective.loss.self_concordance == 0.0:
-        return
-    if not (free or (objective.penalty == 0).all()):
-        return
-    weighted = objective.weights > 0
-    codes = labels.codes_of(objective.y)
-    for code, label in enumerate(labels.classes):
-        holders = np.unique(position[weighted & (codes == code)])
+    whole = np.zeros(len(names), dtype=bool)
+    if not objective.needs_all_classes:
+        return whole
+    codes = objective.labels.codes_of(objective.y)
+    for code, label in enumerate(objective.labels.classes):
+        holders = np.unique(position[(objective.weights > 0) & (codes == code)])
         if len(holders) == 1:
-            raise ValueError(
-                f"Every class must have rows in at least two groups. All rows of class {label} "
-                f"are in group {names[holders[0]]}: without it the class cannot be fitted. Merge "
-                "groups, or drop the class."
+            whole[holders] = True
+            warnings.warn(
+                f"All rows of class {label} are in group {names[holders[0]]}: without it the class "
+                "cannot be fitted, so its answers are NaN. Merge groups, or drop the class.",
+                UserWarning,
+                stacklevel=level_outside(),
             )
+    return whole

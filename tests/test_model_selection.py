@@ -1,0 +1,618 @@
+"""Leave-one-out outputs, scores, groups and search, against refits by scikit-learn."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.special import logsumexp
+from scipy.stats import spearmanr
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import FitFailedWarning, NotFittedError
+from sklearn.feature_selection import (
+    RFE,
+    SelectFromModel,
+    SelectKBest,
+    SelectPercentile,
+    VarianceThreshold,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    log_loss,
+    make_scorer,
+    roc_auc_score,
+)
+from sklearn.model_selection import (
+    GridSearchCV,
+    LeaveOneGroupOut,
+    LeaveOneOut,
+    cross_val_predict,
+    cross_val_score,
+)
+from sklearn.neighbors import NeighborhoodComponentsAnalysis
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler, TargetEncoder
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skinfluence import Influence, linear_model
+from skinfluence.cleaning import audit
+from skinfluence.frozen import check_frozen, uses_y
+from skinfluence.leave_one_out import loo_loss, loo_loss_effect
+from skinfluence.model_selection import (
+    LeaveOneOutSearch,
+    leave_one_group_out,
+    leave_one_group_out_score,
+    loo_predict,
+    loo_score,
+)
+from skinfluence.model_selection.path import certified
+from tests.conftest import make_data
+
+TIGHT = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 500}
+GRID = np.logspace(-2, 3, 6)
+
+
+def small_sets():
+    X, y = load_breast_cancer(return_X_y=True)
+    yield "breast cancer", StandardScaler().fit_transform(X)[::5], y[::5]
+    X, y = load_digits(return_X_y=True)
+    chosen = (y == 3) | (y == 8)
+    yield "digits", X[chosen][::4] / 16.0, y[chosen][::4]
+    X, y = load_wine(return_X_y=True)
+    yield "wine", StandardScaler().fit_transform(X)[::2], y[::2]
+
+
+SMALL = list(small_sets())
+
+
+def brute_losses(X, y, grid=GRID, sample_weight=None):
+    """Log loss of every row from the model refitted without it, (n_values, n_samples)."""
+    losses = np.empty((len(grid), len(y)))
+    for i in range(len(y)):
+        kept = np.arange(len(y)) != i
+        weights = None if sample_weight is None else sample_weight[kept]
+        for k, C in enumerate(grid):
+            model = LogisticRegression(C=C, **TIGHT).fit(X[kept], y[kept], weights)
+            eta = np.atleast_1d(model.decision_function(X[[i]])[0])
+            eta = np.append(0.0, eta) if len(eta) == 1 else eta
+            losses[k, i] = logsumexp(eta) - eta[list(model.classes_).index(y[i])]
+    return losses
+
+
+# loo_predict, loo_score ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "response", ["predict", "predict_proba", "predict_log_proba", "decision_function"]
+)
+@pytest.mark.parametrize("task", ["binary", "softmax"])
+def test_loo_predict_is_cross_val_predict_with_leave_one_out(task, response):
+    X, y = make_data(task, 40, 4, 0)
+    model = LogisticRegression(C=3.0, **TIGHT)
+    expected = cross_val_predict(model, X, y, cv=LeaveOneOut(), method=response)
+    found = loo_predict(model, X, y, response_method=response, method="exact")
+    if response == "predict":
+        np.testing.assert_array_equal(found, expected)
+        return
+    if response == "decision_function" and task == "softmax":
+        expected = expected - expected.mean(axis=1, keepdims=True)
+    # rtol: scikit-learn's own tolerance on the gradient, times the conditioning.
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_loo_predict_of_a_regression():
+    X, y = make_data("regression", 30, 4, 0)
+    expected = cross_val_predict(Ridge(0.3), X, y, cv=LeaveOneOut())
+    np.testing.assert_allclose(loo_predict(Ridge(0.3), X, y), expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        loo_predict(Ridge(0.3), X, y, response_method="loss"), 0.5 * (y - expected) ** 2, rtol=1e-8
+    )
+
+
+def test_loss_response_is_the_log_loss_of_the_proba_response(rng):
+    X, y = make_data("softmax", 40, 4, 0)
+    weights = rng.uniform(0.2, 2.0, len(y))
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    options = {"sample_weight": weights, "frozen": "accept"}
+    proba = loo_predict(model, X, y, response_method="predict_proba", **options)
+    loss = loo_predict(model, X, y, response_method="loss", **options)
+    assert loss.mean() == pytest.approx(log_loss(y, proba), rel=1e-12)
+    assert loo_score(model, X, y, scoring="neg_log_loss", **options) == pytest.approx(-loss.mean())
+
+
+@pytest.mark.parametrize(
+    ("scoring", "response", "metric"),
+    [
+        (None, "predict", accuracy_score),
+        ("balanced_accuracy", "predict", balanced_accuracy_score),
+        ("roc_auc", "decision_function", roc_auc_score),
+        ("neg_log_loss", "predict_proba", lambda y, p: -log_loss(y, p)),
+    ],
+)
+def test_loo_score_is_the_scorer_on_pooled_outputs(scoring, response, metric):
+    X, y = make_data("binary", 50, 4, 1)
+    outputs = loo_predict(LogisticRegression(), X, y, response_method=response)
+    found = loo_score(LogisticRegression(), X, y, scoring=scoring)
+    assert found == pytest.approx(metric(y, outputs), rel=1e-12)
+
+
+def test_the_estimator_is_not_fitted_or_changed():
+    X, y = make_data("binary", 30, 3, 0)
+    model = LogisticRegression(C=0.7)
+    loo_predict(model, X, y)
+    loo_score(model, sp.csr_array(X), y)
+    assert not hasattr(model, "coef_")
+
+
+def test_our_estimators_and_sparse_data_give_the_same():
+    X, y = make_data("binary", 40, 4, 0)
+    expected = loo_predict(LogisticRegression(), X, y, response_method="predict_proba")
+    found = loo_predict(
+        linear_model.LogisticRegression(), sp.csr_array(X), y, response_method="predict_proba"
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_sample_weights_reach_the_last_step_of_a_pipeline(rng):
+    X, y = make_data("binary", 40, 4, 0)
+    weights = rng.integers(1, 4, len(y)).astype(float)
+    model = make_pipeline(FunctionTransformer(), LogisticRegression(**TIGHT))
+    found = loo_predict(model, X, y, sample_weight=weights, response_method="loss")
+    expected = brute_losses(X, y, [1.0], weights)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_a_row_alone_in_its_class_has_no_prediction_and_no_say():
+    X, y = make_data("softmax", 40, 4, 0)
+    y[3] = 99
+    model = LogisticRegression()
+    with pytest.raises(ValueError, match=r"Row 3 is.*decision_function"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        loo_predict(model, X, y)
+    with pytest.warns(UserWarning, match="Row 3 is the only one of its class"):
+        proba = loo_predict(model, X, y, response_method="predict_proba")
+    assert np.isnan(proba[3]).all()
+    with pytest.warns(UserWarning, match="Row 3 is the only one of its class"):
+        score = loo_score(model, X, y)
+    others = np.delete(np.arange(40), 3)
+    predicted = np.unique(y)[np.nan_to_num(proba).argmax(axis=1)]
+    assert score == np.mean(predicted[others] == y[others])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda X, y: loo_predict(object(), X, y), TypeError, "known objective"),
+        (
+            lambda X, y: loo_predict(GridSearchCV(LogisticRegression(), {"C": [1.0]}), X, y),
+            TypeError,
+            "must not be a search.*best_estimator_",
+        ),
+        (
+            lambda X, y: loo_predict(RidgeClassifier(), X, y, response_method="predict_proba"),
+            AttributeError,
+            "RidgeClassifier has no predict_proba",
+        ),
+        (
+            lambda X, y: loo_predict(LogisticRegression(), X, y, response_method="proba"),
+            ValueError,
+            "response_method must be one of",
+        ),
+        (lambda X, y: loo_predict(LogisticRegression(), X, y[:-1]), ValueError, "inconsistent"),
+        (lambda X, y: loo_predict(LogisticRegression(), X, None), ValueError, "y to be passed"),
+        (
+            lambda X, y: loo_predict(Ridge(), X, np.ones((len(X), 2))),
+            ValueError,
+            "y must be one-dimensional",
+        ),
+        (
+            lambda X, y: loo_score(LogisticRegression(), X, y, scoring=["accuracy"]),
+            TypeError,
+            "scoring must be None, the name of one scorer",
+        ),
+        (
+            lambda X, y: loo_predict(LogisticRegression(), X, y, frozen=True),
+            ValueError,
+            "frozen must be None or 'accept'",
+        ),
+        (
+            lambda X, y: leave_one_group_out(LogisticRegression(), X, y, None),
+            ValueError,
+            "'groups' parameter should not be None",
+        ),
+        (
+            lambda X, y: leave_one_group_out(LogisticRegression(), X, y, np.zeros(len(y))),
+            ValueError,
+            "at least two groups",
+        ),
+        (
+            lambda X, y: leave_one_group_out(LogisticRegression(), X, y, [0, 1]),
+            ValueError,
+            "inconsistent",
+        ),
+    ],
+)
+def test_refusals(call, error, message):
+    X, y = make_data("binary", 30, 3, 0)
+    with pytest.raises(error, match=message):
+        call(X, y)
+
+
+# Groups ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["binary", "softmax", "regression"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_groups_equal_cross_val_predict_with_leave_one_group_out(task, sparse, rng):
+    X, y = make_data(task, 60, 4, 0)
+    X = sp.csr_array(X) if sparse else X
+    groups = rng.choice(["a", "b", "c", "d", "e"], len(y))
+    model = Ridge(0.5, solver="sparse_cg", tol=1e-12) if sparse else Ridge(0.5)
+    response = "predict"
+    if task != "regression":
+        model, response = LogisticRegression(C=2.0, **TIGHT), "predict_proba"
+    model = model.set_params(solver="lbfgs") if sparse and task != "regression" else model
+    expected = cross_val_predict(model, X, y, groups=groups, cv=LeaveOneGroupOut(), method=response)
+    for method, tolerance in (("exact", 1e-6), ("auto", 1e-3)):
+        found = leave_one_group_out(model, X, y, groups, response_method=response, method=method)
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("scoring", [None, "roc_auc", "neg_log_loss"])
+def test_group_scores_equal_cross_val_score(scoring):
+    X, y = make_data("binary", 80, 4, 0)
+    groups = np.arange(80) % 6
+    model = LogisticRegression(**TIGHT)
+    expected = cross_val_score(model, X, y, groups=groups, cv=LeaveOneGroupOut(), scoring=scoring)
+    found = leave_one_group_out_score(model, X, y, groups, scoring=scoring, method="exact")
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_groups_of_one_row_are_leave_one_out():
+    X, y = make_data("binary", 40, 4, 0)
+    model = LogisticRegression()
+    options = {"response_method": "decision_function", "method": "exact"}
+    found = leave_one_group_out(model, X, y, np.arange(40)[::-1], **options)
+    np.testing.assert_allclose(found, loo_predict(model, X, y, **options), rtol=1e-7)
+
+
+def test_a_group_that_holds_a_class_is_nan_and_one_that_holds_everything_is_refused(rng):
+    X, y = make_data("softmax", 40, 4, 0)
+    groups = np.where(y == 20, 9, rng.integers(0, 3, 40))
+    model = LogisticRegression()
+    with pytest.warns(UserWarning, match="All rows of class 20 are in group 9"):
+        scores = leave_one_group_out_score(model, X, y, groups)
+    assert np.isnan(scores).tolist() == [False, False, False, True]
+    weights = (groups == 0).astype(float)
+    with pytest.raises(ValueError, match="Group 0 does: without it"):
+        leave_one_group_out(Ridge(), X, y, groups, sample_weight=weights)
+
+
+# Frozen transformers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        SelectKBest(k=2),
+        SelectPercentile(),
+        RFE(LogisticRegression()),
+        SelectFromModel(LogisticRegression()),
+        TargetEncoder(),
+        PLSRegression(),
+        LinearDiscriminantAnalysis(),
+        NeighborhoodComponentsAnalysis(),
+    ],
+    ids=lambda t: type(t).__name__,
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_transformers_that_used_y_are_refused(transformer, nested):
+    assert uses_y(transformer)
+    if nested:
+        columns = ColumnTransformer([("scale", StandardScaler(), [0]), ("own", transformer, [1])])
+        transformer = FeatureUnion([("id", "passthrough"), ("columns", Pipeline([("c", columns)]))])
+    model = make_pipeline(StandardScaler(), transformer, LogisticRegression())
+    with pytest.raises(ValueError, match=r"none may have used y.*frozen='accept'"):
+        check_frozen(model, None)
+    check_frozen(model, "accept")
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        StandardScaler(),
+        PCA(),
+        VarianceThreshold(),
+        SelectFromModel(IsolationForest()),
+        ColumnTransformer([("scale", StandardScaler(), [0])], remainder="passthrough"),
+    ],
+    ids=lambda t: type(t).__name__,
+)
+def test_transformers_that_learned_from_the_rows_are_announced(transformer):
+    with pytest.warns(UserWarning, match="preprocessing as fitted on all rows"):
+        check_frozen(make_pipeline(transformer, Ridge()), None)
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [FunctionTransformer(), Normalizer(), FrozenEstimator(SelectKBest()), "passthrough"],
+    ids=str,
+)
+def test_transformers_that_learn_nothing_are_not_announced(transformer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_frozen(make_pipeline(transformer, Ridge()), None)
+
+
+def leaking_pipeline():
+    X, y = make_data("binary", 40, 5, 0)
+    return make_pipeline(SelectKBest(k=3), LogisticRegression()), X, y
+
+
+FROZEN_CALLS = {
+    "loo_predict": lambda m, X, y, **o: loo_predict(m, X, y, **o),
+    "loo_score": lambda m, X, y, **o: loo_score(m, X, y, scoring="roc_auc", **o),
+    "groups": lambda m, X, y, **o: leave_one_group_out(m, X, y, np.arange(len(y)) % 5, **o),
+    "group scores": lambda m, X, y, **o: leave_one_group_out_score(
+        m, X, y, np.arange(len(y)) % 5, **o
+    ),
+    "search": lambda m, X, y, **o: LeaveOneOutSearch(
+        m, {"logisticregression__C": [0.1, 1.0]}, **o
+    ).fit(X, y),
+    "Influence.loo_predict": lambda m, X, y, **o: Influence(m.fit(X, y), X, y).loo_predict(**o),
+    "Influence.loo_predict_proba": lambda m, X, y, **o: Influence(
+        m.fit(X, y), X, y
+    ).loo_predict_proba(**o),
+    "Influence.loo_decision_function": lambda m, X, y, **o: Influence(
+        m.fit(X, y), X, y
+    ).loo_decision_function(**o),
+    "Influence.loo_score": lambda m, X, y, **o: Influence(m.fit(X, y), X, y).loo_score(**o),
+    "audit": lambda m, X, y, **o: audit(m.fit(X, y), X, y, **o),
+    "loo_loss": lambda m, X, y, **o: loo_loss(Influence(m.fit(X, y), X, y), **o),
+    "loo_loss_effect": lambda m, X, y, **o: loo_loss_effect(Influence(m.fit(X, y), X, y), **o),
+}
+
+
+@pytest.mark.parametrize("call", FROZEN_CALLS.values(), ids=FROZEN_CALLS)
+def test_every_leave_one_out_answer_checks_the_transformers_once(call):
+    leaking, X, y = leaking_pipeline()
+    with pytest.raises(ValueError, match=r"selectkbest \(SelectKBest\)"):
+        call(leaking, X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        call(leaking, X, y, frozen="accept")
+    scaled = make_pipeline(StandardScaler(), LogisticRegression())
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        call(scaled, X, y)
+    assert len(said) == 1
+    assert "standardscaler" in str(said[0].message)
+    assert said[0].filename == __file__
+
+
+def test_a_grid_that_brings_in_a_supervised_transformer_is_refused():
+    X, y = make_data("binary", 40, 5, 0)
+    model = Pipeline([("first", StandardScaler()), ("model", LogisticRegression())])
+    search = LeaveOneOutSearch(model, {"first": [StandardScaler(), SelectKBest(k=2)]})
+    with pytest.raises(ValueError, match="none may have used y"):
+        search.fit(X, y)
+
+
+# Search ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("X", "y"), [data[1:] for data in SMALL], ids=[d[0] for d in SMALL])
+def test_search_picks_the_penalty_of_brute_force(X, y):
+    """One refit per row and value; the scores of all values too, where they are solved exactly."""
+    truth = brute_losses(X, y).mean(axis=1)
+    search = LeaveOneOutSearch(LogisticRegression(), {"C": GRID}).fit(X, y)
+    assert truth[search.best_index_] <= truth.min() + 1e-4
+    # The bound is on the distance to the optimum; 1e-7 is the tolerance of the refits.
+    error = abs(search.best_score_ + truth[search.best_index_])
+    assert error <= search.cv_results_["score_bound"][search.best_index_] + 1e-7
+    assert search.cv_results_["score_bound"][search.best_index_] <= 1e-4 * truth.min() + 1e-9
+    exact = LeaveOneOutSearch(LogisticRegression(), {"C": GRID}, method="exact").fit(X, y)
+    np.testing.assert_allclose(-exact.cv_results_["mean_test_score"], truth, rtol=1e-5)
+    scan = LeaveOneOutSearch(LogisticRegression(), {"C": GRID}, method="one-step").fit(X, y)
+    assert (scan.cv_results_["score_method"] == "one-step").all()
+    assert spearmanr(scan.cv_results_["mean_test_score"], -truth)[0] > 0.8
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (20, 50)], ids=["tall", "wide"])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_ridge_path_equals_refits(shape, fit_intercept, sparse, rng):
+    X = rng.standard_normal(shape) + 1.0
+    y = X[:, 0] + rng.standard_normal(len(X))
+    weights = rng.uniform(0.2, 2.0, len(y))
+    weights[3] = 0.0
+    grid = np.logspace(-3, 3, 4)
+    model = Ridge(fit_intercept=fit_intercept, solver="sparse_cg" if sparse else "auto")
+    search = LeaveOneOutSearch(model, {"alpha": grid})
+    search.fit(sp.csr_array(X) if sparse else X, y, sample_weight=weights)
+    for alpha, score in zip(grid, search.cv_results_["mean_test_score"], strict=True):
+        losses = []
+        for i in range(len(y)):
+            kept = np.arange(len(y)) != i
+            refit = Ridge(alpha, fit_intercept=fit_intercept)
+            refit.fit(X[kept], y[kept], sample_weight=weights[kept])
+            losses.append(0.5 * (y[i] - refit.predict(X[[i]])[0]) ** 2)
+        # 1e-7: 1 - leverage is of the order of alpha over the largest eigenvalue.
+        assert -score == pytest.approx(np.average(losses, weights=weights), rel=1e-7)
+    assert (search.cv_results_["score_bound"] == 0.0).all()
+
+
+@pytest.mark.parametrize("model", [RidgeClassifier(), LogisticRegression(**TIGHT)], ids=str)
+@pytest.mark.parametrize("task", ["binary", "softmax"])
+@pytest.mark.parametrize("scoring", [None, "accuracy"])
+def test_scores_equal_those_of_single_fits(model, task, scoring, rng):
+    """The path shares data, starts and eigenvectors; the scores are those of separate fits."""
+    X, y = make_data(task, 60, 4, 0)
+    name = "alpha" if isinstance(model, RidgeClassifier) else "C"
+    weights = rng.uniform(0.2, 2.0, len(y))
+    grid = {name: [0.01, 1.0, 30.0], "class_weight": [None, "balanced"]}
+    search = LeaveOneOutSearch(model, grid, scoring=scoring, method="exact")
+    search.fit(X, y, sample_weight=weights)
+    for params, score in zip(
+        search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
+    ):
+        one = clone(model).set_params(**params)
+        options = {"sample_weight": weights, "method": "exact"}
+        if scoring:
+            expected = loo_score(one, X, y, scoring=scoring, **options)
+        else:
+            loss = loo_predict(one, X, y, response_method="loss", **options)
+            expected = -np.average(loss, weights=weights)
+        assert score == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_certified_bound_holds_for_the_mean_loss():
+    """Against the exact answer, at values where one step is far off."""
+    for _, X, y in SMALL:
+        for C in (1.0, 100.0):
+            model = LogisticRegression(C=C, **TIGHT).fit(X, y)
+            inf = Influence(model, X, y)
+            exact = loo_loss(inf, "exact")
+            for tol in (1e-1, 1e-2, 1e-4):
+                found = certified(inf.objective, "auto", tol)
+                error = np.abs(found.objective.loss.value(found.eta, inf.objective.y) - exact)
+                assert (error <= found.bound + 1e-8).all()
+                assert found.bound.mean() <= tol * exact.mean()
+
+
+def test_transformers_are_fitted_once_per_setting_of_theirs():
+    X, y = make_data("binary", 50, 5, 0)
+    fits = []
+
+    class Counting(PCA):
+        def fit_transform(self, X, y=None):
+            fits.append(self.n_components)
+            return super().fit_transform(X, y)
+
+    model = Pipeline([("pca", Counting()), ("model", LogisticRegression())])
+    grid = {
+        "pca__n_components": [2, 3],
+        "model__C": np.logspace(-2, 2, 5),
+        "model__class_weight": [None, "balanced"],
+    }
+    search = LeaveOneOutSearch(model, grid, refit=False, frozen="accept").fit(X, y)
+    assert sorted(fits) == [2, 3]
+    assert len(search.cv_results_["params"]) == 20
+    one = clone(model).set_params(**search.best_params_)
+    loss = loo_predict(one, X, y, response_method="loss", method="exact", frozen="accept")
+    assert search.best_score_ == pytest.approx(-loss.mean(), rel=1e-4)
+
+
+def test_steps_can_be_swapped_and_grids_listed():
+    X, y = make_data("softmax", 60, 4, 0)
+    model = Pipeline([("scale", StandardScaler()), ("model", LogisticRegression())])
+    grid = [
+        {"model": [LogisticRegression(), RidgeClassifier()], "scale": ["passthrough"]},
+        {"model__C": [0.1, 1.0]},
+    ]
+    search = LeaveOneOutSearch(model, grid, scoring="accuracy", frozen="accept").fit(X, y)
+    results = search.cv_results_
+    assert results["param_model__C"].mask.tolist() == [True, True, False, False]
+    for params, score in zip(results["params"], results["mean_test_score"], strict=True):
+        one = clone(model).set_params(**params)
+        assert score == pytest.approx(loo_score(one, X, y, frozen="accept"), abs=0.02)
+    with pytest.raises(ValueError, match=r"same loss. Got Multinomial and SquaredError"):
+        LeaveOneOutSearch(model, grid, frozen="accept").fit(X, y)
+
+
+def test_the_protocol_of_scikit_learn():
+    X, y = make_data("binary", 60, 4, 0)
+    search = LeaveOneOutSearch(LogisticRegression(), {"C": [0.01, 1.0]})
+    with pytest.raises(NotFittedError):
+        search.predict(X)
+    assert clone(search).get_params()["estimator__C"] == 1.0
+    search.fit(X, y)
+    best = clone(LogisticRegression()).set_params(**search.best_params_).fit(X, y)
+    np.testing.assert_array_equal(search.best_estimator_.coef_, best.coef_)
+    for method in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
+        np.testing.assert_array_equal(getattr(search, method)(X), getattr(best, method)(X))
+    assert search.score(X, y) == best.score(X, y)
+    assert search.n_features_in_ == 4
+    assert search.classes_.tolist() == ["no", "yes"]
+    assert not hasattr(search, "transform")
+    assert search.best_params_ == search.cv_results_["params"][search.best_index_]
+    assert search.best_score_ == search.cv_results_["mean_test_score"].max()
+    assert sorted(search.cv_results_["rank_test_score"]) == [1, 2]
+    theirs = GridSearchCV(LogisticRegression(), {"C": [0.01, 1.0]}, cv=2).fit(X, y).cv_results_
+    missing = {key for key in theirs if not key.startswith("split")} - set(search.cv_results_)
+    assert not missing
+    assert search.cv_results_["param_C"].dtype == theirs["param_C"].dtype
+    scored = LeaveOneOutSearch(LogisticRegression(), {"C": [1.0]}, scoring="neg_log_loss")
+    assert scored.fit(X, y).score(X, y) < 0
+    assert not hasattr(LeaveOneOutSearch(Ridge(), {}, refit=False), "predict")
+
+
+def test_standard_deviation_is_over_rows():
+    X, y = make_data("binary", 40, 4, 0)
+    search = LeaveOneOutSearch(LogisticRegression(), {"C": [1.0]}, method="exact").fit(X, y)
+    loss = loo_predict(LogisticRegression(), X, y, response_method="loss", method="exact")
+    assert search.cv_results_["std_test_score"][0] == pytest.approx(loss.std(), rel=1e-4)
+
+
+def test_failing_candidates_get_the_error_score():
+    X, y = make_data("binary", 40, 4, 0)
+    with pytest.warns(FitFailedWarning, match=r"1 of 3 candidates.*'C' parameter"):
+        search = LeaveOneOutSearch(LogisticRegression(), {"C": [1.0, -1.0, 0.1]}).fit(X, y)
+    assert np.isnan(search.cv_results_["mean_test_score"]).tolist() == [False, True, False]
+    assert search.cv_results_["rank_test_score"][1] == 3
+    with pytest.raises(ValueError, match=r"All 1 failed.*'C' parameter"):
+        LeaveOneOutSearch(LogisticRegression(), {"C": [-1.0]}).fit(X, y)
+    with pytest.raises(ValueError, match="'C' parameter"):
+        LeaveOneOutSearch(LogisticRegression(), {"C": [1, -1]}, error_score="raise").fit(X, y)
+    with pytest.raises(ValueError, match="method must be one of"):
+        LeaveOneOutSearch(LogisticRegression(), {"C": [1]}, method="influence").fit(X, y)
+
+
+def test_rows_alone_in_their_class_do_not_count():
+    X, y = make_data("softmax", 40, 4, 0)
+    y[3] = 99
+    with pytest.warns(UserWarning, match="Row 3 is the only one") as said:
+        search = LeaveOneOutSearch(LogisticRegression(), {"C": [0.1, 1.0]}).fit(X, y)
+    assert len([one for one in said if "only one" in str(one.message)]) == 1
+    assert np.isfinite(search.best_score_)
+
+
+def test_scorers_written_by_hand():
+    X, y = make_data("binary", 40, 4, 0)
+    mine = make_scorer(lambda y, predicted: np.mean(y == predicted))
+    search = LeaveOneOutSearch(LogisticRegression(), {"C": [0.1, 1.0]}, scoring=mine).fit(X, y)
+    named = LeaveOneOutSearch(LogisticRegression(), {"C": [0.1, 1.0]}, scoring="accuracy")
+    np.testing.assert_array_equal(
+        search.cv_results_["mean_test_score"], named.fit(X, y).cv_results_["mean_test_score"]
+    )
+
+
+@parametrize_with_checks(
+    [
+        LeaveOneOutSearch(LogisticRegression(), {"C": [0.1, 1.0]}, error_score="raise"),
+        LeaveOneOutSearch(Ridge(), {"alpha": [0.1, 1.0]}, error_score="raise"),
+        LeaveOneOutSearch(
+            Pipeline([("pca", PCA()), ("ridge", Ridge())]),
+            {"ridge__alpha": [0.1, 1.0]},
+            error_score="raise",
+            frozen="accept",
+        ),
+    ],
+    expected_failed_checks=lambda search: {
+        f"check_sample_weight_equivalence_on_{kind}_data": "a row of weight two is left out whole"
+        for kind in ("dense", "sparse")
+    },
+)
+def test_scikit_learn_conventions(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
