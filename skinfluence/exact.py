@@ -85,19 +85,27 @@ class EditSolver:
         to that of ``Lambda_i |x_i| |theta|``; each parameter relative to itself.
         """
         objective = self.objective
-        theta = np.abs(objective.theta)
-        weights = objective.weights
-        curved = np.abs(objective.hessians).max(axis=(1, 2))
-        terms = np.abs(objective.gradients).max(axis=1) + curved * self._absolute_eta
-        rows = weights @ (terms * np.sqrt(self.row_sizes))
-        own = self.factor.curvature.diagonal() @ theta.ravel() ** 2
-        return 2.0 * np.finfo(float).eps * float(rows + np.sqrt(own))
+        weights = objective.weights[:, None]
+        rows = self.rounding(
+            objective.design,
+            weights * objective.gradients,
+            weights[..., None] * objective.hessians,
+            self.row_sizes,
+        )
+        own = self.factor.curvature.diagonal() @ objective.theta.ravel() ** 2
+        return float(rows.sum() + 2.0 * np.finfo(float).eps * np.sqrt(own))
 
-    @property
-    def _absolute_eta(self):
-        design = self.objective.design
+    def rounding(self, design, gradient, hessian, sizes):
+        """Rounding of weighted terms of the gradient, as a distance; shape (n_rows,)."""
         theta = np.abs(self.objective.theta).max(axis=0)
-        return type(design)(abs(design.X), abs(design.intercept)).multiply(theta[:, None])[:, 0]
+        eta = type(design)(abs(design.X), abs(design.intercept)).multiply(theta[:, None])[:, 0]
+        terms = np.abs(gradient).max(axis=1) + np.abs(hessian).max(axis=(1, 2)) * eta
+        return 2.0 * np.finfo(float).eps * terms * np.sqrt(sizes)
+
+    def _sizes(self, h):
+        directions = self.objective.loss.spread_directions()
+        sizes = [np.einsum("ikl,k,l->i", h, v, v) for v in directions]
+        return np.maximum(np.max(sizes, axis=0), 0.0)
 
     @cached_property
     def solve_error(self):
@@ -115,18 +123,21 @@ class EditSolver:
         residual = B - self.factor.curvature.matmat(X)
         lost = np.abs(np.einsum("ij,ij->j", residual, self.factor.solve(residual)))
         found = np.einsum("ij,ij->j", B, X)
-        worst = np.max(lost[found > 0] / found[found > 0], initial=0.0)
-        return 4.0 * float(np.sqrt(worst)) + 16.0 * np.finfo(float).eps
+        seen = found > 0
+        error = 4.0 * np.sqrt(np.max(lost[seen] / found[seen], initial=0.0))
+        if self.factor.rtol:
+            # What an iterative solver may leave elsewhere, by the trace of H^-1 >= 1 / its least
+            # eigenvalue (Hutchinson's estimate).
+            signs = np.sign(np.random.default_rng(0).standard_normal((len(B), 8)))
+            trace = np.einsum("ij,ij->", signs, self.factor.solve(signs)) / 8
+            scale = np.max((B[:, seen] ** 2).sum(axis=0) / found[seen], initial=0.0)
+            error += 2.0 * self.factor.rtol * np.sqrt(trace * scale)
+        return float(error) + 16.0 * np.finfo(float).eps
 
     @cached_property
     def row_sizes(self):
         """``max_v v' h_j v`` over directions of unit spread: |x_j|^2_{H^-1}, 0 without weight."""
-        h = self.factor.leverages()
-        directions = self.objective.loss.spread_directions()
-        sizes = np.full(len(h), -np.inf)
-        for direction in directions:
-            np.maximum(sizes, np.einsum("ikl,k,l->i", h, direction, direction), out=sizes)
-        sizes = np.maximum(sizes, 0.0) * (1.0 + self.factor.leverage_error)
+        sizes = self._sizes(self.factor.leverages()) * (1.0 + self.factor.leverage_error)
         return np.where(self.objective.weights > 0, sizes, 0.0)
 
     @cached_property
@@ -164,12 +175,13 @@ class EditSolver:
         while self.M is not None and len(left):
             r, after = state.chord(left, bound[left])
             better = after < bound[left]
+            contracted = after < 0.1 * bound[left]
             bound[left] = np.where(better, after, bound[left])
             used[left[better]] = "chord"
             done = self._certified(bound[left], state.size[left], tol)
             # Where a chord does not contract, Newton's method is cheaper than more passes.
             again = ~done & better & (r < CHORD_RADIUS)
-            enough = done.sum() > 0.03 * len(left)
+            enough = np.count_nonzero(done | contracted) > 0.03 * len(left)
             left = left[again]
             if not enough:
                 break
@@ -215,8 +227,10 @@ class EditSolver:
         r = self.M * float(problem.loss.spread(moved).max(initial=0.0))
         own = EditSolver(minimum.factor, self.solver)
         kappa = np.sqrt(own.row_sizes.max(initial=0.0))
+        # Solves that are far off are no measure of what is left.
+        decrement = np.array(minimum.decrement if own.solve_error < 1e-6 else np.inf)
         local = certificate.gradient_bound(
-            self.M, kappa, np.array(minimum.decrement), np.array(self.M * minimum.moved)
+            self.M, kappa, decrement, np.array(self.M * minimum.moved)
         )
         with np.errstate(over="ignore"):
             return step, float((local + own.noise) * np.exp(0.5 * r)), size
@@ -249,9 +263,15 @@ class EditSolver:
         Pv = inverse.multiply(v)
         size = _norm(v, Pv)
         lost = _norm(correction, inverse.multiply(correction))
-        slack = lost / size + self.solve_error
-        kappa = self._kappa(inverse, points)
-        bound = float(certificate.newton_step_bound(self.M, kappa, np.array(size))) + slack * size
+        kappa, growth, error = self._kappa(inverse, points)
+        solved = inverse.refactored or self.factor
+        changed, gradient, hessian = steps._stack(self.objective, points)
+        sizes = self._sizes(solved.leverages(changed))
+        own_noise = self.rounding(changed, gradient, hessian, sizes).sum()
+        slack = lost / size + 2.0 * error * growth
+        noise = self.floor * (np.sqrt(growth) - 1.0) + own_noise * np.sqrt(growth)
+        bound = float(certificate.newton_step_bound(self.M, kappa, np.array(size)))
+        bound += slack * size + noise
         used = "one-step"
         while not self._certified(bound, size, tol):
             r, nonlinear = self._remainder(problem, v)
@@ -259,10 +279,10 @@ class EditSolver:
             if not np.isfinite(left).all():
                 break
             change = -inverse.solve(left)
-            gradient = np.array(_norm(change, left) * (1.0 + slack))
+            gradient = np.array(_norm(-change, left) * (1.0 + slack) + noise)
             here = certificate.gradient_bound(self.M, kappa, gradient, np.array(r))
             there = float(certificate.chord_bound(self.M, kappa, here, np.array(r)))
-            there += slack * gradient
+            there += slack * float(gradient) + noise
             again = there < 0.5 * bound and r < CHORD_RADIUS
             if there < bound:
                 v, bound, used = v + change, there, "chord"
@@ -277,13 +297,18 @@ class EditSolver:
         return v, bound + self.floor, size, used
 
     def _kappa(self, inverse, points):
-        """A bound on ``|x_j|_{P^-1}`` over the rows of positive weight after the edit."""
+        """A bound on ``|x_j|_{P^-1}`` over the rows of positive weight after the edit.
+
+        With a bound on ``P^-1`` relative to the inverse that is solved with, and the relative
+        error of that one's solves.
+        """
         if inverse.refactored is not None:
-            return np.sqrt(EditSolver(inverse.refactored, self.solver).row_sizes.max(initial=0.0))
+            own = EditSolver(inverse.refactored, self.solver)
+            return np.sqrt(own.row_sizes.max(initial=0.0)), 1.0, own.solve_error
         leverage = inverse.leverage * (1.0 + self.solve_error)
-        shrink = _shrink(np.array([points.shift]), self.objective) * (1.0 - leverage)
-        if not shrink[0] > 0:
-            return np.inf
+        shrink = float(_shrink(np.array([points.shift]), self.objective)[0]) * (1.0 - leverage)
+        if not shrink > 0:
+            return np.inf, np.inf, np.inf
         sizes = self.row_sizes.copy()
         before = self.objective.weights[points.rows]
         after = before + points.row_changes
@@ -294,10 +319,9 @@ class EditSolver:
         if points.new is not None:
             fresh.append(points.new.take(np.flatnonzero(points.new_weights > 0)))
         for design in fresh:
-            h = self.factor.leverages(design)
-            for v in self.objective.loss.spread_directions():
-                largest = max(largest, np.einsum("ikl,k,l->i", h, v, v).max(initial=0.0))
-        return np.sqrt(largest / shrink[0])
+            sizes = self._sizes(self.factor.leverages(design))
+            largest = max(largest, sizes.max(initial=0.0))
+        return np.sqrt(largest / shrink), 1.0 / shrink, self.solve_error
 
     def _remainder(self, problem, v):
         step = v.reshape(self.objective.theta.shape)
@@ -358,6 +382,9 @@ class _Block:
             self.slack[self.leverage == 0] = 0.0
         # Woodbury's formula enlarges the solver's own error.
         self.slack += 2.0 * owner.solve_error * self.growth
+        # The floor is in the norm of H.
+        own = owner.rounding(edits.design, edits.gradient, edits.hessian, owner._sizes(h))
+        self.noise = owner.floor * (np.sqrt(self.growth) - 1.0) + own * np.sqrt(self.growth)
 
     def _edited_solve(self, B, active):
         """``P^-1 B`` of each active edit by Woodbury on ``V_i = (H + shift R0)^-1 J_i'``."""
@@ -392,10 +419,8 @@ class _Block:
             (self.edits.rows == first) & (self.edits.weight <= 0), runner_up, sizes[first]
         )
         # A row that had no weight and gets some is not among the sizes.
-        own = np.zeros(len(largest))
-        for v in self.owner.objective.loss.spread_directions():
-            own = np.maximum(own, np.einsum("ikl,k,l->i", self.h, v, v))
-        largest = np.where(self.edits.weight > 0, np.maximum(largest, own), largest)
+        own = np.where(self.edits.weight > 0, self.owner._sizes(self.h), 0.0)
+        largest = np.maximum(largest, own)
         return np.sqrt(largest * self.growth)
 
     def newton_bound(self):
@@ -407,7 +432,7 @@ class _Block:
             bound = np.where(np.isfinite(self.growth), 0.0, np.inf)
         else:
             bound = certificate.newton_step_bound(M, self._kappa, self.size)
-        return bound + self.slack * self.size
+        return bound + self.slack * self.size + self.noise
 
     def split_bound(self, active):
         """Follow the rows of largest leverage exactly, bound the others by their leverage."""
@@ -430,6 +455,7 @@ class _Block:
         own = self._own_spread(active)
         r = M * np.maximum(np.maximum(followed, bound_rest), own)
         gradient = (certificate.remainder_factor(r) + self.slack[active]) * self.size[active]
+        gradient += self.noise[active]
         return certificate.gradient_bound(M, self._kappa[active], gradient, r)
 
     def _own_spread(self, active):
@@ -460,11 +486,12 @@ class _Block:
         # The gradient at v is P (v - after); both P v and P after are known without a product.
         change = np.einsum("ikd,ikd->i", after - v, self.solved[active] - B)
         slack = self.slack[active]
-        gradient = np.sqrt(np.abs(change)) * (1.0 + slack) + slack * self.size[active]
+        noise = self.noise[active]
+        gradient = np.sqrt(np.abs(change)) * (1.0 + slack) + slack * self.size[active] + noise
         kappa = self._kappa[active]
         here = certificate.gradient_bound(M, kappa, gradient, r)
         size = self._size(after, -B)
-        there = certificate.chord_bound(M, kappa, here, r) + slack * size
+        there = certificate.chord_bound(M, kappa, here, r) + slack * size + noise
         chosen = finite & (there < bound)
         moved = active[chosen]
         self.theta_steps[moved] = after[chosen]

@@ -108,16 +108,20 @@ def minimise(objective, solver):
     factor = solver.factor(objective)
     step, decrement = _step(factor, objective)
     value = objective.value()
+    # What rounding may do to a value: its terms can be large and cancel.
+    terms = objective.weights * objective.loss.value(objective.eta, objective.y)
+    rounding = 1e-13 * (np.abs(terms).sum() + 0.5 * (objective.penalty * objective.theta**2).sum())
     for _ in range(MAX_STEPS):
-        # Below this, the predicted decrease is lost in the rounding of the value: plain steps.
-        in_round_off = 0.5 * decrement**2 < 1e-9 * max(abs(value), 1e-300)
-        trial = objective.at(objective.theta + step)
-        scale = 1.0
-        while not in_round_off and not trial.value() <= value - 0.25 * scale * decrement**2:
-            scale *= 0.5
-            if scale < 1e-12:
-                break
-            trial = objective.at(objective.theta + scale * step)
+        in_round_off = 0.5 * decrement**2 < 1e3 * rounding
+        trial, scale = objective.at(objective.theta + step), 1.0
+        # Overflow on the way gives an infinite value or NaN, and a shorter step.
+        with np.errstate(over="ignore", invalid="ignore"):
+            while not trial.value() <= value - 0.25 * scale * decrement**2 + rounding:
+                scale *= 0.5
+                if scale < 1e-30:
+                    # The solves are no better than this: let the certificate judge.
+                    return Minimum(objective, factor, decrement)
+                trial = objective.at(objective.theta + scale * step)
         after_step, after = _step(factor, trial)
         if not (after < 0.01 * decrement):
             if in_round_off and after >= 0.5 * decrement:
