@@ -12,6 +12,7 @@ from sklearn.utils import _safe_indexing, check_consistent_length
 
 from skinfluence import Influence
 from skinfluence.cleaning.judging import judge_labels, judge_targets
+from skinfluence.frozen import check_frozen
 from skinfluence.utils._optional import require
 
 
@@ -121,7 +122,9 @@ def audit(
         )
     if influence is None:
         influence = Influence(estimator, X, y, sample_weight=sample_weight)
-    columns, evidence = judge(estimator, influence, y, {"method": method, "frozen": frozen})
+    # Once for all the leave-one-out questions of the audit.
+    check_frozen(estimator, frozen)
+    columns, evidence = judge(estimator, influence, y, {"method": method, "frozen": "accept"})
     return Audit(
         estimator=estimator,
         X=X,
