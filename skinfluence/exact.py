@@ -11,7 +11,7 @@ import numpy as np
 from skinfluence import certificate, steps
 from skinfluence.curvature import Curvature
 from skinfluence.edits import edited
-from skinfluence.newton import minimise
+from skinfluence.newton import minimise, refuse_separable
 from skinfluence.passes import RemainderPass
 from skinfluence.utils.memory import row_blocks
 
@@ -265,7 +265,7 @@ class EditSolver:
         lost = _norm(correction, inverse.multiply(correction))
         kappa, growth, error = self._kappa(inverse, points)
         solved = inverse.refactored or self.factor
-        changed, gradient, hessian = steps._stack(self.objective, points)
+        changed, gradient, hessian = steps.stack(self.objective, points)
         sizes = self._sizes(solved.leverages(changed))
         own_noise = self.rounding(changed, gradient, hessian, sizes).sum()
         slack = lost / size + 2.0 * error * growth
@@ -294,6 +294,8 @@ class EditSolver:
         if not self._certified(bound, size, tol):
             v, bound, size = self._newton(problem, v)
             used = "newton"
+            if not np.isfinite(bound):
+                refuse_separable(problem.at(self.objective.theta + v))
         return v, bound + self.floor, size, used
 
     def _kappa(self, inverse, points):

@@ -12,7 +12,7 @@ from skinfluence import certificate, effects, leave_one_out, steps
 from skinfluence import edits as _edits
 from skinfluence.exact import ROUND_OFF, EditSolver
 from skinfluence.inputs import Inputs
-from skinfluence.newton import polish
+from skinfluence.newton import polish, refuse_separable
 from skinfluence.objective import objective_of
 from skinfluence.solvers import resolve_solver
 from skinfluence.utils.memory import check_fits, row_blocks
@@ -117,7 +117,7 @@ class Influence:
         self._inputs = Inputs(estimator, X)
         objective = objective_of(self._inputs.model, self._inputs.training_X, y, sample_weight)
         self.objective = objective.holding(hold)
-        _refuse_separable(self.objective)
+        refuse_separable(self.objective)
         self._solver = resolve_solver(solver, self.objective, precision)
         self.factor = self._solver.factor(self.objective)
         self._report = self.factor.report()
@@ -676,24 +676,6 @@ def _merge(kept, values, rows, k):
         rows = np.take_along_axis(rows, best, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(values, order, axis=1)
-
-
-def _refuse_separable(objective):
-    """Without a penalty, classes that a plane separates have their optimum at infinity."""
-    if objective.labels is None or (objective.penalty > 0).any():
-        return
-    if objective.loss.self_concordance == 0.0:
-        return
-    proba = objective.loss.predict_proba(objective.eta)
-    own = np.take_along_axis(proba, objective.y[:, None].astype(np.intp), axis=1)[:, 0]
-    others = proba.copy()
-    np.put_along_axis(others, objective.y[:, None].astype(np.intp), -1.0, axis=1)
-    if (own > others.max(axis=1))[objective.weights > 0].all():
-        raise ValueError(
-            "An unpenalised classifier must not separate its training classes. Every training row "
-            "is on the right side of this one (C=inf), so its optimum is at infinity and influence "
-            "is not defined. Fit with a finite C."
-        )
 
 
 def _warn_unless_optimal(objective, report):

@@ -140,3 +140,21 @@ def minimise(objective, solver):
         stacklevel=2,
     )
     return Minimum(objective, factor, decrement)
+
+
+def refuse_separable(objective):
+    """Without a penalty, classes that a plane separates have their optimum at infinity."""
+    if objective.labels is None or (objective.penalty > 0).any():
+        return
+    if objective.loss.self_concordance == 0.0:
+        return
+    proba = objective.loss.predict_proba(objective.eta)
+    own = np.take_along_axis(proba, objective.y[:, None].astype(np.intp), axis=1)[:, 0]
+    others = proba.copy()
+    np.put_along_axis(others, objective.y[:, None].astype(np.intp), -1.0, axis=1)
+    if (own > others.max(axis=1))[objective.weights > 0].all():
+        raise ValueError(
+            "An unpenalised classifier must not separate its training classes. Every training row "
+            "is on the right side of this one (C=inf), so its optimum is at infinity and influence "
+            "is not defined. Fit with a finite C."
+        )

@@ -242,7 +242,7 @@ class EditedInverse:
         objective = factor.objective
         k, d = objective.theta.shape
         self.factor, self.points = factor, points
-        design, gradient, hessian = _stack(objective, points)
+        design, gradient, hessian = stack(objective, points)
         penalty = points.shift * objective.unit_penalty
         self.right = (design.adjoint(gradient).T + penalty * objective.theta).ravel()
         m = design.n_samples
@@ -284,7 +284,7 @@ def points_step(factor, solver, points, method):
     """``dtheta`` of one edit of several points, shape (n_outputs, n_columns)."""
     shape = factor.objective.theta.shape
     if method == "influence":
-        design, gradient, _ = _stack(factor.objective, points)
+        design, gradient, _ = stack(factor.objective, points)
         penalty = points.shift * factor.objective.unit_penalty * factor.objective.theta
         right = (design.adjoint(gradient).T + penalty).reshape(-1, 1)
         return -factor.solve(right)[:, 0].reshape(shape)
@@ -292,7 +292,7 @@ def points_step(factor, solver, points, method):
     return -inverse.solve(inverse.right).reshape(shape)
 
 
-def _stack(objective, points):
+def stack(objective, points):
     """All points of an edit as one design with their gradient and Hessian changes."""
     rows, change = points.rows, points.row_changes
     design = objective.design.take(rows)
