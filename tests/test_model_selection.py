@@ -573,8 +573,25 @@ def test_failing_candidates_get_the_error_score():
         LeaveOneOutSearch(LogisticRegression(), {"C": [-1.0]}).fit(X, y)
     with pytest.raises(ValueError, match="'C' parameter"):
         LeaveOneOutSearch(LogisticRegression(), {"C": [1, -1]}, error_score="raise").fit(X, y)
+    for strange in (0, "a", None, [1.0]):
+        with pytest.raises((ValueError, TypeError)):
+            LeaveOneOutSearch(LogisticRegression(), {"C": [1.0, strange]}, error_score="raise").fit(
+                X, y
+            )
     with pytest.raises(ValueError, match="method must be one of"):
         LeaveOneOutSearch(LogisticRegression(), {"C": [1]}, method="influence").fit(X, y)
+
+
+def test_values_named_twice_or_not_at_all_score_the_same():
+    X, y = make_data("binary", 40, 4, 0)
+    grid = [{"C": [1.0]}, {"C": [1.0, np.inf]}, {}]
+    options = {"error_score": "raise", "method": "exact"}
+    search = LeaveOneOutSearch(LogisticRegression(**TIGHT), grid, **options).fit(X, y)
+    scores = search.cv_results_["mean_test_score"]
+    np.testing.assert_allclose(scores[[1, 3]], scores[0], rtol=1e-6)
+    free = LogisticRegression(C=np.inf, **TIGHT)
+    loss = loo_predict(free, X, y, response_method="loss", method="exact")
+    assert scores[2] == pytest.approx(-loss.mean(), rel=1e-6)
 
 
 def test_rows_alone_in_their_class_do_not_count():

@@ -3,6 +3,7 @@
 import time
 import warnings
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 from sklearn.base import clone
@@ -68,11 +69,9 @@ class Run:
         """Candidates by transformer settings, then by model settings other than the penalty."""
         heads = {}
         for trial in trials:
-            # Grids hand out the same objects again and again: their identity is the setting's.
-            key = lambda names: tuple((name, id(trial.params[name])) for name in names)  # noqa: B023
             model_names, penalty_name = self._model_parameters(trial)
-            head = key(sorted(set(trial.params) - set(model_names)))
-            rest = key(sorted(set(model_names) - {penalty_name}))
+            head = _setting(trial, set(trial.params) - set(model_names))
+            rest = (penalty_name, *_setting(trial, set(model_names) - {penalty_name}))
             heads.setdefault(head, {}).setdefault(rest, []).append(trial)
         return heads
 
@@ -115,12 +114,12 @@ class Run:
             prefix += name + "__"
         own = [name for name in trial.params if name.startswith(prefix)]
         own += [name for name in trial.params if prefix and name == prefix[:-2]]
-        short, strength = penalty_parameter(model)
+        short, _ = penalty_parameter(model)
         if short is None or prefix + short not in trial.params:
             return own, None
         value = trial.params[prefix + short]
         # What is not a plain number goes to the estimator, which knows what to say of it.
-        plain = np.ndim(value) == 0 and np.isreal(value) and 0 < strength(float(value)) < np.inf
+        plain = isinstance(value, Real) and 0 < value < np.inf
         return own, prefix + short if plain else None
 
     def _features(self, trial):
@@ -138,7 +137,7 @@ class Run:
     def _scan(self, path, features):
         """Fit at the strongest penalty by the estimator itself, then follow the path."""
         penalty_name = self._model_parameters(path[0])[1]
-        strengths = [1.0]
+        strengths = [1.0] * len(path)
         if penalty_name is not None:
             strength = penalty_parameter(self._model(path[0]))[1]
             path = sorted(path, key=lambda trial: -strength(trial.params[penalty_name]))
@@ -148,9 +147,7 @@ class Run:
         model.fit(features, self.y, **fit_weights(model, self.sample_weight))
         training_X = Inputs(model, features).training_X
         objective = objective_of(model, training_X, self.y, self.sample_weight).holding("auto")
-        ratios = np.array(strengths) / strengths[0]
-        # Candidates without a penalty in the grid come one at a time.
-        answers = scan(objective, ratios if penalty_name else ratios[: len(path)])
+        answers = scan(objective, np.array(strengths) / strengths[0])
         for position, trial in enumerate(path):
             found = next(answers)
             trial.path, trial.position = path, position
@@ -225,6 +222,11 @@ class Run:
 
     def _failing(self, trials):
         return _Failing(trials, self.options.error_score)
+
+
+def _setting(trial, names):
+    """What identifies the values of some parameters: grids hand out the same objects each time."""
+    return tuple((name, id(trial.params[name])) for name in sorted(names))
 
 
 def _possible_gain(trial, best):
