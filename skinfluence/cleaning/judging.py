@@ -8,7 +8,8 @@ import warnings
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
-from skinfluence.leave_one_out import loo_loss, loo_loss_effect
+from skinfluence.cleaning.others import effect_on_others
+from skinfluence.leave_one_out import loo_loss
 
 # A target is called extreme when its leave-one-out residual is this many robust standard deviations
 # away from the typical one: about 1 in 2,000 rows of a Gaussian sample.
@@ -30,7 +31,7 @@ def judge_labels(estimator, influence, y, options):
         warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
         proba = influence.loo_predict_proba(**options)
         loss = loo_loss(influence, **options)
-        effect = loo_loss_effect(influence, frozen=options["frozen"])
+        effect = effect_on_others(influence, np.isfinite(loss))
     # Without such a row there is no class to be right about: nothing to suggest.
     best = np.where(alone, codes, np.nan_to_num(proba).argmax(axis=1))
     error_proba, noise_share = _error_proba(proba, best, codes, ~alone)
@@ -74,14 +75,15 @@ def judge_targets(estimator, influence, y, options):
     """Columns of the table, by training row, for a regressor."""
     prediction = np.asarray(influence.loo_predict(**options))
     residual = y - prediction
-    spread = 1.4826 * np.median(np.abs(residual - np.median(residual)))
-    z = (residual - np.median(residual)) / max(spread, np.finfo(float).tiny)
-    effect = loo_loss_effect(influence, frozen=options["frozen"])
+    spread = 1.4826 * np.nanmedian(np.abs(residual - np.nanmedian(residual)))
+    z = (residual - np.nanmedian(residual)) / max(spread, np.finfo(float).tiny)
+    loss = loo_loss(influence, **options)
+    effect = effect_on_others(influence, np.isfinite(loss))
     columns = {
         "given": y,
         "suggested": prediction,
         "residual_z": z,
-        "loo_loss": loo_loss(influence, **options),
+        "loo_loss": loss,
         "self_influence": influence.self_influence(),
         "effect_of_dropping": effect,
         "action": np.where((np.abs(z) > EXTREME_RESIDUAL) & (effect < 0), "drop", "keep"),

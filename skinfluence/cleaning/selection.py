@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skinfluence import Influence
-from skinfluence.cleaning.verification import progress_bar
+from skinfluence.cleaning.verification import fit, progress_bar
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.utils._optional import require
@@ -70,7 +70,7 @@ def select_model(problem, *, C=None, progress=False):
     def consider(strength):
         """Fit and score one value; keep only the best factorisation in memory."""
         nonlocal best
-        model = _model(problem, strength).fit(X, problem.y)
+        model = fit(_model(problem, strength), X, problem.y)
         influence = Influence(model, X, problem.y)
         scores[strength] = float(np.mean(loo_loss(influence, "one-step")))
         if best is None or scores[strength] < scores[best[0]]:
@@ -143,7 +143,7 @@ def cleaning_score(audit, selection, problem):
 
     def accuracy(kept, y):
         X = selection.X[kept]
-        model = _model(problem, selection.strength).fit(X, y)
+        model = fit(_model(problem, selection.strength), X, y)
         prediction = model.predict(selection.X)
         prediction[kept] = Influence(model, X, y).loo_predict(method="one-step")
         return float(np.mean(prediction == problem.y_true))

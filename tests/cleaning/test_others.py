@@ -1,0 +1,68 @@
+"""The effect of a row on the others is what refits say it is."""
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from sklearn.datasets import load_diabetes
+from sklearn.preprocessing import StandardScaler
+
+from skinfluence import Influence
+from skinfluence.cleaning.others import effect_on_others
+from skinfluence.datasets import load_demo
+from skinfluence.leave_one_out import loo_loss
+from skinfluence.linear_model import LogisticRegression, Ridge
+
+
+def true_effects(make_model, X, y, rows, method):
+    """Refit without each row, and take the leave-one-out losses of the others again."""
+    before = loo_loss(Influence(make_model().fit(X, y), X, y), method)
+    effects = []
+    for row in rows:
+        others = np.delete(np.arange(len(y)), row)
+        after = loo_loss(
+            Influence(make_model().fit(X[others], y[others]), X[others], y[others]), method
+        )
+        effects.append(after.mean() - before[others].mean())
+    return np.array(effects)
+
+
+@pytest.mark.parametrize(
+    ("name", "C", "rank", "error"),
+    [
+        ("breast-cancer", 0.1, 0.99, 0.1),
+        ("breast-cancer", 1.0, 0.98, 0.3),
+        ("wine", 0.1, 0.98, 0.2),
+    ],
+)
+def test_effects_follow_refits(name, C, rank, error):
+    """Second order in the pair: a few per cent where the penalty is strong, more where it is weak."""
+    demo = load_demo(name, flip_share=0.1)
+    X = StandardScaler().fit_transform(demo.X)
+
+    def make_model():
+        return LogisticRegression(C=C, solver="newton-cg", tol=1e-9, max_iter=1000)
+
+    influence = Influence(make_model().fit(X, demo.y), X, demo.y)
+    effects = effect_on_others(influence)
+    order = np.argsort(-loo_loss(influence, "one-step"))
+    rows = np.r_[order[:8], order[8 :: len(order) // 8]]
+    truth = true_effects(make_model, X, demo.y, rows, "exact")
+    assert spearmanr(effects[rows], truth).statistic > rank
+    assert np.linalg.norm(effects[rows] - truth) < error * np.linalg.norm(truth)
+
+
+def test_ridge_effects_follow_refits():
+    """No curvature changes; what is left out is the interaction of the pair in the step itself."""
+    X, y = load_diabetes(return_X_y=True)
+    effects = effect_on_others(Influence(Ridge(alpha=0.1).fit(X, y), X, y))
+    rows = np.arange(0, len(y), 40)
+    truth = true_effects(lambda: Ridge(alpha=0.1), X, y, rows, "one-step")
+    np.testing.assert_allclose(effects[rows], truth, rtol=0.1, atol=0.02 * np.abs(truth).max())
+
+
+def test_rows_without_an_answer_count_for_nobody():
+    X, y = load_diabetes(return_X_y=True)
+    answered = np.ones(len(y), dtype=bool)
+    answered[3] = False
+    effects = effect_on_others(Influence(Ridge(alpha=0.1).fit(X, y), X, y), answered)
+    assert np.isnan(effects[3]) and np.isfinite(np.delete(effects, 3)).all()
