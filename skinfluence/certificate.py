@@ -27,8 +27,8 @@ def newton_step_bound(M, kappa, size):
     s = M * kappa * size
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         closed = 1.0 / (1.0 - s) + np.log1p(-s) / s
-    # The closed form cancels for small s: s/2 + 2 s^2/3 + ..., every term positive.
-    series = s * (1 / 2 + s * (2 / 3 + s * (3 / 4 + s)))
+        # The closed form cancels for small s: s/2 + 2 s^2/3 + ..., every term positive.
+        series = s * (1 / 2 + s * (2 / 3 + s * (3 / 4 + s)))
     return size * np.where(s < 1e-3, series, np.where(s < 1.0, closed, np.inf))
 
 
@@ -54,7 +54,8 @@ def gradient_bound(M, kappa, gradient, r):
         scaled = gradient * np.exp(r)
         t = M * kappa * scaled
         closed = -np.log1p(-t) / (M * kappa)
-    bound = np.where(t < 1e-8, scaled * (1.0 + t), np.where(t < 1.0, closed, np.inf))
+        small = scaled * (1.0 + t)
+    bound = np.where(t < 1e-8, small, np.where(t < 1.0, closed, np.inf))
     return np.where(np.isnan(bound), np.inf, bound)
 
 
@@ -62,7 +63,9 @@ def remainder_factor(r):
     """``(e^r - 1 - r) / r``: the gradient left by a Newton step is at most this times its size."""
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         closed = (np.expm1(r) - r) / r
-    return np.where(r < 1e-3, r * (1 / 2 + r * (1 / 6 + r / 12)), closed)
+        # Cut where what is left is below the last term as written, so never too small.
+        series = r * (1 / 2 + r * (1 / 6 + r * (1 / 24 + r / 60)))
+    return np.where(r < 1e-3, series, np.where(r < np.inf, closed, np.inf))
 
 
 def chord_bound(M, kappa, bound, r):
