@@ -1,0 +1,267 @@
+"""``method="exact"`` and ``"auto"`` against true refits; every row of data reaches every C."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import spearmanr
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import (
+    GammaRegressor,
+    LogisticRegression,
+    PoissonRegressor,
+    TweedieRegressor,
+)
+
+from skinfluence import Influence, edits, losses
+from skinfluence.design import design_of
+from skinfluence.edits import Points
+from skinfluence.exact import ROUND_OFF, EditSolver
+from skinfluence.objective import Objective
+from skinfluence.solvers import Exact
+from skinfluence.steps import removals
+from tests.conftest import class_factor, polish, refit, relative_error, relative_l2
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def breast_cancer(n=150):
+    X, y = load_breast_cancer(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    return X[:n], np.where(y[:n] == 1, "benign", "malign")
+
+
+def digits(classes, n):
+    X, y = load_digits(return_X_y=True)
+    kept = np.isin(y, classes)
+    return X[kept][:n] / 16.0, y[kept][:n]
+
+
+DATA = {
+    "breast cancer": breast_cancer,
+    "digits 3v8": lambda: digits([3, 8], 120),
+    "digits": lambda: digits(range(10), 150),
+}
+
+
+def fitted(name, C, weighted, tight=True):
+    """A model, its data, and the class weights frozen at their fitted values."""
+    X, y = DATA[name]()
+    weight = np.random.default_rng(0).uniform(0.3, 2.5, len(y)) if weighted else None
+    options = {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000} if tight else {}
+    model = LogisticRegression(C=C, class_weight="balanced" if weighted else None, **options)
+    return model.fit(X, y, sample_weight=weight), X, y, weight
+
+
+def edits_of(X, y, weight, rng):
+    """Edits with the data they lead to: (edit, X, y, sample weights)."""
+    n = len(y)
+    s = np.ones(n) if weight is None else weight
+    classes = np.unique(y)
+    other = lambda i: classes[(np.searchsorted(classes, y[i]) + 1) % len(classes)]
+    for size in (1, max(2, n // 100), n // 10, n // 4):
+        rows = rng.choice(n, size, replace=False)
+        kept = np.setdiff1d(np.arange(n), rows)
+        yield edits.remove(rows), X[kept], y[kept], s[kept]
+    i, j, k = rng.choice(n, 3, replace=False)
+    relabelled = y.copy()
+    relabelled[[i, j]] = other(i), other(j)
+    yield edits.relabel([i, j], relabelled[[i, j]]), X, relabelled, s
+    moved = X.copy()
+    moved[k] += rng.standard_normal(X.shape[1])
+    yield edits.replace(k, moved[k]), moved, y, s
+    new = X[i] + 0.5 * rng.standard_normal(X.shape[1])
+    yield (
+        edits.add(new, other(i), sample_weight=1.5) + edits.reweight(j, 0.25),
+        np.vstack([X, new]),
+        np.append(y, other(i)),
+        np.append(np.where(np.arange(n) == j, 0.25, s), 1.5),
+    )
+
+
+def decision_values(objective, X):
+    eta = objective.loss.expand(objective.design.like(X).multiply(objective.theta.T))
+    return eta[:, 0] if eta.shape[1] == 1 else eta
+
+
+@pytest.mark.parametrize("hold", ["C", "lambda"])
+@pytest.mark.parametrize("C", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("name", DATA)
+def test_exact_equals_refits(name, C, hold):
+    """Decision values on the training rows and on new ones, to 1e-6 of the largest change."""
+    weighted = C == 1.0
+    model, X, y, weight = fitted(name, C, weighted)
+    inf = Influence(model, X, y, weight, hold=hold)
+    factor, frozen = class_factor(model, y, weight)
+    total = ((1.0 if weight is None else weight) * factor).sum() if hold == "lambda" else None
+    rng = np.random.default_rng(1)
+    test = np.vstack([X[:30], X[:10] + rng.standard_normal((10, X.shape[1]))])
+    before = decision_values(polish(inf.objective), test)
+    for edit, new_X, new_y, new_s in edits_of(X, y, weight, rng):
+        after = refit(model, new_X, new_y, new_s, frozen, total)
+        expected = decision_values(after, test) - before
+        found = inf.effect(edit, test, of="decision_function", method="exact").values
+        # What float64 leaves of the decision values themselves is no error of their change.
+        floor = 1e-12 * np.abs(before).max()
+        assert np.abs(found - expected).max() < 1e-6 * np.abs(expected).max() + floor
+        close = inf.effect(edit, test, of="decision_function")
+        assert np.linalg.norm(close.values - expected) < 0.01 * np.linalg.norm(expected) + floor
+
+
+def losses_of(objective, X, y):
+    return objective.loss.value(objective.design.like(X).multiply(objective.theta.T), y)
+
+
+@pytest.mark.parametrize("C", [1e-3, 1.0, 100.0])
+@pytest.mark.parametrize("name", ["breast cancer", "digits 3v8"])
+def test_every_removal(name, C):
+    """``exact`` is the refits; ``auto`` ranks all rows as ``exact`` does."""
+    model, X, y, _ = fitted(name, C, weighted=False)
+    inf = Influence(model, X, y)
+    exact = inf.removal_effect(X[:40], y[:40], method="exact")
+    auto = inf.removal_effect(X[:40], y[:40])
+    base = polish(inf.objective)
+    start = losses_of(base, X[:40], base.y[:40])
+    largest = np.argsort(-np.abs(exact).max(axis=0))[:4]
+    for i in [0, 7, *largest]:
+        kept = np.delete(np.arange(len(y)), i)
+        after = refit(model, X[kept], y[kept], np.ones(len(kept)))
+        expected = losses_of(after, X[:40], base.y[:40]) - start
+        floor = 1e-12 * np.abs(start).max()
+        assert np.abs(exact[:, i] - expected).max() < 1e-6 * np.abs(expected).max() + floor
+    assert spearmanr(auto.ravel(), exact.ravel()).statistic >= 0.999
+    assert relative_l2(auto, exact) <= 0.01
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("method", ["auto", "exact"])
+def test_a_fit_stopped_early_gives_the_answers_of_a_tight_one(name, method):
+    """Both start from the optimum, which they look for themselves."""
+    tight, X, y, _ = fitted(name, 1.0, weighted=False)
+    early = LogisticRegression().fit(X, y)
+    assert np.abs(early.coef_ - tight.coef_).max() > 1e-7
+    rows = np.arange(0, len(y), 10)
+    ask = {"of": "decision_function", "method": method, "indices": rows}
+    found = Influence(early, X, y).removal_effect(X[:20], **ask)
+    assert relative_error(found, Influence(tight, X, y).removal_effect(X[:20], **ask)) < 1e-8
+
+
+# Mean forms --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["primal", "dual"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        (PoissonRegressor(), losses.Poisson()),
+        (GammaRegressor(), losses.Gamma()),
+        (TweedieRegressor(power=1.5, link="log"), losses.Tweedie(1.5)),
+    ],
+    ids=["Poisson", "Gamma", "Tweedie"],
+)
+def test_mean_form_removals_equal_refits_on_the_rest(model, loss, weighted, solver):
+    """scikit-learn divides by the weights, so removing a row also takes its share of alpha."""
+    rng = np.random.default_rng(4)
+    n, d, alpha = 40, 5, 0.05
+    X = rng.standard_normal((n, d))
+    y = rng.gamma(2.0, np.exp(0.4 * X[:, 0]))
+    if isinstance(loss, losses.Poisson):
+        y = rng.poisson(np.exp(0.5 * X[:, 0])).astype(float)
+    s = rng.uniform(0.3, 2.5, n) if weighted else np.ones(n)
+    model.set_params(alpha=alpha, solver="newton-cholesky", tol=1e-12, max_iter=1000)
+
+    def parameters(rows):
+        model.fit(X[rows], y[rows], sample_weight=s[rows])
+        return np.append(model.coef_, model.intercept_)
+
+    everyone = np.arange(n)
+    theta = parameters(everyone)
+    penalty = np.append(np.full(d, alpha * s.sum()), 0.0)
+    fit = Objective(
+        loss, design_of(X), y, s, penalty, theta[None], hold="lambda", natural_hold="lambda"
+    )
+    fit = polish(fit)
+    factor = Exact(solver).factor(fit)
+    edit_solver = EditSolver(factor, Exact(solver))
+    (part,) = (p for _, p in edit_solver.solve_rows(removals(fit, everyone), ROUND_OFF))
+    for i in range(0, n, 3):
+        expected = parameters(np.delete(everyone, i)) - theta
+        assert relative_error(part.steps[i, 0], expected) < 1e-6
+        points = Points(np.array([i]), -s[[i]], None, None, np.empty(0))
+        step = edit_solver.solve_points(points, ROUND_OFF)[0]
+        assert relative_error(step[0], expected) < 1e-6
+
+
+# Losses without a constant -----------------------------------------------------------------------
+
+
+def _pseudo_huber(eta, y):
+    import autograd.numpy as anp
+
+    return anp.sqrt(1.0 + (eta[..., 0] - y) ** 2) - 1.0
+
+
+@pytest.mark.parametrize("loss", [losses.SquaredHinge(), losses.AutogradLoss(_pseudo_huber)])
+def test_losses_without_a_constant_are_solved_and_say_so(loss):
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((40, 3))
+    y = np.sign(X[:, 0] + rng.standard_normal(40))
+    objective = Objective(loss, design_of(X), y, np.ones(40), np.full(4, 0.5), np.zeros((1, 4)))
+
+    def optimum(problem):
+        value = lambda t: problem.at(t).value()
+        slope = lambda t: problem.at(t).gradient()
+        found = minimize(value, np.zeros(4), jac=slope, method="BFGS", options={"gtol": 1e-10})
+        return polish(problem.at(found.x), steps=6)
+
+    fit = optimum(objective)
+    solver = EditSolver(Exact().factor(fit), Exact())
+    (part,) = (p for _, p in solver.solve_rows(removals(fit, np.arange(6)), 1e-3))
+    assert (part.method_used == "newton").all()
+    assert np.isinf(part.bound).all()
+    for i in range(6):
+        weights = np.ones(40)
+        weights[i] = 0.0
+        expected = optimum(
+            Objective(loss, design_of(X), y, weights, np.full(4, 0.5), np.zeros((1, 4)))
+        )
+        truth = expected.theta - fit.theta
+        # A row with no gradient changes nothing: absolute there.
+        np.testing.assert_allclose(part.steps[i], truth, rtol=1e-7, atol=1e-12)
+        points = Points(np.array([i]), -np.ones(1), None, None, np.empty(0))
+        step, bound, _, used = solver.solve_points(points, 1e-3)
+        np.testing.assert_allclose(step, truth, rtol=1e-7, atol=1e-12)
+        assert (bound == np.inf or not truth.any()) and used in ("newton", "one-step")
+
+
+# Refused -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["auto", "exact"])
+def test_edits_without_an_answer_are_refused(method):
+    model, X, y, _ = fitted("breast cancer", 1.0, weighted=False)
+    inf = Influence(model, X, y)
+    ask = {"of": "decision_function", "method": method}
+    with pytest.raises(ValueError, match="removes all the training weight"):
+        inf.effect(edits.remove(np.arange(len(y))), X[:2], **ask)
+    with pytest.raises(ValueError, match="Every class must keep weight"):
+        inf.effect(edits.remove(np.flatnonzero(y == "malign")), X[:2], **ask)
+    with pytest.raises(ValueError, match="must be non-negative"):
+        inf.effect(edits.reweight(3, -0.5), X[:2], **ask)
+    with pytest.raises(ValueError, match="named twice"):
+        inf.effect(edits.remove(3) + edits.remove(3), X[:2], **ask)
+
+
+@pytest.mark.parametrize("method", ["auto", "exact"])
+def test_an_edit_that_makes_classes_separable_is_refused_without_penalty(method):
+    """One overlapping row keeps the optimum finite."""
+    x = np.append(np.r_[np.linspace(-2, -0.2, 10), np.linspace(0.1, 2, 10)], 0.3)[:, None]
+    y = np.append(np.repeat([0, 1], 10), 0)
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10).fit(x, y)
+    inf = Influence(model, x, y)
+    with pytest.raises(ValueError, match="must not separate"):
+        inf.effect(edits.remove(20), x[:3], y[:3], method=method)
+    # In a batch the others keep their answers, and a warning counts what has no certificate.
+    with pytest.warns(ConvergenceWarning, match="could not be certified"):
+        assert np.isfinite(inf.removal_effect(x[:3], y[:3], method=method)[:, :10]).all()
