@@ -730,8 +730,8 @@ def main(argv=None):
         [
             *report(trials),
             "",
-            f"Refused as singular: {refused} batches and edits. Truth known to less than a tenth "
-            f"of the bound: {vague} edits.",
+            f"Refused as singular: {refused} batches and edits. Truth itself known no better than "
+            f"to a tenth of the bound: {vague} edits.",
         ]
     )
     print(text)
