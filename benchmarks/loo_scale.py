@@ -47,7 +47,7 @@ def certified(name, X, y, C, tols, n_checked=12):
         model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-8, max_iter=200)
         model.fit(X.toarray() if hasattr(X, "toarray") else X, y)
     with Clock() as factor:
-        solver = Influence(model, X, y).edit_solver()
+        solver = Influence(model, X, y).answers.edit_solver()
     objective = solver.objective
     edits = removals(objective, np.arange(objective.n_samples))
     for tol in tols:
@@ -113,7 +113,7 @@ def run_enron(data):
         inf = Influence(model, X, y)
         one_step = inf.loo_predict_proba(method="one-step")[:, 1]
     checked = rng.choice(len(y), 60, replace=False)
-    truth = expit(refitted_eta(inf.edit_solver(), checked)[:, 0])
+    truth = expit(refitted_eta(inf.answers.edit_solver(), checked)[:, 0])
     error = np.abs(one_step[checked] - truth)
     print(f"enron1 counts {X.shape}: default lbfgs fit {default.wall:.2f} s")
     print(
@@ -166,7 +166,7 @@ def run_mnist(_):
     for row in checked:
         points = Points(np.array([row]), np.array([-1.0]), None, None, np.empty(0))
         problem = edited(objective, points)
-        inverse = EditedInverse(inf.factor, inf._solver, points)
+        inverse = EditedInverse(inf.factor, inf.answers.solver, points)
         theta, start = objective.theta, objective.gradient()
         for _ in range(12):
             # The gradient the fit stopped with is not the row's doing.

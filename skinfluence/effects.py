@@ -11,8 +11,6 @@ import numpy as np
 from skinfluence import steps
 from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
 
-METHODS = ("influence", "one-step", "auto", "exact")
-
 
 @dataclass(frozen=True, eq=False)
 class Effect:

@@ -5,7 +5,6 @@ the row is in the features that are to predict it.
 """
 
 import inspect
-import sys
 import warnings
 
 from sklearn.compose import ColumnTransformer
@@ -14,6 +13,8 @@ from sklearn.feature_selection import SelectKBest, SelectorMixin, SelectPercenti
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
+
+from skinfluence.utils.calls import level_outside
 
 # Supervised, but neither their tags nor their signatures say so.
 SUPERVISED = (PLSSVD, SelectKBest, SelectPercentile)
@@ -127,12 +128,3 @@ def _tags(transformer):
     except (AttributeError, TypeError):
         # Not an estimator of scikit-learn's: nothing is known.
         return None
-
-
-def level_outside():
-    """The ``stacklevel`` with which a warning points at the first caller outside the package."""
-    frame, level = sys._getframe(1), 1
-    package = __name__.partition(".")[0]
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        frame, level = frame.f_back, level + 1
-    return level

@@ -1,43 +1,22 @@
 """The object a user holds: a fitted model, its training data, and one factorisation."""
 
-import threading
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import certificate, effects, leave_one_out, steps
+from skinfluence import derivatives, effects, leave_one_out, steps
 from skinfluence import edits as _edits
-from skinfluence.exact import ROUND_OFF, EditSolver
+from skinfluence.answers import Answers
 from skinfluence.inputs import Inputs
-from skinfluence.newton import polish, refuse_separable
+from skinfluence.newton import refuse_separable
 from skinfluence.objective import objective_of
 from skinfluence.solvers import resolve_solver
-from skinfluence.utils.memory import check_fits, row_blocks
+from skinfluence.utils.calls import level_outside
+from skinfluence.utils.memory import check_fits
 
-# Methods that answer around the parameters as fitted.
-LOCAL = ("influence", "one-step")
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
-
-
-@dataclass(frozen=True, eq=False)
-class Top:
-    """The training rows that matter most for each test point.
-
-    Attributes
-    ----------
-    helpful, harmful : ndarray of int, shape (n_test, k)
-        Training rows by falling / rising removal effect. Positive effects are helpful: removing
-        the row raises the test loss.
-    helpful_effects, harmful_effects : ndarray of shape (n_test, k)
-    """
-
-    helpful: np.ndarray
-    helpful_effects: np.ndarray
-    harmful: np.ndarray
-    harmful_effects: np.ndarray
 
 
 class Influence:
@@ -62,6 +41,8 @@ class Influence:
     precision : {"float64", "mixed"}, default="float64"
         ``"mixed"``: Gram matrices, factorisation and leverages in float32, gradients and solves in
         float64; bounds include what float32 leaves.
+    verbose : bool, default=False
+        Show a progress bar while edits are solved (needs tqdm).
 
     Attributes
     ----------
@@ -69,6 +50,8 @@ class Influence:
         Loss, design, penalty and weights at the fitted parameters.
     factor : Factor
         The factorised Hessian.
+    answers : Answers
+        What solves edits, by method; its ``edit_solver()`` holds the polished optimum.
 
     Raises
     ------
@@ -111,6 +94,7 @@ class Influence:
         solver="auto",
         hold="auto",
         precision="float64",
+        verbose=False,
     ):
         check_is_fitted(estimator)
         self.estimator = estimator
@@ -118,20 +102,14 @@ class Influence:
         objective = objective_of(self._inputs.model, self._inputs.training_X, y, sample_weight)
         self.objective = objective.holding(hold)
         refuse_separable(self.objective)
-        self._solver = resolve_solver(solver, self.objective, precision)
-        self.factor = self._solver.factor(self.objective)
+        solver = resolve_solver(solver, self.objective, precision)
+        self.factor = solver.factor(self.objective)
+        self.answers = Answers(self.factor, solver, verbose)
         self._report = self.factor.report()
-        self._edit_solver, self._lock = None, threading.Lock()
         _warn_unless_optimal(self.objective, self._report)
 
     def __repr__(self):
         return f"Influence({self._inputs.model!r}, n_train={self.objective.n_samples})"
-
-    def __getstate__(self):
-        return {**self.__dict__, "_lock": None}
-
-    def __setstate__(self, state):
-        self.__dict__.update(state, _lock=threading.Lock())
 
     # Derivatives -------------------------------------------------------------------------------
 
@@ -150,25 +128,11 @@ class Influence:
         influence : ndarray of shape (n_train, n_outputs, n_features + fit_intercept)
             The intercept last, in the units of ``intercept_``.
         """
-        objective = self.objective
         rows = self._rows(indices)
-        k, d = objective.theta.shape
-        outputs = objective.loss.expand(np.zeros(k)).shape[0]
+        k, d = self.objective.theta.shape
+        outputs = self.objective.loss.expand(np.zeros(k)).shape[0]
         check_fits((len(rows), outputs, d), "Ask for fewer rows with indices=.")
-        out = np.empty((len(rows), outputs, d))
-        extra = self._penalty_gradient()
-        if extra is not None:
-            extra = self.factor.solve(extra.reshape(-1, 1)).reshape(k, d)
-        for block in row_blocks(len(rows), 24 * k * d):
-            part = rows[block]
-            step = -self.factor.solve_rows(objective.design.take(part), objective.gradients[part])
-            if extra is not None:
-                step -= extra
-            out[block] = objective.loss.expand(step.transpose(0, 2, 1)).transpose(0, 2, 1)
-        out *= objective.n_samples
-        if objective.design.intercept:
-            out[:, :, -1] *= objective.design.intercept
-        return out
+        return derivatives.up_params(self.factor, rows)
 
     def influence_up_loss(self, X, y, *, indices=None, aggregate=None):
         """Derivative of test losses when a training row is up-weighted, eq. 2.
@@ -188,20 +152,10 @@ class Influence:
         -------
         influence : ndarray of shape (n_test, n_train), or (n_train,) with ``aggregate="mean"``
         """
-        objective = self.objective
         rows = self._rows(indices)
-        B = self._test_gradients(X, y, aggregate)
-        check_fits((B.shape[-1], len(rows)), SMALLER)
-        design = objective.design if indices is None else objective.design.take(rows)
-        S = self.factor.solve(B.reshape(-1, B.shape[-1])).reshape(B.shape)
-        S *= -objective.n_samples
-        out = np.empty((B.shape[-1], len(rows)))
-        design.combine(
-            objective.gradients if indices is None else objective.gradients[rows], S, out
-        )
-        extra = self._penalty_gradient()
-        if extra is not None:
-            out += np.einsum("kd,kdm->m", extra, S)[:, None]
+        gradients = self._test_gradients(X, y, aggregate)
+        check_fits((gradients.shape[-1], len(rows)), SMALLER)
+        out = derivatives.up_loss(self.factor, gradients, None if indices is None else rows)
         return out[0] if aggregate else out
 
     def influence_pert(self, X, y, *, indices=None, aggregate=None):
@@ -225,23 +179,12 @@ class Influence:
             In the features given to ``fit``; through a pipeline whose transformers have a
             pullback (:func:`skinfluence.pipeline.pullback`).
         """
-        objective = self.objective
         rows = self._rows(indices)
-        B = self._test_gradients(X, y, aggregate)
-        k, d, m = B.shape
-        f = objective.design.n_features
-        check_fits((m, len(rows), self._inputs.n_raw_features), SMALLER)
-        S = self.factor.solve(B.reshape(k * d, m)).reshape(k, d, m) * -objective.n_samples
-        out = np.empty((m, len(rows), self._inputs.n_raw_features))
-        features = np.ascontiguousarray(S[:, :f].transpose(0, 2, 1))
-        flat = S.transpose(1, 0, 2).reshape(d, k * m)
-        for block in row_blocks(len(rows), 8 * m * (2 * f + 2 * k)):
-            part = rows[block]
-            moved = objective.design.take(part).multiply(flat).reshape(-1, k, m)
-            curved = (objective.hessians[part] @ moved).transpose(2, 0, 1)
-            value = curved @ objective.theta[:, :f]
-            value += np.einsum("ik,kmf->mif", objective.gradients[part], features)
-            out[:, block] = self._inputs.pull_back(part, value)
+        gradients = self._test_gradients(X, y, aggregate)
+        shape = (gradients.shape[-1], len(rows), self._inputs.n_raw_features)
+        check_fits(shape, SMALLER)
+        pull_back = self._inputs.pull_back
+        out = derivatives.pert_loss(self.factor, gradients, rows, pull_back, np.empty(shape))
         return out[0] if aggregate else out
 
     def self_influence(self):
@@ -252,14 +195,7 @@ class Influence:
         influence : ndarray of shape (n_train,)
             ``-influence_up_loss`` of a row on itself: non-negative when C is held.
         """
-        objective = self.objective
-        h = self.factor.leverages()
-        out = np.einsum("ik,ikl,il->i", objective.gradients, h, objective.gradients)
-        extra = self._penalty_gradient()
-        if extra is not None:
-            moved = self.factor.solve(extra.reshape(-1, 1)).reshape(extra.shape)
-            out += np.einsum("ik,ik->i", objective.gradients, objective.design.multiply(moved.T))
-        return objective.n_samples * out
+        return derivatives.self_influence(self.factor)
 
     # Edits -------------------------------------------------------------------------------------
 
@@ -296,13 +232,13 @@ class Influence:
         effect : ndarray of shape (n_test, n_train, ...)
             After minus before. For losses, positive is helpful.
         """
-        basis = self._basis(method)
+        basis = self.answers.basis(method)
         quantity = self._quantity(basis, X, y, of)
         if groups is not None:
             return self._group_effects(quantity, method, tol, indices, groups)
         rows = self._rows(indices)
         self._check_effect_fits(quantity, len(rows))
-        return self._row_effects(steps.removals(basis, rows), quantity, method, tol)
+        return self.answers.row_effects(steps.removals(basis, rows), quantity, method, tol)
 
     def relabel_effect(self, X, y=None, *, of="loss", method="auto", tol=1e-3, indices=None):
         """Change of a quantity at test points when each training row gets each other label.
@@ -313,7 +249,7 @@ class Influence:
             After minus before; 0 at a row's own label. Classes in the order of ``classes_``.
             Parameters as in :meth:`removal_effect`.
         """
-        basis = self._basis(method)
+        basis = self.answers.basis(method)
         if self.objective.labels is None:
             raise ValueError(
                 "relabel_effect needs a classifier. For a regression use effect(edits.relabel(i, "
@@ -326,10 +262,10 @@ class Influence:
         values = []
         for label in range(n_classes):
             edits = steps.relabels(basis, rows, label)
-            values.append(self._row_effects(edits, quantity, method, tol))
+            values.append(self.answers.row_effects(edits, quantity, method, tol))
         return np.stack(values, axis=2 if quantity.shape else 1)
 
-    def effect(self, edits, X, y=None, *, of="loss", method="auto", tol=1e-3):
+    def effect(self, edits, X, y=None, *, of="loss", method="auto", hold=None, tol=1e-3):
         """Change of a quantity at test points under any edit of the training data.
 
         Parameters
@@ -338,19 +274,28 @@ class Influence:
             From :mod:`skinfluence.edits`; an edit made of several is made together.
         X, y, of, method, tol
             As in :meth:`removal_effect`.
+        hold : {None, "auto", "C", "lambda"}, default=None
+            What these edits keep, if not what the object was made with.
 
         Returns
         -------
         effect : Effect
             With ``values`` of shape (n_test, ...) for one edit, (n_test, n_edits, ...) for a list.
+
+        Raises
+        ------
+        ValueError
+            For an edit that leaves nothing, a class without weight, or classes that an
+            unpenalised model separates; for weights below zero.
         """
-        basis = self._basis(method)
+        answers = self.answers.holding(hold)
+        basis = answers.basis(method)
         single = isinstance(edits, _edits.Edit)
         quantity = self._quantity(basis, X, y, of)
         points = [self._resolve(edit) for edit in ([edits] if single else edits)]
-        found, bound, used = self._solve_points(points, method, tol)
+        found, bound, used = answers.solve_points(points, method, tol)
         values = effects.theta_effects(quantity, found)
-        leverage = np.array([steps.points_leverage(self.factor, one) for one in points])
+        leverage = np.array([steps.points_leverage(answers.factor, one) for one in points])
         if single:
             values = values[:, 0] if quantity.shape else values[0]
             return effects.Effect(values, bound[0], used[0], leverage[0])
@@ -375,21 +320,10 @@ class Influence:
         -----
         Streams over the training rows: the full matrix is never built.
         """
-        basis = self._basis(method)
-        n = self.objective.n_samples
         if not 1 <= k:
             raise ValueError(f"k must be at least 1. Got {k!r} instead.")
-        k = min(int(k), n)
-        quantity = self._quantity(basis, X, y, "loss")
-        edits = steps.removals(basis, np.arange(n))
-        kept = {sign: (None, None) for sign in (1, -1)}
-        for block, values in self._stream(edits, quantity, method, tol):
-            rows = np.broadcast_to(np.arange(n)[block], values.T.shape)
-            for sign in kept:
-                ranked = np.where(np.isnan(values.T), -np.inf, sign * values.T)
-                kept[sign] = _merge(kept[sign], ranked, rows, k)
-        (helpful, up), (harmful, down) = kept[1], kept[-1]
-        return Top(helpful, up, harmful, -down)
+        quantity = self._quantity(self.answers.basis(method), X, y, "loss")
+        return self.answers.top(quantity, min(int(k), self.objective.n_samples), method, tol)
 
     # Leave one out -----------------------------------------------------------------------------
 
@@ -438,105 +372,6 @@ class Influence:
     def report(self):
         """How the systems are solved and how near the fit is to its optimum: a SolveReport."""
         return self._report
-
-    # Edits, by method ---------------------------------------------------------------------------
-
-    def edit_solver(self):
-        """Solver of edits at the optimum; polishes the fit on first use and keeps the result."""
-        if self.factor.is_random:
-            raise ValueError(
-                "Certified and exact answers need exact leverages. Got estimates from random "
-                "probes; ask with method='one-step'."
-            )
-        with self._lock:
-            if self._edit_solver is None:
-                self._edit_solver = EditSolver(polish(self.factor, self._solver), self._solver)
-            return self._edit_solver
-
-    def _basis(self, method):
-        """The objective that a method's effects start from."""
-        if method not in effects.METHODS:
-            raise ValueError(f"method must be one of {effects.METHODS}. Got {method!r} instead.")
-        return self.objective if method in LOCAL else self.edit_solver().objective
-
-    def _solved(self, edits, method, tol):
-        """Certified steps of one-row edits, in blocks; says how many were not certified."""
-        solver = self.edit_solver()
-        tol = ROUND_OFF if method == "exact" else tol
-        failed = 0
-        for block, solved in solver.solve_rows(edits, tol):
-            failed += np.count_nonzero(~solved.within(tol, solver.floor))
-            yield block, solved
-        _warn_uncertified(failed, len(edits.rows), tol, solver)
-
-    def _stream(self, edits, quantity, method, tol):
-        """Effects of one-row edits as ``(block, values of shape (b, n_test, ...))``.
-
-        NaN, with a warning, where an edit takes the only row of a class away from it.
-        """
-        lonely = leave_one_out.empties_a_class(edits, self.objective)
-        if lonely.any():
-            leave_one_out.warn_alone(edits.rows[lonely])
-        for block, values in self._by_method(edits, quantity, method, tol):
-            values[lonely[block]] = np.nan
-            yield block, values
-
-    def _by_method(self, edits, quantity, method, tol):
-        if method in LOCAL:
-            yield from effects.streamed_row_effects(self.factor, edits, quantity, method)
-            return
-        for block, solved in self._solved(edits, method, tol):
-            for part, moved in effects.decision_steps(quantity.design, solved.steps):
-                inside = slice(block.start + part.start, block.start + part.stop)
-                yield inside, quantity.change(moved)
-
-    def _row_effects(self, edits, quantity, method, tol):
-        n, shape = len(edits.rows), quantity.shape
-        out = np.empty((*shape[:1], n, *shape[1:]))
-        for block, values in self._stream(edits, quantity, method, tol):
-            if shape:
-                out[:, block] = np.swapaxes(values, 0, 1)
-            else:
-                out[block] = values
-        return out
-
-    def own_removals(self, method, tol):
-        """Decision values of each row without it, (n_train, n_outputs); NaN rules are elsewhere."""
-        basis = self._basis(method)
-        edits = steps.removals(basis, np.arange(basis.n_samples))
-        if method in LOCAL:
-            return basis.eta + steps.own_eta_steps(self.factor, edits, method)
-        eta = basis.eta.copy()
-        for block, solved in self._solved(edits, method, tol):
-            eta[block] += steps.at_rows(edits.design.take(block), solved.steps)
-        return eta
-
-    def own_group_removals(self, removals, method, tol):
-        """Decision values of each row without its group, (n_train, n_outputs), from Points."""
-        basis = self._basis(method)
-        eta = basis.eta.copy()
-        for block in row_blocks(len(removals), 8 * basis.n_parameters):
-            found, _, _ = self._solve_points(removals[block], method, tol)
-            for one, step in zip(removals[block], found, strict=True):
-                eta[one.rows] += basis.design.take(one.rows).multiply(step.T)
-        return eta
-
-    def _solve_points(self, points, method, tol):
-        """Parameter steps, bounds and methods of edits of any points, one after the other."""
-        found = np.empty((len(points), *self.objective.theta.shape))
-        bound = np.full(len(points), np.inf)
-        if method in LOCAL:
-            for i, one in enumerate(points):
-                found[i] = steps.points_step(self.factor, self._solver, one, method)
-            return found, bound, np.full(len(points), method)
-        solver = self.edit_solver()
-        tol = ROUND_OFF if method == "exact" else tol
-        size, used = np.zeros(len(points)), np.full(len(points), "one-step", dtype="<U8")
-        for i, one in enumerate(points):
-            found[i], bound[i], size[i], used[i] = solver.solve_points(one, tol)
-        failed = ~certificate.within(bound, size, tol, solver.floor)
-        _warn_uncertified(np.count_nonzero(failed), len(points), tol, solver)
-        return found, bound, used
 
     # Plumbing ----------------------------------------------------------------------------------
 
@@ -602,12 +437,6 @@ class Influence:
         check_fits((self.objective.n_parameters, design.n_samples), SMALLER)
         return gradients.T[:, None, :] * design.dense_rows().T[None]
 
-    def _penalty_gradient(self):
-        """``R0 theta``, each row's share of the penalty; None when C is held."""
-        if self.objective.hold == "C":
-            return None
-        return self.objective.unit_penalty * self.objective.theta
-
     def _resolve(self, edit):
         def encode_y(y):
             encoded, _, weight = self._encode_y(y)
@@ -642,40 +471,15 @@ class Influence:
                 f"Group {shown} holds all the weight of a class: without it the class cannot be "
                 "fitted, so its answers are NaN.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=level_outside(),
             )
         found = np.full((len(names), *self.objective.theta.shape), np.nan)
-        found[answered] = self._solve_points(points, method, tol)[0]
+        found[answered] = self.answers.solve_points(points, method, tol)[0]
         return effects.theta_effects(quantity, found)
 
     def _check_effect_fits(self, quantity, n_edits):
         shape = (*quantity.shape[:1], n_edits, *quantity.shape[1:])
         check_fits(shape, SMALLER)
-
-
-def _warn_uncertified(failed, total, tol, solver):
-    if not failed or solver.M is None:
-        return
-    warnings.warn(
-        f"{failed} of {total} edits could not be certified to a relative error of {tol:.0e}; they "
-        "were solved by Newton's method, and effect(...) reports the bound of each. Scale the "
-        "features, penalise more, or accept a larger tol.",
-        ConvergenceWarning,
-        stacklevel=5,
-    )
-
-
-def _merge(kept, values, rows, k):
-    """The k largest values of each line of two candidate sets, sorted."""
-    if kept[0] is not None:
-        values = np.concatenate([kept[1], values], axis=1)
-        rows = np.concatenate([kept[0], rows], axis=1)
-    if values.shape[1] > k:
-        best = np.argpartition(-values, k - 1, axis=1)[:, :k]
-        values = np.take_along_axis(values, best, axis=1)
-        rows = np.take_along_axis(rows, best, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(values, order, axis=1)
 
 
 def _warn_unless_optimal(objective, report):
@@ -691,5 +495,5 @@ def _warn_unless_optimal(objective, report):
             "features, lower tol or raise max_iter; and check that X, y and sample_weight are the "
             "data and the parameters the estimator was fitted with.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=level_outside(),
         )

@@ -1,13 +1,12 @@
 """Leave-one-out outputs and scores: every row as if the model had not seen it."""
 
-import warnings
-
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.metrics import get_scorer
 from sklearn.utils import get_tags
 
-from skinfluence.frozen import check_frozen, level_outside
+from skinfluence.answers import rows_alone_in_their_class, warn_alone
+from skinfluence.frozen import check_frozen
 from skinfluence.utils.memory import row_blocks
 
 
@@ -18,43 +17,12 @@ def loo_eta(influence, method="auto", tol=1e-3, frozen=None):
     of its class, with a free intercept) gets NaN. ``frozen``: :func:`skinfluence.frozen.check_frozen`.
     """
     check_frozen(influence.estimator, frozen)
-    eta = np.array(influence.own_removals(method, tol))
+    eta = np.array(influence.answers.own_removals(method, tol))
     lonely = rows_alone_in_their_class(influence.objective)
     if len(lonely):
         warn_alone(lonely)
         eta[lonely] = np.nan
     return eta
-
-
-def rows_alone_in_their_class(objective):
-    """Rows without which a class has no weight left and the optimum is at infinity."""
-    if not objective.needs_all_classes:
-        return np.empty(0, dtype=np.intp)
-    weighted = objective.weights > 0
-    alone = [
-        np.flatnonzero(weighted & (objective.y == target)) for target in objective.labels.targets
-    ]
-    return np.concatenate([rows for rows in alone if len(rows) == 1] or [np.empty(0, np.intp)])
-
-
-def empties_a_class(edits, objective):
-    """Which one-row edits leave a class without weight, a mask of shape (m,)."""
-    lonely = np.isin(edits.rows, rows_alone_in_their_class(objective))
-    if not lonely.any():
-        return lonely
-    moved = (edits.y != objective.y[edits.rows]).reshape(len(lonely), -1).any(axis=1)
-    return lonely & ((edits.weight <= 0) | moved)
-
-
-def warn_alone(rows):
-    """Say which rows have no leave-one-out model."""
-    shown = ", ".join(str(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-    warnings.warn(
-        f"Row {shown} is the only one of its class with weight: without it the class cannot be "
-        "fitted, so its answers are NaN. Add rows of that class or drop the class.",
-        UserWarning,
-        stacklevel=level_outside(),
-    )
 
 
 class Outputs(BaseEstimator):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skinfluence.utils.calls import level_outside
+
 MAX_STEPS = 100
 
 
@@ -137,7 +139,7 @@ def minimise(objective, solver):
         f"Newton's method stopped after {MAX_STEPS} steps at decrement {decrement:.1e}. Scale the "
         "features or penalise more.",
         ConvergenceWarning,
-        stacklevel=2,
+        stacklevel=level_outside(),
     )
     return Minimum(objective, factor, decrement)
 

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from skinfluence.design import Design
 from skinfluence.edits import edited
+from skinfluence.utils.calls import level_outside
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +165,7 @@ def _solve_complements(A, right):
             f"{np.flatnonzero(singular)[0]}): without them a parameter is not determined, so the "
             "answers are NaN. Penalise the model, or drop the columns that one row decides.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=level_outside(),
         )
         out[singular] = np.nan
     return out

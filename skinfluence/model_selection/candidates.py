@@ -10,17 +10,14 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 
-from skinfluence.frozen import check_frozen, level_outside
+from skinfluence.answers import rows_alone_in_their_class, warn_alone
+from skinfluence.frozen import check_frozen
 from skinfluence.inputs import Inputs
-from skinfluence.leave_one_out import (
-    Outputs,
-    resolve_scorer,
-    rows_alone_in_their_class,
-    warn_alone,
-)
+from skinfluence.leave_one_out import Outputs, resolve_scorer
 from skinfluence.model_selection.fitting import fit_weights
 from skinfluence.model_selection.path import certified, penalty_parameter, scan
 from skinfluence.objective import objective_of
+from skinfluence.utils.calls import level_outside
 
 
 @dataclass(eq=False)

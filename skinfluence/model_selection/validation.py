@@ -6,10 +6,11 @@ import numpy as np
 from sklearn.utils import check_array
 
 from skinfluence.edits import Points
-from skinfluence.frozen import check_frozen, level_outside
+from skinfluence.frozen import check_frozen
 from skinfluence.influence import Influence
 from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer
 from skinfluence.model_selection.fitting import check_data, check_known, fitted
+from skinfluence.utils.calls import level_outside
 
 RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function", "loss")
 
@@ -277,7 +278,7 @@ def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen):
         for rows, gone in zip(members, whole, strict=True)
         if not gone
     ]
-    eta = influence.own_group_removals(left, method, tol)
+    eta = influence.answers.own_group_removals(left, method, tol)
     eta[whole[position]] = np.nan
     return Outputs(influence.estimator, objective, eta), y, members
 

@@ -1,5 +1,6 @@
 """What every factorisation offers, and what it reports."""
 
+import copy
 import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -94,6 +95,19 @@ class Factor(ABC):
     @abstractmethod
     def _leverages(self, design):
         """``J_i H^-1 J_i'`` for this factor's own shift."""
+
+    def holding(self, hold):
+        """The factor for another meaning of edits: the Hessian is the same."""
+        objective = self.objective.holding(hold)
+        if objective.hold == self.objective.hold:
+            return self
+        other = copy.copy(self)
+        other.objective = objective
+        other.curvature = Curvature(objective, self.curvature.shift)
+        other._siblings, other._lock = {}, threading.Lock()
+        # Belongs to R0.
+        other.__dict__.pop("_spectrum", None)
+        return other
 
     def shifted(self, shift):
         """The factor of ``H + shift R0``; this one for 0."""

@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skinfluence.solvers.base import Factor, SingularHessianError
+from skinfluence.utils.calls import level_outside
 
 
 class CG:
@@ -103,7 +104,7 @@ class CGFactor(Factor):
                 f"{relative.max():.1e} (rtol={rtol:.0e}) for {failed.sum()} of {len(failed)} "
                 "right-hand sides. Increase max_iter, scale the features, or use solver='exact'.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=level_outside(),
             )
         return X, iterations
 
@@ -160,7 +161,7 @@ class ProbedFactor(CGFactor):
             f"error of {self.leverage_error:.2f} (largest {self.standard_error.max():.2f}) in each "
             "removal. It halves with four times the probes.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=level_outside(),
         )
 
     is_random = True
