@@ -182,6 +182,8 @@ class Answers:
     def _solved(self, edits, method, tol):
         """Certified steps of one-row edits, in blocks; says how many were not certified."""
         solver, tol = self.edit_solver(), _relative(method, tol)
+        # Edits without an optimum get NaN from the caller: no work on them.
+        edits = edits.undone(empties_a_class(edits, solver.objective), solver.objective)
         failed = 0
         with progress_bar(len(edits.rows), "edits", self.verbose) as advance:
             for block, solved in solver.solve_rows(edits, tol):
@@ -232,9 +234,10 @@ def _warn_uncertified(failed, total, tol, solver):
     if not failed or solver.M is None:
         return
     warnings.warn(
-        f"{failed} of {total} edits could not be certified to a relative error of {tol:.0e}; they "
-        "were solved by Newton's method, and effect(...) reports the bound of each. Scale the "
-        "features, penalise more, or accept a larger tol.",
+        f"{failed} of {total} edits could not be certified to a relative error of {tol:.0e}: they "
+        "were solved by Newton's method as far as it goes (NaN where a parameter is not determined "
+        "any more), and effect(...) has the bound of each. Scale the features, penalise more, or "
+        "accept a larger tol.",
         ConvergenceWarning,
         stacklevel=level_outside(),
     )

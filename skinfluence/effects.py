@@ -21,8 +21,8 @@ class Effect:
     values : ndarray of shape (n_test, n_edits, ...) or (n_test, ...)
         After minus before; the edit axis is missing for a single edit.
     bound : ndarray of shape (n_edits,) or float
-        Certified bound on the error of the parameters relative to the size of their change, in
-        the norm of the edited Hessian; ``inf`` where there is none.
+        Certified bound on the error of the parameters, in the norm of the edited Hessian ``P``: the
+        error of a decision value is at most ``|x_t|_{P^-1}`` times it. ``inf`` where there is none.
     method_used : ndarray of str, shape (n_edits,), or str
         How each answer was obtained.
     leverage : ndarray of shape (n_edits,) or float
@@ -79,7 +79,9 @@ class Quantity:
 
     def change(self, eta_steps):
         """After minus before for decision values moved by ``eta_steps`` (b, n_test, K)."""
-        return np.asarray(self._evaluate(self.eta + eta_steps)) - self.before
+        # NaN steps are edits without an answer; they have been warned about.
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self._evaluate(self.eta + eta_steps)) - self.before
 
     def _loss(self, eta):
         return self.loss.value(eta, self.y)

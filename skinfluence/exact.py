@@ -13,6 +13,7 @@ from skinfluence.curvature import Curvature
 from skinfluence.edits import edited
 from skinfluence.newton import minimise, refuse_separable
 from skinfluence.passes import RemainderPass
+from skinfluence.solvers import SingularHessianError
 from skinfluence.utils.memory import row_blocks
 
 # Rows of largest leverage whose decision values are followed exactly by the split bound.
@@ -201,9 +202,14 @@ class EditSolver:
         weights[row], y[row] = edits.weight[i], edits.y[i]
         penalty = self.objective.penalty + edits.shift[i] * self.objective.unit_penalty
         problem = replace(self.objective, weights=weights, y=y, penalty=penalty, sample_weight=None)
-        step, bound[i], state.size[i] = self._newton(problem, state.theta_steps[i])
-        state.theta_steps[i] = step
         used[i] = "newton"
+        try:
+            state.theta_steps[i], bound[i], state.size[i] = self._newton(
+                problem, state.theta_steps[i]
+            )
+        except SingularHessianError:
+            # No unique model without the row; the others have theirs.
+            state.theta_steps[i], bound[i] = np.nan, np.inf
 
     def _newton(self, problem, start):
         """Solve an edited problem and certify it there; also the step's size in P."""

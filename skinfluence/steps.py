@@ -61,6 +61,17 @@ class RowEdits:
             self.weight[chosen],
         )
 
+    def undone(self, chosen, objective):
+        """The same edits but for some, a mask, which change nothing."""
+        if not chosen.any():
+            return self
+        rows = self.rows[chosen]
+        gradient, hessian, shift = self.gradient.copy(), self.hessian.copy(), self.shift.copy()
+        y, weight = np.array(self.y), self.weight.copy()
+        gradient[chosen], hessian[chosen], shift[chosen] = 0.0, 0.0, 0.0
+        y[chosen], weight[chosen] = objective.y[rows], objective.weights[rows]
+        return RowEdits(self.design, gradient, hessian, shift, self.rows, y, weight)
+
 
 def row_edits(objective, rows, y, weight):
     """Giving each of ``rows``, on its own, the target ``y`` and the weight ``weight``."""
@@ -257,6 +268,10 @@ class EditedInverse:
         self._D = self._D.reshape(m * k, m * k)
         self._V = factor.solve(self._U.T, points.shift)
         self._h = self._U @ self._V
+        if self.leverage > 1.0 - 1e-10:
+            # Woodbury divides by what is left: where nothing is, the edited Hessian decides.
+            self.refactored = solver.factor(edited(objective, points))
+            return
         self._inner = np.linalg.solve(np.eye(m * k) + self._D @ self._h, self._D)
 
     @property

@@ -123,7 +123,9 @@ class PrimalFactor(Factor):
 
     def _solve(self, B):
         scaled = self._scale[:, None] * B
-        return self._scale[:, None] * linalg.cho_solve((self._L, True), scaled), 0
+        return self._scale[:, None] * linalg.cho_solve(
+            (self._L, True), scaled, check_finite=False
+        ), 0
 
     def _sibling(self, shift):
         return PrimalFactor(self.objective, shift)
@@ -294,11 +296,13 @@ class DualFactor(Factor):
         )
 
     def _B_solve(self, T):
-        return self._scale[:, None] * linalg.cho_solve((self._L, True), self._scale[:, None] * T)
+        return self._scale[:, None] * linalg.cho_solve(
+            (self._L, True), self._scale[:, None] * T, check_finite=False
+        )
 
     def _schur_solve(self, T):
         L, scale, _ = self._schur
-        return scale[:, None] * linalg.cho_solve((L, True), scale[:, None] * T)
+        return scale[:, None] * linalg.cho_solve((L, True), scale[:, None] * T, check_finite=False)
 
     def _sibling(self, shift):
         return DualFactor(self.objective, shift)
