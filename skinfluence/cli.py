@@ -119,7 +119,7 @@ def _parser():
 def _audit(arguments, command):
     from skinfluence.cleaning import audit
     from skinfluence.cleaning.outputs import write_together
-    from skinfluence.cleaning.selection import cleaning_score, select_model
+    from skinfluence.cleaning.selection import cleaning_score, select_model, threads_for
     from skinfluence.utils._optional import require
 
     for module in ["pandas", "rich", "tqdm", *(["jinja2", "matplotlib"] if arguments.html else [])]:
@@ -128,21 +128,22 @@ def _audit(arguments, command):
     problem = _problem(arguments)
     with _status("fitting the model and choosing C", talk):
         selection = select_model(problem, C=arguments.C)
-    with _status("leaving out every row", talk):
-        found = audit(
-            selection.model,
-            selection.X,
-            problem.y,
-            ids=problem.ids,
-            method=arguments.method,
-            influence=selection.influence,
-        )
-    found = dataclasses.replace(found, notes=problem.notes + found.notes)
-    verification = found.verify(arguments.verify, progress=talk)
-    score = None
-    if problem.y_true is not None:
-        with _status("fitting on the cleaned rows", talk):
-            score = cleaning_score(found, selection, problem)
+    with threads_for(problem, selection.X):
+        with _status("leaving out every row", talk):
+            found = audit(
+                selection.model,
+                selection.X,
+                problem.y,
+                ids=problem.ids,
+                method=arguments.method,
+                influence=selection.influence,
+            )
+        found = dataclasses.replace(found, notes=problem.notes + found.notes)
+        verification = found.verify(arguments.verify, progress=talk)
+        score = None
+        if problem.y_true is not None:
+            with _status("fitting on the cleaned rows", talk):
+                score = cleaning_score(found, selection, problem)
     outcome = {
         "problem": problem,
         "selection": selection,

@@ -15,6 +15,7 @@ from skinfluence.newton import minimise, refuse_separable
 from skinfluence.passes import RemainderPass
 from skinfluence.solvers import SingularHessianError
 from skinfluence.utils.memory import row_blocks
+from skinfluence.utils.threads import small_blas
 
 # Rows of largest leverage whose decision values are followed exactly by the split bound.
 SPLIT = 1000
@@ -186,8 +187,11 @@ class EditSolver:
             left = left[again]
             if not enough:
                 break
-        for i in np.flatnonzero(~self._certified(bound, state.size, tol)):
-            self._finish(state, i, bound, used)
+        left = np.flatnonzero(~self._certified(bound, state.size, tol))
+        if len(left):
+            with small_blas(self.objective.n_parameters):
+                for i in left:
+                    self._finish(state, i, bound, used)
         return Solved(state.theta_steps, bound + self.floor, state.size, used, state.leverage)
 
     def _certified(self, bound, size, tol):
@@ -252,6 +256,10 @@ class EditSolver:
         bound, size : float
         method_used : str
         """
+        with small_blas(self.objective.n_parameters):
+            return self._solve_points(points, tol)
+
+    def _solve_points(self, points, tol):
         problem = edited(self.objective, points)
         inverse = steps.EditedInverse(self.factor, self.solver, points)
         right = inverse.right

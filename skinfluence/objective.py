@@ -150,6 +150,10 @@ class Objective:
 
     def value(self):
         """``Phi(theta)``."""
+        return self._value
+
+    @cached_property
+    def _value(self):
         data = self.weights @ self.loss.value(self.eta, self.y)
         return float(data + 0.5 * (self.penalty * self.theta**2).sum())
 

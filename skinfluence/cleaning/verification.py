@@ -5,7 +5,6 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.class_weight import compute_class_weight
-from threadpoolctl import threadpool_limits
 
 from skinfluence.utils._optional import require
 
@@ -48,16 +47,6 @@ def progress_bar(iterable, total, show, description="refits"):
     return tqdm(iterable, total=total, desc=description, leave=False, disable=None)
 
 
-def fit(model, X, y, **weights):
-    """Fit with one BLAS thread.
-
-    Newton-CG and lbfgs make thousands of small products, which a second thread hardly speeds up; on
-    busy cores the threads wait for each other (digits, 8 fits: 4 s with one, 16 s with two).
-    """
-    with threadpool_limits(1, user_api="blas"):
-        return model.fit(X, y, **weights)
-
-
 def _refit_without(model, X, audit, row):
     """Loss and prediction of one row under the model fitted on all the others."""
     others = np.delete(np.arange(len(audit.y)), row)
@@ -73,7 +62,7 @@ def _refit_without(model, X, audit, row):
     given = audit.y[row]
     if audit.task == "classification" and (given not in y or len(np.unique(y)) < 2):
         return np.nan, None
-    refitted = fit(clone(model), _safe_indexing(X, others), y, **weights)
+    refitted = clone(model).fit(_safe_indexing(X, others), y, **weights)
     left_out = _safe_indexing(X, [row])
     prediction = refitted.predict(left_out)[0]
     if audit.task == "regression":
