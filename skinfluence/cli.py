@@ -126,8 +126,7 @@ def _audit(arguments, command):
         require(module, extra="audit")
     talk = not (arguments.quiet or arguments.json)
     problem = _problem(arguments)
-    with _status("fitting the model and choosing C", talk):
-        selection = select_model(problem, C=arguments.C)
+    selection = select_model(problem, C=arguments.C, progress=talk)
     with threads_for(problem, selection.X):
         with _status("leaving out every row", talk):
             found = audit(
