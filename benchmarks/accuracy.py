@@ -1,6 +1,6 @@
 """Every method against true refits: relative L2, Pearson, Spearman and slope of all changes.
 
-    python benchmarks/accuracy.py
+python benchmarks/accuracy.py
 """
 
 import time

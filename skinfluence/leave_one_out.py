@@ -7,7 +7,6 @@ from sklearn.utils import get_tags
 
 from skinfluence.answers import rows_alone_in_their_class, warn_alone
 from skinfluence.frozen import check_frozen
-from skinfluence.utils.memory import row_blocks
 
 
 def loo_eta(influence, method="auto", tol=1e-3, frozen=None):
@@ -135,75 +134,3 @@ def loo_loss(influence, method="auto", tol=1e-3, frozen=None):
         In units of the model's own loss: log loss, half squared error, half deviance.
     """
     return outputs(influence, method, tol, frozen).loss()
-
-
-def loo_loss_effect(influence, frozen=None):
-    """Predicted change of the leave-one-out loss of the *other* rows when each row is dropped.
-
-    The training loss cannot say whether a row helps: without it, the model always fits the others
-    better. Their leave-one-out loss can.
-
-    Parameters
-    ----------
-    influence : Influence
-    frozen : {None, "accept"}, default=None
-        See :func:`skinfluence.frozen.check_frozen`.
-
-    Returns
-    -------
-    effects : ndarray of shape (n_train,)
-        Weighted mean over the other rows; negative: dropping the row helps them.
-
-    Notes
-    -----
-    The loss of row j is that of the model without i and j: one Newton step for the pair, at the
-    parameters as fitted and with the penalty held. The pair's 2K x 2K system is solved exactly for
-    one output, by three block sweeps for more. O(n^2 d K^2) in blocks; no n x n array is kept.
-    """
-    check_frozen(influence.estimator, frozen)
-    objective = influence.objective.holding("C")
-    factor = influence.factor
-    n, (k, d) = objective.n_samples, objective.theta.shape
-    h = factor.leverages()
-    c = -objective.weights[:, None] * objective.gradients
-    D = -objective.weights[:, None, None] * objective.hessians
-    inverse = np.linalg.inv(np.eye(k) + D @ h)
-    alone = (inverse @ c[..., None])[..., 0]
-    before = objective.loss.value(objective.eta - (h @ alone[..., None])[..., 0], objective.y)
-    weights = objective.weights / objective.total_weight
-    out = np.empty(n)
-    for rows in row_blocks(n, 8 * k * (objective.n_parameters + (k + 6) * n)):
-        part = objective.design.take(rows)
-        size = part.n_samples
-        V = np.stack(
-            [factor.solve_rows(part, np.broadcast_to(e, (size, k))) for e in np.eye(k)], axis=1
-        )
-        # cross[i, j] = J_j H^-1 J_i', (b, n, K, K) with the output of j first.
-        flat = np.ascontiguousarray(V.reshape(size * k * k, d).T)
-        cross = objective.design.multiply(flat).reshape(n, size, k, k).transpose(1, 0, 3, 2)
-        if k == 1:
-            g = cross[:, :, 0, 0]
-            own, other = 1.0 + (D * h)[rows, :, 0], 1.0 + (D * h)[:, 0, 0]
-            det = own * other - D[rows, :, 0] * D[:, 0, 0] * g**2
-            a_i = ((other * c[rows] - D[rows, :, 0] * g * c[:, 0]) / det)[..., None]
-            a_j = ((own * c[:, 0] - D[:, 0, 0] * g * c[rows]) / det)[..., None]
-        else:
-            a_j = np.broadcast_to(alone, (size, n, k))
-            for _ in range(3):
-                a_i = c[rows][:, None] - _apply(D[rows][:, None], _apply_transposed(cross, a_j))
-                a_i = _apply(inverse[rows][:, None], a_i)
-                moved = _apply(cross, a_i)
-                a_j = _apply(inverse[None], c[None] - _apply(D[None], moved))
-        eta = objective.eta - _apply(cross, a_i) - _apply(h[None], a_j)
-        after = objective.loss.value(eta, objective.y) - before
-        after[np.arange(size), np.arange(n)[rows]] = 0.0
-        out[rows] = after @ weights
-    return out
-
-
-def _apply(matrices, vectors):
-    return (matrices @ vectors[..., None])[..., 0]
-
-
-def _apply_transposed(matrices, vectors):
-    return (vectors[..., None, :] @ matrices)[..., 0, :]

@@ -93,7 +93,9 @@ def test_an_answer_that_cannot_fit_is_refused_before_any_work(ask, inf, points, 
 def test_what_fits_when_the_full_answer_does_not(inf, points, monkeypatch):
     """The remedies named in the error work under the limit that it names."""
     monkeypatch.setattr("skinfluence.utils.memory.available_memory", lambda: 2**22)
-    with pytest.raises(MemoryError, match=r"\(300, 6000\) takes [0-9.]+ [KM]iB.*aggregate='mean'.*top"):
+    with pytest.raises(
+        MemoryError, match=r"\(300, 6000\) takes [0-9.]+ [KM]iB.*aggregate='mean'.*top"
+    ):
         inf.influence_up_loss(*points)
     assert inf.influence_up_loss(*points, aggregate="mean").shape == (N,)
     assert inf.influence_up_loss(*points, indices=range(10)).shape == (M, 10)

@@ -46,7 +46,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skinfluence import Influence, linear_model
 from skinfluence.cleaning import audit
 from skinfluence.frozen import check_frozen, uses_y
-from skinfluence.leave_one_out import loo_loss, loo_loss_effect
+from skinfluence.leave_one_out import loo_loss
 from skinfluence.model_selection import (
     LeaveOneOutSearch,
     leave_one_group_out,
@@ -378,7 +378,6 @@ FROZEN_CALLS = {
     "Influence.loo_score": lambda m, X, y, **o: Influence(m.fit(X, y), X, y).loo_score(**o),
     "audit": lambda m, X, y, **o: audit(m.fit(X, y), X, y, **o),
     "loo_loss": lambda m, X, y, **o: loo_loss(Influence(m.fit(X, y), X, y), **o),
-    "loo_loss_effect": lambda m, X, y, **o: loo_loss_effect(Influence(m.fit(X, y), X, y), **o),
 }
 
 
