@@ -10,6 +10,7 @@ from sklearn.linear_model import (
     RidgeClassifierCV,
     RidgeCV,
 )
+from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 from skinfluence.design import design_of
@@ -66,6 +67,11 @@ def linear_objective(
         offset = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), len(coef))
         theta = np.column_stack([coef, offset / intercept])
     else:
+        if np.any(model.intercept_):
+            raise ValueError(
+                "The parameters must be those of the fit. Got fit_intercept=False and an intercept "
+                "that is not zero; fit again."
+            )
         theta, intercept = coef, 0.0
     if isinstance(loss, SumToZero):
         theta = loss.reduce(theta.T).T
@@ -94,7 +100,7 @@ def _logistic(model, X, y, sample_weight, C, l1_ratio):
     classes = model.classes_
     refuse_old_multiclass(model, len(classes))
     penalty = effective_l2(getattr(model, "penalty", "deprecated"), C, l1_ratio)
-    y = np.asarray(y)
+    y = column_or_1d(y)
     check_rows(X, y)
     sample_weight = check_sample_weight(sample_weight, X.shape[0])
     labels = _class_labels(classes, np.arange(len(classes)), np.ones(len(classes)))
@@ -142,7 +148,8 @@ def _squared(model, X, y, sample_weight, alpha):
     y = np.asarray(y, dtype=np.float64)
     if y.ndim != 1:
         raise ValueError(
-            f"y must be one-dimensional. Got an array of shape {y.shape}. Fit one model per target."
+            f"y must be one-dimensional. Got an array of shape {y.shape}. Fit on y.ravel() if it is "
+            "one target, or one model per target."
         )
     if not np.isfinite(y).all():
         raise ValueError("y must be finite. It holds NaN or infinity.")

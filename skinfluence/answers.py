@@ -29,6 +29,7 @@ class Top:
         Training rows by falling / rising removal effect. Positive effects are helpful: removing
         the row raises the test loss.
     helpful_effects, harmful_effects : ndarray of shape (n_test, k)
+        NaN, last, for rows without an answer (the only one of a class).
     """
 
     helpful: np.ndarray
@@ -93,10 +94,11 @@ class Answers:
             raise ValueError(f"method must be one of {METHODS}. Got {method!r} instead.")
         return self.factor.objective if method in LOCAL else self.edit_solver().objective
 
-    def row_effects(self, edits, quantity, method, tol):
+    def row_effects(self, edits, quantity, method, tol, out=None):
         """Change of a quantity under one-row edits: (n_test, m, ...), or (m,) for a scalar."""
         n, shape = len(edits.rows), quantity.shape
-        out = np.empty((*shape[:1], n, *shape[1:]))
+        if out is None:
+            out = np.empty((*shape[:1], n, *shape[1:]))
         for block, values in self.stream(edits, quantity, method, tol):
             if shape:
                 out[:, block] = np.swapaxes(values, 0, 1)
@@ -136,6 +138,8 @@ class Answers:
             for sign in kept:
                 ranked = np.where(np.isnan(values.T), -np.inf, sign * values.T)
                 kept[sign] = _merge(kept[sign], ranked, rows, k)
+        for _, values in kept.values():
+            values[np.isinf(values)] = np.nan
         (helpful, up), (harmful, down) = kept[1], kept[-1]
         return Top(helpful, up, harmful, -down)
 

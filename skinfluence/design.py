@@ -5,6 +5,7 @@ liblinear's ``intercept_scaling``; 0 when there is none), and is never stored.
 """
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,8 @@ from skinfluence.utils.memory import row_blocks
 # Stored entries and columns between which the compiled Gram kernels beat scipy's products.
 COMPILED_ENTRIES = 200_000
 COMPILED_COLUMNS = 4_096
+# Blocks of dense rows for Gram matrices and quadratic forms: smaller ones slow the products.
+GRAM_BYTES = 2**27
 
 
 class Design(ABC):
@@ -128,26 +131,45 @@ class Design(ABC):
 class DenseDesign(Design):
     """A design over an ndarray."""
 
+    @cached_property
+    def _used(self):
+        """Columns that are not zero in every row (unused pixels, say), the intercept included."""
+        used = np.zeros(self.n_columns, dtype=bool)
+        used[self.n_features :] = True
+        for block in row_blocks(self.n_samples, 8 * self.n_features):
+            used[: self.n_features] |= self.X[block].any(axis=0)
+        return np.flatnonzero(used)
+
     def _blocks(self, dtype):
-        """Blocks of rows in another precision, the intercept a column of them."""
-        for block in row_blocks(self.n_samples, 16 * self.n_columns):
-            rows = np.empty((block.stop - block.start, self.n_columns), dtype)
-            rows[:, : self.n_features] = self.X[block]
+        """Blocks of the used columns in another precision, the intercept one of them."""
+        columns = self._used
+        all_used = len(columns) == self.n_columns
+        features = columns[columns < self.n_features]
+        for block in row_blocks(self.n_samples, 16 * len(columns), GRAM_BYTES):
+            rows = np.empty((block.stop - block.start, len(columns)), dtype)
+            X = self.X[block]
+            rows[:, : len(features)] = X if all_used else X[:, features]
             if self.intercept:
                 rows[:, -1] = self.intercept
             yield block, rows
 
     def grams(self, weights, dtype=np.float64):
-        out = np.zeros((len(weights), self.n_columns, self.n_columns), dtype)
+        d, used = self.n_columns, self._used
+        inner = np.zeros((len(weights), len(used), len(used)), dtype)
         signed = weights.min(axis=1, initial=0.0) < 0.0
         for block, rows in self._blocks(dtype):
             for m, w in enumerate(weights[:, block].astype(dtype)):
                 if signed[m]:
-                    out[m] += rows.T @ (w[:, None] * rows)
+                    inner[m] += rows.T @ (w[:, None] * rows)
                 else:
                     # numpy sees A.T @ A and calls syrk: half the flops of a general product.
                     half = np.sqrt(w)[:, None] * rows
-                    out[m] += half.T @ half
+                    inner[m] += half.T @ half
+        if len(used) == d:
+            return inner
+        out = np.zeros((len(weights), d, d), dtype)
+        for whole, part in zip(out, inner, strict=True):
+            whole[np.ix_(used, used)] = part
         return out
 
     def _squared_columns(self, weights):
@@ -170,7 +192,10 @@ class DenseDesign(Design):
             np.matmul(left, scaled.T, out=out[:, block])
 
     def quadratics(self, A, dtype=np.float64):
-        d = self.n_columns
+        used = self._used
+        d = len(used)
+        if d < self.n_columns:
+            A = A[:, used[:, None], used]
         out = np.empty((self.n_samples, len(A)), dtype)
         folded = (2.0 * np.triu(A, 1)).astype(dtype)
         folded[:, np.arange(d), np.arange(d)] = A[:, np.arange(d), np.arange(d)]

@@ -39,12 +39,18 @@ class Edit:
             return NotImplemented
         return Edit(self.terms + other.terms)
 
+    def __radd__(self, other):
+        # sum() starts from 0.
+        return self if other == 0 else NotImplemented
+
     def __repr__(self):
         return f"Edit({len(self.terms)} weighted points)"
 
 
 def _rows(rows):
     rows = np.atleast_1d(np.asarray(rows))
+    if not rows.size:
+        raise ValueError("An edit must name at least one row. Got none.")
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise TypeError(f"Rows must be integer positions in the training data. Got {rows!r}.")
     return [int(row) for row in rows]
@@ -59,6 +65,13 @@ def _per_row(values, rows, name):
             f"{name} must hold one value per row. Got {len(values)} for {len(rows)} rows."
         )
     return values
+
+
+def _weight(value):
+    value = float(value)
+    if not 0.0 <= value < np.inf:
+        raise ValueError(f"sample_weight must be finite and non-negative. Got {value}.")
+    return value
 
 
 def remove(rows):
@@ -88,10 +101,8 @@ def reweight(rows, sample_weight):
         The new weights, before class weights.
     """
     rows = _rows(rows)
-    weights = _per_row(sample_weight, rows, "sample_weight")
-    return Edit(
-        tuple(_Term(r, scale=-1.0, amount=float(w)) for r, w in zip(rows, weights, strict=True))
-    )
+    weights = [_weight(w) for w in _per_row(sample_weight, rows, "sample_weight")]
+    return Edit(tuple(_Term(r, scale=-1.0, amount=w) for r, w in zip(rows, weights, strict=True)))
 
 
 def relabel(rows, y):
@@ -132,11 +143,11 @@ def add(x, y, sample_weight=1.0):
     y : label or float
     sample_weight : float, default=1.0
     """
-    return Edit((_Term(None, x=x, y=y, amount=float(sample_weight)),))
+    return Edit((_Term(None, x=x, y=y, amount=_weight(sample_weight)),))
 
 
-class EmptyClassError(ValueError):
-    """An edit leaves a class without weight, and the model without an optimum."""
+class NoOptimumError(ValueError):
+    """An edit leaves nothing, or a class without weight: the model would have no optimum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,7 +247,7 @@ def resolve(edit, objective, encode_x, encode_y):
         new, new_y = None, None
     points = Points(rows, row_changes, new, new_y, new_weights)
     if not objective.total_weight + points.shift > 1e-12 * objective.total_weight:
-        raise ValueError("The edit removes all the training weight: nothing is left to fit.")
+        raise NoOptimumError("The edit removes all the training weight: nothing is left to fit.")
     _refuse_empty_class(objective, points)
     return points
 
@@ -253,7 +264,7 @@ def _refuse_empty_class(objective, points):
         after += np.bincount(labels.codes_of(points.new_y), points.new_weights, n_classes)
     gone = (before > 0) & (after <= 1e-12 * before)
     if gone.any():
-        raise EmptyClassError(
+        raise NoOptimumError(
             f"Every class must keep weight after the edit. Class {labels.classes[gone][0]!r} would "
             "have none, so the model without it is another model: fit that one on the remaining "
             "classes."

@@ -71,6 +71,12 @@ class Quantity:
         if of == "loss" and y is None:
             raise ValueError("The effect on the loss needs y. Pass it, or of='decision_function'.")
         self.before = np.asarray(self._evaluate(self.eta[None]))[0]
+        n_test = design.n_samples
+        if callable(of) and self.before.shape not in ((), (n_test,)):
+            raise ValueError(
+                f"A callable must return one value per test point, ({n_test},), or one scalar. Got "
+                f"an array of shape {self.before.shape}."
+            )
 
     @property
     def shape(self):
@@ -136,8 +142,7 @@ def eta_steps(factor, edits, design, method):
     if np.ndim(shift) == 0 and from_tests <= from_edits and m * k * p * 8 <= 4 * BLOCK_BYTES:
         yield from _from_tests(factor, edits, design, method, a, shift)
         return
-    rows_per_test = 8 * (2 * p + m * k)
-    for block in row_blocks(n, rows_per_test):
+    for block in row_blocks(n, 8 * (2 * p + 10 * m * k)):
         part = edits.take(block)
         yield block, _decision_steps(design, steps.steps_from(factor, part, method, a[block]))
 
@@ -155,7 +160,7 @@ def decision_steps(design, theta_steps):
     Yields ``(slice, (b', n_test, K))``.
     """
     k = theta_steps.shape[1]
-    for block in row_blocks(len(theta_steps), 32 * design.n_samples * (k + 1)):
+    for block in row_blocks(len(theta_steps), 80 * design.n_samples * (k + 1)):
         yield block, _decision_steps(design, theta_steps[block])
 
 
@@ -170,7 +175,8 @@ def _from_tests(factor, edits, design, method, a, shift):
     S = np.ascontiguousarray(S.transpose(1, 0, 2, 3).reshape(d, k * m * k))
     Z = steps.penalty_steps(factor, edits, method)
     extra = None if Z is None else design.multiply(Z[0].T)
-    for block in row_blocks(edits.design.n_samples, 8 * (d + m * k * (k + 2))):
+    # The step, the moved values and what a quantity makes of them: log-sums, probabilities.
+    for block in row_blocks(edits.design.n_samples, 8 * (d + m * k * (k + 10))):
         part = edits.design.take(block)
         moved = part.multiply(S).reshape(-1, k, m * k)
         if k == 1:

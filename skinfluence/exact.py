@@ -11,7 +11,7 @@ import numpy as np
 from skinfluence import certificate, steps
 from skinfluence.curvature import Curvature
 from skinfluence.edits import edited
-from skinfluence.newton import minimise, refuse_separable
+from skinfluence.newton import SeparableError, minimise, refuse_separable
 from skinfluence.passes import RemainderPass
 from skinfluence.solvers import SingularHessianError
 from skinfluence.utils.memory import row_blocks
@@ -211,7 +211,9 @@ class EditSolver:
             state.theta_steps[i], bound[i], state.size[i] = self._newton(
                 problem, state.theta_steps[i]
             )
-        except SingularHessianError:
+            if not np.isfinite(bound[i]):
+                refuse_separable(problem.at(self.objective.theta + state.theta_steps[i]))
+        except (SingularHessianError, SeparableError):
             # No unique model without the row; the others have theirs.
             state.theta_steps[i], bound[i] = np.nan, np.inf
 
@@ -385,7 +387,12 @@ class _Block:
         self.solved = right.copy()
         self.idle = ~right.any(axis=(1, 2))
         self.size = self._size(self.theta_steps, -right)
-        self.inner = np.linalg.solve(np.eye(k) + edits.hessian @ h, edits.hessian)
+        A = np.eye(k) + edits.hessian @ h
+        try:
+            self.inner = np.linalg.solve(A, edits.hessian)
+        except np.linalg.LinAlgError:
+            # A leverage of exactly 1: that edit goes to Newton's method, the others are fine.
+            self.inner = np.linalg.pinv(A) @ edits.hessian
         self._V = None
         self.leverage = _largest_eigenvalue(h, -edits.hessian)
         kept = 1.0 - self.leverage * (1.0 + owner.solve_error)

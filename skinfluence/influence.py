@@ -1,9 +1,11 @@
 """The object a user holds: a fitted model, its training data, and one factorisation."""
 
+import numbers
 import warnings
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import derivatives, effects, leave_one_out, steps
@@ -259,11 +261,13 @@ class Influence:
         rows = self._rows(indices)
         n_classes = len(self.objective.labels.classes)
         self._check_effect_fits(quantity, len(rows) * n_classes)
-        values = []
+        shape = quantity.shape
+        out = np.empty((*shape[:1], len(rows), n_classes, *shape[1:]))
         for label in range(n_classes):
             edits = steps.relabels(basis, rows, label)
-            values.append(self.answers.row_effects(edits, quantity, method, tol))
-        return np.stack(values, axis=2 if quantity.shape else 1)
+            place = out[:, :, label] if shape else out[:, label]
+            self.answers.row_effects(edits, quantity, method, tol, place)
+        return out
 
     def effect(self, edits, X, y=None, *, of="loss", method="auto", hold=None, tol=1e-3):
         """Change of a quantity at test points under any edit of the training data.
@@ -320,8 +324,8 @@ class Influence:
         -----
         Streams over the training rows: the full matrix is never built.
         """
-        if not 1 <= k:
-            raise ValueError(f"k must be at least 1. Got {k!r} instead.")
+        if not isinstance(k, numbers.Integral) or k < 1:
+            raise ValueError(f"k must be a positive integer. Got {k!r} instead.")
         quantity = self._quantity(self.answers.basis(method), X, y, "loss")
         return self.answers.top(quantity, min(int(k), self.objective.n_samples), method, tol)
 
@@ -401,11 +405,11 @@ class Influence:
         """The loss's y, class positions or targets for callables, and class weights."""
         labels = self.objective.labels
         if labels is None:
-            y = np.asarray(y, dtype=float)
+            y = column_or_1d(np.asarray(y, dtype=float))
             if y.ndim != 1 or not np.isfinite(y).all():
                 raise ValueError("y must be a one-dimensional array of finite numbers.")
             return y, y, np.ones(len(y))
-        codes = labels.codes(y)
+        codes = labels.codes(column_or_1d(y))
         return labels.targets[codes], codes, labels.class_weight[codes]
 
     def _test_points(self, X, y):
@@ -453,7 +457,13 @@ class Influence:
                 f"groups must hold one label per training row, {self.objective.n_samples}. Got an "
                 f"array of shape {groups.shape}."
             )
-        names, position = np.unique(groups, return_inverse=True)
+        try:
+            names, position = np.unique(groups, return_inverse=True)
+        except TypeError as error:
+            raise ValueError(
+                "groups must hold labels that can be sorted, all of one type. Got a mixture; fill "
+                "missing labels and convert with astype(str)."
+            ) from error
         self._check_effect_fits(quantity, len(names))
         members = np.split(
             np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1]
@@ -463,13 +473,13 @@ class Influence:
             try:
                 points.append(self._resolve(_edits.remove(rows)))
                 answered[i] = True
-            except _edits.EmptyClassError:
+            except _edits.NoOptimumError:
                 pass
         if not answered.all():
             shown = ", ".join(str(name) for name in names[~answered][:5])
             warnings.warn(
-                f"Group {shown} holds all the weight of a class: without it the class cannot be "
-                "fitted, so its answers are NaN.",
+                f"Group {shown} holds all the weight of a class, or of all: without it there is no model "
+                "to compare with, so its answers are NaN.",
                 UserWarning,
                 stacklevel=level_outside(),
             )

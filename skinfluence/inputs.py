@@ -40,7 +40,14 @@ class Inputs:
     @property
     def n_raw_features(self):
         """Columns of the raw inputs."""
-        return np.shape(self._raw)[1] if self.transformers else self.training_X.shape[1]
+        if not self.transformers:
+            return self.training_X.shape[1]
+        if np.ndim(self._raw) != 2:
+            raise TypeError(
+                "influence_pert needs inputs with columns. Got texts, one per row; ask on the "
+                "transformed features: Influence(pipeline[-1], pipeline[:-1].transform(X), y)."
+            )
+        return np.shape(self._raw)[1]
 
     def transform(self, X):
         """Rows as the model sees them, validated by the transformers and the model."""
@@ -52,15 +59,19 @@ class Inputs:
 
     def transform_row(self, x):
         """One raw row, a sequence or a one-row table, as a (1, n_features) array."""
-        if sp.issparse(x) or np.ndim(x) == 2:
+        if np.ndim(self._raw) == 1:
+            # Texts, one per row.
+            row = [x]
+        elif sp.issparse(x) or np.ndim(x) == 2:
             row = x
         elif hasattr(x, "to_frame"):
             row = x.to_frame().T
         elif hasattr(self._raw, "iloc"):
-            row = self._raw.iloc[:1].copy()
-            if len(x) != row.shape[1]:
-                raise ValueError(f"A row must have {row.shape[1]} values. Got {len(x)}.")
-            row = type(self._raw)([list(x)], columns=row.columns)
+            columns = self._raw.columns
+            values = [x[name] for name in columns] if hasattr(x, "keys") else list(x)
+            if len(values) != len(columns):
+                raise ValueError(f"A row must have {len(columns)} values. Got {len(values)}.")
+            row = type(self._raw)([values], columns=columns)
         else:
             row = np.asarray(x).reshape(1, -1)
         row = self.transform(row)

@@ -91,7 +91,10 @@ class Loss(ABC):
         AttributeError
             For losses that define none.
         """
-        raise AttributeError(f"{type(self).__name__} defines no class probabilities.")
+        raise AttributeError(
+            "The model must be a classifier with probabilities. Got one without, such as Ridge or "
+            "RidgeClassifier; ask for the decision function instead."
+        )
 
 
 class SingleOutputLoss(Loss):

@@ -1,5 +1,7 @@
 """The bridge between estimators and the core: keep the training data, delegate the questions."""
 
+import numpy as np
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.influence import Influence
@@ -27,14 +29,18 @@ class InfluenceMixin:
         self : estimator
         """
         super().fit(X, y, sample_weight=sample_weight)
-        self._training_data = (X, y, sample_weight)
-        return self
+        return self._remember(X, y, sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         # Influence works on numpy arrays and scipy matrices only.
         tags.array_api_support = False
         return tags
+
+    def _remember(self, X, y, sample_weight):
+        self._training_data = (X, y, sample_weight)
+        self._fitted_params = self.get_params(deep=False)
+        return self
 
     def forget_training_data(self):
         """Drop the references to the training data; influence methods then need a refit."""
@@ -48,6 +54,13 @@ class InfluenceMixin:
                 "The estimator must hold its training data. They were forgotten; fit again, or use "
                 "skinfluence.Influence(estimator, X, y)."
             )
+        for name, value in self.get_params(deep=False).items():
+            fitted = self._fitted_params.get(name)
+            if value is not fitted and not np.array_equal(value, fitted):
+                raise ValueError(
+                    f"The parameters must be those of the fit. Got {name}={value!r}, fitted with "
+                    f"{name}={fitted!r}; fit again."
+                )
         return Influence(self, *self._training_data)
 
     def influence_up_params(self, **options):
@@ -78,6 +91,7 @@ class InfluenceMixin:
         """See :meth:`skinfluence.Influence.loo_decision_function`."""
         return self._influence().loo_decision_function(**options)
 
+    @available_if(lambda self: hasattr(self, "predict_proba"))
     def loo_predict_proba(self, **options):
         """See :meth:`skinfluence.Influence.loo_predict_proba`."""
         return self._influence().loo_predict_proba(**options)

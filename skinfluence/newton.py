@@ -144,6 +144,10 @@ def minimise(objective, solver):
     return Minimum(objective, factor, decrement)
 
 
+class SeparableError(ValueError):
+    """Without a penalty, separable classes have no optimum."""
+
+
 def refuse_separable(objective):
     """Without a penalty, classes that a plane separates have their optimum at infinity."""
     if objective.labels is None or (objective.penalty > 0).any():
@@ -155,7 +159,7 @@ def refuse_separable(objective):
     others = proba.copy()
     np.put_along_axis(others, objective.y[:, None].astype(np.intp), -1.0, axis=1)
     if (own > others.max(axis=1))[objective.weights > 0].all():
-        raise ValueError(
+        raise SeparableError(
             "An unpenalised classifier must not separate its training classes. Every training row "
             "is on the right side of this one (C=inf), so its optimum is at infinity and influence "
             "is not defined. Fit with a finite C."

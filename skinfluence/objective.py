@@ -45,9 +45,10 @@ class Labels:
             raise ValueError(f"y must be one-dimensional. Got an array of shape {y.shape}.")
         known = np.isin(y, self.classes)
         if not known.all():
-            unseen = sorted({str(label) for label in y[~known]})
+            unseen = sorted({repr(label) for label in y[~known].tolist()})
+            fitted = [repr(label) for label in self.classes.tolist()]
             raise ValueError(
-                f"y must hold labels the model was fitted on, {_shown(self.classes)}. Got "
+                f"y must hold labels the model was fitted on, {_shown(fitted)}. Got "
                 f"{_shown(unseen)} too. Drop those rows, or fit a model that knows the label."
             )
         return np.searchsorted(self.classes, y.astype(self.classes.dtype, copy=False))
@@ -198,6 +199,11 @@ def objective_of(estimator, X, y, sample_weight=None):
     TypeError
         For a class without a registered implementation.
     """
+    if hasattr(estimator, "best_estimator_"):
+        raise TypeError(
+            f"The estimator must be a model or a Pipeline. Got the search {type(estimator).__name__}; "
+            "pass its best_estimator_."
+        )
     known = sorted(cls.__name__ for cls in objective_of.registry if cls is not object)
     raise TypeError(
         f"The estimator must have a known objective: one of {', '.join(known)}, or a Pipeline "

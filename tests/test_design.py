@@ -78,7 +78,8 @@ def test_blocks_do_not_change_answers(kind, monkeypatch, rng):
     design, full = make(kind, 1.0)
     original = memory.row_blocks
     monkeypatch.setattr(
-        "skinfluence.design.row_blocks", lambda n, size: original(n, size, budget=3 * size)
+        "skinfluence.design.row_blocks",
+        lambda n, size, budget=0: original(n, size, budget=3 * size),
     )
     weights, A = rng.uniform(size=17), rng.standard_normal((6, 6))
     A = A + A.T

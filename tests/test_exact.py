@@ -247,7 +247,7 @@ def test_edits_without_an_answer_are_refused(method):
         inf.effect(edits.remove(np.arange(len(y))), X[:2], **ask)
     with pytest.raises(ValueError, match="Every class must keep weight"):
         inf.effect(edits.remove(np.flatnonzero(y == "malign")), X[:2], **ask)
-    with pytest.raises(ValueError, match="must be non-negative"):
+    with pytest.raises(ValueError, match="finite and non-negative"):
         inf.effect(edits.reweight(3, -0.5), X[:2], **ask)
     with pytest.raises(ValueError, match="named twice"):
         inf.effect(edits.remove(3) + edits.remove(3), X[:2], **ask)

@@ -619,7 +619,7 @@ def test_top_is_the_sorted_full_matrix(k, blocks, monkeypatch):
 def test_top_needs_a_positive_k():
     fit = fitted(Case("LogisticRegression"))
     inf, X, y = fit.inf, fit.X, fit.y
-    with pytest.raises(ValueError, match="k must be at least 1"):
+    with pytest.raises(ValueError, match="k must be a positive integer"):
         inf.top(X, y, k=0)
 
 

@@ -229,7 +229,7 @@ def test_regressions_predict_the_inverse_link():
 
 
 def test_a_loss_without_probabilities_says_so():
-    with pytest.raises(AttributeError, match="SquaredError defines no class probabilities"):
+    with pytest.raises(AttributeError, match="classifier with probabilities"):
         losses.SquaredError().predict_proba(np.zeros((1, 1)))
 
 

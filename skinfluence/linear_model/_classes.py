@@ -29,8 +29,7 @@ class LogisticRegressionCV(InfluenceMixin, linear_model.LogisticRegressionCV):
     def fit(self, X, y, sample_weight=None, **params):
         """Fit as scikit-learn does, and remember the training data."""
         linear_model.LogisticRegressionCV.fit(self, X, y, sample_weight=sample_weight, **params)
-        self._training_data = (X, y, sample_weight)
-        return self
+        return self._remember(X, y, sample_weight)
 
 
 class LinearRegression(InfluenceMixin, linear_model.LinearRegression):
@@ -47,8 +46,7 @@ class RidgeCV(InfluenceMixin, linear_model.RidgeCV):
     def fit(self, X, y, sample_weight=None, **params):
         """Fit as scikit-learn does, and remember the training data."""
         linear_model.RidgeCV.fit(self, X, y, sample_weight=sample_weight, **params)
-        self._training_data = (X, y, sample_weight)
-        return self
+        return self._remember(X, y, sample_weight)
 
 
 class RidgeClassifier(InfluenceMixin, linear_model.RidgeClassifier):
@@ -61,5 +59,4 @@ class RidgeClassifierCV(InfluenceMixin, linear_model.RidgeClassifierCV):
     def fit(self, X, y, sample_weight=None, **params):
         """Fit as scikit-learn does, and remember the training data."""
         linear_model.RidgeClassifierCV.fit(self, X, y, sample_weight=sample_weight, **params)
-        self._training_data = (X, y, sample_weight)
-        return self
+        return self._remember(X, y, sample_weight)
