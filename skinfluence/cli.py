@@ -86,9 +86,9 @@ def _parser():
     )
     model.add_argument(
         "--method",
-        choices=["one-step", "auto", "exact"],
-        default="one-step",
-        help="how rows are left out: one Newton step, or certified at a price (default: one-step)",
+        choices=["auto", "one-step", "exact"],
+        default="auto",
+        help="how rows are left out: one Newton step, the top rows certified (auto, the default)",
     )
     model.add_argument(
         "--verify", type=_count, default=10, metavar="K", help="refits without the top K rows"

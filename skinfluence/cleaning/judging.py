@@ -6,18 +6,21 @@ The reasoning is in the notes of `skinfluence.cleaning.audit`.
 import warnings
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
 
+from skinfluence import steps
+from skinfluence.cleaning.noise import estimate_noise
 from skinfluence.cleaning.others import effect_on_others
-from skinfluence.leave_one_out import loo_loss
+from skinfluence.leave_one_out import Outputs, outputs
 
 # A target is called extreme when its leave-one-out residual is this many robust standard deviations
 # away from the typical one: about 1 in 2,000 rows of a Gaussian sample.
 EXTREME_RESIDUAL = 3.5
 
-# Where the model is most confident, disagreement is taken for label noise: this share of the rows.
-CONFIDENT_SHARE = 0.2
 RELABEL_FROM, DROP_FROM = 1 / 2, 1 / 3
+
+# With method="auto": the rows of highest one-step loss that are solved with a certificate.
+# Each costs the more the more outputs there are.
+CERTIFIED_ROWS, MIN_CERTIFIED_ROWS, CERTIFIED_TOL = 300, 30, 1e-3
 
 
 def judge_labels(estimator, influence, y, options):
@@ -29,14 +32,20 @@ def judge_labels(estimator, influence, y, options):
         # The core warns of rows alone in their class at every question, and answers NaN for them;
         # `notes` says it once.
         warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
-        proba = influence.loo_predict_proba(**options)
-        loss = loo_loss(influence, **options)
+        left_out = _left_out(influence, options)
+        proba, loss = left_out.predict_proba(), left_out.loss()
         effect = effect_on_others(influence, np.isfinite(loss))
     # Without such a row there is no class to be right about: nothing to suggest.
     best = np.where(alone, codes, np.nan_to_num(proba).argmax(axis=1))
-    error_proba, noise_share = _error_proba(proba, best, codes, ~alone)
-    relabel = error_proba >= RELABEL_FROM
-    drop = ~relabel & (error_proba >= DROP_FROM) & (effect < 0)
+    known = np.isfinite(loss)
+    noise = estimate_noise(proba[known], codes[known])
+    error_proba, best_proba = np.zeros(len(y)), np.zeros(len(y))
+    error_proba[known] = 1.0 - noise.posterior[np.arange(known.sum()), codes[known]]
+    best_proba[known] = noise.posterior[np.arange(known.sum()), best[known]]
+    disagrees = best != codes
+    relabel = disagrees & (best_proba >= RELABEL_FROM)
+    drop = disagrees & ~relabel & (error_proba >= DROP_FROM) & (effect < 0)
+    emptied = ~np.isin(codes, codes[~(relabel | drop)])
     columns = {
         "given": y,
         "suggested": classes[best],
@@ -45,39 +54,47 @@ def judge_labels(estimator, influence, y, options):
         "error_proba": error_proba,
         "self_influence": influence.self_influence(),
         "effect_of_dropping": effect,
-        "action": np.select([relabel, drop], ["relabel", "drop"], "keep"),
+        "action": np.select([emptied, relabel, drop], ["keep", "relabel", "drop"], "keep"),
     }
     evidence = {
         "classes": classes,
         "loo_proba": proba,
         "loo_prediction": classes[best],
-        "noise_share": noise_share,
-        "notes": _note_on_lonely_rows(y[alone]),
+        "noise_share": noise.share,
+        "notes": (
+            *_note_on_lonely_rows(y[alone]),
+            *noise.notes,
+            *_note_on_emptied_classes(classes[np.unique(codes[emptied])]),
+        ),
     }
     return columns, evidence
 
 
-def _error_proba(proba, best, codes, known):
-    """Chance that each label is wrong, and the share of wrong labels; see the notes of `audit`."""
-    error_proba = np.zeros(len(codes))
-    if not known.any():
-        return error_proba, 0.0
-    disagrees = (best != codes)[known]
-    confidence = proba[known].max(axis=1)
-    surest = np.argsort(-confidence, kind="stable")[: max(1, round(CONFIDENT_SHARE * known.sum()))]
-    noise_share = float(disagrees[surest].mean())
-    local = IsotonicRegression(increasing=False).fit_transform(confidence, disagrees)
-    error_proba[known] = disagrees * np.minimum(1.0, noise_share / np.where(disagrees, local, 1.0))
-    return error_proba, noise_share
+def _left_out(influence, options):
+    """Leave-one-out outputs; with "auto" one step for all rows, then certified for the top ones."""
+    if options["method"] != "auto" or influence.factor.is_random:
+        return outputs(influence, **options)
+    first = outputs(influence, **{**options, "method": "one-step"})
+    loss = first.loss()
+    n_certified = max(MIN_CERTIFIED_ROWS, CERTIFIED_ROWS // first.eta.shape[1])
+    rows = np.sort(np.argsort(-loss, kind="stable")[:n_certified])
+    rows = rows[np.isfinite(loss[rows])]
+    solver = influence.answers.edit_solver()
+    edits = steps.removals(solver.objective, rows)
+    eta = first.eta.copy()
+    for block, solved in solver.solve_rows(edits, CERTIFIED_TOL):
+        moved = steps.at_rows(edits.design.take(block), solved.steps)
+        eta[rows[block]] = solver.objective.eta[rows[block]] + moved
+    return Outputs(first.estimator, first.objective, eta)
 
 
 def judge_targets(estimator, influence, y, options):
     """Columns of the table, by training row, for a regressor."""
-    prediction = np.asarray(influence.loo_predict(**options))
+    left_out = _left_out(influence, options)
+    prediction, loss = left_out.predict(), left_out.loss()
     residual = y - prediction
     spread = 1.4826 * np.nanmedian(np.abs(residual - np.nanmedian(residual)))
     z = (residual - np.nanmedian(residual)) / max(spread, np.finfo(float).tiny)
-    loss = loo_loss(influence, **options)
     effect = effect_on_others(influence, np.isfinite(loss))
     columns = {
         "given": y,
@@ -106,4 +123,17 @@ def _note_on_lonely_rows(labels):
         f"{len(labels)} row{'s are' if len(labels) > 1 else ' is'} the only one of "
         f"{'their' if len(labels) > 1 else 'its'} class ({shown}): without it the model cannot know "
         "the class, so nothing can be said about such a row. Look for typing errors in the label.",
+    )
+
+
+def _note_on_emptied_classes(emptied):
+    if len(emptied) == 0:
+        return ()
+    shown = ", ".join(repr(str(label)) for label in emptied[:5]) + (
+        " …" if len(emptied) > 5 else ""
+    )
+    return (
+        f"Every row of {'these classes' if len(emptied) > 1 else 'one class'} looks wrong ({shown}). "
+        "No suggestion is made that leaves a class without rows: is it a misspelt or superfluous "
+        "label?",
     )

@@ -72,16 +72,15 @@ def test_losses_are_those_of_true_refits(found, demo):
         others = np.delete(np.arange(len(demo.y)), line["row"])
         model = SkLogisticRegression(C=0.1, tol=1e-9, max_iter=5000).fit(X[others], demo.y[others])
         proba = model.predict_proba(X[[line["row"]]])[0]
-        # One Newton step: a few per cent for the most extreme rows.
         assert line["loo_loss"] == pytest.approx(
-            -np.log(proba[list(model.classes_).index(line["given"])]), rel=0.03
+            -np.log(proba[list(model.classes_).index(line["given"])]), rel=2e-3
         )
 
 
 def test_verify_refits_and_reports_the_difference(found):
     verification = found.verify(4)
     assert len(verification) == 4
-    np.testing.assert_allclose(verification["refit_loss"], verification["loo_loss"], rtol=0.03)
+    np.testing.assert_allclose(verification["refit_loss"], verification["loo_loss"], rtol=2e-3)
     np.testing.assert_allclose(
         verification["difference"], verification["refit_loss"] - verification["loo_loss"]
     )
@@ -106,7 +105,7 @@ def test_verify_holds_weights_and_balanced_class_weights(demo):
     model = LogisticRegression(C=0.1, class_weight="balanced", tol=1e-9, max_iter=5000)
     model.fit(X, demo.y, sample_weight=weight)
     verification = audit(model, X, demo.y, sample_weight=weight).verify(3)
-    np.testing.assert_allclose(verification["refit_loss"], verification["loo_loss"], rtol=0.05)
+    np.testing.assert_allclose(verification["refit_loss"], verification["loo_loss"], rtol=0.02)
 
 
 def test_apply_carries_out_the_plan_and_changes_nothing_in_place(found, demo):
@@ -119,6 +118,13 @@ def test_apply_carries_out_the_plan_and_changes_nothing_in_place(found, demo):
     full[plan.relabel] = plan.labels
     np.testing.assert_array_equal(y, full[kept])
     assert (y == demo.y_true[kept]).mean() > (demo.y == demo.y_true).mean()
+
+
+def test_longer_labels_are_not_truncated(found):
+    plan = Plan(np.array([], dtype=int), np.array([1]), np.array(["long"]))
+    y = np.full(len(found.y), "s")
+    assert found.apply(found.X, y, plan=plan)[1][1] == "long"
+    assert found.apply(found.X, np.arange(len(y)), plan=plan)[1].tolist()[:3] == [0, "long", 2]
 
 
 def test_a_plan_can_be_limited_and_made_by_hand(found, demo):
