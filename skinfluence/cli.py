@@ -8,10 +8,11 @@ import contextlib
 import dataclasses
 import json
 import shlex
+import signal
 import sys
+import threading
+import warnings
 from pathlib import Path
-
-from skinfluence.datasets import DEMOS
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130
 
@@ -32,23 +33,44 @@ def main(argv=None):
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        arguments = _parser().parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    from skinfluence.cleaning.tables import InputError
-
-    try:
-        _audit(arguments, "skinfluence " + shlex.join(argv))
-    except (InputError, ImportError, OSError) as error:
-        print(f"skinfluence audit: error: {error}", file=sys.stderr)
-        return USER_ERROR
+        with _terminated_like_interrupted():
+            try:
+                arguments = _parser().parse_args(argv)
+            except SystemExit as stop:
+                return int(stop.code or 0)
+            _audit(arguments, "skinfluence " + shlex.join(argv))
     except KeyboardInterrupt:
         print("skinfluence audit: interrupted, nothing written", file=sys.stderr)
         return INTERRUPTED
+    except (ValueError, TypeError, ArithmeticError, MemoryError, ImportError, OSError) as error:
+        # InputError and numpy's LinAlgError are ValueErrors. Anything else is a bug worth a traceback.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        print(f"skinfluence audit: error: {reason}", file=sys.stderr)
+        return USER_ERROR
     return OK
 
 
+@contextlib.contextmanager
+def _terminated_like_interrupted():
+    """SIGTERM raises KeyboardInterrupt, so that nothing half-written is left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _parser():
+    # Imports happen inside `main`, where an interruption is answered in one line.
+    from skinfluence.datasets import DEMOS
+
     parser = argparse.ArgumentParser(
         prog="skinfluence", description="Which rows of a training set make its model wrong?"
     )
@@ -96,7 +118,7 @@ def _parser():
     model.add_argument(
         "--flip-share", type=float, default=0.1, help="share of labels a demo flips (default: 0.1)"
     )
-    model.add_argument("--seed", type=int, default=0, help="which labels a demo flips")
+    model.add_argument("--seed", type=_seed, default=0, help="which labels a demo flips")
     output = audit.add_argument_group("what to show and write")
     output.add_argument("--top", type=_count, default=20, help="rows to print (default: 20)")
     output.add_argument(
@@ -125,24 +147,26 @@ def _audit(arguments, command):
     for module in ["pandas", "rich", "tqdm", *(["jinja2", "matplotlib"] if arguments.html else [])]:
         require(module, extra="audit")
     talk = not (arguments.quiet or arguments.json)
-    problem = _problem(arguments)
-    selection = select_model(problem, C=arguments.C, progress=talk)
-    with threads_for(problem, selection.X):
-        with _status("leaving out every row", talk):
-            found = audit(
-                selection.model,
-                selection.X,
-                problem.y,
-                ids=problem.ids,
-                method=arguments.method,
-                influence=selection.influence,
-            )
-        found = dataclasses.replace(found, notes=problem.notes + found.notes)
-        verification = found.verify(arguments.verify, progress=talk)
-        score = None
-        if problem.y_true is not None:
-            with _status("fitting on the cleaned rows", talk):
-                score = cleaning_score(found, selection, problem)
+    with _collected_warnings() as warned:
+        problem = _problem(arguments)
+        selection = select_model(problem, C=arguments.C, progress=talk)
+        with threads_for(problem, selection.X):
+            with _status("leaving out every row", talk):
+                found = audit(
+                    selection.model,
+                    selection.X,
+                    problem.y,
+                    ids=problem.ids,
+                    method=arguments.method,
+                    influence=selection.influence,
+                )
+            verification = found.verify(arguments.verify, progress=talk)
+            score = None
+            if problem.y_true is not None:
+                with _status("fitting on the cleaned rows", talk):
+                    score = cleaning_score(found, selection, problem)
+    notes = (*problem.notes, *selection.notes, *found.notes, *warned)
+    found = dataclasses.replace(found, notes=notes)
     outcome = {
         "problem": problem,
         "selection": selection,
@@ -163,6 +187,7 @@ def _audit(arguments, command):
 
 def _problem(arguments):
     from skinfluence.cleaning.tables import InputError, demo_problem, file_problem
+    from skinfluence.datasets import DEMOS
 
     if (arguments.file is None) == (arguments.demo is None):
         raise InputError(
@@ -255,6 +280,25 @@ def _summary(arguments, *, problem, selection, found, verification, score, files
 
 
 @contextlib.contextmanager
+def _collected_warnings():
+    """A list that receives what was warned of, each text once; nothing is printed."""
+    texts = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        # Overflow in a line search that then steps back, and the like: harmless.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield texts
+    for warning in caught:
+        text = " ".join(str(warning.message).split())
+        ours = (
+            issubclass(warning.category, UserWarning)
+            and "skrub" not in Path(warning.filename).parts
+        )
+        if ours and text not in texts:
+            texts.append(text)
+
+
+@contextlib.contextmanager
 def _status(message, show):
     """A spinner on stderr while something long runs, on a terminal only."""
     if not (show and sys.stderr.isatty()):
@@ -270,6 +314,13 @@ def _positive(text):
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be positive and finite, got {text}")
+    return value
+
+
+def _seed(text):
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"must lie between 0 and 2**32 - 1, got {text}")
     return value
 
 

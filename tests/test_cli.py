@@ -195,6 +195,16 @@ def one_shared_class(frame):
     return frame.assign(renewed=["a"] * (len(frame) - 2) + ["b", "c"])
 
 
+def infinite_numbers(frame):
+    frame.loc[[1, 4], "visits"] = [np.inf, -np.inf]
+    return frame
+
+
+def huge_numbers(frame):
+    frame.loc[2, "spend"] = 1e300
+    return frame
+
+
 def only_the_target(frame):
     return frame[["renewed"]]
 
@@ -207,7 +217,9 @@ def only_the_target(frame):
         (missing_labels, "missing in 2 of 300 rows (first: row 3, 5"),
         (all_distinct, "different value in each of its 300 rows"),
         (identifiers, "--task regression"),
-        (one_shared_class, "1 class with more than one row"),
+        (one_shared_class, "1 class with more than one row; 'b', 'c' have one row"),
+        (infinite_numbers, "column 'visits' holds infinite or huge numbers in 2 of 300 rows"),
+        (huge_numbers, "column 'spend' holds infinite or huge numbers in 1 of 300 rows"),
         (only_the_target, "no columns are left"),
     ],
 )
@@ -238,6 +250,7 @@ def test_an_unfit_table_is_refused_in_one_line(table, change, words, capsys, tmp
         (["--demo", "wine", "--flip-share", 1.5], "--flip-share"),
         (["--demo", "titanic"], "invalid choice"),
         (["--demo", "wine", "--C", -1], "must be positive"),
+        (["--demo", "wine", "--seed", -1], "must lie between"),
         (["--demo", "wine", "--top", -1], "must not be negative"),
     ],
 )
@@ -269,6 +282,83 @@ def test_empty_columns_can_be_left_out_as_the_error_says(table, capsys):
     empty_column(table).to_csv("data.csv", index=False)
     options = ["--target", "renewed", "--no-html", "--verify", 0, "--quiet"]
     assert run("data.csv", *options, "--drop-columns", "nothing,void") == 0
+
+
+# What it reads ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sep", [";", "\t", "|"])
+def test_other_separators_are_recognised(table, sep, capsys):
+    table.to_csv("data.csv", index=False, sep=sep, decimal="," if sep == ";" else ".")
+    options = ["data.csv", "--target", "renewed", "--no-html", "--verify", 0, "--C", 0.1]
+    summary = run_json(capsys, *options)
+    assert summary["n_rows"] == 300
+    assert any("separated by" in note for note in summary["notes"])
+    if sep == ";":
+        assert any("decimal commas" in note for note in summary["notes"])
+
+
+def test_latin_1_is_read_with_a_note(table, capsys):
+    table["plan"] = table["plan"].replace("plus", "größer")
+    table.to_csv("data.csv", index=False, encoding="latin-1")
+    options = ["data.csv", "--target", "plan", "--no-html", "--verify", 0, "--C", 0.1]
+    assert run_json(capsys, *options[:2], "renewed", *options[3:])["n_rows"] == 300
+    assert run(*options[:2], "renewed", *options[3:]) == 0
+    assert "Windows-1252" in capsys.readouterr().out
+
+
+def test_columns_of_one_name_are_refused(tmp_path, capsys):
+    (tmp_path / "data.csv").write_text("a,b,a\n1,x,2\n2,y,3\n")
+    assert run("data.csv", "--target", "b") == 2
+    assert "more than one column named 'a'" in capsys.readouterr().err
+
+
+def test_a_named_index_of_a_parquet_file_is_a_column(table, capsys):
+    table.set_index("customer").to_parquet("data.parquet")
+    options = ["--target", "renewed", "--no-html", "--verify", 0, "--C", 0.1]
+    summary = run_json(capsys, "data.parquet", *options, "--id-column", "customer")
+    assert summary["top"][0]["id"].startswith("C")
+
+
+def test_a_column_of_lists_is_refused(table, capsys):
+    table.assign(tags=[[1, 2]] * len(table)).to_parquet("data.parquet")
+    assert run("data.parquet", "--target", "renewed") == 2
+    err = capsys.readouterr().err
+    assert "'tags' holds lists" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("task", ["auto", "classification"])
+@pytest.mark.parametrize("high", [1.0, 1.5])
+def test_floats_can_be_classes(task, high, capsys, tmp_path):
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=200)
+    frame = pd.DataFrame({"x": x, "z": rng.normal(size=200), "label": np.where(x > 0, high, 0.0)})
+    frame.loc[:9, "label"] = high - frame.loc[:9, "label"]
+    frame.astype({"label": "Float64"}).to_parquet("data.parquet")
+    frame.to_csv("data.csv", index=False)
+    options = ["--target", "label", "--task", task, "--no-html", "--verify", 1, "--cleaned"]
+    assert run_json(capsys, "data.parquet", *options)["task"] == "classification"
+    assert run_json(capsys, "data.csv", *options)["task"] == "classification"
+    cleaned = pd.read_csv(tmp_path / "skinfluence-audit" / "cleaned.csv")
+    assert (cleaned["label"] == np.where(cleaned["x"] > 0, high, 0.0)).mean() > 0.97
+
+
+def test_more_classes_than_can_be_audited_are_refused(capsys):
+    rng = np.random.RandomState(0)
+    label = [f"c{i}" for i in rng.randint(900, size=5000)]
+    pd.DataFrame({"x": rng.normal(size=5000), "label": label}).to_csv("data.csv", index=False)
+    assert run("data.csv", "--target", "label") == 2
+    err = capsys.readouterr().err
+    assert "would be fine" in err and err.count("\n") == 1
+
+
+def test_an_unforeseen_failure_is_one_line(table, monkeypatch, capsys):
+    def fail(*args, **kwargs):
+        raise np.linalg.LinAlgError("singular\nmatrix")
+
+    monkeypatch.setattr("skinfluence.cleaning.selection.select_model", fail)
+    assert run("data.csv", "--target", "renewed") == 2
+    assert capsys.readouterr().err == "skinfluence audit: error: singular matrix\n"
 
 
 # What it leaves behind -------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Writing several files so that either all of them are there afterwards or none is."""
 
+import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -23,28 +25,48 @@ def write_together(contents):
     ...     (Path(folder) / "new" / "a.txt").read_text()
     'a'
     """
-    made, staged = [], []
+    made, staged, replaced, stages = [], [], [], {}
     try:
-        for path, text in contents.items():
+        for i, (path, text) in enumerate(contents.items()):
             path = Path(path)
-            _make_folders(path.parent, made)
-            # In the same folder, so that the replacement is a rename and not a copy.
-            handle, staging = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            staged.append((staging, path))
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-        for _, path in staged:
+            stage = _stage_beside(path.parent, stages)
+            (stage / f"new{i}").write_text(text, encoding="utf-8", newline="")
+            staged.append((stage, i, path))
+        for _, _, path in staged:
             if path.is_dir():
                 raise IsADirectoryError(f"{path} is a folder, so no file can be written there.")
-        _umask_permissions(staging for staging, _ in staged)
-        for staging, path in staged:
-            os.replace(staging, path)
+            _make_folders(path.parent, made)
+        for stage, i, path in staged:
+            if path.exists():
+                os.replace(path, stage / f"old{i}")
+                replaced.append((stage / f"old{i}", path))
+            else:
+                replaced.append((None, path))
+            os.replace(stage / f"new{i}", path)
     except BaseException:
-        for staging, _ in staged:
-            Path(staging).unlink(missing_ok=True)
+        # What goes wrong here must not hide what went wrong there.
+        for old, path in reversed(replaced):
+            with contextlib.suppress(OSError):
+                if old is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    os.replace(old, path)
         for folder in reversed(made):
-            folder.rmdir()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise
+    finally:
+        for stage in stages.values():
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def _stage_beside(folder, stages):
+    """A hidden folder on the same disk as `folder`, so that moving a file there is a rename."""
+    while not folder.exists():
+        folder = folder.parent
+    if folder not in stages:
+        stages[folder] = Path(tempfile.mkdtemp(dir=folder, prefix=".skinfluence-"))
+    return stages[folder]
 
 
 def _make_folders(folder, made):
@@ -56,11 +78,3 @@ def _make_folders(folder, made):
     for new in reversed(missing):
         new.mkdir()
         made.append(new)
-
-
-def _umask_permissions(paths):
-    """Give staged files the permissions an ordinary new file gets, not the private ones of mkstemp."""
-    umask = os.umask(0)
-    os.umask(umask)
-    for path in paths:
-        os.chmod(path, 0o666 & ~umask)

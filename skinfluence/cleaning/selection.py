@@ -1,5 +1,6 @@
 """The model of an audit from the command line: vectorised columns, one penalty chosen by LOO."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,12 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from skinfluence import Influence
-from skinfluence.cleaning.verification import progress_bar
+from skinfluence.cleaning.tables import InputError
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.utils._optional import require
+from skinfluence.utils.memory import available_memory
+from skinfluence.utils.progress import progress_bar
 
 # C of LogisticRegression, and 1/alpha of Ridge: decades first, then the half decades beside the best.
 DECADES = np.logspace(-3, 2, 6)
@@ -20,6 +23,12 @@ HALF_DECADE = np.sqrt(10)
 
 # Up to this many parameters the matrix products are too small to share between threads.
 MAX_PARAMETERS_OF_ONE_THREAD = 1000
+
+
+# Arrays of shape (n_samples, n_classes, n_classes) that an audit holds at once.
+ARRAYS_OF_CLASS_PAIRS = 10
+# Beyond a few classes, multiplications that still take minutes and not hours.
+FEW_CLASSES, MAX_WORK = 20, 5e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +49,8 @@ class Selection:
         Mean leave-one-out loss of each value tried.
     influence : Influence
         Factored for the chosen model.
+    notes : tuple of str
+        What the reader should know about the choice.
     """
 
     preprocessing: Any
@@ -48,6 +59,7 @@ class Selection:
     strength: float
     scores: dict
     influence: Any
+    notes: tuple = ()
 
 
 def select_model(problem, *, C=None, progress=False):
@@ -69,6 +81,8 @@ def select_model(problem, *, C=None, progress=False):
     """
     preprocessing = _preprocessing(problem)
     X = np.asarray(preprocessing.fit_transform(problem.X), dtype=float)
+    if problem.task == "classification":
+        _check_classes(len(np.unique(problem.y)), *X.shape)
     scores, best = {}, None
 
     def consider(strength):
@@ -84,11 +98,15 @@ def select_model(problem, *, C=None, progress=False):
         if C is not None:
             consider(float(C))
         else:
-            for strength in progress_bar(DECADES, len(DECADES), progress, "choosing C"):
-                consider(float(strength))
-                # The loss falls and then rises along the penalty; once it has risen, weaker only costs.
-                if scores[float(strength)] > 1.1 * scores[best[0]]:
-                    break
+            with progress_bar(
+                len(DECADES), "penalties", progress and sys.stderr.isatty()
+            ) as advance:
+                for strength in DECADES:
+                    consider(float(strength))
+                    advance(1)
+                    # The loss falls and then rises along the penalty; then, weaker only costs.
+                    if scores[float(strength)] > 1.1 * scores[best[0]]:
+                        break
             centre = best[0]
             for strength in (centre / HALF_DECADE, centre * HALF_DECADE):
                 consider(float(strength))
@@ -100,6 +118,38 @@ def select_model(problem, *, C=None, progress=False):
         strength=strength,
         scores=dict(sorted(scores.items())),
         influence=influence,
+        notes=() if C is not None else _note_on_edge(problem, strength, scores),
+    )
+
+
+def _note_on_edge(problem, strength, scores):
+    if min(scores) < strength < max(scores):
+        return ()
+    name, side = ("C" if problem.task == "classification" else "1/alpha"), "largest"
+    if strength == min(scores):
+        side = "smallest"
+    return (
+        f"The chosen {name} = {strength:.3g} is the {side} value tried, so a still "
+        f"{side.replace('est', 'er')} one may predict better. Choose it with --C.",
+    )
+
+
+def _check_classes(n_classes, n_samples, n_features):
+    """Refuse more classes than memory holds or patience lasts, and say how many are fine."""
+    available = available_memory()
+
+    def fits(k):
+        memory = 8 * (ARRAYS_OF_CLASS_PAIRS * n_samples * k**2 + 3 * (k * n_features) ** 2)
+        work = n_samples**2 * (n_features * k + k**2) + (k * n_features) ** 3
+        return memory < available and (k <= FEW_CLASSES or work < MAX_WORK)
+
+    if fits(n_classes):
+        return
+    fine = next((k for k in range(n_classes, 1, -1) if fits(k)), 1)
+    raise InputError(
+        f"{n_classes} classes in {n_samples} rows with {n_features} features are too many for this "
+        f"audit; about {fine} would be fine. Merge rare classes, leave out columns, audit "
+        "fewer rows or, if the target is a quantity, pass --task regression."
     )
 
 

@@ -24,6 +24,14 @@ READERS = {
 }
 
 
+TEXT = (".csv", ".tsv")
+# Tried in this order until the header has more than one column.
+SEPARATORS = (",", ";", "\t", "|")
+
+# Beyond this the square of a number, or a sum of squares, is not finite.
+MAX_NUMBER = 1e100
+
+
 class InputError(ValueError):
     """The input cannot be audited; the message says why and what to do, in one line."""
 
@@ -98,7 +106,7 @@ def demo_problem(name, *, flip_share=0.1, random_state=0):
 
 def file_problem(path, target, *, task="auto", id_column=None, drop_columns=()):
     """Read a table and turn it into a problem, or raise an InputError of one line."""
-    frame = read_table(path)
+    frame, reading_notes = read_table(path)
     if target is None:
         raise InputError(
             "name the column to audit with --target. "
@@ -124,12 +132,12 @@ def file_problem(path, target, *, task="auto", id_column=None, drop_columns=()):
         ids=ids[rows],
         target=target,
         task=task,
-        notes=notes,
+        notes=(*reading_notes, *notes),
     )
 
 
 def read_table(path):
-    """Read a csv, tsv or parquet file as a DataFrame with string column names."""
+    """Read a csv, tsv or parquet file: a DataFrame with string column names, and notes on it."""
     pd = require("pandas", extra="audit")
     path = Path(path)
     if not path.exists():
@@ -145,18 +153,75 @@ def read_table(path):
     if READERS[suffix] == "read_parquet":
         require("pyarrow", extra="audit")
     try:
-        options = {"sep": "\t"} if suffix == ".tsv" else {}
-        frame = getattr(pd, READERS[suffix])(path, **options)
+        frame, notes = _read_csv(path, suffix) if suffix in TEXT else (pd.read_parquet(path), ())
+    except InputError:
+        raise
     except Exception as error:  # pandas and pyarrow raise a dozen kinds; all mean the same here.
         reason = " ".join(str(error).split())
         raise InputError(f"{path.name} cannot be read as {suffix[1:]}: {reason}") from error
+    if any(name is not None for name in frame.index.names):
+        # A named index of a parquet file is a column to everybody else.
+        frame = frame.reset_index(allow_duplicates=True)
     if len(frame) == 0:
         raise InputError(f"{path.name} has a header but no rows.")
     frame.columns = [str(column) for column in frame.columns]
-    if not frame.columns.is_unique:
-        twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+    _check_distinct(frame.columns, path)
+    return frame.reset_index(drop=True), notes
+
+
+def _read_csv(path, suffix):
+    """Read a table as text, whatever separates its columns and however it is encoded."""
+    pd = require("pandas", extra="audit")
+    notes = []
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            header, sep = _header(path, suffix, encoding)
+            frame = pd.read_csv(path, sep=sep, encoding=encoding)
+            break
+        except UnicodeDecodeError:
+            with path.open("rb") as file:
+                if encoding == "cp1252" or b"\x00" in file.read(2**20):
+                    raise
+            notes.append(f"{path.name} is not UTF-8; it was read as Windows-1252 (Latin-1).")
+    _check_distinct(pd.Index([name for name in header if name]), path)
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(
+            f"{path.name}: its rows have more fields than its header. Name all columns."
+        )
+    if sep not in (",", "\t") or (sep == "\t" and suffix != ".tsv"):
+        notes.append(f"The columns of {path.name} are separated by {sep!r}.")
+    if sep == ";":
+        comma = pd.read_csv(path, sep=sep, encoding=encoding, decimal=",")
+        if _n_numeric(comma) > _n_numeric(frame):
+            frame = comma
+            notes.append("Its numbers have decimal commas.")
+    return frame, tuple(notes)
+
+
+def _header(path, suffix, encoding):
+    """The names as written, before pandas makes them unique, and what separates them."""
+    pd = require("pandas", extra="audit")
+    best, chosen = [], ","
+    for sep in ["\t"] if suffix == ".tsv" else SEPARATORS:
+        row = pd.read_csv(
+            path, sep=sep, encoding=encoding, header=None, nrows=1, dtype=str, keep_default_na=False
+        )
+        names = [str(name).strip() for name in row.iloc[0]]
+        if len(names) > len(best):
+            best, chosen = names, sep
+        if len(best) > 1:
+            break
+    return best, chosen
+
+
+def _n_numeric(frame):
+    return frame.select_dtypes("number").shape[1]
+
+
+def _check_distinct(names, path):
+    if not names.is_unique:
+        twice = sorted(set(names[names.duplicated()]))
         raise InputError(f"{path.name} has more than one column named {_listed(twice)}. Rename.")
-    return frame.reset_index(drop=True)
 
 
 def _check_column(frame, column, path):
@@ -181,7 +246,11 @@ def _checked_target(target, task):
         )
     if pd.api.types.is_datetime64_any_dtype(target):
         raise InputError(f"the target {name!r} is a date. Give a column of classes or of numbers.")
+    if pd.api.types.is_complex_dtype(target) or _holds_objects(target):
+        raise InputError(f"the target {name!r} holds no numbers or texts. Give a plain column.")
     numeric = pd.api.types.is_numeric_dtype(target) and not pd.api.types.is_bool_dtype(target)
+    if numeric:
+        _check_finite(target, f"the target {name!r}")
     distinct = int(target.nunique())
     if distinct == 1:
         raise InputError(
@@ -202,8 +271,13 @@ def _checked_target(target, task):
             "no classes to learn"
             + (". If it is a quantity, pass --task regression." if numeric else ": is it an id?")
         )
-    y = target.to_numpy() if numeric else target.astype(str).to_numpy(dtype=str)
-    return y, task
+    if not numeric:
+        return target.astype(str).to_numpy(dtype=str), task
+    values = target.to_numpy(dtype=float)
+    if np.any(values != np.round(values)):
+        # Classes that are fractions are names: a model would take them for a quantity.
+        return np.array([str(value) for value in target]), task
+    return (target.to_numpy(dtype=np.int64) if _is_integer(target) else values), task
 
 
 def _guessed_task(target, distinct, numeric):
@@ -222,9 +296,11 @@ def _rows_of_shared_classes(y, target):
     classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     alone = classes[counts == 1]
     if len(classes) - len(alone) < 2:
+        shared = classes[counts > 1]
         raise InputError(
-            f"the target {target!r} has {len(classes) - len(alone)} class with more than one row. "
-            "An audit needs at least two."
+            f"the target {target!r} has {len(shared)} class{'' if len(shared) == 1 else 'es'} with "
+            f"more than one row; {_listed(alone)} {'has' if len(alone) == 1 else 'have'} one row "
+            "only. An audit needs at least two classes of two rows."
         )
     rows = np.flatnonzero(counts[codes] > 1)
     if len(alone) == 0:
@@ -246,6 +322,44 @@ def _check_features(X, target):
             f"column{'s' if len(empty) > 1 else ''} {_listed(empty)} "
             f"{'are' if len(empty) > 1 else 'is'} missing in every row. "
             f"Leave out with: --drop-columns {','.join(empty)}"
+        )
+
+    for column in X.columns:
+        if _holds_objects(X[column]):
+            raise InputError(
+                f"column {column!r} holds lists or other objects, not numbers or texts. "
+                f"Leave out with: --drop-columns {column}"
+            )
+        if _is_number(X[column]):
+            _check_finite(X[column], f"column {column!r}")
+
+
+def _is_integer(column):
+    pd = require("pandas", extra="audit")
+    return pd.api.types.is_signed_integer_dtype(column)
+
+
+def _is_number(column):
+    pd = require("pandas", extra="audit")
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _holds_objects(column):
+    """Whether some value is a list, dict, array or bytes."""
+    if column.dtype != object:
+        return "list" in str(column.dtype) or "struct" in str(column.dtype)
+    kinds = (list, dict, tuple, set, bytes, np.ndarray)
+    return any(isinstance(value, kinds) for value in column)
+
+
+def _check_finite(column, what):
+    values = np.abs(column.to_numpy(dtype=float, na_value=np.nan))
+    bad = np.flatnonzero(values > MAX_NUMBER)
+    if len(bad):
+        raise InputError(
+            f"{what} holds infinite or huge numbers in {len(bad)} of {len(values)} rows (first: row "
+            f"{bad[0]}, counting from 0: {column.iloc[bad[0]]}). Correct them, leave them empty, or "
+            "leave the column out with --drop-columns."
         )
 
 

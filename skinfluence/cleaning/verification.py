@@ -1,5 +1,7 @@
 """True refits: the check that predicted leave-one-out answers are what retraining gives."""
 
+import sys
+
 import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
@@ -7,6 +9,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence.utils._optional import require
+from skinfluence.utils.progress import progress_bar
 
 
 def verify(audit, k, *, preprocessing="frozen", progress=False):
@@ -23,9 +26,11 @@ def verify(audit, k, *, preprocessing="frozen", progress=False):
     model = _with_held_class_weight(model, audit)
 
     table = audit.table.head(k)[["rank", "row", "id", "given", "loo_loss", "suggested"]]
-    found = [
-        _refit_without(model, X, audit, row) for row in progress_bar(table["row"], k, progress)
-    ]
+    found = []
+    with progress_bar(len(table), "refits", progress and sys.stderr.isatty()) as advance:
+        for row in table["row"]:
+            found.append(_refit_without(model, X, audit, row))
+            advance(1)
     refit_loss = np.array([loss for loss, _ in found], dtype=float)
     return pd.DataFrame(
         {
@@ -36,15 +41,6 @@ def verify(audit, k, *, preprocessing="frozen", progress=False):
             "refit_suggested": [prediction for _, prediction in found],
         }
     )
-
-
-def progress_bar(iterable, total, show, description="refits"):
-    """Wrap an iterable in a bar on stderr, on a terminal only."""
-    if not show:
-        return iterable
-    tqdm = require("tqdm", extra="audit").tqdm
-    # disable=None: silent when stderr is not a terminal.
-    return tqdm(iterable, total=total, desc=description, leave=False, disable=None)
 
 
 def _refit_without(model, X, audit, row):

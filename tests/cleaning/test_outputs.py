@@ -39,3 +39,19 @@ def test_files_get_ordinary_permissions(tmp_path):
     finally:
         os.umask(umask)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o644
+
+
+def test_old_files_come_back_when_a_later_one_fails(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("old")
+    replace = os.replace
+
+    def fail_on_b(source, target):
+        if str(target).endswith("b.txt"):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", fail_on_b)
+    with pytest.raises(KeyboardInterrupt):
+        write_together({tmp_path / "a.txt": "new", tmp_path / "x" / "b.txt": "b"})
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
