@@ -9,7 +9,6 @@ import time
 
 import numpy as np
 from data import add_data_option, load_a9a, load_diabetes, load_enron, load_mnist
-from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from skinfluence import Influence
@@ -113,7 +112,11 @@ def run_enron(data):
         inf = Influence(model, X, y)
         one_step = inf.loo_predict_proba(method="one-step")[:, 1]
     checked = rng.choice(len(y), 60, replace=False)
-    truth = expit(refitted_eta(inf.answers.edit_solver(), checked)[:, 0])
+    tight = LogisticRegression(C=1.0, tol=1e-9, max_iter=20_000)
+    truth = np.empty(len(checked))
+    for i, row in enumerate(checked):
+        keep = np.arange(len(y)) != row
+        truth[i] = tight.fit(X[keep], y[keep]).predict_proba(X[[row]])[0, 1]
     error = np.abs(one_step[checked] - truth)
     print(f"enron1 counts {X.shape}: default lbfgs fit {default.wall:.2f} s")
     print(
@@ -130,9 +133,6 @@ def run_enron(data):
             f"  {folds}-fold: {clock.wall:.2f} s ({clock.cpu:.2f} CPU s), probability error mean "
             f"{error.mean():.1e} max {error.max():.1e}"
         )
-    with Clock() as clock:
-        inf.loo_predict_proba(method="auto")
-    print(f"  certified, method='auto': {clock.wall:.2f} s ({clock.cpu:.2f} CPU s)")
 
 
 def run_mnist(_):
