@@ -20,7 +20,7 @@ RELABEL_FROM, DROP_FROM = 1 / 2, 1 / 3
 
 # With method="auto": the rows of highest one-step loss that are solved with a certificate.
 # Each costs the more the more outputs there are.
-CERTIFIED_ROWS, MIN_CERTIFIED_ROWS, CERTIFIED_TOL = 300, 30, 1e-3
+CERTIFIED_ROWS, MIN_CERTIFIED_ROWS, CERTIFIED_TOL = 300, 20, 1e-3
 
 
 def judge_labels(estimator, influence, y, options):

@@ -47,7 +47,7 @@ def audit(
     method : {"auto", "one-step", "exact"}, default="auto"
         How leave-one-out answers are computed. "one-step": one Newton step for every row. "auto":
         so too, and then the rows it finds most surprising are solved with a certified error: 300
-        for two classes, fewer for more, never fewer than 30.
+        for two classes, fewer for more, never fewer than 20.
         "exact": every row solved to round-off.
     frozen : {None, "accept"}, default=None
         The transformers of a pipeline stay as fitted on all rows, and a warning says so; one that
