@@ -110,7 +110,7 @@ def estimate_noise(proba, codes):
         return Noise(0.0, certain(), (note,))
     posterior = q * share / (k - 1)
     posterior[rows, codes] = q[rows, codes] * (1.0 - share)
-    posterior /= np.maximum(posterior.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    posterior /= np.maximum(posterior.sum(axis=1, keepdims=True), SMALLEST)
     return Noise(float(share), posterior)
 
 
@@ -127,7 +127,7 @@ def _maximum(function):
 
 def _log_likelihood(given, share, k):
     labels = given * (1.0 - share) + (1.0 - given) * share / (k - 1)
-    return float(np.log(np.maximum(labels, np.finfo(float).tiny)).sum())
+    return float(np.log(np.maximum(labels, SMALLEST)).sum())
 
 
 def _best_share(given, k):
@@ -136,7 +136,7 @@ def _best_share(given, k):
     low, high = 0.0, MAX_SHARE
 
     def rises(share):
-        return (slope / np.maximum(given + share * slope, np.finfo(float).tiny)).sum() > 0
+        return (slope / np.maximum(given + share * slope, SMALLEST)).sum() > 0
 
     if not rises(0.0):
         return 0.0
