@@ -501,9 +501,10 @@ def _warn_unless_optimal(objective, report):
         warnings.warn(
             f"The fit is not at the optimum of its objective: Newton decrement "
             f"{report.newton_decrement:.1e}, relative gradient {report.relative_gradient:.1e}. "
-            "Answers describe the model as it is, not what a refit would give. Scale the "
-            "features, lower tol or raise max_iter; and check that X, y and sample_weight are the "
-            "data and the parameters the estimator was fitted with.",
+            "Derivatives, 'one-step' and 'influence' describe the model as it is; 'auto' and "
+            "'exact' start from the optimum. Scale the features, lower tol or raise max_iter; and "
+            "check that X, y and sample_weight are the data and the parameters the estimator was "
+            "fitted with.",
             ConvergenceWarning,
             stacklevel=level_outside(),
         )
