@@ -74,6 +74,11 @@ class Design(ABC):
             return out
         return np.concatenate([out, self.intercept * U.sum(axis=0, keepdims=True)])
 
+    @property
+    def used_columns(self):
+        """Columns that are not zero in every row (unlike unused pixels), the intercept included."""
+        return np.arange(self.n_columns)
+
     @abstractmethod
     def grams(self, weights, dtype=np.float64):
         """``[X s]' diag(w) [X s]`` for each line of weights, (m, n_samples) to (m, d, d).
@@ -132,8 +137,7 @@ class DenseDesign(Design):
     """A design over an ndarray."""
 
     @cached_property
-    def _used(self):
-        """Columns that are not zero in every row (unused pixels, say), the intercept included."""
+    def used_columns(self):
         used = np.zeros(self.n_columns, dtype=bool)
         used[self.n_features :] = True
         for block in row_blocks(self.n_samples, 8 * self.n_features):
@@ -142,7 +146,7 @@ class DenseDesign(Design):
 
     def _blocks(self, dtype):
         """Blocks of the used columns in another precision, the intercept one of them."""
-        columns = self._used
+        columns = self.used_columns
         all_used = len(columns) == self.n_columns
         features = columns[columns < self.n_features]
         for block in row_blocks(self.n_samples, 16 * len(columns), GRAM_BYTES):
@@ -154,16 +158,18 @@ class DenseDesign(Design):
             yield block, rows
 
     def grams(self, weights, dtype=np.float64):
-        d, used = self.n_columns, self._used
+        d, used = self.n_columns, self.used_columns
         inner = np.zeros((len(weights), len(used), len(used)), dtype)
         signed = weights.min(axis=1, initial=0.0) < 0.0
         for block, rows in self._blocks(dtype):
+            # One buffer for all lines of weights: fresh memory costs as much as the scaling.
+            half = np.empty_like(rows)
             for m, w in enumerate(weights[:, block].astype(dtype)):
                 if signed[m]:
                     inner[m] += rows.T @ (w[:, None] * rows)
                 else:
                     # numpy sees A.T @ A and calls syrk: half the flops of a general product.
-                    half = np.sqrt(w)[:, None] * rows
+                    np.multiply(rows, np.sqrt(w)[:, None], out=half)
                     inner[m] += half.T @ half
         if len(used) == d:
             return inner
@@ -192,7 +198,7 @@ class DenseDesign(Design):
             np.matmul(left, scaled.T, out=out[:, block])
 
     def quadratics(self, A, dtype=np.float64):
-        used = self._used
+        used = self.used_columns
         d = len(used)
         if d < self.n_columns:
             A = A[:, used[:, None], used]
@@ -202,11 +208,13 @@ class DenseDesign(Design):
         # Upper triangles in four tiles of columns: 62 % of the flops of the full product.
         edges = np.linspace(0, d, 5).astype(int) if d >= 64 else np.array([0, d])
         for block, rows in self._blocks(dtype):
+            buffer = np.empty((len(edges) - 1, len(rows), np.diff(edges).max()), dtype)
             for m, T in enumerate(folded):
                 form = out[block, m]
                 form[:] = 0.0
-                for low, high in pairwise(edges):
-                    product = rows[:, :high] @ T[:high, low:high]
+                for tile, (low, high) in zip(buffer, pairwise(edges), strict=True):
+                    product = tile[:, : high - low]
+                    np.matmul(rows[:, :high], T[:high, low:high], out=product)
                     form += np.einsum("ij,ij->i", product, rows[:, low:high])
         return out
 

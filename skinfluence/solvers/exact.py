@@ -190,13 +190,29 @@ class MixedFactor(PrimalFactor):
         p = objective.n_parameters
         check_fits((2, p, p), "Use solver='cg'.", "The Hessian and its factor", itemsize=4)
         H = self.curvature.dense(np.float32)
+        k, d = objective.theta.shape
+        used = objective.design.used_columns
+        # Columns of zeros do not meet the others: their block is the penalty.
+        self._used = (d * np.arange(k)[:, None] + used).ravel()
+        self._diagonal = np.tile(self.curvature.penalty, k)
+        if len(self._used) < p:
+            H = H[np.ix_(self._used, self._used)]
+            if not np.delete(self._diagonal, self._used).all():
+                raise SingularHessianError(f"Columns of zeros must be penalised. {REMEDY}")
         self._L, self._scale, self.rcond = cholesky(H, "The Hessian")
+        del H
         self.leverage_error = self._measured_error()
 
     def _rough(self, B):
-        scaled = (self._scale[:, None] * B).astype(np.float32)
+        scaled = (self._scale[:, None] * B[self._used]).astype(np.float32)
         solved = linalg.cho_solve((self._L, True), scaled, overwrite_b=True, check_finite=False)
-        return self._scale[:, None].astype(np.float64) * solved
+        solved = self._scale[:, None].astype(np.float64) * solved
+        if len(solved) == len(B):
+            return solved
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out = B / self._diagonal[:, None]
+        out[self._used] = solved
+        return out
 
     def _solve(self, B):
         X = self._rough(B)
@@ -232,8 +248,13 @@ class MixedFactor(PrimalFactor):
     def inverse(self):
         """``H^-1`` in float32, explicit."""
         identity = np.asfortranarray(np.diag(self._scale.astype(np.float32)))
-        inverse = linalg.cho_solve((self._L, True), identity, overwrite_b=True, check_finite=False)
-        inverse *= self._scale[:, None].astype(np.float32)
+        inner = linalg.cho_solve((self._L, True), identity, overwrite_b=True, check_finite=False)
+        inner *= self._scale[:, None].astype(np.float32)
+        if len(inner) == len(self._diagonal):
+            return inner
+        with np.errstate(divide="ignore"):
+            inverse = np.diag((1.0 / self._diagonal).astype(np.float32))
+        inverse[np.ix_(self._used, self._used)] = inner
         return inverse
 
     @cached_property
