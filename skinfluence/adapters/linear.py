@@ -1,4 +1,4 @@
-"""The objectives of fitted scikit-learn estimators."""
+"""Linear models: logistic regression, least squares, ridge."""
 
 import numpy as np
 from sklearn.linear_model import (
@@ -18,8 +18,6 @@ from skinfluence.losses import Binomial, Multinomial, SquaredError, SumToZero
 from skinfluence.objective import Labels, Objective, objective_of
 from skinfluence.utils._compat import effective_l2, refuse_old_multiclass
 from skinfluence.utils.validation import check_rows, check_sample_weight
-
-__all__ = ["linear_objective", "objective_of"]
 
 POSITIVE = (
     "Coefficients must be unconstrained. Got positive=True, whose active constraints have no "

@@ -1,0 +1,6 @@
+"""The objectives of fitted scikit-learn estimators, one module per family."""
+
+from skinfluence.adapters.linear import linear_objective
+from skinfluence.objective import objective_of
+
+__all__ = ["linear_objective", "objective_of"]
