@@ -123,6 +123,7 @@ class Binomial(SingleOutputLoss):
     """Logistic loss ``log(1 + exp(eta)) - y eta`` with ``y`` in {0, 1}."""
 
     self_concordance = 1.0
+    coding = (0.0, 1.0)
 
     def _value(self, eta, y):
         return np.logaddexp(0.0, np.where(np.asarray(y) == 1, -eta, eta))
@@ -242,6 +243,65 @@ class SumToZero(Loss):
         return self.loss.predict_proba(self.expand(eta))
 
 
+class OneVsRest(Loss):
+    """The sum of one binary loss per class, "this class or not", with ``y`` in 0..K-1.
+
+    Parameters
+    ----------
+    loss : SingleOutputLoss
+        With a ``coding``, its targets of the rest and of the class: {0, 1} for
+        :class:`Binomial`, {-1, 1} for hinges.
+    n_classes : int
+        Outputs: one decision value per class.
+
+    Notes
+    -----
+    The Hessian is diagonal. If ``|l'''| <= M l''`` for the binary loss, then for a change
+    ``delta`` of the outputs and any ``a``
+
+        |sum_k l_k''' delta_k a_k^2| <= M max_k |delta_k| sum_k l_k'' a_k^2,
+
+    so ``M`` holds for the sum with the largest change of an output as its spread.
+    """
+
+    def __init__(self, loss, n_classes):
+        self.loss = loss
+        self.n_outputs = n_classes
+        self.self_concordance = loss.self_concordance
+        rest, own = loss.coding
+        self._targets = np.where(np.eye(n_classes, dtype=bool), own, rest)
+
+    def _binary(self, eta, y):
+        """Each output as a problem of its own: one more axis, and its targets."""
+        return eta[..., None], self._targets[np.asarray(y, dtype=np.intp)]
+
+    def value(self, eta, y):
+        return self.loss.value(*self._binary(eta, y)).sum(axis=-1)
+
+    def gradient(self, eta, y):
+        return self.loss.gradient(*self._binary(eta, y))[..., 0]
+
+    def _curvature(self, eta, y):
+        return self.loss.hessian(*self._binary(eta, y))[..., 0, 0]
+
+    def hessian(self, eta, y):
+        return self._curvature(eta, y)[..., None] * np.eye(self.n_outputs)
+
+    def hessian_terms(self, eta, y):
+        identity = np.eye(self.n_outputs)
+        return self._curvature(eta, y).T, identity[:, :, None] * identity[:, None, :]
+
+    def remainder(self, eta, y, delta):
+        # Output by output: no (K, K) Hessian per row.
+        return self.loss.remainder(*self._binary(eta, y), delta[..., None])[..., 0]
+
+    def predict_proba(self, eta):
+        # As OneVsRestClassifier: the classes' own probabilities, normalised.
+        own = self.loss.predict_proba(eta[..., None])[..., 1]
+        total = own.sum(axis=-1, keepdims=True)
+        return np.divide(own, total, out=np.zeros_like(own), where=total != 0)
+
+
 class SquaredError(Loss):
     """Half squared error ``(y - eta)^2 / 2``, summed over the outputs."""
 
@@ -315,6 +375,8 @@ class Gamma(Tweedie):
 class SmoothHinge(SingleOutputLoss):
     """Koh and Liang's smooth hinge ``t log(1 + exp((1 - y eta) / t))`` with ``y`` in {-1, 1}."""
 
+    coding = (-1.0, 1.0)
+
     def __init__(self, temperature):
         if not temperature > 0:
             raise ValueError(f"temperature must be positive. Got {temperature!r} instead.")
@@ -335,6 +397,8 @@ class SmoothHinge(SingleOutputLoss):
 
 class SquaredHinge(SingleOutputLoss):
     """``max(0, 1 - y eta)^2`` with ``y`` in {-1, 1}; twice differentiable but at the margin."""
+
+    coding = (-1.0, 1.0)
 
     def _value(self, eta, y):
         return np.maximum(0.0, 1.0 - y * eta) ** 2

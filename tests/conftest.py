@@ -85,6 +85,16 @@ LOSSES = {
         lambda eta, y: _multinomial(anp.dot(eta, _SUM_TO_ZERO.basis.T), y),
         _labels(4),
     ),
+    "one-vs-rest": LossCase(
+        losses.OneVsRest(losses.Binomial(), 3),
+        lambda eta, y: anp.sum(_softplus(eta), axis=-1) - anp.sum(eta * np.eye(3)[y], axis=-1),
+        _labels(3),
+    ),
+    "one-vs-rest-hinge": LossCase(
+        losses.OneVsRest(losses.SmoothHinge(0.5), 3),
+        lambda eta, y: anp.sum(0.5 * _softplus((1.0 - (2 * np.eye(3)[y] - 1) * eta) / 0.5), -1),
+        _labels(3),
+    ),
     "squared": LossCase(losses.SquaredError(), _squared, lambda rng, n: rng.standard_normal(n)),
     "squared-3": LossCase(
         losses.SquaredError(3), _squared, lambda rng, n: rng.standard_normal((n, 3))
