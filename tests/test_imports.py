@@ -15,13 +15,13 @@ ROOT = Path(skinfluence.__file__).parent
 # A module may import from its own floor and from those above it in this list.
 FLOORS = [
     ("utils", "_kernels"),
-    ("losses", "design"),
+    ("losses", "design", "kernels"),
     ("objective",),
     ("curvature",),
     ("solvers",),
     ("edits", "steps", "effects", "certificate", "passes", "newton", "exact"),
     ("derivatives", "pullbacks", "inputs", "frozen"),
-    ("answers",),
+    ("answers", "smooth"),
     ("leave_one_out", "diagnostics"),
     ("influence",),
     ("mixin", "adapters", "active_set"),
