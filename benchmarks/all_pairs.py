@@ -32,7 +32,7 @@ def all_pairs(n_train, n_test, n_features, repeats):
     ours = OurLogisticRegression(tol=1e-8).fit(X, y)
     inf = Influence(model, X, y)
     p = n_features + 1
-    inverse = np.linalg.inv(inf.factor.curvature.dense())
+    inverse = np.linalg.inv(inf.answers.factor.curvature.dense())
     rows = np.column_stack([X, np.ones(n_train)])
     tests = np.column_stack([X_test, np.ones(n_test)])
 

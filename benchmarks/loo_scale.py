@@ -166,7 +166,7 @@ def run_mnist(_):
     for row in checked:
         points = Points(np.array([row]), np.array([-1.0]), None, None, np.empty(0))
         problem = edited(objective, points)
-        inverse = EditedInverse(inf.factor, inf.answers.solver, points)
+        inverse = EditedInverse(inf.answers.factor, inf.answers.solver, points)
         theta, start = objective.theta, objective.gradient()
         for _ in range(12):
             # The gradient the fit stopped with is not the row's doing.

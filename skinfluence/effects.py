@@ -42,22 +42,20 @@ class Quantity:
     Parameters
     ----------
     of : {"loss", "decision_function", "predict_proba"} or callable
-    objective : Objective
-    design : Design
-        The evaluation points.
-    y : ndarray of shape (n_test, ...) or None
-        As the loss wants it.
-    codes : ndarray of shape (n_test,) or None
-        What a callable gets: class positions, or the target.
+    loss : Loss
+    tests : Tests
+        The evaluation points: a design, the loss's y, and what a callable gets as y.
+    eta : ndarray of shape (n_test, n_outputs)
+        Their decision values before the edits.
     """
 
-    def __init__(self, of, objective, design, y, codes):
-        self.loss = objective.loss
-        self.design = design
-        self.y = y
-        self.eta = design.multiply(objective.theta.T)
+    def __init__(self, of, loss, tests, eta):
+        self.loss = loss
+        self.design = tests.design
+        self.y = tests.y
+        self.eta = eta
         if callable(of):
-            self._call = _as_called(of, codes)
+            self._call = _as_called(of, tests.codes)
         self._evaluate = {
             "loss": self._loss,
             "decision_function": self._decision,
@@ -68,10 +66,10 @@ class Quantity:
                 "of must be 'loss', 'decision_function', 'predict_proba' or a callable. "
                 f"Got {of!r} instead."
             )
-        if of == "loss" and y is None:
+        if isinstance(of, str) and of == "loss" and tests.y is None:
             raise ValueError("The effect on the loss needs y. Pass it, or of='decision_function'.")
         self.before = np.asarray(self._evaluate(self.eta[None]))[0]
-        n_test = design.n_samples
+        n_test = len(eta)
         if callable(of) and self.before.shape not in ((), (n_test,)):
             raise ValueError(
                 f"A callable must return one value per test point, ({n_test},), or one scalar. Got "

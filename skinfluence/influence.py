@@ -4,17 +4,16 @@ import numbers
 import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import derivatives, effects, leave_one_out, steps
 from skinfluence import edits as _edits
-from skinfluence.answers import Answers
+from skinfluence import leave_one_out
+from skinfluence import smooth as _smooth  # noqa: F401  registers the answers about an Objective
+from skinfluence.answers import Tests, answers_of
+from skinfluence.effects import Effect
 from skinfluence.inputs import Inputs
-from skinfluence.newton import refuse_separable
 from skinfluence.objective import objective_of
-from skinfluence.solvers import resolve_solver
 from skinfluence.utils.calls import level_outside
 from skinfluence.utils.memory import check_fits
 
@@ -50,10 +49,8 @@ class Influence:
     ----------
     objective : Objective
         Loss, design, penalty and weights at the fitted parameters.
-    factor : Factor
-        The factorised Hessian.
     answers : Answers
-        What solves edits, by method; its ``edit_solver()`` holds the polished optimum.
+        What answers derivatives and edits, by method.
 
     Raises
     ------
@@ -101,14 +98,11 @@ class Influence:
         check_is_fitted(estimator)
         self.estimator = estimator
         self._inputs = Inputs(estimator, X)
-        objective = objective_of(self._inputs.model, self._inputs.training_X, y, sample_weight)
-        self.objective = objective.holding(hold)
-        refuse_separable(self.objective)
-        solver = resolve_solver(solver, self.objective, precision)
-        self.factor = solver.factor(self.objective)
-        self.answers = Answers(self.factor, solver, verbose)
-        self._report = self.factor.report()
-        _warn_unless_optimal(self.objective, self._report)
+        problem = objective_of(self._inputs.model, self._inputs.training_X, y, sample_weight)
+        self.answers = answers_of(
+            problem, solver=solver, hold=hold, precision=precision, verbose=verbose
+        )
+        self.objective = self.answers.problem
 
     def __repr__(self):
         return f"Influence({self._inputs.model!r}, n_train={self.objective.n_samples})"
@@ -130,11 +124,7 @@ class Influence:
         influence : ndarray of shape (n_train, n_outputs, n_features + fit_intercept)
             The intercept last, in the units of ``intercept_``.
         """
-        rows = self._rows(indices)
-        k, d = self.objective.theta.shape
-        outputs = self.objective.loss.expand(np.zeros(k)).shape[0]
-        check_fits((len(rows), outputs, d), "Ask for fewer rows with indices=.")
-        return derivatives.up_params(self.factor, rows)
+        return self.answers.up_params(self._rows(indices))
 
     def influence_up_loss(self, X, y, *, indices=None, aggregate=None):
         """Derivative of test losses when a training row is up-weighted, eq. 2.
@@ -155,9 +145,9 @@ class Influence:
         influence : ndarray of shape (n_test, n_train), or (n_train,) with ``aggregate="mean"``
         """
         rows = self._rows(indices)
-        gradients = self._test_gradients(X, y, aggregate)
-        check_fits((gradients.shape[-1], len(rows)), SMALLER)
-        out = derivatives.up_loss(self.factor, gradients, None if indices is None else rows)
+        tests = self._labelled_tests(X, y, aggregate)
+        check_fits((1 if aggregate else tests.design.n_samples, len(rows)), SMALLER)
+        out = self.answers.up_loss(tests, None if indices is None else rows, aggregate)
         return out[0] if aggregate else out
 
     def influence_pert(self, X, y, *, indices=None, aggregate=None):
@@ -182,11 +172,12 @@ class Influence:
             pullback (:func:`skinfluence.pipeline.pullback`).
         """
         rows = self._rows(indices)
-        gradients = self._test_gradients(X, y, aggregate)
-        shape = (gradients.shape[-1], len(rows), self._inputs.n_raw_features)
+        tests = self._labelled_tests(X, y, aggregate)
+        n_test = 1 if aggregate else tests.design.n_samples
+        shape = (n_test, len(rows), self._inputs.n_raw_features)
         check_fits(shape, SMALLER)
         pull_back = self._inputs.pull_back
-        out = derivatives.pert_loss(self.factor, gradients, rows, pull_back, np.empty(shape))
+        out = self.answers.pert_loss(tests, rows, aggregate, pull_back, np.empty(shape))
         return out[0] if aggregate else out
 
     def self_influence(self):
@@ -197,7 +188,7 @@ class Influence:
         influence : ndarray of shape (n_train,)
             ``-influence_up_loss`` of a row on itself: non-negative when C is held.
         """
-        return derivatives.self_influence(self.factor)
+        return self.answers.self_influence()
 
     # Edits -------------------------------------------------------------------------------------
 
@@ -234,13 +225,12 @@ class Influence:
         effect : ndarray of shape (n_test, n_train, ...)
             After minus before. For losses, positive is helpful.
         """
-        basis = self.answers.basis(method)
-        quantity = self._quantity(basis, X, y, of)
+        quantity = self.answers.quantity(self._tests(X, y), of, method)
         if groups is not None:
             return self._group_effects(quantity, method, tol, indices, groups)
         rows = self._rows(indices)
         self._check_effect_fits(quantity, len(rows))
-        return self.answers.row_effects(steps.removals(basis, rows), quantity, method, tol)
+        return self.answers.row_effects(quantity, rows, None, method, tol)
 
     def relabel_effect(self, X, y=None, *, of="loss", method="auto", tol=1e-3, indices=None):
         """Change of a quantity at test points when each training row gets each other label.
@@ -251,22 +241,20 @@ class Influence:
             After minus before; 0 at a row's own label. Classes in the order of ``classes_``.
             Parameters as in :meth:`removal_effect`.
         """
-        basis = self.answers.basis(method)
         if self.objective.labels is None:
             raise ValueError(
                 "relabel_effect needs a classifier. For a regression use effect(edits.relabel(i, "
                 "new_target), X, y)."
             )
-        quantity = self._quantity(basis, X, y, of)
+        quantity = self.answers.quantity(self._tests(X, y), of, method)
         rows = self._rows(indices)
         n_classes = len(self.objective.labels.classes)
         self._check_effect_fits(quantity, len(rows) * n_classes)
         shape = quantity.shape
         out = np.empty((*shape[:1], len(rows), n_classes, *shape[1:]))
         for label in range(n_classes):
-            edits = steps.relabels(basis, rows, label)
             place = out[:, :, label] if shape else out[:, label]
-            self.answers.row_effects(edits, quantity, method, tol, place)
+            self.answers.row_effects(quantity, rows, label, method, tol, place)
         return out
 
     def effect(self, edits, X, y=None, *, of="loss", method="auto", hold=None, tol=1e-3):
@@ -293,17 +281,14 @@ class Influence:
             unpenalised model separates; for weights below zero.
         """
         answers = self.answers.holding(hold)
-        basis = answers.basis(method)
         single = isinstance(edits, _edits.Edit)
-        quantity = self._quantity(basis, X, y, of)
+        quantity = answers.quantity(self._tests(X, y), of, method)
         points = [self._resolve(edit) for edit in ([edits] if single else edits)]
-        found, bound, used = answers.solve_points(points, method, tol)
-        values = effects.theta_effects(quantity, found)
-        leverage = np.array([steps.points_leverage(answers.factor, one) for one in points])
+        values, bound, used, leverage = answers.effects(points, quantity, method, tol)
         if single:
             values = values[:, 0] if quantity.shape else values[0]
-            return effects.Effect(values, bound[0], used[0], leverage[0])
-        return effects.Effect(values, bound, used, leverage)
+            return Effect(values, bound[0], used[0], leverage[0])
+        return Effect(values, bound, used, leverage)
 
     def top(self, X, y, k=10, *, method="auto", tol=1e-3):
         """The ``k`` most helpful and most harmful training rows of each test point.
@@ -326,7 +311,7 @@ class Influence:
         """
         if not isinstance(k, numbers.Integral) or k < 1:
             raise ValueError(f"k must be a positive integer. Got {k!r} instead.")
-        quantity = self._quantity(self.answers.basis(method), X, y, "loss")
+        quantity = self.answers.quantity(self._tests(X, y), "loss", method)
         return self.answers.top(quantity, min(int(k), self.objective.n_samples), method, tol)
 
     # Leave one out -----------------------------------------------------------------------------
@@ -375,7 +360,7 @@ class Influence:
 
     def report(self):
         """How the systems are solved and how near the fit is to its optimum: a SolveReport."""
-        return self._report
+        return self.answers.report()
 
     # Plumbing ----------------------------------------------------------------------------------
 
@@ -412,34 +397,24 @@ class Influence:
         codes = labels.codes(column_or_1d(y))
         return labels.targets[codes], codes, labels.class_weight[codes]
 
-    def _test_points(self, X, y):
+    def _tests(self, X, y):
         design = self.objective.design.like(self._inputs.transform(X))
         if y is None:
-            return design, None, None
+            return Tests(design, None, None)
         encoded, codes, _ = self._encode_y(y)
         if len(codes) != design.n_samples:
             raise ValueError(
                 f"X and y must have one row each per test point. Got {design.n_samples} and "
                 f"{len(codes)}."
             )
-        return design, encoded, codes
+        return Tests(design, encoded, codes)
 
-    def _quantity(self, basis, X, y, of):
-        design, encoded, codes = self._test_points(X, y)
-        return effects.Quantity(of, basis, design, encoded, codes)
-
-    def _test_gradients(self, X, y, aggregate):
-        """``J_t' g_t`` as (n_outputs, n_columns, n_test), or their mean as one column."""
+    def _labelled_tests(self, X, y, aggregate):
         if aggregate not in (None, "mean"):
             raise ValueError(f"aggregate must be None or 'mean'. Got {aggregate!r} instead.")
         if y is None:
             raise ValueError("The influence on test losses needs y, the labels of the test points.")
-        design, encoded, _ = self._test_points(X, y)
-        gradients = self.objective.loss.gradient(design.multiply(self.objective.theta.T), encoded)
-        if aggregate:
-            return design.adjoint(gradients).T[:, :, None] / design.n_samples
-        check_fits((self.objective.n_parameters, design.n_samples), SMALLER)
-        return gradients.T[:, None, :] * design.dense_rows().T[None]
+        return self._tests(X, y)
 
     def _resolve(self, edit):
         def encode_y(y):
@@ -483,28 +458,11 @@ class Influence:
                 UserWarning,
                 stacklevel=level_outside(),
             )
-        found = np.full((len(names), *self.objective.theta.shape), np.nan)
-        found[answered] = self.answers.solve_points(points, method, tol)[0]
-        return effects.theta_effects(quantity, found)
+        values = np.full((*quantity.shape[:1], len(names), *quantity.shape[1:]), np.nan)
+        place = (slice(None), answered) if quantity.shape else answered
+        values[place] = self.answers.effects(points, quantity, method, tol)[0]
+        return values
 
     def _check_effect_fits(self, quantity, n_edits):
         shape = (*quantity.shape[:1], n_edits, *quantity.shape[1:])
         check_fits(shape, SMALLER)
-
-
-def _warn_unless_optimal(objective, report):
-    """Say when the fit is so far from its optimum that answers around it mislead."""
-    suboptimality = 0.5 * report.newton_decrement**2
-    # A tenth of the loss of an average row: beyond it, answers about single rows are off by more
-    # than about a tenth themselves (breast cancer, digits).
-    if suboptimality > 0.1 * abs(objective.value()) / objective.n_samples + 1e-12:
-        warnings.warn(
-            f"The fit is not at the optimum of its objective: Newton decrement "
-            f"{report.newton_decrement:.1e}, relative gradient {report.relative_gradient:.1e}. "
-            "Derivatives, 'one-step' and 'influence' describe the model as it is; 'auto' and "
-            "'exact' start from the optimum. Scale the features, lower tol or raise max_iter; and "
-            "check that X, y and sample_weight are the data and the parameters the estimator was "
-            "fitted with.",
-            ConvergenceWarning,
-            stacklevel=level_outside(),
-        )

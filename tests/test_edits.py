@@ -343,7 +343,7 @@ def test_wrong_quantities_are_refused():
     with pytest.raises(ValueError, match="relabel_effect needs a classifier"):
         ridge.relabel_effect(X, y, method="one-step")
     with pytest.raises(ValueError, match="method must be one of"):
-        inf.removal_effect(X, y, method="newton")
+        ridge.removal_effect(X, y, method="newton")
 
 
 # The Effect ------------------------------------------------------------------------------------

@@ -258,7 +258,7 @@ def test_weighted_sum_of_derivatives(case, hold):
     derivative = inf.influence_up_params() / objective.n_samples
     weighted = objective.weights[:, None, None] * derivative
     found = weighted.sum(axis=0)
-    pull = inf.factor.solve((objective.penalty * objective.theta).reshape(-1, 1))
+    pull = inf.answers.factor.solve((objective.penalty * objective.theta).reshape(-1, 1))
     expected = parameters_of(objective.at(pull.reshape(objective.theta.shape)))
     scale = np.abs(weighted).sum(axis=0).max()
     assert np.abs(found - (expected if hold == "C" else 0.0)).max() < 1e-10 * scale

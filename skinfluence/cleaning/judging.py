@@ -72,7 +72,7 @@ def judge_labels(estimator, influence, y, options):
 
 def _left_out(influence, options):
     """Leave-one-out outputs; with "auto" one step for all rows, then certified for the top ones."""
-    if options["method"] != "auto" or influence.factor.is_random:
+    if options["method"] != "auto" or influence.answers.factor.is_random:
         return outputs(influence, **options)
     first = outputs(influence, **{**options, "method": "one-step"})
     loss = first.loss()

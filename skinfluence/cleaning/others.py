@@ -35,7 +35,7 @@ def effect_on_others(influence, answered=None):
     ``M_k`` per row. O(n^2 (d K + K^2)) in blocks; no n x n array is kept. The penalty is held.
     """
     objective = influence.objective.holding("C")
-    factor, loss, y = influence.factor, objective.loss, objective.y
+    factor, loss, y = influence.answers.factor, objective.loss, objective.y
     n, (k, d) = objective.n_samples, objective.theta.shape
     answered = np.ones(n, dtype=bool) if answered is None else answered
     eta, weights = objective.eta, objective.weights
