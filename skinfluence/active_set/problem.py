@@ -1,0 +1,154 @@
+"""The hinge problem: kernel blocks, targets and boxes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinfluence.utils.memory import row_blocks
+
+# Roles of a row at the optimum.
+NONE, MARGIN, BOUND = 0, 1, 2
+
+
+class HingeProblem:
+    """A hinge SVM in its dual form, with one upper bound per row.
+
+    Parameters
+    ----------
+    kernel : callable or ndarray of shape (n, n)
+        ``kernel(rows_a, rows_b)`` gives the block of the kernel matrix for two integer arrays. For a
+        bias that is penalised (LinearSVC) it already includes ``intercept_scaling ** 2``.
+    y : ndarray of shape (n,)
+        Labels -1 and 1.
+    C : float or ndarray of shape (n,)
+        Upper bound of ``|beta_j|``: ``C * sample_weight_j * class_weight[y_j]``. A row of bound
+        zero is absent.
+    free_bias : bool
+        Whether an unpenalised bias is fitted (``sum(beta) = 0``).
+    diagonal : ndarray of shape (n,), optional
+        Diagonal of the kernel matrix; read from the kernel when left out.
+
+    Attributes
+    ----------
+    lo, hi : ndarray of shape (n,)
+        Box of each coefficient.
+    target : ndarray of shape (n,)
+        Decision value on the margin, ``y`` as floats.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not agree, labels other than -1 and 1, bounds that are negative, infinite
+        or NaN, kernel values that are not finite, or, with a free bias, one class only.
+    """
+
+    def __init__(self, kernel, y, C, *, free_bias, diagonal=None):
+        y = np.asarray(y)
+        if y.ndim != 1 or not len(y):
+            raise ValueError(f"y must be one-dimensional and not empty. Got shape {y.shape}.")
+        if not np.isin(y, (-1, 1)).all():
+            raise ValueError(f"y must be -1 or 1. Got {np.unique(y)[:5]} instead.")
+        self.y = y.astype(np.float64)
+        self.n = len(y)
+        self.C = np.array(np.broadcast_to(np.asarray(C, dtype=np.float64), (self.n,)))
+        if not (np.isfinite(self.C).all() and (self.C >= 0).all()):
+            raise ValueError("C must be finite and non-negative in every row.")
+        self.free_bias = bool(free_bias)
+        self.kernel = _from_matrix(kernel, self.n) if isinstance(kernel, np.ndarray) else kernel
+        if not self.has_both_classes(self.C):
+            raise ValueError(
+                "Both labels need a row of positive bound C. Rows of one class only are left."
+            )
+        self.lo = np.minimum(self.y * self.C, 0.0)
+        self.hi = np.maximum(self.y * self.C, 0.0)
+        self.target = self.y
+        self._diagonal = diagonal
+
+    @property
+    def diagonal(self):
+        """Diagonal of the kernel matrix, (n,)."""
+        if self._diagonal is None:
+            parts = [
+                np.diag(self.block(part, part))
+                for part in np.array_split(np.arange(self.n), -(-self.n // 64))
+            ]
+            self._diagonal = np.concatenate(parts)
+        return np.asarray(self._diagonal)
+
+    def has_both_classes(self, C, y=None):
+        """Whether rows of both labels have a positive bound."""
+        y = self.y if y is None else y
+        return bool(((C > 0) & (y > 0)).any() and ((C > 0) & (y < 0)).any())
+
+    def block(self, rows_a, rows_b):
+        """Block of the kernel matrix, (len(rows_a), len(rows_b)).
+
+        Raises
+        ------
+        ValueError
+            If the kernel gives another shape, or values that are not finite.
+        """
+        block = np.asarray(self.kernel(rows_a, rows_b), dtype=np.float64)
+        if block.shape != (len(rows_a), len(rows_b)):
+            raise ValueError(
+                f"kernel(rows_a, rows_b) must have shape {(len(rows_a), len(rows_b))}. "
+                f"Got {block.shape}."
+            )
+        # A sum is finite only if every entry is, and needs no temporary.
+        if not np.isfinite(block.sum()) and not np.isfinite(block).all():
+            raise ValueError("Kernel values must be finite. Got NaN or infinity.")
+        return block
+
+    def decision(self, beta):
+        """``K beta`` on every row, without bias, in blocks."""
+        support = np.flatnonzero(beta)
+        out = np.empty(self.n)
+        for part in row_blocks(self.n, 8 * (len(support) + 1)):
+            rows = np.arange(part.start, part.stop)
+            out[part] = self.block(rows, support) @ beta[support]
+        return out
+
+    def violation(self, beta, f):
+        """How far each row is from its optimality condition, in units of the decision value."""
+        return violation(f - self.target, beta - self.lo, self.hi - beta)
+
+
+def violation(slack, above, below):
+    """Violation of the optimality conditions by ``slack = f - target``.
+
+    A coefficient at its lower limit allows ``slack >= 0``, at its upper ``slack <= 0``, both at once
+    any slack, and in between none. ``above`` and ``below`` are the distances to the limits.
+    """
+    at_lo, at_hi = above <= 0, below <= 0
+    out = np.abs(slack)
+    out = np.where(at_lo, np.maximum(-slack, 0.0), out)
+    out = np.where(at_hi, np.maximum(slack, 0.0), out)
+    return np.where(at_lo & at_hi, 0.0, out)
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """Rows that an edit adds.
+
+    Attributes
+    ----------
+    cross : ndarray of shape (n, n_new)
+        Kernel between training rows and new rows.
+    among : ndarray of shape (n_new, n_new)
+        Kernel among the new rows.
+    y : ndarray of shape (n_new,)
+        Labels -1 and 1.
+    C : ndarray of shape (n_new,)
+        Upper bounds.
+    """
+
+    cross: np.ndarray
+    among: np.ndarray
+    y: np.ndarray
+    C: np.ndarray
+
+
+def _from_matrix(matrix, n):
+    if matrix.shape != (n, n):
+        raise ValueError(f"A kernel matrix must have shape {(n, n)}. Got {matrix.shape}.")
+    return lambda rows_a, rows_b: matrix[np.ix_(rows_a, rows_b)]
