@@ -39,15 +39,15 @@ class Inputs:
 
     @property
     def n_raw_features(self):
-        """Columns of the raw inputs."""
+        """Values per row of the raw inputs; those of a picture are counted flattened."""
         if not self.transformers:
             return self.training_X.shape[1]
-        if np.ndim(self._raw) != 2:
+        if np.ndim(self._raw) < 2:
             raise TypeError(
                 "influence_pert needs inputs with columns. Got texts, one per row; ask on the "
                 "transformed features: Influence(pipeline[-1], pipeline[:-1].transform(X), y)."
             )
-        return np.shape(self._raw)[1]
+        return int(np.prod(np.shape(self._raw)[1:]))
 
     def transform(self, X):
         """Rows as the model sees them, validated by the transformers and the model."""

@@ -1,0 +1,5 @@
+"""Influence through and of neural networks (optional torch, imported at first use)."""
+
+from skinfluence.neural.featurizer import TorchFeaturizer
+
+__all__ = ["TorchFeaturizer"]
