@@ -25,6 +25,16 @@ class Loss(ABC):
     n_outputs = 1
     self_concordance = None
 
+    def check_y(self, y):
+        """The targets themselves, if the loss is defined for them.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
+        return y
+
     @abstractmethod
     def value(self, eta, y):
         """Loss of each sample, shape ``(...)``."""
@@ -337,6 +347,17 @@ class Tweedie(SingleOutputLoss):
         self.power = power
         inside = 1 <= power <= 2
         self.self_concordance = float(max(power - 1, 2 - power)) if inside else None
+
+    def check_y(self, y):
+        rule = "positive" if self.power >= 2 else "non-negative"
+        outside = y <= 0 if self.power >= 2 else y < 0
+        if self.power > 0 and outside.any():
+            raise ValueError(
+                f"Targets of a Tweedie loss of power {self.power:g} must be {rule}. Got "
+                f"{np.min(y):g}. Drop those rows, or choose the loss of the data: power 1 for "
+                "counts, between 1 and 2 for amounts with exact zeros, 0 for any number."
+            )
+        return y
 
     def mean(self, eta):
         return np.exp(eta)

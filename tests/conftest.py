@@ -139,7 +139,17 @@ TIGHT = {
     "Ridge": {"solver": "cholesky"},
     "RidgeClassifier": {"solver": "cholesky"},
     "LinearRegression": {"tol": 1e-14},
+    **dict.fromkeys(
+        ("PoissonRegressor", "GammaRegressor", "TweedieRegressor"),
+        {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000},
+    ),
 }
+# Their penalty is per unit of weight.
+MEAN_FORM = (
+    linear_model.PoissonRegressor,
+    linear_model.GammaRegressor,
+    linear_model.TweedieRegressor,
+)
 
 
 @dataclass(frozen=True)
@@ -188,6 +198,10 @@ def make_data(task, n, d, seed):
     score = X @ rng.standard_normal(d) + 0.4
     if task == "regression":
         return X, score + rng.standard_normal(n)
+    if task == "counts":
+        return X, rng.poisson(np.exp(0.4 * score)).astype(float)
+    if task == "amounts":
+        return X, rng.gamma(3.0, np.exp(0.4 * score) / 3.0)
     score = score + 1.5 * rng.standard_normal(n)
     if task == "binary":
         return X, np.where(score > 0, "yes", "no")
@@ -217,6 +231,18 @@ def _cases():
                             continue
                         balanced = (*plain, ("class_weight", "balanced"))
                         cases.append(Case(name, balanced, task, sparse, weighted))
+    for name, task, params, sparse, weighted in (
+        ("PoissonRegressor", "counts", {"alpha": 0.1}, False, True),
+        ("PoissonRegressor", "counts", {"alpha": 0.0}, False, False),
+        ("PoissonRegressor", "counts", {"alpha": 0.1, "fit_intercept": False}, True, True),
+        ("GammaRegressor", "amounts", {"alpha": 0.1}, True, True),
+        ("GammaRegressor", "amounts", {"alpha": 0.1, "fit_intercept": False}, False, False),
+        ("TweedieRegressor", "counts", {"power": 1.5, "alpha": 0.1}, False, True),
+        ("TweedieRegressor", "amounts", {"power": 3, "alpha": 0.1}, False, True),
+        ("TweedieRegressor", "regression", {"alpha": 0.1}, False, True),
+        ("TweedieRegressor", "amounts", {"link": "log", "alpha": 0.1}, False, False),
+    ):
+        cases.append(Case(name, tuple(params.items()), task, sparse, weighted))
     for params in ({"C": 0.01}, {"C": 30.0}, {"C": np.inf}):
         for task in ("binary", "softmax"):
             cases.append(Case("LogisticRegression", tuple(params.items()), task))
@@ -276,11 +302,11 @@ def class_factor(estimator, y, sample_weight=None):
     return values[np.searchsorted(classes, y)], dict(zip(classes.tolist(), values, strict=True))
 
 
-def refit(estimator, X, y, sample_weight, class_weight=None, total=None):
+def refit(estimator, X, y, sample_weight, class_weight=None, total=None, hold="lambda"):
     """The estimator on other data, to round-off: an :class:`Objective`.
 
-    ``class_weight`` freezes "balanced" at its fitted value. ``total`` keeps ``lambda``: the
-    penalty grows with the total weight, from this one.
+    ``class_weight`` freezes "balanced" at its fitted value. With ``total``, the weight of the data
+    before the change, the penalty is held as ``hold`` says; without, as the estimator does.
     """
     new = clone(estimator)
     if class_weight is not None:
@@ -288,7 +314,11 @@ def refit(estimator, X, y, sample_weight, class_weight=None, total=None):
     if total is not None:
         factor = np.array([class_weight[label] for label in y.tolist()]) if class_weight else 1.0
         ratio = (factor * sample_weight).sum() / total
-        if hasattr(new, "C"):
+        if isinstance(new, MEAN_FORM):
+            new.set_params(alpha=new.alpha / (ratio if hold == "C" else 1.0))
+        elif hold == "C":
+            pass
+        elif hasattr(new, "C"):
             new.set_params(C=new.C / ratio)
         elif hasattr(new, "alpha"):
             new.set_params(alpha=new.alpha * ratio)

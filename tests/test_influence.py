@@ -88,14 +88,14 @@ def test_weight_derivative_matches_refits(case, hold):
     )
     rows = np.array([0, 7, 20])
     found = inf.influence_up_params(indices=rows) * factor[rows, None, None] / len(y)
-    total = (factor * weight).sum() if hold == "lambda" else None
+    total = (factor * weight).sum()
     h = 1e-4
     for row, derivative in zip(rows, found, strict=True):
         ends = []
         for sign in (1, -1):
             moved = weight.copy()
             moved[row] += sign * h
-            ends.append(parameters_of(refit(model, X, y, moved, frozen, total)))
+            ends.append(parameters_of(refit(model, X, y, moved, frozen, total, hold)))
         assert relative_error(derivative, (ends[0] - ends[1]) / (2 * h)) < 1e-6
 
 
@@ -325,7 +325,7 @@ HARDEST = [
     if case.weighted
     and not case.sparse
     and case.name != "LinearRegression"
-    and (case.name == "Ridge" or {"class_weight", "intercept_scaling"} & set(dict(case.params)))
+    and (case.name in ("Ridge", "PoissonRegressor") or {"class_weight", "intercept_scaling"} & set(dict(case.params)))
 ]
 
 
@@ -412,6 +412,7 @@ WEIGHTED = [
     Case("Ridge", task="regression"),
     Case("RidgeClassifier", task="softmax"),
     Case("LinearRegression", task="regression"),
+    Case("PoissonRegressor", (("alpha", 0.1),), "counts"),
 ]
 
 
@@ -449,7 +450,8 @@ def test_weight_zero_is_an_absent_row(case, solver, hold):
 def model_output(model, X):
     if hasattr(model, "decision_function"):
         return model.decision_function(X)
-    return model.predict(X)
+    predicted = model.predict(X)
+    return np.log(predicted) if isinstance(model, linear_model.PoissonRegressor) else predicted
 
 
 @pytest.mark.parametrize("hold", HOLDS)

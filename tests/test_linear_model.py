@@ -44,10 +44,12 @@ def failures_of_scikit_learn(estimator):
     return failed
 
 
+TASKS = {"PoissonRegressor": "counts", "GammaRegressor": "amounts"}
+
+
 def data_for(name):
-    return make_data(
-        "binary" if "Logistic" in name or "Classifier" in name else "regression", 40, 4, 0
-    )
+    classifies = "Logistic" in name or "Classifier" in name
+    return make_data(TASKS.get(name, "binary" if classifies else "regression"), 40, 4, 0)
 
 
 @parametrize_with_checks(

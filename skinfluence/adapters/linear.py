@@ -17,7 +17,7 @@ from skinfluence.design import design_of
 from skinfluence.losses import Binomial, Multinomial, SquaredError, SumToZero
 from skinfluence.objective import Labels, Objective, objective_of
 from skinfluence.utils._compat import effective_l2, refuse_old_multiclass
-from skinfluence.utils.validation import check_rows, check_sample_weight
+from skinfluence.utils.validation import check_rows, check_sample_weight, check_targets
 
 POSITIVE = (
     "Coefficients must be unconstrained. Got positive=True, whose active constraints have no "
@@ -143,15 +143,7 @@ def _(model: LogisticRegressionCV, X, y, sample_weight=None):
 
 
 def _squared(model, X, y, sample_weight, alpha):
-    y = np.asarray(y, dtype=np.float64)
-    if y.ndim != 1:
-        raise ValueError(
-            f"y must be one-dimensional. Got an array of shape {y.shape}. Fit on y.ravel() if it is "
-            "one target, or one model per target."
-        )
-    if not np.isfinite(y).all():
-        raise ValueError("y must be finite. It holds NaN or infinity.")
-    check_rows(X, y)
+    y = check_targets(X, y)
     if getattr(model, "positive", False):
         raise ValueError(POSITIVE)
     alpha = np.ravel(alpha)

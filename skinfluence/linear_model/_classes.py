@@ -60,3 +60,20 @@ class RidgeClassifierCV(InfluenceMixin, linear_model.RidgeClassifierCV):
         """Fit as scikit-learn does, and remember the training data."""
         linear_model.RidgeClassifierCV.fit(self, X, y, sample_weight=sample_weight, **params)
         return self._remember(X, y, sample_weight)
+
+
+class PoissonRegressor(InfluenceMixin, linear_model.PoissonRegressor):
+    """scikit-learn's ``PoissonRegressor``; decision values are logarithms of the mean."""
+
+
+class GammaRegressor(InfluenceMixin, linear_model.GammaRegressor):
+    """scikit-learn's ``GammaRegressor``; decision values are logarithms of the mean."""
+
+
+class TweedieRegressor(InfluenceMixin, linear_model.TweedieRegressor):
+    """scikit-learn's ``TweedieRegressor``.
+
+    With the log link answers are certified for powers from 1 to 2; for others the curvature of a
+    row can be negative, so there are no bounds and effects are solved by Newton's method. The
+    identity link is supported for power 0, the squared error.
+    """

@@ -34,3 +34,23 @@ def check_rows(X, y):
         raise ValueError(
             f"X and y must have the same number of rows. Got {X.shape[0]} and {len(y)}."
         )
+
+
+def check_targets(X, y):
+    """The targets of a regression as float64.
+
+    Raises
+    ------
+    ValueError
+        If they are not one finite number per row.
+    """
+    y = np.asarray(y, dtype=np.float64)
+    if y.ndim != 1:
+        raise ValueError(
+            f"y must be one-dimensional. Got an array of shape {y.shape}. Fit on y.ravel() if it is "
+            "one target, or one model per target."
+        )
+    if not np.isfinite(y).all():
+        raise ValueError("y must be finite. It holds NaN or infinity.")
+    check_rows(X, y)
+    return y
