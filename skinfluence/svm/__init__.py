@@ -1,0 +1,5 @@
+"""Support vector machines fitted to their exact optimum, with influence methods."""
+
+from skinfluence.svm._linear import LinearSVC
+
+__all__ = ["LinearSVC"]
