@@ -6,7 +6,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
-from skinfluence.pullbacks import pullback
+from skinfluence.pullbacks import pull_back_through
+from skinfluence.pullbacks.naming import column_names, named_parts, names_through
 
 
 class Inputs:
@@ -44,8 +45,9 @@ class Inputs:
             return self.training_X.shape[1]
         if np.ndim(self._raw) < 2:
             raise TypeError(
-                "influence_pert needs inputs with columns. Got texts, one per row; ask on the "
-                "transformed features: Influence(pipeline[-1], pipeline[:-1].transform(X), y)."
+                "influence_pert needs inputs with columns. Got texts or mappings, one per row; ask "
+                "by word with skinfluence.pipeline.influence_by_name, or on the transformed "
+                "features: Influence(pipeline[-1], pipeline[:-1].transform(X), y)."
             )
         return int(np.prod(np.shape(self._raw)[1:]))
 
@@ -89,12 +91,25 @@ class Inputs:
         """
         if not self.transformers:
             return V
-        inputs = [_safe_indexing(self._raw, rows)]
-        for transformer in self.transformers[:-1]:
-            inputs.append(transformer.transform(inputs[-1]))
-        for transformer, X in zip(self.transformers[::-1], inputs[::-1], strict=True):
-            V = pullback(transformer, X, V)
-        return V
+        return pull_back_through(self.transformers, _safe_indexing(self._raw, rows), V)
+
+    def pull_back_to_names(self, rows, V):
+        """As :meth:`pull_back`, to raw columns where derivatives reach them, else to named outputs.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (b,)
+        V : ndarray of shape (m, b, n_features)
+
+        Returns
+        -------
+        parts : list of tuple (list of str, sparse array of shape (b, q), ndarray of shape (m, b, q))
+            Names, values and gradients, raw columns first.
+        """
+        X = _safe_indexing(self._raw, rows)
+        names = column_names(X)
+        reached = np.ones(V.shape[2], dtype=bool)
+        return named_parts(X, *names_through(self.transformers, X, V, reached, names), names)
 
 
 def _dense(row):

@@ -1,5 +1,239 @@
-"""Influence through pipelines: the registry of pullbacks."""
+"""Pipelines with influence methods on raw inputs, and influence by the names of features."""
 
-from skinfluence.pullbacks import pullback
+from dataclasses import dataclass
 
-__all__ = ["pullback"]
+import numpy as np
+import scipy.sparse as sp
+import sklearn.pipeline
+from sklearn import get_config
+from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.metaestimators import available_if
+
+from skinfluence.influence import Influence
+from skinfluence.mixin import InfluenceMixin
+from skinfluence.pullbacks import NoDerivativeError, pullback
+from skinfluence.utils.memory import check_fits, row_blocks
+
+__all__ = [
+    "NamedInfluence",
+    "NoDerivativeError",
+    "Pipeline",
+    "influence_by_name",
+    "make_pipeline",
+    "pullback",
+]
+
+FEWER = "Ask for fewer rows with indices=, or for aggregate='mean' over the test points."
+
+_predicts = available_if(lambda self: hasattr(self, "predict"))
+
+
+class Pipeline(InfluenceMixin, sklearn.pipeline.Pipeline):
+    """scikit-learn's :class:`~sklearn.pipeline.Pipeline` with influence methods on raw inputs.
+
+    Parameters are scikit-learn's. The transformers stay as fitted in every what-if, and the
+    pipeline holds the training data like any estimator with influence methods. It needs no steps
+    of this package: any model whose objective is known will do.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skinfluence.pipeline import make_pipeline
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    >>> model.removal_effect(X[:2], y[:2]).shape
+    (2, 150)
+    >>> model.influence_pert(X[:2], y[:2], indices=[7]).shape
+    (2, 1, 4)
+    """
+
+    def fit(self, X, y=None, **params):
+        """Fit as scikit-learn does, and remember the training data.
+
+        Parameters
+        ----------
+        X : array-like
+            Raw inputs, as the first step wants them.
+        y : array-like of shape (n_samples,), default=None
+        **params
+            As in scikit-learn: ``step__parameter``, or metadata where routing is enabled. The
+            ``sample_weight`` that reaches the model is remembered.
+
+        Returns
+        -------
+        self : Pipeline
+        """
+        sklearn.pipeline.Pipeline.fit(self, X, y, **params)
+        return self._remember(X, y, _weight_of_model(self, params))
+
+    influence_up_params = _predicts(InfluenceMixin.influence_up_params)
+    influence_up_loss = _predicts(InfluenceMixin.influence_up_loss)
+    influence_pert = _predicts(InfluenceMixin.influence_pert)
+    self_influence = _predicts(InfluenceMixin.self_influence)
+    removal_effect = _predicts(InfluenceMixin.removal_effect)
+    relabel_effect = _predicts(InfluenceMixin.relabel_effect)
+    loo_decision_function = _predicts(InfluenceMixin.loo_decision_function)
+    loo_predict = _predicts(InfluenceMixin.loo_predict)
+    loo_score = _predicts(InfluenceMixin.loo_score)
+
+
+def make_pipeline(*steps, memory=None, transform_input=None, verbose=False):
+    """A :class:`Pipeline` of unnamed steps; parameters as in scikit-learn.
+
+    Parameters
+    ----------
+    *steps : estimators
+        Named by their types in lower case.
+    memory : str or object with the joblib.Memory interface, default=None
+    transform_input : list of str, default=None
+    verbose : bool, default=False
+
+    Returns
+    -------
+    pipeline : Pipeline
+    """
+    named = sklearn.pipeline.make_pipeline(*steps).steps
+    return Pipeline(named, memory=memory, transform_input=transform_input, verbose=verbose)
+
+
+def _weight_of_model(step, params):
+    """The ``sample_weight`` among the fit parameters that reaches the last of the last steps."""
+    routed = get_config()["enable_metadata_routing"]
+    while isinstance(step, sklearn.pipeline.Pipeline):
+        name, last = step.steps[-1]
+        if routed:
+            params = process_routing(step, "fit", **params)[name]["fit"]
+        else:
+            own = [key for key in params if key.startswith(f"{name}__")]
+            params = {key.removeprefix(f"{name}__"): params[key] for key in own}
+        step = last
+    return params.get("sample_weight")
+
+
+@dataclass(frozen=True, eq=False)
+class NamedInfluence:
+    """Derivatives of test losses in the named features of training rows.
+
+    Attributes
+    ----------
+    names : ndarray of str, shape (n_names,)
+        Raw columns as far as derivatives reach, then categories (``color_red``) and words.
+    values : ndarray of shape (n_test, n_rows, n_names), or (n_rows, n_names) of the mean
+        In the scale of :meth:`Influence.influence_pert`: moving feature j of row i by a small
+        ``delta`` changes the test loss by ``(w_i / n_train) * values[t, i, j] * delta``.
+    features : CSR array of shape (n_rows, n_names)
+        The features themselves: numbers, 0 or 1 for categories, counts for words.
+    weights : ndarray of shape (n_rows,)
+        ``w_i / n_train``.
+    """
+
+    names: np.ndarray
+    values: np.ndarray
+    features: sp.csr_array
+    weights: np.ndarray
+
+    def top(self, k=10):
+        """The features whose absence would change each test loss most, to first order.
+
+        Setting feature j of row i to zero (taking a word out of a mail) changes the test loss by
+        about ``-(w_i / n_train) * values[t, i, j] * features[i, j]``.
+
+        Parameters
+        ----------
+        k : int, default=10
+
+        Returns
+        -------
+        names : ndarray of str, shape (n_test, n_rows, k), or (n_rows, k) of the mean
+            The largest change, of either sign, first; an empty name where a row has fewer features
+            that are not zero.
+        effects : ndarray of the same shape
+            After minus before: positive is helpful, as in :meth:`Influence.removal_effect`.
+        """
+        k = min(k, len(self.names))
+        names = np.full((*self.values.shape[:-1], k), "", dtype=object)
+        effects = np.zeros(names.shape)
+        for i, row in enumerate(self.features):
+            present = row.indices
+            changes = -self.weights[i] * row.data * self.values[..., i, present]
+            order = np.argsort(-np.abs(changes), axis=-1, kind="stable")[..., :k]
+            found = order.shape[-1]
+            names[..., i, :found] = self.names[present][order]
+            effects[..., i, :found] = np.take_along_axis(changes, order, axis=-1)
+        return names, effects
+
+
+def influence_by_name(influence, X, y, *, indices=None, aggregate=None):
+    """Derivative of test losses in the named features of training rows: which word is why.
+
+    As :meth:`Influence.influence_pert` where derivatives reach the raw columns. Where they end,
+    because categories and texts cannot move a little, the features have names: the categories of
+    a one-hot encoder, the words of a vectoriser. Tf-idf weights are differentiated down to the
+    counts of the words; transformers without a registered pullback end at their own outputs.
+
+    Parameters
+    ----------
+    influence : Influence or Pipeline
+        Or any other fitted estimator of this package.
+    X : array-like
+        Raw test points.
+    y : array-like of shape (n_test,)
+    indices : array-like of int, default=None
+        Training rows; all when None.
+    aggregate : {None, "mean"}, default=None
+        ``"mean"``: of the mean test loss, at the cost of one test point.
+
+    Returns
+    -------
+    named : NamedInfluence
+
+    Raises
+    ------
+    MemoryError
+        If n_test x n_rows x n_names numbers do not fit.
+
+    Examples
+    --------
+    >>> from sklearn.feature_extraction.text import TfidfVectorizer
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence.pipeline import influence_by_name, make_pipeline
+    >>> mails = ["cheap pills", "cheap watches now", "lunch now", "minutes of lunch"]
+    >>> model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(mails, [1, 1, 0, 0])
+    >>> named = influence_by_name(model, ["cheap lunch"], [1])
+    >>> names, effects = named.top(k=1)
+    >>> names[0, :, 0].tolist()
+    ['cheap', 'cheap', 'lunch', 'lunch']
+    """
+    if isinstance(influence, InfluenceMixin):
+        influence = influence._influence()
+    if not isinstance(influence, Influence):
+        raise TypeError(
+            "influence must be an Influence or a fitted estimator of this package. Got "
+            f"{type(influence).__name__}; make Influence(estimator, X, y) of it."
+        )
+    rows = influence._rows(indices)
+    tests = influence._labelled_tests(X, y, aggregate)
+    walk = influence._inputs.pull_back_to_names
+    # No gradients at all: what the features are called and what they are.
+    parts = walk(rows, np.empty((0, len(rows), influence.objective.design.n_features)))
+    names = np.array([name for part in parts for name in part[0]], dtype=object)
+    n_test = 1 if aggregate else tests.design.n_samples
+    check_fits((n_test, len(rows), len(names)), FEWER)
+
+    def pull_back(rows, V):
+        out = np.empty((*V.shape[:2], len(names)))
+        for block in row_blocks(len(rows), 24 * max(1, len(V)) * len(names)):
+            found = walk(rows[block], V[:, block])
+            np.concatenate([gradients for _, _, gradients in found], axis=2, out=out[:, block])
+        return out
+
+    values = np.empty((n_test, len(rows), len(names)))
+    values = influence.answers.pert_loss(tests, rows, aggregate, pull_back, values)
+    return NamedInfluence(
+        names=names,
+        values=values[0] if aggregate else values,
+        features=sp.csr_array(sp.hstack([features for _, features, _ in parts])),
+        weights=influence.objective.weights[rows] / influence.objective.n_samples,
+    )

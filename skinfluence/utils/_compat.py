@@ -1,6 +1,8 @@
 """What differs between scikit-learn 1.7 and 1.9; nothing else looks at versions or privates."""
 
 import numpy as np
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.impute._iterative import IterativeImputer as IterativeImputer
 
 L1_REMEDY = (
     "The L1 penalty has no second derivative, so its influence is not defined by a Hessian. Fit "
@@ -49,3 +51,34 @@ def refuse_old_multiclass(model, n_classes):
             "A binary classifier must be fitted with the logistic loss. Got "
             "multi_class='multinomial'; leave multi_class out."
         )
+
+
+def power_scale(transformer):
+    """The scale that a fitted PowerTransformer divides by, 1 without ``standardize``."""
+    return transformer._scaler.scale_ if transformer.standardize else 1.0
+
+
+def counts_and_weighting(vectorizer, texts):
+    """The counts inside a fitted TfidfVectorizer and the TfidfTransformer that weights them."""
+    return CountVectorizer.transform(vectorizer, texts), vectorizer._tfidf
+
+
+def column_positions(transformer, X):
+    """Positions in X of the columns of each part of a fitted ColumnTransformer, by name.
+
+    Parameters
+    ----------
+    transformer : ColumnTransformer
+    X : array-like of shape (n_rows, n_columns)
+        A table may have its columns in another order than in ``fit``.
+
+    Returns
+    -------
+    positions : dict of str to list of int
+    """
+    positions = transformer._transformer_to_input_indices
+    if not (hasattr(X, "columns") and hasattr(transformer, "feature_names_in_")):
+        return positions
+    place = {name: i for i, name in enumerate(X.columns)}
+    names = transformer.feature_names_in_
+    return {part: [place[names[i]] for i in chosen] for part, chosen in positions.items()}
