@@ -3,7 +3,8 @@
 A problem is a loss, a design, targets, weights and labels at fitted parameters: an
 :class:`~skinfluence.objective.Objective`, or anything else that has ``design`` (with ``X``,
 ``n_samples``, ``n_features``, ``like(X)`` and ``take(rows)``), ``loss``, ``y``, ``weights``,
-``sample_weight``, ``labels``, ``n_samples``, ``total_weight`` and ``needs_all_classes``.
+``sample_weight``, ``labels``, ``n_samples``, ``total_weight``, ``needs_all_classes`` and, if that can
+be true, ``kinds(y)`` and ``kind_name(kind)``.
 :func:`answers_of` finds the :class:`Answers` of each kind.
 """
 
@@ -203,20 +204,22 @@ def check_method(method):
 
 
 def rows_alone_in_their_class(objective):
-    """Rows without which a class has no weight left and the optimum is at infinity."""
+    """Rows without which a class, or no positive count, has weight: no optimum is left."""
     if not objective.needs_all_classes:
         return np.empty(0, dtype=np.intp)
-    weighted = objective.weights > 0
-    alone = [np.flatnonzero(weighted & (objective.y == y)) for y in objective.labels.targets]
-    return np.concatenate([rows for rows in alone if len(rows) == 1] or [np.empty(0, np.intp)])
+    kinds = objective.kinds(objective.y)
+    rows = np.flatnonzero((objective.weights > 0) & (kinds >= 0))
+    count = np.bincount(kinds[rows])
+    return rows[count[kinds[rows]] == 1]
 
 
 def warn_alone(rows):
     """Say which rows have no leave-one-out model."""
     shown = ", ".join(str(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
     warnings.warn(
-        f"Row {shown} is the only one of its class with weight: without it the class cannot be "
-        "fitted, so its answers are NaN. Add rows of that class or drop the class.",
+        f"Row {shown} is the only one of its class with weight (or the only positive count): "
+        "without it the optimum is at infinity, so its answers are NaN. Add rows of that class or "
+        "drop the class.",
         UserWarning,
         stacklevel=level_outside(),
     )

@@ -255,19 +255,19 @@ def resolve(edit, objective, encode_x, encode_y):
 def _refuse_empty_class(objective, points):
     if not objective.needs_all_classes:
         return
-    labels = objective.labels
-    n_classes = len(labels.classes)
-    codes = labels.codes_of(objective.y)
-    before = np.bincount(codes, objective.weights, n_classes)
-    after = before + np.bincount(codes[points.rows], points.row_changes, n_classes)
+    kinds = objective.kinds(objective.y)
+    # From -1 on: targets of no kind come first, and do not count.
+    n_kinds = 2 if objective.labels is None else len(objective.labels.classes) + 1
+    before = np.bincount(kinds + 1, objective.weights, n_kinds)[1:]
+    after = before + np.bincount(kinds[points.rows] + 1, points.row_changes, n_kinds)[1:]
     if points.new is not None:
-        after += np.bincount(labels.codes_of(points.new_y), points.new_weights, n_classes)
-    gone = (before > 0) & (after <= 1e-12 * before)
-    if gone.any():
+        after += np.bincount(objective.kinds(points.new_y) + 1, points.new_weights, n_kinds)[1:]
+    gone = np.flatnonzero((before > 0) & (after <= 1e-12 * before))
+    if len(gone):
         raise NoOptimumError(
-            f"Every class must keep weight after the edit. Class {labels.classes[gone][0]!r} would "
-            "have none, so the model without it is another model: fit that one on the remaining "
-            "classes."
+            "Every class must keep weight after the edit, and so must the positive targets of a "
+            f"count model. Got an edit that leaves none to {objective.kind_name(gone[0])}: its "
+            "optimum is at infinity. Fit the model that is meant on the remaining rows."
         )
 
 

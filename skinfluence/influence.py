@@ -393,6 +393,7 @@ class Influence:
             y = column_or_1d(np.asarray(y, dtype=float))
             if y.ndim != 1 or not np.isfinite(y).all():
                 raise ValueError("y must be a one-dimensional array of finite numbers.")
+            y = self.objective.loss.check_y(y)
             return y, y, np.ones(len(y))
         codes = labels.codes(column_or_1d(y))
         return labels.targets[codes], codes, labels.class_weight[codes]

@@ -20,10 +20,13 @@ class Loss(ABC):
     self_concordance : float or None
         The smallest known ``M`` with ``|l'''| <= M l''`` per unit of ``eta`` (see
         :meth:`spread`), or None when there is none; certificates need it.
+    needs_positive : bool
+        Whether a free intercept has its optimum at minus infinity when no target is positive.
     """
 
     n_outputs = 1
     self_concordance = None
+    needs_positive = False
 
     def check_y(self, y):
         """The targets themselves, if the loss is defined for them.
@@ -347,6 +350,7 @@ class Tweedie(SingleOutputLoss):
         self.power = power
         inside = 1 <= power <= 2
         self.self_concordance = float(max(power - 1, 2 - power)) if inside else None
+        self.needs_positive = power < 2
 
     def check_y(self, y):
         rule = "positive" if self.power >= 2 else "non-negative"

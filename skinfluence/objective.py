@@ -143,11 +143,26 @@ class Objective:
 
     @property
     def needs_all_classes(self):
-        """Whether a class without weight would send the optimum to infinity."""
-        if self.labels is None or self.loss.self_concordance == 0.0:
+        """Whether a class, or the positive targets, without weight send the optimum to infinity."""
+        free_intercept = bool(self.design.intercept and self.penalty[-1] == 0)
+        if self.labels is None:
+            return free_intercept and self.loss.needs_positive
+        if self.loss.self_concordance == 0.0:
             return False
-        free_intercept = self.design.intercept and self.penalty[-1] == 0
-        return bool(free_intercept or not self.penalty.any())
+        return free_intercept or not self.penalty.any()
+
+    def kinds(self, y):
+        """Which of the kinds that must keep weight each target is: its class, or 0 if positive.
+
+        -1 for none of them.
+        """
+        if self.labels is None:
+            return np.where(y > 0, 0, -1)
+        return self.labels.codes_of(y)
+
+    def kind_name(self, kind):
+        """A kind of targets in words."""
+        return "positive targets" if self.labels is None else f"class {self.labels.classes[kind]}"
 
     def value(self):
         """``Phi(theta)``."""

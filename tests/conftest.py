@@ -134,15 +134,15 @@ SOLVERS = {
 
 # Estimators ------------------------------------------------------------------------------------
 
+NEWTON = {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000}
 TIGHT = {
-    "LogisticRegression": {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000},
+    "LogisticRegression": NEWTON,
     "Ridge": {"solver": "cholesky"},
     "RidgeClassifier": {"solver": "cholesky"},
     "LinearRegression": {"tol": 1e-14},
-    **dict.fromkeys(
-        ("PoissonRegressor", "GammaRegressor", "TweedieRegressor"),
-        {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000},
-    ),
+    "PoissonRegressor": NEWTON,
+    "GammaRegressor": NEWTON,
+    "TweedieRegressor": NEWTON,
 }
 # Their penalty is per unit of weight.
 MEAN_FORM = (

@@ -15,6 +15,11 @@ from skinfluence.utils.validation import check_sample_weight, check_targets
 def _glm(model, X, y, sample_weight, loss):
     y = loss.check_y(check_targets(X, y))
     sample_weight = check_sample_weight(sample_weight, X.shape[0])
+    if loss.needs_positive and model.fit_intercept and not (y[sample_weight > 0] > 0).any():
+        raise ValueError(
+            "At least one row with weight must have a positive target. Got none: the optimum of "
+            "the intercept is at minus infinity."
+        )
     return linear_objective(
         model,
         X,

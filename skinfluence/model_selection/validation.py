@@ -294,14 +294,15 @@ def _groups_of_whole_classes(objective, names, position):
     whole = np.zeros(len(names), dtype=bool)
     if not objective.needs_all_classes:
         return whole
-    codes = objective.labels.codes_of(objective.y)
-    for code, label in enumerate(objective.labels.classes):
-        holders = np.unique(position[(objective.weights > 0) & (codes == code)])
+    kinds = objective.kinds(objective.y)
+    for kind in range(kinds.max(initial=-1) + 1):
+        holders = np.unique(position[(objective.weights > 0) & (kinds == kind)])
         if len(holders) == 1:
             whole[holders] = True
             warnings.warn(
-                f"All rows of class {label} are in group {names[holders[0]]}: without it the class "
-                "cannot be fitted, so its answers are NaN. Merge groups, or drop the class.",
+                f"All rows of {objective.kind_name(kind)} are in group {names[holders[0]]}: without "
+                "it the optimum is at infinity, so its answers are NaN. Merge groups, or drop the "
+                "class.",
                 UserWarning,
                 stacklevel=level_outside(),
             )
