@@ -39,7 +39,7 @@ class InfluenceMixin:
 
     def _remember(self, X, y, sample_weight):
         self._training_data = (X, y, sample_weight)
-        self._fitted_params = self.get_params(deep=False)
+        self._fitted_params = self.get_params()
         return self
 
     def forget_training_data(self):
@@ -54,7 +54,7 @@ class InfluenceMixin:
                 "The estimator must hold its training data. They were forgotten; fit again, or use "
                 "skinfluence.Influence(estimator, X, y)."
             )
-        for name, value in self.get_params(deep=False).items():
+        for name, value in self.get_params().items():
             fitted = self._fitted_params.get(name)
             if value is not fitted and not np.array_equal(value, fitted):
                 raise ValueError(
