@@ -1,0 +1,286 @@
+"""Diagnostics are statsmodels' where it has them, and true deletions where they mean one."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import linear_model
+from sklearn.linear_model import GammaRegressor, PoissonRegressor, TweedieRegressor
+
+import skinfluence.linear_model as ours
+from skinfluence import Influence, diagnostics
+from skinfluence.deletions import deletions_of
+from skinfluence.losses import Multinomial, SumToZero
+from skinfluence.objective import objective_of
+from skinfluence.smooth import SmoothAnswers
+from skinfluence.solvers import Exact
+from tests.conftest import make_data, parameters_of, polish, relative_error
+
+GOLD = json.loads((Path(__file__).parent / "gold" / "statsmodels.json").read_text())
+NAMES = [name for name in diagnostics.__all__ if name != "dispersion"]
+TIGHT = {"tol": 1e-12, "max_iter": 1000, "solver": "newton-cholesky"}
+MODELS = {
+    "gaussian": linear_model.LinearRegression(tol=1e-15),
+    "binomial": linear_model.LogisticRegression(C=np.inf, **TIGHT),
+    "poisson": PoissonRegressor(alpha=0.0, **TIGHT),
+    "gamma": GammaRegressor(alpha=0.0, **TIGHT),
+    "tweedie": TweedieRegressor(power=1.5, alpha=0.0, **TIGHT),
+}
+# Links for which the observed Hessian is the expected one.
+CANONICAL = ("gaussian", "binomial", "poisson")
+
+
+def gold_case(key):
+    gold = {name: np.asarray(values) for name, values in GOLD[key].items()}
+    X, y, weight = gold["X"], gold["y"], gold["weight"]
+    model = MODELS[key.partition("-")[0]].fit(X, y, sample_weight=weight)
+    return gold, Influence(model, X, y, weight)
+
+
+@pytest.mark.parametrize("key", GOLD)
+def test_unpenalised_models_give_the_values_of_statsmodels(key):
+    gold, influence = gold_case(key)
+    same = {"leverage", "dispersion", "resid_studentized_internal"}
+    if key.partition("-")[0] in CANONICAL:
+        same |= set(gold) & set(diagnostics.__all__)
+    for name in same:
+        found = np.squeeze(getattr(diagnostics, name)(influence))
+        np.testing.assert_allclose(found, gold[name], rtol=1e-8, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("key", [k for k in GOLD if k.partition("-")[0] not in CANONICAL])
+def test_other_links_take_the_newton_step(key):
+    """statsmodels' step has the root of observed times expected information for the gradient."""
+    gold, influence = gold_case(key)
+    objective = influence.objective
+    loss, eta = objective.loss, objective.eta[:, 0]
+    ratio = np.exp((2 - loss.power) * eta) / objective.hessians[:, 0, 0]
+    found = diagnostics.cooks_distance(influence)
+    np.testing.assert_allclose(found, gold["cooks_distance"] * ratio, rtol=1e-8)
+
+
+# Deletion --------------------------------------------------------------------------------------
+
+DELETED = {
+    "ridge": (linear_model.Ridge(alpha=2.0, solver="cholesky"), "regression"),
+    "least-squares": (linear_model.LinearRegression(), "regression"),
+    "ridge-classifier": (linear_model.RidgeClassifier(alpha=2.0, solver="cholesky"), "softmax"),
+    "logistic": (linear_model.LogisticRegression(C=0.5, **TIGHT), "binary"),
+    "softmax": (linear_model.LogisticRegression(C=0.5, **TIGHT), "softmax"),
+    "liblinear": (
+        linear_model.LogisticRegression(solver="liblinear", intercept_scaling=3.0, tol=1e-10),
+        "binary",
+    ),
+    "poisson": (PoissonRegressor(alpha=0.1, **TIGHT), "counts"),
+    "gamma": (GammaRegressor(alpha=0.1, **TIGHT), "positive"),
+}
+EVERY = pytest.mark.parametrize("name", DELETED)
+
+
+def data_for(task, n=30, d=3):
+    kind = task if task in ("binary", "softmax", "regression") else "regression"
+    X, y = make_data(kind, n, d, 3)
+    rng = np.random.default_rng(4)
+    if task == "counts":
+        y = rng.poisson(np.exp(0.3 * X[:, 0])).astype(float)
+    elif task == "positive":
+        y = rng.gamma(2.0, np.exp(0.3 * X[:, 0]))
+    return X, y, rng.uniform(0.5, 2.0, n)
+
+
+def case(name):
+    model, task = DELETED[name]
+    X, y, weight = data_for(task)
+    return Influence(model.fit(X, y, sample_weight=weight), X, y, weight)
+
+
+def refits(name, rows):
+    """The optimum with all rows, and without each of some rows."""
+    model, task = DELETED[name]
+    X, y, weight = data_for(task)
+    whole = polish(objective_of(model.fit(X, y, sample_weight=weight), X, y, weight))
+    left = []
+    for i in rows:
+        keep = np.arange(len(y)) != i
+        model.fit(X[keep], y[keep], sample_weight=weight[keep])
+        left.append(polish(objective_of(model, X[keep], y[keep], weight[keep]), 3))
+    return whole, left
+
+
+@EVERY
+def test_cooks_distance_is_that_of_refits(name):
+    """The change of the parameters in the norm of the Hessian over edf and dispersion."""
+    influence = case(name)
+    rows = [0, 7, 19]
+    whole, left = refits(name, rows)
+    H = influence.answers.factor.curvature
+    steps = [(one.theta - whole.theta).ravel() for one in left]
+    scale = diagnostics.leverage(influence).sum() * diagnostics.dispersion(influence)
+    expected = np.array([step @ (H @ step) for step in steps]) / scale
+    exact = diagnostics.cooks_distance(influence, method="exact")
+    np.testing.assert_allclose(exact[rows], expected, rtol=1e-6)
+    one_step = diagnostics.cooks_distance(influence)
+    auto = diagnostics.cooks_distance(influence, method="auto")
+    np.testing.assert_allclose(auto, exact, rtol=5e-3)
+    tight = 1e-9 if "ridge" in name or "squares" in name else 0.3
+    np.testing.assert_allclose(one_step[rows], expected, rtol=tight)
+
+
+@EVERY
+def test_dfbetas_and_dffits_are_those_of_refits(name):
+    influence = case(name)
+    rows = [0, 7, 19]
+    whole, left = refits(name, rows)
+    objective, factor = influence.objective, influence.answers.factor
+    E = objective.loss.expand(np.eye(objective.loss.n_outputs))
+    k, d = objective.theta.shape
+    inverse = np.linalg.inv(factor.curvature.dense()).reshape(k, d, k, d)
+    variance = np.einsum("ak,acbc,bk->kc", E, inverse, E)
+    units = np.append(np.ones(d - 1), objective.design.intercept)
+    h = np.einsum("ak,iab,bk->ik", E, factor.leverages(), E)
+    found = diagnostics.dfbetas(influence, method="exact")
+    fits = diagnostics.dffits(influence, method="exact").reshape(len(h), -1)
+    phi = [diagnostics.dispersion(influence)] * len(rows)
+    if "ridge" in name or "squares" in name:
+        phi = [dispersion_of(one) for one in left]
+    for i, one, scale in zip(rows, left, phi, strict=True):
+        step = parameters_of(whole) - parameters_of(one)
+        expected = step / (np.sqrt(scale * variance) * units)
+        assert relative_error(found[i], expected) < 1e-6
+        moved = (objective.design.dense_rows()[i] / units) @ step.T
+        np.testing.assert_allclose(fits[i], moved / np.sqrt(scale * h[i]), rtol=1e-6, atol=1e-9)
+    assert found.shape == (objective.n_samples, E.shape[1], d)
+
+
+def dispersion_of(objective):
+    """Of squared error, from the definition: dense hat matrix, residuals, degrees of freedom."""
+    J = objective.design.dense_rows()
+    A = (J.T * objective.weights) @ J
+    k = len(objective.theta)
+    edf = k * np.trace(np.linalg.solve(A + np.diag(objective.penalty), A))
+    rss = (objective.weights[:, None] * objective.gradients**2).sum()
+    return rss / (k * len(J) - edf)
+
+
+@pytest.mark.parametrize("name", ["ridge", "least-squares", "ridge-classifier"])
+def test_external_residuals_have_the_dispersion_of_refits(name):
+    influence = case(name)
+    rows = [0, 7, 19]
+    _, left = refits(name, rows)
+    internal = diagnostics.resid_studentized_internal(influence)[rows]
+    external = diagnostics.resid_studentized_external(influence)[rows]
+    phi = np.array([dispersion_of(one) for one in left]).reshape(-1, *[1] * (internal.ndim - 1))
+    expected = internal * np.sqrt(diagnostics.dispersion(influence) / phi)
+    np.testing.assert_allclose(external, expected, rtol=1e-9)
+
+
+@EVERY
+def test_leverage_is_the_trace_of_the_hat_matrix(name):
+    influence = case(name)
+    objective = influence.objective
+    J = np.einsum("id,ab->iabd", objective.design.dense_rows(), np.eye(len(objective.theta)))
+    J = J.reshape(*J.shape[:2], -1)
+    H = influence.answers.factor.curvature.dense()
+    own = np.einsum("iap,pq,ibq->iab", J, np.linalg.inv(H), J)
+    expected = objective.weights * np.einsum("iab,iba->i", objective.hessians, own)
+    np.testing.assert_allclose(diagnostics.leverage(influence), expected, rtol=1e-9)
+
+
+def test_two_classes_have_the_residuals_of_their_softmax():
+    """The binary formula is the multinomial one: plus and minus the same number."""
+    influence = case("logistic")
+    objective = influence.objective
+    loss = SumToZero(Multinomial(2))
+    # eta = Q zeta: the difference of the two outputs is sqrt(2) zeta, up to its sign.
+    sign = np.sign(loss.basis[1, 0])
+    softmax = replace(
+        objective,
+        loss=loss,
+        theta=sign * objective.theta / np.sqrt(2.0),
+        penalty=2.0 * objective.penalty,
+    )
+    parts = deletions_of(SmoothAnswers(Exact().factor(softmax), Exact()))
+    expected = diagnostics.resid_studentized_internal(influence)
+    both = np.column_stack([-expected, expected])
+    np.testing.assert_allclose(parts.scaled_residuals, both, rtol=1e-9)
+    np.testing.assert_allclose(parts.leverage, diagnostics.leverage(influence), rtol=1e-9)
+
+
+def test_more_columns_than_rows():
+    """The dual factor gives the same numbers; a penalty leaves degrees of freedom."""
+    X, y = make_data("regression", 15, 40, 0)
+    model = ours.Ridge(alpha=20.0).fit(X, y)
+    dual = Influence(model, X, y)
+    primal = Influence(model, X, y, solver=Exact("primal"))
+    assert "dual" in dual.report().solver.lower()
+    for name in NAMES:
+        question = getattr(diagnostics, name)
+        assert np.isfinite(question(dual)).all()
+        np.testing.assert_allclose(question(dual), question(primal), rtol=1e-7)
+
+
+def test_a_fitted_estimator_is_enough():
+    X, y = make_data("softmax", 40, 3, 0)
+    model = ours.LogisticRegression().fit(X, y)
+    influence = Influence(model, X, y)
+    for name in [n for n in NAMES if n != "resid_studentized_external"]:
+        question = getattr(diagnostics, name)
+        np.testing.assert_array_equal(question(model), question(influence))
+
+
+def test_rows_of_weight_zero_do_not_count():
+    X, y = make_data("regression", 30, 3, 0)
+    weight = np.ones(30)
+    weight[:5] = 0.0
+    part = Influence(linear_model.Ridge().fit(X[5:], y[5:]), X[5:], y[5:])
+    whole = Influence(linear_model.Ridge().fit(X, y, sample_weight=weight), X, y, weight)
+    for name in NAMES:
+        question = getattr(diagnostics, name)
+        np.testing.assert_allclose(question(whole)[5:], question(part), rtol=1e-7)
+    assert not diagnostics.leverage(whole)[:5].any()
+    assert not diagnostics.cooks_distance(whole)[:5].any()
+
+
+def test_the_only_row_of_a_class_has_no_deletion():
+    X, y = make_data("softmax", 30, 3, 0)
+    y[0] = 99
+    influence = Influence(linear_model.LogisticRegression(max_iter=2000).fit(X, y), X, y)
+    for method in ("one-step", "exact"):
+        for name in ("cooks_distance", "dfbetas", "dffits"):
+            with pytest.warns(UserWarning, match="only one of its class"):
+                found = getattr(diagnostics, name)(influence, method=method)
+            assert np.isnan(found[0]).all() and np.isfinite(found[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("question", "model", "task", "error", "message"),
+    [
+        ("resid_studentized_external", ours.LogisticRegression(), "binary", ValueError, "internal"),
+        ("leverage", linear_model.Ridge(), "regression", TypeError, r"Influence\(estimator"),
+        ("leverage", "a string", "regression", TypeError, "Influence"),
+    ],
+)
+def test_what_is_refused(question, model, task, error, message):
+    X, y = make_data(task, 30, 3, 0)
+    model = model.fit(X, y) if hasattr(model, "fit") else model
+    with pytest.raises(error, match=message):
+        getattr(diagnostics, question)(model)
+
+
+def test_no_degrees_of_freedom():
+    X, y = make_data("regression", 4, 3, 0)
+    model = ours.LinearRegression().fit(X, y)
+    with pytest.raises(ValueError, match="degrees of freedom"):
+        diagnostics.dispersion(model)
+
+
+@pytest.mark.parametrize("method", ["newton", None])
+def test_methods_are_those_of_effects(method):
+    influence = case("logistic")
+    for name in ("cooks_distance", "dfbetas", "dffits"):
+        with pytest.raises(ValueError, match="method must be"):
+            getattr(diagnostics, name)(influence, method=method)
+    with pytest.raises(ValueError, match="tol must lie"):
+        diagnostics.cooks_distance(influence, method="auto", tol=2.0)
