@@ -240,13 +240,13 @@ class SparseDesign(Design):
         return self.X.nnz >= COMPILED_ENTRIES and self.n_columns <= COMPILED_COLUMNS
 
     def grams(self, weights, dtype=np.float64):
+        if self._compiled:
+            from skinfluence._kernels.gram import sandwiches
+
+            return sandwiches(self.X, weights, self.intercept or None).astype(dtype, copy=False)
         return np.array([self._gram(w) for w in weights], dtype)
 
     def _gram(self, weights):
-        if self._compiled:
-            from skinfluence._kernels.gram import sandwich
-
-            return sandwich(self.X, weights, self.intercept or None)
         inner = (self.X.T @ self.X.multiply(weights[:, None]).tocsr()).toarray()
         if not self.intercept:
             return inner

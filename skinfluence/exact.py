@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skinfluence import certificate, steps
+from skinfluence import certificate, refits, steps
 from skinfluence.curvature import Curvature
 from skinfluence.edits import edited
 from skinfluence.newton import SeparableError, minimise, refuse_separable
@@ -112,29 +112,7 @@ class EditSolver:
     @cached_property
     def solve_error(self):
         """Relative error of a solve in the norm of H, measured on a few rows."""
-        objective = self.objective
-        sizes = self.row_sizes
-        rows = np.unique(
-            np.concatenate([np.argsort(-sizes)[:4], np.linspace(0, len(sizes) - 1, 4, dtype=int)])
-        )
-        k = objective.loss.n_outputs
-        design = objective.design.take(rows)
-        sign = np.where(np.arange(k) % 2, -1.0, 1.0)
-        B = (sign[None, :, None] * design.dense_rows()[:, None, :]).reshape(len(rows), -1).T
-        X = self.factor.solve(B)
-        residual = B - self.factor.curvature.matmat(X)
-        lost = np.abs(np.einsum("ij,ij->j", residual, self.factor.solve(residual)))
-        found = np.einsum("ij,ij->j", B, X)
-        seen = found > 0
-        error = 4.0 * np.sqrt(np.max(lost[seen] / found[seen], initial=0.0))
-        if self.factor.rtol:
-            # What an iterative solver may leave elsewhere, by the trace of H^-1 >= 1 / its least
-            # eigenvalue (Hutchinson's estimate).
-            signs = np.sign(np.random.default_rng(0).standard_normal((len(B), 8)))
-            trace = np.einsum("ij,ij->", signs, self.factor.solve(signs)) / 8
-            scale = np.max((B[:, seen] ** 2).sum(axis=0) / found[seen], initial=0.0)
-            error += 2.0 * self.factor.rtol * np.sqrt(trace * scale)
-        return float(error) + 16.0 * np.finfo(float).eps
+        return solve_error(self.factor, self.row_sizes)
 
     @cached_property
     def row_sizes(self):
@@ -177,28 +155,50 @@ class EditSolver:
         while self.M is not None and len(left):
             r, after = state.chord(left, bound[left])
             better = after < bound[left]
-            contracted = after < 0.1 * bound[left]
+            contracted = after < 0.5 * bound[left]
             bound[left] = np.where(better, after, bound[left])
             used[left[better]] = "chord"
             done = self._certified(bound[left], state.size[left], tol)
-            # Where a chord does not contract, Newton's method is cheaper than more passes.
-            again = ~done & better & (r < CHORD_RADIUS)
-            enough = np.count_nonzero(done | contracted) > 0.03 * len(left)
-            left = left[again]
-            if not enough:
-                break
+            # A pass costs about a gradient per row, Newton's method dozens: go on while it halves.
+            left = left[~done & contracted & (r < CHORD_RADIUS)]
         left = np.flatnonzero(~self._certified(bound, state.size, tol))
         if len(left):
             with small_blas(self.objective.n_parameters):
-                for i in left:
-                    self._finish(state, i, bound, used)
+                for i in self._refit(state, left, tol, bound, used):
+                    self._finish(state, i, tol, bound, used)
         return Solved(state.theta_steps, bound + self.floor, state.size, used, state.leverage)
 
     def _certified(self, bound, size, tol):
         """Relative to the true size, which is at least ``size - bound``; never below round-off."""
         return bound <= np.maximum(tol * (size - bound), self.floor)
 
-    def _finish(self, state, i, bound, used):
+    def _refit(self, state, left, tol, bound, used):
+        """Newton's method on many edited problems together; those it could not certify."""
+        if self.M is None or not refits.can_refit_together(self.factor):
+            return left
+        starts, size = state.theta_steps[left], state.size[left]
+        edits = state.edits.take(left)
+        problem = self.objective
+        for block, found in refits.refit(
+            problem, edits, starts, size, 1e-3 * tol, lambda i: state.sizes(left[i])
+        ):
+            rows = left[block]
+            r = self.M * found.shifted
+            with np.errstate(over="ignore", invalid="ignore"):
+                growth = np.exp(0.5 * r)
+                kappa = growth * np.sqrt([state.sizes(i).max(initial=0.0) for i in rows])
+                local = certificate.gradient_bound(
+                    self.M, kappa, found.decrement, self.M * found.moved
+                )
+                there = (local + growth * found.noise) * growth
+            solved = self._certified(there, found.size, tol)
+            done = rows[solved]
+            state.theta_steps[done] = found.theta[solved, None] - problem.theta
+            state.size[done], bound[done] = found.size[solved], there[solved]
+            used[done] = "newton"
+        return left[used[left] != "newton"]
+
+    def _finish(self, state, i, tol, bound, used):
         """Newton's method on one edited problem, from the iterate at hand."""
         edits = state.edits
         row = edits.rows[i]
@@ -209,7 +209,7 @@ class EditSolver:
         used[i] = "newton"
         try:
             state.theta_steps[i], bound[i], state.size[i] = self._newton(
-                problem, state.theta_steps[i]
+                problem, state.theta_steps[i], state.sizes(i), tol
             )
             if not np.isfinite(bound[i]):
                 refuse_separable(problem.at(self.objective.theta + state.theta_steps[i]))
@@ -217,8 +217,11 @@ class EditSolver:
             # No unique model without the row; the others have theirs.
             state.theta_steps[i], bound[i] = np.nan, np.inf
 
-    def _newton(self, problem, start):
-        """Solve an edited problem and certify it there; also the step's size in P."""
+    def _newton(self, problem, start, sizes, tol):
+        """Solve an edited problem and certify it there; also the step's size in P.
+
+        ``sizes`` bounds ``|x_j|^2_{P^-1}`` for the rows of the problem.
+        """
         theta = self.objective.theta
         begin = problem.at(theta + start)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -238,14 +241,26 @@ class EditSolver:
         moved = problem.design.multiply((last.theta - theta).T)[problem.weights > 0]
         r = self.M * float(problem.loss.spread(moved).max(initial=0.0))
         own = EditSolver(minimum.factor, self.solver)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # The Hessian there is at least exp(-r) P: often all that is needed of its leverages.
+            own.row_sizes = np.where(last.weights > 0, np.exp(r) * sizes, 0.0)
+            bound = self._newton_bound(own, minimum, r)
+            if not self._certified(bound, size, tol):
+                del own.row_sizes
+                bound = self._newton_bound(own, minimum, r)
+        return step, bound, size
+
+    def _newton_bound(self, own, minimum, r):
         kappa = np.sqrt(own.row_sizes.max(initial=0.0))
+        if not np.isfinite(kappa):
+            return np.inf
         # Solves that are far off are no measure of what is left.
-        decrement = np.array(minimum.decrement if own.solve_error < 1e-6 else np.inf)
+        exact = solve_error(own.factor, own.row_sizes) < 1e-6
+        decrement = np.array(minimum.decrement if exact else np.inf)
         local = certificate.gradient_bound(
             self.M, kappa, decrement, np.array(self.M * minimum.moved)
         )
-        with np.errstate(over="ignore"):
-            return step, float((local + own.noise) * np.exp(0.5 * r)), size
+        return float((local + own.noise) * np.exp(0.5 * r))
 
     # Any edit ----------------------------------------------------------------------------------
 
@@ -270,7 +285,7 @@ class EditSolver:
             return np.zeros(shape), self.floor, 0.0, "one-step"
         v = -inverse.solve(right)
         if self.M is None:
-            step, bound, size = self._newton(problem, v.reshape(shape))
+            step, bound, size = self._newton(problem, v.reshape(shape), np.inf, tol)
             return step, bound, size, "newton"
         # One refinement: what it changes is what the solver and Woodbury's formula lost.
         Pv = inverse.multiply(v)
@@ -308,7 +323,7 @@ class EditSolver:
                 break
         v = v.reshape(shape)
         if not self._certified(bound, size, tol):
-            v, bound, size = self._newton(problem, v)
+            v, bound, size = self._newton(problem, v, kappa**2, tol)
             used = "newton"
             if not np.isfinite(bound):
                 refuse_separable(problem.at(self.objective.theta + v))
@@ -350,6 +365,32 @@ class EditSolver:
         with np.errstate(over="ignore", invalid="ignore"):
             rho = problem.weights[:, None] * problem.loss.remainder(problem.eta, problem.y, moved)
             return r, problem.design.adjoint(rho).T.ravel()
+
+
+def solve_error(factor, sizes):
+    """Relative error of a solve in the norm of H, measured on rows, the largest among them."""
+    objective = factor.objective
+    rows = np.unique(
+        np.concatenate([np.argsort(-sizes)[:4], np.linspace(0, len(sizes) - 1, 4, dtype=int)])
+    )
+    k = objective.loss.n_outputs
+    design = objective.design.take(rows)
+    sign = np.where(np.arange(k) % 2, -1.0, 1.0)
+    B = (sign[None, :, None] * design.dense_rows()[:, None, :]).reshape(len(rows), -1).T
+    X = factor.solve(B)
+    residual = B - factor.curvature.matmat(X)
+    lost = np.abs(np.einsum("ij,ij->j", residual, factor.solve(residual)))
+    found = np.einsum("ij,ij->j", B, X)
+    seen = found > 0
+    error = 4.0 * np.sqrt(np.max(lost[seen] / found[seen], initial=0.0))
+    if factor.rtol:
+        # What an iterative solver may leave elsewhere, by the trace of H^-1 >= 1 / its least
+        # eigenvalue (Hutchinson's estimate).
+        signs = np.sign(np.random.default_rng(0).standard_normal((len(B), 8)))
+        trace = np.einsum("ij,ij->", signs, factor.solve(signs)) / 8
+        scale = np.max((B[:, seen] ** 2).sum(axis=0) / found[seen], initial=0.0)
+        error += 2.0 * factor.rtol * np.sqrt(trace * scale)
+    return float(error) + 16.0 * np.finfo(float).eps
 
 
 def _norm(a, Pa):
@@ -445,6 +486,15 @@ class _Block:
         own = np.where(self.edits.weight > 0, self.owner._sizes(self.h), 0.0)
         largest = np.maximum(largest, own)
         return np.sqrt(largest * self.growth)
+
+    def sizes(self, i):
+        """A bound on ``|x_j|^2_{P^-1}`` of all rows after one edit."""
+        if not np.isfinite(self.growth[i]):
+            return np.inf
+        sizes = self.owner.row_sizes.copy()
+        if self.edits.weight[i] > 0:
+            sizes[self.edits.rows[i]] = self.owner._sizes(self.h[[i]])[0]
+        return self.growth[i] * sizes
 
     def newton_bound(self):
         M = self.owner.M

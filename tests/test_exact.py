@@ -1,7 +1,10 @@
 """``method="exact"`` and ``"auto"`` against true refits; every row of data reaches every C."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
 from sklearn.datasets import load_breast_cancer, load_digits
@@ -14,12 +17,15 @@ from sklearn.linear_model import (
 )
 
 from skinfluence import Influence, edits, losses
+from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.edits import Points
 from skinfluence.exact import ROUND_OFF, EditSolver
+from skinfluence.newton import minimise
 from skinfluence.objective import Objective
+from skinfluence.refits import refit as refit_together
 from skinfluence.solvers import Exact
-from skinfluence.steps import removals
+from skinfluence.steps import removals, row_edits
 from tests.conftest import class_factor, polish, refit, relative_error, relative_l2
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -265,3 +271,34 @@ def test_an_edit_that_makes_classes_separable_is_refused_without_penalty(method)
     # In a batch the others keep their answers, and a warning counts what has no certificate.
     with pytest.warns(ConvergenceWarning, match="could not be certified"):
         assert np.isfinite(inf.removal_effect(x[:3], y[:3], method=method)[:, :10]).all()
+
+
+# Many problems at once ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("far", [0.0, 30.0], ids=["near", "far"])
+def test_newton_on_many_problems_is_newton_on_each(sparse, far):
+    """From zero steps, and from steps that overshoot by a lot."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((60, 4)) * (rng.random((60, 4)) < 0.7)
+    y = (X[:, 0] + rng.standard_normal(60) > 0).astype(int)
+    design = design_of(sp.csr_array(X) if sparse else X)
+    s = rng.uniform(0.3, 2.0, 60)
+    s[7] = 0.0
+    fit = Objective(losses.Binomial(), design, y, s, np.full(5, 0.05), np.zeros((1, 5)))
+    fit = minimise(fit, Exact("primal")).objective
+    rows = np.arange(20)
+    changes = row_edits(fit, rows, 1 - y[rows], s[rows] + 0.5)
+    starts = far * rng.standard_normal((20, 1, 5))
+    sizes = np.ones(60)
+    for block, found in refit_together(fit, changes, starts, np.ones(20), 1e-12, lambda i: sizes):
+        for j, i in enumerate(range(20)[block]):
+            weights, targets = fit.weights.copy(), fit.y.copy()
+            weights[i], targets[i] = changes.weight[i], changes.y[i]
+            alone = minimise(replace(fit, weights=weights, y=targets), Exact("primal")).objective
+            np.testing.assert_allclose(found.theta[j], alone.theta[0], rtol=1e-9, atol=1e-11)
+            step = alone.theta - fit.theta
+            P = Curvature(replace(fit, weights=weights, y=targets))
+            assert found.size[j] == pytest.approx(np.sqrt(step[0] @ (P @ step[0])), rel=1e-8)
+            assert found.decrement[j] < 1e-7

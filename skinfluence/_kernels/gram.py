@@ -67,22 +67,71 @@ def sandwich(X, weight, intercept=None):
     -----
     Half the square of the entries of each row, and one n_aug x n_aug array per thread.
     """
+    A = _summed(_sandwich, X, np.asarray(weight, dtype=np.float64), intercept)
+    return A + A.T
+
+
+def _summed(kernel, X, weights, intercept, tail=()):
+    """What a kernel adds up over the rows, one part of them per thread."""
     n_aug = X.shape[1] + (intercept is not None)
     n_parts = max(1, min(get_num_threads(), X.shape[0]))
-    parts = np.zeros((n_parts, n_aug, n_aug))
+    parts = np.zeros((n_parts, n_aug, n_aug, *tail))
     bounds = np.searchsorted(X.indptr, np.linspace(0, X.nnz, n_parts + 1))
     bounds[0], bounds[-1] = 0, X.shape[0]
-    weight = np.asarray(weight, dtype=np.float64)
     data = np.asarray(X.data, dtype=np.float64)
     constant = 0.0 if intercept is None else float(intercept)
 
     def task(k):
-        _sandwich(data, X.indices, X.indptr, weight, constant, bounds[k], bounds[k + 1], parts[k])
+        kernel(data, X.indices, X.indptr, weights, constant, bounds[k], bounds[k + 1], parts[k])
 
     for _ in run_tasks(task, n_parts):
         pass
-    A = parts.sum(axis=0)
-    return A + A.T
+    return parts.sum(axis=0)
+
+
+# Lines of weights taken together: one vector register's worth of each is updated per entry.
+LINES = 16
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+def _sandwiches(data, indices, indptr, weights, intercept, low, high, A):
+    n = len(A)
+    v = np.empty(LINES)
+    for i in range(low, high):
+        first, last = indptr[i], indptr[i + 1]
+        for a in range(first, last):
+            f = indices[a]
+            for q in range(LINES):
+                v[q] = weights[i, q] * data[a]
+            for b in range(first, a):
+                A_fg = A[f, indices[b]]
+                for q in range(LINES):
+                    A_fg[q] += v[q] * data[b]
+            A_ff = A[f, f]
+            for q in range(LINES):
+                A_ff[q] += 0.5 * v[q] * data[a]
+            if intercept != 0:
+                A_fn = A[f, n - 1]
+                for q in range(LINES):
+                    A_fn[q] += intercept * v[q]
+        if intercept != 0:
+            for q in range(LINES):
+                A[n - 1, n - 1, q] += 0.5 * intercept * intercept * weights[i, q]
+
+
+def sandwiches(X, weights, intercept=None):
+    """:func:`sandwich` for several lines of weights, (m, n_samples) to (m, n_aug, n_aug)."""
+    out = []
+    for start in range(0, len(weights), LINES):
+        part = weights[start : start + LINES]
+        if len(part) <= 2:
+            out += [sandwich(X, w, intercept) for w in part]
+            continue
+        lines = np.zeros((X.shape[0], LINES))
+        lines[:, : len(part)] = part.T
+        A = _summed(_sandwiches, X, lines, intercept, (LINES,))[..., : len(part)]
+        out += list(np.ascontiguousarray((A + A.swapaxes(0, 1)).transpose(2, 0, 1)))
+    return np.array(out)
 
 
 def quadratic_forms_numpy(X, A, intercept=None):

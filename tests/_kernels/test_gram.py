@@ -29,6 +29,15 @@ def test_sandwich_is_the_weighted_gram_matrix(design, intercept, twin):
 
 
 @pytest.mark.parametrize("intercept", [None, 2.0], ids=["free", "intercept"])
+@pytest.mark.parametrize("m", [1, 3, 16, 19])
+def test_many_lines_of_weights_are_many_gram_matrices(design, intercept, m):
+    X, rng = design
+    weights = rng.normal(size=(m, X.shape[0]))
+    each = [gram.sandwich(X, w, intercept) for w in weights]
+    np.testing.assert_allclose(gram.sandwiches(X, weights, intercept), each, atol=1e-13)
+
+
+@pytest.mark.parametrize("intercept", [None, 2.0], ids=["free", "intercept"])
 @pytest.mark.parametrize("twin", ["", "_numpy"], ids=["numba", "numpy"])
 def test_quadratic_forms_of_rows(design, intercept, twin):
     X, rng = design
