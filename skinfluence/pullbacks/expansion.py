@@ -41,6 +41,13 @@ def _spline(transformer: SplineTransformer, X, V):
     if transformer.degree == 0:
         raise no_derivative(transformer, "splines of degree 0 are steps")
     X = dense(X)
+    if transformer.degree == 1 and transformer.extrapolation == "linear" and X.shape[1] > 1:
+        # Seen in 1.9.1: a count of knots that the first column moves on is used for the others.
+        raise no_derivative(
+            transformer,
+            "with degree=1 and extrapolation='linear' scikit-learn extends the second and later "
+            "columns from the wrong knots; use extrapolation='continue', which is the same line",
+        )
     kinks = np.zeros(X.shape, dtype=bool)
     out = np.empty((*V.shape[:2], X.shape[1]))
     width = transformer.n_features_out_ // X.shape[1]
