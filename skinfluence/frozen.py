@@ -15,6 +15,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 
 from skinfluence.utils.calls import level_outside
+from skinfluence.walking import opened
 
 # Supervised, but neither their tags nor their signatures say so.
 SUPERVISED = (PLSSVD, SelectKBest, SelectPercentile)
@@ -67,11 +68,15 @@ def check_frozen(estimator, frozen):
 
 
 def transformers_of(estimator):
-    """All transformers before the model, as ``(name, transformer)``, unions and columns walked."""
-    while isinstance(estimator, Pipeline):
-        for name, step in estimator.steps[:-1]:
+    """All transformers before the model, as ``(name, transformer)``.
+
+    Searches and wrappers are opened, unions and columns walked. What the targets go through is not
+    among them: a straight line changes nothing for a model whose intercept is free.
+    """
+    while (layer := opened(estimator)) is not None:
+        for name, step in layer.transformers:
             yield from _leaves(name, step)
-        estimator = estimator.steps[-1][1]
+        estimator = layer.inside
 
 
 def _leaves(name, transformer):

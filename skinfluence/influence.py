@@ -13,7 +13,6 @@ from skinfluence import smooth as _smooth  # noqa: F401  registers the answers a
 from skinfluence.answers import Tests, answers_of
 from skinfluence.effects import Effect
 from skinfluence.inputs import Inputs
-from skinfluence.objective import objective_of
 from skinfluence.utils.calls import level_outside
 from skinfluence.utils.memory import check_fits
 
@@ -28,8 +27,10 @@ class Influence:
 
     Parameters
     ----------
-    estimator : estimator or Pipeline
-        Fitted. The transformers of a pipeline stay as they are in every what-if.
+    estimator : estimator, Pipeline, search or wrapper
+        Fitted. Searches, ``FrozenEstimator`` and ``TransformedTargetRegressor`` (with a straight
+        line) are opened. The transformers of a pipeline and the chosen parameters of a search stay
+        as they are in every what-if.
     X : array-like of shape (n_train, n_features)
         The rows given to ``fit``, in the same order; train indices refer to them.
     y : array-like of shape (n_train,)
@@ -98,7 +99,7 @@ class Influence:
         check_is_fitted(estimator)
         self.estimator = estimator
         self._inputs = Inputs(estimator, X)
-        problem = objective_of(self._inputs.model, self._inputs.training_X, y, sample_weight)
+        problem = self._inputs.problem(y, sample_weight)
         self.answers = answers_of(
             problem, solver=solver, hold=hold, precision=precision, verbose=verbose
         )

@@ -2,12 +2,18 @@
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
+from skinfluence.objective import Objective, objective_of
 from skinfluence.pullbacks import pull_back_through
 from skinfluence.pullbacks.naming import column_names, named_parts, names_through
+from skinfluence.walking import line_of, opened
+
+_LINEAR_ONLY = (
+    "Only linear models can stand in a TransformedTargetRegressor. Got {name}. Ask in the transformed "
+    "units: Influence(model.regressor_, X, z) with z the transformed targets."
+)
 
 
 class Inputs:
@@ -15,7 +21,7 @@ class Inputs:
 
     Parameters
     ----------
-    estimator : estimator or Pipeline
+    estimator : estimator, Pipeline, search or wrapper
         Fitted. The transformers of a pipeline are used as they are.
     X : array-like of shape (n_train, n_raw_features)
         The training rows; validated at once.
@@ -23,20 +29,40 @@ class Inputs:
     Attributes
     ----------
     model : estimator
-        The last step.
+        The innermost one.
     training_X : ndarray or CSR array
         Training rows as the model sees them.
     """
 
     def __init__(self, estimator, X):
-        self.transformers = []
+        self.transformers, self._targets = [], []
         self.model = estimator
-        while isinstance(self.model, Pipeline):
-            steps = [step for _, step in self.model.steps]
-            self.transformers += [s for s in steps[:-1] if s is not None and s != "passthrough"]
-            self.model = steps[-1]
+        while (layer := opened(self.model)) is not None:
+            self.transformers += [step for _, step in layer.transformers]
+            if layer.target is not None:
+                self._targets.append(layer.target)
+            self.model = layer.inside
         self._raw = X
         self.training_X = self.transform(X)
+
+    def problem(self, y, sample_weight):
+        """The fitted problem of the model, in the units of the user's targets.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_train,)
+        sample_weight : array-like of shape (n_train,) or None
+        """
+        lines = []
+        for transformer in self._targets:
+            lines.append(line_of(transformer, y))
+            y = lines[-1](y)
+        problem = objective_of(self.model, self.training_X, y, sample_weight)
+        for line in reversed(lines):
+            if not isinstance(problem, Objective):
+                raise TypeError(_LINEAR_ONLY.format(name=type(self.model).__name__))
+            problem = problem.with_targets_back(line.slope, line.offset)
+        return problem
 
     @property
     def n_raw_features(self):

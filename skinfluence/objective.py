@@ -11,7 +11,8 @@ from functools import cached_property, singledispatch
 import numpy as np
 
 from skinfluence.design import Design
-from skinfluence.losses import Loss
+from skinfluence.losses import Loss, SquaredError
+from skinfluence.utils.unsupported import advice_on
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +183,30 @@ class Objective:
         """The same objective at other parameters."""
         return replace(self, theta=np.reshape(theta, self.theta.shape))
 
+    def with_targets_back(self, slope, offset):
+        """The same problem for the targets ``y`` of which this one has ``slope * y + offset``.
+
+        With ``eta = slope * eta' + offset`` the squared error and the penalty of everything but the
+        intercept are those of ``eta'`` times ``slope ** 2``: same weights, same penalty, same edits.
+
+        Raises
+        ------
+        ValueError
+            For other losses than the squared error, and for an offset that no free intercept takes.
+        """
+        squared = isinstance(self.loss, SquaredError) and self.labels is None
+        free_intercept = bool(self.design.intercept and self.penalty[-1] == 0)
+        if not squared or not (free_intercept or offset == 0):
+            raise ValueError(
+                "Predictions can be taken back through a target transformer for the squared error "
+                "with a free intercept. Got another loss or no intercept. Ask in the transformed "
+                "units: Influence(model.regressor_, X, z) with z the transformed targets."
+            )
+        theta = self.theta / slope
+        if offset:
+            theta[:, -1] -= offset / slope / self.design.intercept
+        return replace(self, y=(self.y - offset) / slope, theta=theta)
+
     def holding(self, hold):
         """The same objective with another meaning of edits; ``"auto"`` is the estimator's own."""
         if hold not in ("auto", "C", "lambda"):
@@ -214,14 +239,15 @@ def objective_of(estimator, X, y, sample_weight=None):
     TypeError
         For a class without a registered implementation.
     """
-    if hasattr(estimator, "best_estimator_"):
+    advice = advice_on(estimator)
+    if advice is not None:
         raise TypeError(
-            f"The estimator must be a model or a Pipeline. Got the search {type(estimator).__name__}; "
-            "pass its best_estimator_."
+            "The estimator must be the optimum of a smooth objective. Got "
+            f"{type(estimator).__name__}. {advice}"
         )
     known = sorted(cls.__name__ for cls in objective_of.registry if cls is not object)
     raise TypeError(
         f"The estimator must have a known objective: one of {', '.join(known)}, or a Pipeline "
         f"ending in one. Got {type(estimator).__name__} instead. Register its objective with "
-        "skinfluence.adapters.objective_of.register."
+        "skinfluence.objective_of.register."
     )

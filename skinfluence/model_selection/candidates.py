@@ -16,7 +16,6 @@ from skinfluence.inputs import Inputs
 from skinfluence.leave_one_out import Outputs, resolve_scorer
 from skinfluence.model_selection.fitting import fit_weights
 from skinfluence.model_selection.path import certified, penalty_parameter, scan
-from skinfluence.objective import objective_of
 from skinfluence.utils.calls import level_outside
 
 
@@ -142,8 +141,8 @@ class Run:
         start = time.perf_counter()
         model = self._model(path[0])
         model.fit(features, self.y, **fit_weights(model, self.sample_weight))
-        training_X = Inputs(model, features).training_X
-        objective = objective_of(model, training_X, self.y, self.sample_weight).holding("auto")
+        problem = Inputs(model, features).problem(self.y, self.sample_weight)
+        objective = problem.holding("auto")
         answers = scan(objective, np.array(strengths) / strengths[0])
         for position, trial in enumerate(path):
             found = next(answers)

@@ -1,0 +1,107 @@
+"""What to do with estimators that are not the optimum of a smooth objective, by name."""
+
+_TREES = (
+    "Trees are piecewise constant in the data: there is no derivative to take. Refit without the "
+    "rows (cross_val_predict with LeaveOneOut or a group splitter), or ask about a linear model on "
+    "the leaves: make_pipeline(RandomTreesEmbedding(), LogisticRegression())."
+)
+_L1 = (
+    "Its L1 penalty has no second derivative. Fit Ridge or LogisticRegression with an L2 penalty, "
+    "perhaps on the columns it kept."
+)
+_PARTS = "Ask about one of its models, fitted on all rows: Influence(model.estimators_[k], X, y)."
+_OTHER_LOSS = (
+    "Write its loss for skinfluence.m_estimation.MEstimator, smoothed where it has kinks, or fit "
+    "Ridge."
+)
+_PER_OUTPUT = (
+    "Ask about one output at a time: Influence(model.estimators_[k], X, y[:, k]), or fit one model "
+    "per column of y."
+)
+_INSIDE = "Ask about the model it holds: Influence(model.estimator_, X, y)."
+_NETWORK = (
+    "Networks of scikit-learn hide their derivatives. Use skinfluence.neural on a torch module, or "
+    "skinfluence.m_estimation.MEstimator with the network's loss."
+)
+_NO_FIT = (
+    "It minimises no loss. Refit without the rows: its fit is cheap; or use LogisticRegression."
+)
+
+ADVICE = {
+    "BaseDecisionTree": _TREES,
+    "BaseForest": _TREES,
+    "BaseGradientBoosting": _TREES,
+    "BaseHistGradientBoosting": _TREES,
+    "BaseWeightBoosting": _TREES,
+    "BaseBagging": "It averages models of resampled rows. " + _PARTS,
+    "_BaseVoting": "It averages several models. " + _PARTS,
+    "_BaseStacking": (
+        "Every row reaches its final estimator twice, through predictions of models fitted on "
+        "others. Ask about it with the models below held: Influence(model.final_estimator_, "
+        "model.transform(X), y)."
+    ),
+    "CalibratedClassifierCV": (
+        "It calibrates models fitted on parts of the rows. Ask about the classifier alone, fitted "
+        "on all rows: Influence(clone(model.estimator).fit(X, y), X, y)."
+    ),
+    "BaseThresholdClassifier": _INSIDE,
+    "SelfTrainingClassifier": (
+        "Ask about the model it ends with, on the rows it labelled: labelled = "
+        "model.transduction_ != -1; Influence(model.estimator_, X[labelled], "
+        "model.transduction_[labelled])."
+    ),
+    "OneVsOneClassifier": "Fit OneVsRestClassifier or a multinomial LogisticRegression instead.",
+    "OutputCodeClassifier": "Fit OneVsRestClassifier or a multinomial LogisticRegression instead.",
+    "_MultiOutputEstimator": _PER_OUTPUT,
+    "_BaseChain": _PER_OUTPUT,
+    "RFE": "Ask on the columns it kept: Influence(model.estimator_, model.transform(X), y).",
+    "NeighborsBase": (
+        "It has no parameters: removing a row changes the answers of its neighbours only, and "
+        "model.kneighbors(X) says whose they are."
+    ),
+    "BaseMultilayerPerceptron": _NETWORK,
+    "_BaseNB": _NO_FIT,
+    "_BaseDiscreteNB": _NO_FIT,
+    "LinearDiscriminantAnalysis": _NO_FIT,
+    "QuadraticDiscriminantAnalysis": _NO_FIT,
+    "NearestCentroid": _NO_FIT,
+    "GaussianProcessRegressor": (
+        "Fit KernelRidge with the fitted kernel: its mean is the same at alpha equal to the noise."
+    ),
+    "GaussianProcessClassifier": "Fit LogisticRegression on Nystroem features of the same kernel.",
+    "ElasticNet": _L1,
+    "LinearModelCV": _L1,
+    "Lars": _L1,
+    "OrthogonalMatchingPursuit": "Fit Ridge on the columns it kept.",
+    "BayesianRidge": "Fit Ridge(alpha=model.lambda_ / model.alpha_): the same coefficients.",
+    "ARDRegression": "Fit Ridge on columns scaled by 1 / sqrt(model.lambda_): the same predictions.",
+    "HuberRegressor": _OTHER_LOSS,
+    "QuantileRegressor": _OTHER_LOSS,
+    "TheilSenRegressor": _OTHER_LOSS,
+    "RANSACRegressor": "Ask about the model of the inliers: Influence(model.estimator_, X, y) on them.",
+    "Perceptron": "It stops at no optimum. Fit LogisticRegression.",
+    "PassiveAggressiveClassifier": "It stops at no optimum. Fit LogisticRegression.",
+    "PassiveAggressiveRegressor": "It stops at no optimum. Fit Ridge.",
+    "IsotonicRegression": "Its fit is piecewise constant. Refit without the rows: it is cheap.",
+    "BaseDummy": "It ignores the features.",
+    "DummyClassifier": "It ignores the features.",
+    "DummyRegressor": "It ignores the features.",
+    "_PLS": "Fit make_pipeline(PCA(), Ridge()), whose projection does not depend on y.",
+}
+# Other libraries, by the package they come from.
+PACKAGES = {
+    "xgboost": _TREES,
+    "lightgbm": _TREES,
+    "catboost": _TREES,
+    "skorch": "Use skinfluence.neural on its module_.",
+    "torch": "Use skinfluence.neural on the module.",
+}
+
+
+def advice_on(estimator):
+    """What to do instead, or None for an estimator nothing is known of."""
+    for base in type(estimator).__mro__:
+        advice = ADVICE.get(base.__name__) or PACKAGES.get(base.__module__.partition(".")[0])
+        if advice is not None:
+            return advice
+    return None
