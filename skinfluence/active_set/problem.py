@@ -1,5 +1,6 @@
 """The hinge problem: kernel blocks, targets and boxes."""
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,6 +112,28 @@ class HingeProblem:
     def violation(self, beta, f):
         """How far each row is from its optimality condition, in units of the decision value."""
         return violation(f - self.target, beta - self.lo, self.hi - beta)
+
+    def roles(self, beta):
+        """``NONE``, ``MARGIN`` or ``BOUND`` of each row."""
+        size = np.abs(beta)
+        return np.where(size == 0, NONE, np.where(size >= self.C, BOUND, MARGIN)).astype(np.int8)
+
+    def bias_interval(self, beta, g):
+        """All optimal biases of decision values ``g`` without one, (low, high)."""
+        needed = self.target - g
+        can_rise, can_fall = beta < self.hi, beta > self.lo
+        low = needed[can_rise].max(initial=-np.inf)
+        high = needed[can_fall].min(initial=np.inf)
+        return low, high
+
+    def jittered(self, rng, size):
+        """The problem with bounds and targets moved at random by a share of ``size``: no ties."""
+        other = copy(self)
+        factor = 1.0 + size * rng.uniform(0.1, 1.0, (2, self.n))
+        other.C = self.C * factor[0]
+        other.lo, other.hi = self.lo * factor[0], self.hi * factor[0]
+        other.target = self.target * factor[1]
+        return other
 
 
 def violation(slack, above, below):

@@ -1,0 +1,630 @@
+"""Compiled loop that follows the solution of a hinge problem while boxes and targets move.
+
+Every row has one *free* quantity: its decision value while its coefficient sits at a limit, its
+coefficient while its decision value sits at the target. All free quantities are ``x``, with limits
+``L <= x <= U``; a path runs until one of them hits a limit, the row changes its role, and so on to
+``s = 1``. The responses of all free quantities to a change of one row's *given* quantity are a row of
+the tableau: ``table[j]`` for the roles that the tableau was built for. Rows whose role differs from
+those are ``flipped``; their given quantities are restored by one small linear system.
+
+Index ``n_rows`` of all vectors is the bias; rows of the edit itself come after it, with responses in
+``side`` (to the rows of the tableau) and ``own``.
+"""
+
+import numpy as np
+from numba import njit
+
+AT_LO, AT_HI, FREE, ABSENT = 0, 1, 2, 3
+
+# What a path ended with.
+DONE, TOO_MANY_PIVOTS, NO_ROW_LEFT, FULL, SINGULAR = 0, 1, 2, 3, 4
+
+# Responses below this move nothing within one path (decision values are of size one).
+_NO_RATE = 1e-13
+# Conditional kernel, relative to the kernel, of a row that the margin set already spans.
+_SPANNED = 1e-10
+
+_FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy"}
+# No quantity is NaN here; infinite ones are.
+_FASTER = {"fastmath": {"contract", "nsz", "reassoc", "nnan"}, "error_model": "numpy"}
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _entry(table, side, own, i, j):
+    """Response of ``i`` to the given quantity of ``j``."""
+    n = table.shape[0]
+    if j <= n:
+        return table[j, i] if i <= n else side[j, i - n - 1]
+    return own[j - n - 1, i]
+
+
+@njit(cache=True, nogil=True, **_FAST)
+def _add(out, scale, table, side, own, j):
+    n = table.shape[0]
+    if j > n:
+        row = own[j - n - 1]
+        for i in range(len(row)):
+            out[i] += scale * row[i]
+        return
+    row = table[j]
+    for i in range(n + 1):
+        out[i] += scale * row[i]
+    for i in range(side.shape[1]):
+        out[n + 1 + i] += scale * side[j, i]
+
+
+@njit(cache=True, nogil=True, **_FAST)
+def _add_all(out, scales, rows, m, table, side, own):
+    """``out += sum_k scales[k] * response of rows[k]``; four rows of the tableau at a time."""
+    n = table.shape[0]
+    k = 0
+    while k < m:
+        if k + 4 <= m and max(max(rows[k], rows[k + 1]), max(rows[k + 2], rows[k + 3])) < n:
+            a, b, c, e = table[rows[k]], table[rows[k + 1]], table[rows[k + 2]], table[rows[k + 3]]
+            p, q, r, t = scales[k], scales[k + 1], scales[k + 2], scales[k + 3]
+            for i in range(n + 1):
+                out[i] += p * a[i] + q * b[i] + r * c[i] + t * e[i]
+            for i in range(side.shape[1]):
+                for o in range(4):
+                    out[n + 1 + i] += scales[k + o] * side[rows[k + o], i]
+            k += 4
+        else:
+            _add(out, scales[k], table, side, own, rows[k])
+            k += 1
+
+
+@njit(cache=True, nogil=True, **_FASTER)
+def _times(steps, x, d, L, U):
+    """Time until each quantity hits a limit at rate ``d``; returns the least."""
+    least = np.inf
+    for i in range(len(x)):
+        rate = d[i]
+        moves = abs(rate) > _NO_RATE
+        room = (U[i] if rate > 0 else L[i]) - x[i]
+        t = room / (rate if moves else 1.0)
+        t = t if moves else np.inf
+        t = t if t > 0 else 0.0
+        steps[i] = t
+        least = t if t < least else least
+    return least
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _first(x, d, L, U, steps, skip):
+    """The quantity that hits a limit first; of ties the one that moves fastest. (row or -1, time)."""
+    least = _times(steps, x, d, L, U)
+    if skip >= 0 and steps[skip] <= least:
+        steps[skip] = np.inf
+        least = np.inf
+        for i in range(len(x)):
+            least = min(least, steps[i])
+    if least == np.inf:
+        return -1, np.inf
+    bar = least * (1.0 + 1e-12) + 1e-15
+    best, speed = -1, -1.0
+    for i in range(len(x)):
+        if steps[i] <= bar and i != skip and abs(d[i]) > speed:
+            best, speed = i, abs(d[i])
+    return best, steps[best]
+
+
+@njit(cache=True, nogil=True, **_FAST)
+def _invert(G, inverse, p):
+    """Gauss-Jordan with partial pivoting of the leading ``p`` x ``p`` block; False if singular."""
+    work = np.empty((p, 2 * p))
+    for a in range(p):
+        for b in range(p):
+            work[a, b] = G[a, b]
+            work[a, p + b] = 0.0
+        work[a, p + a] = 1.0
+    for c in range(p):
+        top = c
+        for a in range(c + 1, p):
+            if abs(work[a, c]) > abs(work[top, c]):
+                top = a
+        pivot = work[top, c]
+        if abs(pivot) < 1e-300 or not np.isfinite(pivot):
+            return False
+        for b in range(2 * p):
+            kept = work[top, b]
+            work[top, b] = work[c, b]
+            work[c, b] = kept / pivot
+        for a in range(p):
+            factor = work[a, c]
+            if a != c and factor != 0.0:
+                for b in range(c, 2 * p):
+                    work[a, b] -= factor * work[c, b]
+    for a in range(p):
+        for b in range(p):
+            inverse[a, b] = work[a, p + b]
+    return True
+
+
+@njit(cache=True, nogil=True, **_FAST)
+def _append(G, inverse, p, column, row, corner):
+    """Border the small system by one flipped row."""
+    left = np.empty(p)
+    above = np.empty(p)
+    schur = corner
+    for a in range(p):
+        total = 0.0
+        other = 0.0
+        for b in range(p):
+            total += inverse[a, b] * column[b]
+            other += row[b] * inverse[b, a]
+        left[a] = total
+        above[a] = other
+        schur -= row[a] * total
+    for a in range(p):
+        for b in range(p):
+            inverse[a, b] += left[a] * above[b] / schur
+        inverse[a, p] = -left[a] / schur
+        inverse[p, a] = -above[a] / schur
+        G[a, p] = column[a]
+        G[p, a] = row[a]
+    inverse[p, p] = 1.0 / schur
+    G[p, p] = corner
+
+
+@njit(cache=True, nogil=True, **_FAST)
+def _drop(G, inverse, flipped, place, p, a):
+    """Take flipped row number ``a`` out of the small system; the last one moves to its place."""
+    last = p - 1
+    pivot = inverse[a, a]
+    for i in range(p):
+        if i != a and inverse[i, a] != 0.0:
+            factor = inverse[i, a] / pivot
+            for j in range(p):
+                if j != a:
+                    inverse[i, j] -= factor * inverse[a, j]
+    place[flipped[a]] = -1
+    if a != last:
+        for i in range(p):
+            inverse[i, a] = inverse[i, last]
+            G[i, a] = G[i, last]
+        for j in range(p):
+            inverse[a, j] = inverse[last, j]
+            G[a, j] = G[last, j]
+        flipped[a] = flipped[last]
+        place[flipped[a]] = a
+
+
+@njit(cache=True, nogil=True, **_FAST)
+def _solve(G, inverse, p, rhs, z):
+    """``G z = rhs`` with one step of refinement; False if the inverse had to be given up."""
+    for attempt in range(2):
+        size = 0.0
+        for a in range(p):
+            z[a] = 0.0
+            size = max(size, abs(rhs[a]))
+            for b in range(p):
+                z[a] += inverse[a, b] * rhs[b]
+        worst = 0.0
+        left = np.empty(p)
+        for a in range(p):
+            left[a] = rhs[a]
+            for b in range(p):
+                left[a] -= G[a, b] * z[b]
+            worst = max(worst, abs(left[a]))
+        for a in range(p):
+            for b in range(p):
+                z[a] += inverse[a, b] * left[b]
+        if worst <= 1e-8 * size:
+            return True
+        if attempt == 0 and not _invert(G, inverse, p):
+            return False
+    return np.isfinite(worst) and worst <= 1e-2 * size
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _limits(role, lo, hi, target, gone):
+    """Limits of a row's free quantity."""
+    if role == FREE:
+        return lo, hi
+    if gone or role == ABSENT:
+        return -np.inf, np.inf
+    if role == AT_LO:
+        return target, np.inf
+    return -np.inf, target
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _given_rate(role, k, moves):
+    """Rate of what is given for the ``k``-th moving row: a limit or the target."""
+    if role == FREE:
+        return moves[k, 2]
+    if role == AT_HI:
+        return moves[k, 1]
+    return moves[k, 0]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def follow(
+    table, side, own, free_bias, scale,
+    role, x, L, U, box, movers, moves, slot, true_box, before,
+    max_pivots, flipped, place, G, inverse, d, base, steps, delta,
+):  # fmt: skip
+    """Follow one path from ``s = 0`` to 1.
+
+    Parameters
+    ----------
+    table, side, own : ndarrays of shape (n, n + 1), (n, n_new), (n_new, n + 1 + n_new)
+        Responses.
+    free_bias : bool
+    scale : ndarray of shape (N,)
+        Diagonal of the kernel; ``N = n + 1 + n_new``.
+    role, x, L, U : ndarrays of shape (N,)
+        State at ``s = 0``; changed in place.
+    box : ndarray of shape (3, N)
+        Lower limits, upper limits and targets at ``s = 0``.
+    movers : ndarray of int, shape (n_moving,)
+        Rows whose limits or target move; ``L`` and ``U`` are infinite there.
+    moves : ndarray of shape (n_moving, 3)
+        By how much, from ``s = 0`` to 1.
+    slot : ndarray of int, shape (N,)
+        Position of each row in ``movers`` or -1.
+    true_box : ndarray of shape (3, N)
+        Lower limits, upper limits and targets at ``s = 1``, as the final coefficients see them.
+    before : ndarray of shape (2, N)
+        Coefficients and decision values before the edit, likewise.
+    max_pivots : int
+    flipped, place, G, inverse, d, base, steps : work arrays
+        ``place`` holds -1 everywhere, and does so again after a return.
+    delta : ndarray of shape (N,)
+        Receives changes of coefficients and, at ``n``, of the bias.
+
+    Returns
+    -------
+    code, n_pivots : int
+        Where the code is not `DONE`, ``delta`` holds coefficients and bias as far as it got.
+    """
+    n, N = table.shape[0], len(x)
+    cap = len(flipped)
+    touched = np.empty(len(movers) + max_pivots * 2 + 4, np.int64)
+    rhs, z = np.empty(cap), np.empty(cap)
+    column, row = np.empty(cap), np.empty(cap)
+    given = np.zeros(len(movers))
+    n_touched = len(movers)
+    touched[:n_touched] = movers
+    n_free = 0
+    for i in range(N):
+        base[i] = 0.0
+        if role[i] == FREE:
+            n_free += 1
+    for k in range(len(movers)):
+        given[k] = _given_rate(role[movers[k]], k, moves)
+        if given[k] != 0.0:
+            _add(base, given[k], table, side, own, movers[k])
+    p, s, n_pivots, code = 0, 0.0, 0, DONE
+
+    while True:
+        for a in range(p):
+            k = slot[flipped[a]]
+            rhs[a] = -base[flipped[a]]
+            if k >= 0:
+                rhs[a] += _given_rate(role[flipped[a]], k, moves)
+        if not _solve(G, inverse, p, rhs, z):
+            code = SINGULAR
+            break
+        d[:] = base
+        _add_all(d, z, flipped, p, table, side, own)
+        for a in range(p):
+            d[flipped[a]] = z[a]
+
+        q, t = _first(x, d, L, U, steps, -1)
+        rising = q >= 0 and d[q] > 0
+        for k in range(len(movers)):
+            i = movers[k]
+            low, high, rate_low, rate_high = -np.inf, np.inf, 0.0, 0.0
+            if role[i] == FREE:
+                low, high = box[0, i] + s * moves[k, 0], box[1, i] + s * moves[k, 1]
+                rate_low, rate_high = moves[k, 0], moves[k, 1]
+            elif role[i] != ABSENT and true_box[0, i] < true_box[1, i]:
+                rate_low = rate_high = moves[k, 2]
+                if role[i] == AT_LO:
+                    low = box[2, i] + s * rate_low
+                else:
+                    high = box[2, i] + s * rate_high
+            # Both limits may close in on a coefficient at once.
+            if d[i] - rate_high > _NO_RATE:
+                reached = max((high - x[i]) / (d[i] - rate_high), 0.0)
+                if reached < t:
+                    q, t, rising = i, reached, True
+            if d[i] - rate_low < -_NO_RATE:
+                reached = max((low - x[i]) / (d[i] - rate_low), 0.0)
+                if reached < t:
+                    q, t, rising = i, reached, False
+
+        last = s + t >= 1.0 - 1e-12
+        if last:
+            t = 1.0 - s
+        for i in range(N):
+            x[i] += t * d[i]
+        s += t
+        if last:
+            break
+        if n_pivots >= max_pivots:
+            code = TOO_MANY_PIVOTS
+            break
+        if p + 2 > cap:
+            code = FULL
+            break
+        n_pivots += 1
+
+        # The row q changes its role. Its limits and target now:
+        k = slot[q]
+        lo, hi, target = box[0, q], box[1, q], box[2, q]
+        if k >= 0:
+            lo, hi, target = lo + s * moves[k, 0], hi + s * moves[k, 1], target + s * moves[k, 2]
+        leaves = role[q] == FREE
+        a = place[q]
+        if a >= 0:
+            diagonal = inverse[a, a]
+        else:
+            diagonal = _entry(table, side, own, q, q)
+            for b in range(p):
+                column[b] = _entry(table, side, own, flipped[b], q)
+                row[b] = _entry(table, side, own, q, flipped[b])
+            for b in range(p):
+                for c in range(p):
+                    diagonal -= row[b] * inverse[b, c] * column[c]
+        if leaves:
+            singular = free_bias and n_free == 1
+        else:
+            singular = diagonal <= _SPANNED * scale[q]
+
+        partner, shift = -1, 0.0
+        if singular:
+            # Nothing but q moves along its own column: until another row stops it.
+            if a >= 0:
+                for b in range(p):
+                    z[b] = inverse[b, a]
+                d[:] = 0.0
+            else:
+                for b in range(p):
+                    z[b] = 0.0
+                    for c in range(p):
+                        z[b] -= inverse[b, c] * column[c]
+                d[:] = 0.0
+                _add(d, 1.0, table, side, own, q)
+            _add_all(d, z, flipped, p, table, side, own)
+            for b in range(p):
+                d[flipped[b]] = z[b]
+            d[q] = 0.0
+            # A coefficient moves inwards, a decision value away from the target.
+            sign = -1.0 if (rising if leaves else role[q] == AT_HI) else 1.0
+            for i in range(N):
+                d[i] *= sign
+            for j in range(len(movers)):
+                i = movers[j]
+                L[i], U[i] = _limits(
+                    role[i],
+                    box[0, i] + s * moves[j, 0],
+                    box[1, i] + s * moves[j, 1],
+                    box[2, i] + s * moves[j, 2],
+                    true_box[0, i] >= true_box[1, i],
+                )
+            partner, t = _first(x, d, L, U, steps, q)
+            room = np.inf if leaves else hi - lo
+            flips = room <= t
+            t = min(t, room)
+            if t == np.inf:
+                code = NO_ROW_LEFT
+                break
+            for i in range(N):
+                x[i] += t * d[i]
+            for j in range(len(movers)):
+                L[movers[j]], U[movers[j]] = -np.inf, np.inf
+            shift = sign * t
+            if flips:
+                role[q] = AT_LO if role[q] == AT_HI else AT_HI
+                touched[n_touched] = q
+                n_touched += 1
+                if k < 0:
+                    L[q], U[q] = _limits(role[q], lo, hi, target, False)
+                elif a < 0:
+                    rate = _given_rate(role[q], k, moves)
+                    _add(base, rate - given[k], table, side, own, q)
+                    given[k] = rate
+                x[q] = target
+                continue
+
+        for turn in range(2):
+            i = q if turn == 0 else partner
+            if i < 0:
+                break
+            k = slot[i]
+            lo, hi, target = box[0, i], box[1, i], box[2, i]
+            if k >= 0:
+                lo, hi, target = lo + s * moves[k, 0], hi + s * moves[k, 1], target + s * moves[k, 2]
+            if role[i] == FREE:
+                up = rising if i == q else d[i] > 0
+                role[i] = AT_HI if up else AT_LO
+                x[i] = target
+                n_free -= 1
+            else:
+                x[i] = hi if role[i] == AT_HI else lo
+                role[i] = FREE
+                n_free += 1
+            if i == q:
+                x[i] += shift
+            if k < 0:
+                gone = lo >= hi
+                L[i], U[i] = _limits(role[i], lo, hi, target, gone)
+            touched[n_touched] = i
+            n_touched += 1
+            if place[i] >= 0:
+                if partner >= 0:
+                    # Both at once: the order would pass through a singular system.
+                    a, end = place[i], p - 1
+                    for b in range(p):
+                        G[b, a] = G[b, end]
+                    for b in range(p):
+                        G[a, b] = G[end, b]
+                    place[i] = -1
+                    flipped[a] = flipped[end]
+                    if a != end:
+                        place[flipped[a]] = a
+                else:
+                    _drop(G, inverse, flipped, place, p, place[i])
+                p -= 1
+                if k >= 0:
+                    given[k] = _given_rate(role[i], k, moves)
+                    if given[k] != 0.0:
+                        _add(base, given[k], table, side, own, i)
+            else:
+                for b in range(p):
+                    column[b] = _entry(table, side, own, flipped[b], i)
+                    row[b] = _entry(table, side, own, i, flipped[b])
+                corner = _entry(table, side, own, i, i)
+                if partner >= 0:
+                    G[p, p] = corner
+                    for b in range(p):
+                        G[b, p] = column[b]
+                        G[p, b] = row[b]
+                else:
+                    _append(G, inverse, p, column, row, corner)
+                flipped[p] = i
+                place[i] = p
+                p += 1
+                if k >= 0 and given[k] != 0.0:
+                    _add(base, -given[k], table, side, own, i)
+                    given[k] = 0.0
+        if partner >= 0 and not _invert(G, inverse, p):
+            code = SINGULAR
+            break
+
+    if code != DONE:
+        for i in range(N):
+            k = slot[i]
+            move_lo, move_hi = (moves[k, 0], moves[k, 1]) if k >= 0 else (0.0, 0.0)
+            if role[i] == FREE or i == n:
+                delta[i] = x[i]
+            else:
+                delta[i] = box[1, i] + s * move_hi if role[i] == AT_HI else box[0, i] + s * move_lo
+    else:
+        _finish(
+            table, side, own, role, true_box, before, touched, n_touched,
+            flipped, place, p, G, inverse, rhs, z, d, base, steps, delta,
+        )  # fmt: skip
+        if not np.isfinite(delta.sum()):
+            code = SINGULAR
+    for a in range(p):
+        place[flipped[a]] = -1
+    return code, n_pivots
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _finish(
+    table, side, own, role, true_box, before, touched, n_touched,
+    flipped, place, p, G, inverse, rhs, z, d, base, steps, delta,
+):  # fmt: skip
+    """Coefficients of the final roles from their totals: no error of the way is left in them."""
+    n = table.shape[0]
+    base[:] = 0.0
+    delta[:] = 0.0
+    for j in range(n_touched):
+        steps[touched[j]] = 1.0
+    for j in range(n_touched):
+        i = touched[j]
+        if steps[i] == 0.0:
+            continue
+        steps[i] = 0.0
+        if role[i] == FREE:
+            total = true_box[2, i] - before[1, i]
+        else:
+            delta[i] = (true_box[1, i] if role[i] == AT_HI else true_box[0, i]) - before[0, i]
+            total = delta[i]
+        if place[i] >= 0:
+            rhs[place[i]] = total
+        elif total != 0.0:
+            _add(base, total, table, side, own, i)
+    for a in range(p):
+        rhs[a] -= base[flipped[a]]
+    _solve(G, inverse, p, rhs, z)
+    d[:] = base
+    _add_all(d, z, flipped, p, table, side, own)
+    for a in range(p):
+        d[flipped[a]] = z[a]
+    for i in range(len(d)):
+        if role[i] == FREE or i == n:
+            delta[i] = d[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def follow_each(
+    table, side, own, free_bias, scale, role, x, box, true_box, before,
+    starts, movers, moves, true_moves, max_pivots, cap, first, last, delta, codes, n_pivots,
+):  # fmt: skip
+    """`follow` for the edits ``first <= e < last``, each from the same state.
+
+    Edit ``e`` moves the rows ``movers[starts[e] : starts[e + 1]]``. ``delta`` has one row per
+    edit. See `follow` for the other arguments; ``box`` and ``true_box`` are those before the edit.
+    """
+    n, N = table.shape[0], len(x)
+    L, U = np.empty(N), np.empty(N)
+    for i in range(N):
+        L[i], U[i] = _limits(role[i], box[0, i], box[1, i], box[2, i], box[0, i] >= box[1, i])
+    L[n], U[n] = -np.inf, np.inf
+    own_role, own_x, own_L, own_U = np.empty_like(role), np.empty(N), np.empty(N), np.empty(N)
+    own_box = true_box.copy()
+    slot, place = np.full(N, -1), np.full(N, -1)
+    flipped = np.empty(cap, np.int64)
+    G, inverse = np.empty((cap, cap)), np.empty((cap, cap))
+    d, base, steps = np.empty(N), np.empty(N), np.empty(N)
+    for e in range(first, last):
+        own_role[:], own_x[:], own_L[:], own_U[:] = role, x, L, U
+        rows = movers[starts[e] : starts[e + 1]]
+        for k in range(len(rows)):
+            i = rows[k]
+            slot[i] = k
+            own_L[i], own_U[i] = -np.inf, np.inf
+            for a in range(3):
+                own_box[a, i] = true_box[a, i] + true_moves[starts[e] + k, a]
+            if role[i] == ABSENT:
+                own_role[i] = AT_LO if x[i] > box[2, i] else AT_HI
+        codes[e], n_pivots[e] = follow(
+            table, side, own, free_bias, scale, own_role, own_x, own_L, own_U, box, rows,
+            moves[starts[e] : starts[e + 1]], slot, own_box, before,
+            max_pivots, flipped, place, G, inverse, d, base, steps, delta[e],
+        )  # fmt: skip
+        for i in rows:
+            slot[i] = -1
+            for a in range(3):
+                own_box[a, i] = true_box[a, i]
+
+
+def follow_all(tableau, problem, role, x, box, end, cap, delta):
+    """`follow` where any row may move, from a state to ``end``; ``role`` and ``delta`` are written.
+
+    Parameters
+    ----------
+    tableau : Tableau
+    problem : HingeProblem
+    role, x, box, end, delta : ndarrays
+        As in `follow`.
+    cap : int
+        Rows that may change roles before the path gives up with `FULL`.
+
+    Returns
+    -------
+    code, n_pivots : int
+    """
+    n, N = len(tableau.rows), len(x)
+    movers = np.flatnonzero((box != end).any(axis=0))
+    moves = np.ascontiguousarray((end - box)[:, movers].T)
+    slot = np.full(N, -1)
+    slot[movers] = np.arange(len(movers))
+    limits = [_limits.py_func(*state) for state in zip(role, *box, box[0] >= box[1], strict=True)]
+    L, U = (np.array(side) for side in zip(*limits, strict=True))
+    L[movers], U[movers] = -np.inf, np.inf
+    L[n], U[n] = -np.inf, np.inf
+    before = np.zeros((2, N))
+    before[:, :n] = np.where(role[:n] == FREE, x[:n], np.where(role[:n] == AT_LO, *box[:2, :n])), x[:n]
+    before[1, :n][role[:n] == FREE] = box[2, :n][role[:n] == FREE]
+    return follow(
+        tableau.table, np.empty((n, 0)), np.empty((0, N)), problem.free_bias,
+        np.append(problem.diagonal[tableau.rows], 1.0), role, x, L, U, box, movers, moves, slot,
+        end, before, 20 * n + 1000, np.empty(cap, np.int64), np.full(N, -1), np.empty((cap, cap)),
+        np.empty((cap, cap)), np.empty(N), np.empty(N), np.empty(N), delta,
+    )  # fmt: skip
