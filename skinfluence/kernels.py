@@ -22,9 +22,12 @@ class Kernel(ABC):
     ----------
     is_psd : bool
         Whether every kernel matrix is positive semi-definite, round-off apart.
+    knows_new_rows : bool
+        Whether rows say enough to evaluate the kernel between any two.
     """
 
     is_psd = True
+    knows_new_rows = True
 
     def __call__(self, X, Z=None):
         """Kernel values of all pairs of rows, in float64.
@@ -240,6 +243,7 @@ class Precomputed(Kernel):
     """Rows are their kernel values with the training rows; nothing is known of other pairs."""
 
     is_psd = False
+    knows_new_rows = False
 
     def _values(self, X, Z):
         return np.asarray(X, dtype=np.float64)
@@ -252,9 +256,8 @@ class Precomputed(Kernel):
 
     def diagonal(self, X):
         raise TypeError(
-            "A precomputed kernel must come with the kernel of new rows among themselves. Got "
-            "their values with the training rows only; fit with the kernel itself to ask for new "
-            "rows."
+            "Kernel values of new rows among themselves are needed. Got a precomputed kernel, which "
+            "has those with the training rows only; fit with the kernel itself."
         )
 
 
