@@ -20,12 +20,15 @@ class Loss(ABC):
     self_concordance : float or None
         The smallest known ``M`` with ``|l'''| <= M l''`` per unit of ``eta`` (see
         :meth:`spread`), or None when there is none; certificates need it.
+    coding : tuple of float or None
+        Of a binary loss: the targets of the rest and of the class itself.
     needs_positive : bool
         Whether a free intercept has its optimum at minus infinity when no target is positive.
     """
 
     n_outputs = 1
     self_concordance = None
+    coding = None
     needs_positive = False
 
     def check_y(self, y):
@@ -319,6 +322,7 @@ class SquaredError(Loss):
     """Half squared error ``(y - eta)^2 / 2``, summed over the outputs."""
 
     self_concordance = 0.0
+    coding = (-1.0, 1.0)
 
     def __init__(self, n_outputs=1):
         self.n_outputs = n_outputs

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skinfluence.losses import OneVsRest
 from skinfluence.utils.calls import level_outside
 
 MAX_STEPS = 100
@@ -144,6 +145,17 @@ def minimise(objective, solver):
     return Minimum(objective, factor, decrement)
 
 
+def _separates(eta, codes, one_vs_rest):
+    """Whether every row is on its side: of a plane, of one of several planes, or of all others."""
+    if eta.shape[1] == 1 or one_vs_rest:
+        own = codes[:, None] == (np.arange(eta.shape[1]) if one_vs_rest else 1)
+        return bool((np.where(own, eta, -eta) > 0).all(axis=0).any())
+    own = np.take_along_axis(eta, codes[:, None], axis=1)
+    others = eta.copy()
+    np.put_along_axis(others, codes[:, None], -np.inf, axis=1)
+    return bool((own[:, 0] > others.max(axis=1)).all())
+
+
 class SeparableError(ValueError):
     """Without a penalty, separable classes have no optimum."""
 
@@ -154,11 +166,10 @@ def refuse_separable(objective):
         return
     if objective.loss.self_concordance == 0.0:
         return
-    proba = objective.loss.predict_proba(objective.eta)
-    own = np.take_along_axis(proba, objective.y[:, None].astype(np.intp), axis=1)[:, 0]
-    others = proba.copy()
-    np.put_along_axis(others, objective.y[:, None].astype(np.intp), -1.0, axis=1)
-    if (own > others.max(axis=1))[objective.weights > 0].all():
+    weighted = objective.weights > 0
+    codes = objective.labels.codes_of(objective.y)[weighted]
+    eta = objective.loss.expand(objective.eta[weighted])
+    if _separates(eta, codes, isinstance(objective.loss, OneVsRest)):
         raise SeparableError(
             "An unpenalised classifier must not separate its training classes. Every training row "
             "is on the right side of this one (C=inf), so its optimum is at infinity and influence "

@@ -23,6 +23,8 @@ _NETWORK = (
     "Networks of scikit-learn hide their derivatives. Use skinfluence.neural on a torch module, or "
     "skinfluence.m_estimation.MEstimator with the network's loss."
 )
+_KERNEL_RIDGE = "Fit KernelRidge with the same kernel, or Ridge: their loss is smooth."
+_NO_TARGET = "It predicts no target, so no loss can be asked about."
 _NO_FIT = (
     "It minimises no loss. Refit without the rows: its fit is cheap; or use LogisticRegression."
 )
@@ -66,13 +68,15 @@ ADVICE = {
     "QuadraticDiscriminantAnalysis": _NO_FIT,
     "NearestCentroid": _NO_FIT,
     "GaussianProcessRegressor": (
-        "Fit KernelRidge with the fitted kernel: its mean is the same at alpha equal to the noise."
+        "Fit KernelRidge with the fitted parameters of the kernel and alpha equal to the noise: the "
+        "same mean."
     ),
     "GaussianProcessClassifier": "Fit LogisticRegression on Nystroem features of the same kernel.",
     "ElasticNet": _L1,
     "LinearModelCV": _L1,
     "Lars": _L1,
     "OrthogonalMatchingPursuit": "Fit Ridge on the columns it kept.",
+    "OrthogonalMatchingPursuitCV": "Fit Ridge on the columns it kept.",
     "BayesianRidge": "Fit Ridge(alpha=model.lambda_ / model.alpha_): the same coefficients.",
     "ARDRegression": "Fit Ridge on columns scaled by 1 / sqrt(model.lambda_): the same predictions.",
     "HuberRegressor": _OTHER_LOSS,
@@ -82,8 +86,15 @@ ADVICE = {
     "Perceptron": "It stops at no optimum. Fit LogisticRegression.",
     "PassiveAggressiveClassifier": "It stops at no optimum. Fit LogisticRegression.",
     "PassiveAggressiveRegressor": "It stops at no optimum. Fit Ridge.",
+    "BaseLabelPropagation": "It minimises no loss of its labels alone. Fit a classifier on them.",
+    "LinearSVR": _KERNEL_RIDGE,
+    "SVR": _KERNEL_RIDGE,
+    "NuSVR": _KERNEL_RIDGE,
+    "NuSVC": "Fit SVC, whose C plays the part of nu.",
+    "ClusterMixin": _NO_TARGET,
+    "BaseMixture": _NO_TARGET,
+    "OutlierMixin": _NO_TARGET,
     "IsotonicRegression": "Its fit is piecewise constant. Refit without the rows: it is cheap.",
-    "BaseDummy": "It ignores the features.",
     "DummyClassifier": "It ignores the features.",
     "DummyRegressor": "It ignores the features.",
     "_PLS": "Fit make_pipeline(PCA(), Ridge()), whose projection does not depend on y.",

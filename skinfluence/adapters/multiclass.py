@@ -1,0 +1,103 @@
+"""One-vs-rest classifiers: one objective whose outputs are the binary models."""
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.utils import column_or_1d
+
+from skinfluence.losses import OneVsRest, SquaredError
+from skinfluence.objective import Labels, Objective, objective_of
+from skinfluence.utils.validation import check_rows, check_sample_weight
+from skinfluence.walking import opened
+
+ONE_BY_ONE = (
+    "Ask about one class at a time: Influence(model.estimators_[k], X, y == model.classes_[k])."
+)
+
+
+def class_loss(loss, n_classes):
+    """The loss of a classifier made of binary ones, and the target of each class.
+
+    Parameters
+    ----------
+    loss : Loss
+        Of one output, with a ``coding``.
+    n_classes : int
+        With two there is one binary model.
+
+    Returns
+    -------
+    loss : Loss
+    targets : ndarray of shape (n_classes, ...)
+    """
+    if n_classes == 2:
+        return loss, np.array(loss.coding)
+    if isinstance(loss, SquaredError):
+        # One Gram matrix for all classes instead of one for each.
+        return SquaredError(n_classes), 2.0 * np.eye(n_classes) - 1.0
+    return OneVsRest(loss, n_classes), np.arange(n_classes)
+
+
+@objective_of.register
+def _(model: OneVsRestClassifier, X, y, sample_weight=None):
+    if model.multilabel_:
+        raise ValueError(
+            "Every row must have one label. Got a multilabel fit. Ask about one label at a time: "
+            "Influence(model.estimators_[k], X, y[:, k])."
+        )
+    y = column_or_1d(y)
+    check_rows(X, y)
+    sample_weight = check_sample_weight(sample_weight, X.shape[0])
+    classes = model.classes_
+    n_classes = len(classes)
+    codes = Labels(classes, np.arange(n_classes), np.ones(n_classes)).codes(y)
+    own = range(n_classes) if n_classes > 2 else (1,)
+    parts = [
+        _binary_problem(estimator, X, (codes == k).astype(int), sample_weight)
+        for k, estimator in zip(own, model.estimators_, strict=True)
+    ]
+    first = parts[0]
+    if not all(_agree(part, first) for part in parts):
+        raise ValueError(
+            "The binary models of a OneVsRestClassifier must have one penalty and one loss. Got "
+            f"models that differ, such as by a C of their own. {ONE_BY_ONE}"
+        )
+    if any((part.weights != sample_weight).any() for part in parts):
+        raise ValueError(
+            "The binary models of a OneVsRestClassifier must weigh all classes the same. Got "
+            f"class_weight, which gives a row another weight in each. {ONE_BY_ONE}"
+        )
+    loss, targets = class_loss(first.loss, n_classes)
+    return replace(
+        first,
+        loss=loss,
+        y=targets[codes],
+        theta=np.vstack([part.theta for part in parts]),
+        labels=Labels(classes, targets, np.ones(n_classes)),
+    )
+
+
+def _binary_problem(estimator, X, y, sample_weight):
+    while (layer := opened(estimator)) is not None:
+        if layer.transformers:
+            raise ValueError(
+                "The binary models of a OneVsRestClassifier must share their features. Got "
+                "pipelines inside it. Put it at the end of one, which is the same model: "
+                "make_pipeline(transformer, OneVsRestClassifier(model))."
+            )
+        estimator = layer.inside
+    problem = objective_of(estimator, X, y, sample_weight)
+    binary = isinstance(problem, Objective) and problem.labels is not None
+    if not binary or problem.loss.coding is None:
+        raise TypeError(
+            "OneVsRestClassifier is understood over linear classifiers with a smooth loss. Got "
+            f"{type(estimator).__name__}. {ONE_BY_ONE}"
+        )
+    return problem
+
+
+def _agree(one, other):
+    same_loss = type(one.loss) is type(other.loss) and vars(one.loss) == vars(other.loss)
+    same_design = one.design.intercept == other.design.intercept
+    return same_loss and same_design and np.array_equal(one.penalty, other.penalty)
