@@ -275,8 +275,9 @@ def follow(
 
     Returns
     -------
-    code, n_pivots : int
-        Where the code is not `DONE`, ``delta`` holds coefficients and bias as far as it got.
+    code, n_pivots, n_free : int
+        ``n_free`` rows are on the margin in the end. Where the code is not `DONE`, ``delta``
+        holds coefficients and bias as far as it got.
     """
     n, N = table.shape[0], len(x)
     cap = len(flipped)
@@ -511,7 +512,7 @@ def follow(
             code = SINGULAR
     for a in range(p):
         place[flipped[a]] = -1
-    return code, n_pivots
+    return code, n_pivots, n_free
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -554,7 +555,7 @@ def _finish(
 @njit(cache=True, nogil=True, error_model="numpy")
 def follow_each(
     table, side, own, free_bias, scale, role, x, box, true_box, before,
-    starts, movers, moves, true_moves, max_pivots, cap, first, last, delta, codes, n_pivots,
+    starts, movers, moves, true_moves, max_pivots, cap, first, last, delta, codes, n_pivots, n_free,
 ):  # fmt: skip
     """`follow` for the edits ``first <= e < last``, each from the same state.
 
@@ -583,7 +584,7 @@ def follow_each(
                 own_box[a, i] = true_box[a, i] + true_moves[starts[e] + k, a]
             if role[i] == ABSENT:
                 own_role[i] = AT_LO if x[i] > box[2, i] else AT_HI
-        codes[e], n_pivots[e] = follow(
+        codes[e], n_pivots[e], n_free[e] = follow(
             table, side, own, free_bias, scale, own_role, own_x, own_L, own_U, box, rows,
             moves[starts[e] : starts[e + 1]], slot, own_box, before,
             max_pivots, flipped, place, G, inverse, d, base, steps, delta[e],
@@ -622,9 +623,53 @@ def follow_all(tableau, problem, role, x, box, end, cap, delta):
     before = np.zeros((2, N))
     before[:, :n] = np.where(role[:n] == FREE, x[:n], np.where(role[:n] == AT_LO, *box[:2, :n])), x[:n]
     before[1, :n][role[:n] == FREE] = box[2, :n][role[:n] == FREE]
-    return follow(
+    code, n_pivots, _ = follow(
         tableau.table, np.empty((n, 0)), np.empty((0, N)), problem.free_bias,
         np.append(problem.diagonal[tableau.rows], 1.0), role, x, L, U, box, movers, moves, slot,
         end, before, 20 * n + 1000, np.empty(cap, np.int64), np.full(N, -1), np.empty((cap, cap)),
         np.empty((cap, cap)), np.empty(N), np.empty(N), np.empty(N), delta,
     )  # fmt: skip
+    return code, n_pivots
+
+
+@njit(cache=True, nogil=True, **_FAST)
+def worst_violations(
+    F, steps, place, inside, lo, hi, target, beta, near, accepted, worst, missed, is_outside
+):
+    """Violations of optimality of a block of rows in many edited problems.
+
+    Parameters
+    ----------
+    F : ndarray of shape (n_block, n_edits)
+        Decision values after each edit.
+    steps : ndarray of shape (n_columns, n_edits)
+        Changes of coefficients.
+    place : ndarray of int, shape (n_block,)
+        Row of ``steps`` or -1.
+    inside : ndarray of bool, shape (n_block,)
+        Rows that the paths have watched.
+    lo, hi, target, beta, near : ndarrays of shape (n_block,)
+        Boxes, targets, coefficients before the edit, and the distance that counts as at the limit.
+    accepted : float
+    worst, missed : ndarrays of shape (n_edits,)
+        Largest violation, and whether rows that were not watched exceed ``accepted``; updated.
+    is_outside : ndarray of bool, shape (n_block,)
+        Rows that do; updated.
+    """
+    for r in range(len(F)):
+        if lo[r] >= hi[r]:
+            continue
+        p = place[r]
+        any_above = False
+        for e in range(F.shape[1]):
+            slack = F[r, e] - target[r]
+            coef = beta[r] if p < 0 else beta[r] + steps[p, e]
+            v = abs(slack)
+            v = max(-slack, 0.0) if coef <= lo[r] + near[r] else v
+            v = max(slack, 0.0) if coef >= hi[r] - near[r] else v
+            v = max(v, max(lo[r] - near[r] - coef, coef - hi[r] - near[r]))
+            worst[e] = max(worst[e], v)
+            if v > accepted and not inside[r]:
+                missed[e] = True
+                any_above = True
+        is_outside[r] |= any_above

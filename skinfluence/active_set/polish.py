@@ -198,9 +198,9 @@ def _follow(problem, rows, beta, f, bias, rng):
     m, N = len(free), len(rows) + 1
 
     # Every row keeps its coefficient; the limit next to it starts there.
-    low_side = np.where(
-        above <= _NEAR * C, True, np.where(below <= _NEAR * C, False, slack > 0)
-    )[order]
+    low_side = np.where(above <= _NEAR * C, True, np.where(below <= _NEAR * C, False, slack > 0))[
+        order
+    ]
     role = np.where(low_side, path.AT_LO, path.AT_HI)
     role[:m] = path.FREE
     role = np.append(np.where(C[order] > 0, role, path.ABSENT), path.ABSENT)
