@@ -78,6 +78,7 @@ class KernelAnswers(Answers):
     K : ndarray of shape (n_samples, n_samples)
         The kernel matrix.
     system : KernelSystem
+    solved_y : Solved
     beta : ndarray of shape (n_active,)
         The solution. Arrays over *active* rows, those of positive weight, are in the system's order.
     place : ndarray of int, shape (n_samples,)
@@ -96,7 +97,8 @@ class KernelAnswers(Answers):
         self.K = problem.design.kernel(problem.design.X)
         _refuse_indefinite(self.K, problem.design.kernel)
         self.system = KernelSystem(self.K, problem.weights, problem.alpha)
-        self.beta = self.system.solve(problem.y[self.system.rows, None])[:, 0]
+        self.solved_y = self.system.solved(problem.y[self.system.rows, None])
+        self.beta = self.solved_y.solution[:, 0]
         self.place = np.full(n, -1)
         self.place[self.system.rows] = np.arange(len(self.system.rows))
 
@@ -147,8 +149,7 @@ class KernelAnswers(Answers):
         inside = problem.weights @ moved**2 + problem.alpha * max(off @ moved, 0.0)
         gradient = self.K @ (problem.weights * moved + problem.alpha * off)
         pull = np.abs(self.K) @ (problem.weights * np.abs(self.gradients))
-        target = problem.y[system.rows, None]
-        residual = system.residual(target, self.beta[:, None])
+        residual, target = self.solved_y.residual, self.solved_y.right
         return SolveReport(
             solver="kernel Cholesky" + (", refined" if system.refines else ""),
             n_parameters=len(self.beta),
@@ -180,24 +181,24 @@ class KernelAnswers(Answers):
         )
 
     def up_loss(self, tests, rows, aggregate):
-        columns, S, _ = self._pulls(tests, aggregate)
+        columns, solved, _ = self._pulls(tests, aggregate)
         rows = np.arange(self.problem.n_samples) if rows is None else rows
-        h = self._responses(columns, S, rows)
+        h = self._responses(columns, solved, rows)
         return -self.problem.n_samples * (h * self.gradients[rows, None]).T
 
     def pert_loss(self, tests, rows, aggregate, pull_back, out):
         # h_t and f stay as functions, their values at x_i differentiate: g_i grad h_t + h_ti grad f.
         problem = self.problem
-        columns, S, pulls = self._pulls(tests, aggregate)
+        columns, solved, pulls = self._pulls(tests, aggregate)
         X, kernel = problem.design.X, problem.design.kernel
         centres = X[self.system.rows]
         for block in row_blocks(len(rows), 24 * out.shape[0] * problem.design.n_features):
             part = rows[block]
             moved = kernel.grad_combination(X[part], tests.design.X, pulls)
-            moved -= kernel.grad_combination(X[part], centres, S)
+            moved -= kernel.grad_combination(X[part], centres, solved.solution)
             moved *= self.gradients[part, None] / problem.alpha
             slope = kernel.grad_combination(X[part], centres, self.beta[:, None])
-            moved += self._responses(columns, S, part).T[:, :, None] * slope
+            moved += self._responses(columns, solved, part).T[:, :, None] * slope
             moved *= -problem.n_samples
             out[:, block] = pull_back(part, moved)
         return out
@@ -205,17 +206,13 @@ class KernelAnswers(Answers):
     def self_influence(self):
         return self.problem.n_samples * self.gradients**2 * self._own_responses
 
-    def _solve_tests(self, design):
-        """Kernel values of all training rows with points, and ``s_t = A^-1 k_t``."""
-        columns = self._test_columns(design)
-        return columns, self.system.solve(columns[self.system.rows])
-
     def _test_columns(self, design):
-        # Test rows first: a precomputed kernel knows their values with the training rows only.
+        """Kernel values of all training rows with points, (n_samples, m)."""
+        # Points first: a precomputed kernel knows their values with the training rows only.
         return np.ascontiguousarray(design.cross(self.problem.design).T)
 
     def _pulls(self, tests, aggregate):
-        """Kernel values, ``s_t`` and weights of the points, times ``g_t``; summed for the mean."""
+        """Kernel values, solved, and weights of the points, times ``g_t``; summed for the mean."""
         columns = self._test_columns(tests.design)
         pulls = np.diag(self.decide(columns[self.system.rows]) - tests.y)
         if aggregate:
@@ -223,17 +220,18 @@ class KernelAnswers(Answers):
             columns = columns @ pulls
         else:
             columns = columns * pulls.diagonal()
-        return columns, self.system.solve(columns[self.system.rows]), pulls
+        return columns, self.system.solved(columns[self.system.rows]), pulls
 
-    def _responses(self, columns, S, rows):
+    def _responses(self, columns, solved, rows):
         """``h_it``, the inverse Hessian between training rows and points, (n_rows, m)."""
-        out = np.empty((len(rows), S.shape[1]))
+        out = np.empty((len(rows), columns.shape[1]))
         place = self.place[rows]
         held = place >= 0
-        out[held] = S[place[held]] / self.problem.weights[rows[held], None]
+        out[held] = solved.solution[place[held]] / self.problem.weights[rows[held], None]
         idle = rows[~held]
-        known = self.K[np.ix_(self.system.rows, idle)]
-        out[~held] = self.system.apply(known, -S, columns[idle]) / self.problem.alpha
+        if len(idle):
+            known = self.system.solved(self.K[np.ix_(self.system.rows, idle)])
+            out[~held] = known.left_of(columns[idle], solved) / self.problem.alpha
         return out
 
     @cached_property
@@ -245,8 +243,8 @@ class KernelAnswers(Answers):
         out[system.rows] = (1.0 - system.ridge * system.inverse.diagonal()) / w
         for block in row_blocks(len(idle), 8, budget=8 * 64):
             some = idle[block]
-            known = self.K[np.ix_(system.rows, some)]
-            left = system.apply(known, -system.solve(known), self.K[np.ix_(some, some)])
+            known = system.solved(self.K[np.ix_(system.rows, some)])
+            left = known.left_of(self.K[np.ix_(some, some)], known)
             out[some] = left.diagonal() / self.problem.alpha
         return out
 
@@ -260,7 +258,7 @@ class KernelAnswers(Answers):
     def row_stream(self, quantity, rows, label, method, tol):
         factors = self._removal_factors(method)
         place = self.place[rows]
-        S = self._solve_tests(quantity.design)[1]
+        S = self.system.solve(self._test_columns(quantity.design)[self.system.rows])
         for block in row_blocks(len(rows), 24 * S.shape[1]):
             part = place[block]
             # Rows of weight zero have nothing to take away.
@@ -276,14 +274,16 @@ class KernelAnswers(Answers):
 
     def effects(self, points, quantity, method, tol):
         check_method(method)
-        columns, S = self._solve_tests(quantity.design)
+        columns = self._test_columns(quantity.design)
+        tests = self.system.solved(columns[self.system.rows])
         values = np.empty((len(points), *quantity.shape))
         bound, leverage = np.full(len(points), np.inf), np.empty(len(points))
         for i, one in enumerate(points):
             solved = solve_edit(self, change_of(self, one), method)
-            moved = S[solved.active].T @ solved.coef
+            moved = tests.solution[solved.active].T @ solved.coef
             if len(solved.new):
-                moved += self._left(columns, S, solved.new, quantity.design).T @ solved.new_coef
+                start = self._with_points(solved.new, columns, quantity.design)
+                moved += solved.known.left_of(start, tests).T @ solved.new_coef
             values[i] = quantity.change(moved[None, :, None])[0]
             leverage[i] = solved.leverage
             if method != "influence":
@@ -292,12 +292,12 @@ class KernelAnswers(Answers):
         used = np.full(len(points), method if method in LOCAL else "exact", dtype="<U9")
         return values, bound, used, leverage
 
-    def _left(self, columns, S, new, design):
-        """What the system leaves of the kernel values of new rows with points, (q, m)."""
+    def _with_points(self, new, columns, design):
+        """Kernel values of new rows with points, (q, m)."""
         known = columns[new.idle]
-        if new.design is not None:
-            known = np.concatenate([known, new.design.cross(design)])
-        return self.system.apply(self.columns(new)[self.system.rows], -S, known)
+        if new.design is None:
+            return known
+        return np.concatenate([known, new.design.cross(design)])
 
     def own_removals(self, method, tol):
         return self._without(method)[:, None]

@@ -16,6 +16,8 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
+from skinfluence.kernel_system import Solved
+
 
 @dataclass(frozen=True, eq=False)
 class NewRows:
@@ -114,6 +116,8 @@ class SolvedEdit:
     coef : ndarray of shape (m,)
         The factors of ``s_t`` at these positions.
     new : NewRows
+    known : Solved
+        The new rows' kernel values with the active rows.
     new_coef : ndarray of shape (q,)
         The factors of what the system leaves of the new rows' kernel values.
     size : float
@@ -125,6 +129,7 @@ class SolvedEdit:
     active: np.ndarray
     coef: np.ndarray
     new: NewRows
+    known: Solved
     new_coef: np.ndarray
     size: float
     leverage: float
@@ -136,14 +141,13 @@ def solve_edit(answers, change, method):
     U, new = change.active, change.new
     w, old_y = answers.problem.weights[system.rows[U]], answers.problem.y[system.rows[U]]
     X = system.inverse[np.ix_(U, U)]
-    columns = answers.columns(new)[system.rows]
-    V = system.solve(columns)
-    left = system.apply(columns, -V, answers.among(new))
-    f_new = answers.decide(columns)
+    known = system.solved(answers.columns(new)[system.rows])
+    V, left = known.solution, known.left_of(answers.among(new), known)
+    y_left = known.left_of(new.y[:, None], answers.solved_y)[:, 0]
     dy = np.where(change.weight > 0, change.y - old_y, 0.0)
     # c = d(w g), the change of the weighted gradients at the fit; g = -alpha beta / w.
     c = change.weight * (-system.ridge[U] * answers.beta[U] - dy) + alpha * answers.beta[U]
-    c_new = new.weights * (f_new - new.y)
+    c_new = -new.weights * y_left
     if method == "influence":
         coef, new_coef = -c / w, -c_new / alpha
     else:
@@ -156,7 +160,7 @@ def solve_edit(answers, change, method):
             ]
         )
         beta = answers.beta[U] + X @ dy
-        right = np.concatenate([beta[moving], new.y - f_new - V[U].T @ dy])
+        right = np.concatenate([beta[moving], y_left - V[U].T @ dy])
         found = scipy.linalg.solve(core, right) if len(right) else right
         coef = dy.copy()
         coef[moving] -= found[: moving.sum()]
@@ -164,7 +168,8 @@ def solve_edit(answers, change, method):
     at_rows = (coef - system.ridge[U] * (X @ coef)) + system.ridge[U] * (V[U] @ new_coef)
     at_new = V[U].T @ coef + left @ new_coef
     size = np.sqrt(max(-(c @ at_rows + c_new @ at_new), 0.0))
-    return SolvedEdit(U, coef, new, new_coef, float(size), _leverage(X, w, change.weight, alpha))
+    leverage = _leverage(X, w, change.weight, alpha)
+    return SolvedEdit(U, coef, new, known, new_coef, float(size), leverage)
 
 
 def _leverage(X, w, after, alpha):

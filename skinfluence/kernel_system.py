@@ -9,6 +9,7 @@ that know all their digits: the kernel values are exact numbers, and each refine
 digits as the factor had.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -132,6 +133,10 @@ class KernelSystem:
         start = np.broadcast_to(start, (columns.shape[1], coef.shape[1]))
         return subtract_product(start, columns.T, -coef, self._bits)
 
+    def solved(self, right):
+        """A :class:`Solved` right-hand side of shape (n_active, m)."""
+        return Solved(self, right, self.solve(right))
+
     def _plain(self, B):
         scaled = cho_solve(self._factor, self._root[:, None] * B, check_finite=False)
         return self._root[:, None] * scaled
@@ -141,3 +146,34 @@ class KernelSystem:
         """``A^-1``, shape (n_active, n_active)."""
         X = self.solve(np.eye(len(self.rows)))
         return 0.5 * (X + X.T)
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """Right-hand sides and their solutions, rounded to float64.
+
+    Attributes
+    ----------
+    system : KernelSystem
+    right, solution : ndarray of shape (n_active, m)
+    """
+
+    system: KernelSystem
+    right: np.ndarray
+    solution: np.ndarray
+
+    @cached_property
+    def residual(self):
+        """What rounding the solutions leaves of the right-hand sides."""
+        return self.system.residual(self.right, self.solution)
+
+    def left_of(self, start, other):
+        """``start - right' A^-1 right_other``, shape (m, m_other).
+
+        For kernel values, what conditioning on the training rows leaves of them: differences down
+        to ``alpha`` times the values, so that even the rounding of the solutions counts.
+        """
+        out = self.system.apply(self.right, -other.solution, start)
+        if self.system.refines:
+            out -= self.solution.T @ other.residual
+        return out
