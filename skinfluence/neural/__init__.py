@@ -1,5 +1,6 @@
 """Influence through and of neural networks (optional torch, imported at first use)."""
 
 from skinfluence.neural.featurizer import TorchFeaturizer
+from skinfluence.neural.module_influence import ModuleInfluence
 
-__all__ = ["TorchFeaturizer"]
+__all__ = ["ModuleInfluence", "TorchFeaturizer"]

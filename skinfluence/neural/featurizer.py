@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_memory
 
-from skinfluence.neural.running import Rows, evaluating, import_torch, placed
+from skinfluence.neural.running import Rows, check_rowwise, evaluating, import_torch, placed
 from skinfluence.pullbacks import pullback
 from skinfluence.utils.memory import row_blocks
 from skinfluence.utils.progress import progress_bar
@@ -120,7 +120,8 @@ class TorchFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         rows = Rows(X, self.input_shape)
         with self._running() as features:
-            self._n_features_out = _check_rowwise(features, rows)
+            first = features.tensor(rows.array(slice(0, min(3, len(rows)))))
+            self._n_features_out = check_rowwise(features, first)
             _check_called_once(features, rows)
         self.input_shape_ = rows.shape
         self.n_features_in_ = rows.n_inputs
@@ -263,34 +264,6 @@ def _features_of(key, featurizer, rows):
                 out[block] = found
                 advance(len(found))
     return out
-
-
-def _check_rowwise(features, rows):
-    """The number of features; refuse a module that is random or mixes the rows of a batch."""
-    torch = import_torch()
-    x = features.tensor(rows.array(slice(0, min(3, len(rows)))))
-    with torch.no_grad():
-        together, again = features(x), features(x)
-        try:
-            alone = torch.cat([features(one[None]) for one in x])
-        except ValueError as error:
-            # Batch normalisation by the batch's own statistics refuses a batch of one.
-            raise ValueError(
-                f"The module must take rows one at a time. It refused a batch of one: {error}"
-            ) from error
-    near = 1e-3 if together.dtype == torch.float32 else 1e-8
-    scale = together.abs().max() + torch.finfo(together.dtype).tiny
-    if not bool(((together - again).abs() <= near * scale).all()):
-        raise ValueError(
-            "The module must be deterministic in evaluation mode. Two passes over the same rows "
-            "differ; is dropout applied as a function without training=self.training?"
-        )
-    if not bool(((together - alone).abs() <= near * scale).all()):
-        raise ValueError(
-            "The features of a row must not depend on the other rows of its batch. They do here; "
-            "does a batch normalisation lack running statistics?"
-        )
-    return together.shape[1]
 
 
 def _check_called_once(features, rows):

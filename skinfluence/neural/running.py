@@ -91,6 +91,41 @@ def evaluating(module):
             part.training = mode
 
 
+def check_rowwise(function, x):
+    """The number of outputs per row; refuse a function that is random or mixes the rows of a batch.
+
+    Parameters
+    ----------
+    function : callable
+        From a batch of rows to (b, n_outputs).
+    x : tensor of shape (b, ...)
+        A few rows.
+    """
+    torch = import_torch()
+    with torch.no_grad():
+        together, again = function(x), function(x)
+        try:
+            alone = torch.cat([function(one[None]) for one in x])
+        except ValueError as error:
+            # Batch normalisation by the batch's own statistics refuses a batch of one.
+            raise ValueError(
+                f"The module must take rows one at a time. It refused a batch of one: {error}"
+            ) from error
+    near = 1e-3 if together.dtype == torch.float32 else 1e-8
+    scale = together.abs().max() + torch.finfo(together.dtype).tiny
+    if not bool(((together - again).abs() <= near * scale).all()):
+        raise ValueError(
+            "The module must be deterministic in evaluation mode. Two passes over the same rows "
+            "differ; is dropout applied as a function without training=self.training?"
+        )
+    if not bool(((together - alone).abs() <= near * scale).all()):
+        raise ValueError(
+            "The output for a row must not depend on the other rows of its batch. It does here; "
+            "does a batch normalisation lack running statistics?"
+        )
+    return together.shape[1]
+
+
 class Rows:
     """Inputs of a module, one per row: an array, a tensor or a map-style Dataset.
 

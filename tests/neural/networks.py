@@ -1,5 +1,6 @@
 """torch or a skip, and the small networks of the tests."""
 
+import copy
 import os
 
 import numpy as np
@@ -40,3 +41,55 @@ def digit_pictures(n=60, n_class=2):
 
 def flat(pictures):
     return np.reshape(pictures, (len(pictures), -1))
+
+
+def small_mlp(seed=0, n_outputs=1):
+    """4 inputs, 3 tanh units, in float64."""
+    torch.manual_seed(seed)
+    hidden, head = nn.Linear(4, 3), nn.Linear(3, n_outputs)
+    net = nn.Sequential()
+    net.add_module("hidden", hidden)
+    net.add_module("act", nn.Tanh())
+    net.add_module("head", head)
+    return net.double()
+
+
+def flat_parameters(net):
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def train(net, loss, X, y, decay, weights=None):
+    """A copy of a network at a stationary point of the decayed mean loss, by damped Newton.
+
+    ``loss(outputs, targets)`` gives one value per row. Written apart from the package: the Hessian
+    is torch's own, of the flat vector of parameters.
+    """
+    net = copy.deepcopy(net)
+    names = [name for name, _ in net.named_parameters()]
+    shapes = [p.shape for p in net.parameters()]
+    X, y = torch.as_tensor(X), torch.as_tensor(y)
+    weights = torch.ones(len(X)) if weights is None else torch.as_tensor(weights)
+    weights = weights.double() / weights.sum()
+
+    def value(theta):
+        parts = torch.split(theta, [shape.numel() for shape in shapes])
+        values = {n: part.view(shape) for n, part, shape in zip(names, parts, shapes)}
+        out = torch.func.functional_call(net, values, (X,))
+        return weights @ loss(out, y) + 0.5 * decay * (theta**2).sum()
+
+    theta = flat_parameters(net)
+    gradient, hessian = torch.func.grad(value), torch.func.hessian(value)
+    for _ in range(200):
+        g, H = gradient(theta), hessian(theta)
+        values, vectors = torch.linalg.eigh(H)
+        # Away from a minimum, go down along negative curvature too.
+        step = vectors @ ((vectors.T @ g) / values.abs().clamp_min(1e-3))
+        size = 1.0
+        while value(theta - size * step) > value(theta) + 1e-15 and size > 1e-8:
+            size *= 0.5
+        theta = theta - size * step
+        if g.abs().max() < 1e-14:
+            break
+    assert gradient(theta).abs().max() < 1e-10
+    torch.nn.utils.vector_to_parameters(theta, net.parameters())
+    return net

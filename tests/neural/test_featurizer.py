@@ -51,7 +51,7 @@ def test_features_are_identical_for_any_batch_size(dtype):
 @pytest.mark.parametrize("training", [False, True])
 def test_the_module_keeps_its_modes_precision_and_gradients(training):
     """A module in training mode answers in evaluation mode, and is left as it was."""
-    X, y = digit_pictures(20)
+    X, _ = digit_pictures(20)
     net = small_net(training=training)
     net.drop.train(not training)
     before = copy.deepcopy(net.state_dict())

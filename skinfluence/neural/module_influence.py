@@ -1,0 +1,199 @@
+"""Influence for whole torch modules: the questions of Influence, asked of a network."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state, column_or_1d
+
+from skinfluence.influence import Influence
+from skinfluence.neural.answers import ModuleAnswers, warn_unless_optimal
+from skinfluence.neural.curvature import factor_of
+from skinfluence.neural.kfac import kfac_factor
+from skinfluence.neural.losses import loss_of
+from skinfluence.neural.network import Network
+from skinfluence.neural.problem import ModuleInputs, ModuleProblem, decay_of
+from skinfluence.neural.running import check_rowwise, import_torch
+from skinfluence.objective import Labels
+from skinfluence.utils.validation import check_rows, check_sample_weight
+
+HESSIANS = ("gauss-newton", "full", "kfac")
+
+
+class ModuleInfluence(Influence):
+    """What a trained network would have been without, or with other, training rows.
+
+    The questions, names, shapes and signs are those of :class:`~skinfluence.Influence`. The
+    objective is ``sum_i w_i loss_i / W + weight_decay / 2 |theta|^2`` with ``W = sum_i w_i``, as
+    torch optimisers with (coupled) weight decay minimise it.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Trained. A copy is taken, in evaluation mode: dropout is off, batch normalisation uses its
+        running statistics, and training on changes no answer.
+    loss : torch loss, callable or Loss
+        ``nn.CrossEntropyLoss()``, ``nn.BCEWithLogitsLoss()`` or their functions (exact numpy
+        twins are used), any ``loss(outputs, targets)`` in torch, or a
+        :class:`skinfluence.losses.Loss`. It is called row by row; the mean is taken here.
+    X : array-like of shape (n_train, ...), tensor, Dataset or DataLoader
+        The training rows; train indices refer to them. A Dataset is read into memory, in its own
+        order.
+    y : array-like of shape (n_train,), default=None
+        Class positions 0 .. K - 1, or numbers. None takes the second entry of the Dataset's items.
+    sample_weight : array-like of shape (n_train,), default=None
+    weight_decay : float or dict, default=0.0
+        In units of the mean loss. A dict gives it by name, of a parameter, a part of the module or
+        a kind (``{"weight": 1e-3, "bias": 0.0}``); what it does not name has none.
+    hessian : {"gauss-newton", "full", "kfac"}, default="gauss-newton"
+        ``J' Lambda J``, never negative; with the curvature of the network too; or Kronecker
+        factors by layer, for large networks (linear and convolutional layers).
+    damping : float, default=0.0
+        Added to the Hessian of the mean loss, in the units of ``weight_decay``. Never chosen for
+        you.
+    parameters : str or list of str, default=None
+        Parameters or parts of the module that may move, such as ``"head"``; the others are held.
+        All when None.
+    projection : int, default=None
+        Let the parameters move only in a random subspace of that dimension: gradients are
+        compressed to it, for networks with more parameters than a Hessian can have.
+    solver : {"auto", "exact", "cg"} or skinfluence.solvers.CG, default="auto"
+        ``"auto"``: Cholesky up to 5,000 free coordinates, CG beyond.
+    hold : {"auto", "C", "lambda"}, default="auto"
+        What edits keep: ``"lambda"`` the weight decay of the mean loss, as training again would
+        (``"auto"``); ``"C"`` its ratio to the sum.
+    input_shape : tuple, default=None
+        Of one row as the module takes it, when rows come flattened.
+    device : str or torch.device, default="auto"
+    dtype : {"float64", "float32"}, default="float64"
+        Of all passes through the network.
+    random_state : int, RandomState instance or None, default=None
+        Of the projection.
+    verbose : bool, default=False
+        Show a progress bar while edits are solved (needs tqdm).
+
+    Raises
+    ------
+    ImportError
+        Without torch; it names the extra.
+    SingularHessianError
+        If the Hessian is not positive definite, with its smallest Ritz value and what to do.
+    ValueError
+        For a module that is random in evaluation mode or mixes the rows of a batch.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the network is far from a stationary point of the objective.
+
+    Notes
+    -----
+    Edits move the network's outputs linearly in its parameters; losses are evaluated at the moved
+    outputs. ``method="one-step"``, which ``"auto"`` is too, takes the edited rows out of the
+    Gauss-Newton part of the Hessian. A network has no certificate (``bound`` is ``inf``) and no
+    unique optimum: ``"exact"`` is refused. ``influence_up_params`` has shape (n_train,
+    n_parameters), the chosen parameters flattened in the module's order, and ``influence_pert``
+    counts the values of a row flattened.
+
+    References
+    ----------
+    .. [1] P. W. Koh and P. Liang, "Understanding Black-box Predictions via Influence Functions",
+       ICML 2017.
+    .. [2] X. Lyu et al., "Deeper Understanding of Black-box Predictions via Generalized Influence
+       Functions", 2024 (``parameters``).
+    """
+
+    def __init__(
+        self,
+        module,
+        loss,
+        X,
+        y=None,
+        sample_weight=None,
+        *,
+        weight_decay=0.0,
+        hessian="gauss-newton",
+        damping=0.0,
+        parameters=None,
+        projection=None,
+        solver="auto",
+        hold="auto",
+        input_shape=None,
+        device="auto",
+        dtype="float64",
+        random_state=None,
+        verbose=False,
+    ):
+        if hessian not in HESSIANS:
+            raise ValueError(f"hessian must be one of {HESSIANS}. Got {hessian!r} instead.")
+        if not 0.0 <= damping < np.inf:
+            raise ValueError(f"damping must be finite and non-negative. Got {damping!r} instead.")
+        self._inputs = ModuleInputs(X, input_shape)
+        design = self._inputs.training_rows
+        rng = check_random_state(random_state)
+        network = Network(module, parameters, device, dtype, projection, rng)
+        check_rowwise(lambda x: network.run(x), network.tensor(design.X[:3]))
+        n_outputs = network.outputs(design.X[:1]).shape[1]
+        loss, is_classifier = loss_of(loss, n_outputs)
+        y = column_or_1d(_second(X) if y is None else np.asarray(y))
+        check_rows(design.X, y)
+        self.estimator = _Classifier(module) if is_classifier else _Regressor(module)
+        labels = _labels(n_outputs) if is_classifier else None
+        problem = ModuleProblem(
+            network=network,
+            loss=loss,
+            design=design,
+            y=labels.targets[labels.codes(y)] if is_classifier else _numbers(y),
+            weights=check_sample_weight(sample_weight, len(y)),
+            decay=decay_of(weight_decay, network),
+            damping=float(damping),
+            hessian=hessian,
+            labels=labels,
+        ).holding(hold)
+        factor = kfac_factor(problem) if hessian == "kfac" else factor_of(problem, solver)
+        self.answers = ModuleAnswers(factor, verbose)
+        self.objective = problem
+        warn_unless_optimal(problem, self.answers.report())
+
+    def __repr__(self):
+        problem = self.objective
+        return (
+            f"ModuleInfluence({type(self.estimator.module).__name__}, n_train={problem.n_samples}, "
+            f"n_parameters={problem.n_parameters}, hessian={problem.hessian!r})"
+        )
+
+
+class _Classifier(ClassifierMixin, BaseEstimator):
+    """The module where an estimator is expected: what kind of model it is."""
+
+    def __init__(self, module):
+        self.module = module
+
+
+class _Regressor(RegressorMixin, BaseEstimator):
+    """As _Classifier."""
+
+    def __init__(self, module):
+        self.module = module
+
+
+def _labels(n_outputs):
+    classes = np.arange(max(n_outputs, 2))
+    return Labels(classes=classes, targets=classes, class_weight=np.ones(len(classes)))
+
+
+def _numbers(y):
+    y = np.asarray(y, dtype=np.float64)
+    if not np.isfinite(y).all():
+        raise ValueError("y must be finite. It holds NaN or infinite values.")
+    return y
+
+
+def _second(X):
+    """The targets of a Dataset of (input, target) pairs."""
+    torch = import_torch()
+    if isinstance(X, torch.utils.data.DataLoader):
+        X = X.dataset
+    if not isinstance(X, torch.utils.data.Dataset):
+        raise ValueError("y must be given unless X is a Dataset of (input, target) pairs.")
+    if not len(X) or not isinstance(X[0], tuple | list) or len(X[0]) < 2:
+        raise ValueError("The items of the Dataset must be (input, target) pairs, or pass y.")
+    return np.array([np.asarray(X[i][1]) for i in range(len(X))])

@@ -1,0 +1,210 @@
+"""A module as a function of some of its parameters, and its derivatives by ``torch.func``.
+
+Arrays in, arrays out; parameters are one flat vector ``z``, the displacement from where they are.
+"""
+
+import copy
+
+import numpy as np
+
+from skinfluence.neural.running import import_torch, placed
+from skinfluence.utils.memory import row_blocks
+
+
+class Network:
+    """A snapshot of a module: ``eta(z, x)``, with J its derivative in ``z`` at 0.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Copied, in evaluation mode; training it further changes nothing here.
+    parameters : None, str or list of str
+        Names of parameters or of parts of the module; all when None.
+    device, dtype
+        As in :func:`~skinfluence.neural.running.placed`.
+    projection : int, default=None
+        Look only at moves in a random subspace of that dimension: each parameter, with a random
+        sign, follows one of the ``projection`` coordinates.
+    rng : RandomState
+        Of the projection.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the chosen parameters.
+    theta : ndarray of shape (n_chosen,)
+        Their values, flattened one after the other.
+    """
+
+    def __init__(self, module, parameters, device, dtype, projection=None, rng=None):
+        torch = import_torch()
+        original = module
+        module, self.device, self.dtype = placed(module, device, dtype)
+        module = copy.deepcopy(module) if module is original else module
+        self.module = module.eval().requires_grad_(False)
+        every = dict(self.module.named_parameters())
+        self.names = _chosen(every, parameters)
+        self.shapes = [every[name].shape for name in self.names]
+        self.sizes = [every[name].numel() for name in self.names]
+        self._base = torch.cat([every[name].flatten() for name in self.names])
+        self.theta = self._base.cpu().numpy().astype(np.float64)
+        self.bucket = self._sign = None
+        if projection is not None:
+            if not 1 <= projection <= len(self.theta):
+                raise ValueError(
+                    f"projection must lie between 1 and the {len(self.theta)} parameters. Got "
+                    f"{projection!r} instead."
+                )
+            # Every bucket gets its share: a permutation, then one coordinate after the other.
+            self.bucket = rng.permutation(np.arange(len(self.theta)) % projection)
+            self._sign = rng.choice([-1.0, 1.0], len(self.theta))
+            self._torch_bucket = torch.as_tensor(self.bucket, device=self.device)
+            self._torch_sign = torch.as_tensor(self._sign, device=self.device, dtype=self.dtype)
+
+    @property
+    def n_parameters(self):
+        """Free coordinates."""
+        return len(self.theta) if self.bucket is None else int(self.bucket.max()) + 1
+
+    def compress(self, vectors):
+        """From all chosen parameters to the free coordinates, along the last axis."""
+        if self.bucket is None:
+            return vectors
+        out = np.zeros((*vectors.shape[:-1], self.n_parameters))
+        np.add.at(out, (..., self.bucket), vectors * self._sign)
+        return out
+
+    def expand(self, vectors):
+        """From the free coordinates to all chosen parameters, along the last axis."""
+        return vectors if self.bucket is None else vectors[..., self.bucket] * self._sign
+
+    def spread(self, values):
+        """Diagonal of ``P' diag(values) P``: a diagonal in the free coordinates."""
+        if self.bucket is None:
+            return values
+        return np.bincount(self.bucket, values, self.n_parameters)
+
+    # Functions of the displacement ---------------------------------------------------------------
+
+    def tensor(self, X):
+        """An array where the module is, in its precision."""
+        return import_torch().as_tensor(np.array(X)).to(device=self.device, dtype=self.dtype)
+
+    def _zero(self):
+        return import_torch().zeros(self.n_parameters, device=self.device, dtype=self.dtype)
+
+    def _batch(self, z, x):
+        """Decision values (b, K) of the rows x at displacement z."""
+        torch = import_torch()
+        moved = z if self.bucket is None else z[self._torch_bucket] * self._torch_sign
+        parts = torch.split(self._base + moved, self.sizes)
+        values = {
+            name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes)
+        }
+        out = torch.func.functional_call(self.module, values, (x,))
+        return out.reshape(len(x), -1)
+
+    def _one(self, z, x):
+        return self._batch(z, x[None])[0]
+
+    def run(self, x):
+        """Decision values of a tensor of rows, (b, K)."""
+        return self.module(x).reshape(len(x), -1)
+
+    def outputs(self, X, budget=256):
+        """Decision values, ndarray of shape (n_rows, K)."""
+        torch = import_torch()
+        with torch.no_grad():
+            found = [self.run(self.tensor(X[block])) for block in row_blocks(len(X), 1, budget)]
+        return _array(torch.cat(found))
+
+    def jacobians(self, X):
+        """``J_i`` of all rows of a block as a tensor of shape (b, K, p)."""
+        func = import_torch().func
+        one = func.vmap(func.jacrev(self._one), in_dims=(None, 0))
+        return one(self._zero(), self.tensor(X))
+
+    def gradients(self, X, C):
+        """``J_i' c_i`` of each row of a block, ndarray of shape (b, p)."""
+        func = import_torch().func
+
+        def weighted(z, x, c):
+            return (self._one(z, x) * c).sum()
+
+        one = func.vmap(func.grad(weighted), in_dims=(None, 0, 0))
+        return _array(one(self._zero(), self.tensor(X), self.tensor(C)))
+
+    def multiply(self, X, V):
+        """``J_i V`` of a block: (p, m) to ndarray of shape (b, K, m)."""
+        func, x = import_torch().func, self.tensor(X)
+
+        def moved(v):
+            return func.jvp(lambda z: self._batch(z, x), (self._zero(),), (v,))[1]
+
+        return _array(func.vmap(moved, in_dims=1, out_dims=2)(self.tensor(V)))
+
+    def adjoint(self, X, U):
+        """``sum_i J_i' U_i`` of a block: (b, K, m) to ndarray of shape (p, m)."""
+        func, x = import_torch().func, self.tensor(X)
+        _, pull = func.vjp(lambda z: self._batch(z, x), self._zero())
+        return _array(func.vmap(lambda u: pull(u)[0], in_dims=2, out_dims=1)(self.tensor(U)))
+
+    def curved(self, X, C, V):
+        """``sum_i (c_i . d2 eta_i / dz2) V`` of a block: (p, m) to ndarray of shape (p, m)."""
+        func, x, c = import_torch().func, self.tensor(X), self.tensor(C)
+        slope = func.grad(lambda z: (self._batch(z, x) * c).sum())
+
+        def moved(v):
+            # Where the network is linear the derivative is a constant zero, which vmap refuses.
+            return func.jvp(slope, (self._zero(),), (v,))[1] + 0.0 * v
+
+        return _array(func.vmap(moved, in_dims=1, out_dims=1)(self.tensor(V)))
+
+    def input_gradients(self, X, A, C, S):
+        """``d/dx [a_i . eta(x) + c_i . J(x) s]`` at each row of a block, for each ``s``.
+
+        Parameters
+        ----------
+        X : ndarray of shape (b, ...)
+        A : ndarray of shape (b, K, m)
+        C : ndarray of shape (b, K)
+        S : ndarray of shape (p, m)
+
+        Returns
+        -------
+        gradients : ndarray of shape (m, b, n_inputs)
+        """
+        func, x, c = import_torch().func, self.tensor(X), self.tensor(C)
+        zero = self._zero()
+
+        def value(x, a, s):
+            eta, moved = func.jvp(lambda z: self._batch(z, x), (zero,), (s,))
+            return (a * eta).sum() + (c * moved).sum()
+
+        A, S = self.tensor(A), self.tensor(S)
+        found = [func.grad(value)(x, A[:, :, j], S[:, j]) for j in range(S.shape[1])]
+        return np.stack([_array(one.flatten(1)) for one in found])
+
+
+def _chosen(every, parameters):
+    """Names of the parameters that are meant, in the module's order."""
+    if not every:
+        raise ValueError("The module must have parameters. Got none.")
+    if parameters is None:
+        return list(every)
+    wanted = [parameters] if isinstance(parameters, str) else list(parameters)
+    for name in wanted:
+        if not any(_belongs(one, name) for one in every):
+            raise ValueError(
+                "parameters must name parameters or parts of the module, such as "
+                f"{', '.join(list(every)[:6])}. Got {name!r}."
+            )
+    return [one for one in every if any(_belongs(one, name) for name in wanted)]
+
+
+def _belongs(parameter, name):
+    return parameter == name or parameter.startswith(name + ".")
+
+
+def _array(tensor):
+    return tensor.cpu().numpy().astype(np.float64, copy=False)

@@ -1,0 +1,214 @@
+"""The fitted problem of a module: rows, loss, weights, decay; what an Objective is to a linear model.
+
+    Phi = sum_i w_i l(eta_i, y_i) + 1/2 W theta' diag(decay) theta,      W = sum_i w_i
+
+which is W times the mean loss with weight decay.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from skinfluence.losses import Loss
+from skinfluence.neural.network import Network
+from skinfluence.neural.running import Rows
+from skinfluence.objective import Labels
+from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
+
+
+class ModuleRows:
+    """Rows as a module takes them, (n_rows, ...); they are never multiplied, only run through."""
+
+    def __init__(self, X):
+        self.X = X
+
+    @property
+    def n_samples(self):
+        """Number of rows."""
+        return len(self.X)
+
+    @property
+    def n_features(self):
+        """Values per row."""
+        return int(np.prod(self.X.shape[1:]))
+
+    def take(self, rows):
+        """Some of the rows."""
+        return ModuleRows(self.X[rows])
+
+    def like(self, X):
+        """Other rows of the same kind."""
+        return ModuleRows(X)
+
+
+class ModuleInputs:
+    """The way from what the user passes to rows of the module; what Inputs is to pipelines.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_rows, ...), tensor, Dataset or DataLoader
+    input_shape : tuple or None
+        Of one row as the module takes it.
+    """
+
+    def __init__(self, X, input_shape=None):
+        rows = Rows(X, input_shape)
+        self.shape = rows.shape
+        self.training_rows = ModuleRows(rows.array(slice(0, len(rows))))
+
+    @property
+    def n_raw_features(self):
+        """Values per row."""
+        return int(np.prod(self.shape))
+
+    def transform(self, X):
+        """Validated rows, (n_rows, *shape)."""
+        rows = Rows(X, self.shape)
+        return rows.array(slice(0, len(rows)))
+
+    def transform_row(self, x):
+        """One row, as the module takes it or flattened, as (1, *shape)."""
+        return self.transform(np.reshape(np.asarray(x), (1, -1)))
+
+    def pull_back(self, rows, V):
+        """Gradients are taken in the raw inputs: nothing is left to do."""
+        return V
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleProblem:
+    """Network, loss, rows, weights and decay at the trained parameters.
+
+    Parameters
+    ----------
+    network : Network
+    loss : Loss
+    design : ModuleRows
+    y : ndarray of shape (n_samples,)
+        As the loss wants it.
+    weights : ndarray of shape (n_samples,)
+    decay : ndarray of shape (n_chosen,)
+        Weight decay of each chosen parameter, in units of the mean loss.
+    damping : float
+        Added to the Hessian of the mean loss, not to the objective.
+    hessian : {"gauss-newton", "full", "kfac"}
+    hold : {"C", "lambda"}
+        What an edit keeps: ``W decay`` or ``decay``.
+    labels : Labels or None
+    """
+
+    network: Network
+    loss: Loss
+    design: ModuleRows
+    y: np.ndarray
+    weights: np.ndarray
+    decay: np.ndarray
+    damping: float
+    hessian: str
+    hold: str = "lambda"
+    labels: Labels | None = None
+
+    # The last row of a class may go: decay or damping keeps the optimum finite.
+    needs_all_classes = False
+
+    @property
+    def sample_weight(self):
+        """Weights before class weights, of which there are none."""
+        return self.weights
+
+    @property
+    def n_samples(self):
+        """Training rows."""
+        return self.design.n_samples
+
+    @property
+    def n_parameters(self):
+        """Free coordinates."""
+        return self.network.n_parameters
+
+    @cached_property
+    def total_weight(self):
+        """``W``."""
+        return float(self.weights.sum())
+
+    @cached_property
+    def eta(self):
+        """Decision values of the training rows, shape (n_samples, n_outputs)."""
+        return self.network.outputs(self.design.X)
+
+    @cached_property
+    def gradients(self):
+        """``dl/d eta``, without weights, shape (n_samples, n_outputs)."""
+        return self.loss.gradient(self.eta, self.y)
+
+    @cached_property
+    def hessians(self):
+        """``Lambda_i``, without weights, shape (n_samples, n_outputs, n_outputs)."""
+        return self.loss.hessian(self.eta, self.y)
+
+    @cached_property
+    def unit_penalty(self):
+        """Diagonal of ``R0``, what one unit of weight adds to the penalty; 0 when C is held."""
+        held = self.network.spread(self.decay)
+        return held if self.hold == "lambda" else np.zeros_like(held)
+
+    @cached_property
+    def unit_penalty_gradient(self):
+        """Each row's share of the penalty's gradient; 0 when C is held."""
+        share = self.network.compress(self.decay * self.network.theta)
+        return share if self.hold == "lambda" else np.zeros_like(share)
+
+    @cached_property
+    def added(self):
+        """What decay and damping add to the diagonal of the Hessian, shape (n_parameters,)."""
+        return self.total_weight * self.network.spread(self.decay + self.damping)
+
+    def value(self):
+        """``Phi``."""
+        penalty = 0.5 * self.total_weight * (self.decay * self.network.theta**2).sum()
+        return float(self.weights @ self.loss.value(self.eta, self.y) + penalty)
+
+    def gradient(self):
+        """Gradient of ``Phi``, shape (n_parameters,)."""
+        out = self.total_weight * self.network.compress(self.decay * self.network.theta)
+        for block in self.blocks(1):
+            weighted = self.weights[block, None] * self.gradients[block]
+            out = out + self.network.adjoint(self.design.X[block], weighted[:, :, None])[:, 0]
+        return out
+
+    def blocks(self, vectors, n_rows=None):
+        """Slices of rows for so many vectors of parameters per row, in bounded memory."""
+        per_row = 8 * vectors * self.n_parameters + 64 * self.design.n_features
+        return row_blocks(self.n_samples if n_rows is None else n_rows, per_row, 2 * BLOCK_BYTES)
+
+    def passes(self, vectors):
+        """Slices of the training rows for products with so many vectors at once."""
+        # Activations of a network take far more than its inputs; measured on small convolutions.
+        return row_blocks(self.n_samples, 512 * vectors * self.design.n_features, 4 * BLOCK_BYTES)
+
+    def holding(self, hold):
+        """The same problem with another meaning of edits; ``"auto"`` is training again."""
+        if hold not in ("auto", "C", "lambda"):
+            raise ValueError(f"hold must be 'auto', 'C' or 'lambda'. Got {hold!r} instead.")
+        return replace(self, hold="lambda" if hold == "auto" else hold)
+
+
+def decay_of(weight_decay, network):
+    """The decay of each chosen parameter: one number, or by name of parameters or parts."""
+    by_name = weight_decay if isinstance(weight_decay, dict) else {"": weight_decay}
+    out = []
+    for name, size in zip(network.names, network.sizes):
+        found = [v for key, v in by_name.items() if key == "" or _ends(name, key)]
+        out.append(np.full(size, float(found[-1]) if found else 0.0))
+    for key, value in by_name.items():
+        if not (np.ndim(value) == 0 and 0.0 <= value < np.inf):
+            raise ValueError(f"weight_decay must be finite and non-negative. Got {value!r}.")
+        if key and not any(_ends(name, key) for name in network.names):
+            raise ValueError(f"weight_decay must name parameters. Got {key!r}, which is none.")
+    return np.concatenate(out)
+
+
+def _ends(name, key):
+    """Whether a key names a parameter: itself, a part it belongs to, or all of its kind."""
+    return name == key or name.startswith(key + ".") or name.endswith("." + key)
