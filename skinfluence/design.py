@@ -95,6 +95,13 @@ class Design(ABC):
         """All rows as one dense array of shape (n_samples, n_columns); for few rows."""
 
     @abstractmethod
+    def self_kernel(self, left, scale):
+        """``diag(left) X diag(scale) X' diag(left)``, the intercept left out.
+
+        Shape (n_samples, n_samples), C-ordered; at least its upper triangle is filled.
+        """
+
+    @abstractmethod
     def kernel(self, other, scale):
         """``X diag(scale) Z'`` without the intercept column, dense, shape (n, n_other)."""
 
@@ -218,6 +225,10 @@ class DenseDesign(Design):
                     form += np.einsum("ij,ij->i", product, rows[:, low:high])
         return out
 
+    def self_kernel(self, left, scale):
+        scaled = left[:, None] * self.X * np.sqrt(scale)
+        return scaled @ scaled.T
+
     def kernel(self, other, scale):
         if sp.issparse(other.X):
             return np.asarray((other.X @ (scale[:, None] * self.X.T)).T)
@@ -278,9 +289,16 @@ class SparseDesign(Design):
                 out[block] += self.intercept * product[:, -1]
         return out
 
+    def self_kernel(self, left, scale):
+        from skinfluence._kernels.gram import row_products
+
+        return row_products(self.X.multiply(left[:, None]).multiply(np.sqrt(scale)).tocsr())
+
     def kernel(self, other, scale):
         Z = other.X if sp.issparse(other.X) else sp.csr_array(other.X)
-        return (self.X.multiply(scale[None, :]).tocsr() @ Z.T).toarray()
+        from skinfluence._kernels.gram import row_products
+
+        return row_products(self.X.multiply(scale[None, :]).tocsr(), sp.csr_array(Z))
 
     def squared_norms(self, scale):
         d = self.n_features

@@ -255,8 +255,8 @@ class EditSolver:
         if not np.isfinite(kappa):
             return np.inf
         # Solves that are far off are no measure of what is left.
-        exact = solve_error(own.factor, own.row_sizes) < 1e-6
-        decrement = np.array(minimum.decrement if exact else np.inf)
+        error = solve_error(own.factor, own.row_sizes)
+        decrement = np.array(minimum.decrement * (1.0 + error) if error < 1e-6 else np.inf)
         local = certificate.gradient_bound(
             self.M, kappa, decrement, np.array(self.M * minimum.moved)
         )

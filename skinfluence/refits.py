@@ -94,6 +94,7 @@ class _Batch:
         self.m = len(edits.rows)
         self.decrement = np.full(self.m, np.inf)
         self.factors = [None] * self.m
+        self.solve_error = np.zeros(self.m)
 
     def _eta(self, theta):
         return np.ascontiguousarray(self.objective.design.multiply(theta.T).T)
@@ -119,7 +120,10 @@ class _Batch:
         for j, (i, H) in enumerate(zip(which, self.objective.design.grams(weights), strict=True)):
             H[d, d] += self.penalty[i]
             try:
-                self.factors[i] = (*cholesky(H, "The edited Hessian")[:2], np.diagonal(H).copy())
+                diagonal = np.diagonal(H).copy()
+                L, s, rcond = cholesky(H, "The edited Hessian")
+                self.factors[i] = L, s, diagonal
+                self.solve_error[i] = len(H) * np.finfo(float).eps / rcond
             except SingularHessianError:
                 solid[j] = False
         return solid
@@ -151,7 +155,7 @@ class _Batch:
             after = np.einsum("bd,bd->b", G, self._solve(G, which))
             after = np.sqrt(np.maximum(after, 0.0))
             stuck = (after > 0.5 * np.sqrt(np.abs(slope))) & (after <= round_off[which])
-            self.decrement[which] = after
+            self.decrement[which] = after * (1.0 + self.solve_error[which])
             left = ~(after <= accuracy[which]) & ~stuck
             which, G = which[left], G[left]
             if not len(which):

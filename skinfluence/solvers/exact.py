@@ -12,6 +12,8 @@ REMEDY = (
     "Penalise the model (a finite C, alpha > 0), drop constant, duplicate or linearly dependent "
     "columns, or rescale the features."
 )
+# Rows of a dual matrix are left out while what they add up to, relative to H, is below this.
+IDLE = 1e-13
 
 
 class Exact:
@@ -292,17 +294,18 @@ class DualFactor(Factor):
             self._F = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
         penalty = self.curvature.penalty
         self._inverse_penalty = 1.0 / penalty[: design.n_features]
-        kernel = design.kernel(design, self._inverse_penalty)
+        own = design.squared_norms(np.append(self._inverse_penalty, 0.0)[: design.n_columns])
+        self._own_kernel = own
         if k == 1:
-            F = self._F[:, 0, 0]
-            B = F[:, None] * kernel * F
+            self._factor_single(own)
         else:
+            kernel = design.kernel(design, self._inverse_penalty)
             B = np.einsum("iua,juc,ij->iajc", self._F, self._F, kernel, optimize=True)
             B = B.reshape(n * k, n * k)
-        self._own_kernel = np.diagonal(kernel).copy()
-        del kernel
-        B[np.diag_indices(n * k)] += 1.0
-        self._L, self._scale, self.rcond = cholesky(B, "The dual matrix")
+            del kernel
+            B[np.diag_indices(n * k)] += 1.0
+            self._rows = np.arange(n)
+            self._L, self._scale, self.rcond = cholesky(B, "The dual matrix")
         if design.intercept:
             self._border = design.intercept * self._F.transpose(0, 2, 1).reshape(n * k, k)
             self._B_border = self._B_solve(self._border)
@@ -316,7 +319,42 @@ class DualFactor(Factor):
             "use skinfluence.solvers.Exact('primal')."
         )
 
+    def _factor_single(self, own):
+        """Factor ``B`` of one output, built as it is to be factored, without its idle rows."""
+        F = self._F[:, 0, 0]
+        q = F**2 * own
+        if not np.isfinite(q).all():
+            raise SingularHessianError(
+                f"The dual matrix must be finite. It has NaN or infinite entries. {REMEDY}"
+            )
+        # Leaving rows out changes H by less than their sum, relatively: here, by round-off.
+        order = np.argsort(q)
+        idle = np.searchsorted(np.cumsum(q[order]), IDLE)
+        self._rows = np.sort(order[idle:])
+        q = q[self._rows]
+        self._scale = 1.0 / np.sqrt(1.0 + q)
+        # The smallest eigenvalue of B is at least 1.
+        self.rcond = float((self._scale.min(initial=1.0) ** 2) / max(1, len(q)))
+        if self.rcond < 10 * np.finfo(float).eps:
+            raise SingularHessianError(
+                f"The dual matrix is too badly scaled, 1 to {1.0 / self.rcond:.1e}. {REMEDY}"
+            )
+        part = self.objective.design.take(self._rows)
+        B = part.self_kernel(F[self._rows] * self._scale, self._inverse_penalty)
+        B[np.diag_indices(len(B))] = 1.0
+        # The transpose of a C-ordered array is the Fortran order LAPACK wants: no copy.
+        self._L, info = linalg.lapack.dpotrf(B.T, lower=1, clean=1, overwrite_a=1)
+        if info:
+            raise SingularHessianError(f"The dual matrix could not be factored. {REMEDY}")
+
     def _B_solve(self, T):
+        if len(self._rows) * self.objective.loss.n_outputs == len(T):
+            return self._active_solve(T)
+        out = T.copy()
+        out[self._rows] = self._active_solve(T[self._rows])
+        return out
+
+    def _active_solve(self, T):
         return self._scale[:, None] * linalg.cho_solve(
             (self._L, True), self._scale[:, None] * T, check_finite=False
         )
@@ -364,7 +402,7 @@ class DualFactor(Factor):
         F, kept = self._F[:, 0, 0], self.kept()
         h = np.empty(len(F))
         # Dividing by w Lambda loses digits where it is tiny; those rows go the general way.
-        fair = F**2 * self._own_kernel > 1e-7
+        fair = F**2 * self._own_kernel > 1e-8
         h[fair] = (1.0 - kept[fair]) / F[fair] ** 2
         rest = np.flatnonzero(~fair)
         if len(rest):
@@ -381,26 +419,29 @@ class DualFactor(Factor):
         # A H^-1 A' = I - B^-1 + B^-1 A_b S^-1 A_b' B^-1: its diagonal needs one triangular
         # inverse instead of n solves.
         root = linalg.lapack.dtrtri(self._L, lower=1)[0]
-        kept = np.einsum("ij,ij->j", root, root) * self._scale**2
+        kept = np.ones(self.objective.n_samples)
+        kept[self._rows] = np.einsum("ij,ij->j", root, root) * self._scale**2
         if self.objective.design.intercept:
             kept -= np.einsum("ij,ji->i", self._B_border, self._schur_solve(self._B_border.T))
         return kept
 
     def _leverages_of(self, design):
-        train = self.objective.design
-        n, k = train.n_samples, self.objective.loss.n_outputs
+        intercept, k = design.intercept, self.objective.loss.n_outputs
+        train, F = self.objective.design.take(self._rows), self._F[self._rows]
+        n = train.n_samples
         h = np.empty((design.n_samples, k, k))
         own = design.squared_norms(np.append(self._inverse_penalty, 0.0)[: design.n_columns])
         for block in row_blocks(design.n_samples, 24 * n * k * k):
             part = design.take(block)
             cross = train.kernel(part, self._inverse_penalty)
-            T = np.einsum("iua,ij->iaju", self._F, cross).reshape(n * k, -1)
+            T = np.einsum("iua,ij->iaju", F, cross).reshape(n * k, -1)
             W = linalg.solve_triangular(self._L, self._scale[:, None] * T, lower=True)
             W = W.reshape(n * k, -1, k)
             h[block] = own[block, None, None] * np.eye(k) - np.einsum("mju,mjv->juv", W, W)
-            if train.intercept:
+            if intercept:
                 # J_b - J_c H_cc^-1 A_c' A_b = s I - T' B^-1 A_b
-                border = train.intercept * np.eye(k) - ((T.T @ self._B_border).reshape(-1, k, k))
+                B_border = self._B_border.reshape(-1, k, k)[self._rows].reshape(n * k, k)
+                border = intercept * np.eye(k) - (T.T @ B_border).reshape(-1, k, k)
                 flat = border.reshape(-1, k)
                 solved = self._schur_solve(flat.T).T.reshape(-1, k, k)
                 h[block] += solved @ border.transpose(0, 2, 1)

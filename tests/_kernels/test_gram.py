@@ -50,6 +50,15 @@ def test_quadratic_forms_of_rows(design, intercept, twin):
     np.testing.assert_allclose(h, np.einsum("if,fg,ig->i", dense, A, dense), atol=1e-12)
 
 
+@pytest.mark.parametrize("twin", ["", "_numpy"], ids=["numba", "numpy"])
+def test_row_products_are_the_upper_triangle_of_the_kernel(design, twin):
+    X, _ = design
+    K = getattr(gram, "row_products" + twin)(X)
+    np.testing.assert_allclose(K, np.triu((X @ X.T).toarray()), atol=1e-13)
+    K = getattr(gram, "row_products" + twin)(X[:20], X)
+    np.testing.assert_allclose(K, (X[:20] @ X.T).toarray(), atol=1e-13)
+
+
 def test_an_empty_design_has_zero_forms():
     X = sp.csr_array((3, 2))
     np.testing.assert_array_equal(gram.sandwich(X, np.ones(3)), np.zeros((2, 2)))

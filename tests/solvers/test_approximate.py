@@ -33,9 +33,9 @@ def test_random_probes_converge_and_their_standard_error_is_theirs(breast_cancer
         inf = Influence(*breast_cancer, solver=CG(probes=probes, random_state=0))
         relative = shifts(inf)[keep] / truth[keep] - 1.0
         errors.append(np.median(np.abs(relative)))
-        standardised = relative / inf.factor.standard_error[keep]
+        standardised = relative / inf.answers.factor.standard_error[keep]
         assert 0.8 < np.sqrt(np.mean(standardised**2)) < 1.25
-        assert inf.report().leverage_error == pytest.approx(np.median(inf.factor.standard_error))
+        assert inf.report().leverage_error == pytest.approx(np.median(inf.answers.factor.standard_error))
     assert 2.5 < errors[0] / errors[1] < 6.5
 
 
