@@ -1,0 +1,146 @@
+"""Newton's method for problems that need not be convex."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from skinfluence.solvers import SingularHessianError
+from skinfluence.solvers.exact import cholesky
+from skinfluence.utils.threads import small_blas
+
+MAX_STEPS = 200
+
+
+def factored(H, damping=0.0):
+    """A function that solves with ``H + damping I``, and the reciprocal condition number.
+
+    Raises
+    ------
+    SingularHessianError
+        If that is not positive definite, with its smallest eigenvalue.
+    """
+    A = H + damping * np.eye(len(H))
+    try:
+        L, scale, rcond = cholesky(A.copy(), "The Hessian")
+    except SingularHessianError as error:
+        if not np.isfinite(A).all():
+            raise
+        values = np.linalg.eigvalsh(A)
+        raise SingularHessianError(
+            f"The Hessian at the fit must be positive definite. Its eigenvalues go from "
+            f"{values[0]:.2e} to {values[-1]:.2e} with damping={damping:g}: a saddle, or parameters "
+            "that the data do not determine. Fit from another init, add l2, fix parameters that "
+            "can be exchanged, or pass damping above "
+            f"{damping + max(-values[0], 0.0) + 1e-8 * abs(values[-1]):.1e} and say so."
+        ) from error
+    return (
+        lambda B: (
+            scale[:, None]
+            * linalg.cho_solve(
+                (L, True), scale[:, None] * B.reshape(len(B), -1), check_finite=False
+            )
+        ).reshape(B.shape)
+    ), rcond
+
+
+def _descent(H):
+    """A solve with ``H``, or with the absolute values of its eigenvalues if it is indefinite."""
+    try:
+        return factored(H)[0]
+    except SingularHessianError:
+        values, vectors = np.linalg.eigh(H)
+        size = np.abs(values)
+        size = np.maximum(size, 1e-8 * size.max() + 1e-300)
+        return lambda g: vectors @ ((vectors.T @ g) / size)
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """Where Newton's method ended.
+
+    Attributes
+    ----------
+    problem : Problem
+        At the last parameters.
+    decrement : float
+        ``sqrt(G' H^-1 G)`` there.
+    n_iter : int
+    converged : bool
+        Whether only round-off was left to gain.
+    """
+
+    problem: object
+    decrement: float
+    n_iter: int
+    converged: bool
+
+
+def minimise(problem, H=None, enough=0.0):
+    """Minimise a problem from its parameters; steps fall in value, also where H is indefinite.
+
+    Parameters
+    ----------
+    problem : Problem
+    H : ndarray of shape (n_params, n_params), default=None
+        A Hessian to begin with, if one near is known.
+    enough : float, default=0.0
+        A decrement at which to stop before round-off.
+
+    Notes
+    -----
+    A Hessian is kept while it shrinks the gradient tenfold per step. Steps are halved until the
+    value falls enough (Armijo). The iteration ends where the decrement falls no longer: beyond
+    that there is only round-off.
+    """
+    with small_blas(problem.n_parameters):
+        return _minimise(problem, H, enough)
+
+
+def _minimise(problem, H, enough):
+    solve = _descent(problem.hessian() if H is None else H)
+    # Whether the Hessian is that of the last parameters, or has been seen to be as good.
+    trusted = H is None
+    step, decrement = _step(problem, solve)
+    rounding = 1e-13 * problem.size
+    for n_iter in range(1, MAX_STEPS + 1):
+        in_round_off = 0.5 * decrement**2 < 1e3 * rounding
+        trial = _shortened(problem, step, decrement, rounding) if decrement > 0 else None
+        if trial is None:
+            if trusted:
+                return Minimum(problem, decrement, n_iter, in_round_off)
+        else:
+            after_step, after = _step(trial, solve)
+            if after < (0.5 if in_round_off else 0.1) * decrement:
+                trusted = trusted or after < 0.1 * decrement
+                problem, step, decrement = trial, after_step, after
+                if decrement <= enough:
+                    return Minimum(problem, decrement, n_iter, True)
+                continue
+            if in_round_off and trusted:
+                best = trial if after < decrement else problem
+                # A valley without end gets flat too, but its steps stay long.
+                short = np.abs(step).max() <= 1e-6 * (np.abs(problem.theta).max() + 1e-3)
+                return Minimum(best, min(after, decrement), n_iter, bool(short))
+            problem = trial
+        solve, trusted = _descent(problem.hessian()), True
+        step, decrement = _step(problem, solve)
+    return Minimum(problem, decrement, MAX_STEPS, False)
+
+
+def _step(problem, solve):
+    gradient = problem.gradient()
+    step = -solve(gradient)
+    return step, float(np.sqrt(max(0.0, -gradient @ step)))
+
+
+def _shortened(problem, step, decrement, rounding):
+    scale, value = 1.0, problem.value()
+    # Overflow on the way gives an infinite value or NaN, and a shorter step.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        while scale > 1e-12:
+            trial = problem.at(problem.theta + scale * step)
+            if trial.value() <= value - 0.25 * scale * decrement**2 + rounding:
+                return trial
+            scale *= 0.5
+    return None

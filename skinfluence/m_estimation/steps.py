@@ -1,0 +1,133 @@
+"""Steps of the parameters that answer edits: first order, one Newton step, or a refit.
+
+An edit adds ``b`` to the gradient and ``D`` to the Hessian of the objective at the parameters;
+every row brings its whole Hessian, so no Woodbury formula helps and each edit is a dense solve.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import linalg
+
+from skinfluence.edits import edited
+from skinfluence.m_estimation.newton import minimise
+
+
+@dataclass(frozen=True, eq=False)
+class Changes:
+    """What edits add to the objective, to second order at the parameters.
+
+    Attributes
+    ----------
+    gradient : ndarray of shape (m, n_params)
+    hessian : ndarray of shape (m, n_params, n_params) or None
+        None where the first order is enough.
+    """
+
+    gradient: np.ndarray
+    hessian: np.ndarray | None
+
+
+def row_changes(problem, rows, y, second=True):
+    """Removing each of ``rows`` on its own (``y`` None), or giving it the target ``y[i]``."""
+    X, old, weights = problem.design.X[rows], problem.y[rows], problem.weights[rows]
+    row_loss, theta = problem.row_loss, problem.theta
+    gradient, hessian = -problem.gradients[rows], None
+    if second:
+        hessian = -row_loss.row_hessians(theta, X, old)
+    if y is None:
+        share = -weights[:, None] * problem.unit_penalty
+        gradient = weights[:, None] * gradient + share * theta
+        if second:
+            hessian *= weights[:, None, None]
+            hessian += share[:, :, None] * np.eye(len(theta))
+        return Changes(gradient, hessian)
+    weights = np.where(y == old, 0.0, weights)
+    gradient = weights[:, None] * (gradient + row_loss.gradients(theta, X, y))
+    if second:
+        hessian = weights[:, None, None] * (hessian + row_loss.row_hessians(theta, X, y))
+    return Changes(gradient, hessian)
+
+
+def points_changes(problem, points):
+    """One edit of any points, and the Hessian of the weight that it takes away."""
+    row_loss, theta, p = problem.row_loss, problem.theta, problem.n_parameters
+    X, y = problem.design.X[points.rows], problem.y[points.rows]
+    share = points.shift * problem.unit_penalty
+    gradient = points.row_changes @ problem.gradients[points.rows] + share * theta
+    losing = points.row_changes < 0
+    lost = np.zeros((p, p))
+    if losing.any():
+        lost = row_loss.hessian(theta, X[losing], y[losing], -points.row_changes[losing])
+    hessian = np.diag(share) - lost
+    if not losing.all():
+        hessian += row_loss.hessian(theta, X[~losing], y[~losing], points.row_changes[~losing])
+    if points.new is not None:
+        new = points.new.X, points.new_y, points.new_weights
+        gradient = gradient + row_loss.gradient(theta, *new)
+        hessian = hessian + row_loss.hessian(theta, *new)
+    return Changes(gradient[None], hessian[None]), lost
+
+
+def newton_steps(H, changes):
+    """One Newton step on each edited problem, ``-(H + D)^-1 b``; NaN unless ``H + D > 0``."""
+    P = H + changes.hessian
+    try:
+        # LAPACK's LU is batched and its Cholesky solve is not: this only asks for the sign.
+        np.linalg.cholesky(P)
+    except np.linalg.LinAlgError:
+        if len(P) == 1:
+            return np.full_like(changes.gradient, np.nan)
+        each = [Changes(b[None], D[None]) for b, D in zip(changes.gradient, changes.hessian)]
+        return np.concatenate([newton_steps(H, one) for one in each])
+    return -np.linalg.solve(P, changes.gradient[..., None])[..., 0]
+
+
+def refit(problem, edited_problem, step, P):
+    """From a step to the minimum of the edited problem, without damping; NaN if there is none.
+
+    Parameters
+    ----------
+    problem : Problem
+        Before the edit.
+    edited_problem : Problem
+        After it, at the same parameters.
+    step : ndarray of shape (n_params,)
+        Where to start; from the parameters as they are if it is NaN or no improvement.
+    P : ndarray of shape (n_params, n_params)
+        The Hessian of the edited problem at the parameters.
+    """
+    begin = edited_problem.at(problem.theta + np.nan_to_num(step))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if not begin.value() <= edited_problem.value():
+            begin = edited_problem
+    size = step @ P @ step
+    found = minimise(begin, P, enough=1e-10 * np.sqrt(size) if size > 0 else 0.0)
+    if not found.converged:
+        return np.full_like(step, np.nan)
+    return found.problem.theta - problem.theta
+
+
+def with_row(problem, row, y):
+    """The problem without a row (``y`` None), or with another target for it."""
+    if y is not None:
+        targets = problem.y.copy()
+        targets[row] = y
+        return replace(problem, y=targets)
+    weights = problem.weights.copy()
+    gone, weights[row] = weights[row], 0.0
+    return replace(problem, weights=weights, penalty=problem.penalty - gone * problem.unit_penalty)
+
+
+def points_step(problem, H, points, method):
+    """The step of one edit of any points, shape (n_params,), and its leverage."""
+    changes, lost = points_changes(problem, points)
+    leverage = 0.0
+    if lost.any():
+        leverage = float(linalg.eigh(lost, H, eigvals_only=True)[-1])
+    if method == "influence":
+        return -np.linalg.solve(H, changes.gradient[0]), leverage
+    step = newton_steps(H, changes)[0]
+    if method != "one-step":
+        step = refit(problem, edited(problem, points), step, H + changes.hessian[0])
+    return step, max(leverage, 0.0)
