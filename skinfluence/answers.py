@@ -16,6 +16,7 @@ from functools import singledispatch
 import numpy as np
 
 from skinfluence.design import Design
+from skinfluence.effects import Effect
 from skinfluence.utils.calls import level_outside
 
 # The local methods answer around the parameters as fitted, the others from the optimum.
@@ -67,9 +68,12 @@ class Answers(ABC):
     Attributes
     ----------
     problem : Objective or another problem
+    effect_type : type
+        What :meth:`effects` fills, an :class:`~skinfluence.effects.Effect` or a subclass.
     """
 
     problem = None
+    effect_type = Effect
 
     @abstractmethod
     def report(self):
@@ -79,7 +83,26 @@ class Answers(ABC):
     def holding(self, hold):
         """The answers under another meaning of edits, ``"C"`` or ``"lambda"``; these for None."""
 
+    def polished(self):
+        """The answers around the optimum; these ones where the problem is always solved to it."""
+        return self
+
+    def warn(self):
+        """Say what about the fit makes its answers misleading."""
+
     # Derivatives
+
+    def smoothed(self, smoothing):
+        """The answers with derivatives of a smoothed loss, where the loss has kinks.
+
+        ``"auto"`` is what each derivative does by default.
+        """
+        if smoothing != "auto":
+            raise ValueError(
+                "smoothing= is for models with a hinge. Got a model whose loss has derivatives; "
+                "leave it out."
+            )
+        return self
 
     @abstractmethod
     def up_params(self, rows):
@@ -144,6 +167,8 @@ class Answers(ABC):
         bound : ndarray of shape (n_edits,)
         used : ndarray of str, shape (n_edits,)
         leverage : ndarray of shape (n_edits,)
+        more : arrays of shape (n_edits,)
+            The other fields of ``effect_type``, if it has any.
         """
 
     @abstractmethod

@@ -11,7 +11,6 @@ from skinfluence import edits as _edits
 from skinfluence import leave_one_out
 from skinfluence import smooth as _smooth  # noqa: F401  registers the answers about an Objective
 from skinfluence.answers import Tests, answers_of
-from skinfluence.effects import Effect
 from skinfluence.inputs import Inputs
 from skinfluence.utils.calls import level_outside
 from skinfluence.utils.memory import check_fits
@@ -43,6 +42,10 @@ class Influence:
     precision : {"float64", "mixed"}, default="float64"
         ``"mixed"``: Gram matrices, factorisation and leverages in float32, gradients and solves in
         float64; bounds include what float32 leaves.
+    polish : bool, default=False
+        Take Newton steps to the optimum of the objective first, on a copy of the parameters, and
+        ask about the model there: for fits that stopped early. :meth:`report` says how far the
+        model moved.
     verbose : bool, default=False
         Show a progress bar while edits are solved (needs tqdm).
 
@@ -94,15 +97,18 @@ class Influence:
         solver="auto",
         hold="auto",
         precision="float64",
+        polish=False,
         verbose=False,
     ):
         check_is_fitted(estimator)
         self.estimator = estimator
         self._inputs = Inputs(estimator, X)
         problem = self._inputs.problem(y, sample_weight)
-        self.answers = answers_of(
+        answers = answers_of(
             problem, solver=solver, hold=hold, precision=precision, verbose=verbose
         )
+        self.answers = answers.polished() if polish else answers
+        self.answers.warn()
         self.objective = self.answers.problem
 
     def __repr__(self):
@@ -127,7 +133,7 @@ class Influence:
         """
         return self.answers.up_params(self._rows(indices))
 
-    def influence_up_loss(self, X, y, *, indices=None, aggregate=None):
+    def influence_up_loss(self, X, y, *, indices=None, aggregate=None, smoothing="auto"):
         """Derivative of test losses when a training row is up-weighted, eq. 2.
 
         ``-g_t' J_t Hbar^-1 J_i' g_i``: negative means that up-weighting the row lowers the loss.
@@ -140,6 +146,10 @@ class Influence:
             Training rows; all when None.
         aggregate : {None, "mean"}, default=None
             ``"mean"``: of the mean test loss, at the cost of one test point.
+        smoothing : {"auto", None} or float, default="auto"
+            For models with a hinge, which has no second derivative: the temperature of Koh and
+            Liang's smooth hinge at the fitted parameters, or None for the derivative of the
+            solution itself, which is zero for support vectors on the margin. ``"auto"``: 1e-3.
 
         Returns
         -------
@@ -148,10 +158,12 @@ class Influence:
         rows = self._rows(indices)
         tests = self._labelled_tests(X, y, aggregate)
         check_fits((1 if aggregate else tests.design.n_samples, len(rows)), SMALLER)
-        out = self.answers.up_loss(tests, None if indices is None else rows, aggregate)
+        out = self.answers.smoothed(smoothing).up_loss(
+            tests, None if indices is None else rows, aggregate
+        )
         return out[0] if aggregate else out
 
-    def influence_pert(self, X, y, *, indices=None, aggregate=None):
+    def influence_pert(self, X, y, *, indices=None, aggregate=None, smoothing="auto"):
         """Derivative of test losses in the features of a training row, eq. 5.
 
         Moving training row i by a small ``delta`` changes the test loss by
@@ -165,6 +177,8 @@ class Influence:
             Training rows; all when None.
         aggregate : {None, "mean"}, default=None
             ``"mean"``: of the mean test loss, at the cost of one test point.
+        smoothing : {"auto", None} or float, default="auto"
+            As in :meth:`influence_up_loss`. ``"auto"``: None, which agrees with refits.
 
         Returns
         -------
@@ -177,8 +191,8 @@ class Influence:
         n_test = 1 if aggregate else tests.design.n_samples
         shape = (n_test, len(rows), self._inputs.n_raw_features)
         check_fits(shape, SMALLER)
-        pull_back = self._inputs.pull_back
-        out = self.answers.pert_loss(tests, rows, aggregate, pull_back, np.empty(shape))
+        answers, pull_back = self.answers.smoothed(smoothing), self._inputs.pull_back
+        out = answers.pert_loss(tests, rows, aggregate, pull_back, np.empty(shape))
         return out[0] if aggregate else out
 
     def self_influence(self):
@@ -285,11 +299,11 @@ class Influence:
         single = isinstance(edits, _edits.Edit)
         quantity = answers.quantity(self._tests(X, y), of, method)
         points = [self._resolve(edit) for edit in ([edits] if single else edits)]
-        values, bound, used, leverage = answers.effects(points, quantity, method, tol)
+        values, *trust = answers.effects(points, quantity, method, tol)
         if single:
             values = values[:, 0] if quantity.shape else values[0]
-            return Effect(values, bound[0], used[0], leverage[0])
-        return Effect(values, bound, used, leverage)
+            return answers.effect_type(values, *[one[0] for one in trust])
+        return answers.effect_type(values, *trust)
 
     def top(self, X, y, k=10, *, method="auto", tol=1e-3):
         """The ``k`` most helpful and most harmful training rows of each test point.

@@ -1,34 +1,40 @@
-"""Linear support vector machines with a squared or smooth hinge: ordinary objectives.
+"""Support vector machines: with a smooth loss ordinary objectives, with the hinge binary problems.
 
-``C sum_i w_i l(eta_i) + 1/2 |theta|^2`` is divided by C here, so that losses have weight 1 as
-those of a logistic regression do. liblinear's intercept is a feature of value
+``C sum_i w_i l(eta_i) + 1/2 |theta|^2`` is divided by C for the smooth losses, so that they have
+weight 1 as those of a logistic regression do. liblinear's intercept is a feature of value
 ``intercept_scaling``, penalised like the others. With three classes or more its class weights
 weigh a row's own class in that class's problem only, so they are part of the loss.
 """
 
 import numpy as np
-from sklearn.svm import LinearSVC
+import scipy.sparse as sp
+from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR, NuSVC, NuSVR, OneClassSVM
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence.adapters.linear import linear_objective
+from skinfluence.hinge import Hinge, HingeObjective, OneVsOneHinge
+from skinfluence.kernels import KernelDesign, Linear, Poly, kernel_of
 from skinfluence.losses import OneVsRest, SmoothHinge, SquaredHinge
 from skinfluence.objective import Labels, objective_of
+from skinfluence.utils._compat import fitted_gamma
 from skinfluence.utils.validation import check_rows, check_sample_weight
+
+# liblinear gives no dual coefficients: rows this near to the margin start halfway to their bound.
+NEAR_MARGIN = 1e-2
 
 
 @objective_of.register
 def _(model: LinearSVC, X, y, sample_weight=None):
-    classes = model.classes_
     refuse_unknown_linear(model)
-    y = column_or_1d(y)
-    check_rows(X, y)
-    sample_weight = check_sample_weight(sample_weight, X.shape[0])
-    targets = np.array([-1.0, 1.0]) if len(classes) == 2 else np.arange(len(classes))
-    codes = Labels(classes, targets, np.ones(len(classes))).codes(y)
+    codes, sample_weight = _rows_of(model, X, y, sample_weight)
+    classes = model.classes_
     class_weight = compute_class_weight(
-        model.class_weight, classes=classes, y=y, sample_weight=sample_weight
+        model.class_weight, classes=classes, y=classes[codes], sample_weight=sample_weight
     )
+    if model.loss == "hinge":
+        return _linear_hinge(model, X, codes, class_weight, sample_weight)
+    targets = np.array([-1.0, 1.0]) if len(classes) == 2 else np.arange(len(classes))
     loss = SquaredHinge() if model.loss == "squared_hinge" else SmoothHinge(model.temperature)
     if len(classes) > 2:
         loss = OwnClassWeighted(loss, class_weight)
@@ -45,6 +51,14 @@ def _(model: LinearSVC, X, y, sample_weight=None):
         intercept=float(model.intercept_scaling),
         penalise_intercept=True,
     )
+
+
+def _rows_of(model, X, y, sample_weight):
+    y = column_or_1d(y)
+    check_rows(X, y)
+    k = len(model.classes_)
+    codes = Labels(model.classes_, np.arange(k), np.ones(k)).codes(y)
+    return codes, check_sample_weight(sample_weight, X.shape[0])
 
 
 class OwnClassWeighted(OneVsRest):
@@ -79,6 +93,145 @@ class OwnClassWeighted(OneVsRest):
 
     def _factors(self, y):
         return self.factors[np.asarray(y, dtype=np.intp)]
+
+
+def _linear_hinge(model, X, codes, class_weight, sample_weight):
+    k = len(model.classes_)
+    if k == 2:
+        loss = Hinge([[-1.0], [1.0]])
+    else:
+        factors = np.ones((k, k))
+        np.fill_diagonal(factors, class_weight)
+        loss, class_weight = Hinge(2.0 * np.eye(k) - 1.0, factors), np.ones(k)
+    if model.fit_intercept:
+        kernel = Poly(gamma=1.0, degree=1, coef0=float(model.intercept_scaling) ** 2)
+    else:
+        kernel = Linear()
+    eta = np.asarray(X @ np.atleast_2d(model.coef_).T + model.intercept_)
+    weights = sample_weight * class_weight[codes]
+    bound = model.C * weights[:, None] * loss.factors[codes]
+    margin = loss.signs[codes] * eta
+    share = np.where(
+        margin < 1.0 - NEAR_MARGIN, 1.0, np.where(margin > 1.0 + NEAR_MARGIN, 0.0, 0.5)
+    )
+    return HingeObjective(
+        design=KernelDesign(X, kernel),
+        loss=loss,
+        C=float(model.C),
+        free_bias=False,
+        y=codes,
+        weights=weights,
+        sample_weight=sample_weight,
+        labels=Labels(model.classes_, np.arange(k), class_weight),
+        beta=(share * bound * loss.signs[codes]).T,
+        bias=np.zeros(loss.n_outputs),
+        fitted_eta=eta,
+    )
+
+
+@objective_of.register
+def _(model: SVC, X, y, sample_weight=None):
+    kernel = svc_kernel(model, X.shape[1])
+    codes, sample_weight = _rows_of(model, X, y, sample_weight)
+    k = len(model.classes_)
+    _check_support(model, X)
+    return HingeObjective(
+        design=KernelDesign(X, kernel),
+        loss=_one_vs_one(model, k),
+        C=float(model.C),
+        free_bias=True,
+        y=codes,
+        weights=sample_weight * model.class_weight_[codes],
+        sample_weight=sample_weight,
+        labels=Labels(model.classes_, np.arange(k), model.class_weight_),
+        beta=_expansions(model, X.shape[0], codes),
+        bias=np.array(model.intercept_, dtype=np.float64),
+    )
+
+
+def _one_vs_one(model, n_classes):
+    if n_classes == 2:
+        return Hinge([[-1.0], [1.0]])
+    return OneVsOneHinge(n_classes, model.decision_function_shape, model.break_ties)
+
+
+def svc_kernel(model, n_features):
+    """The kernel of a fitted SVC, its gamma as fitted.
+
+    Raises
+    ------
+    ValueError
+        For kernels that are not positive semi-definite, or not known between new rows.
+    """
+    name = model.kernel
+    if callable(name) or name == "precomputed":
+        shown = "a callable" if callable(name) else "'precomputed'"
+        raise ValueError(
+            f"The kernel must be known between any two rows. Got {shown}; fit with kernel='rbf', "
+            "'linear' or 'poly', or map the rows to features whose products are the kernel and fit "
+            "kernel='linear'."
+        )
+    kernel = kernel_of(
+        name, n_features, gamma=fitted_gamma(model), degree=model.degree, coef0=model.coef0
+    )
+    if not kernel.is_psd:
+        raise ValueError(
+            "The kernel must be positive semi-definite: with others the fit is one of several "
+            f"local optima. Got {kernel!r}; fit with kernel='rbf', 'linear', or 'poly' with an "
+            "integer degree and coef0 >= 0."
+        )
+    return kernel
+
+
+def _check_support(model, X):
+    support = np.asarray(model.support_)
+    outside = len(support) and support.max() >= X.shape[0]
+    if outside or abs(X[support] - model.support_vectors_).max(initial=0.0) > 0.0:
+        raise ValueError(
+            "X must hold the rows given to fit, in the same order. Got rows that differ from the "
+            "support vectors of the fitted model."
+        )
+
+
+def _expansions(model, n_samples, codes):
+    """Coefficients of every pair (a, b) with a < b, positive for a (for b if there is one pair).
+
+    scikit-learn keeps those of class a against class b in row b - 1 of the columns of a's support
+    vectors, and those of class b against class a in row a.
+    """
+    dual = model.dual_coef_.toarray() if sp.issparse(model.dual_coef_) else model.dual_coef_
+    k = len(model.classes_)
+    if k == 2:
+        out = np.zeros((1, n_samples))
+        out[:, model.support_] = dual
+        return out
+    first, second = np.triu_indices(k, 1)
+    out = np.zeros((len(first), n_samples))
+    own = codes[model.support_]
+    for pair, (a, b) in enumerate(zip(first, second, strict=True)):
+        for mine, row in ((a, b - 1), (b, a)):
+            among = own == mine
+            out[pair, model.support_[among]] = dual[row, among]
+    return out
+
+
+@objective_of.register(NuSVC)
+@objective_of.register(NuSVR)
+def _(model, X, y, sample_weight=None):
+    raise TypeError(
+        f"The C of the model must be given. Got {type(model).__name__}, whose C follows from nu and "
+        "changes with every row that is removed; fit SVC or, for a regression, KernelRidge."
+    )
+
+
+@objective_of.register(SVR)
+@objective_of.register(LinearSVR)
+@objective_of.register(OneClassSVM)
+def _(model, X, y, sample_weight=None):
+    raise TypeError(
+        "The loss must be a hinge. Got "
+        f"{type(model).__name__}; fit KernelRidge or Ridge for a regression, SVC for two classes."
+    )
 
 
 def refuse_unknown_linear(model):

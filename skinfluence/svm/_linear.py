@@ -1,14 +1,17 @@
 """Linear support vector machines, fitted to their exact optimum."""
 
 import numbers
+import warnings
 from dataclasses import replace
 
 import numpy as np
 from sklearn import svm
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from skinfluence.adapters.svm import OwnClassWeighted, refuse_unknown_linear
+from skinfluence.hinge import HingeAnswers
 from skinfluence.losses import SmoothHinge
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.newton import minimise
@@ -126,11 +129,10 @@ class LinearSVC(InfluenceMixin, svm.LinearSVC):
         self.coef_ = np.zeros((n_outputs, rows.shape[1]))
         self.intercept_ = np.zeros(n_outputs) if self.fit_intercept else 0.0
         given = None if sample_weight is None else np.asarray(sample_weight)
-        problem = objective_of(self, rows, labels, given)
         if self.loss == "hinge":
-            self._fit_hinge(problem)
+            self._fit_hinge(rows, labels, given)
         else:
-            self._fit_smooth(problem)
+            self._fit_smooth(objective_of(self, rows, labels, given))
         return self._remember(X, y, sample_weight)
 
     def _check_parameters(self):
@@ -141,6 +143,20 @@ class LinearSVC(InfluenceMixin, svm.LinearSVC):
             value = getattr(self, name)
             if not isinstance(value, numbers.Real) or not 0.0 < value < np.inf:
                 raise ValueError(f"{name} must be positive and finite. Got {value!r} instead.")
+
+    def _fit_hinge(self, X, y, sample_weight):
+        params = {k: v for k, v in self.get_params(deep=False).items() if k != "temperature"}
+        start = svm.LinearSVC(**{**params, "dual": True, "random_state": 0})
+        with warnings.catch_warnings():
+            # Wherever liblinear stops, the path goes on.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            start.fit(X, y, sample_weight)
+        problem = objective_of(start, X, y, sample_weight)
+        answers = HingeAnswers(problem)
+        self.coef_ = np.asarray((X.T @ answers.beta.T).T)
+        if self.fit_intercept:
+            self.intercept_ = problem.intercept**2 * answers.beta.sum(axis=1)
+        self.n_iter_ = max(1, answers.report().n_pivots)
 
     def _fit_smooth(self, objective):
         solver = _Counted(resolve_solver("auto", objective, "float64"))

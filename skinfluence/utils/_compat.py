@@ -82,3 +82,35 @@ def column_positions(transformer, X):
     place = {name: i for i, name in enumerate(X.columns)}
     names = transformer.feature_names_in_
     return {part: [place[names[i]] for i in chosen] for part, chosen in positions.items()}
+
+
+def fitted_gamma(model):
+    """The number that ``gamma="scale"`` or ``"auto"`` stood for when an SVC was fitted."""
+    return float(model._gamma)
+
+
+def write_svc(model, start, support, support_vectors, n_support, dual_coef, intercept):
+    """Give an SVC the attributes of a fitted one, libsvm's own copies included.
+
+    Parameters
+    ----------
+    model : SVC
+        Changed.
+    start : SVC
+        Fitted by libsvm on the same features; what is not given here is copied from it.
+    support : ndarray of int, shape (n_support,)
+        By class, then by row.
+    support_vectors : ndarray or CSR array of shape (n_support, n_features)
+    n_support : ndarray of int, shape (n_classes,)
+    dual_coef : ndarray or CSR array of shape (n_classes - 1, n_support)
+    intercept : ndarray of shape (n_pairs,)
+    """
+    given = model.get_params(deep=False)
+    model.__dict__.update({k: v for k, v in vars(start).items() if k not in given})
+    model.support_ = support.astype(np.int32)
+    model.support_vectors_ = support_vectors
+    model._n_support = n_support.astype(np.int32)
+    model.dual_coef_, model.intercept_ = dual_coef, intercept
+    # libsvm counts the first of two classes as positive, scikit-learn the second.
+    sign = -1.0 if len(n_support) == 2 else 1.0
+    model._dual_coef_, model._intercept_ = sign * dual_coef, sign * intercept

@@ -1,0 +1,14 @@
+"""Hinge models as :class:`~skinfluence.Influence` sees them: binary problems on the path engine."""
+
+from skinfluence.hinge.answers import HingeAnswers, HingeEffect, HingeReport
+from skinfluence.hinge.losses import Hinge, OneVsOneHinge
+from skinfluence.hinge.problem import HingeObjective
+
+__all__ = [
+    "Hinge",
+    "HingeAnswers",
+    "HingeEffect",
+    "HingeObjective",
+    "HingeReport",
+    "OneVsOneHinge",
+]

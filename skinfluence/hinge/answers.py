@@ -1,0 +1,416 @@
+"""Answers about hinge models: exact edits by removal paths, derivatives with the margin held."""
+
+import copy
+import threading
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skinfluence.active_set import BOUND, MARGIN, Paths, polish
+from skinfluence.answers import (
+    Answers,
+    answers_of,
+    check_method,
+    rows_alone_in_their_class,
+    warn_alone,
+)
+from skinfluence.effects import Effect, Quantity
+from skinfluence.hinge import derivatives
+from skinfluence.hinge.conditional import at_margin, having, smoothed
+from skinfluence.hinge.edits import edit_moves, influence_change, new_push
+from skinfluence.hinge.problem import HingeObjective
+from skinfluence.hinge.shifts import Pushes, Shifts
+from skinfluence.utils.calls import level_outside
+from skinfluence.utils.memory import row_blocks
+from skinfluence.utils.progress import progress_bar
+
+# Koh and Liang's temperature, the best of their Figure 3.
+SMOOTHING = 1e-3
+# Distance in decision values between the model as fitted and its optimum beyond which to warn.
+FAR = 1e-2
+ONE_STEP = (
+    "method='one-step' of a hinge model is the span rule for removing one row. Got another edit; ask "
+    "with method='auto', the exact path."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class HingeReport:
+    """How the fit is, and the roles of the rows.
+
+    Attributes
+    ----------
+    distance : float
+        Largest difference of a training row's decision value between the model as fitted and the
+        optimum that answers start from.
+    kkt_residual : float
+        Largest violation of the optimality conditions at that optimum.
+    n_pivots : int
+        Changes of role on the way from the fit to the optimum.
+    n_support, n_margin : ndarray of int, shape (n_outputs,)
+        Support vectors of each binary problem, and those of them on the margin.
+    role : ndarray of str, shape (n_samples, n_outputs)
+        ``"none"``, ``"margin"`` or ``"bound"``; empty where a row has no part in a problem.
+    """
+
+    distance: float
+    kkt_residual: float
+    n_pivots: int
+    n_support: np.ndarray
+    n_margin: np.ndarray
+    role: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class HingeEffect(Effect):
+    """An :class:`~skinfluence.effects.Effect` with the certificate of each path.
+
+    Attributes
+    ----------
+    kkt_residual : ndarray of shape (n_edits,) or float
+        Largest violation of the edited problem's optimality conditions over all rows, in units of
+        the decision value; NaN for local methods.
+    n_pivots : ndarray of int, shape (n_edits,) or int
+        Changes of role that the edit makes.
+    """
+
+    kkt_residual: np.ndarray
+    n_pivots: np.ndarray
+
+
+class HingeAnswers(Answers):
+    """Exact effects of edits by the path of each binary problem from its polished optimum.
+
+    Parameters
+    ----------
+    problem : HingeObjective
+    verbose : bool
+        Show a progress bar on long work.
+
+    Attributes
+    ----------
+    beta : ndarray of shape (n_outputs, n_samples)
+        Coefficients at the optimum, with the sign of the target.
+    bias : ndarray of shape (n_outputs,)
+    """
+
+    effect_type = HingeEffect
+
+    def __init__(self, problem, verbose=False):
+        self.problem = problem
+        self.verbose = verbose
+        self._smoothing = "auto"
+        self._lock = threading.RLock()
+        self._solve()
+
+    def _solve(self):
+        problem = self.problem
+        self._rows = [problem.rows_of(j) for j in range(problem.n_outputs)]
+        self._solutions = [
+            polish(problem.binary(j, rows), problem.beta[j, rows], problem.bias[j])
+            for j, rows in enumerate(self._rows)
+        ]
+        self.beta = np.zeros((problem.n_outputs, problem.n_samples))
+        for j, (rows, solution) in enumerate(zip(self._rows, self._solutions, strict=True)):
+            self.beta[j, rows] = solution.beta
+        self.bias = np.array([solution.bias for solution in self._solutions])
+        self._eta = self._decision(problem.design.X)
+        self._paths, self._conditionals = {}, {}
+
+    def __getstate__(self):
+        return {"problem": self.problem, "verbose": self.verbose, "_smoothing": self._smoothing}
+
+    def __setstate__(self, state):
+        # Solutions hold functions of the data: solving again is cheap from where the fit is.
+        self.__dict__.update(state, _lock=threading.RLock())
+        self._solve()
+
+    @property
+    def solutions(self):
+        """The optimum of each binary problem, a list of Solution."""
+        return self._solutions
+
+    def holding(self, hold):
+        if hold not in (None, "auto", "C", "lambda"):
+            raise ValueError(f"hold must be 'auto', 'C' or 'lambda'. Got {hold!r} instead.")
+        if hold == "lambda":
+            raise ValueError(
+                "An edit of a hinge model holds C. Got hold='lambda', which would change the bound "
+                "of every row; ask with hold='C', or fit with the C of the edited total weight."
+            )
+        return self
+
+    def smoothed(self, smoothing):
+        if smoothing is not None and smoothing != "auto" and not 0.0 < smoothing < np.inf:
+            raise ValueError(
+                f"smoothing must be a positive temperature, None or 'auto'. Got {smoothing!r}."
+            )
+        view = copy.copy(self)
+        view._smoothing = smoothing
+        return view
+
+    def report(self):
+        problem, solutions = self.problem, self._solutions
+        names = np.array(["none", "margin", "bound"])
+        role = np.full((problem.n_samples, problem.n_outputs), "", dtype="<U6")
+        for j, (rows, solution) in enumerate(zip(self._rows, solutions, strict=True)):
+            role[rows, j] = names[solution.role]
+        return HingeReport(
+            distance=self._distance(),
+            kkt_residual=max(float(one.kkt_residual) for one in solutions),
+            n_pivots=sum(int(one.n_pivots) for one in solutions),
+            n_support=np.array([np.isin(one.role, (MARGIN, BOUND)).sum() for one in solutions]),
+            n_margin=np.array([(one.role == MARGIN).sum() for one in solutions]),
+            role=role,
+        )
+
+    def _distance(self):
+        fitted = self.problem.fitted_eta
+        if fitted is None:
+            return max(float(one.distance) for one in self._solutions)
+        return float(np.abs(fitted - self._eta)[self.problem.weights > 0].max())
+
+    def _decision(self, X):
+        used = np.flatnonzero(self.beta.any(axis=0))
+        kernel, support = self.problem.design.kernel, self.problem.design.X[used]
+        out = np.empty((X.shape[0], self.problem.n_outputs))
+        for block in row_blocks(len(out), 8 * (len(used) + 1)):
+            out[block] = kernel(X[block], support) @ self.beta[:, used].T + self.bias
+        return out
+
+    def _path(self, output, with_all_rows=False):
+        """The engine of one binary problem, and its rows.
+
+        With all rows, those without part in the problem are there with a bound of zero, so that
+        they can be given one.
+        """
+        everything = np.arange(self.problem.n_samples)
+        rows = everything if with_all_rows else self._rows[output]
+        with self._lock:
+            key = (output, len(rows))
+            if key not in self._paths:
+                solution = self._solutions[output]
+                if len(rows) != len(self._rows[output]):
+                    binary = self.problem.binary(output, rows)
+                    solution = polish(binary, self.beta[output], self.bias[output])
+                self._paths[key] = Paths(solution)
+            return self._paths[key], rows
+
+    def _conditional(self, smoothing):
+        """The conditional kernel of every binary problem."""
+        with self._lock:
+            if smoothing not in self._conditionals:
+                self._conditionals[smoothing] = [
+                    at_margin(self.problem, j, rows, self._solutions[j], self._path(j)[0])
+                    if smoothing is None
+                    else smoothed(self.problem, j, rows, self._solutions[j], smoothing)
+                    for j, rows in enumerate(self._rows)
+                ]
+            return self._conditionals[smoothing]
+
+    def _smoothing_or(self, default):
+        return default if self._smoothing == "auto" else self._smoothing
+
+    # Derivatives
+
+    def up_params(self, rows):
+        if not self.problem.is_linear:
+            raise ValueError(
+                "influence_up_params needs a model with finitely many parameters. Got the kernel "
+                f"{self.problem.design.kernel!r}; ask for the decision function itself: "
+                "removal_effect(X, of='decision_function')."
+            )
+        return derivatives.up_params(self.problem, self._conditional(None), rows)
+
+    def up_loss(self, tests, rows, aggregate):
+        rows = np.arange(self.problem.n_samples) if rows is None else rows
+        conditionals = self._conditional(self._smoothing_or(SMOOTHING))
+        gradients = self.problem.loss.gradient(self._decision(tests.design.X), tests.y)
+        return derivatives.up_loss(
+            self.problem, conditionals, gradients, tests.design.X, rows, aggregate
+        )
+
+    def pert_loss(self, tests, rows, aggregate, pull_back, out):
+        smoothing = self._smoothing_or(None)
+        conditionals = self._conditional(smoothing)
+        if smoothing is None:
+            conditionals = [
+                having(self.problem, one, self.beta[j]) for j, one in enumerate(conditionals)
+            ]
+        gradients = self.problem.loss.gradient(self._decision(tests.design.X), tests.y)
+        points = (gradients, tests.design.X, rows, aggregate, pull_back, out)
+        return derivatives.pert_loss(self.problem, conditionals, self.beta, *points)
+
+    def self_influence(self):
+        gradients = self.problem.loss.gradient(self._eta, self.problem.y)
+        conditionals = self._conditional(self._smoothing_or(SMOOTHING))
+        return derivatives.self_influence(self.problem, conditionals, gradients)
+
+    # Edits
+
+    def quantity(self, tests, of, method):
+        check_method(method)
+        return Quantity(of, self.problem.loss, tests, self._decision(tests.design.X))
+
+    def row_stream(self, quantity, rows, label, method, tol):
+        lonely = np.isin(rows, rows_alone_in_their_class(self.problem))
+        if label is not None:
+            lonely &= self.problem.y[rows] != label
+        if lonely.any():
+            warn_alone(rows[lonely])
+        tests = quantity.design.X
+        with progress_bar(len(rows), "edits", self.verbose) as advance:
+            shifts = [self._shifts(j, rows, label, method) for j in range(self.problem.n_outputs)]
+            for one in shifts:
+                one.at(tests)
+            width = tests.shape[0] * self.problem.n_outputs
+            for block in row_blocks(len(rows), 40 * width):
+                steps = np.zeros((block.stop - block.start, tests.shape[0], len(shifts)))
+                for j, one in enumerate(shifts):
+                    one.add(block, steps[:, :, j])
+                values = quantity.change(steps)
+                values[lonely[block]] = np.nan
+                yield block, values
+                advance(block.stop - block.start)
+
+    def _shifts(self, output, rows, label, method):
+        """Changes of one decision function when each row is removed or relabelled."""
+        if method == "influence":
+            return self._pushes(output, rows, label)
+        if label is not None:
+            if method == "one-step":
+                raise ValueError(ONE_STEP)
+            return self._relabel_shifts(output, rows, label)
+        mine = np.flatnonzero(np.isin(rows, self._rows[output]))
+        paths, among = self._path(output)
+        at = np.searchsorted(among, rows[mine])
+        moves = paths.one_step(at) if method == "one-step" else paths.remove(at)
+        return Shifts(self.problem, moves, mine, among)
+
+    def _relabel_shifts(self, output, rows, label):
+        problem = self.problem
+        units = np.abs(problem.units(np.array([label]))[0, output])
+        sign = problem.loss.signs[label, output]
+        own = problem.loss.signs[problem.y[rows], output]
+        # What has no part in the problem before and after does not change it.
+        mine = np.flatnonzero((problem.y[rows] != label) & ((own != 0.0) | (sign != 0.0)))
+        outsiders = (own[mine] == 0.0).any()
+        paths, among = self._path(output, with_all_rows=outsiders)
+        relabelled = problem.sample_weight[rows[mine]] * problem.labels.class_weight[label] * units
+        at = np.searchsorted(among, rows[mine])
+        y = np.full(len(mine), sign) if sign else own[mine]
+        moves = paths.change(at, y=y, C=relabelled)
+        return Shifts(problem, moves, mine, among)
+
+    def _pushes(self, output, rows, label):
+        problem, one = self.problem, self._conditional(None)[output]
+        amounts = -problem.weights[rows] * one.push[rows]
+        if label is not None:
+            codes = np.full(len(rows), label)
+            relabelled = problem.sample_weight[rows] * problem.labels.class_weight[label]
+            amounts += relabelled * new_push(problem, output, codes, self._eta[rows, output])
+            amounts[problem.y[rows] == label] = 0.0
+        return Pushes(problem, one, rows, amounts)
+
+    def effects(self, points, quantity, method, tol):
+        tests = quantity.design.X
+        values = np.empty((len(points), *quantity.shape))
+        kkt, pivots = np.full(len(points), np.nan), np.zeros(len(points), dtype=int)
+        with progress_bar(len(points), "edits", self.verbose) as advance:
+            for i, one in enumerate(points):
+                step, kkt[i], pivots[i] = self._change(one, method, tests)
+                values[i] = quantity.change(step[None])[0]
+                advance(1)
+        exact = ~np.isnan(kkt)
+        used = np.where(exact, "path", method).astype("<U9")
+        bound = np.array([self._bound(*pair) for pair in zip(points, kkt, strict=True)])
+        values = np.swapaxes(values, 0, 1) if quantity.shape else values
+        return values, bound, used, np.full(len(points), np.nan), kkt, pivots
+
+    def _bound(self, points, kkt):
+        """Of the error of ``f`` in the norm of the kernel, from the gap between primal and dual.
+
+        The gap is at most the sum of the violations times the bounds of their rows.
+        """
+        if np.isnan(kkt):
+            return np.inf
+        weight = self.problem.total_weight + max(points.shift, 0.0)
+        largest = (
+            self.problem.C
+            * self.problem.labels.class_weight.max()
+            * self.problem.loss.factors.max()
+        )
+        return float(np.sqrt(2.0 * kkt * largest * weight * self.problem.n_outputs))
+
+    def _change(self, points, method, at):
+        """Change of all decision functions at some points under one edit, its KKT and pivots."""
+        step = np.zeros((at.shape[0], self.problem.n_outputs))
+        if method == "influence":
+            conditionals = self._conditional(None)
+            new_eta = None if points.new is None else self._decision(points.new.X)
+            for j, one in enumerate(conditionals):
+                step[:, j] = influence_change(self.problem, j, one, points, new_eta, at)
+            return step, np.nan, 0
+        kkt, pivots = 0.0, 0
+        for j in range(self.problem.n_outputs):
+            paths, rows = self._path(j)
+            if method == "one-step":
+                moves, new = self._span_moves(points, paths, rows), None
+            else:
+                moves, new = edit_moves(self.problem, j, rows, paths, points)
+            if moves is None:
+                continue
+            kernel = self.problem.design.kernel
+            columns = kernel(self.problem.design.X[rows[moves.columns]], at)
+            added = None if new is None else kernel(new, at)
+            step[:, j] = moves.decision_change(columns, added)[0]
+            kkt = max(kkt, moves.kkt_residual[0])
+            pivots += moves.n_pivots[0]
+        return step, kkt if method != "one-step" else np.nan, pivots
+
+    def _span_moves(self, points, paths, rows):
+        removed = np.array_equal(points.row_changes, -self.problem.weights[points.rows])
+        if points.new is not None or len(points.rows) != 1 or not removed:
+            raise ValueError(ONE_STEP)
+        at = np.flatnonzero(rows == points.rows[0])
+        return paths.one_step(at) if len(at) else None
+
+    def own_removals(self, method, tol):
+        check_method(method)
+        eta = self._eta.copy()
+        everything = np.arange(self.problem.n_samples)
+        with progress_bar(self.problem.n_outputs, "problems", self.verbose) as advance:
+            for j in range(self.problem.n_outputs):
+                eta[:, j] += self._shifts(j, everything, None, method).own()
+                advance(1)
+        return eta
+
+    def own_group_removals(self, removals, method, tol):
+        check_method(method)
+        eta = self._eta.copy()
+        for one in removals:
+            eta[one.rows] += self._change(one, method, self.problem.design.X[one.rows])[0]
+        return eta
+
+
+@answers_of.register
+def _(problem: HingeObjective, *, solver, hold, precision, verbose):
+    if solver not in ("auto", "exact") or precision != "float64":
+        raise ValueError(
+            "Hinge models are solved by their exact path: solver must be 'auto' or 'exact' and "
+            f"precision 'float64'. Got solver={solver!r}, precision={precision!r}."
+        )
+    answers = HingeAnswers(problem, verbose).holding(hold)
+    distance = answers.report().distance
+    if distance > FAR:
+        warnings.warn(
+            f"The fit is not at the optimum of its objective: a decision value is {distance:.1e} away "
+            "from it. All answers start from the optimum. Lower tol, raise max_iter or scale the "
+            "features; and check that X, y and sample_weight are the data and the parameters the "
+            "estimator was fitted with.",
+            ConvergenceWarning,
+            stacklevel=level_outside(),
+        )
+    return answers

@@ -1,0 +1,120 @@
+"""The fitted problem of a hinge model: binary problems over one kernel and one set of rows."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skinfluence.active_set import HingeProblem
+from skinfluence.hinge.losses import Hinge
+from skinfluence.kernels import KernelDesign, Linear, Poly
+from skinfluence.objective import Labels
+
+# Kernel matrices up to this many rows are made once and kept.
+KEPT_ROWS = 3000
+
+
+@dataclass(frozen=True, eq=False)
+class HingeObjective:
+    """``1/2 |f_j|^2 + C sum_i w_i factors_ij max(0, 1 - signs_ij f_j(x_i))`` for each problem j.
+
+    Parameters
+    ----------
+    design : KernelDesign
+        The training rows and their kernel, which holds the intercept when that is penalised.
+    loss : Hinge
+    C : float
+    free_bias : bool
+        Whether an unpenalised intercept is fitted.
+    y : ndarray of int, shape (n_samples,)
+        Class positions.
+    weights : ndarray of shape (n_samples,)
+    sample_weight : ndarray of shape (n_samples,)
+    labels : Labels
+    beta : ndarray of shape (n_outputs, n_samples)
+        Coefficients of the kernel expansions as fitted, with the sign of the target.
+    bias : ndarray of shape (n_outputs,)
+        The unpenalised intercepts as fitted.
+    eta : ndarray of shape (n_samples, n_outputs), default=None
+        Decision values as fitted, where they are known better than from ``beta``.
+    """
+
+    design: KernelDesign
+    loss: Hinge
+    C: float
+    free_bias: bool
+    y: np.ndarray
+    weights: np.ndarray
+    sample_weight: np.ndarray
+    labels: Labels
+    beta: np.ndarray
+    bias: np.ndarray
+    fitted_eta: np.ndarray | None = None
+
+    # Without a class its binary problems have no second side.
+    needs_all_classes = True
+
+    @property
+    def n_samples(self):
+        """Rows given to ``fit``, those of weight zero included."""
+        return self.design.n_samples
+
+    @property
+    def n_outputs(self):
+        """Binary problems."""
+        return self.loss.n_outputs
+
+    @cached_property
+    def total_weight(self):
+        """``sum_i w_i``."""
+        return float(self.weights.sum())
+
+    @property
+    def is_linear(self):
+        """Whether the decision functions are planes in the features."""
+        kernel = self.design.kernel
+        if isinstance(kernel, Poly):
+            # Degree 1 with a penalised intercept in its constant.
+            return not self.free_bias and kernel.degree == 1 and kernel.gamma == 1.0
+        return isinstance(kernel, Linear)
+
+    @property
+    def intercept(self):
+        """Value of the intercept's column of a linear model, 0 for none."""
+        return 1.0 if self.free_bias else float(np.sqrt(getattr(self.design.kernel, "coef0", 0.0)))
+
+    def kinds(self, y):
+        """The class of each target: all must keep weight."""
+        return np.asarray(y, dtype=np.intp)
+
+    def kind_name(self, kind):
+        """A kind of targets in words."""
+        return f"class {self.labels.classes[kind]}"
+
+    def units(self, codes):
+        """``y_ij C factors_ij``: the coefficient of a row of weight 1 at its bound, (m, n_outputs)."""
+        return self.C * self.loss.signs[codes] * self.loss.factors[codes]
+
+    def rows_of(self, output):
+        """Training rows that belong to a binary problem."""
+        return np.flatnonzero(self.loss.signs[self.y, output] != 0.0)
+
+    def binary(self, output, rows):
+        """The engine's problem of one output over some rows; rows of no part in it are absent."""
+        X, kernel = self.design.X[rows], self.design.kernel
+        signs = self.loss.signs[self.y[rows], output]
+        bounds = self.weights[rows] * np.abs(self.units(self.y[rows])[:, output])
+        if len(rows) <= KEPT_ROWS:
+            values = kernel(X)
+        else:
+
+            def values(a, b):
+                return kernel(X[a], X[b])
+
+        return HingeProblem(
+            values,
+            np.where(signs == 0.0, 1.0, signs),
+            bounds,
+            free_bias=self.free_bias,
+            diagonal=kernel.diagonal(X),
+        )

@@ -1,0 +1,92 @@
+"""Changes of one decision function under many one-row edits, evaluated a block at a time."""
+
+import numpy as np
+
+from skinfluence.utils.memory import check_fits, row_blocks
+
+FEWER = "Ask for fewer rows with indices=, or for fewer test points at a time."
+
+
+class Shifts:
+    """From exact or one-step moves of coefficients.
+
+    Parameters
+    ----------
+    problem : HingeObjective
+    moves : Moves
+    positions : ndarray of int, shape (n_edits,)
+        Where each edit stands among those that were asked.
+    rows : ndarray of int
+        Training rows of the binary problem, which ``moves.columns`` count.
+    """
+
+    def __init__(self, problem, moves, positions, rows):
+        self.problem = problem
+        self.moves = moves
+        self.positions = positions[moves.moving]
+        self.columns = rows[moves.columns]
+        self._kernel = None
+
+    def at(self, tests):
+        """Make the kernel between the rows that move and the test points."""
+        shape = (len(self.columns), tests.shape[0])
+        check_fits(shape, FEWER, what="The kernel of support vectors and test points")
+        self._kernel = self.problem.design.kernel(self.problem.design.X[self.columns], tests)
+
+    def add(self, block, out):
+        """Add the changes of a block of edits at the test points, (b, n_test)."""
+        inside = (self.positions >= block.start) & (self.positions < block.stop)
+        if inside.any():
+            change = self.moves.delta_beta[inside] @ self._kernel
+            change += self.moves.delta_bias[inside, None]
+            out[self.positions[inside] - block.start] += change
+
+    def own(self):
+        """Change at the edited row itself, when every training row was asked, (n_samples,)."""
+        out = np.zeros(self.problem.n_samples)
+        X, kernel = self.problem.design.X, self.problem.design.kernel
+        for block in row_blocks(len(self.positions), 16 * (len(self.columns) + 1)):
+            values = kernel(X[self.positions[block]], X[self.columns])
+            change = np.einsum("ij,ij->i", self.moves.delta_beta[block], values)
+            out[self.positions[block]] = change + self.moves.delta_bias[block]
+        return out
+
+
+class Pushes:
+    """From first-order pushes at the rows: ``amount_i kappa(., x_i)``.
+
+    Parameters
+    ----------
+    problem : HingeObjective
+    one : Conditional
+    rows : ndarray of int, shape (n_edits,)
+    amounts : ndarray of shape (n_edits,)
+    """
+
+    def __init__(self, problem, one, rows, amounts):
+        self.problem = problem
+        self.one = one
+        self.rows = rows
+        self.amounts = amounts
+        self._tests, self._solved = None, None
+
+    def at(self, tests):
+        """Solve for the test points."""
+        self._tests, self._solved = tests, self.one.coefficients(tests)
+
+    def add(self, block, out):
+        """Add the changes of a block of edits at the test points, (b, n_test)."""
+        pushing = np.flatnonzero(self.amounts[block])
+        if len(pushing):
+            X = self.problem.design.X[self.rows[block][pushing]]
+            moved = self.one.cross(X, self._tests, self._solved)
+            out[pushing] += self.amounts[block][pushing, None] * moved
+
+    def own(self):
+        """Change at the edited row itself, when every training row was asked, (n_samples,)."""
+        out = np.zeros(self.problem.n_samples)
+        pushing = np.flatnonzero(self.amounts)
+        for block in row_blocks(len(pushing), 16 * (len(self.one.centres) + 1)):
+            part = pushing[block]
+            out[part] = self.amounts[part] * self.one.diagonal(self.problem.design.X[part])
+        return out
