@@ -117,7 +117,12 @@ class Inputs:
         """
         if not self.transformers:
             return V
-        return pull_back_through(self.transformers, _safe_indexing(self._raw, rows), V)
+        return pull_back_through(self.transformers, self._raw_rows(rows), V)
+
+    def _raw_rows(self, rows):
+        X = _safe_indexing(self._raw, rows)
+        # A list of rows is an array; a list of texts or mappings stays one.
+        return np.asarray(X, dtype=object) if isinstance(X, list) and np.ndim(X) == 2 else X
 
     def pull_back_to_names(self, rows, V):
         """As :meth:`pull_back`, to raw columns where derivatives reach them, else to named outputs.
@@ -132,7 +137,7 @@ class Inputs:
         parts : list of tuple (list of str, sparse array of shape (b, q), ndarray of shape (m, b, q))
             Names, values and gradients, raw columns first.
         """
-        X = _safe_indexing(self._raw, rows)
+        X = self._raw_rows(rows)
         names = column_names(X)
         reached = np.ones(V.shape[2], dtype=bool)
         return named_parts(X, *names_through(self.transformers, X, V, reached, names), names)

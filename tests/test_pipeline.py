@@ -97,6 +97,23 @@ def test_the_constructor_and_the_outputs_are_those_of_scikit_learn(pipeline, dat
     assert pipeline.get_params().keys() == stock.get_params().keys()
 
 
+@pytest.mark.parametrize("kind", [list, np.float32, pd.DataFrame, sp.csr_array, sp.csc_matrix])
+@pytest.mark.parametrize("front", ["union", "columns"])
+def test_raw_rows_may_come_in_any_container(data, kind, front):
+    X, y = data
+    parts = [("pca", PCA(1)), ("scale", StandardScaler(with_mean=False))]
+    if front == "columns":
+        parts = [(*part, [i, 3]) for i, part in enumerate(parts)]
+    make = {"union": FeatureUnion, "columns": ColumnTransformer}[front]
+    tail = logistic(solver="lbfgs", tol=1e-9)
+    expected = make_pipeline(make(parts), tail).fit(X, y).influence_pert(X[:2], y[:2])
+    raw = X.tolist() if kind is list else X.astype(kind) if kind is np.float32 else kind(X)
+    model = make_pipeline(make(parts), tail).fit(raw, y)
+    found = model.influence_pert(raw[:2], y[:2])
+    rtol = 1e-3 if kind is np.float32 else 1e-6
+    np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
+
+
 # Weights ----------------------------------------------------------------------------------------
 
 

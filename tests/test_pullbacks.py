@@ -33,6 +33,7 @@ from sklearn.kernel_approximation import (
     RBFSampler,
     SkewedChi2Sampler,
 )
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
 from sklearn.preprocessing import (
     Binarizer,
@@ -202,6 +203,16 @@ CASES = [
     Case(KNNImputer(n_neighbors=3, add_indicator=True), missing),
     Case(KNNImputer(weights="distance"), complete),
     Case(IterativeImputer(random_state=0, tol=1.0), complete),
+    Case(IterativeImputer(random_state=0, tol=1e-2, max_iter=50), missing),
+    Case(
+        IterativeImputer(
+            linear_model.Ridge(), random_state=0, tol=1.0, min_value=-0.2, max_value=0.2
+        ),
+        missing,
+    ),
+    Case(
+        IterativeImputer(n_nearest_features=1, random_state=0, tol=1.0, add_indicator=True), missing
+    ),
     Case(make_union("passthrough", MissingIndicator(features="all")), plain),
     Case(TfidfTransformer(), counts),
     Case(TfidfTransformer(norm="l1", smooth_idf=False), counts, present=True),
@@ -237,7 +248,8 @@ REFUSED = {
     KernelPCA(2, kernel="cosine"): plain,
     FunctionTransformer(np.abs): plain,
     KNNImputer(weights="distance"): missing,
-    IterativeImputer(tol=1.0): missing,
+    IterativeImputer(sample_posterior=True, random_state=0, max_iter=1): missing,
+    IterativeImputer(KNeighborsRegressor(2), tol=1.0): missing,
     CountVectorizer(): lambda: ["one word", "two words"] * 9,
     HashingVectorizer(): lambda: ["one word", "two words"] * 9,
     DictVectorizer(): lambda: [{"a": 1.0}, {"b": "x"}] * 9,

@@ -13,6 +13,7 @@ from skinfluence.kernels import kernel_of
 from skinfluence.pullbacks.registry import (
     dense,
     no_derivative,
+    numeric,
     pullback,
     undefined_rows,
 )
@@ -62,8 +63,8 @@ def _kernel(transformer, chosen):
 
 def _expansions(kernel, X, centres, coef, V):
     """Pull back through ``k(x, centres) @ coef``, a block of rows at a time."""
+    X = numeric(X)
     out = np.empty((*V.shape[:2], X.shape[1]))
-    X = getattr(X, "to_numpy", lambda: X)()
     for block in row_blocks(V.shape[1], 8 * (coef.shape[1] * X.shape[1] + 2 * len(coef))):
         gradients = kernel.grad_combination(X[block], centres, coef)
         out[:, block] = np.einsum("mbq,qbf->mbf", V[:, block], gradients, optimize=True)
@@ -72,7 +73,7 @@ def _expansions(kernel, X, centres, coef, V):
 
 @pullback.register
 def _rbf_sampler(transformer: RBFSampler, X, V):
-    return _cosines(transformer, X, V)
+    return _cosines(transformer, numeric(X), V)
 
 
 @pullback.register

@@ -1,11 +1,11 @@
-"""Imputers: filled cells do not move with what they were filled from, or are refused."""
+"""Imputers: observed cells pass; filled cells move with those they are computed from, if at all."""
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.impute import KNNImputer, MissingIndicator, SimpleImputer
 
-from skinfluence.pullbacks.registry import no_derivative, pullback
-from skinfluence.utils._compat import IterativeImputer
+from skinfluence.pullbacks.registry import dense, no_derivative, pullback
+from skinfluence.utils._compat import IterativeImputer, imputation_limits
 
 
 @pullback.register
@@ -21,7 +21,7 @@ def _neighbours(transformer: KNNImputer, X, V):
         raise no_derivative(
             transformer,
             f"with weights={transformer.weights!r} its filled cells move with the others in a way "
-            "that is not derived; use weights='uniform', or rows without missing cells (indices=)",
+            "that is not known here; use weights='uniform', or rows without missing cells (indices=)",
         )
     return _where_observed(transformer, missing, V)
 
@@ -29,13 +29,50 @@ def _neighbours(transformer: KNNImputer, X, V):
 @pullback.register
 def _iterative(transformer: IterativeImputer, X, V):
     missing = _missing(transformer, X)
-    if missing.any():
-        raise no_derivative(
-            transformer,
-            "its filled cells move with the others through its regressions; use SimpleImputer or "
-            "KNNImputer, or rows without missing cells (indices=)",
+    kept = _kept(transformer)
+    if missing[:, kept].any():
+        V = np.concatenate(
+            [_through_regressions(transformer, X, missing[:, kept], V), V[:, :, len(kept) :]],
+            axis=2,
         )
     return _where_observed(transformer, missing, V)
+
+
+def _through_regressions(transformer, X, missing, V):
+    """Send the gradients of filled cells to the cells they were predicted from, last one first."""
+    regressions = transformer.imputation_sequence_
+    if transformer.sample_posterior or not all(
+        np.ndim(getattr(one.estimator, "coef_", None)) == 1 for one in regressions
+    ):
+        raise no_derivative(
+            transformer,
+            "its filled cells move with the others through regressions that are not linear; use "
+            "linear ones without sample_posterior, or rows without missing cells (indices=)",
+        )
+    free = _unclipped(transformer, X, missing)
+    V = V[:, :, : missing.shape[1]].copy()
+    for one, inside in zip(regressions[::-1], free[::-1], strict=True):
+        rows, target = missing[:, one.feat_idx], one.feat_idx
+        moved = (V[:, rows, target] * inside)[:, :, None] * one.estimator.coef_
+        V[:, rows, target] = 0.0
+        V[np.ix_(np.arange(len(V)), rows, one.neighbor_feat_idx)] += moved
+    return V
+
+
+def _unclipped(transformer, X, missing):
+    """For each regression, which of the cells it fills are not at a limit of their column."""
+    low, high = imputation_limits(transformer)
+    filled = np.array(transformer.initial_imputer_.transform(dense(X)))
+    free = []
+    for one in transformer.imputation_sequence_:
+        rows, target = missing[:, one.feat_idx], one.feat_idx
+        if not rows.any():
+            free.append(np.empty(0))
+            continue
+        found = one.estimator.predict(filled[np.ix_(rows, one.neighbor_feat_idx)])
+        free.append((found > low[target]) & (found < high[target]))
+        filled[rows, target] = np.clip(found, low[target], high[target])
+    return free
 
 
 @pullback.register

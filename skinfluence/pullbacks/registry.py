@@ -115,6 +115,11 @@ def dense(X):
     return np.asarray(X, dtype=np.float64)
 
 
+def numeric(X):
+    """Inputs as a float64 array, sparse ones as they are."""
+    return X if sp.issparse(X) else np.asarray(X, dtype=np.float64)
+
+
 def warn_kinks(transformer, on_kink, side):
     """Say that some inputs are where the derivative jumps, and whose side was taken."""
     count = int(np.count_nonzero(on_kink))

@@ -58,6 +58,11 @@ def power_scale(transformer):
     return transformer._scaler.scale_ if transformer.standardize else 1.0
 
 
+def imputation_limits(imputer):
+    """The smallest and the largest value of each column that a fitted IterativeImputer fills in."""
+    return imputer._min_value, imputer._max_value
+
+
 def counts_and_weighting(vectorizer, texts):
     """The counts inside a fitted TfidfVectorizer and the TfidfTransformer that weights them."""
     return CountVectorizer.transform(vectorizer, texts), vectorizer._tfidf
