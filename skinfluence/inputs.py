@@ -7,7 +7,7 @@ from sklearn.utils.validation import validate_data
 
 from skinfluence.objective import Objective, objective_of
 from skinfluence.pullbacks import pull_back_through
-from skinfluence.pullbacks.naming import column_names, named_parts, names_through
+from skinfluence.pullbacks.naming import all_ends, column_names, names_through
 from skinfluence.walking import line_of, opened
 
 _LINEAR_ONLY = (
@@ -134,13 +134,13 @@ class Inputs:
 
         Returns
         -------
-        parts : list of tuple (list of str, sparse array of shape (b, q), ndarray of shape (m, b, q))
+        ends : list of End
             Names, values and gradients, raw columns first.
         """
         X = self._raw_rows(rows)
         names = column_names(X)
         reached = np.ones(V.shape[2], dtype=bool)
-        return named_parts(X, *names_through(self.transformers, X, V, reached, names), names)
+        return all_ends(X, *names_through(self.transformers, X, V, reached, names), names)
 
 
 def _dense(row):

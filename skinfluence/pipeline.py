@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from skinfluence.influence import Influence
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.pullbacks import NoDerivativeError, pullback
+from skinfluence.pullbacks.registry import numeric
 from skinfluence.utils.memory import check_fits, row_blocks
 
 __all__ = [
@@ -214,26 +215,35 @@ def influence_by_name(influence, X, y, *, indices=None, aggregate=None):
             f"{type(influence).__name__}; make Influence(estimator, X, y) of it."
         )
     rows = influence._rows(indices)
+    if not len(rows):
+        raise ValueError("indices must name at least one training row. Got none.")
     tests = influence._labelled_tests(X, y, aggregate)
     walk = influence._inputs.pull_back_to_names
-    # No gradients at all: what the features are called and what they are.
-    parts = walk(rows, np.empty((0, len(rows), influence.objective.design.n_features)))
-    names = np.array([name for part in parts for name in part[0]], dtype=object)
+
+    def ends_at(rows):
+        # With no gradients at all: what the features are called and what they are.
+        return walk(rows, np.empty((0, len(rows), influence.objective.design.n_features)))
+
+    def features_at(rows):
+        return sp.hstack([sp.csr_array(numeric(end.X)) for end in ends_at(rows)])
+
+    names = np.array([name for end in ends_at(rows[:1]) for name in end.names], dtype=object)
     n_test = 1 if aggregate else tests.design.n_samples
     check_fits((n_test, len(rows), len(names)), FEWER)
 
     def pull_back(rows, V):
         out = np.empty((*V.shape[:2], len(names)))
-        for block in row_blocks(len(rows), 24 * max(1, len(V)) * len(names)):
-            found = walk(rows[block], V[:, block])
-            np.concatenate([gradients for _, _, gradients in found], axis=2, out=out[:, block])
+        for block in row_blocks(len(rows), 64 * (1 + len(V)) * len(names)):
+            ends = walk(rows[block], V[:, block])
+            np.concatenate([end.V for end in ends], axis=2, out=out[:, block])
         return out
 
     values = np.empty((n_test, len(rows), len(names)))
     values = influence.answers.pert_loss(tests, rows, aggregate, pull_back, values)
+    blocks = row_blocks(len(rows), 64 * len(names))
     return NamedInfluence(
         names=names,
         values=values[0] if aggregate else values,
-        features=sp.csr_array(sp.hstack([features for _, features, _ in parts])),
+        features=sp.csr_array(sp.vstack([features_at(rows[block]) for block in blocks])),
         weights=influence.objective.weights[rows] / influence.objective.n_samples,
     )

@@ -401,7 +401,7 @@ def test_large_vocabularies_are_refused_beyond_memory_and_walked_in_blocks(monke
 def test_names_are_asked_of_a_fitted_model_of_ours(data):
     with pytest.raises(TypeError, match=r"Influence\(estimator, X, y\)"):
         influence_by_name(logistic().fit(*data), *data)
-    for options in ({"y": None}, {"aggregate": "sum"}):
+    for options in ({"y": None}, {"aggregate": "sum"}, {"indices": []}):
         inf = Influence(logistic().fit(*data), *data)
         with pytest.raises(ValueError, match=next(iter(options))):
             influence_by_name(inf, **{"X": data[0], "y": data[1], **options})

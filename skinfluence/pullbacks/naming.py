@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import singledispatch
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
@@ -27,12 +26,12 @@ class End:
 
     Attributes
     ----------
-    transformer : transformer
-        Whose outputs they are.
+    transformer : transformer or None
+        Whose outputs they are; None for raw columns.
     prefix : str
         Of their names: the parts of the unions they come through.
     inputs : sequence of str
-        Names of the transformer's inputs.
+        Names of the transformer's inputs, or of the raw columns.
     X : ndarray or sparse matrix of shape (n_rows, n_features)
         Their values.
     V : ndarray of shape (n_vectors, n_rows, n_features)
@@ -48,7 +47,9 @@ class End:
     @property
     def names(self):
         """What the features are called, a list of str."""
-        known = output_names(self.transformer, self.inputs)
+        known = self.inputs
+        if self.transformer is not None:
+            known = output_names(self.transformer, known)
         return [f"{self.prefix}{known[i]}" for i in range(self.X.shape[1])]
 
 
@@ -184,11 +185,10 @@ def column_names(X):
     return [f"x{i}" for i in range(np.shape(X)[1])] if np.ndim(X) == 2 else None
 
 
-def named_parts(X, V, reached, ends, names):
-    """What a walk found, raw columns first, as ``(names, values, gradients)`` of each part."""
-    parts = []
-    if V is not None:
-        columns = np.flatnonzero(reached)
-        values = dense(_safe_indexing(X, columns, axis=1))
-        parts.append(([names[i] for i in columns], sp.csr_array(values), V[:, :, columns]))
-    return parts + [(end.names, sp.csr_array(end.X, dtype=float), end.V) for end in ends]
+def all_ends(X, V, reached, ends, names):
+    """What :func:`names_through` found and, first, the raw columns it came to."""
+    if V is None:
+        return ends
+    columns = np.flatnonzero(reached)
+    raw = dense(_safe_indexing(X, columns, axis=1))
+    return [End(None, "", [names[i] for i in columns], raw, V[:, :, columns]), *ends]
