@@ -1,0 +1,214 @@
+"""A model behind frozen transformers whose training rows move, the targets it is asked about, the box."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import check_is_fitted
+
+from skinfluence import derivatives
+from skinfluence.inputs import Inputs
+from skinfluence.newton import minimise, polish
+from skinfluence.objective import Objective
+from skinfluence.solvers import resolve_solver
+from skinfluence.utils.memory import row_blocks
+
+
+class Box:
+    """What values a row may take: within ``radius`` of its own, and between ``low`` and ``high``."""
+
+    def __init__(self, radius, low, high):
+        radius = np.asarray(radius, dtype=float)
+        if not (np.isfinite(radius).all() and (radius > 0).all()):
+            raise ValueError(f"radius must be positive and finite. Got {radius} instead.")
+        self.radius = radius
+        self.low = -np.inf if low is None else low
+        self.high = np.inf if high is None else high
+
+    def of(self, X):
+        """Smallest and largest allowed values around rows; a value outside low .. high may stay."""
+        return (
+            np.minimum(np.maximum(X - self.radius, self.low), X),
+            np.maximum(np.minimum(X + self.radius, self.high), X),
+        )
+
+    def reach(self, X):
+        """How far rows may go down and up."""
+        smallest, largest = self.of(X)
+        return smallest - X, largest - X
+
+
+class Head:
+    """The model behind the transformers, fitted again when rows move.
+
+    The Hessian is factored anew only where steps with the old one no longer contract.
+    """
+
+    # Of the Newton decrement, relative to the size of the objective: margins to eight digits.
+    TOL = 1e-9
+
+    def __init__(self, estimator, X, y, sample_weight):
+        check_is_fitted(estimator)
+        if hasattr(X, "iloc") or sp.issparse(X):
+            raise TypeError(
+                f"X must be a dense array: its values are to be moved. Got {type(X).__name__}; fit "
+                "and attack on X.to_numpy() or X.toarray()."
+            )
+        self.estimator = estimator
+        self.X = np.array(X, dtype=float)
+        self.inputs = Inputs(estimator, self.X)
+        objective = self.inputs.problem(y, sample_weight)
+        if not isinstance(objective, Objective) or objective.labels is None:
+            raise TypeError(
+                "The attack needs a classifier with a smooth objective, such as "
+                f"LogisticRegression. Got {type(self.inputs.model).__name__}."
+            )
+        if objective.design.is_sparse:
+            raise TypeError("The attack needs dense features. Got sparse ones.")
+        self.solver = resolve_solver("auto", objective)
+        self.factor = polish(self.solver.factor(objective), self.solver)
+        self.objective = self.factor.objective
+
+    def input_gradients(self, rows, gradients, here=None):
+        """Of ``w_i / n influence_pert`` for test gradients (K, d, m): (m, n_rows, ...).
+
+        ``here``: inputs at the rows as they are now, the rows of X when None.
+        """
+        shape = (gradients.shape[2], len(rows), self.inputs.n_raw_features)
+        here = self.inputs if here is None else here
+        local = here is not self.inputs
+        found = derivatives.pert_loss(
+            SimpleNamespace(objective=self.objective, solve=self.factor.solve),
+            gradients,
+            rows,
+            lambda part, V: here.pull_back(np.searchsorted(rows, part) if local else part, V),
+            np.empty(shape),
+        )
+        found *= (self.objective.weights[rows] / self.objective.n_samples)[:, None]
+        return found.reshape(*shape[:2], *self.X.shape[1:])
+
+    def input_gradient(self, rows, gradient, X_rows):
+        """The same for one test gradient (K, d), at moved rows: (n_rows, ...)."""
+        order = np.argsort(rows)
+        here = Inputs(self.estimator, X_rows[order])
+        out = np.empty_like(X_rows)
+        out[order] = self.input_gradients(rows[order], gradient[:, :, None], here)[0]
+        return out
+
+    def sizes(self, rows, gradient, *, in_features):
+        """L1 norms of the gradients of rows, in the model's features or the raw inputs."""
+        out = np.empty(len(rows))
+        for block in row_blocks(len(rows), 32 * self.inputs.n_raw_features):
+            part = rows[block]
+            if in_features:
+                shape = (1, len(part), self.objective.design.n_features)
+                factor = SimpleNamespace(objective=self.objective, solve=self.factor.solve)
+                found = derivatives.pert_loss(
+                    factor, gradient[:, :, None], part, lambda _, V: V, np.empty(shape)
+                )
+                found *= self.objective.weights[part][:, None]
+            else:
+                found = self.input_gradients(part, gradient[:, :, None])
+            out[block] = np.abs(found[0]).reshape(len(part), -1).sum(axis=1)
+        return out
+
+    def move(self, rows, X_rows):
+        """Move rows and fit again."""
+        features = self.objective.design.X.copy()
+        features[rows] = self.inputs.transform(X_rows)
+        design = self.objective.design.like(features)
+        self.objective = self._optimum(replace(self.objective, design=design))
+
+    def moved(self, rows, X_rows, targets):
+        """Margins of the targets with rows moved; the head is left as it was."""
+        before = self.objective, self.factor
+        self.move(rows, X_rows)
+        margins = targets.margins(self)
+        self.objective, self.factor = before
+        return margins
+
+    def refitted(self, y, sample_weight):
+        """The model, by its own ``fit`` on the features as they are now."""
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return clone(self.inputs.model).fit(self.objective.design.X, y, **weights)
+
+    def _optimum(self, objective):
+        size = np.sqrt(abs(objective.value()))
+        before = np.inf
+        for _ in range(30):
+            gradient = objective.gradient()
+            step = -self.factor.solve(gradient[:, None])[:, 0]
+            decrement = np.sqrt(max(0.0, -gradient @ step))
+            if decrement <= self.TOL * size:
+                return objective
+            if decrement > 0.5 * before:
+                self.factor = self.solver.factor(objective)
+                before = np.inf
+                continue
+            before = decrement
+            objective = objective.at(objective.theta + step.reshape(objective.theta.shape))
+        return minimise(objective, self.solver).objective
+
+
+class Targets:
+    """The test points: their features, labels, margins and gradients."""
+
+    def __init__(self, head, X_test, y_test):
+        labels = head.objective.labels
+        self.features = head.inputs.transform(X_test)
+        self.y = column_or_1d(y_test)
+        self._design = head.objective.design.like(self.features)
+        self._codes = labels.codes(self.y)
+        self._encoded = labels.targets[self._codes]
+        if len(self.y) != self._design.n_samples:
+            raise ValueError(
+                f"X_test and y_test must have one row each per target. Got "
+                f"{self._design.n_samples} and {len(self.y)}."
+            )
+
+    def _eta(self, head):
+        return self._design.multiply(head.objective.theta.T)
+
+    def losses(self, head):
+        """Loss of each target."""
+        return head.objective.loss.value(self._eta(head), self._encoded)
+
+    def margins(self, head):
+        """Decision value of the true class minus the largest other one."""
+        return np.einsum("tk,tk->t", self._sides(head), head.objective.loss.expand(self._eta(head)))
+
+    def _sides(self, head):
+        """Directions (n_targets, n_classes or 1) along which the decision values give the margin."""
+        eta = head.objective.loss.expand(self._eta(head))
+        if eta.shape[1] == 1:
+            return np.where(self._codes == 1, 1.0, -1.0)[:, None]
+        every = np.arange(len(eta))
+        others = eta.copy()
+        others[every, self._codes] = -np.inf
+        sides = np.zeros_like(eta)
+        sides[every, self._codes] = 1.0
+        sides[every, others.argmax(axis=1)] = -1.0
+        return sides
+
+    def loss_gradient(self, head, chosen):
+        """Gradient of the mean loss of some targets in the parameters, (K, d)."""
+        g = head.objective.loss.gradient(self._eta(head), self._encoded)
+        return self._design.adjoint(g * chosen[:, None]).T / chosen.sum()
+
+    def margin_gradients(self, head):
+        """Gradients of the margins in the parameters, (K, d, n_targets)."""
+        basis = head.objective.loss.expand(np.eye(head.objective.loss.n_outputs))
+        c = self._sides(head) @ basis.T
+        return c.T[:, None, :] * self._design.dense_rows().T[None]
+
+
+def checked_rows(rows, n):
+    rows = np.atleast_1d(np.asarray(rows))
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(np.unique(rows)) < max(len(rows), 1):
+        raise TypeError(f"rows must be distinct integer rows of the training data. Got {rows!r}.")
+    if (rows < 0).any() or (rows >= n).any():
+        raise IndexError(f"rows must lie between 0 and {n - 1}. Got {rows!r}.")
+    return rows
