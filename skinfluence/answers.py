@@ -83,12 +83,24 @@ class Answers(ABC):
     def holding(self, hold):
         """The answers under another meaning of edits, ``"C"`` or ``"lambda"``; these for None."""
 
-    def polished(self):
-        """The answers around the optimum; these ones where the problem is always solved to it."""
-        return self
+    @property
+    def concern(self):
+        """What about the fit makes its answers misleading, in words; None for nothing."""
+        return None
 
-    def warn(self):
-        """Say what about the fit makes its answers misleading."""
+    def polished(self):
+        """The answers around the optimum of the problem.
+
+        Raises
+        ------
+        ValueError
+            For problems that are answered about as they were fitted.
+        """
+        raise ValueError(
+            "polish=True takes Newton steps on smooth linear models. Got "
+            f"{type(self.problem).__name__}, which is used as it was fitted. Leave it out, or fit "
+            "with a smaller tol."
+        )
 
     # Derivatives
 

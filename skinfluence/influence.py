@@ -4,6 +4,7 @@ import numbers
 import warnings
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
@@ -108,7 +109,8 @@ class Influence:
             problem, solver=solver, hold=hold, precision=precision, verbose=verbose
         )
         self.answers = answers.polished() if polish else answers
-        self.answers.warn()
+        if self.answers.concern is not None:
+            warnings.warn(self.answers.concern, ConvergenceWarning, stacklevel=level_outside())
         self.objective = self.answers.problem
 
     def __repr__(self):

@@ -2,6 +2,7 @@
 
 import threading
 import warnings
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +21,7 @@ from skinfluence.exact import ROUND_OFF, EditSolver
 from skinfluence.newton import polish, refuse_separable
 from skinfluence.objective import Objective
 from skinfluence.solvers import resolve_solver
+from skinfluence.solvers.base import Moved
 from skinfluence.utils.calls import level_outside
 from skinfluence.utils.memory import check_fits, row_blocks
 from skinfluence.utils.progress import progress_bar
@@ -44,6 +46,7 @@ class SmoothAnswers(Answers):
         self.factor = factor
         self.solver = solver
         self.verbose = verbose
+        self._moved = None
         self._edit_solver, self._siblings = None, {}
         self._lock = threading.Lock()
 
@@ -71,7 +74,38 @@ class SmoothAnswers(Answers):
 
     @cached_property
     def _report(self):
-        return self.factor.report()
+        return replace(self.factor.report(), moved=self._moved)
+
+    def polished(self):
+        before, report = self.problem, self.factor.report()
+        other = SmoothAnswers(polish(self.factor, self.solver), self.solver, self.verbose)
+        theta = other.problem.theta
+        eta = before.loss.expand(other.problem.eta) - before.loss.expand(before.eta)
+        size = float(np.linalg.norm(theta))
+        other._moved = Moved(
+            newton_decrement=report.newton_decrement,
+            parameters=float(np.linalg.norm(theta - before.theta)) / size if size else 0.0,
+            decision_values=float(np.abs(eta).max(initial=0.0)),
+        )
+        return other
+
+    @property
+    def concern(self):
+        """Whether the fit is so far from its optimum that answers around it mislead."""
+        problem, report = self.problem, self.report()
+        # A tenth of the loss of an average row: beyond it, answers about single rows are off by more
+        # than about a tenth themselves (breast cancer, digits).
+        suboptimality = 0.5 * report.newton_decrement**2
+        if suboptimality <= 0.1 * abs(problem.value()) / problem.n_samples + 1e-12:
+            return None
+        return (
+            "The fit is not at the optimum of its objective: Newton decrement "
+            f"{report.newton_decrement:.1e}, relative gradient {report.relative_gradient:.1e}. "
+            "Derivatives, 'one-step' and 'influence' describe the model as it is; 'auto' and "
+            "'exact' start from the optimum. Scale the features, lower tol or raise max_iter, or "
+            "pass polish=True to Influence to ask about the optimum everywhere; and check that X, "
+            "y and sample_weight are the data and the parameters the estimator was fitted with."
+        )
 
     def up_params(self, rows):
         k, d = self.problem.theta.shape
@@ -208,9 +242,7 @@ def _(problem: Objective, *, solver, hold, precision, verbose):
     objective = problem.holding(hold)
     refuse_separable(objective)
     solver = resolve_solver(solver, objective, precision)
-    answers = SmoothAnswers(solver.factor(objective), solver, verbose)
-    _warn_unless_optimal(objective, answers.report())
-    return answers
+    return SmoothAnswers(solver.factor(objective), solver, verbose)
 
 
 def empties_a_class(edits, objective):
@@ -241,21 +273,3 @@ def _warn_uncertified(failed, total, tol, solver):
         ConvergenceWarning,
         stacklevel=level_outside(),
     )
-
-
-def _warn_unless_optimal(objective, report):
-    """Say when the fit is so far from its optimum that answers around it mislead."""
-    suboptimality = 0.5 * report.newton_decrement**2
-    # A tenth of the loss of an average row: beyond it, answers about single rows are off by more
-    # than about a tenth themselves (breast cancer, digits).
-    if suboptimality > 0.1 * abs(objective.value()) / objective.n_samples + 1e-12:
-        warnings.warn(
-            f"The fit is not at the optimum of its objective: Newton decrement "
-            f"{report.newton_decrement:.1e}, relative gradient {report.relative_gradient:.1e}. "
-            "Derivatives, 'one-step' and 'influence' describe the model as it is; 'auto' and "
-            "'exact' start from the optimum. Scale the features, lower tol or raise max_iter; and "
-            "check that X, y and sample_weight are the data and the parameters the estimator was "
-            "fitted with.",
-            ConvergenceWarning,
-            stacklevel=level_outside(),
-        )

@@ -16,6 +16,25 @@ class SingularHessianError(ValueError):
 
 
 @dataclass(frozen=True)
+class Moved:
+    """How far ``polish=True`` took a model from its fit.
+
+    Attributes
+    ----------
+    newton_decrement : float
+        Of the fit, in units of the square root of the objective.
+    parameters : float
+        ``|theta - fitted| / |theta|``.
+    decision_values : float
+        Largest change of a training row's decision value.
+    """
+
+    newton_decrement: float
+    parameters: float
+    decision_values: float
+
+
+@dataclass(frozen=True)
 class SolveReport:
     """How the linear systems are solved, and how near the optimum the fit is.
 
@@ -40,6 +59,8 @@ class SolveReport:
         error of random probes.
     relative_gradient : float
         Largest entry of ``G`` over the largest entry of ``sum_i w_i |J_i' g_i|``.
+    moved : Moved or None
+        What ``Influence(..., polish=True)`` did first.
     """
 
     solver: str
@@ -51,6 +72,7 @@ class SolveReport:
     newton_decrement: float
     leverage_error: float
     relative_gradient: float
+    moved: Moved | None = None
 
 
 class Factor(ABC):
