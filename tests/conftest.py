@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from autograd.scipy.special import logsumexp
-from sklearn import linear_model
+from sklearn import config_context, linear_model
 from sklearn.base import clone
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils.class_weight import compute_class_weight
 from threadpoolctl import threadpool_limits
 
@@ -161,6 +162,7 @@ class Case:
     task: str = "binary"
     sparse: bool = False
     weighted: bool = False
+    one_vs_rest: bool = False
 
     @property
     def id(self):
@@ -168,6 +170,7 @@ class Case:
         return "-".join(
             part
             for part in (
+                "OneVsRest" if self.one_vs_rest else "",
                 self.name,
                 params,
                 self.task,
@@ -179,7 +182,8 @@ class Case:
 
     def estimator(self, **more):
         cls = getattr(linear_model, self.name)
-        return cls(**{**TIGHT.get(self.name, {}), **dict(self.params), **more})
+        model = cls(**{**TIGHT.get(self.name, {}), **dict(self.params), **more})
+        return OneVsRestClassifier(model) if self.one_vs_rest else model
 
     def data(self, n=36, d=4, seed=0):
         X, y = make_data(self.task, n, d, seed)
@@ -187,7 +191,16 @@ class Case:
         return (sp.csr_array(X) if self.sparse else X), y, weight
 
     def fit(self, X, y, sample_weight):
-        return self.estimator().fit(X, y, sample_weight=sample_weight)
+        return fit(self.estimator(), X, y, sample_weight)
+
+
+def fit(estimator, X, y, sample_weight):
+    """Fit in place; OneVsRestClassifier takes weights where metadata are routed."""
+    if not isinstance(estimator, OneVsRestClassifier):
+        return estimator.fit(X, y, sample_weight=sample_weight)
+    with config_context(enable_metadata_routing=True):
+        estimator.estimator.set_fit_request(sample_weight=True)
+        return estimator.fit(X, y, sample_weight=sample_weight)
 
 
 def make_data(task, n, d, seed):
@@ -243,6 +256,13 @@ def _cases():
         ("TweedieRegressor", "amounts", {"link": "log", "alpha": 0.1}, False, False),
     ):
         cases.append(Case(name, tuple(params.items()), task, sparse, weighted))
+    for name, task, params, sparse, weighted in (
+        ("LogisticRegression", "softmax", {"C": 0.5}, False, True),
+        ("LogisticRegression", "softmax", {"fit_intercept": False}, True, False),
+        ("LogisticRegression", "binary", {}, False, False),
+        ("RidgeClassifier", "softmax", {}, False, True),
+    ):
+        cases.append(Case(name, tuple(params.items()), task, sparse, weighted, True))
     for params in ({"C": 0.01}, {"C": 30.0}, {"C": np.inf}):
         for task in ("binary", "softmax"):
             cases.append(Case("LogisticRegression", tuple(params.items()), task))
@@ -314,15 +334,16 @@ def refit(estimator, X, y, sample_weight, class_weight=None, total=None, hold="l
     if total is not None:
         factor = np.array([class_weight[label] for label in y.tolist()]) if class_weight else 1.0
         ratio = (factor * sample_weight).sum() / total
-        if isinstance(new, MEAN_FORM):
-            new.set_params(alpha=new.alpha / (ratio if hold == "C" else 1.0))
+        model = new.estimator if isinstance(new, OneVsRestClassifier) else new
+        if isinstance(model, MEAN_FORM):
+            model.set_params(alpha=model.alpha / (ratio if hold == "C" else 1.0))
         elif hold == "C":
             pass
-        elif hasattr(new, "C"):
-            new.set_params(C=new.C / ratio)
-        elif hasattr(new, "alpha"):
-            new.set_params(alpha=new.alpha * ratio)
-    new.fit(X, y, sample_weight=sample_weight)
+        elif hasattr(model, "C"):
+            model.set_params(C=model.C / ratio)
+        elif hasattr(model, "alpha"):
+            model.set_params(alpha=model.alpha * ratio)
+    fit(new, X, y, sample_weight)
     fitted = objective_of(new, X, y, sample_weight)
     polished = polish(fitted)
     # Polishing removes the solver's round-off; it must not move the fit to another objective.
@@ -334,6 +355,8 @@ def refit(estimator, X, y, sample_weight, class_weight=None, total=None, hold="l
 
 def sklearn_parameters(model):
     """``[coef_, intercept_]`` of a fitted linear model, softmax intercepts summing to zero."""
+    if isinstance(model, OneVsRestClassifier):
+        return np.vstack([sklearn_parameters(one) for one in model.estimators_])
     coef = np.atleast_2d(model.coef_)
     if len(coef) > 1 and isinstance(model, linear_model.LogisticRegression):
         coef = coef - coef.mean(axis=0)
@@ -343,6 +366,18 @@ def sklearn_parameters(model):
     if len(coef) > 1 and isinstance(model, linear_model.LogisticRegression):
         intercept = intercept - intercept.mean()
     return np.column_stack([coef, intercept])
+
+
+def set_parameters(model, objective):
+    """Make a fitted linear model that of an objective."""
+    theta = parameters_of(objective)
+    features = objective.design.n_features
+    models = model.estimators_ if isinstance(model, OneVsRestClassifier) else [model]
+    for one, own in zip(models, np.split(theta, len(models)), strict=True):
+        flat = np.ndim(one.coef_) == 1
+        one.coef_ = own[0, :features] if flat else own[:, :features]
+        if objective.design.intercept:
+            one.intercept_ = own[0, -1] if flat else own[:, -1]
 
 
 def relative_error(found, expected):

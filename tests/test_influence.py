@@ -27,6 +27,7 @@ from tests.conftest import (
     parameters_of,
     refit,
     relative_error,
+    set_parameters,
 )
 
 HOLDS = ("C", "lambda")
@@ -55,15 +56,6 @@ def fitted(case, hold="C", **options):
     set_parameters(model, refit(model, X, y, weight, frozen))
     inf = Influence(model, X, y, given, hold=hold, **options)
     return Fitted(inf, model, X, y, weight, factor, frozen)
-
-
-def set_parameters(model, objective):
-    theta = parameters_of(objective)
-    features = objective.design.n_features
-    flat = np.ndim(model.coef_) == 1
-    model.coef_ = theta[0, :features] if flat else theta[:, :features]
-    if objective.design.intercept:
-        model.intercept_ = theta[0, -1] if flat else theta[:, -1]
 
 
 # Truth -----------------------------------------------------------------------------------------
@@ -325,7 +317,10 @@ HARDEST = [
     if case.weighted
     and not case.sparse
     and case.name != "LinearRegression"
-    and (case.name in ("Ridge", "PoissonRegressor") or {"class_weight", "intercept_scaling"} & set(dict(case.params)))
+    and (
+        case.name in ("Ridge", "PoissonRegressor")
+        or {"class_weight", "intercept_scaling"} & set(dict(case.params))
+    )
 ]
 
 
@@ -413,6 +408,7 @@ WEIGHTED = [
     Case("RidgeClassifier", task="softmax"),
     Case("LinearRegression", task="regression"),
     Case("PoissonRegressor", (("alpha", 0.1),), "counts"),
+    Case("LogisticRegression", task="softmax", one_vs_rest=True),
 ]
 
 
