@@ -8,13 +8,10 @@ Every quantity below is written with ``A^-1`` and ``beta``, never as a differenc
 values, so that no digits are lost where the model nearly interpolates.
 """
 
-import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-
 from skinfluence.answers import LOCAL, Answers, answers_of, check_method
 from skinfluence.effects import Quantity
 from skinfluence.kernel_edits import change_of, solve_edit
@@ -22,7 +19,6 @@ from skinfluence.kernel_system import KernelSystem
 from skinfluence.kernels import KernelDesign
 from skinfluence.losses import Loss, SquaredError
 from skinfluence.solvers.base import SolveReport
-from skinfluence.utils.calls import level_outside
 from skinfluence.utils.memory import check_fits, row_blocks
 
 
@@ -162,9 +158,20 @@ class KernelAnswers(Answers):
             relative_gradient=float(np.abs(gradient).max() / max(pull.max(), 1e-300)),
         )
 
-    def value(self):
-        """``Phi`` at the solution, ``alpha y' beta / 2``."""
-        return 0.5 * self.problem.alpha * float(self.problem.y[self.system.rows] @ self.beta)
+    @property
+    def concern(self):
+        report = self.report()
+        value = 0.5 * self.problem.alpha * float(self.problem.y[self.system.rows] @ self.beta)
+        if 0.5 * report.newton_decrement**2 <= 0.1 * value / self.problem.n_samples + 1e-12:
+            return None
+        return (
+            "The fit is not the solution of its problem: Newton decrement "
+            f"{report.newton_decrement:.1e}. Answers are about the solution for the X, y, "
+            "sample_weight and parameters given here; check that they are those of the fit."
+        )
+
+    def polished(self):
+        return self
 
     def holding(self, hold):
         if hold is not None:
@@ -341,9 +348,7 @@ def _(problem: KernelProblem, *, solver, hold, precision, verbose):
         )
     if precision != "float64":
         raise ValueError(f"Kernel ridge regression needs precision='float64'. Got {precision!r}.")
-    answers = KernelAnswers(problem)
-    _warn_unless_solved(answers)
-    return answers
+    return KernelAnswers(problem)
 
 
 def _check_hold(hold):
@@ -368,16 +373,4 @@ def _refuse_indefinite(K, kernel):
             f"{kernel!r} with a kernel matrix whose eigenvalues reach from {values[0]:.1e} to "
             f"{values[-1]:.1e}. Use rbf, laplacian, linear, or poly with a natural degree and "
             "coef0 >= 0."
-        )
-
-
-def _warn_unless_solved(answers):
-    report = answers.report()
-    if 0.5 * report.newton_decrement**2 > 0.1 * answers.value() / answers.problem.n_samples + 1e-12:
-        warnings.warn(
-            f"The fit is not the solution of its problem: Newton decrement "
-            f"{report.newton_decrement:.1e}. Answers are about the solution for the X, y, "
-            "sample_weight and parameters given here; check that they are those of the fit.",
-            ConvergenceWarning,
-            stacklevel=level_outside(),
         )
