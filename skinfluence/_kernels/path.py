@@ -21,6 +21,8 @@ DONE, TOO_MANY_PIVOTS, NO_ROW_LEFT, FULL, SINGULAR = 0, 1, 2, 3, 4
 
 # Responses below this move nothing within one path (decision values are of size one).
 _NO_RATE = 1e-13
+# The same for the partner of an exchange, where the given quantity moves by one.
+_NO_EXCHANGE = 1e-9
 # Conditional kernel, relative to the kernel, of a row that the margin set already spans.
 _SPANNED = 1e-10
 
@@ -74,12 +76,12 @@ def _add_all(out, scales, rows, m, table, side, own):
 
 
 @njit(cache=True, nogil=True, **_FASTER)
-def _times(steps, x, d, L, U):
+def _times(steps, x, d, L, U, no_rate):
     """Time until each quantity hits a limit at rate ``d``; returns the least."""
     least = np.inf
     for i in range(len(x)):
         rate = d[i]
-        moves = abs(rate) > _NO_RATE
+        moves = abs(rate) > no_rate
         room = (U[i] if rate > 0 else L[i]) - x[i]
         t = room / (rate if moves else 1.0)
         t = t if moves else np.inf
@@ -90,9 +92,9 @@ def _times(steps, x, d, L, U):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _first(x, d, L, U, steps, skip):
+def _first(x, d, L, U, steps, skip, no_rate):
     """The quantity that hits a limit first; of ties the one that moves fastest. (row or -1, time)."""
-    least = _times(steps, x, d, L, U)
+    least = _times(steps, x, d, L, U, no_rate)
     if skip >= 0 and steps[skip] <= least:
         steps[skip] = np.inf
         least = np.inf
@@ -312,7 +314,7 @@ def follow(
         for a in range(p):
             d[flipped[a]] = z[a]
 
-        q, t = _first(x, d, L, U, steps, -1)
+        q, t = _first(x, d, L, U, steps, -1, _NO_RATE)
         rising = q >= 0 and d[q] > 0
         for k in range(len(movers)):
             i = movers[k]
@@ -405,7 +407,7 @@ def follow(
                     box[2, i] + s * moves[j, 2],
                     true_box[0, i] >= true_box[1, i],
                 )
-            partner, t = _first(x, d, L, U, steps, q)
+            partner, t = _first(x, d, L, U, steps, q, _NO_EXCHANGE)
             room = np.inf if leaves else hi - lo
             flips = room <= t
             t = min(t, room)
@@ -437,7 +439,11 @@ def follow(
             k = slot[i]
             lo, hi, target = box[0, i], box[1, i], box[2, i]
             if k >= 0:
-                lo, hi, target = lo + s * moves[k, 0], hi + s * moves[k, 1], target + s * moves[k, 2]
+                lo, hi, target = (
+                    lo + s * moves[k, 0],
+                    hi + s * moves[k, 1],
+                    target + s * moves[k, 2],
+                )
             if role[i] == FREE:
                 up = rising if i == q else d[i] > 0
                 role[i] = AT_HI if up else AT_LO
@@ -621,7 +627,10 @@ def follow_all(tableau, problem, role, x, box, end, cap, delta):
     L[movers], U[movers] = -np.inf, np.inf
     L[n], U[n] = -np.inf, np.inf
     before = np.zeros((2, N))
-    before[:, :n] = np.where(role[:n] == FREE, x[:n], np.where(role[:n] == AT_LO, *box[:2, :n])), x[:n]
+    before[:, :n] = (
+        np.where(role[:n] == FREE, x[:n], np.where(role[:n] == AT_LO, *box[:2, :n])),
+        x[:n],
+    )
     before[1, :n][role[:n] == FREE] = box[2, :n][role[:n] == FREE]
     code, n_pivots, _ = follow(
         tableau.table, np.empty((n, 0)), np.empty((0, N)), problem.free_bias,

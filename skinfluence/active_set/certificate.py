@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from skinfluence.active_set.problem import violation
+from skinfluence.active_set.problem import AT_LIMIT, violation
 from skinfluence.utils.memory import row_blocks
 
-# Coefficients this close to a limit, relative to the bound, are at it.
-_AT_LIMIT = 1e-12
+# With more rows on the margin than this, one of them is inside its box.
+_FEW = 8
 
 
 def certify(base, changes, found, accepted):
@@ -42,7 +42,7 @@ def certify(base, changes, found, accepted):
     used = np.flatnonzero((found.delta_beta != 0).any(axis=0))
     columns = found.columns[used]
     steps = np.ascontiguousarray(found.delta_beta[:, used].T)
-    flat = np.flatnonzero((found.n_margin <= 1) & found.ended) if problem.free_bias else []
+    flat = np.flatnonzero((found.n_margin <= _FEW) & found.ended) if problem.free_bias else []
     if len(flat):
         _centre(base, changes, found, columns, steps, flat)
     place = np.full(problem.n, -1)
@@ -58,7 +58,7 @@ def certify(base, changes, found, accepted):
         part = slice(rows[0], rows[-1] + 1)
         worst_violations(
             F, steps, place[part], inside[part], problem.lo[part], problem.hi[part],
-            problem.target[part], base.true_beta[part], problem.C[part] * _AT_LIMIT, accepted,
+            problem.target[part], base.true_beta[part], problem.C[part] * AT_LIMIT, accepted,
             worst, missed, is_outside[part],
         )  # fmt: skip
     if changes.n_new:
@@ -102,7 +102,7 @@ def _joined(base, changes, found, columns, steps):
 
 
 def _violation(slack, beta, lo, hi):
-    near = _AT_LIMIT * (hi - lo)
+    near = AT_LIMIT * (hi - lo)
     beyond = np.maximum(np.maximum(lo - beta, beta - hi) - near, 0.0)
     return np.maximum(violation(slack, beta - lo - near, hi - beta - near), beyond)
 
@@ -126,7 +126,7 @@ def _centre(base, changes, found, columns, steps, flat):
     lo[changes.rows, changes.edit_of] = changes.box[0]
     hi[changes.rows, changes.edit_of] = changes.box[1]
     target[changes.rows, changes.edit_of] = changes.box[2]
-    near = _AT_LIMIT * (hi - lo)
+    near = AT_LIMIT * (hi - lo)
     for rows, F in _decisions(base, changes, part, columns, steps[:, flat]):
         needed = target[rows] - F
         can_rise = beta[rows] < (hi - near)[rows]
@@ -138,7 +138,7 @@ def _centre(base, changes, found, columns, steps, flat):
         f = new.cross.T @ base.true_beta + base.true_bias + part.delta_bias[0]
         f += new.cross[columns].T @ steps[:, flat[0]] + new.among @ beta
         size = np.abs(beta)
-        below, above = size < new.C * (1 - _AT_LIMIT), size > new.C * _AT_LIMIT
+        below, above = size < new.C * (1 - AT_LIMIT), size > new.C * AT_LIMIT
         can_rise = np.where(new.y > 0, below, above)
         can_fall = np.where(new.y > 0, above, below)
         low = np.maximum(low, np.where(can_rise, new.y - f, -np.inf).max())
@@ -150,18 +150,18 @@ def _centre(base, changes, found, columns, steps, flat):
 def _has_inside(base, changes, found, edits):
     problem, columns = base.truth, found.columns
     beta = base.true_beta[columns] + found.delta_beta[edits]
-    near = _AT_LIMIT * problem.C[columns]
+    near = AT_LIMIT * problem.C[columns]
     inside = (beta > problem.lo[columns] + near) & (beta < problem.hi[columns] - near)
     place = np.full(problem.n, -1)
     place[columns] = np.arange(len(columns))
     changes = changes.subset(edits)
     at = changes.edit_of, place[changes.rows]
     lo, hi, _ = changes.box
-    near = _AT_LIMIT * (hi - lo)
+    near = AT_LIMIT * (hi - lo)
     inside[at] = (beta[at] > lo + near) & (beta[at] < hi - near)
     size = np.abs(found.new_beta[edits])
     if changes.n_new:
         C = changes.new.C
-        joined = (size > _AT_LIMIT * C) & (size < (1 - _AT_LIMIT) * C)
+        joined = (size > AT_LIMIT * C) & (size < (1 - AT_LIMIT) * C)
         return inside.any(axis=1) | joined.any(axis=1)
     return inside.any(axis=1)

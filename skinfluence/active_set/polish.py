@@ -102,7 +102,7 @@ def polish(problem, beta0=None, bias0=None):
             g = problem.decision(beta)
             continue
         beta, bias, f = solve_margin(problem, margin, beta)
-        beta = np.clip(beta, problem.lo, problem.hi)
+        beta = problem.snapped(beta)
         found = _solution(problem, beta, bias, f - bias, start, n_pivots)
         if best is None or found.kkt_residual < best.kkt_residual:
             best = found

@@ -9,6 +9,8 @@ from skinfluence.utils.memory import row_blocks
 
 # Roles of a row at the optimum.
 NONE, MARGIN, BOUND = 0, 1, 2
+# Coefficients this close to a limit, relative to the bound, are at it.
+AT_LIMIT = 1e-12
 
 
 class HingeProblem:
@@ -117,6 +119,12 @@ class HingeProblem:
         """``NONE``, ``MARGIN`` or ``BOUND`` of each row."""
         size = np.abs(beta)
         return np.where(size == 0, NONE, np.where(size >= self.C, BOUND, MARGIN)).astype(np.int8)
+
+    def snapped(self, beta):
+        """Coefficients in their box, at a limit where they are at it to round-off."""
+        near = AT_LIMIT * self.C
+        beta = np.where(beta <= self.lo + near, self.lo, beta)
+        return np.where(beta >= self.hi - near, self.hi, beta)
 
     def bias_interval(self, beta, g):
         """All optimal biases of decision values ``g`` without one, (low, high)."""
