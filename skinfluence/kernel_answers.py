@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+
 from skinfluence.answers import LOCAL, Answers, answers_of, check_method
 from skinfluence.effects import Quantity
 from skinfluence.kernel_edits import change_of, solve_edit
