@@ -16,6 +16,10 @@ For penalised and multinomial models every definition keeps its form, with
 
 They come from one factorisation of ``H`` and its leverages.
 
+An :class:`~skinfluence.m_estimation.MEstimator` has leverages ``w_i tr(A^-1 H_i)`` with the whole
+Hessian of each row; its Cook's distance and DFBETAS are in units of the sandwich covariance, as a
+loss says nothing of a scale, and it has no residuals or DFFITS.
+
 References
 ----------
 .. [1] D. A. Belsley, E. Kuh and R. E. Welsch, "Regression Diagnostics", Wiley, 1980.

@@ -17,11 +17,13 @@ from skinfluence.m_estimation.steps import (
     row_changes,
     with_row,
 )
-from skinfluence.solvers import SolveReport
+from skinfluence.solvers import SingularHessianError, SolveReport
 from skinfluence.utils.calls import level_outside
 from skinfluence.utils.memory import check_fits, row_blocks
 from skinfluence.utils.progress import progress_bar
 
+# Hessians of rows kept at once: each block takes all passes of autograd anew.
+BATCH_BYTES = 2**28
 FEWER_ROWS = "Ask for fewer rows with indices=."
 
 
@@ -88,6 +90,11 @@ class MAnswers(Answers):
             relative_gradient=float(np.abs(gradient).max() / largest) if largest else 0.0,
         )
 
+    @cached_property
+    def inverse(self):
+        """``A^-1``, explicit."""
+        return self._solve(np.eye(self.problem.n_parameters))
+
     # Derivatives
 
     @cached_property
@@ -132,8 +139,7 @@ class MAnswers(Answers):
     def _optimum(self):
         """The problem at its optimum, and its Hessian there."""
         if self.problem.damping:
-            # Refits need no damping, but a minimum to start from.
-            factored(self._H)
+            _refuse_damped_refits(self._H)
         found = minimise(self.problem, self._H)
         if not found.converged:
             warnings.warn(
@@ -193,7 +199,7 @@ class MAnswers(Answers):
         _check_tol(method, tol)
         p, unsolved = problem.n_parameters, 0
         with progress_bar(len(rows), "edits", self.verbose) as advance:
-            for block in row_blocks(len(rows), 40 * p * p):
+            for block in row_blocks(len(rows), 32 * p * p, BATCH_BYTES):
                 part = rows[block]
                 y = None if label is None else np.repeat(problem.labels.targets[label], len(part))
                 steps = self._block_steps(problem, H, part, y, method)
@@ -245,6 +251,18 @@ class MAnswers(Answers):
                 continue
             X, y = problem.design.X[rows], problem.y[rows]
             eta[rows] = problem.outputs(problem.theta + step, X, y)
+
+
+def _refuse_damped_refits(H):
+    """Refits never damp; without damping there must be a minimum to start from."""
+    try:
+        factored(H)
+    except SingularHessianError as error:
+        raise SingularHessianError(
+            "method='auto' and 'exact' compare minima, without damping. Got a fit whose undamped "
+            f"Hessian has the smallest eigenvalue {np.linalg.eigvalsh(H)[0]:.1e}. Ask with "
+            "method='one-step' or 'influence', which damp, or add l2."
+        ) from error
 
 
 def _check_tol(method, tol):

@@ -7,7 +7,8 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import column_or_1d
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import ClassifierTags, RegressorTags, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -61,6 +62,8 @@ class MEstimator(InfluenceMixin, BaseEstimator):
     n_iter_ : int
         Steps of L-BFGS and Newton's method together.
     n_features_in_ : int
+    classes_ : ndarray of shape (n_classes,)
+        With ``classes``, sorted.
 
     Notes
     -----
@@ -111,8 +114,13 @@ class MEstimator(InfluenceMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.estimator_type = "regressor" if self.classes is None else "classifier"
         tags.target_tags.required = True
+        if self.decision is None:
+            return tags
+        if self.classes is None:
+            tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
+        else:
+            tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
         return tags
 
     def fit(self, X, y, sample_weight=None):
@@ -140,29 +148,37 @@ class MEstimator(InfluenceMixin, BaseEstimator):
         self.params_ = found.problem.theta
         self.n_iter_ = n_iter + found.n_iter
         self._broadcasts = problem.row_loss.broadcasts
+        if self.classes is not None:
+            self.classes_ = problem.labels.classes
         return self._remember(X, y, sample_weight)
 
-    def _has_decision(self):
-        return self.decision is not None
-
-    @available_if(_has_decision)
+    @available_if(lambda self: self.decision is not None and self.classes is not None)
     def decision_function(self, X):
-        """What ``decision`` says at the fitted parameters, (n_rows,) or (n_rows, n_outputs)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64, order="C")
-        return predictions(self.decision, self.params_, X)
+        """Decision values of a classifier, (n_rows,) or (n_rows, n_classes)."""
+        return self._decide(X)
 
-    @available_if(_has_decision)
+    @available_if(lambda self: self.decision is not None)
     def predict(self, X):
-        """Decision values of a regression; of a classifier, the class they are for.
+        """What ``decision`` says of a regression; of a classifier, the class that it is for.
 
         The sign decides for one decision value per row, the largest for several.
         """
-        eta = self.decision_function(X)
+        eta = self._decide(X)
         if self.classes is None:
             return eta
         codes = (eta > 0).astype(int) if eta.ndim == 1 else eta.argmax(axis=1)
-        return np.unique(self.classes)[codes]
+        return self.classes_[codes]
+
+    @available_if(lambda self: self.decision is not None)
+    def score(self, X, y, sample_weight=None):
+        """R2 of a regression, accuracy of a classifier."""
+        metric = r2_score if self.classes is None else accuracy_score
+        return metric(y, self.predict(X), sample_weight=sample_weight)
+
+    def _decide(self, X):
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64, order="C")
+        return predictions(self.decision, self.params_, X)
 
     def _start(self):
         p = self.n_params
@@ -190,6 +206,8 @@ class MEstimator(InfluenceMixin, BaseEstimator):
             y = classes[labels.codes(y)]
         else:
             y = _numbers(y)
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)
         weights = check_sample_weight(sample_weight, len(X))
         if broadcasts is None:
             kept = weights > 0

@@ -1,6 +1,6 @@
 """The fitted problem: a user's loss x rows x penalty x weights at the parameters ``theta``.
 
-Phi(theta) = sum_i w_i loss(theta, x_i, y_i) + 1/2 sum_k l2_k theta_k^2
+``Phi(theta) = sum_i w_i loss(theta, x_i, y_i) + 1/2 sum_k l2_k theta_k^2``
 """
 
 from dataclasses import dataclass, replace
