@@ -59,7 +59,8 @@ def test_exact_edits_equal_refits(name, task):
         refit = OneVsRestClassifier(MODELS[name]).fit(new_X, new_y)
         expected = refit.decision_function(X) - model.decision_function(X)
         found = inf.effect(edit, X, of="decision_function", method="exact").values
-        assert relative_error(found, expected) < 1e-6
+        # liblinear stops at about 1e-6 itself, whatever tol.
+        assert relative_error(found, expected) < (1e-5 if name == "liblinear" else 1e-6)
 
 
 @EVERY
