@@ -16,6 +16,9 @@ from skinfluence.utils.memory import row_blocks
 # Stored entries and columns between which the compiled Gram kernels beat scipy's products.
 COMPILED_ENTRIES = 200_000
 COMPILED_COLUMNS = 4_096
+# Share of entries below which rows stored in an array are multiplied as sparse ones: a quarter of
+# the dense products' flops per second, and half of them less squared.
+MOSTLY_ZERO = 0.35
 # Blocks of dense rows for Gram matrices and quadratic forms: smaller ones slow the products.
 GRAM_BYTES = 2**27
 
@@ -151,6 +154,19 @@ class DenseDesign(Design):
             used[: self.n_features] |= self.X[block].any(axis=0)
         return np.flatnonzero(used)
 
+    def _pays_in_lines(self, m):
+        """Whether the zeros save more than dense products are faster."""
+        return _worth_lines(m, self.n_samples, len(self.used_columns)) and self._is_mostly_zero
+
+    @cached_property
+    def _is_mostly_zero(self):
+        return np.count_nonzero(self.X) < MOSTLY_ZERO * self.n_samples * len(self.used_columns)
+
+    @cached_property
+    def _lines(self):
+        columns = self.used_columns[: len(self.used_columns) - (self.intercept != 0.0)]
+        return _lines_of(sp.csr_array(self.X[:, columns]), self.intercept)
+
     def _blocks(self, dtype):
         """Blocks of the used columns in another precision, the intercept one of them."""
         columns = self.used_columns
@@ -166,6 +182,19 @@ class DenseDesign(Design):
 
     def grams(self, weights, dtype=np.float64):
         d, used = self.n_columns, self.used_columns
+        if self._pays_in_lines(len(weights)):
+            inner = self._lines.grams(weights, dtype)
+        else:
+            inner = self._dense_grams(weights, dtype)
+        if len(used) == d:
+            return inner
+        out = np.zeros((len(weights), d, d), dtype)
+        for whole, part in zip(out, inner, strict=True):
+            whole[np.ix_(used, used)] = part
+        return out
+
+    def _dense_grams(self, weights, dtype):
+        used = self.used_columns
         inner = np.zeros((len(weights), len(used), len(used)), dtype)
         signed = weights.min(axis=1, initial=0.0) < 0.0
         for block, rows in self._blocks(dtype):
@@ -178,12 +207,7 @@ class DenseDesign(Design):
                     # numpy sees A.T @ A and calls syrk: half the flops of a general product.
                     np.multiply(rows, np.sqrt(w)[:, None], out=half)
                     inner[m] += half.T @ half
-        if len(used) == d:
-            return inner
-        out = np.zeros((len(weights), d, d), dtype)
-        for whole, part in zip(out, inner, strict=True):
-            whole[np.ix_(used, used)] = part
-        return out
+        return inner
 
     def _squared_columns(self, weights):
         out = np.zeros((self.n_features, weights.shape[1]))
@@ -209,6 +233,8 @@ class DenseDesign(Design):
         d = len(used)
         if d < self.n_columns:
             A = A[:, used[:, None], used]
+        if self._pays_in_lines(len(A)):
+            return self._lines.forms(A, dtype)
         out = np.empty((self.n_samples, len(A)), dtype)
         folded = (2.0 * np.triu(A, 1)).astype(dtype)
         folded[:, np.arange(d), np.arange(d)] = A[:, np.arange(d), np.arange(d)]
@@ -245,19 +271,28 @@ class SparseDesign(Design):
 
     is_sparse = True
 
+    def _pays_in_lines(self, m):
+        return _worth_lines(m, self.n_samples, self.n_columns) and self._compiled
+
+    @cached_property
+    def _lines(self):
+        return _lines_of(self.X, self.intercept)
+
     @property
     def _compiled(self):
         # Loading the compiled kernels takes a moment, and they keep a dense Gram per thread.
         return self.X.nnz >= COMPILED_ENTRIES and self.n_columns <= COMPILED_COLUMNS
 
     def grams(self, weights, dtype=np.float64):
-        if self._compiled:
-            from skinfluence._kernels.gram import sandwiches
-
-            return sandwiches(self.X, weights, self.intercept or None).astype(dtype, copy=False)
+        if self._pays_in_lines(len(weights)):
+            return self._lines.grams(weights, dtype)
         return np.array([self._gram(w) for w in weights], dtype)
 
     def _gram(self, weights):
+        if self._compiled:
+            from skinfluence._kernels.gram import sandwich
+
+            return sandwich(self.X, weights, self.intercept or None)
         inner = (self.X.T @ self.X.multiply(weights[:, None]).tocsr()).toarray()
         if not self.intercept:
             return inner
@@ -272,6 +307,8 @@ class SparseDesign(Design):
         return self._add_intercept(self.X.toarray())
 
     def quadratics(self, A, dtype=np.float64):
+        if self._pays_in_lines(len(A)):
+            return self._lines.forms(A, dtype)
         return np.column_stack([self._quadratic(one) for one in A]).astype(dtype, copy=False)
 
     def _quadratic(self, A):
@@ -304,6 +341,19 @@ class SparseDesign(Design):
         d = self.n_features
         out = np.asarray(self.X.power(2) @ scale[:d]).ravel()
         return out + self.intercept**2 * scale[d] if self.intercept else out
+
+
+def _worth_lines(m, n, d):
+    # The kernels keep d x d x 48 numbers.
+    return m >= 8 and 16 <= d <= 1024 and n >= 4 * d
+
+
+def _lines_of(X, intercept):
+    from skinfluence._kernels.lines import Lines
+
+    if intercept:
+        X = sp.hstack([X, np.full((X.shape[0], 1), intercept)], format="csr")
+    return Lines(X)
 
 
 def design_of(X, intercept=1.0):

@@ -125,3 +125,21 @@ def test_float64_rows_are_not_copied():
 def test_row_blocks_cover_every_row_once(n, size):
     rows = [i for block in memory.row_blocks(n, size) for i in range(n)[block]]
     assert rows == list(range(n))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("intercept", [0.0, 1.5])
+def test_many_gram_matrices_of_mostly_zero_rows(monkeypatch, sparse, intercept):
+    """Sparse and mostly zero dense rows take the compiled way, with the same answers."""
+    monkeypatch.setattr("skinfluence.design.COMPILED_ENTRIES", 0)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 20)) * (rng.random((200, 20)) < 0.2)
+    X[:, 3] = 0.0
+    design = design_of(sp.csr_array(X) if sparse else X, intercept)
+    assert design._pays_in_lines(9)
+    weights = rng.normal(size=(9, 200))
+    rows = design.dense_rows()
+    A = design.grams(weights)
+    np.testing.assert_allclose(A, np.einsum("if,mi,ig->mfg", rows, weights, rows), atol=1e-12)
+    forms = design.quadratics(A)
+    np.testing.assert_allclose(forms, np.einsum("if,mfg,ig->im", rows, A, rows), atol=1e-10)

@@ -89,51 +89,6 @@ def _summed(kernel, X, weights, intercept, tail=()):
     return parts.sum(axis=0)
 
 
-# Lines of weights taken together: one vector register's worth of each is updated per entry.
-LINES = 16
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _sandwiches(data, indices, indptr, weights, intercept, low, high, A):
-    n = len(A)
-    v = np.empty(LINES)
-    for i in range(low, high):
-        first, last = indptr[i], indptr[i + 1]
-        for a in range(first, last):
-            f = indices[a]
-            for q in range(LINES):
-                v[q] = weights[i, q] * data[a]
-            for b in range(first, a):
-                A_fg = A[f, indices[b]]
-                for q in range(LINES):
-                    A_fg[q] += v[q] * data[b]
-            A_ff = A[f, f]
-            for q in range(LINES):
-                A_ff[q] += 0.5 * v[q] * data[a]
-            if intercept != 0:
-                A_fn = A[f, n - 1]
-                for q in range(LINES):
-                    A_fn[q] += intercept * v[q]
-        if intercept != 0:
-            for q in range(LINES):
-                A[n - 1, n - 1, q] += 0.5 * intercept * intercept * weights[i, q]
-
-
-def sandwiches(X, weights, intercept=None):
-    """:func:`sandwich` for several lines of weights, (m, n_samples) to (m, n_aug, n_aug)."""
-    out = []
-    for start in range(0, len(weights), LINES):
-        part = weights[start : start + LINES]
-        if len(part) <= 2:
-            out += [sandwich(X, w, intercept) for w in part]
-            continue
-        lines = np.zeros((X.shape[0], LINES))
-        lines[:, : len(part)] = part.T
-        A = _summed(_sandwiches, X, lines, intercept, (LINES,))[..., : len(part)]
-        out += list(np.ascontiguousarray((A + A.swapaxes(0, 1)).transpose(2, 0, 1)))
-    return np.array(out)
-
-
 def quadratic_forms_numpy(X, A, intercept=None):
     """Row quadratic forms by scipy; see `quadratic_forms`."""
     n = X.shape[1]

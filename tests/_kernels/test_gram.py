@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from skinfluence._kernels import gram
+from skinfluence._kernels.lines import Lines
 
 
 @pytest.fixture
@@ -28,13 +29,19 @@ def test_sandwich_is_the_weighted_gram_matrix(design, intercept, twin):
     np.testing.assert_allclose(A, dense.T @ (weight[:, None] * dense), atol=1e-13)
 
 
-@pytest.mark.parametrize("intercept", [None, 2.0], ids=["free", "intercept"])
-@pytest.mark.parametrize("m", [1, 3, 16, 19])
-def test_many_lines_of_weights_are_many_gram_matrices(design, intercept, m):
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("m", [1, 48, 50])
+def test_many_gram_matrices_and_forms_at_once(design, m, dtype):
     X, rng = design
+    lines = Lines(X)
     weights = rng.normal(size=(m, X.shape[0]))
-    each = [gram.sandwich(X, w, intercept) for w in weights]
-    np.testing.assert_allclose(gram.sandwiches(X, weights, intercept), each, atol=1e-13)
+    A = lines.grams(weights, dtype)
+    dense = X.toarray()
+    atol = 1e-13 if dtype == np.float64 else 1e-4
+    np.testing.assert_allclose(A, np.einsum("if,mi,ig->mfg", dense, weights, dense), atol=atol)
+    forms = lines.forms(A, dtype)
+    expected = np.einsum("if,mfg,ig->im", dense, A, dense)
+    np.testing.assert_allclose(forms, expected, atol=10 * atol)
 
 
 @pytest.mark.parametrize("intercept", [None, 2.0], ids=["free", "intercept"])
