@@ -185,8 +185,9 @@ def svc_kernel(model, n_features):
 
 def _check_support(model, X):
     support = np.asarray(model.support_)
-    outside = len(support) and support.max() >= X.shape[0]
-    if outside or abs(X[support] - model.support_vectors_).max(initial=0.0) > 0.0:
+    if not len(support):
+        return
+    if support.max() >= X.shape[0] or abs(X[support] - model.support_vectors_).max() > 0.0:
         raise ValueError(
             "X must hold the rows given to fit, in the same order. Got rows that differ from the "
             "support vectors of the fitted model."

@@ -3,7 +3,7 @@
 import copy
 import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -60,7 +60,7 @@ class HingeReport:
     n_pivots: int
     n_support: np.ndarray
     n_margin: np.ndarray
-    role: np.ndarray
+    role: np.ndarray = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +140,9 @@ class HingeAnswers(Answers):
                 "An edit of a hinge model holds C. Got hold='lambda', which would change the bound "
                 "of every row; ask with hold='C', or fit with the C of the edited total weight."
             )
+        return self
+
+    def polished(self):
         return self
 
     def smoothed(self, smoothing):

@@ -1,5 +1,6 @@
 """Kernel support vector machines, fitted to their exact optimum."""
 
+import numbers
 import warnings
 
 import numpy as np
@@ -123,7 +124,7 @@ class SVC(InfluenceMixin, svm.SVC):
             support,
             X[support],
             np.bincount(own, minlength=k),
-            sp.csr_matrix(dual) if sp.issparse(start.dual_coef_) else dual,
+            _with_zeros(dual, type(start.dual_coef_)) if sp.issparse(start.dual_coef_) else dual,
             answers.bias.copy(),
         )
 
@@ -133,10 +134,20 @@ def _resolved_gamma(gamma, X, weight):
     d = X.shape[1]
     if gamma == "auto":
         return 1.0 / d
-    if gamma != "scale":
+    if isinstance(gamma, numbers.Real):
         return gamma
+    if gamma != "scale":
+        raise ValueError(
+            f"gamma must be 'scale', 'auto' or a non-negative number. Got {gamma!r} instead."
+        )
     share = weight / weight.sum() / d
     mean = float((share @ X).sum())
     squares = X.multiply(X) if sp.issparse(X) else X**2
     variance = float((share @ squares).sum()) - mean**2
     return 1.0 / (d * variance) if variance > 0 else 1.0
+
+
+def _with_zeros(dense, kind):
+    """CSR with every entry stored: libsvm reads the values as a dense array."""
+    m, n = dense.shape
+    return kind((dense.ravel(), np.tile(np.arange(n), m), np.arange(m + 1) * n), shape=(m, n))
