@@ -294,24 +294,32 @@ def _pair_blocks(high, low):
 @primitive
 def _smooth_pairs(high, low, temperature):
     """Mean of ``sigmoid((high_i - low_j) / T)`` over all pairs."""
-    total = 0.0
-    for block in _pair_blocks(high, low):
-        total += (1.0 + np.tanh(_half(high[block], low, temperature))).sum()
-    return total / (2.0 * len(high) * len(low))
+    blocks = _pair_blocks(high, low)
+    total = sum(_won(high[block], low, temperature).sum() for block in blocks)
+    return total / (len(high) * len(low))
 
 
-def _half(high, low, temperature):
-    return (high[:, None] - low) * (0.5 / temperature)
+def _won(high, low, temperature):
+    """``sigmoid((high_i - low_j) / T)`` of all pairs."""
+    if max(high.max(), low.max()) - min(high.min(), low.min()) > 600.0 * temperature:
+        return 0.5 + 0.5 * np.tanh((high[:, None] - low) * (0.5 / temperature))
+    # The exponential of a difference is a product, which cannot overflow over this range: one
+    # exponential for each point in the place of one for each pair.
+    centre = low.mean()
+    losing = np.exp((centre - high) / temperature)[:, None] * np.exp((low - centre) / temperature)
+    losing += 1.0
+    return np.reciprocal(losing, out=losing)
 
 
 def _pair_slopes(high, low, temperature):
     """Derivatives of :func:`_smooth_pairs` in both sides."""
     up, down = np.empty(len(high)), np.zeros(len(low))
     for block in _pair_blocks(high, low):
-        slopes = 1.0 - np.tanh(_half(high[block], low, temperature)) ** 2
+        won = _won(high[block], low, temperature)
+        slopes = won * (1.0 - won)
         up[block] = slopes.sum(axis=1)
         down -= slopes.sum(axis=0)
-    scale = 4.0 * temperature * len(high) * len(low)
+    scale = temperature * len(high) * len(low)
     return up / scale, down / scale
 
 
