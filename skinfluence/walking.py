@@ -5,7 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
+
+from skinfluence.utils._compat import BaseSearchCV
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +45,9 @@ def opened(estimator):
         return Wrapper(estimator.estimator)
     if isinstance(estimator, TransformedTargetRegressor):
         regressor = getattr(estimator, "regressor_", estimator.regressor)
-        return Wrapper(regressor, target=getattr(estimator, "transformer_", None))
-    if is_search(estimator):
+        inside = LinearRegression() if regressor is None else regressor
+        return Wrapper(inside, target=getattr(estimator, "transformer_", None))
+    if isinstance(estimator, BaseSearchCV) or hasattr(estimator, "best_estimator_"):
         if hasattr(estimator, "cv_results_") and not hasattr(estimator, "best_estimator_"):
             raise TypeError(
                 "A search must hold the model it chose, fitted on all rows. Got "
@@ -52,11 +56,6 @@ def opened(estimator):
             )
         return Wrapper(getattr(estimator, "best_estimator_", estimator.estimator))
     return None
-
-
-def is_search(estimator):
-    """Whether an estimator chooses the parameters of another, as GridSearchCV does."""
-    return all(hasattr(estimator, name) for name in ("estimator", "refit", "fit"))
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 import numpy as np
 from sklearn import get_config
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, indexable
 from sklearn.utils.validation import column_or_1d
 
 from skinfluence.objective import objective_of
+from skinfluence.walking import opened
 
 
 def check_data(X, y, sample_weight=None, groups=None):
@@ -41,8 +43,8 @@ def check_known(estimator):
     TypeError
     """
     model = estimator
-    while isinstance(model, Pipeline):
-        model = model.steps[-1][1]
+    while isinstance(model, Pipeline | TransformedTargetRegressor):
+        model = opened(model).inside
     if hasattr(model, "estimator") and hasattr(model, "fit") and hasattr(model, "refit"):
         raise TypeError(
             "The estimator must not be a search: it would choose its parameters anew without each "

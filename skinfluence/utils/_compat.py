@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute._iterative import IterativeImputer as IterativeImputer
+from sklearn.model_selection._search import BaseSearchCV as BaseSearchCV
 
 L1_REMEDY = (
     "The L1 penalty has no second derivative, so its influence is not defined by a Hessian. Fit "
