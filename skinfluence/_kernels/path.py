@@ -254,7 +254,7 @@ def follow(
         Responses.
     free_bias : bool
     scale : ndarray of shape (N,)
-        Diagonal of the kernel; ``N = n + 1 + n_new``.
+        Size of the kernel; ``N = n + 1 + n_new``.
     role, x, L, U : ndarrays of shape (N,)
         State at ``s = 0``; changed in place.
     box : ndarray of shape (3, N)
@@ -622,19 +622,15 @@ def follow_all(tableau, problem, role, x, box, end, cap, delta):
     moves = np.ascontiguousarray((end - box)[:, movers].T)
     slot = np.full(N, -1)
     slot[movers] = np.arange(len(movers))
-    limits = [_limits.py_func(*state) for state in zip(role, *box, box[0] >= box[1], strict=True)]
-    L, U = (np.array(side) for side in zip(*limits, strict=True))
+    free, watched = role == FREE, box[0] < box[1]
+    L = np.where(free, box[0], np.where(watched & (role == AT_LO), box[2], -np.inf))
+    U = np.where(free, box[1], np.where(watched & (role == AT_HI), box[2], np.inf))
     L[movers], U[movers] = -np.inf, np.inf
-    L[n], U[n] = -np.inf, np.inf
-    before = np.zeros((2, N))
-    before[:, :n] = (
-        np.where(role[:n] == FREE, x[:n], np.where(role[:n] == AT_LO, *box[:2, :n])),
-        x[:n],
-    )
-    before[1, :n][role[:n] == FREE] = box[2, :n][role[:n] == FREE]
+    given = np.where(free, x, np.where(role == AT_LO, box[0], box[1]))
+    before = np.array([given, np.where(free, box[2], x)])
     code, n_pivots, _ = follow(
         tableau.table, np.empty((n, 0)), np.empty((0, N)), problem.free_bias,
-        np.append(problem.diagonal[tableau.rows], 1.0), role, x, L, U, box, movers, moves, slot,
+        np.append(problem.scale[tableau.rows], 1.0), role, x, L, U, box, movers, moves, slot,
         end, before, 20 * n + 1000, np.empty(cap, np.int64), np.full(N, -1), np.empty((cap, cap)),
         np.empty((cap, cap)), np.empty(N), np.empty(N), np.empty(N), delta,
     )  # fmt: skip

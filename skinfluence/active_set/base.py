@@ -178,10 +178,10 @@ class Base:
             new = changes.new
             side, own = self.tableau.responses(new.cross[rows], new.among)
             f_new = [new.cross.T @ beta + bias for beta, bias in self._both()]
-            new_scale = np.diag(new.among)
+            new_scale = np.diag(new.among) + problem.free_bias * np.mean(problem.diagonal)
         else:
             side, own, f_new, new_scale = np.empty((size, 0)), np.empty((0, N)), ((), ()), ()
-        scale = np.concatenate([problem.diagonal[rows], [1.0], new_scale])
+        scale = np.concatenate([problem.scale[rows], [1.0], new_scale])
         role = np.full(N, ABSENT)
         present = np.where(self.beta[rows] >= problem.hi[rows], AT_HI, AT_LO)
         role[:size] = np.where(problem.C[rows] > 0, present, ABSENT)

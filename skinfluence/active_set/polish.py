@@ -223,7 +223,10 @@ def _follow(problem, rows, beta, f, bias, rng):
     code, n_pivots = path.follow_all(tableau, problem, role, x, box, end, _MAX_FLIPPED, delta)
     beta = beta.copy()
     if code != path.DONE:
-        beta[rows] = delta[:-1]
+        if not np.isfinite(delta).all():
+            # A singular system: the next attempt draws other targets to start from.
+            return beta, bias, None, n_pivots
+        beta[rows] = np.clip(delta[:-1], problem.lo[rows], problem.hi[rows])
         return beta, delta[-1], None, n_pivots
     beta[rows] = np.where(role[:-1] == path.AT_LO, end[0, :-1], end[1, :-1])
     return beta, 0.0, rows[role[:-1] == path.FREE], n_pivots

@@ -78,6 +78,11 @@ class HingeProblem:
             self._diagonal = np.concatenate(parts)
         return np.asarray(self._diagonal)
 
+    @property
+    def scale(self):
+        """Size of the kernel at each row; with a free bias the kernel has no origin of its own."""
+        return self.diagonal + self.free_bias * np.mean(self.diagonal)
+
     def has_both_classes(self, C, y=None):
         """Whether rows of both labels have a positive bound."""
         y = self.y if y is None else y
