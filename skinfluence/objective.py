@@ -219,20 +219,24 @@ def objective_of(estimator, X, y, sample_weight=None):
     """The :class:`Objective` of a fitted estimator on its training data.
 
     A single-dispatch function: register an implementation for a new estimator class with
-    ``objective_of.register``.
+    ``objective_of.register``. The page on extending has a worked example.
 
     Parameters
     ----------
     estimator : estimator
         Fitted.
-    X : array-like of shape (n_samples, n_features)
-        The rows given to ``fit``.
+    X : ndarray or CSR array of shape (n_samples, n_features)
+        The rows given to ``fit``, validated, in float64.
     y : array-like of shape (n_samples,)
+        As given to ``fit``.
     sample_weight : array-like of shape (n_samples,), default=None
 
     Returns
     -------
     objective : Objective
+        :func:`skinfluence.adapters.linear_objective` makes that of estimators with ``coef_`` and
+        ``intercept_``. Or another problem with registered
+        :func:`~skinfluence.answers.answers_of`.
 
     Raises
     ------
