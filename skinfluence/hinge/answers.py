@@ -2,12 +2,9 @@
 
 import copy
 import threading
-import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-
 from skinfluence.active_set import BOUND, MARGIN, Paths, polish
 from skinfluence.answers import (
     Answers,
@@ -22,12 +19,13 @@ from skinfluence.hinge.conditional import at_margin, having, smoothed
 from skinfluence.hinge.edits import edit_moves, influence_change, new_push
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.hinge.shifts import Pushes, Shifts
-from skinfluence.utils.calls import level_outside
 from skinfluence.utils.memory import row_blocks
 from skinfluence.utils.progress import progress_bar
 
 # Koh and Liang's temperature, the best of their Figure 3.
 SMOOTHING = 1e-3
+# Colder, round-off of the decision values decides which rows curve.
+COLDEST = 1e-8
 # Distance in decision values between the model as fitted and its optimum beyond which to warn.
 FAR = 1e-2
 ONE_STEP = (
@@ -142,13 +140,26 @@ class HingeAnswers(Answers):
             )
         return self
 
+    @property
+    def concern(self):
+        distance = self._distance()
+        if distance <= FAR:
+            return None
+        return (
+            f"The fit is not at the optimum of its objective: a decision value is {distance:.1e} away "
+            "from it. All answers start from the optimum. Lower tol, raise max_iter or scale the "
+            "features; and check that X, y and sample_weight are the data and the parameters the "
+            "estimator was fitted with."
+        )
+
     def polished(self):
         return self
 
     def smoothed(self, smoothing):
-        if smoothing is not None and smoothing != "auto" and not 0.0 < smoothing < np.inf:
+        if smoothing is not None and smoothing != "auto" and not COLDEST <= smoothing < np.inf:
             raise ValueError(
-                f"smoothing must be a positive temperature, None or 'auto'. Got {smoothing!r}."
+                f"smoothing must be a temperature of at least {COLDEST:.0e}, None (its limit) or "
+                f"'auto'. Got {smoothing!r}."
             )
         view = copy.copy(self)
         view._smoothing = smoothing
@@ -177,10 +188,10 @@ class HingeAnswers(Answers):
 
     def _decision(self, X):
         used = np.flatnonzero(self.beta.any(axis=0))
-        kernel, support = self.problem.design.kernel, self.problem.design.X[used]
+        cross, support = self.problem.cross, self.problem.design.X[used]
         out = np.empty((X.shape[0], self.problem.n_outputs))
         for block in row_blocks(len(out), 8 * (len(used) + 1)):
-            out[block] = kernel(X[block], support) @ self.beta[:, used].T + self.bias
+            out[block] = cross(X[block], support) @ self.beta[:, used].T + self.bias
         return out
 
     def _path(self, output, with_all_rows=False):
@@ -365,9 +376,8 @@ class HingeAnswers(Answers):
                 moves, new = edit_moves(self.problem, j, rows, paths, points)
             if moves is None:
                 continue
-            kernel = self.problem.design.kernel
-            columns = kernel(self.problem.design.X[rows[moves.columns]], at)
-            added = None if new is None else kernel(new, at)
+            columns = self.problem.cross(self.problem.design.X[rows[moves.columns]], at)
+            added = None if new is None else self.problem.cross(new, at)
             step[:, j] = moves.decision_change(columns, added)[0]
             kkt = max(kkt, moves.kkt_residual[0])
             pivots += moves.n_pivots[0]
@@ -405,15 +415,4 @@ def _(problem: HingeObjective, *, solver, hold, precision, verbose):
             "Hinge models are solved by their exact path: solver must be 'auto' or 'exact' and "
             f"precision 'float64'. Got solver={solver!r}, precision={precision!r}."
         )
-    answers = HingeAnswers(problem, verbose).holding(hold)
-    distance = answers.report().distance
-    if distance > FAR:
-        warnings.warn(
-            f"The fit is not at the optimum of its objective: a decision value is {distance:.1e} away "
-            "from it. All answers start from the optimum. Lower tol, raise max_iter or scale the "
-            "features; and check that X, y and sample_weight are the data and the parameters the "
-            "estimator was fitted with.",
-            ConvergenceWarning,
-            stacklevel=level_outside(),
-        )
-    return answers
+    return HingeAnswers(problem, verbose).holding(hold)

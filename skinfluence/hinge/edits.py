@@ -48,7 +48,8 @@ def edit_moves(problem, output, rows, paths, points):
     if kept:
         new = points.new.X[kept]
         kernel = problem.design.kernel
-        added = NewRows(kernel(problem.design.X[rows], new), kernel(new), signs[kept], bounds[kept])
+        cross = problem.cross(problem.design.X[rows], new)
+        added = NewRows(cross, kernel(new), signs[kept], bounds[kept])
     elif not len(mine):
         return None, None
     moves = paths.edit(np.searchsorted(rows, mine), y=y, C=C, new=added if kept else None)

@@ -95,6 +95,12 @@ class HingeObjective:
         """``y_ij C factors_ij``: the coefficient of a row of weight 1 at its bound, (m, n_outputs)."""
         return self.C * self.loss.signs[codes] * self.loss.factors[codes]
 
+    def cross(self, A, B):
+        """Kernel values of all pairs of rows, of which there may be none."""
+        if not (A.shape[0] and B.shape[0]):
+            return np.zeros((A.shape[0], B.shape[0]))
+        return self.design.kernel(A, B)
+
     def rows_of(self, output):
         """Training rows that belong to a binary problem."""
         return np.flatnonzero(self.loss.signs[self.y, output] != 0.0)

@@ -31,7 +31,7 @@ class Shifts:
         """Make the kernel between the rows that move and the test points."""
         shape = (len(self.columns), tests.shape[0])
         check_fits(shape, FEWER, what="The kernel of support vectors and test points")
-        self._kernel = self.problem.design.kernel(self.problem.design.X[self.columns], tests)
+        self._kernel = self.problem.cross(self.problem.design.X[self.columns], tests)
 
     def add(self, block, out):
         """Add the changes of a block of edits at the test points, (b, n_test)."""
@@ -44,9 +44,9 @@ class Shifts:
     def own(self):
         """Change at the edited row itself, when every training row was asked, (n_samples,)."""
         out = np.zeros(self.problem.n_samples)
-        X, kernel = self.problem.design.X, self.problem.design.kernel
+        X = self.problem.design.X
         for block in row_blocks(len(self.positions), 16 * (len(self.columns) + 1)):
-            values = kernel(X[self.positions[block]], X[self.columns])
+            values = self.problem.cross(X[self.positions[block]], X[self.columns])
             change = np.einsum("ij,ij->i", self.moves.delta_beta[block], values)
             out[self.positions[block]] = change + self.moves.delta_bias[block]
         return out
