@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from skinfluence.active_set import BOUND, MARGIN, Paths, polish
 from skinfluence.answers import (
     Answers,
