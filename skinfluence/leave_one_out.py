@@ -73,9 +73,7 @@ class Outputs(BaseEstimator):
         labels = self.objective.labels
         if labels is None:
             return self.objective.loss.mean(self._eta(X))[:, 0]
-        eta = self.decision_function(X)
-        codes = (eta > 0).astype(int) if eta.ndim == 1 else eta.argmax(axis=1)
-        return labels.classes[codes]
+        return labels.classes[self.objective.loss.decide(self._eta(X))]
 
     def loss(self, X=None):
         """The model's own loss of each row, unweighted."""

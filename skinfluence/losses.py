@@ -95,6 +95,11 @@ class Loss(ABC):
         """Decision values as the user sees them; the identity unless outputs are reduced."""
         return eta
 
+    def decide(self, eta):
+        """Position of the class that a classifier predicts, shape ``(...)``."""
+        eta = self.expand(eta)
+        return (eta[..., 0] > 0).astype(int) if eta.shape[-1] == 1 else eta.argmax(axis=-1)
+
     def mean(self, eta):
         """What a regression predicts, the inverse link of ``eta``."""
         return eta
