@@ -96,6 +96,8 @@ class HingeProblem:
         ValueError
             If the kernel gives another shape, or values that are not finite.
         """
+        if not len(rows_a) or not len(rows_b):
+            return np.zeros((len(rows_a), len(rows_b)))
         block = np.asarray(self.kernel(rows_a, rows_b), dtype=np.float64)
         if block.shape != (len(rows_a), len(rows_b)):
             raise ValueError(

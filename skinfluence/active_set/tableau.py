@@ -149,22 +149,22 @@ def solve_margin(problem, margin, beta):
     f : ndarray of shape (n,)
         Decision values of all rows, the targets on the margin.
     """
-    beta = beta.copy()
+    beta, bias = beta.copy(), 0.0
     beta[margin] = 0.0
-    g, bias = problem.decision(beta), 0.0
-    if not len(margin):
-        return beta, bias, g
-    factor = lu_factor(_bordered(problem, margin), check_finite=False)
-    for _ in range(3):
-        wanted = problem.target[margin] - g[margin] - bias
+    if len(margin):
+        others = np.flatnonzero(beta)
+        wanted = problem.target[margin] - problem.block(margin, others) @ beta[others]
+        A = _bordered(problem, margin)
         if problem.free_bias:
-            step = lu_solve(factor, np.append(-beta.sum(), wanted), check_finite=False)
-            bias, step = bias + step[0], step[1:]
-        else:
-            step = lu_solve(factor, wanted, check_finite=False)
-        beta[margin] += step
-        g = problem.decision(beta)
-    return beta, bias, g + bias
+            wanted = np.append(-beta.sum(), wanted)
+        factor = lu_factor(A, check_finite=False)
+        found = lu_solve(factor, wanted, check_finite=False)
+        for _ in range(2):
+            found += lu_solve(factor, wanted - A @ found, check_finite=False)
+        if problem.free_bias:
+            bias, found = found[0], found[1:]
+        beta[margin] = found
+    return beta, bias, problem.decision(beta) + bias
 
 
 def independent(problem, places, rows):
