@@ -406,6 +406,7 @@ def test_at_the_ends_of_the_range_the_slope_inside_is_given(transformer):
         (Normalizer(), np.array([[0.0, 0.0], [1.0, 2.0]])),
         (TfidfTransformer(), sp.csr_array(np.array([[0.0, 0.0], [1.0, 2.0]]))),
         (AdditiveChi2Sampler(), np.array([[0.0, 1.0], [1.0, 2.0]])),
+        (FunctionTransformer(np.sqrt), np.array([[0.0, 1.0], [1.0, 2.0]])),
     ],
     ids=lambda one: type(one).__name__,
 )

@@ -102,7 +102,7 @@ def _kept(transformer):
 
 def _missing(transformer, X):
     """Where a value is missing, shape (n_rows, n_inputs)."""
-    X = X.toarray() if sp.issparse(X) else np.asarray(X)
+    X = dense(X) if sp.issparse(X) else np.asarray(X)
     code = transformer.missing_values
     # NaN, in arrays of objects too, is what is not itself; None and pandas.NA are no numbers.
     lost = X != X if isinstance(code, float) and np.isnan(code) else X == code

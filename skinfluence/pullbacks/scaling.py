@@ -132,7 +132,11 @@ def _function(transformer: FunctionTransformer, X, V):
     if function is None:
         return V
     if function in SLOPES and not transformer.kw_args:
-        return V * SLOPES[function](dense(X))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = SLOPES[function](dense(X))
+            V = V * slope
+        steep = ~np.isfinite(slope).all(axis=1)
+        return undefined_rows(transformer, V, steep, "its slope there is infinite")
     known = ", ".join(f"numpy.{one.__name__}" for one in SLOPES)
     raise no_derivative(
         transformer,
