@@ -368,3 +368,16 @@ def test_smoothing_is_for_hinges():
     X, y = make_data("binary", 40, 4, 0)
     with pytest.raises(ValueError, match="models with a hinge"):
         ours.LinearSVC().fit(X, y).influence_up_loss(X, y, smoothing=0.1)
+
+
+@pytest.mark.parametrize("break_ties", [False, True])
+def test_votes_are_scikit_learns(break_ties):
+    """Far from the data many rows have equal votes."""
+    X, y = make_data("softmax", 60, 4, 0)
+    model = sklearn.svm.SVC(kernel="linear", break_ties=break_ties).fit(X, y)
+    loss = Influence(model, X, y).objective.loss
+    tests = 3.0 * np.random.default_rng(0).standard_normal((2000, 4))
+    votes, predicted = model.decision_function(tests), model.predict(tests)
+    eta = values(model.set_params(break_ties=False), tests)
+    np.testing.assert_allclose(loss.expand(eta), votes, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(model.classes_[loss.decide(eta)], predicted)
