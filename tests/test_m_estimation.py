@@ -39,6 +39,12 @@ def pseudo_huber(params, x, y):
     return anp.sqrt(1.0 + (y - x @ params) ** 2) - 1.0
 
 
+def huber(params, x, y):
+    """Of two pieces: the Hessian of a row jumps where they meet."""
+    r = anp.abs(y - x @ params)
+    return anp.where(r < 1.345, 0.5 * r**2, 1.345 * r - 0.5 * 1.345**2)
+
+
 def bradley_terry(params, x, y):
     """x: the positions of the two that met, y: 1 if the first won."""
     first, second = x[..., 0].astype(int), x[..., 1].astype(int)
@@ -83,6 +89,7 @@ def make(name, **more):
     options = {
         "logistic": {"loss": logistic, "l2": [0.5, 0.5, 0.0], "classes": [0, 1]},
         "pseudo-huber": {"loss": pseudo_huber},
+        "huber": {"loss": huber},
         "biweight": {"loss": biweight, "l2": 0.01},
         "bradley-terry": {"loss": bradley_terry, "l2": 0.1},
         "network": {"loss": network_loss, "l2": 0.05, "init": rng.standard_normal(p)},
@@ -91,7 +98,7 @@ def make(name, **more):
     return MEstimator(n_params=p, **{**options, **more})
 
 
-SMOOTH = ["logistic", "pseudo-huber", "biweight", "bradley-terry", "network"]
+SMOOTH = ["logistic", "pseudo-huber", "huber", "biweight", "bradley-terry", "network"]
 EVERY = pytest.mark.parametrize("name", [*SMOOTH, "loop"])
 pytestmark = pytest.mark.filterwarnings("ignore:The loss does not broadcast")
 
@@ -575,3 +582,25 @@ def test_other_data_than_those_of_the_fit_are_noticed():
     model = make("logistic").fit(X, Y)
     with pytest.warns(ConvergenceWarning, match="not at an optimum"):
         Influence(model, 3 * X, 1 - Y)
+
+
+@pytest.mark.filterwarnings("ignore:The parameters are not at an optimum")
+def test_polish_goes_to_the_optimum_and_says_how_far():
+    model = make("logistic", decision=linear).fit(X, Y)
+    best = model.params_
+    expected = Influence(model, X, Y).influence_up_params()
+    model.params_ = best + 0.3
+    polished = Influence(model, X, Y, polish=True)
+    np.testing.assert_allclose(polished.influence_up_params(), expected, rtol=1e-7)
+    np.testing.assert_allclose(polished.answers.problem.theta, best, rtol=1e-9)
+    moved = polished.report().moved
+    assert np.isclose(moved.parameters, np.linalg.norm([0.3] * 3) / np.linalg.norm(best))
+    assert np.isclose(moved.decision_values, np.abs(0.3 * X.sum(axis=1) + 0.3).max())
+    np.testing.assert_array_equal(model.params_, best + 0.3)
+
+
+def test_a_perfect_fit_is_an_optimum(recwarn):
+    exact = X @ [1.0, -2.0]
+    model = make("pseudo-huber").fit(X, exact)
+    assert np.abs(model.removal_effect(X[:3], exact[:3])).max() < 1e-12
+    assert not recwarn.list

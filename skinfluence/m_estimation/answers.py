@@ -1,6 +1,7 @@
 """Derivatives and edits of a user's loss: each row has its whole Hessian, H is dense."""
 
 import warnings
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +19,7 @@ from skinfluence.m_estimation.steps import (
     with_row,
 )
 from skinfluence.solvers import SingularHessianError, SolveReport
+from skinfluence.solvers.base import Moved
 from skinfluence.utils.calls import level_outside
 from skinfluence.utils.memory import check_fits, row_blocks
 from skinfluence.utils.progress import progress_bar
@@ -52,22 +54,56 @@ class MAnswers(Answers):
     def __init__(self, problem, verbose=False):
         self.problem = problem
         self.verbose = verbose
+        self._found = self._moved = None
         self._H = problem.hessian()
         self._solve, self._rcond = factored(self._H, problem.damping)
 
     def __getstate__(self):
-        return {"problem": self.problem, "verbose": self.verbose}
+        return {"problem": self.problem, "verbose": self.verbose, "_moved": self._moved}
 
     def __setstate__(self, state):
-        self.__init__(**state)
+        # The solve is a function; the Hessian it is made from comes again.
+        self.__init__(state["problem"], state["verbose"])
+        self._moved = state["_moved"]
 
     def holding(self, hold):
         if hold is None or self.problem.holding(hold).hold == self.problem.hold:
             return self
         return MAnswers(self.problem.holding(hold), self.verbose)
 
+    @property
+    def concern(self):
+        """Whether the fit is so far from a stationary point that answers around it mislead."""
+        problem, report = self.problem, self.report()
+        # As for linear models: a tenth of the loss of an average row.
+        if 0.5 * report.newton_decrement**2 <= 0.1 * problem.size / problem.n_samples + 1e-12:
+            return None
+        return (
+            "The parameters are not at an optimum of the objective: Newton decrement "
+            f"{report.newton_decrement:.1e}, relative gradient {report.relative_gradient:.1e}. "
+            "Derivatives, 'one-step' and 'influence' describe the model as it is; 'auto' and "
+            "'exact' start from the optimum. Raise max_iter, scale the features, or pass "
+            "polish=True to Influence; and check that X, y and sample_weight are those of the fit."
+        )
+
+    def polished(self):
+        before, (after, _) = self.problem, self._optimum()
+        other = MAnswers(after, self.verbose)
+        size = float(np.linalg.norm(after.theta))
+        X = before.design.X
+        moved = np.nan
+        if before.loss.decision is not None:
+            eta = after.outputs(after.theta, X, None) - before.outputs(before.theta, X, None)
+            moved = float(np.abs(eta[:, :-1]).max(initial=0.0))
+        other._moved = Moved(
+            newton_decrement=self.report().newton_decrement,
+            parameters=float(np.linalg.norm(after.theta - before.theta)) / size if size else 0.0,
+            decision_values=moved,
+        )
+        return other
+
     def report(self):
-        return self._report
+        return replace(self._report, moved=self._moved)
 
     @cached_property
     def _report(self):
@@ -135,9 +171,13 @@ class MAnswers(Answers):
 
     # Edits
 
-    @cached_property
     def _optimum(self):
-        """The problem at its optimum, and its Hessian there."""
+        """The problem at its optimum, and its Hessian there; found on first use."""
+        if self._found is None:
+            self._found = self._find_optimum()
+        return self._found
+
+    def _find_optimum(self):
         if self.problem.damping:
             _refuse_damped_refits(self._H)
         found = minimise(self.problem, self._H)
@@ -155,7 +195,7 @@ class MAnswers(Answers):
         """The problem that a method's effects start from, and the Hessian that it solves with."""
         check_method(method)
         if method not in LOCAL:
-            return self._optimum
+            return self._optimum()
         return self.problem, self._H + self.problem.damping * np.eye(len(self._H))
 
     def quantity(self, tests, of, method):
@@ -291,22 +331,4 @@ def _(problem: Problem, *, solver, hold, precision, verbose):
             "An MEstimator is solved by dense Cholesky in float64. Got "
             f"solver={solver!r}, precision={precision!r}; leave them out."
         )
-    answers = MAnswers(problem.holding(hold), verbose)
-    _warn_unless_optimal(problem, answers.report())
-    return answers
-
-
-def _warn_unless_optimal(problem, report):
-    """Say when the fit is so far from a stationary point that answers around it mislead."""
-    suboptimality = 0.5 * report.newton_decrement**2
-    # As for linear models: a tenth of the loss of an average row.
-    if suboptimality > 0.1 * problem.size / problem.n_samples + 1e-12:
-        warnings.warn(
-            "The parameters are not at an optimum of the objective: Newton decrement "
-            f"{report.newton_decrement:.1e}, relative gradient {report.relative_gradient:.1e}. "
-            "Derivatives, 'one-step' and 'influence' describe the model as it is; 'auto' and "
-            "'exact' start from the optimum. Raise max_iter, scale the features, and check that X, "
-            "y and sample_weight are those of the fit.",
-            ConvergenceWarning,
-            stacklevel=level_outside(),
-        )
+    return MAnswers(problem.holding(hold), verbose)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinfluence.design import DenseDesign
 from skinfluence.m_estimation.newton import minimise
-from skinfluence.m_estimation.problem import Outputs, Problem, predictions
+from skinfluence.m_estimation.problem import Outputs, Problem, decided, predictions
 from skinfluence.m_estimation.rows import RowLoss, row_loss
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import Labels, objective_of
@@ -166,8 +166,7 @@ class MEstimator(InfluenceMixin, BaseEstimator):
         eta = self._decide(X)
         if self.classes is None:
             return eta
-        codes = (eta > 0).astype(int) if eta.ndim == 1 else eta.argmax(axis=1)
-        return self.classes_[codes]
+        return self.classes_[decided(eta.reshape(len(eta), -1))]
 
     @available_if(lambda self: self.decision is not None)
     def score(self, X, y, sample_weight=None):

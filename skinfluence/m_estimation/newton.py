@@ -89,9 +89,9 @@ def minimise(problem, H=None, enough=0.0):
 
     Notes
     -----
-    A Hessian is kept while it shrinks the gradient faster than a new one would pay. Steps are halved until the
-    value falls enough (Armijo). The iteration ends where the decrement falls no longer: beyond
-    that there is only round-off.
+    A Hessian is kept while it shrinks the gradient faster than a new one would pay. Steps are
+    halved until the value falls enough (Armijo). The iteration ends where the decrement falls no
+    longer: beyond that there is only round-off.
     """
     with small_blas(problem.n_parameters):
         return _minimise(problem, H, enough)
@@ -106,8 +106,11 @@ def _minimise(problem, H, enough):
     # A Hessian costs about 2 p gradients, ten digits at contraction r cost 23 / log(1 / r).
     keep = np.clip(np.exp(-11.5 / problem.n_parameters), 0.1, 0.7)
     for n_iter in range(1, MAX_STEPS + 1):
-        in_round_off = 0.5 * decrement**2 < 1e3 * rounding
-        trial = _shortened(problem, step, decrement, rounding) if decrement > 0 else None
+        in_round_off = 0.5 * decrement**2 < 1e3 * rounding or _is_tiny(step, problem)
+        trial = None
+        if decrement > 0:
+            trial = _shortened(problem, step, decrement, rounding)
+            trial = trial or _flatter(problem, step, decrement, keep, solve)
         if trial is None:
             if trusted:
                 return Minimum(problem, decrement, n_iter, in_round_off)
@@ -122,12 +125,25 @@ def _minimise(problem, H, enough):
             if in_round_off and trusted:
                 best = trial if after < decrement else problem
                 # A valley without end gets flat too, but its steps stay long.
-                short = np.abs(step).max() <= 1e-6 * (np.abs(problem.theta).max() + 1e-3)
-                return Minimum(best, min(after, decrement), n_iter, bool(short))
+                short = _is_tiny(step, problem, 1e-6)
+                return Minimum(best, min(after, decrement), n_iter, short)
             problem = trial
         solve, trusted = _descent(problem.hessian()), True
         step, decrement = _step(problem, solve)
     return Minimum(problem, decrement, MAX_STEPS, False)
+
+
+def _flatter(problem, step, decrement, keep, solve):
+    """The full step if it shrinks the gradient, where no step is seen to lower the value.
+
+    A loss may cancel inside, as ``sqrt(1 + r^2) - 1`` does: its value is coarser than its terms say.
+    """
+    trial = problem.at(problem.theta + step)
+    return trial if _step(trial, solve)[1] < keep * decrement else None
+
+
+def _is_tiny(step, problem, relative=1e-13):
+    return bool(np.abs(step).max() <= relative * (np.abs(problem.theta).max() + 1e-3))
 
 
 def _step(problem, solve):

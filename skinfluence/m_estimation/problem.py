@@ -52,6 +52,10 @@ class Outputs:
             )
         return found
 
+    def decide(self, eta):
+        """Position of the class that a classifier predicts."""
+        return decided(self.expand(eta))
+
     def check_y(self, y):
         """Any finite number may be a target."""
         return y
@@ -187,3 +191,8 @@ def predictions(decision, params, X):
             f"shape {found.shape}."
         )
     return found
+
+
+def decided(eta):
+    """Positions of classes from decision values (n_rows, n_outputs): the sign of one, the largest."""
+    return (eta[..., 0] > 0).astype(int) if eta.shape[-1] == 1 else eta.argmax(axis=-1)
