@@ -24,7 +24,7 @@ FLOORS = [
     ("answers", "smooth", "hinge", "kernel_edits", "kernel_answers"),
     ("leave_one_out", "deletions", "diagnostics"),
     ("influence",),
-    ("mixin", "adapters"),
+    ("mixin", "adapters", "contract"),
     ("linear_model", "svm", "kernel_ridge", "m_estimation", "datasets", "metrics"),
     ("pipeline", "model_selection", "robustness", "attack", "inspection", "neural", "distributed"),
     ("cleaning",),
