@@ -219,6 +219,9 @@ class SmoothAnswers(Answers):
             for i, one in enumerate(points):
                 found[i], bound[i], size[i], used[i] = solver.solve_points(one, tol)
                 advance(1)
+        if solver.M is None:
+            # Edits without an answer have raised.
+            return found, bound, used
         failed = ~certificate.within(bound, size, tol, solver.floor)
         _warn_uncertified(np.count_nonzero(failed), len(points), tol, solver)
         return found, bound, used
@@ -231,7 +234,7 @@ class SmoothAnswers(Answers):
         failed = 0
         with progress_bar(len(edits.rows), "edits", self.verbose) as advance:
             for block, solved in solver.solve_rows(edits, tol):
-                failed += np.count_nonzero(~solved.within(tol, solver.floor))
+                failed += np.count_nonzero(_failed(solved, tol, solver))
                 advance(block.stop - block.start)
                 yield block, solved
         _warn_uncertified(failed, len(edits.rows), tol, solver)
@@ -262,8 +265,27 @@ def _relative(method, tol):
     return tol
 
 
+def _failed(solved, tol, solver):
+    """Which edits were not certified or, without certificates, have no answer: NaN from here on."""
+    if solver.M is not None:
+        return ~solved.within(tol, solver.floor)
+    # A loss that is not convex: where its Hessian at the fit is not positive definite after the
+    # edit, Newton's method ends at another optimum, if at any.
+    solved.steps[~(solved.leverage < 1.0)] = np.nan
+    return np.isnan(solved.steps).any(axis=(1, 2))
+
+
 def _warn_uncertified(failed, total, tol, solver):
-    if not failed or solver.M is None:
+    if not failed:
+        return
+    if solver.M is None:
+        warnings.warn(
+            f"{failed} of {total} edits have no answer (NaN): after them the Hessian is not "
+            "positive definite, so there is no optimum that continues this one. Penalise more, or "
+            "choose a convex loss.",
+            ConvergenceWarning,
+            stacklevel=level_outside(),
+        )
         return
     warnings.warn(
         f"{failed} of {total} edits could not be certified to a relative error of {tol:.0e}: they "

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn import linear_model
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from skinfluence import Influence, edits
@@ -191,6 +192,20 @@ def test_the_row_without_a_model_is_named(one_positive, method):
     if free:
         with pytest.warns(UserWarning, match="Row 4"):
             inf.removal_effect(X, y, method=method)
+
+
+def test_edits_after_which_the_hessian_is_indefinite_have_no_answer():
+    """Power 3 is not convex: without row 4 no optimum continues this one."""
+    rng = np.random.default_rng(3)
+    X, y = rng.standard_normal((10, 2)), rng.gamma(0.5, 1.0, 10) + 1e-3
+    model = linear_model.TweedieRegressor(power=3, alpha=0.01, tol=1e-10, max_iter=5000).fit(X, y)
+    inf = Influence(model, X, y)
+    for ask in (lambda: inf.removal_effect(X, y, method="exact")[0], inf.loo_predict):
+        with pytest.warns(ConvergenceWarning, match="1 of 10 edits have no answer"):
+            found = ask()
+        np.testing.assert_array_equal(np.isnan(found), np.arange(10) == 4)
+    with pytest.raises(ValueError, match="positive definite"):
+        inf.effect(edits.remove(4), X, y)
 
 
 # Refused ---------------------------------------------------------------------------------------
