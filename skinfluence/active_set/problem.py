@@ -57,7 +57,7 @@ class HingeProblem:
         if not (np.isfinite(self.C).all() and (self.C >= 0).all()):
             raise ValueError("C must be finite and non-negative in every row.")
         self.free_bias = bool(free_bias)
-        self.kernel = _from_matrix(kernel, self.n) if isinstance(kernel, np.ndarray) else kernel
+        self.kernel = _Blocks(kernel, self.n) if isinstance(kernel, np.ndarray) else kernel
         if not self.has_both_classes(self.C):
             raise ValueError(
                 "Both labels need a row of positive bound C. Rows of one class only are left."
@@ -186,7 +186,13 @@ class NewRows:
     C: np.ndarray
 
 
-def _from_matrix(matrix, n):
-    if matrix.shape != (n, n):
-        raise ValueError(f"A kernel matrix must have shape {(n, n)}. Got {matrix.shape}.")
-    return lambda rows_a, rows_b: matrix[np.ix_(rows_a, rows_b)]
+class _Blocks:
+    """Blocks of a kernel matrix that is there."""
+
+    def __init__(self, matrix, n):
+        if matrix.shape != (n, n):
+            raise ValueError(f"A kernel matrix must have shape {(n, n)}. Got {matrix.shape}.")
+        self.matrix = matrix
+
+    def __call__(self, rows_a, rows_b):
+        return self.matrix[np.ix_(rows_a, rows_b)]
