@@ -58,7 +58,8 @@ class Head:
                 "and attack on X.to_numpy() or X.toarray()."
             )
         self.estimator = estimator
-        self.X = np.array(X, dtype=float)
+        X = np.asarray(X)
+        self.X = X if X.dtype.kind == "f" else X.astype(float)
         self.inputs = Inputs(estimator, self.X)
         objective = self.inputs.problem(y, sample_weight)
         if not isinstance(objective, Objective) or objective.labels is None:

@@ -39,8 +39,8 @@ class TorchFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     dtype : {None, "float32", "float64"}, default=None
         Of the computation and of the features; the module's own when None.
     memory : str or joblib.Memory, default=None
-        Where features are cached, by the weights and structure of the module and by the rows; the
-        code of its ``forward`` is not looked at.
+        Where features of more rows than a batch are cached, by the weights and structure of the
+        module and by the rows; the code of its ``forward`` is not looked at.
     verbose : bool, default=False
         Show a progress bar (needs tqdm).
 
@@ -141,7 +141,8 @@ class TorchFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         """
         rows = self._rows(X)
         memory = check_memory(self.memory)
-        if memory.location is None:
+        # A batch costs less than finding out whether it has been seen.
+        if memory.location is None or len(rows) <= self.batch_size:
             return _features_of(None, self, rows)
         pooling = self.pooling if isinstance(self.pooling, str) else joblib.hash(self.pooling)
         key = (_fingerprint(self.module), self.layer, pooling, rows.shape, str(self.dtype))

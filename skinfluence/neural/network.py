@@ -141,13 +141,13 @@ class Network:
         def moved(v):
             return func.jvp(lambda z: self._batch(z, x), (self._zero(),), (v,))[1]
 
-        return _array(func.vmap(moved, in_dims=1, out_dims=2)(self.tensor(V)))
+        return _array(_columns(moved, self.tensor(V), out=2))
 
     def adjoint(self, X, U):
         """``sum_i J_i' U_i`` of a block: (b, K, m) to ndarray of shape (p, m)."""
         func, x = import_torch().func, self.tensor(X)
         _, pull = func.vjp(lambda z: self._batch(z, x), self._zero())
-        return _array(func.vmap(lambda u: pull(u)[0], in_dims=2, out_dims=1)(self.tensor(U)))
+        return _array(_columns(lambda u: pull(u)[0], self.tensor(U), out=1))
 
     def curved(self, X, C, V):
         """``sum_i (c_i . d2 eta_i / dz2) V`` of a block: (p, m) to ndarray of shape (p, m)."""
@@ -158,7 +158,7 @@ class Network:
             # Where the network is linear the derivative is a constant zero, which vmap refuses.
             return func.jvp(slope, (self._zero(),), (v,))[1] + 0.0 * v
 
-        return _array(func.vmap(moved, in_dims=1, out_dims=1)(self.tensor(V)))
+        return _array(_columns(moved, self.tensor(V), out=1))
 
     def input_gradients(self, X, A, C, S):
         """``d/dx [a_i . eta(x) + c_i . J(x) s]`` at each row of a block, for each ``s``.
@@ -184,6 +184,14 @@ class Network:
         A, S = self.tensor(A), self.tensor(S)
         found = [func.grad(value)(x, A[:, :, j], S[:, j]) for j in range(S.shape[1])]
         return np.stack([_array(one.flatten(1)) for one in found])
+
+
+def _columns(fn, V, out):
+    """A linear function of each column, the last axis of V, stacked along axis ``out``."""
+    if V.shape[-1] == 1:
+        # vmap over one column takes several times as long as the function.
+        return fn(V[..., 0]).unsqueeze(out)
+    return import_torch().func.vmap(fn, in_dims=V.ndim - 1, out_dims=out)(V)
 
 
 def _chosen(every, parameters):

@@ -145,7 +145,7 @@ def test_features_are_cached_by_weights_and_rows(tmp_path):
     net = small_net()
     calls = []
     net.conv1.register_forward_hook(lambda *_: calls.append(1))
-    featurizer = TorchFeaturizer(net, memory=str(tmp_path)).fit(X)
+    featurizer = TorchFeaturizer(net, memory=str(tmp_path), batch_size=2).fit(X)
     first = featurizer.transform(X)
     n_calls = len(calls)
     np.testing.assert_array_equal(featurizer.transform(X), first)

@@ -1,0 +1,57 @@
+"""Dog against fish: pictures of both, and a network in front of them."""
+
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+import networks
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data import ORIGINALS, add_data_option, folder
+
+from skinfluence.neural import TorchFeaturizer
+
+ORIGINALS["dogfish"] = "Imagenette v2 (English springer and tench)"
+
+
+def add_options(parser):
+    """``--data``, ``--network``, ``--inception``, ``--cache``, ``--seed``."""
+    add_data_option(parser)
+    parser.add_argument("--network", choices=["efficientnet", "inception"], default="efficientnet")
+    parser.add_argument("--inception", metavar="DIR", help="the unpacked npm package nsfwjs 4.3.0")
+    parser.add_argument("--cache", metavar="DIR", help="where features are kept between runs")
+    parser.add_argument("--train", type=int, default=900, help="training pictures of each kind")
+    parser.add_argument("--test", type=int, default=300, help="test pictures of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def featurizer(args):
+    """The network of the options as a transformer of 224 px pictures in 0 .. 1."""
+    if args.network == "efficientnet":
+        net, layer = networks.efficientnet_lite0()
+    else:
+        net, layer = networks.inception_v3(args.inception), None
+    return TorchFeaturizer(net, layer, batch_size=32, dtype="float32", memory=args.cache)
+
+
+def load_pictures(args):
+    """Pictures (n, 3, 224, 224) in 0 .. 1, float32, and labels (1 is dog): train, then test."""
+    from PIL import Image
+
+    archive = zipfile.ZipFile(folder(args.data, "dogfish") / "images224.zip")
+    rng = np.random.default_rng(args.seed)
+    out = []
+    for split, n in (("train", args.train), ("val", args.test)):
+        names = []
+        for kind in ("fish", "dog"):
+            every = [m for m in archive.namelist() if m.startswith(f"{split}/{kind}/")]
+            names += sorted(rng.choice(every, n, replace=False).tolist())
+        pictures = np.empty((2 * n, 3, 224, 224), np.float32)
+        for i, name in enumerate(names):
+            picture = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
+            pictures[i] = np.asarray(picture, np.float32).transpose(2, 0, 1) / 255.0
+        out += [pictures, np.repeat([0, 1], n)]
+    return out
