@@ -152,6 +152,8 @@ class EditSolver:
         if self.M is not None and len(left):
             bound[left] = np.minimum(bound[left], state.split_bound(left))
             left = left[~self._certified(bound[left], state.size[left], tol)]
+            if len(left):
+                state.use(left)
         while self.M is not None and len(left):
             r, after = state.chord(left, bound[left])
             better = after < bound[left]
@@ -174,29 +176,34 @@ class EditSolver:
 
     def _refit(self, state, left, tol, bound, used):
         """Newton's method on many edited problems together; those it could not certify."""
-        if self.M is None or not refits.can_refit_together(self.factor):
+        if self.M is None:
             return left
-        starts, size = state.theta_steps[left], state.size[left]
-        edits = state.edits.take(left)
-        problem = self.objective
-        for block, found in refits.refit(
-            problem, edits, starts, size, 1e-3 * tol, lambda i: state.sizes(left[i])
-        ):
+        # Where nothing bounds the edited Hessian from below, nothing certifies here.
+        left, rest = left[np.isfinite(state.growth[left])], left[~np.isfinite(state.growth[left])]
+        found = refits.refit(
+            self.factor,
+            state.edits.take(left),
+            state.theta_steps[left],
+            state.size[left],
+            0.01 * tol,
+            lambda i: state.sizes(left[i]),
+            lambda B, which: state.edited_solve(B, left[which]),
+        )
+        for block, refit in found:
             rows = left[block]
-            r = self.M * found.shifted
+            slack = 1.0 + state.slack[rows]
             with np.errstate(over="ignore", invalid="ignore"):
-                growth = np.exp(0.5 * r)
+                growth = np.exp(0.5 * self.M * refit.shifted)
                 kappa = growth * np.sqrt([state.sizes(i).max(initial=0.0) for i in rows])
-                local = certificate.gradient_bound(
-                    self.M, kappa, found.decrement, self.M * found.moved
-                )
-                there = (local + growth * found.noise) * growth
-            solved = self._certified(there, found.size, tol)
+                left_over = slack * refit.decrement + growth * refit.noise + state.noise[rows]
+                local = certificate.gradient_bound(self.M, kappa, left_over, self.M * refit.moved)
+                there = local * growth
+            solved = self._certified(there, refit.size, tol)
             done = rows[solved]
-            state.theta_steps[done] = found.theta[solved, None] - problem.theta
-            state.size[done], bound[done] = found.size[solved], there[solved]
+            state.theta_steps[done] = refit.steps[solved]
+            state.size[done], bound[done] = refit.size[solved], there[solved]
             used[done] = "newton"
-        return left[used[left] != "newton"]
+        return np.append(left[used[left] != "newton"], rest)
 
     def _finish(self, state, i, tol, bound, used):
         """Newton's method on one edited problem, from the iterate at hand."""
@@ -240,17 +247,18 @@ class EditSolver:
         last = minimum.factor.objective
         moved = problem.design.multiply((last.theta - theta).T)[problem.weights > 0]
         r = self.M * float(problem.loss.spread(moved).max(initial=0.0))
-        own = EditSolver(minimum.factor, self.solver)
         with np.errstate(over="ignore", invalid="ignore"):
             # The Hessian there is at least exp(-r) P: often all that is needed of its leverages.
-            own.row_sizes = np.where(last.weights > 0, np.exp(r) * sizes, 0.0)
-            bound = self._newton_bound(own, minimum, r)
+            carried = np.where(last.weights > 0, np.exp(r) * sizes, 0.0)
+            bound = self._newton_bound(minimum, r, carried)
             if not self._certified(bound, size, tol):
-                del own.row_sizes
-                bound = self._newton_bound(own, minimum, r)
+                bound = self._newton_bound(minimum, r)
         return step, bound, size
 
-    def _newton_bound(self, own, minimum, r):
+    def _newton_bound(self, minimum, r, sizes=None):
+        own = EditSolver(minimum.factor, self.solver)
+        if sizes is not None:
+            own.row_sizes = sizes
         kappa = np.sqrt(own.row_sizes.max(initial=0.0))
         if not np.isfinite(kappa):
             return np.inf
@@ -434,7 +442,6 @@ class _Block:
         except np.linalg.LinAlgError:
             # A leverage of exactly 1: that edit goes to Newton's method, the others are fine.
             self.inner = np.linalg.pinv(A) @ edits.hessian
-        self._V = None
         self.leverage = _largest_eigenvalue(h, -edits.hessian)
         kept = 1.0 - self.leverage * (1.0 + owner.solve_error)
         shrink = kept * _shrink(edits.shift, objective)
@@ -450,17 +457,21 @@ class _Block:
         own = owner.rounding(edits.design, edits.gradient, edits.hessian, owner._sizes(h))
         self.noise = owner.floor * (np.sqrt(self.growth) - 1.0) + own * np.sqrt(self.growth)
 
-    def _edited_solve(self, B, active):
-        """``P^-1 B`` of each active edit by Woodbury on ``V_i = (H + shift R0)^-1 J_i'``."""
-        factor, k = self.owner.factor, self.h.shape[1]
+    def use(self, active):
+        """Prepare :meth:`edited_solve` for some edits: ``V_i = (H + shift R0)^-1 J_i'``."""
+        k = self.h.shape[1]
         shift = self.shift if np.ndim(self.shift) == 0 else self.shift[active]
-        if self._V is None:
-            design = self.edits.design.take(active)
-            columns = [
-                factor.solve_rows(design, np.broadcast_to(e, (len(active), k)), shift)
-                for e in np.eye(k)
-            ]
-            self._V, self._V_rows = np.stack(columns, axis=1), active
+        design = self.edits.design.take(active)
+        columns = [
+            self.owner.factor.solve_rows(design, np.broadcast_to(e, (len(active), k)), shift)
+            for e in np.eye(k)
+        ]
+        self._V, self._V_rows = np.stack(columns, axis=1), active
+
+    def edited_solve(self, B, active):
+        """``P^-1 B`` of each active edit, among those in use, by Woodbury on their ``V_i``."""
+        factor = self.owner.factor
+        shift = self.shift if np.ndim(self.shift) == 0 else self.shift[active]
         V = self._V[np.searchsorted(self._V_rows, active)]
         Y = factor.solve(B.reshape(len(active), -1).T, shift).T.reshape(B.shape)
         at_row = np.einsum("ikd,id->ik", Y, self.rows[active])
@@ -555,7 +566,7 @@ class _Block:
         r = M * np.maximum(r, self._own_spread(active))
         finite = np.isfinite(S).all(axis=(1, 2))
         B = self.right[active] + np.where(finite[:, None, None], S, 0.0)
-        after = -self._edited_solve(B, active)
+        after = -self.edited_solve(B, active)
         # The gradient at v is P (v - after); both P v and P after are known without a product.
         change = np.einsum("ikd,ikd->i", after - v, self.solved[active] - B)
         slack = self.slack[active]

@@ -20,7 +20,7 @@ from skinfluence import Influence, edits, losses
 from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.edits import Points
-from skinfluence.exact import ROUND_OFF, EditSolver
+from skinfluence.exact import ROUND_OFF, EditSolver, _Block
 from skinfluence.newton import minimise
 from skinfluence.objective import Objective
 from skinfluence.refits import refit as refit_together
@@ -276,29 +276,48 @@ def test_an_edit_that_makes_classes_separable_is_refused_without_penalty(method)
 # Many problems at once ---------------------------------------------------------------------------
 
 
+def _binary(rng, X):
+    y = (X[:, 0] + rng.standard_normal(len(X)) > 0).astype(int)
+    return losses.Binomial(), y, 1 - y
+
+
+def _softmax(rng, X):
+    y = (X[:, :3] + rng.standard_normal((len(X), 3))).argmax(axis=1)
+    return losses.SumToZero(losses.Multinomial(3)), y, (y + 1) % 3
+
+
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
-@pytest.mark.parametrize("far", [0.0, 30.0], ids=["near", "far"])
-def test_newton_on_many_problems_is_newton_on_each(sparse, far):
-    """From zero steps, and from steps that overshoot by a lot."""
+@pytest.mark.parametrize("far", [0.0, 10.0], ids=["near", "far"])
+@pytest.mark.parametrize("form", ["primal", "dual"])
+@pytest.mark.parametrize("kind", [_binary, _softmax])
+def test_newton_on_many_problems_is_newton_on_each(sparse, far, form, kind):
+    """With factors of their own or one shared; from zero steps, and steps that overshoot."""
     rng = np.random.default_rng(3)
     X = rng.standard_normal((60, 4)) * (rng.random((60, 4)) < 0.7)
-    y = (X[:, 0] + rng.standard_normal(60) > 0).astype(int)
+    loss, y, other = kind(rng, X)
     design = design_of(sp.csr_array(X) if sparse else X)
     s = rng.uniform(0.3, 2.0, 60)
     s[7] = 0.0
-    fit = Objective(losses.Binomial(), design, y, s, np.full(5, 0.05), np.zeros((1, 5)))
+    start = np.zeros((loss.n_outputs, 5))
+    fit = Objective(loss, design, y, s, np.array([0.05] * 4 + [0.0]), start)
     fit = minimise(fit, Exact("primal")).objective
+    factor = Exact(form).factor(fit)
     rows = np.arange(20)
-    changes = row_edits(fit, rows, 1 - y[rows], s[rows] + 0.5)
-    starts = far * rng.standard_normal((20, 1, 5))
-    sizes = np.ones(60)
-    for block, found in refit_together(fit, changes, starts, np.ones(20), 1e-12, lambda i: sizes):
-        for j, i in enumerate(range(20)[block]):
-            weights, targets = fit.weights.copy(), fit.y.copy()
-            weights[i], targets[i] = changes.weight[i], changes.y[i]
-            alone = minimise(replace(fit, weights=weights, y=targets), Exact("primal")).objective
-            np.testing.assert_allclose(found.theta[j], alone.theta[0], rtol=1e-9, atol=1e-11)
-            step = alone.theta - fit.theta
-            P = Curvature(replace(fit, weights=weights, y=targets))
-            assert found.size[j] == pytest.approx(np.sqrt(step[0] @ (P @ step[0])), rel=1e-8)
-            assert found.decrement[j] < 1e-7
+    changes = row_edits(fit, rows, other[rows], s[rows] + 0.5)
+    block = _Block(EditSolver(factor, Exact(form)), changes)
+    block.use(rows)
+    starts = far * rng.standard_normal(block.theta_steps.shape)
+    found = refit_together(
+        factor, changes, starts, block.size, 1e-11, block.sizes, block.edited_solve
+    )
+    ((_, found),) = found
+    for i in rows:
+        weights, targets = fit.weights.copy(), fit.y.copy()
+        weights[i], targets[i] = changes.weight[i], changes.y[i]
+        alone = minimise(replace(fit, weights=weights, y=targets), Exact("primal")).objective
+        step = (alone.theta - fit.theta).ravel()
+        P = Curvature(replace(fit, weights=weights, y=targets))
+        size = np.sqrt(step @ (P @ step))
+        np.testing.assert_allclose(found.steps[i].ravel(), step, atol=1e-9 * size)
+        assert found.size[i] == pytest.approx(size, rel=1e-8)
+        assert found.decrement[i] < 1e-9 * size

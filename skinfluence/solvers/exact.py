@@ -332,7 +332,7 @@ class DualFactor(Factor):
             )
         # Leaving rows out changes H by less than their sum, relatively: here, by round-off.
         order = np.argsort(q)
-        idle = np.searchsorted(np.cumsum(q[order]), IDLE)
+        idle = min(np.searchsorted(np.cumsum(q[order]), IDLE), len(q) - 1)
         self._rows = np.sort(order[idle:])
         q = q[self._rows]
         self._scale = 1.0 / np.sqrt(1.0 + q)
