@@ -518,6 +518,15 @@ def test_a_removal_without_a_minimum_is_nan():
     assert np.isnan(found[:, 10]).all() and np.isfinite(found[:, :10]).all()
 
 
+@pytest.mark.parametrize("method", ["one-step", "exact"])
+def test_a_removal_that_leaves_a_parameter_open_is_nan(method):
+    """As many rows as parameters: each row decides one."""
+    model = make("pseudo-huber").fit(X[:2], Y[:2])
+    with pytest.warns(ConvergenceWarning, match="2 of 2 edits have no answer"):
+        found = model.removal_effect(X[:3], Y[:3], method=method)
+    assert np.isnan(found).all()
+
+
 def test_influence_pert_needs_a_derivative_in_x():
     X, y = rows_for("bradley-terry")
     with pytest.raises(TypeError, match="differentiable in x"):

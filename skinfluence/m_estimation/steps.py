@@ -10,7 +10,8 @@ import numpy as np
 from scipy import linalg
 
 from skinfluence.edits import edited
-from skinfluence.m_estimation.newton import minimise
+from skinfluence.m_estimation.newton import factored, minimise
+from skinfluence.solvers import SingularHessianError
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +73,26 @@ def points_changes(problem, points):
 def newton_steps(H, changes):
     """One Newton step on each edited problem, ``-(H + D)^-1 b``; NaN unless ``H + D > 0``."""
     P = H + changes.hessian
+    positive = _positive(P, np.linalg.cholesky(H))
+    steps = np.full_like(changes.gradient, np.nan)
+    steps[positive] = -np.linalg.solve(P[positive], changes.gradient[positive, :, None])[..., 0]
+    return steps
+
+
+def _positive(P, root):
+    """Which of the edited Hessians are positive definite, beyond what rounding makes of zero.
+
+    A pivot over that of the Hessian before the edit, whose Cholesky factor ``root`` is, is what
+    the edit leaves of a parameter: one minus a leverage.
+    """
     try:
-        # LAPACK's LU is batched and its Cholesky solve is not: this only asks for the sign.
-        np.linalg.cholesky(P)
+        pivots = np.einsum("ijj->ij", np.linalg.cholesky(P))
     except np.linalg.LinAlgError:
         if len(P) == 1:
-            return np.full_like(changes.gradient, np.nan)
-        each = [Changes(b[None], D[None]) for b, D in zip(changes.gradient, changes.hessian)]
-        return np.concatenate([newton_steps(H, one) for one in each])
-    return -np.linalg.solve(P, changes.gradient[..., None])[..., 0]
+            return np.zeros(1, dtype=bool)
+        half = len(P) // 2
+        return np.concatenate([_positive(P[:half], root), _positive(P[half:], root)])
+    return (pivots**2 > 1e-11 * np.diagonal(root) ** 2).all(axis=1)
 
 
 def refit(problem, edited_problem, step, P):
@@ -97,15 +109,24 @@ def refit(problem, edited_problem, step, P):
     P : ndarray of shape (n_params, n_params)
         The Hessian of the edited problem at the parameters.
     """
-    begin = edited_problem.at(problem.theta + np.nan_to_num(step))
+    started = not np.isnan(step).any()
+    begin = edited_problem.at(problem.theta + step) if started else edited_problem
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if not begin.value() <= edited_problem.value():
             begin = edited_problem
     size = step @ P @ step
     found = minimise(begin, P, enough=1e-10 * np.sqrt(size) if size > 0 else 0.0)
-    if not found.converged:
+    if not found.converged or not (started or _is_minimum(found.problem)):
         return np.full_like(step, np.nan)
     return found.problem.theta - problem.theta
+
+
+def _is_minimum(problem):
+    try:
+        factored(problem.hessian())
+    except SingularHessianError:
+        return False
+    return True
 
 
 def with_row(problem, row, y):
