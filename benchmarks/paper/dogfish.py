@@ -17,15 +17,19 @@ from skinfluence.neural import TorchFeaturizer
 ORIGINALS["dogfish"] = "Imagenette v2 (English springer and tench)"
 
 
-def add_options(parser):
-    """``--data``, ``--network``, ``--inception``, ``--cache``, ``--seed``."""
+def add_picture_options(parser):
+    """``--data``, ``--train``, ``--test``, ``--seed``."""
     add_data_option(parser)
-    parser.add_argument("--network", choices=["efficientnet", "inception"], default="efficientnet")
-    parser.add_argument("--inception", metavar="DIR", help="the unpacked npm package nsfwjs 4.3.0")
-    parser.add_argument("--cache", metavar="DIR", help="where features are kept between runs")
     parser.add_argument("--train", type=int, default=900, help="training pictures of each kind")
     parser.add_argument("--test", type=int, default=300, help="test pictures of each kind")
     parser.add_argument("--seed", type=int, default=0)
+
+
+def add_network_options(parser):
+    """``--network``, ``--inception``, ``--cache``."""
+    parser.add_argument("--network", choices=["efficientnet", "inception"], default="efficientnet")
+    parser.add_argument("--inception", metavar="DIR", help="the unpacked npm package nsfwjs 4.3.0")
+    parser.add_argument("--cache", metavar="DIR", help="where features are kept between runs")
 
 
 def featurizer(args):
@@ -38,12 +42,16 @@ def featurizer(args):
 
 
 def load_pictures(args):
-    """Pictures (n, 3, 224, 224) in 0 .. 1, float32, and labels (1 is dog): train, then test."""
+    """Pictures (n, 3, 224, 224) in 0 .. 1, float32, and labels (1 is dog): train, then test.
+
+    Last the positions of both in the archive, which is the order of the feature files.
+    """
     from PIL import Image
 
     archive = zipfile.ZipFile(folder(args.data, "dogfish") / "images224.zip")
     rng = np.random.default_rng(args.seed)
-    out = []
+    place = {name: i for i, name in enumerate(archive.namelist())}
+    out, positions = [], []
     for split, n in (("train", args.train), ("val", args.test)):
         names = []
         for kind in ("fish", "dog"):
@@ -54,4 +62,5 @@ def load_pictures(args):
             picture = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
             pictures[i] = np.asarray(picture, np.float32).transpose(2, 0, 1) / 255.0
         out += [pictures, np.repeat([0, 1], n)]
-    return out
+        positions.append(np.array([place[name] for name in names]))
+    return *out, *positions

@@ -46,7 +46,8 @@ def centroid_distance(F, y):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    dogfish.add_options(parser)
+    dogfish.add_picture_options(parser)
+    dogfish.add_network_options(parser)
     parser.add_argument("--targets", type=int, default=10, help="of each kind")
     parser.add_argument("--random", action="store_true", help="random targets too")
     parser.add_argument("--pictures", type=int, nargs="+", default=[1, 2, 10])
@@ -54,7 +55,7 @@ def main():
     parser.add_argument("--together", type=int, default=0, help="targets flipped by one picture")
     args = parser.parse_args()
 
-    X, y, X_test, y_test = dogfish.load_pictures(args)
+    X, y, X_test, y_test, _, _ = dogfish.load_pictures(args)
     features = dogfish.featurizer(args)
     start = time.process_time()
     model = LogisticRegression(C=1 / (len(y) * DECAY), tol=1e-8, max_iter=5000)
