@@ -268,6 +268,18 @@ def test_new_rows_equal_refits(case, C, free_bias, kind):
         np.testing.assert_allclose(change[0], expected, atol=1e-9)
 
 
+def test_ordinary_edits_need_no_second_attempt(case):
+    """No tie breaking and no fit of their own: paths alone."""
+    c = case("overlapping", 1.0, True)
+    paths = Paths(c.solution)
+    rows = np.arange(c.n)
+    paths.remove(rows)
+    paths.change(rows, y=-c.y)
+    paths.change(rows, C=2.0 * c.C)
+    paths.remove_groups([rows[:20], rows[::5]])
+    assert list(paths._bases) == [0]
+
+
 def test_a_row_of_zero_bound_can_be_given_one():
     X, y, gamma, n = overlapping()
     K = rbf_kernel(X[:n], gamma=gamma)

@@ -646,7 +646,7 @@ def worst_violations(
     Parameters
     ----------
     F : ndarray of shape (n_block, n_edits)
-        Decision values after each edit.
+        Decision values after each edit; infinite where the edit changes the row itself.
     steps : ndarray of shape (n_columns, n_edits)
         Changes of coefficients.
     place : ndarray of int, shape (n_block,)
@@ -673,6 +673,7 @@ def worst_violations(
             v = max(-slack, 0.0) if coef <= lo[r] + near[r] else v
             v = max(slack, 0.0) if coef >= hi[r] - near[r] else v
             v = max(v, max(lo[r] - near[r] - coef, coef - hi[r] - near[r]))
+            v = 0.0 if slack == np.inf else v
             worst[e] = max(worst[e], v)
             if v > accepted and not inside[r]:
                 missed[e] = True

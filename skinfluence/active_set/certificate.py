@@ -81,13 +81,13 @@ def _decisions(base, changes, found, columns, steps):
 
 
 def _changed(base, changes, found, rows, F):
-    """Violations of the changed rows themselves; their entries of ``F`` are then put at ease."""
+    """Violations of the changed rows themselves; their entries of ``F`` become infinite."""
     entries = np.flatnonzero((changes.rows >= rows[0]) & (changes.rows <= rows[-1]))
     changed, edits = changes.rows[entries], changes.edit_of[entries]
     lo, hi, target = changes.box[:, entries]
     beta = base.true_beta[changed] + found.delta_beta[edits, base.places(changed)]
     values = F[changed - rows[0], edits]
-    F[changed - rows[0], edits] = base.truth.target[changed]
+    F[changed - rows[0], edits] = np.inf
     return edits, _violation(values - target, beta, lo, hi)
 
 
