@@ -2,24 +2,25 @@
 
 import copy
 import threading
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from skinfluence.active_set import BOUND, MARGIN, Paths, polish
 from skinfluence.answers import (
+    LOCAL,
     Answers,
     answers_of,
     check_method,
     rows_alone_in_their_class,
     warn_alone,
 )
-from skinfluence.effects import Effect, Quantity
+from skinfluence.effects import Quantity
 from skinfluence.hinge import derivatives
 from skinfluence.hinge.conditional import at_margin, having, smoothed
 from skinfluence.hinge.edits import edit_moves, influence_change, new_push
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.hinge.shifts import Pushes, Shifts
+from skinfluence.hinge.trust import HingeEffect, HingeReport
 from skinfluence.utils.memory import row_blocks
 from skinfluence.utils.progress import progress_bar
 
@@ -29,54 +30,12 @@ SMOOTHING = 1e-3
 COLDEST = 1e-8
 # Distance in decision values between the model as fitted and its optimum beyond which to warn.
 FAR = 1e-2
+# Moves of all rows asked for are kept for the next question up to this size, for each problem.
+KEPT_BYTES = 2**27
 ONE_STEP = (
     "method='one-step' of a hinge model is the span rule for removing one row. Got another edit; ask "
     "with method='auto', the exact path."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class HingeReport:
-    """How the fit is, and the roles of the rows.
-
-    Attributes
-    ----------
-    distance : float
-        Largest difference of a training row's decision value between the model as fitted and the
-        optimum that answers start from.
-    kkt_residual : float
-        Largest violation of the optimality conditions at that optimum.
-    n_pivots : int
-        Changes of role on the way from the fit to the optimum.
-    n_support, n_margin : ndarray of int, shape (n_outputs,)
-        Support vectors of each binary problem, and those of them on the margin.
-    role : ndarray of str, shape (n_samples, n_outputs)
-        ``"none"``, ``"margin"`` or ``"bound"``; empty where a row has no part in a problem.
-    """
-
-    distance: float
-    kkt_residual: float
-    n_pivots: int
-    n_support: np.ndarray
-    n_margin: np.ndarray
-    role: np.ndarray = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class HingeEffect(Effect):
-    """An :class:`~skinfluence.effects.Effect` with the certificate of each path.
-
-    Attributes
-    ----------
-    kkt_residual : ndarray of shape (n_edits,) or float
-        Largest violation of the edited problem's optimality conditions over all rows, in units of
-        the decision value; NaN for local methods.
-    n_pivots : ndarray of int, shape (n_edits,) or int
-        Changes of role that the edit makes.
-    """
-
-    kkt_residual: np.ndarray
-    n_pivots: np.ndarray
 
 
 class HingeAnswers(Answers):
@@ -116,7 +75,7 @@ class HingeAnswers(Answers):
             self.beta[j, rows] = solution.beta
         self.bias = np.array([solution.bias for solution in self._solutions])
         self._eta = self._decision(problem.design.X)
-        self._paths, self._conditionals = {}, {}
+        self._paths, self._conditionals, self._last_removals = {}, {}, {}
 
     def __getstate__(self):
         return {"problem": self.problem, "verbose": self.verbose, "_smoothing": self._smoothing}
@@ -278,8 +237,7 @@ class HingeAnswers(Answers):
         tests = quantity.design.X
         with progress_bar(len(rows), "edits", self.verbose) as advance:
             shifts = [self._shifts(j, rows, label, method) for j in range(self.problem.n_outputs)]
-            for one in shifts:
-                one.at(tests)
+            shifts = [one.at(tests) for one in shifts]
             width = tests.shape[0] * self.problem.n_outputs
             for block in row_blocks(len(rows), 40 * width):
                 steps = np.zeros((block.stop - block.start, tests.shape[0], len(shifts)))
@@ -298,25 +256,34 @@ class HingeAnswers(Answers):
             if method == "one-step":
                 raise ValueError(ONE_STEP)
             return self._relabel_shifts(output, rows, label)
-        mine = np.flatnonzero(np.isin(rows, self._rows[output]))
-        paths, among = self._path(output)
-        at = np.searchsorted(among, rows[mine])
-        moves = paths.one_step(at) if method == "one-step" else paths.remove(at)
-        return Shifts(self.problem, moves, mine, among)
+        return self._removal_shifts(output, rows, method)
+
+    def _removal_shifts(self, output, rows, method):
+        key = (output, method == "one-step")
+        asked, shifts = self._last_removals.get(key, (None, None))
+        if asked is None or not np.array_equal(asked, rows):
+            mine = np.flatnonzero(np.isin(rows, self._rows[output]))
+            paths, among = self._path(output)
+            at = np.searchsorted(among, rows[mine])
+            moves = paths.one_step(at) if method == "one-step" else paths.remove(at)
+            shifts = Shifts(self.problem, moves, mine, among)
+            if moves.delta_beta.nbytes < KEPT_BYTES:
+                self._last_removals[key] = (rows, shifts)
+        return shifts
 
     def _relabel_shifts(self, output, rows, label):
         problem = self.problem
-        units = np.abs(problem.units(np.array([label]))[0, output])
-        sign = problem.loss.signs[label, output]
-        own = problem.loss.signs[problem.y[rows], output]
-        # What has no part in the problem before and after does not change it.
-        mine = np.flatnonzero((problem.y[rows] != label) & ((own != 0.0) | (sign != 0.0)))
-        outsiders = (own[mine] == 0.0).any()
+        unit = problem.units(np.array([label]))[0, output]
+        if unit == 0.0:
+            # The new label has no part in this problem: the row leaves it.
+            return self._removal_shifts(output, rows, "exact")
+        bound = problem.sample_weight[rows] * problem.labels.class_weight[label] * np.abs(unit)
+        before = problem.weights[rows] * problem.units(problem.y[rows])[:, output]
+        mine = np.flatnonzero((problem.y[rows] != label) & (np.sign(unit) * bound != before))
+        outsiders = (problem.loss.signs[problem.y[rows[mine]], output] == 0.0).any()
         paths, among = self._path(output, with_all_rows=outsiders)
-        relabelled = problem.sample_weight[rows[mine]] * problem.labels.class_weight[label] * units
         at = np.searchsorted(among, rows[mine])
-        y = np.full(len(mine), sign) if sign else own[mine]
-        moves = paths.change(at, y=y, C=relabelled)
+        moves = paths.change(at, y=np.full(len(mine), np.sign(unit)), C=bound[mine])
         return Shifts(problem, moves, mine, among)
 
     def _pushes(self, output, rows, label):
@@ -338,8 +305,7 @@ class HingeAnswers(Answers):
                 step, kkt[i], pivots[i] = self._change(one, method, tests)
                 values[i] = quantity.change(step[None])[0]
                 advance(1)
-        exact = ~np.isnan(kkt)
-        used = np.where(exact, "path", method).astype("<U9")
+        used = np.full(len(points), method if method in LOCAL else "path", dtype="<U9")
         bound = np.array([self._bound(*pair) for pair in zip(points, kkt, strict=True)])
         values = np.swapaxes(values, 0, 1) if quantity.shape else values
         return values, bound, used, np.full(len(points), np.nan), kkt, pivots

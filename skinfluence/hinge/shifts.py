@@ -1,5 +1,7 @@
 """Changes of one decision function under many one-row edits, evaluated a block at a time."""
 
+import copy
+
 import numpy as np
 
 from skinfluence.utils.memory import check_fits, row_blocks
@@ -28,10 +30,12 @@ class Shifts:
         self._kernel = None
 
     def at(self, tests):
-        """Make the kernel between the rows that move and the test points."""
+        """The same with the kernel between the rows that move and the test points."""
         shape = (len(self.columns), tests.shape[0])
         check_fits(shape, FEWER, what="The kernel of support vectors and test points")
-        self._kernel = self.problem.cross(self.problem.design.X[self.columns], tests)
+        view = copy.copy(self)
+        view._kernel = self.problem.cross(self.problem.design.X[self.columns], tests)
+        return view
 
     def add(self, block, out):
         """Add the changes of a block of edits at the test points, (b, n_test)."""
@@ -71,8 +75,10 @@ class Pushes:
         self._tests, self._solved = None, None
 
     def at(self, tests):
-        """Solve for the test points."""
-        self._tests, self._solved = tests, self.one.coefficients(tests)
+        """The same, solved for the test points."""
+        view = copy.copy(self)
+        view._tests, view._solved = tests, self.one.coefficients(tests)
+        return view
 
     def add(self, block, out):
         """Add the changes of a block of edits at the test points, (b, n_test)."""

@@ -1,5 +1,7 @@
 """Effects on hinge models: equal to refits, exactly zero where they are, and refused where unknown."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -381,3 +383,17 @@ def test_votes_are_scikit_learns(break_ties):
     eta = values(model.set_params(break_ties=False), tests)
     np.testing.assert_allclose(loss.expand(eta), votes, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(model.classes_[loss.decide(eta)], predicted)
+
+
+def test_influence_pickles_and_asking_changes_nothing():
+    X, y = make_data("softmax", 50, 4, 0)
+    model = ours.SVC().fit(X, y)
+    before = pickle.dumps(model)
+    inf = Influence(model, X, y)
+    first = inf.removal_effect(X[:4], y[:4])
+    again = pickle.loads(pickle.dumps(inf))
+    np.testing.assert_allclose(again.removal_effect(X[:4], y[:4]), first, rtol=0, atol=1e-12)
+    inf.relabel_effect(X[:4], y[:4])
+    inf.influence_pert(X[:4], y[:4])
+    np.testing.assert_array_equal(inf.removal_effect(X[:4], y[:4]), first)
+    assert pickle.dumps(model) == before

@@ -1,0 +1,51 @@
+"""What can be trusted about a hinge model and about each answer."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from skinfluence.effects import Effect
+
+
+@dataclass(frozen=True, eq=False)
+class HingeReport:
+    """How the fit is, and the roles of the rows.
+
+    Attributes
+    ----------
+    distance : float
+        Largest difference of a training row's decision value between the model as fitted and the
+        optimum that answers start from.
+    kkt_residual : float
+        Largest violation of the optimality conditions at that optimum.
+    n_pivots : int
+        Changes of role on the way from the fit to the optimum.
+    n_support, n_margin : ndarray of int, shape (n_outputs,)
+        Support vectors of each binary problem, and those of them on the margin.
+    role : ndarray of str, shape (n_samples, n_outputs)
+        ``"none"``, ``"margin"`` or ``"bound"``; empty where a row has no part in a problem.
+    """
+
+    distance: float
+    kkt_residual: float
+    n_pivots: int
+    n_support: np.ndarray
+    n_margin: np.ndarray
+    role: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class HingeEffect(Effect):
+    """An :class:`~skinfluence.effects.Effect` with the certificate of each path.
+
+    Attributes
+    ----------
+    kkt_residual : ndarray of shape (n_edits,) or float
+        Largest violation of the edited problem's optimality conditions over all rows, in units of
+        the decision value; NaN for local methods.
+    n_pivots : ndarray of int, shape (n_edits,) or int
+        Changes of role that the edit makes.
+    """
+
+    kkt_residual: np.ndarray
+    n_pivots: np.ndarray
