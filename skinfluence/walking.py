@@ -87,9 +87,11 @@ def line_of(transformer, y):
     ------
     ValueError
         If it bends within three times the range of the targets, on either side, or if its inverse
-        is not that of the line.
+        is not that of the line; and for targets that are not finite.
     """
     y = np.asarray(y, dtype=np.float64)
+    if not np.isfinite(y).all():
+        raise ValueError("y must be finite. It holds NaN or infinity.")
     spread = float(np.ptp(y)) or 1.0
     points = y.mean() + spread * np.linspace(-3.0, 3.0, 25)
     try:

@@ -16,6 +16,7 @@ from sklearn.ensemble import (
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import (
     LinearRegression,
     LogisticRegression,
@@ -252,6 +253,16 @@ def test_lines_that_the_model_does_not_absorb_are_refused(regressor, y_of, measu
     model = TransformedTargetRegressor(regressor, transformer=MinMaxScaler((1, 2))).fit(X, y)
     with pytest.raises(ValueError, match="squared error with a free intercept"):
         Influence(model, X, y)
+
+
+def test_kernels_and_bad_targets_under_a_wrapper_are_refused(measured):
+    X, y = measured
+    model = TransformedTargetRegressor(KernelRidge(), transformer=StandardScaler()).fit(X, y)
+    with pytest.raises(TypeError, match=r"Influence\(model\.regressor_, X, z\)"):
+        Influence(model, X, y)
+    linear = TransformedTargetRegressor(Ridge(), transformer=StandardScaler()).fit(X, y)
+    with pytest.raises(ValueError, match="y must be finite"):
+        Influence(linear, X, np.where(np.arange(40) == 3, np.nan, y))
 
 
 def test_a_factor_alone_needs_no_intercept(measured):
