@@ -14,7 +14,7 @@ from skinfluence.active_set.polish import polish
 from skinfluence.active_set.problem import BOUND
 
 # Violation of the optimality conditions, in decision values, up to which a path is accepted, and
-# beyond which the best that was found is warned about.
+# beyond which the best that was found is warned about; both not below round-off.
 ACCEPTED, WARNED = 1e-9, 1e-8
 # Shares by which targets and bounds are moved to break ties, tried in this order.
 _JITTERS = (0.0, 1e-8, 1e-8, 1e-7)
@@ -44,6 +44,8 @@ class Paths:
 
     def __init__(self, solution):
         self.solution = solution
+        self._rounding = solution.problem.rounding(solution.beta)
+        self._accepted = np.clip(self._rounding, ACCEPTED, WARNED)
         self._bases = {0: Base.of(solution)}
 
     def remove(self, rows):
@@ -240,9 +242,10 @@ class Paths:
                 parts += self._run(attempt, changes, edits, n_pivots, kkt, failed)
             pending = np.concatenate([np.zeros(0, dtype=np.intp), *failed])
         parts += [self._afresh(changes, e, n_pivots, kkt) for e in pending]
-        if (kkt > WARNED).any():
+        beyond = kkt > max(WARNED, self._rounding)
+        if beyond.any():
             warnings.warn(
-                f"The optimality conditions of {np.sum(kkt > WARNED)} of {len(kkt)} edited problems "
+                f"The optimality conditions of {np.sum(beyond)} of {len(kkt)} edited problems "
                 f"are violated, by up to {np.nanmax(kkt):.1e}. The kernel matrix may be indefinite "
                 f"or badly scaled.",
                 ConvergenceWarning,
@@ -262,9 +265,9 @@ class Paths:
             base = self._with_rows(attempt, rows)
             asked = changes.subset(edits)
             found = base.follow(asked, edits)
-            worst, rows, missed = certify(base, asked, found, ACCEPTED)
+            worst, rows, missed = certify(base, asked, found, self._accepted)
             n_pivots[edits] += found.n_pivots
-            good = worst <= ACCEPTED
+            good = worst <= self._accepted
             kkt[edits[good]] = worst[good]
             shifted = found.delta_bias + (base.true_bias - self.solution.bias)
             parts.append(replace(found, delta_bias=shifted).take(good))

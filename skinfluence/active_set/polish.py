@@ -79,7 +79,7 @@ def polish(problem, beta0=None, bias0=None):
     Warns
     -----
     ConvergenceWarning
-        If the optimality conditions stay violated by more than 1e-9.
+        If the optimality conditions stay violated by more than 1e-9 and more than round-off.
 
     Notes
     -----
@@ -106,11 +106,11 @@ def polish(problem, beta0=None, bias0=None):
         found = _solution(problem, beta, bias, f - bias, start, n_pivots)
         if best is None or found.kkt_residual < best.kkt_residual:
             best = found
-        if best.kkt_residual <= _TIGHT:
+        if best.kkt_residual <= np.clip(problem.rounding(beta), _TIGHT, _LOOSE):
             break
         g = f - bias
         rows = np.union1d(rows, _violated(problem.violation(beta, f), rows))
-    if best is None or best.kkt_residual > _LOOSE:
+    if best is None or best.kkt_residual > max(_LOOSE, problem.rounding(beta)):
         best = best or _solution(problem, beta, bias, g, start, n_pivots)
         warnings.warn(
             f"The optimality conditions are violated by {best.kkt_residual:.1e} after {n_pivots} "

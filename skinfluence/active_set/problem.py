@@ -122,6 +122,11 @@ class HingeProblem:
         """How far each row is from its optimality condition, in units of the decision value."""
         return violation(f - self.target, beta - self.lo, self.hi - beta)
 
+    def rounding(self, beta):
+        """What round-off alone may leave of the optimality conditions."""
+        size = np.sqrt(np.maximum(self.diagonal, 0.0))
+        return float(np.finfo(float).eps * size.max() * (size @ np.abs(beta)))
+
     def roles(self, beta):
         """``NONE``, ``MARGIN`` or ``BOUND`` of each row."""
         size = np.abs(beta)
