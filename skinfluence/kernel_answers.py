@@ -117,7 +117,11 @@ class KernelAnswers(Answers):
 
     def decide(self, columns):
         """Decision values of points from their kernel values with the active rows, (n_active, m)."""
-        return self.system.apply(columns, self.beta[:, None])[:, 0]
+        out = self.system.apply(columns, self.beta[:, None])[:, 0]
+        if self.system.refines:
+            # Large coefficients cancel: even the digits that they lost to rounding count.
+            out += columns.T @ self.solved_y.low[:, 0]
+        return out
 
     def columns(self, new):
         """Kernel values of the training rows with new ones, (n_samples, q)."""

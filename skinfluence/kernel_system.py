@@ -90,11 +90,11 @@ class KernelSystem:
         SingularKernelError
             When refinement does not converge.
         """
-        X = self._plain(B)
+        X = self.plain(B)
         if not self.refines or not B.size:
             return X
         for _ in range(MOST_REFINEMENTS):
-            step = self._plain(self.residual(B, X))
+            step = self.plain(self.residual(B, X))
             X += step
             relative = np.abs(step).max(axis=0) / np.maximum(np.abs(X).max(axis=0), 1e-300)
             # What is left is smaller by this factor again.
@@ -137,7 +137,8 @@ class KernelSystem:
         """A :class:`Solved` right-hand side of shape (n_active, m)."""
         return Solved(self, right, self.solve(right))
 
-    def _plain(self, B):
+    def plain(self, B):
+        """``A^-1 B`` as the float64 factor gives it."""
         scaled = cho_solve(self._factor, self._root[:, None] * B, check_finite=False)
         return self._root[:, None] * scaled
 
@@ -166,6 +167,11 @@ class Solved:
     def residual(self):
         """What rounding the solutions leaves of the right-hand sides."""
         return self.system.residual(self.right, self.solution)
+
+    @cached_property
+    def low(self):
+        """What rounding took from the solutions, shape (n_active, m)."""
+        return self.system.plain(self.residual)
 
     def left_of(self, start, other):
         """``start - right' A^-1 right_other``, shape (m, m_other).

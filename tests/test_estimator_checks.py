@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 import skinfluence.kernel_ridge
 import skinfluence.linear_model as ours
-from skinfluence import objective_of
+from skinfluence import objective_of, svm
 from skinfluence.adapters import linear_objective
 from skinfluence.contract.failing import agreement, relative_error
 from skinfluence.contract.running import CHECKS
@@ -38,6 +38,7 @@ RIGHT = [
     ours.PoissonRegressor(alpha=0.1),
     skinfluence.kernel_ridge.KernelRidge(kernel="rbf", alpha=0.3),
     KernelRidge(kernel="poly", degree=2),
+    svm.SVC(),
 ]
 
 

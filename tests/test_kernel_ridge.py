@@ -405,7 +405,7 @@ def test_without_refinement_the_digits_would_be_lost(rng):
     K, y, w = RBF(0.5)(X), np.sin(X[:, 0]) + 0.1 * rng.standard_normal(60), np.ones(60)
     system = KernelSystem(K, w, 1e-8)
     truth = solve_decimal(K, w, 1e-8, y).astype(float)
-    plain, refined = system._plain(y[:, None])[:, 0], system.solve(y[:, None])[:, 0]
+    plain, refined = system.plain(y[:, None])[:, 0], system.solve(y[:, None])[:, 0]
     assert np.abs(plain - truth).max() > 1e-8 * np.abs(truth).max()
     np.testing.assert_allclose(refined, truth, atol=1e-13 * np.abs(truth).max())
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from skinfluence.contract.failing import relative_error, require
-from skinfluence.contract.subject import STEPS, optimum, slope
+from skinfluence.contract.subject import around, optimum, slope, smallest_error
 from skinfluence.leave_one_out import Outputs
 
 
@@ -11,15 +11,16 @@ def check_loss_derivatives(subject):
     """Gradient and Hessian of the loss are finite differences of its value and gradient."""
     subject.need_derivatives()
     subject.need_objective()
-    loss, y, fitted = subject.problem.loss, subject.problem.y, subject.problem.eta
+    loss, fitted = subject.problem.loss, subject.problem.eta
+    # Where the fit is, and to both sides of it.
+    eta = np.concatenate([fitted, 0.5 * fitted, fitted + 0.7])
+    y = np.concatenate([subject.problem.y] * 3)
     for name, derivative, of in (
         ("gradient", loss.gradient, loss.value),
         ("hessian", loss.hessian, loss.gradient),
     ):
-        # Where the fit is, and to both sides of it.
-        error = max(
-            relative_error(derivative(eta, y), _derivative(of, eta, y))
-            for eta in (fitted, 0.5 * fitted, fitted + 0.7)
+        error = smallest_error(
+            derivative(eta, y), lambda step, of=of: _derivative(of, eta, y, step), 1e-6
         )
         require(
             error < 1e-6,
@@ -30,10 +31,12 @@ def check_loss_derivatives(subject):
         )
 
 
-def _derivative(of, eta, y):
+def _derivative(of, eta, y, step):
     """Differences of a function of eta in each output, on a new last axis."""
-    directions = np.eye(eta.shape[1])
-    return np.stack([slope([of(eta + t * e, y) for t in STEPS]) for e in directions], axis=-1)
+    return np.stack(
+        [slope([of(eta + h * e, y) for h in around(step)], step) for e in np.eye(eta.shape[1])],
+        axis=-1,
+    )
 
 
 def check_fit_is_the_optimum(subject):

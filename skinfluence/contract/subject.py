@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
-from skinfluence.answers import Answers
-from skinfluence.contract.failing import skip
+from skinfluence.answers import Answers, Tests, answers_of
+from skinfluence.contract.failing import relative_error, skip
 from skinfluence.contract.samples import Sample
 from skinfluence.effects import Quantity
 from skinfluence.influence import Influence
@@ -22,8 +22,9 @@ from skinfluence.solvers import resolve_solver
 FIT_TOL = 2e-3
 # Rows that are removed one at a time, spread over the data.
 MOST_REMOVALS = 18
-# Of fourth-order differences: truncation near 1e-12, round-off of a refit over the step 1e-9.
-STEPS = (1e-3, -1e-3, 2e-3, -2e-3)
+# Of fourth-order differences: at the first, truncation near 1e-12 and round-off of a refit 1e-9 of
+# most derivatives; the others are for losses that curve within 1e-3.
+STEPS = (1e-3, 1e-4, 1e-5)
 
 
 def refit_by_clone(estimator, X, y, sample_weight):
@@ -44,13 +45,10 @@ class Refit:
         Decision values of the test points.
     parameters : ndarray of shape (n_outputs, n_columns) or None
         In the user's outputs and units, for smooth objectives.
-    problem : Objective or another problem
-        At the optimum where it is an Objective.
     """
 
     eta: np.ndarray
     parameters: np.ndarray | None
-    problem: object
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +67,11 @@ class Subject:
 
     Notes
     -----
-    The truth is the estimator refitted on the changed data. Where its problem is an
-    :class:`~skinfluence.objective.Objective`, Newton's method on the objective *of that refit* takes
-    it to the optimum, so that a sloppy solver can be checked too; a check of its own sees to it that
-    this does not move the fit by more than ``fit_tol``. Quantities learned from the data that edits
-    hold (balanced class weights, gamma="scale") are those of the first fit.
+    The truth is the estimator refitted on the changed data, taken to the optimum of the problem *of
+    that refit*: by Newton's method for an :class:`~skinfluence.objective.Objective`, else by what
+    answers about such problems. So a sloppy solver can be checked too; checks of their own see to it
+    that this does not move the fit by more than ``fit_tol``. Quantities learned from the data that
+    edits hold (balanced class weights, gamma="scale") are those of the first fit.
     """
 
     estimator: object
@@ -183,18 +181,20 @@ class Subject:
         """The :class:`Refit` on other training data, at the test points or other ones."""
         X, y = self.X if X is None else X, self.y if y is None else y
         weight = self.weight if weight is None else weight
-        at = self.sample.X_test if at is None else at
         model = self.fitted(X, y, weight, self.held)
         inputs = Inputs(model, X)
         if not self.takes_weights:
             inputs, y, weight = Inputs(model, X[weight > 0]), y[weight > 0], None
         problem = inputs.problem(y, weight)
-        if not isinstance(problem, Objective):
-            decide = getattr(model, "decision_function", model.predict)
-            return Refit(np.reshape(decide(at), (len(at), -1)), None, problem)
-        problem = optimum(problem)
-        design = problem.design.like(inputs.transform(at))
-        return Refit(design.multiply(problem.theta.T), parameters_of(problem), problem)
+        at = problem.design.like(inputs.transform(self.sample.X_test if at is None else at))
+        if isinstance(problem, Objective):
+            best = optimum(problem)
+            return Refit(at.multiply(best.theta.T), parameters_of(best))
+        answers = answers_of(
+            problem, solver="auto", hold="auto", precision="float64", verbose=False
+        )
+        start = answers.quantity(Tests(at, None, None), "decision_function", "exact")
+        return Refit(start.eta, None)
 
     @cached_property
     def before(self):
@@ -220,15 +220,26 @@ class Subject:
         """The refits without each removable row, (n_removable, n_test, n_outputs)."""
         return np.stack([self.without([row]).eta for row in self.removable])
 
+    @property
+    def some_rows(self):
+        """Four rows, the first and the last among them."""
+        return np.linspace(0, len(self.y) - 1, 4).astype(int)
+
+    def reweighted(self, step):
+        """For each of ``some_rows``, the four :func:`refits <around>` with its weight moved."""
+        if step not in self._reweighted:
+            self._reweighted[step] = [
+                [
+                    self.after(weight=with_rows(self.weight, row, self.weight[row] + h))
+                    for h in around(step)
+                ]
+                for row in self.some_rows
+            ]
+        return self._reweighted[step]
+
     @cached_property
-    def reweighted(self):
-        """Four rows, and for each the refits with its weight moved by a step, -1, 2 and -2 steps."""
-        rows = np.linspace(0, len(self.y) - 1, 4).astype(int)
-        moved = [
-            [self.after(weight=with_rows(self.weight, row, self.weight[row] + h)) for h in STEPS]
-            for row in rows
-        ]
-        return rows, moved
+    def _reweighted(self):
+        return {}
 
     def change(self, eta, of="loss"):
         """After minus before of a quantity at the test points, from the refits' decision values.
@@ -256,10 +267,25 @@ def parameters_of(objective):
     return theta
 
 
-def slope(values):
-    """Derivative from values at the four :data:`STEPS`."""
+def around(step):
+    """Where a difference of fourth order takes its values."""
+    return step, -step, 2.0 * step, -2.0 * step
+
+
+def slope(values, step):
+    """Derivative from values at the places :func:`around` 0."""
     near, far = values[0] - values[1], values[2] - values[3]
-    return (8.0 * near - far) / (12.0 * STEPS[0])
+    return (8.0 * near - far) / (12.0 * step)
+
+
+def smallest_error(found, differences, enough):
+    """Smallest relative error of a derivative from differences at the steps, until small enough."""
+    best = np.inf
+    for step in STEPS:
+        best = min(best, relative_error(found, differences(step)))
+        if best < enough:
+            break
+    return best
 
 
 def with_rows(array, rows, values):
