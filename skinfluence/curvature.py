@@ -3,11 +3,14 @@
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from skinfluence.utils.memory import row_blocks
+from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
+
+# Blocks of dense rows are multiplied twice, so they should still be in the cache the second time.
+CACHE_BYTES = 2**21
 
 
 class Curvature(LinearOperator):
-    """``H = sum_i w_i J_i' Lambda_i J_i + R (+ shift R0)``, symmetric, never stored.
+    """``H = sum_i w_i J_i' Lambda_i J_i + R (+ shift R0 + damping I)``, symmetric, never stored.
 
     Parameters are ordered output by output, each with its columns, the intercept last: the same
     as ``theta.ravel()``.
@@ -17,6 +20,7 @@ class Curvature(LinearOperator):
     objective : Objective
     shift : float, default=0.0
         Change of the total weight whose penalty is added (``hold="lambda"``).
+    damping : float, default=0.0
 
     Notes
     -----
@@ -24,31 +28,56 @@ class Curvature(LinearOperator):
     term of the loss's Hessian, O(n d^2) each.
     """
 
-    def __init__(self, objective, shift=0.0):
+    def __init__(self, objective, shift=0.0, damping=0.0):
         self.objective = objective
         self.shift = shift
+        self.damping = damping
         p = objective.n_parameters
         super().__init__(dtype=np.dtype(np.float64), shape=(p, p))
 
     @property
     def penalty(self):
-        """Diagonal of the penalty part for one output, shape (n_columns,)."""
-        return self.objective.penalty + self.shift * self.objective.unit_penalty
+        """What is added to the diagonal for each output, shape (n_columns,)."""
+        added = self.objective.penalty + self.shift * self.objective.unit_penalty
+        return added + self.damping if self.damping else added
 
     def _matmat(self, V):
-        objective = self.objective
+        return self.product(V)
+
+    def product(self, V, dtype=np.float64):
+        """``H V``, with the products of the rows in ``dtype``; shape (n_parameters, m).
+
+        Parameters
+        ----------
+        V : ndarray of shape (n_parameters, m)
+        dtype : {np.float64, np.float32}
+        """
+        objective, design = self.objective, self.objective.design
         k, d = objective.theta.shape
         m = V.shape[1]
-        columns = V.reshape(k, d, m).transpose(1, 0, 2).reshape(d, k * m)
-        weighted = objective.weights[:, None, None] * objective.hessians
-        out = np.zeros((d, k * m))
-        for block in row_blocks(objective.n_samples, 16 * (d + k * m)):
-            rows = objective.design.take(block)
-            moved = rows.multiply(columns).reshape(-1, k, m)
-            moved = weighted[block] @ moved if k > 1 else weighted[block][:, :, 0, None] * moved
-            out += rows.adjoint(moved.reshape(-1, k * m))
-        out += np.repeat(self.penalty, k * m).reshape(d, k * m) * columns
-        return out.reshape(d, k, m).transpose(1, 0, 2).reshape(k * d, m)
+        # The outputs last, as losses have them.
+        columns = V.reshape(k, d, m).transpose(1, 2, 0).reshape(d, m * k)
+        rounded = columns.astype(dtype)
+        out = self.penalty[:, None] * columns
+        size, budget = 8 * (d + 2 * m * k), BLOCK_BYTES if design.is_sparse else CACHE_BYTES
+        for block in row_blocks(objective.n_samples, size, budget):
+            rows = design.take(block)
+            if dtype != np.float64:
+                rows = type(design)(rows.X.astype(dtype), design.intercept)
+            moved = rows.multiply(rounded).reshape(-1, m, k)
+            out += rows.adjoint(self._curve(block, moved).reshape(-1, m * k))
+        return out.reshape(d, m, k).transpose(2, 0, 1).reshape(k * d, m)
+
+    def _curve(self, block, moved):
+        """``w_i Lambda_i v`` for the vectors of a block of rows, (n_rows, m, K)."""
+        objective = self.objective
+        weights = objective.weights[block, None, None].astype(moved.dtype)
+        if objective.loss.n_outputs == 1:
+            return weights * objective.hessians[block].astype(moved.dtype) * moved
+        if objective.loss.hessian_product is None:
+            return weights * (moved @ objective.hessians[block].astype(moved.dtype))
+        eta = objective.eta[block].astype(moved.dtype)
+        return weights * objective.loss.hessian_product(eta, moved)
 
     def _matvec(self, v):
         return self._matmat(np.asarray(v).reshape(-1, 1))[:, 0]
@@ -77,7 +106,11 @@ class Curvature(LinearOperator):
 
     def diagonal(self):
         """The diagonal of H, shape (n_parameters,)."""
-        objective = self.objective
-        weighted = objective.weights[:, None] * np.einsum("iaa->ia", objective.hessians)
+        objective, k = self.objective, self.objective.loss.n_outputs
+        weighted = np.empty((objective.n_samples, k))
+        # By blocks, where all K x K matrices would be as large as the rows.
+        for block in row_blocks(objective.n_samples, 32 * k * k):
+            own = objective.loss.hessian(objective.eta[block], objective.y[block])
+            weighted[block] = objective.weights[block, None] * np.einsum("iaa->ia", own)
         data = objective.design.squared_columns(weighted)
         return (data.T + self.penalty).ravel()

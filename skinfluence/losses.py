@@ -24,12 +24,16 @@ class Loss(ABC):
         Of a binary loss: the targets of the rest and of the class itself.
     needs_positive : bool
         Whether a free intercept has its optimum at minus infinity when no target is positive.
+    hessian_product : callable or None
+        ``hessian_product(eta, V)``: the Hessian at ``eta``, (n, n_outputs), times vectors V, (n, m,
+        n_outputs); for losses that need no (n_outputs, n_outputs) matrix and no targets for it.
     """
 
     n_outputs = 1
     self_concordance = None
     coding = None
     needs_positive = False
+    hessian_product = None
 
     def check_y(self, y):
         """The targets themselves, if the loss is defined for them.
@@ -197,6 +201,13 @@ class Multinomial(Loss):
         out[..., diagonal, diagonal] = -out.sum(axis=-1)
         return out
 
+    def hessian_product(self, eta, V):
+        p = softmax(eta, axis=-1)[:, None, :]
+        # p_a sum_b p_b (v_a - v_b): from the likeliest class, whose p is near 1 and would cancel.
+        top = eta.argmax(axis=-1)[:, None, None]
+        V = V - np.take_along_axis(V, top, axis=-1)
+        return p * (V - (V * p).sum(axis=-1, keepdims=True))
+
     def hessian_terms(self, eta, y):
         # sum over pairs a < b of p_a p_b (e_a - e_b)(e_a - e_b)': non-negative weights.
         p = softmax(eta, axis=-1)
@@ -233,6 +244,8 @@ class SumToZero(Loss):
         self.basis = basis / np.linalg.norm(basis, axis=0)
         self.n_outputs = k - 1
         self.self_concordance = loss.self_concordance
+        if loss.hessian_product is None:
+            self.hessian_product = None
 
     def expand(self, eta):
         return eta @ self.basis.T
@@ -249,6 +262,13 @@ class SumToZero(Loss):
 
     def hessian(self, eta, y):
         return self.basis.T @ self.loss.hessian(self.expand(eta), y) @ self.basis
+
+    def hessian_product(self, eta, V):
+        basis = self.basis.astype(V.dtype, copy=False)
+        # One product for all rows: a stack of small ones is slow.
+        full = (V.reshape(-1, V.shape[-1]) @ basis.T).reshape(*V.shape[:-1], -1)
+        inner = self.loss.hessian_product(eta @ basis.T, full)
+        return (inner.reshape(-1, inner.shape[-1]) @ basis).reshape(V.shape)
 
     def hessian_terms(self, eta, y):
         weights, matrices = self.loss.hessian_terms(self.expand(eta), y)

@@ -34,6 +34,29 @@ class Moved:
     decision_values: float
 
 
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Solutions of ``H X = B`` and what is known of each, column by column.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_parameters, m)
+    iterations : ndarray of int of shape (m,)
+        0 for direct solvers.
+    residual : ndarray of shape (m,)
+        ``|H x - b| / |b|``, of the solution itself; 0 for ``b = 0``.
+    converged : ndarray of bool of shape (m,)
+    standard_error : ndarray of shape (n_parameters, m) or None
+        Of each entry of ``X``, by a stochastic solver.
+    """
+
+    X: np.ndarray
+    iterations: np.ndarray
+    residual: np.ndarray
+    converged: np.ndarray
+    standard_error: np.ndarray | None = None
+
+
 @dataclass(frozen=True)
 class SolveReport:
     """How the linear systems are solved, and how near the optimum the fit is.
@@ -41,7 +64,7 @@ class SolveReport:
     Attributes
     ----------
     solver : str
-        ``"primal Cholesky"``, ``"dual Cholesky"`` or ``"CG"``.
+        ``"primal Cholesky"``, ``"dual Cholesky"``, ``"CG"`` or ``"LiSSA"``.
     n_parameters : int
         Size of the Hessian.
     iterations : int
@@ -61,6 +84,10 @@ class SolveReport:
         Largest entry of ``G`` over the largest entry of ``sum_i w_i |J_i' g_i|``.
     moved : Moved or None
         What ``Influence(..., polish=True)`` did first.
+    damping : float
+        What was added to the diagonal of the Hessian because the solver was told to.
+    standard_error : float
+        Of the probe solve, relative to its size; 0 for solvers that do not draw rows.
     """
 
     solver: str
@@ -73,6 +100,8 @@ class SolveReport:
     leverage_error: float
     relative_gradient: float
     moved: Moved | None = None
+    damping: float = 0.0
+    standard_error: float = 0.0
 
 
 class Factor(ABC):
@@ -83,6 +112,8 @@ class Factor(ABC):
     objective : Objective
     shift : float, default=0.0
         The Hessian is ``H + shift R0`` (see :class:`~skinfluence.curvature.Curvature`).
+    damping : float, default=0.0
+        And ``damping`` times the identity.
     """
 
     name = ""
@@ -92,9 +123,9 @@ class Factor(ABC):
     is_random = False
     rtol = 0.0
 
-    def __init__(self, objective, shift=0.0):
+    def __init__(self, objective, shift=0.0, damping=0.0):
         self.objective = objective
-        self.curvature = Curvature(objective, shift)
+        self.curvature = Curvature(objective, shift, damping)
         self._siblings = {}
         self._lock = threading.Lock()
 
@@ -125,7 +156,7 @@ class Factor(ABC):
             return self
         other = copy.copy(self)
         other.objective = objective
-        other.curvature = Curvature(objective, self.curvature.shift)
+        other.curvature = Curvature(objective, self.curvature.shift, self.curvature.damping)
         other._siblings, other._lock = {}, threading.Lock()
         # Belongs to R0.
         other.__dict__.pop("_spectrum", None)
@@ -142,6 +173,21 @@ class Factor(ABC):
                     self._siblings.pop(next(iter(self._siblings)))
                 self._siblings[shift] = self._sibling(shift)
             return self._siblings[shift]
+
+    def solution(self, B):
+        """Solve, and say how well each column is solved.
+
+        Parameters
+        ----------
+        B : ndarray of shape (n_parameters, m)
+
+        Returns
+        -------
+        solution : Solution
+        """
+        X, iterations = self._solve(B)
+        residual = relative_residuals(B, B - self.curvature.matmat(X))
+        return Solution(X, np.full(B.shape[1], iterations), residual, residual < 1e-6)
 
     def solve(self, B, shift=0.0):
         """``(H + shift R0)^-1 B``.
@@ -234,20 +280,48 @@ class Factor(ABC):
         largest = np.max(_absolute_adjoint(objective.design, scale), initial=0.0)
         # At an exact optimum the gradient is round-off: still a fair probe of the solver.
         probe = gradient if np.any(gradient) else np.ones_like(gradient)
-        solution, iterations = self._solve(probe[:, None])
-        residual = np.linalg.norm(self.curvature @ solution[:, 0] - probe) / np.linalg.norm(probe)
-        decrement = np.sqrt(max(0.0, float(gradient @ solution[:, 0]))) if np.any(gradient) else 0.0
+        solution = self.solution(probe[:, None])
+        step, error = solution.X[:, 0], solution.standard_error
+        size = np.linalg.norm(step)
+        decrement = np.sqrt(max(0.0, float(gradient @ step))) if np.any(gradient) else 0.0
         return SolveReport(
             solver=self.name,
             n_parameters=objective.n_parameters,
-            iterations=iterations,
-            residual=float(residual),
-            converged=bool(residual < 1e-6),
+            iterations=int(solution.iterations[0]),
+            residual=float(solution.residual[0]),
+            converged=bool(solution.converged[0]),
             rcond=self.rcond,
             newton_decrement=float(decrement),
             leverage_error=float(self.leverage_error),
             relative_gradient=float(np.abs(gradient).max() / largest) if largest else 0.0,
+            damping=float(getattr(self.curvature, "damping", 0.0)),
+            standard_error=0.0 if error is None else float(np.linalg.norm(error) / size),
         )
+
+
+def relative_residuals(B, R):
+    """``|r| / |b|`` of each column, 0 for ``b = 0``."""
+    size = column_sizes(B)
+    return np.linalg.norm(R / size, axis=0) / np.maximum(np.linalg.norm(B / size, axis=0), 1e-300)
+
+
+def column_sizes(B):
+    """The largest entry of each column, 1 for columns of zeros: no square of the rest underflows."""
+    size = np.abs(B).max(axis=0, initial=0.0)
+    return np.where(size > 0, size, 1.0)
+
+
+def check_damping(damping):
+    """``damping`` as a float.
+
+    Raises
+    ------
+    ValueError
+        If it is not finite and non-negative.
+    """
+    if not (np.isfinite(damping) and damping >= 0):
+        raise ValueError(f"damping must be finite and non-negative. Got {damping!r} instead.")
+    return float(damping)
 
 
 def _absolute_adjoint(design, U):

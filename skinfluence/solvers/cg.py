@@ -3,17 +3,27 @@
 import warnings
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator
-from scipy.sparse.linalg import cg as scipy_cg
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from skinfluence.solvers.base import Factor, SingularHessianError
+from skinfluence.solvers.base import (
+    Factor,
+    SingularHessianError,
+    Solution,
+    check_damping,
+    column_sizes,
+    relative_residuals,
+)
+from skinfluence.solvers.preconditioners import preconditioner_of
 from skinfluence.utils.calls import level_outside
 
 
+# What single precision can take off a residual before it is computed again in double.
+ROUGH = 1e-4
+
+
 class CG:
-    """Iterative solver, preconditioned by the diagonal of the Hessian.
+    """Iterative solver that only multiplies by the Hessian.
 
     Parameters
     ----------
@@ -21,6 +31,20 @@ class CG:
         Stop when the residual is below ``rtol`` times the right-hand side, in the Euclidean norm.
     max_iter : int, default=None
         Default: ten times the number of parameters, at least 1,000.
+    preconditioner : {"auto", "diagonal", "blocks", "kronecker"}, default="auto"
+        ``"blocks"``: the Hessian of each class on a sample of the rows, ``"kronecker"``: one Gram
+        matrix of the sample for all classes, ``"diagonal"``: the diagonal of the Hessian.
+        ``"auto"``: blocks where they take at most a tenth of the memory of the rows.
+    damping : float, default=0.0
+        Solve with ``H + damping I``. Answers then describe another problem than the fitted one,
+        and certificates are refused. Koh and Liang's damping of the mean Hessian is this one over
+        the number of rows.
+    precision : {"float64", "mixed"}, default="float64"
+        ``"mixed"``: products in float32, residuals in float64, and as many refinements as ``rtol``
+        needs.
+    start : solver object, default=None
+        Its solutions are where the iteration starts, such as those of
+        :class:`~skinfluence.solvers.LiSSA`.
     probes : int, default=None
         Estimate leverages from that many random probes instead of one solve per row (models of
         one output). The standard error is reported and warned about; certificates are refused.
@@ -30,17 +54,47 @@ class CG:
     Notes
     -----
     One iteration costs one Hessian product, O(n d K), for each right-hand side that has not
-    converged; several are multiplied together. One right-hand side goes through scipy's ``cg``.
+    converged; they are multiplied together. What stops is the residual of the solution itself, not
+    that of the recurrence, which drifts from it: the iteration starts again from where it is.
     """
 
-    def __init__(self, rtol=1e-10, max_iter=None, probes=None, random_state=None):
+    def __init__(
+        self,
+        rtol=1e-10,
+        max_iter=None,
+        *,
+        preconditioner="auto",
+        damping=0.0,
+        precision="float64",
+        start=None,
+        probes=None,
+        random_state=None,
+    ):
         self.rtol = rtol
         self.max_iter = max_iter
+        self.preconditioner = preconditioner
+        self.damping = damping
+        self.precision = precision
+        self.start = start
         self.probes = probes
         self.random_state = random_state
 
     def factor(self, objective):
-        """A :class:`~skinfluence.solvers.base.Factor`; nothing but the diagonal is computed."""
+        """A :class:`~skinfluence.solvers.base.Factor`; computes the preconditioner.
+
+        Raises
+        ------
+        SingularHessianError
+            Where the diagonal or a block shows that the Hessian is not positive definite.
+        """
+        if self.precision not in ("float64", "mixed"):
+            raise ValueError(
+                f"precision must be 'float64' or 'mixed'. Got {self.precision!r} instead."
+            )
+        if self.start is not None and not hasattr(self.start, "factor"):
+            raise ValueError(
+                f"start must be a solver object such as LiSSA(). Got {self.start!r} instead."
+            )
         if self.probes is None:
             return CGFactor(objective, self)
         if objective.loss.n_outputs > 1:
@@ -55,12 +109,15 @@ class CGFactor(Factor):
     """Solves by iterating; leverages need one solve per row and output."""
 
     name = "CG"
+    _preconditioner = None
+    _start = None
 
     def __init__(self, objective, solver, shift=0.0):
-        super().__init__(objective, shift)
+        super().__init__(objective, shift, check_damping(solver.damping))
         self.solver, self.rtol = solver, solver.rtol
         self._diagonal = self.curvature.diagonal()
-        free = int(np.count_nonzero(self.curvature.penalty == 0)) * objective.loss.n_outputs
+        penalised = np.count_nonzero(self.curvature.penalty == 0)
+        free = int(penalised) * objective.loss.n_outputs
         if free > np.count_nonzero(objective.weights) * objective.loss.n_outputs:
             raise SingularHessianError(
                 f"The Hessian must be positive definite. {free} parameters are not penalised and "
@@ -71,6 +128,11 @@ class CGFactor(Factor):
                 "The Hessian must be positive definite. Its diagonal has entries that are not "
                 "positive. Penalise the model, or drop constant columns."
             )
+        self._preconditioner = preconditioner_of(
+            solver.preconditioner, self.curvature, self._diagonal
+        )
+        if solver.start is not None:
+            self._start = solver.start.factor(objective).shifted(shift)
 
     def _sibling(self, shift):
         return CGFactor(self.objective, self.solver, shift)
@@ -78,48 +140,84 @@ class CGFactor(Factor):
     def _leverages(self, design):
         return self._leverages_by_solves(self.objective.design if design is None else design)
 
-    def _solve(self, B):
-        rtol = self.solver.rtol
+    def _precondition(self, R):
+        if self._preconditioner is None:
+            return R / self._diagonal[:, None]
+        return self._preconditioner.apply(R)
+
+    def _rough_product(self, V):
+        if self.solver.precision == "float64":
+            return self.curvature.matmat(V)
+        return self.curvature.product(V, np.float32)
+
+    def solution(self, B):
+        """Solve, and say how well each column is solved; see :meth:`Factor.solution`."""
+        return self._iterate(B, self.solver.rtol)
+
+    def _iterate(self, B, rtol):
         max_iter = self.solver.max_iter or max(1000, 10 * len(B))
-        if not B.shape[1]:
-            return np.zeros(B.shape), 0
-        if B.shape[1] == 1:
-            X, iterations = self._solve_one(B[:, 0], rtol, max_iter)
-        else:
-            X, iterations = block_cg(self.curvature.matmat, B, self._diagonal, rtol, max_iter)
-        # The recurrence's own residual drifts from the true one: measure, then say.
-        norms = np.linalg.norm(B, axis=0)
-        residual = np.linalg.norm(self.curvature.matmat(X) - B, axis=0)
-        relative = np.divide(residual, norms, out=np.zeros_like(norms), where=norms > 0)
+        # Columns of size 1: no square underflows.
+        size = column_sizes(B)
+        B = B / size
+        X = np.zeros_like(B) if self._start is None else self._start.solution(B).X
+        iterations = np.zeros(B.shape[1], dtype=int)
+        least = 0.0 if self.solver.precision == "float64" else ROUGH
+        target, before = rtol * np.linalg.norm(B, axis=0), np.full(B.shape[1], np.inf)
+        while True:
+            R = B - self.curvature.matmat(X) if X.any() else B.copy()
+            left = np.linalg.norm(R, axis=0)
+            # Where the residual no longer falls there is only round-off.
+            active = np.flatnonzero((left > 2.0 * target) & (left < 0.5 * before))
+            limit = max_iter - np.max(iterations[active], initial=0)
+            if not len(active) or limit <= 0:
+                break
+            before = np.where(np.isin(np.arange(len(left)), active), left, 0.0)
+            goal = np.maximum(target, least * left)[active]
+            step, used = block_cg(
+                self._rough_product, R[:, active], self._precondition, goal, limit
+            )
+            X[:, active] += step
+            iterations[active] += used
+        residual = relative_residuals(B, R)
+        return Solution(X * size, iterations, residual, residual <= max(100 * rtol, 1e-12))
+
+    def _solve(self, B):
+        if self._preconditioner is None:
+            self._refuse_options()
+        solution = self.solution(B)
+        relative, iterations = solution.residual, int(np.max(solution.iterations, initial=0))
         if not (relative < 1e3).all():
             raise SingularHessianError(
                 f"CG broke down at relative residual {np.nanmax(relative):.1e}: the Hessian is not "
                 "positive definite to round-off. Penalise the model, drop linearly dependent "
                 "columns, or scale the features."
             )
-        failed = relative > max(100 * rtol, 1e-12)
-        if failed.any():
+        failed = np.count_nonzero(~solution.converged)
+        if failed:
             warnings.warn(
                 f"CG stopped after {iterations} iterations at relative residual "
-                f"{relative.max():.1e} (rtol={rtol:.0e}) for {failed.sum()} of {len(failed)} "
-                "right-hand sides. Increase max_iter, scale the features, or use solver='exact'.",
+                f"{relative.max():.1e} (rtol={self.solver.rtol:.0e}) for {failed} of "
+                f"{len(relative)} right-hand sides. Increase max_iter, scale the features, or use "
+                "solver='exact'.",
                 ConvergenceWarning,
                 stacklevel=level_outside(),
             )
-        return X, iterations
+        return solution.X, iterations
 
-    def _solve_one(self, b, rtol, max_iter):
-        counter = [0]
-
-        def count(_):
-            counter[0] += 1
-
-        shape = self.curvature.shape
-        precondition = LinearOperator(shape, matvec=lambda v: v.ravel() / self._diagonal)
-        x, _ = scipy_cg(
-            self.curvature, b, rtol=rtol, maxiter=max_iter, M=precondition, callback=count
-        )
-        return x[:, None], counter[0]
+    def _refuse_options(self):
+        """For problems that bring their own curvature (modules): what this solver cannot do."""
+        solver = self.solver
+        if solver.damping or solver.start is not None or solver.precision != "float64":
+            raise ValueError(
+                "CG of a module takes no damping, precision or start of its own. Got "
+                f"damping={solver.damping!r}, precision={solver.precision!r}; damping is a "
+                "parameter of the module's influence."
+            )
+        if solver.preconditioner not in ("auto", "diagonal"):
+            raise ValueError(
+                "CG of a module is preconditioned by the diagonal. Got preconditioner="
+                f"{solver.preconditioner!r}."
+            )
 
 
 class ProbedFactor(CGFactor):
@@ -143,8 +241,7 @@ class ProbedFactor(CGFactor):
         z = rng.standard_normal((objective.n_samples, solver.probes))
         B = objective.design.adjoint(root * z)
         B += np.sqrt(self.curvature.penalty)[:, None] * rng.standard_normal(B.shape)
-        max_iter = solver.max_iter or 10 * len(B)
-        self._V = block_cg(self.curvature.matmat, B, self._diagonal, self.PROBE_RTOL, max_iter)[0]
+        self._V = self._iterate(B, self.PROBE_RTOL).X
         moved = objective.design.multiply(self._V)
         own, rest = moved**2, (z - root * moved) ** 2
         self._h, kept = own.mean(axis=1), rest.mean(axis=1)
@@ -177,36 +274,40 @@ class ProbedFactor(CGFactor):
         raise ValueError("Random probes need hold='C'.")
 
 
-def block_cg(multiply, B, diagonal, rtol, max_iter):
+def block_cg(multiply, B, precondition, target, max_iter):
     """Conjugate gradients on each column of ``B``, one matrix product per iteration.
 
     Columns have their own step lengths (no coupling) and leave the product once converged.
 
+    Parameters
+    ----------
+    multiply, precondition : callable
+        Of arrays of columns.
+    B : ndarray of shape (p, m)
+    target : ndarray of shape (m,)
+        Norm of the residual at which a column has converged.
+    max_iter : int
+
     Returns
     -------
-    X : ndarray, same shape as ``B``
-    iterations : int
-        Of the slowest column.
+    X : ndarray of shape (p, m)
+    iterations : ndarray of int of shape (m,)
     """
     X = np.zeros_like(B, dtype=float)
     R = B.astype(float, copy=True)
-    target = rtol * np.linalg.norm(B, axis=0)
-    Z = R / diagonal[:, None]
-    P = Z.copy()
-    rho = np.einsum("ij,ij->j", R, Z)
+    iterations = np.zeros(B.shape[1], dtype=int)
     active = np.flatnonzero(np.linalg.norm(R, axis=0) > target)
-    iterations = 0
-    while len(active) and iterations < max_iter:
-        direction = P[:, active]
+    P = np.zeros_like(X)
+    rho = np.ones(B.shape[1])
+    while len(active) and iterations[active[0]] < max_iter:
+        Z = precondition(R[:, active])
+        fresh = np.einsum("ij,ij->j", R[:, active], Z)
+        direction = Z + (fresh / rho[active]) * P[:, active]
         product = multiply(direction)
-        curvature = np.einsum("ij,ij->j", direction, product)
-        step = rho[active] / curvature
+        step = fresh / np.einsum("ij,ij->j", direction, product)
         X[:, active] += step * direction
         R[:, active] -= step * product
-        Z = R[:, active] / diagonal[:, None]
-        fresh = np.einsum("ij,ij->j", R[:, active], Z)
-        P[:, active] = Z + (fresh / rho[active]) * direction
-        rho[active] = fresh
-        iterations += 1
+        P[:, active], rho[active] = direction, fresh
+        iterations[active] += 1
         active = active[np.linalg.norm(R[:, active], axis=0) > target[active]]
     return X, iterations
