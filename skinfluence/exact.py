@@ -3,10 +3,12 @@
 Each stage is tried on the edits the one before could not certify (``doc/certificate.md``).
 """
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import certificate, refits, steps
 from skinfluence.curvature import Curvature
@@ -14,6 +16,7 @@ from skinfluence.edits import edited
 from skinfluence.newton import SeparableError, minimise, refuse_separable
 from skinfluence.passes import RemainderPass
 from skinfluence.solvers import SingularHessianError
+from skinfluence.utils.calls import level_outside
 from skinfluence.utils.memory import row_blocks
 from skinfluence.utils.threads import small_blas
 
@@ -242,6 +245,14 @@ class EditSolver:
         flat = step.ravel()
         size = float(np.sqrt(max(0.0, flat @ (Curvature(base) @ flat))))
         if self.M is None:
+            # Nothing certifies these: what they have is that Newton's method ended.
+            if minimum.decrement > 1e-6 * size + self.floor:
+                warnings.warn(
+                    f"Newton's method stopped at decrement {minimum.decrement:.1e} of a step of size "
+                    f"{size:.1e} on an edited problem. Scale the features or penalise more.",
+                    ConvergenceWarning,
+                    stacklevel=level_outside(),
+                )
             return step, np.inf, size
         # Certified in the norm of the last factor, then carried over to the norm of P.
         last = minimum.factor.objective
@@ -496,7 +507,8 @@ class _Block:
         # A row that had no weight and gets some is not among the sizes.
         own = np.where(self.edits.weight > 0, self.owner._sizes(self.h), 0.0)
         largest = np.maximum(largest, own)
-        return np.sqrt(largest * self.growth)
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(np.where(np.isfinite(self.growth), largest * self.growth, np.inf))
 
     def sizes(self, i):
         """A bound on ``|x_j|^2_{P^-1}`` of all rows after one edit."""
@@ -524,7 +536,8 @@ class _Block:
         objective = owner.objective
         order, rest = owner._largest
         design = objective.design.take(order)
-        bound_rest = np.sqrt(rest * self.growth[active]) * self.size[active]
+        with np.errstate(invalid="ignore"):
+            bound_rest = np.sqrt(rest * self.growth[active]) * self.size[active]
         followed = np.empty(len(active))
         k, d = objective.theta.shape
         for part in row_blocks(len(active), 8 * k * (d + 2 * len(order))):
