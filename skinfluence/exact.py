@@ -175,7 +175,8 @@ class EditSolver:
 
     def _certified(self, bound, size, tol):
         """Relative to the true size, which is at least ``size - bound``; never below round-off."""
-        return bound <= np.maximum(tol * (size - bound), self.floor)
+        with np.errstate(invalid="ignore"):
+            return bound <= np.maximum(tol * (size - bound), self.floor)
 
     def _refit(self, state, left, tol, bound, used):
         """Newton's method on many edited problems together; those it could not certify."""
