@@ -3,7 +3,7 @@
 ``C sum_i w_i l(eta_i) + 1/2 |theta|^2`` is divided by C for the smooth losses, so that they have
 weight 1 as those of a logistic regression do. liblinear's intercept is a feature of value
 ``intercept_scaling``, penalised like the others. With three classes or more its class weights
-weigh a row's own class in that class's problem only, so they are part of the loss.
+weigh a row in the problem of its own class only, so that the loss undoes them in the others.
 """
 
 import numpy as np
@@ -38,7 +38,6 @@ def _(model: LinearSVC, X, y, sample_weight=None):
     loss = SquaredHinge() if model.loss == "squared_hinge" else SmoothHinge(model.temperature)
     if len(classes) > 2:
         loss = OwnClassWeighted(loss, class_weight)
-        class_weight = np.ones(len(classes))
     return linear_objective(
         model,
         X,
@@ -62,11 +61,11 @@ def _rows_of(model, X, y, sample_weight):
 
 
 class OwnClassWeighted(OneVsRest):
-    """One binary loss per class, that of a row's own class times the weight of the class.
+    """One binary loss per class; those of the other classes divided by the row's class weight.
 
     liblinear's one-vs-rest: in the problem "class k or not" the rows of class k have its weight,
     all others weight 1. The constant of :class:`~skinfluence.losses.OneVsRest` holds for positive
-    weights too.
+    factors too.
 
     Parameters
     ----------
@@ -76,8 +75,8 @@ class OwnClassWeighted(OneVsRest):
 
     def __init__(self, loss, class_weight):
         super().__init__(loss, len(class_weight))
-        self.factors = np.ones((len(class_weight), len(class_weight)))
-        np.fill_diagonal(self.factors, class_weight)
+        self.class_weight = class_weight
+        self.factors = own_class_factors(class_weight)
 
     def value(self, eta, y):
         return (self._factors(y) * self.loss.value(*self._binary(eta, y))).sum(axis=-1)
@@ -95,14 +94,24 @@ class OwnClassWeighted(OneVsRest):
         return self.factors[np.asarray(y, dtype=np.intp)]
 
 
+def own_class_factors(class_weight):
+    """1 for a row's own class, ``1 / class_weight`` for the others, (n_classes, n_classes)."""
+    if not (class_weight > 0).all():
+        raise ValueError(
+            "With three classes or more the class weights of LinearSVC must be positive. Got "
+            f"{class_weight}; drop the rows of a class that should not count."
+        )
+    factors = np.repeat(1.0 / class_weight[:, None], len(class_weight), axis=1)
+    np.fill_diagonal(factors, 1.0)
+    return factors
+
+
 def _linear_hinge(model, X, codes, class_weight, sample_weight):
     k = len(model.classes_)
     if k == 2:
         loss = Hinge([[-1.0], [1.0]])
     else:
-        factors = np.ones((k, k))
-        np.fill_diagonal(factors, class_weight)
-        loss, class_weight = Hinge(2.0 * np.eye(k) - 1.0, factors), np.ones(k)
+        loss = Hinge(2.0 * np.eye(k) - 1.0, own_class_factors(class_weight))
     if model.fit_intercept:
         kernel = Poly(gamma=1.0, degree=1, coef0=float(model.intercept_scaling) ** 2)
     else:
@@ -134,7 +143,7 @@ def _(model: SVC, X, y, sample_weight=None):
     kernel = svc_kernel(model, X.shape[1])
     codes, sample_weight = _rows_of(model, X, y, sample_weight)
     k = len(model.classes_)
-    _check_support(model, X)
+    support = _support(model, X, sample_weight)
     return HingeObjective(
         design=KernelDesign(X, kernel),
         loss=_one_vs_one(model, k),
@@ -144,7 +153,7 @@ def _(model: SVC, X, y, sample_weight=None):
         weights=sample_weight * model.class_weight_[codes],
         sample_weight=sample_weight,
         labels=Labels(model.classes_, np.arange(k), model.class_weight_),
-        beta=_expansions(model, X.shape[0], codes),
+        beta=_expansions(model, support, codes),
         bias=np.array(model.intercept_, dtype=np.float64),
     )
 
@@ -183,18 +192,26 @@ def svc_kernel(model, n_features):
     return kernel
 
 
-def _check_support(model, X):
+def _support(model, X, sample_weight):
+    """The training rows of a fitted SVC's support vectors.
+
+    libsvm drops rows of weight zero and counts the others, so ``support_`` may count those.
+    """
     support = np.asarray(model.support_)
-    if not len(support):
-        return
-    if support.max() >= X.shape[0] or abs(X[support] - model.support_vectors_).max() > 0.0:
-        raise ValueError(
-            "X must hold the rows given to fit, in the same order. Got rows that differ from the "
-            "support vectors of the fitted model."
-        )
+    for rows in (np.arange(X.shape[0]), np.flatnonzero(sample_weight > 0)):
+        if not len(support):
+            return support
+        if support.max() < len(rows):
+            differs = abs(X[rows[support]] - model.support_vectors_)
+            if differs.max() == 0.0:
+                return rows[support]
+    raise ValueError(
+        "X must hold the rows given to fit, in the same order. Got rows that differ from the support "
+        "vectors of the fitted model."
+    )
 
 
-def _expansions(model, n_samples, codes):
+def _expansions(model, support, codes):
     """Coefficients of every pair (a, b) with a < b, positive for a (for b if there is one pair).
 
     scikit-learn keeps those of class a against class b in row b - 1 of the columns of a's support
@@ -203,16 +220,16 @@ def _expansions(model, n_samples, codes):
     dual = model.dual_coef_.toarray() if sp.issparse(model.dual_coef_) else model.dual_coef_
     k = len(model.classes_)
     if k == 2:
-        out = np.zeros((1, n_samples))
-        out[:, model.support_] = dual
+        out = np.zeros((1, len(codes)))
+        out[:, support] = dual
         return out
     first, second = np.triu_indices(k, 1)
-    out = np.zeros((len(first), n_samples))
-    own = codes[model.support_]
+    out = np.zeros((len(first), len(codes)))
+    own = codes[support]
     for pair, (a, b) in enumerate(zip(first, second, strict=True)):
         for mine, row in ((a, b - 1), (b, a)):
             among = own == mine
-            out[pair, model.support_[among]] = dual[row, among]
+            out[pair, support[among]] = dual[row, among]
     return out
 
 

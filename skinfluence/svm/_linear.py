@@ -195,5 +195,5 @@ def _cooling(temperature):
 def _at_temperature(objective, temperature):
     loss = SmoothHinge(temperature)
     if isinstance(objective.loss, OwnClassWeighted):
-        loss = OwnClassWeighted(loss, objective.loss.factors.diagonal())
+        loss = OwnClassWeighted(loss, objective.loss.class_weight)
     return replace(objective, loss=loss)

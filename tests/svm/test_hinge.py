@@ -288,6 +288,16 @@ def test_rows_of_weight_zero_change_nothing():
     np.testing.assert_allclose(back, truth, atol=1e-9)
 
 
+def test_libsvm_counts_rows_without_those_of_weight_zero():
+    X, y = make_data("softmax", 50, 4, 0)
+    weight = np.ones(50)
+    weight[[0, 3, 20]] = 0.0
+    theirs = clone(RBF).fit(X, y, weight)
+    found = Influence(theirs, X, y, weight).removal_effect(X[:5], y[:5])
+    exact = ours.SVC(gamma=theirs._gamma).fit(X, y, weight).removal_effect(X[:5], y[:5])
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-9)
+
+
 def test_a_loose_fit_is_reported():
     X, y = load_breast_cancer(return_X_y=True)
     model = sklearn.svm.LinearSVC(loss="hinge", max_iter=5).fit(X / 100, y)
