@@ -298,7 +298,9 @@ def follow(
         given[k] = _given_rate(role[movers[k]], k, moves)
         if given[k] != 0.0:
             _add(base, given[k], table, side, own, movers[k])
-    p, s, n_pivots, code = 0, 0.0, 0, DONE
+    # Typed: a literal would compile every function it is passed to twice.
+    p, nobody = np.int64(0), np.int64(-1)
+    s, n_pivots, code = 0.0, 0, DONE
 
     while True:
         for a in range(p):
@@ -314,7 +316,7 @@ def follow(
         for a in range(p):
             d[flipped[a]] = z[a]
 
-        q, t = _first(x, d, L, U, steps, -1, _NO_RATE)
+        q, t = _first(x, d, L, U, steps, nobody, _NO_RATE)
         rising = q >= 0 and d[q] > 0
         for k in range(len(movers)):
             i = movers[k]
