@@ -23,12 +23,14 @@ from sklearn.feature_selection import (
     VarianceThreshold,
 )
 from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
     log_loss,
     make_scorer,
+    r2_score,
     roc_auc_score,
 )
 from sklearn.model_selection import (
@@ -41,6 +43,7 @@ from sklearn.model_selection import (
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler, TargetEncoder
+from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence import Influence, linear_model
@@ -632,3 +635,26 @@ def test_scikit_learn_conventions(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check(estimator)
+
+
+@pytest.mark.parametrize(
+    ("model", "grid", "scoring"),
+    [
+        (KernelRidge(kernel="rbf"), {"alpha": [0.1, 1.0], "gamma": [0.1, 0.5]}, "r2"),
+        (SVC(gamma=0.2, tol=1e-8), {"C": [0.1, 10.0]}, "accuracy"),
+        (LinearSVC(loss="hinge", tol=1e-8, max_iter=10**6), {"C": [0.01, 0.1]}, "accuracy"),
+    ],
+)
+def test_models_without_a_penalty_path_are_fitted_at_each_candidate(model, grid, scoring):
+    """Their leave-one-out answers are exact: the scores are those of brute force."""
+    X, y = load_wine(return_X_y=True)
+    X, y = StandardScaler().fit_transform(X)[40:110, :5], y[40:110]
+    search = LeaveOneOutSearch(model, grid, scoring=scoring).fit(X, y)
+    scorer = {"r2": r2_score, "accuracy": accuracy_score}[scoring]
+    for params, score in zip(
+        search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True
+    ):
+        one = clone(model).set_params(**params)
+        assert score == pytest.approx(
+            scorer(y, cross_val_predict(one, X, y, cv=LeaveOneOut())), abs=1e-6
+        )

@@ -11,6 +11,7 @@ from skinfluence import steps
 from skinfluence.cleaning.noise import estimate_noise
 from skinfluence.cleaning.others import effect_on_others
 from skinfluence.leave_one_out import Outputs, outputs
+from skinfluence.objective import Objective
 
 # A target is called extreme when its leave-one-out residual is this many robust standard deviations
 # away from the typical one: about 1 in 2,000 rows of a Gaussian sample.
@@ -72,7 +73,8 @@ def judge_labels(estimator, influence, y, options):
 
 def _left_out(influence, options):
     """Leave-one-out outputs; with "auto" one step for all rows, then certified for the top ones."""
-    if options["method"] != "auto" or influence.answers.factor.is_random:
+    smooth = isinstance(influence.objective, Objective)
+    if options["method"] != "auto" or not smooth or influence.answers.factor.is_random:
         return outputs(influence, **options)
     first = outputs(influence, **{**options, "method": "one-step"})
     loss = first.loss()

@@ -10,12 +10,13 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 
-from skinfluence.answers import rows_alone_in_their_class, warn_alone
+from skinfluence.answers import answers_of, rows_alone_in_their_class, warn_alone
 from skinfluence.frozen import check_frozen
 from skinfluence.inputs import Inputs
 from skinfluence.leave_one_out import Outputs, resolve_scorer
 from skinfluence.model_selection.fitting import fit_weights
-from skinfluence.model_selection.path import certified, penalty_parameter, scan
+from skinfluence.model_selection.path import Answers, certified, penalty_parameter, scan
+from skinfluence.objective import Objective
 from skinfluence.utils.calls import level_outside
 
 
@@ -142,8 +143,10 @@ class Run:
         model = self._model(path[0])
         model.fit(features, self.y, **fit_weights(model, self.sample_weight))
         problem = Inputs(model, features).problem(self.y, self.sample_weight)
-        objective = problem.holding("auto")
-        answers = scan(objective, np.array(strengths) / strengths[0])
+        if isinstance(problem, Objective):
+            answers = scan(problem.holding("auto"), np.array(strengths) / strengths[0])
+        else:
+            answers = self._each(path, features, model, problem)
         for position, trial in enumerate(path):
             found = next(answers)
             trial.path, trial.position = path, position
@@ -155,6 +158,17 @@ class Run:
             if self.options.verbose:
                 print(f"[LeaveOneOutSearch] {trial.params}: {trial.score:.6g}")
             start = time.perf_counter()
+
+    def _each(self, path, features, model, problem):
+        """Exact answers about models without a penalty path: each candidate is fitted."""
+        options = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
+        for trial in path:
+            if trial is not path[0]:
+                model = self._model(trial)
+                model.fit(features, self.y, **fit_weights(model, self.sample_weight))
+                problem = Inputs(model, features).problem(self.y, self.sample_weight)
+            eta = answers_of(problem, **options).own_removals("exact", 1e-3)
+            yield Answers(problem, np.array(eta), np.zeros(len(eta)), "exact")
 
     def _model(self, trial):
         estimator = with_params(self.options.estimator, trial.params)

@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from skinfluence import Influence
 from skinfluence.cleaning.others import effect_on_others
 from skinfluence.datasets import load_demo
+from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge
 
@@ -58,6 +59,17 @@ def test_ridge_effects_follow_refits():
     rows = np.arange(0, len(y), 40)
     truth = true_effects(lambda: Ridge(alpha=0.1), X, y, rows, "one-step")
     np.testing.assert_allclose(effects[rows], truth, rtol=0.1, atol=0.02 * np.abs(truth).max())
+
+
+def test_kernel_ridge_effects_are_those_of_refits():
+    X, y = load_diabetes(return_X_y=True)
+    X, y = 20 * X[:40], y[:40]
+    make = lambda: KernelRidge(kernel="rbf", gamma=0.1, alpha=0.1)
+    effects = effect_on_others(Influence(make().fit(X, y), X, y))
+    rows = np.arange(0, 40, 9)
+    truth = true_effects(make, X, y, rows, "exact")
+    # A share of all rows' mean, in which a row itself does not count.
+    np.testing.assert_allclose(effects[rows], truth * 39 / 40, rtol=1e-8)
 
 
 def test_rows_without_an_answer_count_for_nobody():
