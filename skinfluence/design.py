@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import scipy.sparse as sp
 
-from skinfluence.utils.memory import row_blocks
+from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
 
 # Stored entries and columns between which the compiled Gram kernels beat scipy's products.
 COMPILED_ENTRIES = 200_000
@@ -34,6 +34,8 @@ class Design(ABC):
     """
 
     is_sparse = False
+    # Whether all rows are in one array, as compiled kernels want them.
+    in_memory = True
 
     def __init__(self, X, intercept=1.0):
         self.X = X
@@ -61,6 +63,16 @@ class Design(ABC):
     def like(self, X):
         """A design of the same kind for other rows (edits, test points)."""
         return design_of(X, self.intercept)
+
+    def extended(self, new):
+        """These rows and then those of another design."""
+        stack = sp.vstack if sp.issparse(self.X) else np.vstack
+        X = stack([self.X, new.X])
+        return self.like(X.tocsr() if sp.issparse(X) else X)
+
+    def slices(self, bytes_per_row, budget=BLOCK_BYTES):
+        """Slices of the rows to work on one at a time, of about ``budget`` bytes each."""
+        return row_blocks(self.n_samples, bytes_per_row, budget)
 
     def multiply(self, V):
         """``[X s] V``: (n_columns, m) to (n_samples, m)."""
@@ -357,7 +369,9 @@ def _lines_of(X, intercept):
 
 
 def design_of(X, intercept=1.0):
-    """The design for ``X``, dense or sparse, in float64."""
+    """The design for ``X``, dense, sparse or in blocks, in float64."""
+    if hasattr(X, "as_design"):
+        return X.as_design(intercept)
     if sp.issparse(X):
         X = sp.csr_array(X, dtype=np.float64)
         if not X.has_canonical_format:

@@ -283,9 +283,7 @@ def edited(objective, points):
     weights[points.rows] = np.maximum(weights[points.rows] + points.row_changes, 0.0)
     design, y = objective.design, objective.y
     if points.new is not None:
-        stack = sp.vstack if sp.issparse(design.X) else np.vstack
-        X = stack([design.X, points.new.X])
-        design = design.like(X.tocsr() if sp.issparse(X) else X)
+        design = design.extended(points.new)
         y = np.concatenate([y, points.new_y])
         weights = np.concatenate([weights, points.new_weights])
     penalty = objective.penalty + points.shift * objective.unit_penalty

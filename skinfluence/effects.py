@@ -174,7 +174,7 @@ def _from_tests(factor, edits, design, method, a, shift):
     Z = steps.penalty_steps(factor, edits, method)
     extra = None if Z is None else design.multiply(Z[0].T)
     # The step, the moved values and what a quantity makes of them: log-sums, probabilities.
-    for block in row_blocks(edits.design.n_samples, 8 * (d + m * k * (k + 10))):
+    for block in edits.design.slices(8 * (d + m * k * (k + 10))):
         part = edits.design.take(block)
         moved = part.multiply(S).reshape(-1, k, m * k)
         if k == 1:

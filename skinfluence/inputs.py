@@ -5,6 +5,7 @@ import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
+from skinfluence.blocks import Rows, come_in_blocks, rows_of
 from skinfluence.objective import Objective, objective_of
 from skinfluence.pullbacks import pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
@@ -79,6 +80,12 @@ class Inputs:
 
     def transform(self, X):
         """Rows as the model sees them, validated by the transformers and the model."""
+        if come_in_blocks(X):
+            n_features = self._seen(np.asarray(X[:1])).shape[1]
+            return rows_of(X, self.transformers, type(self.model).__name__, n_features)
+        return self._seen(X)
+
+    def _seen(self, X):
         for transformer in self.transformers:
             X = transformer.transform(X)
         return validate_data(
@@ -120,6 +127,8 @@ class Inputs:
         return pull_back_through(self.transformers, self._raw_rows(rows), V)
 
     def _raw_rows(self, rows):
+        if isinstance(self.training_X, Rows):
+            return self.training_X.raw(rows)
         X = _safe_indexing(self._raw, rows)
         # A list of rows is an array; a list of texts or mappings stays one.
         return np.asarray(X, dtype=object) if isinstance(X, list) and np.ndim(X) == 2 else X

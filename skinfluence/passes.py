@@ -5,7 +5,6 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.losses import Binomial, Multinomial, SmoothHinge, SumToZero, Tweedie
-from skinfluence.utils.memory import row_blocks
 
 # Pairs of rows and steps from which loading the compiled kernels pays.
 COMPILED_PAIRS = 2_000_000
@@ -42,7 +41,8 @@ class RemainderPass:
         -----
         O(n m d K), in blocks. Large passes go through compiled kernels, with the same result.
         """
-        if len(theta_steps) * self.objective.n_samples >= COMPILED_PAIRS:
+        pairs = len(theta_steps) * self.objective.n_samples
+        if pairs >= COMPILED_PAIRS and self.objective.design.in_memory:
             loss = self.objective.loss
             if isinstance(loss, Binomial | Tweedie | SmoothHinge):
                 return self._compiled(theta_steps, skip)
@@ -57,7 +57,7 @@ class RemainderPass:
         S = np.zeros((d, m * k))
         r = np.zeros(m)
         loss, weights = objective.loss, objective.weights
-        for block in row_blocks(objective.n_samples, 40 * (m * k * (k + 2) + d)):
+        for block in objective.design.slices(40 * (m * k * (k + 2) + d)):
             rows = objective.design.take(block)
             moved = rows.multiply(flat).reshape(-1, m, k)
             inside = np.flatnonzero((skip >= block.start) & (skip < block.stop))

@@ -7,7 +7,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from skinfluence.design import Design
 from skinfluence.edits import edited
@@ -320,9 +319,8 @@ def stack(objective, points):
     w = points.new_weights
     new_gradient = w[:, None] * objective.loss.gradient(eta, points.new_y)
     new_hessian = w[:, None, None] * objective.loss.hessian(eta, points.new_y)
-    stack = sp.vstack if sp.issparse(design.X) else np.vstack
     return (
-        design.like(stack([design.X, points.new.X])),
+        design.extended(points.new),
         np.concatenate([gradient, new_gradient]),
         np.concatenate([hessian, new_hessian]),
     )

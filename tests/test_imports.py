@@ -15,7 +15,7 @@ ROOT = Path(skinfluence.__file__).parent
 # A module may import from its own floor and from those above it in this list.
 FLOORS = [
     ("utils", "_kernels"),
-    ("losses", "design", "kernels"),
+    ("losses", "design", "kernels", "blocks"),
     ("objective",),
     ("curvature",),
     ("solvers", "kernel_system", "active_set"),

@@ -1,0 +1,6 @@
+"""Rows that are never in memory at once: on disk, in zarr or HDF5, or in a dask array."""
+
+from skinfluence.blocks.design import BlockedDesign
+from skinfluence.blocks.rows import Rows, come_in_blocks, rows_of
+
+__all__ = ["BlockedDesign", "Rows", "come_in_blocks", "rows_of"]

@@ -1,0 +1,174 @@
+"""Training data larger than memory: fitting on them, and effects written as they are computed.
+
+:class:`skinfluence.Influence` takes memory-mapped, zarr, HDF5 and dask arrays as they are; what is
+here comes before it and after it.
+"""
+
+import warnings
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.linear_model import (
+    GammaRegressor,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    TweedieRegressor,
+)
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from skinfluence.adapters import linear as _linear  # noqa: F401  registers the objectives
+from skinfluence.inputs import Inputs
+from skinfluence.losses import SumToZero
+from skinfluence.mixin import InfluenceMixin
+from skinfluence.newton import minimise, refuse_separable
+from skinfluence.solvers import resolve_solver
+
+FITTED_HERE = (
+    LogisticRegression,
+    LinearRegression,
+    Ridge,
+    RidgeClassifier,
+    PoissonRegressor,
+    GammaRegressor,
+    TweedieRegressor,
+)
+
+
+def fit(estimator, X, y, sample_weight=None, *, solver="auto"):
+    """Fit a linear model by Newton's method on rows that need not be in memory.
+
+    Parameters
+    ----------
+    estimator : LogisticRegression, LinearRegression, Ridge, RidgeClassifier, PoissonRegressor, \
+GammaRegressor or TweedieRegressor
+        Of scikit-learn or of :mod:`skinfluence.linear_model`. Its ``solver``, ``tol`` and
+        ``max_iter`` are not used: the fit goes on to round-off.
+    X : array of shape (n_samples, n_features)
+        Memory-mapped, zarr, HDF5, dask, or in memory. It is read a block at a time; a dask array
+        is multiplied where its chunks are.
+    y : array-like of shape (n_samples,)
+    sample_weight : array-like of shape (n_samples,), default=None
+    solver : {"auto", "exact", "cg"} or solver object, default="auto"
+        How Newton's systems are solved; ``"cg"`` is Newton-CG.
+
+    Returns
+    -------
+    estimator : the same object, fitted
+        With ``coef_``, ``intercept_``, ``n_features_in_`` and, for classifiers, ``classes_``.
+
+    Raises
+    ------
+    TypeError
+        For other estimators.
+    ValueError
+        For an L1 penalty, fewer than two classes, and classes that an unpenalised model separates.
+    SingularHessianError
+        Where the data do not determine the parameters.
+
+    Notes
+    -----
+    A Newton step takes three passes over the rows. What is kept has one entry per row and output.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence.distributed import fit
+    >>> X, y = load_iris(return_X_y=True)
+    >>> fit(LogisticRegression(C=0.5), X, y).coef_.shape
+    (3, 4)
+    """
+    if not isinstance(estimator, FITTED_HERE):
+        known = ", ".join(cls.__name__ for cls in FITTED_HERE)
+        raise TypeError(f"fit is for {known}. Got {type(estimator).__name__}.")
+    y = column_or_1d(np.asarray(y))
+    sample_weight = None if sample_weight is None else np.asarray(sample_weight)
+    _start(estimator, _width(X), y)
+    objective = Inputs(estimator, X).problem(y, sample_weight)
+    found = minimise(objective, resolve_solver(solver, objective)).objective
+    refuse_separable(found)
+    _finish(estimator, found)
+    if isinstance(estimator, InfluenceMixin):
+        estimator._remember(X, y, sample_weight)
+    return estimator
+
+
+def _width(X):
+    if len(np.shape(X)) != 2:
+        raise ValueError(f"X must have rows and columns. Got an array of shape {np.shape(X)}.")
+    return np.shape(X)[1]
+
+
+def _start(estimator, n_features, y):
+    """Make it a fitted model, in the shapes of scikit-learn, whose parameters are all zero."""
+    targets = np.ones(2)
+    if is_classifier(estimator):
+        check_classification_targets(y)
+        targets = np.unique(y)
+        if len(targets) < 2:
+            raise ValueError(f"A classifier needs at least two classes. Got {targets.tolist()}.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        blank = clone(estimator).fit(np.zeros((len(targets), n_features)), targets)
+    vars(estimator).pop("feature_names_in_", None)
+    for name in ("classes_", "n_features_in_"):
+        if hasattr(blank, name):
+            setattr(estimator, name, getattr(blank, name))
+    estimator.coef_, estimator.intercept_ = 0.0 * blank.coef_, 0.0 * blank.intercept_
+
+
+def _finish(estimator, objective):
+    """Give it the parameters of an objective, in scikit-learn's shapes."""
+    theta, constant = objective.theta, objective.design.intercept
+    if isinstance(objective.loss, SumToZero):
+        theta = objective.loss.expand(theta.T).T
+    coef = theta[:, : objective.design.n_features]
+    estimator.coef_ = np.reshape(coef, np.shape(estimator.coef_))
+    if constant:
+        intercept = np.reshape(theta[:, -1] * constant, np.shape(estimator.intercept_))
+        estimator.intercept_ = intercept if intercept.ndim else float(intercept)
+
+
+def write_removal_effect(influence, out, X, y=None, *, of="loss", method="auto", tol=1e-3):
+    """Write the removal effect of every training row, a block of rows at a time.
+
+    Parameters
+    ----------
+    influence : Influence
+    out : array of shape (n_test, n_train, ...)
+        Anything that slices can be assigned to: memory-mapped, zarr, HDF5, or in memory.
+    X : array-like of shape (n_test, n_features)
+    y : array-like of shape (n_test,), default=None
+        Needed for the loss.
+    of, method, tol
+        As in :meth:`skinfluence.Influence.removal_effect`.
+
+    Returns
+    -------
+    out : the same array
+
+    Raises
+    ------
+    ValueError
+        For an array of another shape.
+
+    Notes
+    -----
+    For the strongest rows only, :meth:`skinfluence.Influence.top` keeps ``n_test x k`` numbers.
+    """
+    answers = influence.answers
+    quantity = answers.quantity(influence._tests(X, y), of, method)
+    n = answers.problem.n_samples
+    expected = (*quantity.shape[:1], n, *quantity.shape[1:])
+    if tuple(out.shape) != expected:
+        raise ValueError(f"out must have the shape of the answer, {expected}. Got {out.shape}.")
+    for block, values in answers.row_stream(quantity, np.arange(n), None, method, tol):
+        if quantity.shape:
+            out[:, block] = np.swapaxes(values, 0, 1)
+        else:
+            out[block] = values
+    return out
