@@ -56,7 +56,7 @@ class InfluenceMixin:
             )
         for name, value in self.get_params().items():
             fitted = self._fitted_params.get(name)
-            if value is not fitted and not np.array_equal(value, fitted):
+            if not _is_same(value, fitted):
                 raise ValueError(
                     f"The parameters must be those of the fit. Got {name}={value!r}, fitted with "
                     f"{name}={fitted!r}; fit again."
@@ -103,3 +103,11 @@ class InfluenceMixin:
     def loo_score(self, scoring=None, **options):
         """See :meth:`skinfluence.Influence.loo_score`."""
         return self._influence().loo_score(scoring, **options)
+
+
+def _is_same(value, fitted):
+    """Whether a parameter is as it was; NaN, which pickles copy, is the same as NaN."""
+    if value is fitted or np.array_equal(value, fitted):
+        return True
+    both = isinstance(value, float) and isinstance(fitted, float)
+    return both and bool(np.isnan(value) and np.isnan(fitted))

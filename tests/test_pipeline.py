@@ -171,6 +171,15 @@ def test_pickles_hold_the_training_data_and_clones_do_not(pipeline):
         pipeline[1:].self_influence()
 
 
+def test_a_parameter_that_is_nan_stays_the_same_in_a_pickle(data):
+    X, y = data
+    model = make_pipeline(SimpleImputer(missing_values=np.nan), logistic()).fit(X, y)
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.self_influence(), model.self_influence())
+    with pytest.raises(ValueError, match="missing_values=0, fitted with .*=nan; fit again"):
+        again.set_params(simpleimputer__missing_values=0).self_influence()
+
+
 def test_parameters_changed_since_the_fit_are_noticed(pipeline):
     pipeline.set_params(logisticregression__C=3.0)
     with pytest.raises(ValueError, match=r"logisticregression__C=3\.0.*fit again"):
