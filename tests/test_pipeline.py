@@ -176,7 +176,7 @@ def test_a_parameter_that_is_nan_stays_the_same_in_a_pickle(data):
     model = make_pipeline(SimpleImputer(missing_values=np.nan), logistic()).fit(X, y)
     again = pickle.loads(pickle.dumps(model))
     np.testing.assert_array_equal(again.self_influence(), model.self_influence())
-    with pytest.raises(ValueError, match="missing_values=0, fitted with .*=nan; fit again"):
+    with pytest.raises(ValueError, match=r"missing_values=0, fitted with .*=nan; fit again"):
         again.set_params(simpleimputer__missing_values=0).self_influence()
 
 
