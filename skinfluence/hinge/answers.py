@@ -1,6 +1,7 @@
 """Answers about hinge models: exact edits by removal paths, derivatives with the margin held."""
 
 import copy
+import numbers
 import threading
 
 import numpy as np
@@ -16,7 +17,7 @@ from skinfluence.answers import (
 )
 from skinfluence.effects import Quantity
 from skinfluence.hinge import derivatives
-from skinfluence.hinge.conditional import at_margin, having, smoothed
+from skinfluence.hinge.conditional import at_margin, check_margin, having, smoothed
 from skinfluence.hinge.edits import edit_moves, influence_change, new_push
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.hinge.shifts import Pushes, Shifts
@@ -74,7 +75,7 @@ class HingeAnswers(Answers):
         for j, (rows, solution) in enumerate(zip(self._rows, self._solutions, strict=True)):
             self.beta[j, rows] = solution.beta
         self.bias = np.array([solution.bias for solution in self._solutions])
-        self._eta = self._decision(problem.design.X)
+        self._eta = self._training_decision()
         self._paths, self._conditionals, self._last_removals = {}, {}, {}
 
     def __getstate__(self):
@@ -116,7 +117,8 @@ class HingeAnswers(Answers):
         return self
 
     def smoothed(self, smoothing):
-        if smoothing is not None and smoothing != "auto" and not COLDEST <= smoothing < np.inf:
+        is_temperature = isinstance(smoothing, numbers.Real) and COLDEST <= smoothing < np.inf
+        if not (smoothing is None or is_temperature or str(smoothing) == "auto"):
             raise ValueError(
                 f"smoothing must be a temperature of at least {COLDEST:.0e}, None (its limit) or "
                 f"'auto'. Got {smoothing!r}."
@@ -145,6 +147,15 @@ class HingeAnswers(Answers):
         if fitted is None:
             return max(float(one.distance) for one in self._solutions)
         return float(np.abs(fitted - self._eta)[self.problem.weights > 0].max())
+
+    def _training_decision(self):
+        out = np.empty((self.problem.n_samples, self.problem.n_outputs))
+        if any(len(rows) < len(out) for rows in self._rows):
+            # Rows without part in a problem have a decision value all the same.
+            out[:] = self._decision(self.problem.design.X)
+        for j, (rows, solution) in enumerate(zip(self._rows, self._solutions, strict=True)):
+            out[rows, j] = solution.f
+        return out
 
     def _decision(self, X):
         used = np.flatnonzero(self.beta.any(axis=0))
@@ -265,7 +276,11 @@ class HingeAnswers(Answers):
             mine = np.flatnonzero(np.isin(rows, self._rows[output]))
             paths, among = self._path(output)
             at = np.searchsorted(among, rows[mine])
-            moves = paths.one_step(at) if method == "one-step" else paths.remove(at)
+            if method == "one-step":
+                check_margin(self.problem, self._solutions[output])
+                moves = paths.one_step(at)
+            else:
+                moves = paths.remove(at)
             shifts = Shifts(self.problem, moves, mine, among)
             if moves.delta_beta.nbytes < KEPT_BYTES:
                 self._last_removals[key] = (rows, shifts)
@@ -318,12 +333,8 @@ class HingeAnswers(Answers):
         if np.isnan(kkt):
             return np.inf
         weight = self.problem.total_weight + max(points.shift, 0.0)
-        largest = (
-            self.problem.C
-            * self.problem.labels.class_weight.max()
-            * self.problem.loss.factors.max()
-        )
-        return float(np.sqrt(2.0 * kkt * largest * weight * self.problem.n_outputs))
+        bounds = self.problem.C * self.problem.loss.factors.max() * weight * self.problem.n_outputs
+        return float(np.sqrt(2.0 * kkt * bounds))
 
     def _change(self, points, method, at):
         """Change of all decision functions at some points under one edit, its KKT and pivots."""
@@ -338,6 +349,7 @@ class HingeAnswers(Answers):
         for j in range(self.problem.n_outputs):
             paths, rows = self._path(j)
             if method == "one-step":
+                check_margin(self.problem, self._solutions[j])
                 moves, new = self._span_moves(points, paths, rows), None
             else:
                 moves, new = edit_moves(self.problem, j, rows, paths, points)

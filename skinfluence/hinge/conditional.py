@@ -11,7 +11,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import expit
 
-from skinfluence.active_set import BOUND
+from skinfluence.active_set import BOUND, MARGIN
 from skinfluence.design import design_of
 from skinfluence.hinge.losses import AT_MARGIN
 from skinfluence.utils.memory import check_fits
@@ -70,16 +70,27 @@ def at_margin(problem, output, rows, solution, paths):
     # A row of weight zero that is short of its margin would be pushed if it had weight.
     beyond = problem.loss.signs[codes, output] * solution.f < 1.0 - AT_MARGIN
     short = np.where(problem.weights[rows] > 0, solution.role == BOUND, beyond)
+    check_margin(problem, solution)
     margin = np.asarray(paths.margin, dtype=np.intp)
     X = problem.design.X[rows[margin]]
     kernel = problem.design.kernel
 
     def coefficients(B):
-        if not len(margin) and not problem.free_bias:
-            return np.zeros(B.shape[0]), np.zeros((0, B.shape[0]))
-        return paths.project(kernel(X, B))
+        return paths.project(problem.cross(X, B))
 
     return Conditional(kernel, rows[margin], X, coefficients, _on_all(problem, rows, units * short))
+
+
+def check_margin(problem, solution):
+    """Refuse local questions where the free intercept is not determined."""
+    if problem.free_bias and not (solution.role == MARGIN).any():
+        low, high = solution.bias_interval
+        raise ValueError(
+            "Derivatives and one step of a hinge model need a row on the margin, which holds the "
+            f"free intercept. Got a binary problem without one, whose intercept may lie anywhere "
+            f"between {low:.3g} and {high:.3g}; ask for effects with method='auto', the exact path, "
+            "raise smoothing=, or fit with a larger C."
+        )
 
 
 def smoothed(problem, output, rows, solution, temperature):
@@ -90,15 +101,16 @@ def smoothed(problem, output, rows, solution, temperature):
     curvature = problem.weights[rows] * np.abs(units) * expit(z) * expit(-z) / temperature
     curved = np.flatnonzero(curvature > NEGLIGIBLE * curvature.max(initial=0.0))
     if not len(curved):
-        raise ValueError(
-            f"smoothing={temperature!r} is too small: the smooth hinge curves at no row. Raise it, "
-            "or use smoothing=None, its limit."
-        )
+        check_margin(problem, solution)
     X, D = problem.design.X[rows[curved]], curvature[curved]
     make = _from_features if _prefers_features(problem, len(curved)) else _from_kernel
     push = _on_all(problem, rows, units * expit(z))
-    coefficients = make(problem, X, D)
+    coefficients = make(problem, X, D) if len(curved) else _nothing
     return Conditional(problem.design.kernel, rows[curved], X, coefficients, push)
+
+
+def _nothing(B):
+    return np.zeros(B.shape[0]), np.zeros((0, B.shape[0]))
 
 
 def _on_all(problem, rows, values):

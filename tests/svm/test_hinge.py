@@ -167,6 +167,7 @@ def test_every_edit_equals_a_refit(model, task):
     inf = Influence(model, X, y, weight)
     found = inf.effect(list(cases), X[:9], of="decision_function")
     assert (found.method_used == "path").all()
+    assert (found.bound < 1e-4).all()
     assert found.kkt_residual.max() < 1e-8
     for j, data in enumerate(cases.values()):
         refit = frozen(model).set_params(class_weight=held).fit(*data)

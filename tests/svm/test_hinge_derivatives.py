@@ -211,3 +211,30 @@ def test_a_model_trained_with_the_smooth_hinge_has_its_own_temperature():
     best = minimise(objective, Exact()).objective
     np.testing.assert_allclose(best.theta, objective.theta, rtol=1e-8)
     assert objective.loss.temperature == 0.3
+
+
+def test_without_a_row_on_the_margin_local_questions_are_refused():
+    """The free intercept may lie in an interval; a penalised one may not."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((40, 3)), np.arange(40) % 2
+    model = ours.SVC(C=1e-3).fit(X, y)
+    inf = Influence(model, X, y)
+    assert inf.report().n_margin[0] == 0
+    assert np.isfinite(inf.removal_effect(X, y)).all()
+    for ask in (
+        lambda: inf.influence_up_loss(X, y),
+        lambda: inf.influence_up_loss(X, y, smoothing=None),
+        lambda: inf.influence_pert(X, y),
+        lambda: inf.self_influence(),
+        lambda: inf.removal_effect(X, y, method="one-step"),
+        lambda: inf.removal_effect(X, y, method="influence"),
+    ):
+        with pytest.raises(ValueError, match="need a row on the margin"):
+            ask()
+    plane = ours.LinearSVC(loss="hinge", C=1e-3).fit(X, y)
+    inf = Influence(plane, X, y)
+    assert inf.report().n_margin[0] == 0
+    limit = inf.influence_up_loss(X, y, smoothing=None)
+    np.testing.assert_allclose(inf.influence_up_loss(X, y), limit, rtol=1e-10)
+    effect = inf.removal_effect(X, of="decision_function", method="influence")
+    np.testing.assert_allclose(effect, inf.removal_effect(X, of="decision_function"), atol=1e-12)
