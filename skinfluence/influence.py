@@ -229,6 +229,8 @@ class Influence:
             work on the rows where the bound is above ``tol``. ``"exact"``: solved to round-off.
             The last two measure from the optimum of the objective, to which they polish the fit
             on their own copy; the first two from the parameters as fitted.
+            Hinge models: ``"auto"`` and ``"exact"`` follow the path of the solution, which is exact;
+            all methods start from the optimum.
         tol : float, default=1e-3
             For ``"auto"``: error of the parameters relative to their change, in the norm of the
             edited Hessian.
