@@ -137,8 +137,13 @@ class SmoothAnswers(Answers):
         """Solver of edits at the optimum, made on first use."""
         if self.factor.is_random:
             raise ValueError(
-                "Certified and exact answers need exact leverages. Got estimates from random "
-                "probes; ask with method='one-step'."
+                "Certified and exact answers need exact leverages. Got random estimates, of the "
+                f"solver {self.factor.name}; ask with method='one-step' or 'influence'."
+            )
+        if self.factor.curvature.damping:
+            raise ValueError(
+                "Certified and exact answers need the Hessian of the fit. Got damping="
+                f"{self.factor.curvature.damping:g}; ask with method='one-step' or 'influence'."
             )
         with self._lock:
             if self._edit_solver is None:

@@ -4,11 +4,21 @@ A solver is a small object with ``factor(objective) -> Factor``; the strings of 
 are resolved here and nowhere else.
 """
 
-from skinfluence.solvers.base import Factor, SingularHessianError, SolveReport
+from skinfluence.solvers.base import Factor, SingularHessianError, Solution, SolveReport
 from skinfluence.solvers.cg import CG
 from skinfluence.solvers.exact import Exact
+from skinfluence.solvers.lissa import LiSSA
 
-__all__ = ["CG", "Exact", "Factor", "SingularHessianError", "SolveReport", "resolve_solver"]
+__all__ = [
+    "CG",
+    "Exact",
+    "Factor",
+    "LiSSA",
+    "SingularHessianError",
+    "Solution",
+    "SolveReport",
+    "resolve_solver",
+]
 
 # Above these sizes a dense factorisation takes gigabytes and minutes.
 LARGEST_PRIMAL = 10_000
@@ -26,7 +36,8 @@ def resolve_solver(solver, objective, precision="float64"):
     if precision == "mixed":
         if solver not in ("auto", "exact"):
             raise ValueError(
-                f"precision='mixed' needs solver='auto' or 'exact'. Got {solver!r} instead."
+                f"precision='mixed' needs solver='auto' or 'exact'. Got {solver!r} instead; "
+                "CG(precision='mixed') has its own."
             )
         return Exact("primal", precision="mixed")
     if not isinstance(solver, str):
@@ -36,6 +47,8 @@ def resolve_solver(solver, objective, precision="float64"):
         return Exact()
     elif solver == "cg":
         return CG()
+    elif solver == "lissa":
+        return LiSSA()
     elif solver == "auto":
         p = objective.n_parameters
         outputs = objective.n_samples * objective.loss.n_outputs
@@ -46,6 +59,6 @@ def resolve_solver(solver, objective, precision="float64"):
             return Exact("dual")
         return Exact("primal") if p <= LARGEST_PRIMAL else CG()
     raise ValueError(
-        "solver must be 'auto', 'exact', 'cg' or a solver object such as "
+        "solver must be 'auto', 'exact', 'cg', 'lissa' or a solver object such as "
         f"skinfluence.solvers.CG(rtol=1e-10). Got {solver!r} instead."
     )

@@ -311,6 +311,30 @@ def column_sizes(B):
     return np.where(size > 0, size, 1.0)
 
 
+def check_determined(curvature, diagonal):
+    """Refuse a Hessian whose diagonal already shows that it is singular.
+
+    Raises
+    ------
+    SingularHessianError
+        For more parameters without penalty than rows with weight, and for diagonal entries that
+        are not positive.
+    """
+    objective = curvature.objective
+    k, n_rows = objective.loss.n_outputs, int(np.count_nonzero(objective.weights))
+    free = int(np.count_nonzero(curvature.penalty == 0)) * k
+    if free > n_rows * k:
+        raise SingularHessianError(
+            f"The Hessian must be positive definite. {free} parameters are not penalised and "
+            f"only {n_rows} rows have weight. Penalise the model."
+        )
+    if not (diagonal > 0).all():
+        raise SingularHessianError(
+            "The Hessian must be positive definite. Its diagonal has entries that are not "
+            "positive. Penalise the model, or drop constant columns."
+        )
+
+
 def check_damping(damping):
     """``damping`` as a float.
 

@@ -11,12 +11,12 @@ from skinfluence.solvers.base import (
     SingularHessianError,
     Solution,
     check_damping,
+    check_determined,
     column_sizes,
     relative_residuals,
 )
 from skinfluence.solvers.preconditioners import preconditioner_of
 from skinfluence.utils.calls import level_outside
-
 
 # What single precision can take off a residual before it is computed again in double.
 ROUGH = 1e-4
@@ -116,18 +116,7 @@ class CGFactor(Factor):
         super().__init__(objective, shift, check_damping(solver.damping))
         self.solver, self.rtol = solver, solver.rtol
         self._diagonal = self.curvature.diagonal()
-        penalised = np.count_nonzero(self.curvature.penalty == 0)
-        free = int(penalised) * objective.loss.n_outputs
-        if free > np.count_nonzero(objective.weights) * objective.loss.n_outputs:
-            raise SingularHessianError(
-                f"The Hessian must be positive definite. {free} parameters are not penalised and "
-                f"only {np.count_nonzero(objective.weights)} rows have weight. Penalise the model."
-            )
-        if not (self._diagonal > 0).all():
-            raise SingularHessianError(
-                "The Hessian must be positive definite. Its diagonal has entries that are not "
-                "positive. Penalise the model, or drop constant columns."
-            )
+        check_determined(self.curvature, self._diagonal)
         self._preconditioner = preconditioner_of(
             solver.preconditioner, self.curvature, self._diagonal
         )

@@ -1,0 +1,368 @@
+"""LiSSA: the inverse of a Hessian from one row at a time, with the noise that this has."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from skinfluence.solvers.base import (
+    Factor,
+    Solution,
+    check_damping,
+    check_determined,
+    column_sizes,
+    relative_residuals,
+)
+from skinfluence.solvers.bounds import batch_scale, check_convex
+from skinfluence.utils.calls import level_outside
+from skinfluence.utils.memory import row_blocks
+
+# Steps of the first average.
+FIRST = 1_000
+# Two averages differ by more than their noise when the square of their distance is this many times
+# the sum of their squared standard errors; 1 is expected of the same quantity.
+DRIFT = 1.5
+# Rows drawn at a time.
+DRAWN = 2**16
+
+
+class LiSSA:
+    """Stochastic solver: steps along single rows, averaged over the later half and over repeats.
+
+    Parameters
+    ----------
+    scale : "auto" or float, default="auto"
+        What the Hessian is divided by. ``"auto"``: the spectral bound below, with rows drawn in
+        proportion to what they add to it and a step per column. A number is Koh and Liang's: it
+        divides the mean Hessian, rows are drawn evenly, and it has to be large enough.
+    depth : "auto" or int, default="auto"
+        Steps of each repeat. ``"auto"``: doubled until the error is below ``tol``.
+    repeats : int, default=8
+        Independent repeats, at least 2: their spread is the standard error.
+    batch_size : int, default=1
+        Rows of each step.
+    damping : float, default=0.0
+        Solve with ``H + damping I``; see :class:`~skinfluence.solvers.CG`.
+    tol : float, default=0.03
+        Relative error to stop at, in the norm of the Hessian's diagonal: the standard error and,
+        where two averages in a row differ by more than their noise, what they differ by.
+    max_depth : int, default=1_000_000
+        Where ``depth="auto"`` stops all the same, with a warning.
+    random_state : int, RandomState instance or None, default=None
+
+    Notes
+    -----
+    A step is ``v <- v + D^-1 (b - A v) / scale`` with ``A`` the mean of ``m`` draws of
+    ``w_i J_i' Lambda_i J_i / p_i + R``, whose mean is H, and D the mean diagonal of H over the
+    outputs. In the norm of D,
+
+        |A_i| <= sigma_1 = max_i w_i |Lambda_i| |x_i|^2 / p_i + max R
+        E (I - A / scale)^2 <= I - H / scale   for   scale >= (1 - 1/m) |H| + sigma_1 / m
+
+    because ``A_i^2 <= sigma_1 A_i``: with that scale no repeat diverges, whatever the units of the
+    columns, and with ``p_i`` in proportion to ``w_i |Lambda_i| |x_i|^2`` the maximum is the mean.
+    ``|Lambda_i|`` is bounded by its Frobenius norm, and ``|H|`` by products of absolute values
+    (Collatz and Wielandt). Averaging the later half takes out most of the noise of the last
+    iterate, which is the paper's answer.
+
+    Conjugate gradients are the better buy wherever the rows fit in memory: see the user guide.
+
+    References
+    ----------
+    .. [1] N. Agarwal, B. Bullins and E. Hazan, "Second-Order Stochastic Optimization for Machine
+       Learning in Linear Time", JMLR 18, 2017.
+    .. [2] P. W. Koh and P. Liang, "Understanding Black-box Predictions via Influence Functions",
+       ICML 2017, section 3.
+    """
+
+    def __init__(
+        self,
+        scale="auto",
+        depth="auto",
+        repeats=8,
+        *,
+        batch_size=1,
+        damping=0.0,
+        tol=0.03,
+        max_depth=1_000_000,
+        random_state=None,
+    ):
+        self.scale = scale
+        self.depth = depth
+        self.repeats = repeats
+        self.batch_size = batch_size
+        self.damping = damping
+        self.tol = tol
+        self.max_depth = max_depth
+        self.random_state = random_state
+
+    def factor(self, objective):
+        """A :class:`~skinfluence.solvers.base.Factor`: bounds, probabilities and seeds.
+
+        Raises
+        ------
+        ValueError
+            For parameters out of range, and for losses that are not convex.
+        SingularHessianError
+            Where the diagonal shows that the Hessian is not positive definite.
+        """
+        self._check()
+        return LiSSAFactor(objective, self)
+
+    def _check(self):
+        _check_at_least("repeats", self.repeats, 2)
+        _check_at_least("batch_size", self.batch_size, 1)
+        _check_at_least("max_depth", self.max_depth, 4 * FIRST)
+        if self.depth != "auto":
+            _check_at_least("depth", self.depth, 4)
+        if self.scale != "auto" and not (np.isreal(self.scale) and self.scale > 0):
+            raise ValueError(f"scale must be 'auto' or positive. Got {self.scale!r} instead.")
+        if not 0 < self.tol < 1:
+            raise ValueError(f"tol must lie between 0 and 1. Got {self.tol!r} instead.")
+
+
+def _check_at_least(name, value, least):
+    if isinstance(value, str) or value != int(value) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}. Got {value!r} instead.")
+
+
+@dataclass(frozen=True, eq=False)
+class Repeats:
+    """Where the repeats of one or more right-hand sides ended.
+
+    Attributes
+    ----------
+    X : ndarray of shape (repeats, n_parameters, m)
+        Each repeat's average, whose mean is the solution: the standard error of anything linear
+        in it is the spread of that over the repeats, over the root of their number.
+    drift : ndarray of shape (n_parameters, m)
+        What the mean moved by since the average before, where that is more than noise; else zero.
+    depth : ndarray of int of shape (m,)
+    relative_error : ndarray of shape (m,)
+        Of the mean, in the norm of the Hessian's diagonal: standard error and drift.
+    """
+
+    X: np.ndarray
+    drift: np.ndarray
+    depth: np.ndarray
+    relative_error: np.ndarray
+
+
+class LiSSAFactor(Factor):
+    """Solves by stochastic steps; every solution has a standard error."""
+
+    name = "LiSSA"
+    is_random = True
+
+    def __init__(self, objective, solver, shift=0.0):
+        super().__init__(objective, shift, check_damping(solver.damping))
+        self.solver, self.rtol = solver, solver.tol
+        diagonal = self.curvature.diagonal()
+        check_determined(self.curvature, diagonal)
+        penalty, weights = self.curvature.penalty, objective.weights
+        if (penalty < 0).any():
+            raise ValueError("LiSSA needs a penalty that is not negative. Use solver='exact'.")
+        check_convex(objective)
+        self._columns = diagonal.reshape(objective.loss.n_outputs, -1).mean(axis=0)
+        n = objective.n_samples
+        sizes = weights * np.linalg.norm(objective.hessians, axis=(1, 2))
+        if solver.scale == "auto":
+            metric = self._columns
+            shares = sizes * objective.design.squared_norms(1.0 / metric)
+            total = shares.sum()
+            # A penalty alone (all rows flat) is solved in one step whatever is drawn.
+            drawing = shares / total if total > 0 else np.full(n, 1.0 / n)
+            bound = total + (penalty / metric).max()
+            scale = batch_scale(self.curvature, sizes, metric, bound, solver.batch_size)
+        else:
+            metric, drawing = np.ones(len(penalty)), np.full(n, 1.0 / n)
+            scale = n * float(solver.scale)
+        self.scale = scale
+        self._step = 1.0 / (scale * metric)
+        self._chances = np.cumsum(drawing)
+        factors = np.divide(weights, drawing, out=np.zeros(n), where=drawing > 0)
+        self._curved = objective.hessians * (factors / solver.batch_size)[:, None, None]
+        rng = check_random_state(solver.random_state)
+        self._seeds = rng.randint(np.iinfo(np.int32).max, size=solver.repeats)
+
+    def _sibling(self, shift):
+        return LiSSAFactor(self.objective, self.solver, shift)
+
+    def _leverages(self, design):
+        return self._leverages_by_solves(self.objective.design if design is None else design)
+
+    def solution(self, B):
+        """Solve, with a standard error of each entry; see :meth:`Factor.solution`."""
+        return self._summary(B, self.repeated(B))
+
+    def _summary(self, B, found):
+        X = found.X.mean(axis=0)
+        error = np.hypot(found.X.std(axis=0, ddof=1) / np.sqrt(len(found.X)), found.drift)
+        residual = relative_residuals(B, B - self.curvature.matmat(X))
+        return Solution(X, found.depth, residual, found.relative_error <= self.solver.tol, error)
+
+    def _solve(self, B):
+        found = self.repeated(B)
+        solution = self._summary(B, found)
+        error = np.max(found.relative_error, initial=0.0)
+        depth = int(np.max(solution.iterations, initial=0))
+        numbers = f"a relative standard error of {error:.1g} from {self.solver.repeats} repeats of"
+        numbers += f" up to {depth} steps"
+        failed = np.count_nonzero(~solution.converged)
+        if failed:
+            warnings.warn(
+                f"LiSSA stopped before it converged for {failed} of {B.shape[1]} right-hand sides, "
+                f"with {numbers} (tol={self.solver.tol:g}). Raise depth or max_depth, scale the "
+                "features, or use solver='cg'.",
+                ConvergenceWarning,
+                stacklevel=level_outside(),
+            )
+        elif B.shape[1]:
+            warnings.warn(
+                f"Solutions are estimated by LiSSA, with {numbers}. Use solver='cg' for exact ones.",
+                UserWarning,
+                stacklevel=level_outside(),
+            )
+        return solution.X, depth
+
+    def repeated(self, B):
+        """The repeats behind a solution.
+
+        Parameters
+        ----------
+        B : ndarray of shape (n_parameters, m)
+
+        Returns
+        -------
+        repeats : Repeats
+
+        Raises
+        ------
+        ValueError
+            If a scale of the user's own lets the steps diverge.
+        """
+        p, m, count = len(B), B.shape[1], self.solver.repeats
+        X, drift = np.empty((count, p, m)), np.empty((p, m))
+        depth, error = np.zeros(m, dtype=int), np.zeros(m)
+        for block in row_blocks(m, 40 * count * p):
+            size = column_sizes(B[:, block])
+            run = _Run(self, B[:, block] / size)
+            run.to_the_end()
+            X[:, :, block] = size * run.averages.reshape(-1, count, p).transpose(1, 2, 0)
+            drift[:, block] = size * run.drift.reshape(-1, p).T
+            depth[block], error[block] = run.depth, run.error
+        return Repeats(X, drift, depth, error)
+
+    def edges(self):
+        """Where averages end: each starts where the last ended."""
+        if self.solver.depth != "auto":
+            depth = int(self.solver.depth)
+            return [depth // 4, depth // 2, depth]
+        edges = [FIRST]
+        while 2 * edges[-1] <= self.solver.max_depth:
+            edges.append(2 * edges[-1])
+        return edges
+
+
+class _Run:
+    """All repeats of some right-hand sides, from zero to where they end."""
+
+    def __init__(self, factor, B):
+        self.factor = factor
+        self.shape = factor.objective.theta.shape
+        m, count = B.shape[1], factor.solver.repeats
+        self.B = np.ascontiguousarray(B.T).reshape(m, *self.shape)
+        self.V = np.zeros((m, count, *self.shape))
+        self.averages = np.zeros_like(self.V)
+        self.drift = np.zeros_like(self.B)
+        self.depth = np.zeros(m, dtype=int)
+        self.error = np.zeros(m)
+        self._draws = [np.random.default_rng(seed) for seed in factor._seeds]
+
+    def to_the_end(self):
+        solver = self.factor.solver
+        # Zeros are solved already.
+        active = np.flatnonzero(self.B.any(axis=(1, 2)))
+        noise, start = np.zeros(len(self.B)), 0
+        for end in self.factor.edges():
+            if not len(active):
+                return
+            before = self.averages[active].mean(axis=1)
+            self._average(active, end - start)
+            self._check_finite()
+            mean, fresh = self._moments(active)
+            moved, size = self._square(mean - before), self._square(mean)
+            noisy = moved <= DRIFT * (fresh + noise[active])
+            self.drift[active] = np.where(noisy[:, None, None], 0.0, mean - before)
+            error = fresh + np.where(noisy, 0.0, moved)
+            self.error[active] = np.sqrt(error / np.maximum(size, np.finfo(float).tiny))
+            self.depth[active], noise[active], start = end, fresh, end
+            if solver.depth == "auto":
+                active = active[self.error[active] > solver.tol]
+
+    def _moments(self, active):
+        """Means of the repeats, and the squared sizes of their standard errors."""
+        averages = self.averages[active]
+        mean, count = averages.mean(axis=1), averages.shape[1]
+        spread = self._square(averages - mean[:, None]).sum(axis=1)
+        return mean, spread / (count * (count - 1))
+
+    def _square(self, V):
+        return np.einsum("...kd,...kd,d->...", V, V, self.factor._columns)
+
+    def _check_finite(self):
+        # Beyond this no average of them has digits left.
+        if not (np.abs(self.V).max(initial=0.0) < 1e100):
+            raise ValueError(
+                f"LiSSA diverged: scale={self.factor.solver.scale!r} is too small for the rows. Use "
+                "scale='auto', which cannot diverge."
+            )
+
+    def _average(self, active, n_steps):
+        """Walk on and replace the averages."""
+        from skinfluence._kernels.gram import run_tasks
+        from skinfluence._kernels.lissa import walk
+
+        factor = self.factor
+        design, m = factor.objective.design, len(active)
+        batch = factor.solver.batch_size
+        every = min(_thinning(design, batch), n_steps)
+        totals, counts = np.zeros_like(self.V[active]), 0
+        # Blocks end where an iterate is added up.
+        for block in row_blocks(n_steps, batch, max(every, DRAWN // every * every) * batch):
+            length = block.stop - block.start
+            drawn = [self._draw(rng, length, batch) for rng in self._draws]
+
+            def task(number, drawn=drawn):
+                place, repeat = divmod(number, len(drawn))
+                column = active[place]
+                total, count = walk(
+                    design.X,
+                    design.intercept,
+                    factor._curved,
+                    drawn[repeat],
+                    factor._step,
+                    factor.curvature.penalty,
+                    self.B[column],
+                    self.V[column, repeat],
+                    every,
+                )
+                totals[place, repeat] += total
+                return count
+
+            counts += max(run_tasks(task, m * len(drawn)))
+        self.averages[active] = totals / counts
+
+    def _draw(self, rng, length, batch):
+        chances = self.factor._chances
+        drawn = np.searchsorted(chances, chances[-1] * rng.random((length, batch)), side="right")
+        return np.minimum(drawn, len(chances) - 1)
+
+
+def _thinning(design, batch):
+    """Steps between iterates that are averaged: adding all columns should not be the main cost."""
+    if not design.is_sparse:
+        return 4
+    return max(4, design.n_columns * design.n_samples // max(1, batch * design.X.nnz))
