@@ -217,7 +217,7 @@ class ModuleAnswers(Answers):
         out = np.empty((len(points), self.problem.n_parameters))
         for shift in np.unique(shifts):
             chosen = np.flatnonzero(shifts == shift)
-            edits = [self._weighted_rows(points[i]) for i in chosen]
+            edits = self._weighted_rows([points[i] for i in chosen])
             with self._lock:
                 factor = self.factor.shifted(float(shift))
             out[chosen] = _woodbury(factor, edits, method)
@@ -229,23 +229,39 @@ class ModuleAnswers(Answers):
         if not losing.any():
             return 0.0
         lost = Points(one.rows[losing], one.row_changes[losing], None, None, np.empty(0))
-        J, D, _ = self._weighted_rows(lost)
+        ((J, D, _),) = self._weighted_rows([lost])
         return float(linalg.eigvals(-D @ (J @ self.factor.solve(J.T))).real.max())
 
-    def _weighted_rows(self, one):
-        """Jacobians (r K, p), block-diagonal ``D`` (r K, r K) and ``b`` (p,) of an edit's rows."""
+    def _weighted_rows(self, points):
+        """Jacobians (r K, p), block-diagonal ``D`` (r K, r K) and ``b`` (p,) of each edit's rows."""
+        problem, p = self.problem, self.problem.n_parameters
+        parts = [self._one_edit(one) for one in points]
+        # One pass for the rows of all edits: a pass for one row costs as much as for many.
+        X = np.concatenate([X for X, _, _, _ in parts])
+        J = [problem.network.jacobians(X[block]).cpu() for block in problem.blocks(4, len(X))]
+        J = np.concatenate(J).astype(np.float64)
+        out, start = [], 0
+        for one, (X, dw, g, curved) in zip(points, parts, strict=True):
+            own = J[start : start + len(X)].reshape(-1, p)
+            start += len(X)
+            b = own.T @ (dw[:, None] * g).ravel() + one.shift * problem.unit_penalty_gradient
+            out.append((own, linalg.block_diag(*(dw[:, None, None] * curved)), b))
+        return out
+
+    def _one_edit(self, one):
+        """Rows, changes of weight, gradients and Hessians in the outputs of one edit."""
         problem = self.problem
         X, dw = problem.design.X[one.rows], one.row_changes
         g, curved = problem.gradients[one.rows], problem.hessians[one.rows]
-        if one.new is not None:
-            eta = problem.network.outputs(one.new.X)
-            X, dw = np.concatenate([X, one.new.X]), np.concatenate([dw, one.new_weights])
-            g = np.concatenate([g, problem.loss.gradient(eta, one.new_y)])
-            curved = np.concatenate([curved, problem.loss.hessian(eta, one.new_y)])
-        J = problem.network.jacobians(X).cpu().numpy().astype(np.float64)
-        J = J.reshape(-1, problem.n_parameters)
-        b = J.T @ (dw[:, None] * g).ravel() + one.shift * problem.unit_penalty_gradient
-        return J, linalg.block_diag(*(dw[:, None, None] * curved)), b
+        if one.new is None:
+            return X, dw, g, curved
+        eta = problem.network.outputs(one.new.X)
+        return (
+            np.concatenate([X, one.new.X]),
+            np.concatenate([dw, one.new_weights]),
+            np.concatenate([g, problem.loss.gradient(eta, one.new_y)]),
+            np.concatenate([curved, problem.loss.hessian(eta, one.new_y)]),
+        )
 
 
 def _woodbury(factor, edits, method):

@@ -31,7 +31,7 @@ BCE = nn.functional.binary_cross_entropy_with_logits
 
 def _linear(task, weights):
     """A fitted estimator, the linear module with its parameters, its loss and decay, and data."""
-    X, y = make_data(task, 40, 4, seed=0)
+    X, y = make_data(task, 24, 4, seed=0)
     c = 1.0 / (DECAY * weights.sum())
     if task == "regression":
         model = Ridge(alpha=1.0 / c, solver="cholesky").fit(X, y, weights)
@@ -75,8 +75,8 @@ LOCAL = {"influence": {"method": "influence"}, "one-step": {"method": "one-step"
 QUESTIONS = {
     "up_loss": lambda inf, X, y, **o: inf.influence_up_loss(X, y),
     "up_loss mean": lambda inf, X, y, **o: inf.influence_up_loss(X, y, aggregate="mean"),
-    "up_loss rows": lambda inf, X, y, **o: inf.influence_up_loss(X, y, indices=[3, 30]),
-    "pert": lambda inf, X, y, **o: inf.influence_pert(X, y, indices=[0, 39]),
+    "up_loss rows": lambda inf, X, y, **o: inf.influence_up_loss(X, y, indices=[3, 20]),
+    "pert": lambda inf, X, y, **o: inf.influence_pert(X, y, indices=[0, 23]),
     "pert mean": lambda inf, X, y, **o: inf.influence_pert(X, y, aggregate="mean"),
     "self": lambda inf, X, y, **o: inf.self_influence(),
     "removal": lambda inf, X, y, **o: inf.removal_effect(X, y, **o),
@@ -84,7 +84,7 @@ QUESTIONS = {
     "removal of a function": lambda inf, X, y, **o: inf.removal_effect(
         X, of=lambda eta: (eta**2).sum(), **o
     ),
-    "groups": lambda inf, X, y, **o: inf.removal_effect(X, y, groups=np.arange(40) % 7, **o),
+    "groups": lambda inf, X, y, **o: inf.removal_effect(X, y, groups=np.arange(24) % 7, **o),
     "effect": lambda inf, X, y, **o: inf.effect(_some_edits(y), X, y, **o).values,
     "leverage": lambda inf, X, y, **o: inf.effect(_some_edits(y), X, y, **o).leverage,
     "loo": lambda inf, X, y, **o: inf.loo_decision_function(**o),
@@ -103,7 +103,7 @@ CLASSES_ONLY = {
 @pytest.mark.parametrize("task", ["binary", "softmax", "regression"])
 def test_a_linear_module_equals_the_linear_model(task, hold, weighted, rng):
     """To 1e-8: the issue's bar; every question, both local methods."""
-    weights = rng.uniform(0.5, 2.0, 40) if weighted else np.ones(40)
+    weights = rng.uniform(0.5, 2.0, 24) if weighted else np.ones(24)
     model, net, loss, decay, X, y = _linear(task, weights)
     linear = Influence(model, X, y, weights, hold=hold)
     module = ModuleInfluence(net, loss, X, y, weights, weight_decay=decay, hold=hold)
@@ -117,7 +117,7 @@ def test_a_linear_module_equals_the_linear_model(task, hold, weighted, rng):
 
 
 def test_auto_is_one_step_without_a_bound():
-    _, net, loss, decay, X, y = _linear("binary", np.ones(40))
+    _, net, loss, decay, X, y = _linear("binary", np.ones(24))
     inf = ModuleInfluence(net, loss, X, y, weight_decay=decay)
     one_step = inf.removal_effect(X[:3], y[:3], method="one-step")
     np.testing.assert_array_equal(inf.removal_effect(X[:3], y[:3]), one_step)
