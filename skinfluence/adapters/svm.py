@@ -21,7 +21,7 @@ from skinfluence.utils._compat import fitted_gamma
 from skinfluence.utils.validation import check_rows, check_sample_weight
 
 # liblinear gives no dual coefficients: rows this near to the margin start halfway to their bound.
-NEAR_MARGIN = 1e-2
+NEAR_MARGIN = 1e-3
 
 
 @objective_of.register
