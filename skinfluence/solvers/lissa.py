@@ -24,6 +24,8 @@ FIRST = 1_000
 # Two averages differ by more than their noise when the square of their distance is this many times
 # the sum of their squared standard errors; 1 is expected of the same quantity.
 DRIFT = 1.5
+# Moves that do not shrink promise nothing: this many more are claimed to come, at most.
+FARTHEST = 10.0
 # Rows drawn at a time.
 DRAWN = 2**16
 
@@ -47,7 +49,7 @@ class LiSSA:
         Solve with ``H + damping I``; see :class:`~skinfluence.solvers.CG`.
     tol : float, default=0.03
         Relative error to stop at, in the norm of the Hessian's diagonal: the standard error and,
-        where two averages in a row differ by more than their noise, what they differ by.
+        where averages still move by more than their noise, how far they may have to go.
     max_depth : int, default=1_000_000
         Where ``depth="auto"`` stops all the same, with a warning.
     random_state : int, RandomState instance or None, default=None
@@ -138,7 +140,8 @@ class Repeats:
         Each repeat's average, whose mean is the solution: the standard error of anything linear
         in it is the spread of that over the repeats, over the root of their number.
     drift : ndarray of shape (n_parameters, m)
-        What the mean moved by since the average before, where that is more than noise; else zero.
+        What the mean may still move by, from how it moved since the averages before; zero where that
+        was no more than noise.
     depth : ndarray of int of shape (m,)
     relative_error : ndarray of shape (m,)
         Of the mean, in the norm of the Hessian's diagonal: standard error and drift.
@@ -159,12 +162,12 @@ class LiSSAFactor(Factor):
     def __init__(self, objective, solver, shift=0.0):
         super().__init__(objective, shift, check_damping(solver.damping))
         self.solver, self.rtol = solver, solver.tol
+        check_convex(objective)
         diagonal = self.curvature.diagonal()
         check_determined(self.curvature, diagonal)
         penalty, weights = self.curvature.penalty, objective.weights
         if (penalty < 0).any():
             raise ValueError("LiSSA needs a penalty that is not negative. Use solver='exact'.")
-        check_convex(objective)
         self._columns = diagonal.reshape(objective.loss.n_outputs, -1).mean(axis=0)
         n = objective.n_samples
         sizes = weights * np.linalg.norm(objective.hessians, axis=(1, 2))
@@ -285,7 +288,7 @@ class _Run:
         solver = self.factor.solver
         # Zeros are solved already.
         active = np.flatnonzero(self.B.any(axis=(1, 2)))
-        noise, start = np.zeros(len(self.B)), 0
+        noise, last, start = np.zeros(len(self.B)), np.full(len(self.B), np.inf), 0
         for end in self.factor.edges():
             if not len(active):
                 return
@@ -294,11 +297,12 @@ class _Run:
             self._check_finite()
             mean, fresh = self._moments(active)
             moved, size = self._square(mean - before), self._square(mean)
-            noisy = moved <= DRIFT * (fresh + noise[active])
-            self.drift[active] = np.where(noisy[:, None, None], 0.0, mean - before)
-            error = fresh + np.where(noisy, 0.0, moved)
+            ahead = _remaining(np.sqrt(moved), np.sqrt(last[active]))
+            ahead[moved <= DRIFT * (fresh + noise[active])] = 0.0
+            self.drift[active] = ahead[:, None, None] * (mean - before)
+            error = fresh + ahead**2 * moved
             self.error[active] = np.sqrt(error / np.maximum(size, np.finfo(float).tiny))
-            self.depth[active], noise[active], start = end, fresh, end
+            self.depth[active], noise[active], last[active], start = end, fresh, moved, end
             if solver.depth == "auto":
                 active = active[self.error[active] > solver.tol]
 
@@ -359,6 +363,12 @@ class _Run:
         chances = self.factor._chances
         drawn = np.searchsorted(chances, chances[-1] * rng.random((length, batch)), side="right")
         return np.minimum(drawn, len(chances) - 1)
+
+
+def _remaining(moved, last):
+    """How far there is to go, in the last moves: a geometric series of moves that shrink."""
+    ratio = np.divide(moved, last, out=np.ones_like(moved), where=last > 0)
+    return np.clip(ratio / np.maximum(1.0 - ratio, 1e-300), 1.0, FARTHEST)
 
 
 def _thinning(design, batch):

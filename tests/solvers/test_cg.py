@@ -1,0 +1,234 @@
+"""Conjugate gradients: preconditioners, starts, precisions, and what is said of each solution."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from skinfluence import Influence, curvature
+from skinfluence.curvature import Curvature
+from skinfluence.design import design_of
+from skinfluence.losses import Binomial, Multinomial, SquaredError, SumToZero
+from skinfluence.objective import Objective
+from skinfluence.solvers import CG, LiSSA, SingularHessianError
+from skinfluence.solvers.preconditioners import NAMES, preconditioner_of
+from tests.conftest import relative_error
+from tests.solvers.test_solvers import make
+
+LOSS = {
+    "binary": Binomial(),
+    "softmax": SumToZero(Multinomial(5)),
+    "squared-3": SquaredError(3),
+}
+
+
+def wide_spread(loss="softmax", n=900, d=12, sparse=False, seed=0):
+    """Correlated columns of unequal size, one of them empty: plain CG takes many iterations."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 4)) @ rng.standard_normal((4, d)) + 0.3 * rng.standard_normal(
+        (n, d)
+    )
+    X = (X + 1.0) * np.geomspace(0.1, 10.0, d)
+    X[:, 3] = 0.0
+    if sparse:
+        X[rng.uniform(size=X.shape) < 0.5] = 0.0
+    loss = LOSS[loss]
+    k = loss.n_outputs
+    scale = 0.3 / np.geomspace(0.1, 10.0, d)
+    return Objective(
+        loss=loss,
+        design=design_of(sp.csr_array(X) if sparse else X),
+        y=rng.integers(0, 2, n)
+        if k == 1
+        else rng.standard_normal((n, k))
+        if k == 3
+        else rng.integers(0, 5, n),
+        weights=rng.uniform(0.2, 2.0, n) * (np.arange(n) != 5),
+        penalty=np.r_[np.full(d, 0.4), 0.0],
+        theta=np.column_stack([scale * rng.standard_normal((k, d)), np.zeros(k)]),
+    )
+
+
+@pytest.mark.parametrize("precision", ["float64", "mixed"])
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("loss", LOSS)
+def test_every_preconditioner_and_precision_solves(loss, name, sparse, precision, rng):
+    """To the residual asked for, whatever the products were rounded to."""
+    objective = wide_spread(loss, sparse=sparse)
+    factor = CG(rtol=1e-11, preconditioner=name, precision=precision).factor(objective)
+    B = rng.standard_normal((objective.n_parameters, 3))
+    H = Curvature(objective).dense()
+    found = factor.solution(B)
+    assert found.converged.all()
+    own = np.linalg.norm(H @ found.X - B, axis=0) / np.linalg.norm(B, axis=0)
+    assert (own < 3e-11).all()
+    np.testing.assert_allclose(found.residual, own, rtol=1e-2, atol=1e-12)
+    assert relative_error(found.X, np.linalg.solve(H, B)) < 1e-6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_preconditioners_are_symmetric_and_positive(name):
+    objective = wide_spread()
+    operator = Curvature(objective)
+    M = preconditioner_of(name, operator, operator.diagonal()).apply(np.eye(operator.shape[0]))
+    assert relative_error(M, M.T) < 1e-6
+    assert np.linalg.eigvalsh(0.5 * (M + M.T)).min() > 0
+
+
+def test_blocks_take_a_fraction_of_the_iterations(rng):
+    """Of those of the diagonal: at most half, as few as a fifth on MNIST."""
+    objective = wide_spread()
+    B = rng.standard_normal((objective.n_parameters, 2))
+    used = {
+        name: CG(preconditioner=name).factor(objective).solution(B).iterations.max()
+        for name in NAMES
+    }
+    assert used["blocks"] <= 0.5 * used["diagonal"]
+    assert used["kronecker"] < used["diagonal"]
+    assert used["auto"] == used["blocks"]
+
+
+def test_auto_leaves_blocks_where_they_are_large():
+    few_rows = make("sum-to-zero", "wide")
+    assert type(CG().factor(few_rows)._preconditioner).__name__ == "Diagonal"
+    assert type(CG().factor(wide_spread())._preconditioner).__name__ == "Blocks"
+
+
+def test_each_right_hand_side_has_its_own_report(rng):
+    objective = wide_spread()
+    H = Curvature(objective).dense()
+    B = rng.standard_normal((len(H), 4))
+    B[:, 1] = 0.0
+    B[:, 2] = np.linalg.eigh(H)[1][:, -1]
+    B[:, 3] *= 1e-250
+    found = CG(preconditioner="diagonal").factor(objective).solution(B)
+    assert found.converged.all()
+    assert found.iterations[1] == found.residual[1] == 0
+    assert not found.X[:, 1].any()
+    assert found.iterations.shape == found.residual.shape == (4,)
+    assert abs(found.iterations[3] - found.iterations[0]) < 20
+    alone = CG(preconditioner="diagonal").factor(objective).solution(B[:, :1])
+    np.testing.assert_allclose(alone.X, found.X[:, :1], rtol=1e-6)
+
+
+def test_what_stops_is_the_residual_of_the_solution(rng):
+    """Ill-conditioned enough that the recurrence's residual says less than what is left."""
+    objective = wide_spread("binary")
+    objective.penalty[:-1] = 1e-6
+    B = rng.standard_normal((objective.n_parameters, 2))
+    factor = CG(rtol=1e-13, preconditioner="diagonal").factor(objective)
+    found = factor.solution(B)
+    left = np.linalg.norm(factor.curvature @ found.X - B, axis=0) / np.linalg.norm(B, axis=0)
+    np.testing.assert_allclose(found.residual, left, rtol=0.5, atol=1e-16)
+    few = CG(rtol=1e-13, preconditioner="diagonal", max_iter=3).factor(objective).solution(B)
+    assert (few.iterations == 3).all()
+    assert not few.converged.any()
+
+
+def test_a_start_saves_iterations_and_changes_nothing_else(rng):
+    objective = wide_spread()
+    B = rng.standard_normal((objective.n_parameters, 2))
+    plain = CG(preconditioner="diagonal").factor(objective).solution(B)
+    near = CG(preconditioner="diagonal", start=CG(rtol=1e-5)).factor(objective).solution(B)
+    lissa = CG(start=LiSSA(depth=2000, repeats=2, random_state=0)).factor(objective).solution(B)
+    assert near.iterations.max() < plain.iterations.max()
+    for found in (near, lissa):
+        assert found.converged.all()
+        assert relative_error(found.X, plain.X) < 1e-7
+
+
+@pytest.mark.parametrize("solver", [CG(damping=3.0), CG(damping=3.0, preconditioner="blocks")])
+def test_damping_is_what_is_added_to_the_hessian(solver, rng):
+    objective = wide_spread()
+    B = rng.standard_normal((objective.n_parameters, 2))
+    factor = solver.factor(objective)
+    H = Curvature(objective).dense()
+    expected = np.linalg.solve(H + 3.0 * np.eye(len(H)), B)
+    assert relative_error(factor.solve(B), expected) < 1e-8
+    held = objective.holding("lambda")
+    shifted = H + 3.0 * np.eye(len(H)) + 0.5 * np.diag(np.tile(held.unit_penalty, 4))
+    found = factor.holding("lambda").solve(B, 0.5)
+    assert relative_error(found, np.linalg.solve(shifted, B)) < 1e-8
+    assert factor.report().damping == 3.0
+
+
+def test_damped_answers_are_never_certified():
+    X, y = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) % 2
+    inf = Influence(LogisticRegression().fit(X, y), X, y, solver=CG(damping=1.0))
+    assert inf.removal_effect(X[:2], y[:2], method="one-step").shape == (2, 60)
+    with pytest.raises(ValueError, match=r"Hessian of the fit.*damping=1"):
+        inf.removal_effect(X[:2], y[:2])
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"preconditioner": "ilu"}, "preconditioner must be one of"),
+        ({"precision": "float16"}, "precision must be"),
+        ({"damping": -1.0}, "damping must be finite and non-negative"),
+        ({"damping": np.nan}, "damping must be finite"),
+        ({"start": "lissa"}, "start must be a solver object"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, match):
+    with pytest.raises(ValueError, match=match):
+        CG(**options).factor(make())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_more_free_parameters_than_rows_are_refused(name):
+    objective = make("binomial", "wide")
+    objective.penalty[:] = 0.0
+    with pytest.raises(SingularHessianError, match="Penalise the model"):
+        CG(preconditioner=name).factor(objective)
+
+
+@pytest.mark.parametrize("intercept", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("m", [1, 2])
+def test_compiled_products_are_those_of_numpy(intercept, m, rng, monkeypatch):
+    """Rows not a multiple of four, vectors not one of three, blocks that cut both."""
+    n, d = 2003, 70
+    objective = Objective(
+        loss=LOSS["softmax"],
+        design=design_of(rng.standard_normal((n, d)), intercept),
+        y=rng.integers(0, 5, n),
+        weights=rng.uniform(0.0, 1.0, n),
+        penalty=rng.uniform(0.1, 1.0, d + (intercept > 0)),
+        theta=0.1 * rng.standard_normal((4, d + (intercept > 0))),
+    )
+    V = rng.standard_normal((objective.n_parameters, m))
+    monkeypatch.setattr(curvature, "CACHE_BYTES", 2**18)
+    found = Curvature(objective).product(V)
+    monkeypatch.setattr(curvature, "NARROW", 0)
+    expected = Curvature(objective).product(V)
+    monkeypatch.setattr(curvature, "NARROW", 12)
+    assert relative_error(found, expected) < 1e-13
+    assert relative_error(Curvature(objective).product(V, np.float32), expected) < 1e-5
+    H = Curvature(objective).dense()
+    assert relative_error(found, H @ V) < 1e-12
+
+
+def test_softmax_products_without_a_matrix_keep_their_digits(rng):
+    """Also where one class has nearly all the probability: 1 - p would cancel."""
+    loss = SumToZero(Multinomial(4))
+    eta = rng.standard_normal((30, 3)) * np.geomspace(0.1, 40, 30)[:, None]
+    V = rng.standard_normal((30, 2, 3))
+    expected = V @ loss.hessian(eta, np.zeros(30, dtype=int))
+    size = np.abs(expected).max(axis=(1, 2))
+    error = np.abs(loss.hessian_product(eta, V) - expected).max(axis=(1, 2))
+    assert (error < 1e-12 * size).all()
+
+
+def test_influence_takes_a_preconditioned_solver():
+    rng = np.random.default_rng(1)
+    X = StandardScaler().fit_transform(rng.standard_normal((600, 8)) @ rng.standard_normal((8, 8)))
+    y = np.digitize(X[:, 0] + rng.standard_normal(600), [-0.5, 0.5])
+    model = LogisticRegression(C=0.5, tol=1e-10, max_iter=500).fit(X, y)
+    exact = Influence(model, X, y).influence_up_loss(X[:20], y[:20])
+    for solver in (CG(preconditioner="blocks"), CG(precision="mixed")):
+        inf = Influence(model, X, y, solver=solver)
+        np.testing.assert_allclose(
+            inf.influence_up_loss(X[:20], y[:20]), exact, rtol=1e-6, atol=1e-8
+        )
