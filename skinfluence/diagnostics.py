@@ -132,8 +132,8 @@ def dfbetas(influence, *, method="one-step", tol=1e-3):
 
     ``(theta - theta_(i)) / sqrt(phi diag(H^-1))``: with all rows minus without row i. For squared
     error ``phi`` is that of the fit without the row, as in statsmodels' ``OLSInfluence``, else that
-    of the fit, as in its ``GLMInfluence``. With a penalty ``phi H^-1`` is the Bayesian covariance
-    of the parameters [4]_.
+    of the fit, as in its ``GLMInfluence`` (for canonical links, see :func:`cooks_distance`). With a
+    penalty ``phi H^-1`` is the Bayesian covariance of the parameters [4]_.
 
     Parameters
     ----------
@@ -168,7 +168,8 @@ def dffits(influence, *, method="one-step", tol=1e-3):
     Returns
     -------
     dffits : ndarray of shape (n_train,), or (n_train, n_outputs) for several outputs
-        statsmodels' ``OLSInfluence.dffits[0]`` and ``GLMInfluence.d_linpred_scaled``.
+        statsmodels' ``OLSInfluence.dffits[0]`` and, for canonical links,
+        ``GLMInfluence.d_linpred_scaled``.
     """
     parts = _deletions(influence)
     scale = np.sqrt(parts.deleted_dispersion)[:, None] * parts.fit_errors

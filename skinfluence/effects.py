@@ -95,7 +95,20 @@ class Quantity:
         return eta[..., 0] if eta.shape[-1] == 1 else eta
 
     def _user(self, eta):
-        return np.stack([np.asarray(self._call(one)) for one in self._decision(eta)])
+        decisions = self._decision(eta)
+        values = np.stack([_numbers(self._call(one)) for one in decisions])
+        # A function that counts would make a number of the NaN of an edit without an answer.
+        unknown = np.isnan(decisions).reshape(*eta.shape[:2], -1).any(axis=2)
+        if unknown.any():
+            values[unknown if values.ndim > 1 else unknown.any(axis=1)] = np.nan
+        return values
+
+
+def _numbers(found):
+    try:
+        return np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"A callable must return numbers. Got {found!r}.") from error
 
 
 def _as_called(of, codes):

@@ -13,6 +13,7 @@ from skinfluence import leave_one_out
 from skinfluence import smooth as _smooth  # noqa: F401  registers the answers about an Objective
 from skinfluence.answers import Tests, answers_of
 from skinfluence.inputs import Inputs
+from skinfluence.solvers import SingularHessianError
 from skinfluence.utils.calls import level_outside
 from skinfluence.utils.memory import check_fits
 
@@ -463,25 +464,45 @@ class Influence:
         members = np.split(
             np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1]
         )
-        points, answered = [], np.zeros(len(names), dtype=bool)
+        values = np.full((*quantity.shape[:1], len(names), *quantity.shape[1:]), np.nan)
+        points, kept, unanswered = [], [], []
         for i, rows in enumerate(members):
             try:
                 points.append(self._resolve(_edits.remove(rows)))
-                answered[i] = True
+                kept.append(i)
             except _edits.NoOptimumError:
-                pass
-        if not answered.all():
-            shown = ", ".join(str(name) for name in names[~answered][:5])
+                unanswered.append(i)
+        unanswered += self._fill_groups(values, kept, points, quantity, method, tol)
+        if unanswered:
+            shown = ", ".join(str(name) for name in names[sorted(unanswered)[:5]])
             warnings.warn(
-                f"Group {shown} holds all the weight of a class, or of all: without it there is no model "
-                "to compare with, so its answers are NaN.",
+                f"Group {shown} holds all the weight of a class, or of all, or decides a parameter "
+                "alone: without it there is no model to compare with, so its answers are NaN.",
                 UserWarning,
                 stacklevel=level_outside(),
             )
-        values = np.full((*quantity.shape[:1], len(names), *quantity.shape[1:]), np.nan)
-        place = (slice(None), answered) if quantity.shape else answered
-        values[place] = self.answers.effects(points, quantity, method, tol)[0]
         return values
+
+    def _fill_groups(self, values, groups, points, quantity, method, tol):
+        """Write the effects of edits at their ``groups`` of ``values``; say which have none."""
+        if not points:
+            return []
+        try:
+            found = self.answers.effects(points, quantity, method, tol)[0]
+        except SingularHessianError:
+            # One of them leaves a parameter undetermined: halve until it stands alone.
+            if len(points) == 1:
+                return groups
+            half = len(points) // 2
+            return [
+                i
+                for part in (slice(half), slice(half, None))
+                for i in self._fill_groups(
+                    values, groups[part], points[part], quantity, method, tol
+                )
+            ]
+        values[(slice(None), groups) if quantity.shape else groups] = found
+        return []
 
     def _check_effect_fits(self, quantity, n_edits):
         shape = (*quantity.shape[:1], n_edits, *quantity.shape[1:])

@@ -10,6 +10,7 @@ import numpy as np
 
 from skinfluence.design import Design
 from skinfluence.edits import edited
+from skinfluence.solvers import SingularHessianError
 from skinfluence.utils.calls import level_outside
 
 
@@ -259,7 +260,7 @@ class EditedInverse:
         m = design.n_samples
         self.refactored = None
         if m * k > max(objective.n_parameters // 2, 1):
-            self.refactored = solver.factor(edited(objective, points))
+            self.refactored = _factored_anew(solver, objective, points)
             return
         self._U = np.einsum("mc,ab->mabc", design.dense_rows(), np.eye(k)).reshape(m * k, k * d)
         self._D = np.zeros((m, k, m, k))
@@ -269,7 +270,7 @@ class EditedInverse:
         self._h = self._U @ self._V
         if self.leverage > 1.0 - 1e-10:
             # Woodbury divides by what is left: where nothing is, the edited Hessian decides.
-            self.refactored = solver.factor(edited(objective, points))
+            self.refactored = _factored_anew(solver, objective, points)
             return
         self._inner = np.linalg.solve(np.eye(m * k) + self._D @ self._h, self._D)
 
@@ -293,6 +294,17 @@ class EditedInverse:
             return self.refactored.curvature @ v
         curvature = self.factor.shifted(self.points.shift).curvature
         return curvature @ v + self._U.T @ (self._D @ (self._U @ v))
+
+
+def _factored_anew(solver, objective, points):
+    try:
+        return solver.factor(edited(objective, points))
+    except SingularHessianError as error:
+        raise SingularHessianError(
+            "The Hessian after an edit must be positive definite. Got an edit that leaves a "
+            "parameter without rows that determine it. Penalise the model (a finite C, alpha > 0), "
+            "or drop the columns that only the edited rows decide."
+        ) from error
 
 
 def points_step(factor, solver, points, method):

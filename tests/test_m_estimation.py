@@ -480,7 +480,8 @@ def test_damping_is_added_to_the_hessian_and_not_to_refits():
     A = problem.hessian() + 2.0 * np.eye(2)
     found = model.influence_up_params()[:, 0]
     np.testing.assert_allclose(found, -len(y) * np.linalg.solve(A, problem.gradients.T).T)
-    assert "damping 2" in Influence(model, X, y).report().solver
+    report = Influence(model, X, y).report()
+    assert "damping 2" in report.solver and report.damping == 2.0
     first = problem.row_loss.row_hessians(problem.theta, X[:1], y[:1])[0]
     step = np.linalg.solve(A - first, problem.gradients[0])
     steps = next(Influence(model, X, y).answers.row_steps(np.array([0]), None, "one-step", 0.1))

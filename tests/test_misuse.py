@@ -77,6 +77,51 @@ def test_a_column_of_labels_is_a_vector_of_labels(data):
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.fixture
+def lever():
+    """A column that row 7 decides alone, and a regression without a penalty."""
+    X, y = load_diabetes(return_X_y=True)
+    X = np.column_stack([X[:50, :3], np.arange(50) == 7])
+    return Influence(LinearRegression().fit(X, y[:50]), X, y[:50]), X
+
+
+@pytest.mark.parametrize("method", ["one-step", "auto", "exact"])
+def test_a_group_that_decides_a_parameter_alone_has_no_answer(lever, method):
+    """As a single row; the other groups keep theirs."""
+    inf, X = lever
+    groups = np.arange(50) // 8
+    with pytest.warns(UserWarning, match=r"Group 0 .* decides a parameter alone"):
+        found = inf.removal_effect(X[:3], of="decision_function", groups=groups, method=method)
+    assert np.isnan(found[:, 0]).all()
+    rest = groups != 3
+    refit = LinearRegression().fit(X[rest], inf._y()[rest]).predict(X[:3])
+    np.testing.assert_allclose(
+        found[:, 3], refit - inf.estimator.predict(X[:3]), rtol=1e-9, atol=1e-9
+    )
+    with pytest.raises(ValueError, match=r"after an edit .* only the edited rows decide"):
+        inf.effect(edits.remove([7, 8]), X[:3], of="decision_function", method=method)
+
+
+@pytest.mark.parametrize(
+    "count", [lambda eta: (eta > 140).sum(), lambda eta: eta > 140], ids=["scalar", "per point"]
+)
+def test_counting_functions_do_not_count_what_has_no_answer(lever, count):
+    inf, X = lever
+    with pytest.warns(UserWarning, match="NaN"):
+        found = inf.removal_effect(X, of=count, indices=[7, 8])
+    assert np.isnan(found[..., 0]).all()
+    rest = np.arange(50) != 8
+    after = LinearRegression().fit(X[rest], inf._y()[rest]).predict(X)
+    before = inf.estimator.predict(X)
+    np.testing.assert_array_equal(found[..., 1], 1.0 * count(after) - count(before))
+
+
+def test_a_callable_that_returns_no_numbers_is_refused(data):
+    X, y = data
+    with pytest.raises(TypeError, match=r"must return numbers\. Got 'a'"):
+        Influence(Plain(tol=1e-10).fit(X, y), X, y).removal_effect(X[:3], of=lambda eta: "a")
+
+
 def test_a_callable_returns_a_value_per_point_or_a_scalar(data):
     X, y = data
     inf = Influence(Plain(C=0.1).fit(X, y), X, y)

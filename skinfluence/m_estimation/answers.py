@@ -124,6 +124,7 @@ class MAnswers(Answers):
             newton_decrement=float(decrement),
             leverage_error=0.0,
             relative_gradient=float(np.abs(gradient).max() / largest) if largest else 0.0,
+            damping=problem.damping,
         )
 
     @cached_property
