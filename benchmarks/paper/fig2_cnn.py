@@ -171,6 +171,10 @@ def main():
     parser.add_argument("--epochs", type=int, default=150)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--steps", type=int, default=100, help="of L-BFGS in each round")
+    parser.add_argument("--refit-steps", type=int, default=60)
+    parser.add_argument(
+        "--full", type=float, nargs="*", default=[1e-2], help="dampings of the full Hessian"
+    )
     parser.add_argument("--small", action="store_true", help="14 x 14 pictures, 1,448 parameters")
     parser.add_argument("--weights", help="file to keep the trained weights in")
     args = parser.parse_args()
@@ -186,11 +190,15 @@ def main():
     X_test, y_test, before = X_test[hardest], y_test[hardest], before[hardest]
     print(f"test images {hardest.tolist()}, losses {np.round(before, 2).tolist()}")
 
-    predictions = {}
-    for hessian, damping in [("gauss-newton", 1e-2), ("gauss-newton", 1e-3), ("kfac", 1e-2)]:
+    predictions, metric = {}, None
+    curvatures = [("gauss-newton", 1e-2), ("gauss-newton", 1e-3), ("kfac", 1e-2)]
+    for hessian, damping in [*curvatures, *(("full", d) for d in args.full)]:
         start = time.process_time()
         options = {"weight_decay": {"weight": DECAY}, "hessian": hessian, "damping": damping}
-        inf = ModuleInfluence(net, nn.CrossEntropyLoss(), X, y, **options)
+        dtype = "float32" if hessian == "full" else "float64"
+        inf = ModuleInfluence(net, nn.CrossEntropyLoss(), X, y, dtype=dtype, **options)
+        if hessian == "full":
+            metric = inf.answers.factor.matrix / len(y)
         name = f"{hessian}, damping {damping:g}"
         predictions[name, "influence"] = -inf.influence_up_loss(X_test, y_test) / len(X)
         if "rows" not in locals():
@@ -203,14 +211,23 @@ def main():
             flush=True,
         )
 
-    L, theta, start = objective.preconditioner(), objective.flat(), time.process_time()
+    L = objective.preconditioner() if metric is None else np.linalg.cholesky(metric)
+    start = time.process_time()
+    # What more training does without removing anything is not the row's doing.
+    minimise(objective, L, args.refit_steps, 1e-8)
+    theta = objective.flat()
+    value, gradient = objective(theta)
+    after = losses(net, X_test, y_test)
+    print(
+        f"trained on: {value:.9f}, |gradient| {np.abs(gradient).max():.1e}, losses {np.round(after, 2)}"
+    )
     truth = np.empty((len(X_test), len(rows)))
     for i, row in enumerate(rows):
         kept = np.delete(np.arange(len(X)), row)
         objective.put(theta)
         without = Objective(net, X[kept], y[kept])
-        minimise(without, L, 60, 1e-7)
-        truth[:, i] = losses(net, X_test, y_test) - before
+        minimise(without, L, args.refit_steps, 1e-8)
+        truth[:, i] = losses(net, X_test, y_test) - after
         if i in (0, 4):
             print(
                 f"refit: {without.passes} passes, {(time.process_time() - start) / (i + 1):.0f} CPU s"

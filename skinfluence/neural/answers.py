@@ -221,6 +221,7 @@ class ModuleAnswers(Answers):
             with self._lock:
                 factor = self.factor.shifted(float(shift))
             out[chosen] = _woodbury(factor, edits, method)
+        _warn_undetermined(int(np.isnan(out).any(axis=1).sum()), len(points))
         return out
 
     def _leverage(self, one):
@@ -280,6 +281,17 @@ def _woodbury(factor, edits, method):
             V @ np.linalg.solve(kept, D @ (J @ v)) - v if positive else np.full_like(v, np.nan)
         )
     return np.array(steps)
+
+
+def _warn_undetermined(n_lost, n_edits):
+    if n_lost:
+        warnings.warn(
+            f"{n_lost} of {n_edits} edits take away more curvature than the Hessian has in some "
+            "direction, so one Newton step has no answer: theirs are NaN. Ask with "
+            "method='influence', raise damping or weight_decay, or use hessian='gauss-newton'.",
+            UserWarning,
+            stacklevel=level_outside(),
+        )
 
 
 def _local(method):

@@ -117,7 +117,7 @@ class _ModuleFactor:
 
 
 class ModuleCholesky(_ModuleFactor, PrimalFactor):
-    """Cholesky of the dense Hessian."""
+    """Cholesky of the dense Hessian, kept as ``matrix``."""
 
     name = "Cholesky"
 
@@ -126,15 +126,15 @@ class ModuleCholesky(_ModuleFactor, PrimalFactor):
         self.curvature = ModuleCurvature(problem, shift)
         p = problem.n_parameters
         check_fits((4, p, p), "Use solver='cg', or parameters= for fewer.", "The Hessian")
-        self._H = self.curvature.dense() if H is None else H
+        self.matrix = self.curvature.dense() if H is None else H
         try:
-            self._L, self._scale, self.rcond = cholesky(self._H, "The Hessian")
+            self._L, self._scale, self.rcond = cholesky(self.matrix, "The Hessian")
         except SingularHessianError:
-            smallest = float(linalg.eigh(self._H, eigvals_only=True, subset_by_index=[0, 0])[0])
+            smallest = float(linalg.eigh(self.matrix, eigvals_only=True, subset_by_index=[0, 0])[0])
             raise _refusal(problem, smallest) from None
 
     def _sibling(self, shift):
-        H = self._H.copy()
+        H = self.matrix.copy()
         H[np.diag_indices(len(H))] += (shift - self.curvature.shift) * self.objective.unit_penalty
         return ModuleCholesky(self.objective, shift, H)
 

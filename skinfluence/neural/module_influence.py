@@ -88,10 +88,11 @@ class ModuleInfluence(Influence):
     -----
     Edits move the network's outputs linearly in its parameters; losses are evaluated at the moved
     outputs. ``method="one-step"``, which ``"auto"`` is too, takes the edited rows out of the
-    Gauss-Newton part of the Hessian. A network has no certificate (``bound`` is ``inf``) and no
-    unique optimum: ``"exact"`` is refused. ``influence_up_params`` has shape (n_train,
-    n_parameters), the chosen parameters flattened in the module's order, and ``influence_pert``
-    counts the values of a row flattened.
+    Gauss-Newton part of the Hessian, and is NaN, with a warning, where they hold more curvature
+    than it has (Kronecker factors are too coarse for rows of high leverage). A network has no
+    certificate (``bound`` is ``inf``) and no unique optimum: ``"exact"`` is refused.
+    ``influence_up_params`` has shape (n_train, n_parameters), the chosen parameters flattened in
+    the module's order, and ``influence_pert`` counts the values of a row flattened.
 
     References
     ----------

@@ -298,6 +298,22 @@ def test_kronecker_factors_are_exact_where_all_rows_are_one():
     np.testing.assert_allclose(factor.solve(K), np.eye(59), atol=1e-9)
 
 
+def test_edits_without_a_step_are_nan_and_said_so():
+    """Kronecker factors average over rows: less curvature than one uncertain row has among sure ones."""
+    X, y = np.zeros((6, 4)), np.array([0, 1, 0, 1, 0, 1])
+    X[0, 0] = 30.0
+    net = nn.Linear(4, 1).double()
+    with torch.no_grad():
+        net.weight[:], net.bias[:] = torch.tensor([-5.0 / 30.0, 0.0, 0.0, 0.0]), 5.0
+    options = {"hessian": "kfac", "damping": 1e-6, "parameters": "weight"}
+    with pytest.warns(UserWarning, match="stationary"):
+        inf = ModuleInfluence(net, BCE, X, y, **options)
+    with pytest.warns(UserWarning, match="method='influence'"):
+        found = inf.removal_effect(X[:2], y[:2], indices=[0])
+    assert np.isnan(found).all()
+    assert np.isfinite(inf.removal_effect(X[:2], y[:2], indices=[0], method="influence")).all()
+
+
 # Losses and inputs ---------------------------------------------------------------------------------
 
 
