@@ -123,6 +123,15 @@ def run_enron(data):
         f"  one-step of every row, {inf.report().solver}: {clock.wall:.2f} s "
         f"({clock.cpu:.2f} CPU s), probability error mean {error.mean():.1e} max {error.max():.1e}"
     )
+    with Clock() as clock:
+        certified_proba = inf.loo_predict_proba(method="auto")[:, 1]
+    error = np.abs(certified_proba[checked] - truth)
+    every = np.abs(one_step - certified_proba)
+    print(
+        f"  certified to 1e-3, every row: {clock.wall:.2f} s ({clock.cpu:.2f} CPU s), probability "
+        f"error mean {np.nanmean(error):.1e} max {np.nanmax(error):.1e}; one-step against it on all "
+        f"{len(y)} rows: mean {np.nanmean(every):.1e}, {np.nanmean(every > 1e-3):.1%} above 1e-3"
+    )
     for folds in (5, 10):
         with Clock() as clock:
             proba = cross_val_predict(
