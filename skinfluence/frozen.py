@@ -9,9 +9,12 @@ import warnings
 
 from sklearn.compose import ColumnTransformer
 from sklearn.cross_decomposition import PLSSVD
+from sklearn.decomposition import NMF, DictionaryLearning, MiniBatchNMF
 from sklearn.feature_selection import SelectKBest, SelectorMixin, SelectPercentile
 from sklearn.frozen import FrozenEstimator
+from sklearn.manifold import LocallyLinearEmbedding
 from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import TargetEncoder
 from sklearn.utils import get_tags
 
 from skinfluence.utils.calls import level_outside
@@ -19,6 +22,9 @@ from skinfluence.walking import opened
 
 # Supervised, but neither their tags nor their signatures say so.
 SUPERVISED = (PLSSVD, SelectKBest, SelectPercentile)
+
+# Their ``fit_transform``, which gives a pipeline's model its rows, is not ``fit`` and ``transform``.
+FIT_OTHERWISE = (TargetEncoder, NMF, MiniBatchNMF, DictionaryLearning, LocallyLinearEmbedding)
 
 
 def check_frozen(estimator, frozen):
@@ -64,6 +70,31 @@ def check_frozen(estimator, frozen):
             "row. Pass frozen='accept' if that is what you ask.",
             UserWarning,
             stacklevel=level_outside(),
+        )
+
+
+def check_same_rows(estimator):
+    """Refuse transformers whose ``transform`` does not give the rows that the model was fitted on.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+
+    Raises
+    ------
+    ValueError
+    """
+    others = [
+        f"{name} ({type(one).__name__})"
+        for name, one in transformers_of(estimator)
+        if isinstance(one, FIT_OTHERWISE)
+    ]
+    if others:
+        raise ValueError(
+            "The model of a pipeline must have been fitted on what transform makes of the training "
+            f"rows. Got {', '.join(others)}, whose fit_transform makes something else of them "
+            "(cross fitting, or the fit's own iterates). Ask about the model on the features of its "
+            "fit: Z = pipeline[:-1].fit_transform(X, y); Influence(pipeline[-1].fit(Z, y), Z, y)."
         )
 
 

@@ -6,6 +6,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
 from skinfluence.blocks import Rows, come_in_blocks, rows_of
+from skinfluence.frozen import check_same_rows
 from skinfluence.objective import Objective, objective_of
 from skinfluence.pullbacks import pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
@@ -33,9 +34,15 @@ class Inputs:
         The innermost one.
     training_X : ndarray or CSR array
         Training rows as the model sees them.
+
+    Raises
+    ------
+    ValueError
+        For transformers that gave the model other rows in ``fit``, by cross fitting say.
     """
 
     def __init__(self, estimator, X):
+        check_same_rows(estimator)
         self.transformers, self._targets = [], []
         self.model = estimator
         while (layer := opened(self.model)) is not None:

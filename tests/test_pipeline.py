@@ -11,7 +11,7 @@ import sklearn.pipeline
 from sklearn import linear_model
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
-from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.decomposition import NMF, PCA, TruncatedSVD
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import (
     CountVectorizer,
@@ -28,6 +28,7 @@ from sklearn.preprocessing import (
     OneHotEncoder,
     OrdinalEncoder,
     StandardScaler,
+    TargetEncoder,
 )
 
 from skinfluence import Influence, edits
@@ -194,6 +195,25 @@ def test_cached_transformers_answer_the_same(pipeline, data, tmp_path):
         found = cached.influence_pert(X[:2], y[:2], indices=[1])
         expected = pipeline.influence_pert(X[:2], y[:2], indices=[1])
         np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "transformer", [TargetEncoder(target_type="binary"), NMF(2, max_iter=2000)], ids=repr
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_transformers_that_gave_the_model_other_rows_are_refused(data, transformer, nested):
+    """Pipelines fit on ``fit_transform``; what these make of the rows by ``transform`` differs."""
+    X, y = np.abs(data[0]).round(), data[1]
+    step = ColumnTransformer([("own", transformer, [0, 1, 2])]) if nested else transformer
+    model = sklearn.pipeline.make_pipeline(step, logistic()).fit(X, y)
+    seen = clone(model[:-1]).fit_transform(X, y)
+    assert abs(seen - model[:-1].transform(X)).max() > 1e-4
+    with pytest.raises(ValueError, match=rf"{type(transformer).__name__}.*fit_transform\(X, y\)"):
+        Influence(model, X, y)
+    frozen = FrozenEstimator(clone(transformer).fit(X[:, :3], y))
+    step = ColumnTransformer([("own", frozen, [0, 1, 2])])
+    model = sklearn.pipeline.make_pipeline(step, logistic()).fit(X, y)
+    assert Influence(model, X, y).report().newton_decrement < 1e-6
 
 
 def test_transformers_that_used_y_are_refused_for_leave_one_out(data):
