@@ -114,10 +114,11 @@ def _start(estimator, n_features, y):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         blank = clone(estimator).fit(np.zeros((len(targets), n_features)), targets)
-    vars(estimator).pop("feature_names_in_", None)
-    for name in ("classes_", "n_features_in_"):
-        if hasattr(blank, name):
-            setattr(estimator, name, getattr(blank, name))
+    for name in ("feature_names_in_", "n_iter_"):
+        vars(estimator).pop(name, None)
+        vars(blank).pop(name, None)
+    params = blank.get_params()
+    vars(estimator).update((k, v) for k, v in vars(blank).items() if k not in params)
     estimator.coef_, estimator.intercept_ = 0.0 * blank.coef_, 0.0 * blank.intercept_
 
 

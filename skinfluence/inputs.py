@@ -5,7 +5,7 @@ import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
-from skinfluence.blocks import Rows, come_in_blocks, rows_of
+from skinfluence.blocks import Rows, is_large, is_lazy, rows_of
 from skinfluence.frozen import check_same_rows
 from skinfluence.objective import Objective, objective_of
 from skinfluence.pullbacks import pull_back_through
@@ -87,10 +87,12 @@ class Inputs:
 
     def transform(self, X):
         """Rows as the model sees them, validated by the transformers and the model."""
-        if come_in_blocks(X):
-            n_features = self._seen(np.asarray(X[:1])).shape[1]
-            return rows_of(X, self.transformers, type(self.model).__name__, n_features)
-        return self._seen(X)
+        if not is_lazy(X):
+            return self._seen(X)
+        if not is_large(X):
+            return self._seen(np.asarray(X[:]))
+        n_features = self._seen(np.asarray(X[:1])).shape[1]
+        return rows_of(X, self.transformers, type(self.model).__name__, n_features)
 
     def _seen(self, X):
         for transformer in self.transformers:

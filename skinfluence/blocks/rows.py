@@ -20,11 +20,11 @@ BLOCK = 2**26
 GAP = 64
 
 
-def come_in_blocks(X):
-    """Whether ``X`` is better read in blocks than at once.
+def is_lazy(X):
+    """Whether ``X`` is an array whose rows are read when they are asked for.
 
-    True for memory-mapped arrays and for anything else with a shape, a dtype and slices that is
-    not an array in memory (zarr, HDF5, dask), where more than 256 MB would have to be read.
+    True for two-dimensional memory-mapped arrays and for anything else with a shape, a dtype and
+    slices that is not an array in memory: zarr, HDF5, dask.
 
     Raises
     ------
@@ -33,26 +33,28 @@ def come_in_blocks(X):
     ValueError
         For a dask array that does not know its own length.
     """
-    on_disk = isinstance(X, np.memmap)
-    if not on_disk and (
-        isinstance(X, np.ndarray) or sp.issparse(X) or (hasattr(X, "iloc") and not is_dask(X))
-    ):
-        return False
     if hasattr(X, "to_dask_array"):
         raise TypeError(
             f"X must be an array. Got a dask {type(X).__name__}. Pass "
             "X.to_dask_array(lengths=True)."
         )
-    if not (hasattr(X, "shape") and hasattr(X, "dtype") and hasattr(X, "__getitem__")):
-        return False
+    if isinstance(X, np.ndarray):
+        return isinstance(X, np.memmap) and X.ndim == 2
     # Arrays in the memory of another library hand it over; those on disk have nothing to hand over.
-    if len(X.shape) != 2 or not (on_disk or is_dask(X) or not hasattr(X, "__dlpack__")):
+    if sp.issparse(X) or hasattr(X, "iloc") or (hasattr(X, "__dlpack__") and not is_dask(X)):
+        return False
+    if not all(hasattr(X, name) for name in ("shape", "dtype", "__getitem__")):
         return False
     if any(isinstance(size, float) and math.isnan(size) for size in X.shape):
         raise ValueError(
             "X must know its length. Got a dask array with chunks of unknown size. Call "
             "X.compute_chunk_sizes() first."
         )
+    return len(X.shape) == 2
+
+
+def is_large(X):
+    """Whether a lazy array is read in blocks: above 256 MB in float64."""
     return 8 * math.prod(X.shape) > READ_AT_ONCE
 
 
@@ -67,7 +69,7 @@ def rows_of(X, transformers, model, n_features):
     Parameters
     ----------
     X : array of shape (n_samples, n_raw_features)
-        That comes in blocks.
+        A lazy one.
     transformers : sequence of fitted transformers
         Applied to each block; they must treat each row by itself.
     model : str
@@ -94,11 +96,14 @@ class Reading:
         Its name, for messages.
     absolute : bool
         Whether to take absolute values.
+    dtype : {np.float64, np.float32}
+        Precision of the rows, after the checks.
     """
 
     transformers: tuple = ()
     model: str | None = None
     absolute: bool = False
+    dtype: type = np.float64
 
     def __call__(self, raw):
         X = raw if sp.issparse(raw) else np.asarray(raw)
@@ -113,6 +118,7 @@ class Reading:
             estimator=self.model,
             ensure_min_samples=0,
         )
+        X = X.astype(self.dtype, copy=False)
         return abs(X) if self.absolute else X
 
 
@@ -237,9 +243,15 @@ class Rows:
         )
 
     def __abs__(self):
-        return self._with(
-            [replace(p, reading=replace(p.reading, absolute=True)) for p in self.parts]
-        )
+        return self._read_as(absolute=True)
+
+    def astype(self, dtype):
+        """The same rows in another precision."""
+        return self._read_as(dtype=dtype)
+
+    def _read_as(self, **changes):
+        parts = [replace(p, reading=replace(p.reading, **changes)) for p in self.parts]
+        return self._with(parts)
 
     def __getitem__(self, rows):
         return self.take(rows).read()
