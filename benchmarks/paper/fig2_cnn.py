@@ -14,9 +14,11 @@ largest losses.
 """
 
 import argparse
+import copy
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from data import load_mnist
 
 from skinfluence.neural import ModuleInfluence
+from skinfluence.neural.answers import ModuleAnswers
+from skinfluence.neural.curvature import ModuleCholesky
 
 DECAY = 1e-3
 
@@ -150,6 +154,16 @@ def pictures(X, small):
     return X.reshape(-1, 1, 14, 2, 14, 2).mean((3, 5)) if small else X
 
 
+def with_damping(inf, damping):
+    """The same answers at another damping, from the same dense Hessian."""
+    problem = replace(inf.objective, damping=damping)
+    H = inf.answers.factor.matrix.copy()
+    H[np.diag_indices(len(H))] += problem.total_weight * (damping - inf.objective.damping)
+    other = copy.copy(inf)
+    other.objective, other.answers = problem, ModuleAnswers(ModuleCholesky(problem, H=H))
+    return other
+
+
 def losses(net, X, y):
     with torch.no_grad():
         out = net(torch.as_tensor(X))
@@ -172,9 +186,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--steps", type=int, default=100, help="of L-BFGS in each round")
     parser.add_argument("--refit-steps", type=int, default=60)
-    parser.add_argument(
-        "--full", type=float, nargs="*", default=[1e-2], help="dampings of the full Hessian"
-    )
+    parser.add_argument("--full", action="store_true", help="the full Hessian too")
+    parser.add_argument("--damping", type=float, nargs="+", default=[1e-2, 1e-3, 1e-4])
     parser.add_argument("--small", action="store_true", help="14 x 14 pictures, 1,448 parameters")
     parser.add_argument("--weights", help="file to keep the trained weights in")
     args = parser.parse_args()
@@ -190,26 +203,33 @@ def main():
     X_test, y_test, before = X_test[hardest], y_test[hardest], before[hardest]
     print(f"test images {hardest.tolist()}, losses {np.round(before, 2).tolist()}")
 
-    predictions, metric = {}, None
-    curvatures = [("gauss-newton", 1e-2), ("gauss-newton", 1e-3), ("kfac", 1e-2)]
-    for hessian, damping in [*curvatures, *(("full", d) for d in args.full)]:
+    predictions, metric, rows = {}, None, None
+    for hessian in ["gauss-newton", *(["full"] if args.full else [])]:
         start = time.process_time()
-        options = {"weight_decay": {"weight": DECAY}, "hessian": hessian, "damping": damping}
+        options = {
+            "weight_decay": {"weight": DECAY},
+            "hessian": hessian,
+            "damping": args.damping[0],
+        }
         dtype = "float32" if hessian == "full" else "float64"
         inf = ModuleInfluence(net, nn.CrossEntropyLoss(), X, y, dtype=dtype, **options)
-        if hessian == "full":
-            metric = inf.answers.factor.matrix / len(y)
-        name = f"{hessian}, damping {damping:g}"
-        predictions[name, "influence"] = -inf.influence_up_loss(X_test, y_test) / len(X)
-        if "rows" not in locals():
-            rows = np.argsort(-np.abs(predictions[name, "influence"][0]))[: args.refits]
-        predictions[name, "influence"] = predictions[name, "influence"][:, rows]
-        predictions[name, "one-step"] = inf.removal_effect(X_test, y_test, indices=rows)
-        decrement = inf.report().newton_decrement
+        lowest = np.linalg.eigvalsh(inf.answers.factor.matrix)[0] / len(y) - args.damping[0]
         print(
-            f"{name}: {time.process_time() - start:.0f} CPU s, Newton decrement {decrement:.1e}",
+            f"{hessian}: {time.process_time() - start:.0f} CPU s, Newton decrement "
+            f"{inf.report().newton_decrement:.1e}, smallest eigenvalue {lowest:.1e}",
             flush=True,
         )
+        for damping in args.damping:
+            if damping + lowest <= 1e-7:
+                continue
+            other = with_damping(inf, damping)
+            influence = -other.influence_up_loss(X_test, y_test) / len(X)
+            if rows is None:
+                rows = np.argsort(-np.abs(influence[0]))[: args.refits]
+            name = f"{hessian}, damping {damping:g}"
+            predictions[name, "influence"] = influence[:, rows]
+            predictions[name, "one-step"] = other.removal_effect(X_test, y_test, indices=rows)
+            metric = other.answers.factor.matrix / len(y)
 
     L = objective.preconditioner() if metric is None else np.linalg.cholesky(metric)
     start = time.process_time()
