@@ -38,7 +38,7 @@ class BlockedDesign(Design):
     Notes
     -----
     The blocks do not depend on how many workers there are, and their results are added in a fixed
-    order: numbers do not depend on who computed them.
+    order: numbers do not depend on who computed them, but for the last bits of a product.
     """
 
     in_memory = False

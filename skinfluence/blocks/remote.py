@@ -64,12 +64,16 @@ class DaskRows(Rows):
         return self if isinstance(rows, slice) else super().keep_if_small(rows)
 
     def slices(self, bytes_per_row, budget):
+        # Several chunks together, for work in parallel; parts of a chunk only where it is too large.
         step, start = max(1, budget // max(1, bytes_per_row)), 0
         edges = np.cumsum([s for part in self.parts for s in part.steps(self.shape[1])])
         for low, high in pairwise([0, *edges.tolist()]):
             if high - start > step and low > start:
                 yield slice(start, low)
                 start = low
+            while high - start > step:
+                yield slice(start, start + step)
+                start += step
         if start < len(self):
             yield slice(start, len(self))
 
