@@ -157,11 +157,12 @@ class Curvature(LinearOperator):
 
     def diagonal(self):
         """The diagonal of H, shape (n_parameters,)."""
-        objective, k = self.objective, self.objective.loss.n_outputs
-        weighted = np.empty((objective.n_samples, k))
+        objective = self.objective
+        k, d = objective.theta.shape
+        data = np.zeros((d, k))
         # By blocks, where all K x K matrices would be as large as the rows.
-        for block in row_blocks(objective.n_samples, 32 * k * k):
+        for block in objective.design.slices(16 * (d + 2 * k * k), BLOCK_BYTES // 8):
             own = objective.loss.hessian(objective.eta[block], objective.y[block])
-            weighted[block] = objective.weights[block, None] * np.einsum("iaa->ia", own)
-        data = objective.design.squared_columns(weighted)
+            weighted = objective.weights[block, None] * np.einsum("iaa->ia", own)
+            data += objective.design.take(block).squared_columns(weighted)
         return (data.T + self.penalty).ravel()

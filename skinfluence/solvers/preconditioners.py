@@ -6,13 +6,11 @@ the Hessian of a single output on a sample of the rows,
     M^-1 = sum_b t_b t_b' (x) G_b^-1,      G_b = sum_i u_ib x_i x_i' + R.
 """
 
-from itertools import repeat
-
 import numpy as np
 from scipy import linalg
 
 from skinfluence.solvers.base import SingularHessianError
-from skinfluence.utils.memory import row_blocks
+from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
 
 NAMES = ("auto", "diagonal", "blocks", "kronecker")
 # Rows of the sample, in columns: twice as many saves one iteration in ten.
@@ -83,7 +81,7 @@ class Blocks:
         self._rest = 1.0 / diagonal
         self._rest[used] = 0.0
         # Inverse Cholesky factors in float32: half the memory, and M stays symmetric and positive.
-        self._roots = [_inverse_root(gram) for gram in grams]
+        self._roots = list(map(_inverse_root, grams))
 
     def apply(self, R):
         """``M^-1 R``, (n_parameters, m)."""
@@ -121,8 +119,9 @@ def _class_blocks(curvature, diagonal):
     directions = _directions(objective)
     rows, weights, hessians = _sample(objective)
     own = weights[:, None] * np.einsum("kb,ikl,lb->ib", directions, hessians, directions)
-    blocks = _sampled_blocks(curvature, diagonal, rows, np.maximum(own, 0.0).T, repeat(1.0))
-    return Blocks(directions, blocks, *_columns(curvature, diagonal))
+    used, mean = _columns(curvature, diagonal)
+    grams = (_gram(objective.design, rows, np.maximum(w, 0.0), used) for w in own.T)
+    return Blocks(directions, _penalised(grams, curvature, used, mean), used, mean)
 
 
 def _kronecker_blocks(curvature, diagonal):
@@ -132,8 +131,10 @@ def _kronecker_blocks(curvature, diagonal):
     traces = np.maximum(weights * np.einsum("ikk->i", hessians), 0.0)
     values, vectors = np.linalg.eigh(np.einsum("i,ikl->kl", weights, hessians))
     shares = np.maximum(values, 0.0) / max(traces.sum(), np.finfo(float).tiny)
-    blocks = _sampled_blocks(curvature, diagonal, rows, repeat(traces, len(shares)), shares)
-    return Blocks(vectors, blocks, *_columns(curvature, diagonal))
+    used, mean = _columns(curvature, diagonal)
+    gram = _gram(objective.design, rows, traces, used)
+    grams = (share * gram for share in shares)
+    return Blocks(vectors, _penalised(grams, curvature, used, mean), used, mean)
 
 
 def _sample(objective):
@@ -154,23 +155,20 @@ def _columns(curvature, diagonal):
     return curvature.objective.design.used_columns, diagonal.reshape(k, -1).mean(axis=0)
 
 
-def _sampled_blocks(curvature, diagonal, rows, weights, shares):
-    used, mean = _columns(curvature, diagonal)
+def _penalised(grams, curvature, used, mean):
     added = (curvature.penalty + SHARE * mean)[used]
-    part = curvature.objective.design.take(rows)
-    gram, last = None, None
-    for w, share in zip(weights, shares):
-        if w is not last:
-            gram, last = _gram(part, w, used), w
-        block = share * gram
-        block[np.diag_indices(len(used))] += added
-        yield block
+    for gram in grams:
+        gram[np.diag_indices(len(used))] += added
+        yield gram
+        # Gone before the next one is made.
+        del gram
 
 
-def _gram(design, weights, used):
-    """``X' diag(w) X`` in the columns of ``used``, by blocks of rows."""
+def _gram(design, rows, weights, used):
+    """``X' diag(w) X`` of some rows in the columns of ``used``, without a copy of them all."""
     gram = np.zeros((len(used), len(used)))
-    for block in row_blocks(design.n_samples, 24 * design.n_columns):
-        half = design.take(block).dense_rows()[:, used] * np.sqrt(weights[block])[:, None]
+    for block in row_blocks(len(rows), 24 * design.n_columns, BLOCK_BYTES // 16):
+        half = design.take(rows[block]).dense_rows()[:, used]
+        half *= np.sqrt(weights[block])[:, None]
         gram += half.T @ half
     return gram
