@@ -128,7 +128,7 @@ def _cosine(A, B):
         ({"C": -1.0}, "'C' parameter"),
         ({"gamma": "scales"}, "gamma must be 'scale'"),
     ],
-    ids=lambda p: str(p) if isinstance(p, dict) else "",
+    ids=lambda p: "-".join(p) if isinstance(p, dict) else "",
 )
 def test_bad_parameters_are_refused_by_name(params, message):
     X, y = make_data("binary", 20, 20, 0)
