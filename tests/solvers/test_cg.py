@@ -11,7 +11,9 @@ from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.losses import Binomial, Multinomial, SquaredError, SumToZero
 from skinfluence.objective import Objective
-from skinfluence.solvers import CG, LiSSA, SingularHessianError
+from skinfluence.solvers import CG, Exact, LiSSA, SingularHessianError
+from skinfluence.solvers.base import Factor
+from skinfluence.solvers.cg import CGFactor
 from skinfluence.solvers.preconditioners import NAMES, preconditioner_of
 from tests.conftest import relative_error
 from tests.solvers.test_solvers import make
@@ -175,6 +177,27 @@ def test_damped_answers_are_never_certified():
 def test_options_out_of_range_are_refused(options, match):
     with pytest.raises(ValueError, match=match):
         CG(**options).factor(make())
+
+
+class OwnCurvature(CGFactor):
+    """As modules have it: an operator and a diagonal of their own, nothing else prepared."""
+
+    def __init__(self, objective, solver, shift=0.0):
+        Factor.__init__(self, objective, shift)
+        self.solver, self.rtol = solver, solver.rtol
+        self._diagonal = self.curvature.diagonal()
+
+
+def test_problems_with_their_own_curvature_refuse_what_they_cannot_take(rng):
+    objective = make()
+    B = rng.standard_normal((5, 2))
+    expected = Exact().factor(objective).solve(B)
+    assert relative_error(OwnCurvature(objective, CG()).solve(B), expected) < 1e-8
+    for solver in (CG(damping=1.0), CG(precision="mixed"), CG(start=LiSSA())):
+        with pytest.raises(ValueError, match="no damping, precision or start"):
+            OwnCurvature(objective, solver).solve(B)
+    with pytest.raises(ValueError, match="preconditioned by the diagonal"):
+        OwnCurvature(objective, CG(preconditioner="blocks")).solve(B)
 
 
 @pytest.mark.parametrize("name", NAMES)
