@@ -8,13 +8,20 @@ into a change of the parameters, to first order or by one Newton step.
 
 from dataclasses import dataclass
 from dataclasses import replace as _replaced
+from enum import Enum
 
 import numpy as np
 import scipy.sparse as sp
 
 from skinfluence.design import Design
 
-_UNSET = object()
+
+class _Unset(Enum):
+    # A member of an enumeration, so that it is itself in a pickle too.
+    UNSET = 0
+
+
+_UNSET = _Unset.UNSET
 
 
 @dataclass(frozen=True, eq=False)

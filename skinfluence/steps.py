@@ -302,8 +302,9 @@ def _factored_anew(solver, objective, points):
     except SingularHessianError as error:
         raise SingularHessianError(
             "The Hessian after an edit must be positive definite. Got an edit that leaves a "
-            "parameter without rows that determine it. Penalise the model (a finite C, alpha > 0), "
-            "or drop the columns that only the edited rows decide."
+            "parameter without rows that determine it or, where the loss is not convex, no minimum "
+            "at the fit. Penalise the model (a finite C, alpha > 0), drop the columns that only the "
+            "edited rows decide, or refit on the edited data."
         ) from error
 
 

@@ -1,5 +1,7 @@
 """What goes wrong in practice: changed parameters, text rows, column vectors, odd callables."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +57,14 @@ def test_rows_of_text_can_be_added_and_replaced():
         assert np.isfinite(found.values).all()
         with pytest.raises(TypeError, match="transformed features"):
             inf.influence_pert(raw[:2], y[:2])
+
+
+def test_edits_travel_to_other_processes(data):
+    X, y = data
+    inf = Influence(Plain(tol=1e-10).fit(X, y), X, y)
+    edit = edits.remove([1, 2]) + edits.relabel(3, 1 - y[3]) + edits.replace(4, X[5])
+    again = inf.effect(pickle.loads(pickle.dumps(edit)), X[:3], y[:3]).values
+    np.testing.assert_array_equal(again, inf.effect(edit, X[:3], y[:3]).values)
 
 
 def test_rows_of_a_table_come_as_lists_or_mappings():
