@@ -173,7 +173,9 @@ def test_auto_chooses_by_shape():
     own = CG(rtol=1e-3)
     assert resolve_solver(own, make()) is own
     for bad in ("lu", None, 3):
-        with pytest.raises(ValueError, match="solver must be 'auto', 'exact', 'cg', 'lissa' or a solver"):
+        with pytest.raises(
+            ValueError, match="solver must be 'auto', 'exact', 'cg', 'lissa' or a solver"
+        ):
             resolve_solver(bad, make())
 
 
