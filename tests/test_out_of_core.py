@@ -21,7 +21,7 @@ from skinfluence.blocks import BlockedDesign, rows
 from skinfluence.design import DenseDesign
 from skinfluence.distributed import fit, write_removal_effect
 from skinfluence.leave_one_out import loo_loss
-from skinfluence.solvers import CG
+from skinfluence.solvers import CG, Exact
 from tests.conftest import TIGHT, make_data, relative_error, sklearn_parameters
 
 N, D = 90, 4
@@ -292,13 +292,17 @@ def test_other_problems_say_that_they_need_rows_in_memory(blockwise):
         Influence(KernelRidge().fit(X, y), Sliced(X), y)
 
 
-def test_the_dual_form_says_that_it_needs_rows_in_memory(blockwise):
+@pytest.mark.parametrize(
+    ("solver", "message"),
+    [
+        (Exact("dual"), "The dual form needs the rows in memory"),
+        ("lissa", "LiSSA draws single rows"),
+    ],
+)
+def test_solvers_that_need_rows_in_memory_say_so(solver, message, blockwise):
     X, y = make_data("regression", N, D, seed=0)
-    from skinfluence.solvers import Exact
-
-    with pytest.raises(ValueError, match="The dual form needs the rows in memory"):
-        inf = Influence(Ridge().fit(X, y), Sliced(X), y, solver=Exact("dual"))
-        inf.self_influence()
+    with pytest.raises(ValueError, match=message):
+        Influence(Ridge().fit(X, y), Sliced(X), y, solver=solver).self_influence()
 
 
 def test_what_cannot_be_fitted_is_refused():

@@ -106,11 +106,16 @@ class LiSSA:
         Raises
         ------
         ValueError
-            For parameters out of range, and for losses that are not convex.
+            For parameters out of range, for losses that are not convex, and for rows in blocks.
         SingularHessianError
             Where the diagonal shows that the Hessian is not positive definite.
         """
         self._check()
+        if not objective.design.in_memory:
+            raise ValueError(
+                "LiSSA draws single rows, which must be in memory. Got "
+                f"{objective.n_samples} rows in blocks. Use solver='auto' or 'cg'."
+            )
         return LiSSAFactor(objective, self)
 
     def _check(self):
