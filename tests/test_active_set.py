@@ -539,3 +539,47 @@ def test_solutions_pickle(case):
     solution = case("overlapping", 1.0, True).solution
     again = pickle.loads(pickle.dumps(solution))
     np.testing.assert_array_equal(again.beta, solution.beta)
+
+
+@BIAS
+def test_edits_of_tied_problems_are_changes_since_the_solution(free_bias):
+    # Repeated rows leave the coefficients free, so that breaking ties starts from other ones.
+    rng = np.random.default_rng(0)
+    x = np.repeat(np.round(rng.normal(size=(12, 1)), 1), 4, axis=0)
+    y = np.where(x[:, 0] + rng.normal(size=48) > 0, 1, -1)
+    problem = HingeProblem(x @ x.T, y, 0.01, free_bias=free_bias)
+    solution = polish(problem)
+    rows = np.arange(48)
+    edited = solution.beta + Paths(solution).remove(rows).dense(48)
+    assert np.abs(edited[rows, rows]).max() < 1e-14
+    assert (edited >= problem.lo - 1e-12).all() and (edited <= problem.hi + 1e-12).all()
+
+
+@pytest.mark.parametrize("C", [1e3, 1e10, 1e16])
+def test_a_bound_far_above_all_coefficients_changes_nothing(C):
+    rng = np.random.default_rng(1)
+    y = np.repeat([-1, 1], 20)
+    X = rng.normal(size=(40, 2)) + 3.0 * y[:, None]
+    found = []
+    for bound in (1e2, C):
+        solution = polish(HingeProblem(X @ X.T, y, bound, free_bias=True))
+        moves = Paths(solution).remove(np.arange(40))
+        found.append(moves.decision_change(X @ X.T))
+        assert moves.kkt_residual.max() < 1e-10
+    assert np.abs(found[0]).max() > 1e-3
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-9)
+
+
+def test_huge_kernels_are_certified_or_warned_about():
+    rng = np.random.default_rng(1)
+    y = np.repeat([-1.0, 1.0], 30)
+    X = 1000.0 * (rng.normal(size=(60, 2)) + 3.0 * (y[:, None] > 0))
+    K = (X @ X.T) ** 3
+    problem = HingeProblem(K, y, 1.0, free_bias=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        solution = polish(problem)
+    f = K @ solution.beta + solution.bias
+    honest = max(problem.violation(solution.beta, f).max(), problem.imbalance(solution.beta))
+    assert honest < 1e-6 or caught
+    assert solution.kkt_residual > 0.1 * honest - 1e-6

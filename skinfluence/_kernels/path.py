@@ -641,7 +641,7 @@ def follow_all(tableau, problem, role, x, box, end, cap, delta):
 
 @njit(cache=True, nogil=True, **_FAST)
 def worst_violations(
-    F, steps, place, inside, lo, hi, target, beta, near, accepted, worst, missed, is_outside
+    F, steps, place, inside, lo, hi, target, beta, near, scale, accepted, worst, missed, is_outside
 ):
     """Violations of optimality of a block of rows in many edited problems.
 
@@ -657,6 +657,8 @@ def worst_violations(
         Rows that the paths have watched.
     lo, hi, target, beta, near : ndarrays of shape (n_block,)
         Boxes, targets, coefficients before the edit, and the distance that counts as at the limit.
+    scale : ndarray of shape (n_block,)
+        Size of the kernel: what a coefficient outside its box is worth in decision values.
     accepted : float
     worst, missed : ndarrays of shape (n_edits,)
         Largest violation, and whether rows that were not watched exceed ``accepted``; updated.
@@ -674,7 +676,7 @@ def worst_violations(
             v = abs(slack)
             v = max(-slack, 0.0) if coef <= lo[r] + near[r] else v
             v = max(slack, 0.0) if coef >= hi[r] - near[r] else v
-            v = max(v, max(lo[r] - near[r] - coef, coef - hi[r] - near[r]))
+            v = max(v, scale[r] * max(lo[r] - near[r] - coef, coef - hi[r] - near[r]))
             v = 0.0 if slack == np.inf else v
             worst[e] = max(worst[e], v)
             if v > accepted and not inside[r]:

@@ -49,17 +49,18 @@ def certify(base, changes, found, accepted):
     place[columns] = np.arange(len(columns))
     inside = np.zeros(problem.n, dtype=bool)
     inside[found.columns] = True
+    near, scale = _near(problem.C, base), np.maximum(problem.scale, 1.0)
     worst = np.where(found.ended, 0.0, np.inf)
     missed = np.zeros(len(worst), dtype=bool)
     is_outside = np.zeros(problem.n, dtype=bool)
     for rows, F in _decisions(base, changes, found, columns, steps):
-        own = _changed(base, changes, found, rows, F)
+        own = _changed(base, changes, found, rows, F, scale)
         np.maximum.at(worst, own[0], own[1])
         part = slice(rows[0], rows[-1] + 1)
         worst_violations(
             F, steps, place[part], inside[part], problem.lo[part], problem.hi[part],
-            problem.target[part], base.true_beta[part], problem.C[part] * AT_LIMIT, accepted,
-            worst, missed, is_outside[part],
+            problem.target[part], base.true_beta[part], near[part], scale[part],
+            accepted, worst, missed, is_outside[part],
         )  # fmt: skip
     if changes.n_new:
         worst[0] = max(worst[0], _joined(base, changes, found, columns, steps))
@@ -80,7 +81,7 @@ def _decisions(base, changes, found, columns, steps):
         yield rows, F
 
 
-def _changed(base, changes, found, rows, F):
+def _changed(base, changes, found, rows, F, scale):
     """Violations of the changed rows themselves; their entries of ``F`` become infinite."""
     entries = np.flatnonzero((changes.rows >= rows[0]) & (changes.rows <= rows[-1]))
     changed, edits = changes.rows[entries], changes.edit_of[entries]
@@ -88,7 +89,7 @@ def _changed(base, changes, found, rows, F):
     beta = base.true_beta[changed] + found.delta_beta[edits, base.places(changed)]
     values = F[changed - rows[0], edits]
     F[changed - rows[0], edits] = np.inf
-    return edits, _violation(values - target, beta, lo, hi)
+    return edits, _violation(values - target, beta, lo, hi, _near(hi - lo, base), scale[changed])
 
 
 def _joined(base, changes, found, columns, steps):
@@ -98,12 +99,19 @@ def _joined(base, changes, found, columns, steps):
     f += new.cross[columns].T @ steps[:, 0] + new.among @ beta
     bound = new.y * new.C
     lo, hi = np.minimum(bound, 0.0), np.maximum(bound, 0.0)
-    return _violation(f - new.y, beta, lo, hi).max(initial=0.0)
+    scale = np.diag(new.among) + base.truth.free_bias * np.mean(base.truth.diagonal)
+    scale = np.maximum(scale, 1.0)
+    return _violation(f - new.y, beta, lo, hi, _near(new.C, base), scale).max(initial=0.0)
 
 
-def _violation(slack, beta, lo, hi):
-    near = AT_LIMIT * (hi - lo)
-    beyond = np.maximum(np.maximum(lo - beta, beta - hi) - near, 0.0)
+def _near(C, base):
+    """Distance from a limit that counts as at it, for rows of these bounds."""
+    return AT_LIMIT * np.minimum(C, np.abs(base.true_beta).max())
+
+
+def _violation(slack, beta, lo, hi, near, scale):
+    """Of optimality and, times the kernel at the row, of the box: in units of the decision value."""
+    beyond = scale * np.maximum(np.maximum(lo - beta, beta - hi) - near, 0.0)
     return np.maximum(violation(slack, beta - lo - near, hi - beta - near), beyond)
 
 
@@ -126,7 +134,7 @@ def _centre(base, changes, found, columns, steps, flat):
     lo[changes.rows, changes.edit_of] = changes.box[0]
     hi[changes.rows, changes.edit_of] = changes.box[1]
     target[changes.rows, changes.edit_of] = changes.box[2]
-    near = AT_LIMIT * (hi - lo)
+    near = _near(hi - lo, base)
     for rows, F in _decisions(base, changes, part, columns, steps[:, flat]):
         needed = target[rows] - F
         can_rise = beta[rows] < (hi - near)[rows]
@@ -138,7 +146,8 @@ def _centre(base, changes, found, columns, steps, flat):
         f = new.cross.T @ base.true_beta + base.true_bias + part.delta_bias[0]
         f += new.cross[columns].T @ steps[:, flat[0]] + new.among @ beta
         size = np.abs(beta)
-        below, above = size < new.C * (1 - AT_LIMIT), size > new.C * AT_LIMIT
+        near = _near(new.C, base)
+        below, above = size < new.C - near, size > near
         can_rise = np.where(new.y > 0, below, above)
         can_fall = np.where(new.y > 0, above, below)
         low = np.maximum(low, np.where(can_rise, new.y - f, -np.inf).max())
@@ -150,18 +159,18 @@ def _centre(base, changes, found, columns, steps, flat):
 def _has_inside(base, changes, found, edits):
     problem, columns = base.truth, found.columns
     beta = base.true_beta[columns] + found.delta_beta[edits]
-    near = AT_LIMIT * problem.C[columns]
+    near = _near(problem.C[columns], base)
     inside = (beta > problem.lo[columns] + near) & (beta < problem.hi[columns] - near)
     place = np.full(problem.n, -1)
     place[columns] = np.arange(len(columns))
     changes = changes.subset(edits)
     at = changes.edit_of, place[changes.rows]
     lo, hi, _ = changes.box
-    near = AT_LIMIT * (hi - lo)
+    near = _near(hi - lo, base)
     inside[at] = (beta[at] > lo + near) & (beta[at] < hi - near)
     size = np.abs(found.new_beta[edits])
     if changes.n_new:
-        C = changes.new.C
-        joined = (size > AT_LIMIT * C) & (size < (1 - AT_LIMIT) * C)
+        near = _near(changes.new.C, base)
+        joined = (size > near) & (size < changes.new.C - near)
         return inside.any(axis=1) | joined.any(axis=1)
     return inside.any(axis=1)

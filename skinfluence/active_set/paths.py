@@ -242,7 +242,7 @@ class Paths:
                 parts += self._run(attempt, changes, edits, n_pivots, kkt, failed)
             pending = np.concatenate([np.zeros(0, dtype=np.intp), *failed])
         parts += [self._afresh(changes, e, n_pivots, kkt) for e in pending]
-        beyond = kkt > max(WARNED, self._rounding)
+        beyond = defined & ~(kkt <= max(WARNED, self._rounding))
         if beyond.any():
             warnings.warn(
                 f"The optimality conditions of {np.sum(beyond)} of {len(kkt)} edited problems "
@@ -269,8 +269,7 @@ class Paths:
             n_pivots[edits] += found.n_pivots
             good = worst <= self._accepted
             kkt[edits[good]] = worst[good]
-            shifted = found.delta_bias + (base.true_bias - self.solution.bias)
-            parts.append(replace(found, delta_bias=shifted).take(good))
+            parts.append(_since(self.solution, base, found.take(good)))
             failed.append(edits[~good & ~missed])
             edits = edits[~good & missed]
         return parts
@@ -296,6 +295,18 @@ class Paths:
             n_margin=np.zeros(1, dtype=np.int64),
             ended=np.ones(1, dtype=bool),
         )
+
+
+def _since(solution, base, found):
+    """Changes since the solution, where a base that breaks ties starts from other coefficients."""
+    found = replace(found, delta_bias=found.delta_bias + (base.true_bias - solution.bias))
+    gap = base.true_beta - solution.beta
+    if not gap.any():
+        return found
+    away = np.setdiff1d(np.flatnonzero(gap), found.columns)
+    columns = np.concatenate([found.columns, away])
+    delta = np.pad(found.delta_beta, ((0, 0), (0, len(away)))) + gap[columns]
+    return replace(found, columns=columns, delta_beta=delta)
 
 
 def _assembled(changes, parts, undefined, n_pivots, kkt):

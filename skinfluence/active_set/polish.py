@@ -101,8 +101,15 @@ def polish(problem, beta0=None, bias0=None):
         if margin is None:
             g = problem.decision(beta)
             continue
-        beta, bias, f = solve_margin(problem, margin, beta)
-        beta = problem.snapped(beta)
+        solved, bias, f = solve_margin(problem, margin, beta)
+        if not np.isfinite(f).all():
+            # A singular system: the next attempt draws other targets to start from.
+            beta, bias = np.clip(np.nan_to_num(solved), problem.lo, problem.hi), 0.0
+            g = problem.decision(beta)
+            continue
+        beta = problem.snapped(solved)
+        if (beta != solved).any():
+            f = problem.decision(beta) + bias
         found = _solution(problem, beta, bias, f - bias, start, n_pivots)
         if best is None or found.kkt_residual < best.kkt_residual:
             best = found
@@ -247,7 +254,7 @@ def _solution(problem, beta, bias, g, start, n_pivots):
         bias_interval=interval,
         f=f,
         role=problem.roles(beta),
-        kkt_residual=float(problem.violation(beta, f).max()),
+        kkt_residual=float(max(problem.violation(beta, f).max(), problem.imbalance(beta))),
         distance=float(np.abs(f - start).max()),
         n_pivots=int(n_pivots),
     )

@@ -9,7 +9,8 @@ from skinfluence.utils.memory import row_blocks
 
 # Roles of a row at the optimum.
 NONE, MARGIN, BOUND = 0, 1, 2
-# Coefficients this close to a limit, relative to the bound, are at it.
+# Coefficients this close to a limit are at it, relative to the bound or, where no coefficient comes
+# near its bound, to the largest of them.
 AT_LIMIT = 1e-12
 
 
@@ -122,6 +123,13 @@ class HingeProblem:
         """How far each row is from its optimality condition, in units of the decision value."""
         return violation(f - self.target, beta - self.lo, self.hi - beta)
 
+    def imbalance(self, beta):
+        """What a sum of coefficients other than zero is worth in decision values, beyond round-off."""
+        if not self.free_bias:
+            return 0.0
+        off = abs(beta.sum()) - 16 * np.finfo(float).eps * np.abs(beta).sum()
+        return float(np.mean(self.diagonal) * max(off, 0.0))
+
     def rounding(self, beta):
         """What round-off alone may leave of the optimality conditions."""
         size = np.sqrt(np.maximum(self.diagonal, 0.0))
@@ -134,7 +142,7 @@ class HingeProblem:
 
     def snapped(self, beta):
         """Coefficients in their box, at a limit where they are at it to round-off."""
-        near = AT_LIMIT * self.C
+        near = AT_LIMIT * np.minimum(self.C, np.abs(beta).max())
         beta = np.where(beta <= self.lo + near, self.lo, beta)
         return np.where(beta >= self.hi - near, self.hi, beta)
 
