@@ -36,7 +36,7 @@ class Influence:
         The rows given to ``fit``, in the same order; train indices refer to them.
     y : array-like of shape (n_train,)
     sample_weight : array-like of shape (n_train,), default=None
-    solver : {"auto", "exact", "cg"} or solver object, default="auto"
+    solver : {"auto", "exact", "cg", "lissa"} or solver object, default="auto"
         How linear systems are solved; see :mod:`skinfluence.solvers`.
     hold : {"auto", "C", "lambda"}, default="auto"
         What edits keep: the penalty ("C") or the penalty over the total weight ("lambda").

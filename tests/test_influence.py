@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn import linear_model
+from sklearn.base import BaseEstimator
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -710,11 +711,14 @@ def test_an_average_over_folds_is_refused():
 
 
 def test_an_unknown_estimator_names_the_known_ones():
-    from sklearn.ensemble import RandomForestClassifier
+    class Centroids(BaseEstimator):
+        def fit(self, X, y):
+            self.classes_ = np.unique(y)
+            return self
 
     X, y, _ = Case("LogisticRegression").data()
-    with pytest.raises(TypeError, match=r"LogisticRegression.*Got RandomForestClassifier"):
-        Influence(RandomForestClassifier(n_estimators=2).fit(X, y), X, y)
+    with pytest.raises(TypeError, match=r"LogisticRegression.*Got Centroids"):
+        Influence(Centroids().fit(X, y), X, y)
 
 
 def test_an_unfitted_estimator_is_refused():
