@@ -177,7 +177,9 @@ class DenseDesign(Design):
     @cached_property
     def _lines(self):
         columns = self.used_columns[: len(self.used_columns) - (self.intercept != 0.0)]
-        return _lines_of(sp.csr_array(self.X[:, columns]), self.intercept)
+        blocks = row_blocks(self.n_samples, 8 * len(columns))
+        X = sp.vstack([sp.csr_array(self.X[block][:, columns]) for block in blocks], format="csr")
+        return _lines_of(X, self.intercept)
 
     def _blocks(self, dtype):
         """Blocks of the used columns in another precision, the intercept one of them."""

@@ -57,14 +57,16 @@ class Lines:
     def __init__(self, X):
         X = sp.csr_array(X)
         X.sort_indices()
-        places = sp.csr_array((np.arange(X.nnz), X.indices, X.indptr), shape=X.shape).tocsc()
+        places = sp.csr_array(
+            (np.arange(X.nnz, dtype=X.indices.dtype), X.indices, X.indptr), shape=X.shape
+        ).tocsc()
         self.shape = X.shape
         self._rows = X.indices, X.indptr
         self._columns = places.indices, places.data, places.indptr
         self._data = X.data
         # Pairs of entries, which is the work, up to each column.
-        after = X.indptr[1:][places.indices] - places.data
-        self._work = np.concatenate([[0], np.cumsum(after)])[places.indptr]
+        after = np.cumsum(X.indptr[1:][places.indices] - places.data, dtype=np.int64)
+        self._work = np.concatenate([[0], after])[places.indptr]
 
     def _parts(self, n_parts):
         """Edges of ranges of columns with about equal work."""
