@@ -674,8 +674,11 @@ def worst_violations(
             slack = F[r, e] - target[r]
             coef = beta[r] if p < 0 else beta[r] + steps[p, e]
             v = abs(slack)
-            v = max(-slack, 0.0) if coef <= lo[r] + near[r] else v
-            v = max(slack, 0.0) if coef >= hi[r] - near[r] else v
+            # Near a limit but not at it: going there is worth this much of the slack.
+            if coef <= lo[r] + near[r]:
+                v = max(-slack, min(v, scale[r] * max(coef - lo[r], 0.0)))
+            elif coef >= hi[r] - near[r]:
+                v = max(slack, min(v, scale[r] * max(hi[r] - coef, 0.0)))
             v = max(v, scale[r] * max(lo[r] - near[r] - coef, coef - hi[r] - near[r]))
             v = 0.0 if slack == np.inf else v
             worst[e] = max(worst[e], v)

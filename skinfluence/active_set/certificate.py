@@ -112,7 +112,12 @@ def _near(C, base):
 def _violation(slack, beta, lo, hi, near, scale):
     """Of optimality and, times the kernel at the row, of the box: in units of the decision value."""
     beyond = scale * np.maximum(np.maximum(lo - beta, beta - hi) - near, 0.0)
-    return np.maximum(violation(slack, beta - lo - near, hi - beta - near), beyond)
+    # Near a limit but not at it: going there is worth this much of the slack.
+    short = scale * np.maximum(np.minimum(beta - lo, hi - beta), 0.0)
+    left = np.minimum(violation(slack, beta - lo, hi - beta), short)
+    return np.maximum(
+        np.maximum(violation(slack, beta - lo - near, hi - beta - near), left), beyond
+    )
 
 
 def _centre(base, changes, found, columns, steps, flat):
