@@ -35,7 +35,9 @@ def test_random_probes_converge_and_their_standard_error_is_theirs(breast_cancer
         errors.append(np.median(np.abs(relative)))
         standardised = relative / inf.answers.factor.standard_error[keep]
         assert 0.8 < np.sqrt(np.mean(standardised**2)) < 1.25
-        assert inf.report().leverage_error == pytest.approx(np.median(inf.answers.factor.standard_error))
+        assert inf.report().leverage_error == pytest.approx(
+            np.median(inf.answers.factor.standard_error)
+        )
     assert 2.5 < errors[0] / errors[1] < 6.5
 
 
