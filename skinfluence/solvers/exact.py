@@ -146,8 +146,11 @@ class PrimalFactor(Factor):
         inverse = self.inverse
         blocks = inverse.reshape(k, d, k, d)
         rows, columns = np.tril_indices(k)
-        A = np.array([0.5 * (blocks[a, :, b] + blocks[a, :, b].T) for a, b in zip(rows, columns)])
-        forms = design.quadratics(A, inverse.dtype)
+        # Not named here: what the forms do not need of it is freed on the way.
+        forms = design.quadratics(
+            np.array([0.5 * (blocks[a, :, b] + blocks[a, :, b].T) for a, b in zip(rows, columns)]),
+            inverse.dtype,
+        )
         h = np.empty((design.n_samples, k, k))
         h[:, rows, columns] = forms
         h[:, columns, rows] = forms
