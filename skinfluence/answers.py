@@ -22,6 +22,7 @@ from skinfluence.utils.calls import level_outside
 # The local methods answer around the parameters as fitted, the others from the optimum.
 LOCAL = ("influence", "one-step")
 METHODS = (*LOCAL, "auto", "exact")
+FEWER_TESTS = "Ask for fewer test points at a time, or aggregate='mean' over them."
 
 
 @dataclass(frozen=True, eq=False)

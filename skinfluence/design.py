@@ -349,7 +349,7 @@ class SparseDesign(Design):
         Z = other.X if sp.issparse(other.X) else sp.csr_array(other.X)
         from skinfluence._kernels.gram import row_products
 
-        return row_products(self.X.multiply(scale[None, :]).tocsr(), sp.csr_array(Z))
+        return row_products(self.X.multiply(scale[None, :]).tocsr(), Z)
 
     def squared_norms(self, scale):
         d = self.n_features

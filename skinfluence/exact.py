@@ -198,7 +198,7 @@ class EditSolver:
             slack = 1.0 + state.slack[rows]
             with np.errstate(over="ignore", invalid="ignore"):
                 growth = np.exp(0.5 * self.M * refit.shifted)
-                kappa = growth * np.sqrt([state.sizes(i).max(initial=0.0) for i in rows])
+                kappa = growth * np.sqrt(refit.largest)
                 left_over = slack * refit.decrement + growth * refit.noise + state.noise[rows]
                 local = certificate.gradient_bound(self.M, kappa, left_over, self.M * refit.moved)
                 there = local * growth

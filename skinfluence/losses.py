@@ -101,8 +101,7 @@ class Loss(ABC):
 
     def decide(self, eta):
         """Position of the class that a classifier predicts, shape ``(...)``."""
-        eta = self.expand(eta)
-        return (eta[..., 0] > 0).astype(int) if eta.shape[-1] == 1 else eta.argmax(axis=-1)
+        return decided(self.expand(eta))
 
     def mean(self, eta):
         """What a regression predicts, the inverse link of ``eta``."""
@@ -120,6 +119,11 @@ class Loss(ABC):
             "The model must be a classifier with probabilities. Got one without, such as Ridge or "
             "RidgeClassifier; ask for the decision function instead."
         )
+
+
+def decided(eta):
+    """Positions of classes from decision values: the sign of one, the largest of several."""
+    return (eta[..., 0] > 0).astype(int) if eta.shape[-1] == 1 else eta.argmax(axis=-1)
 
 
 class SingleOutputLoss(Loss):

@@ -209,9 +209,14 @@ class Objective:
 
     def holding(self, hold):
         """The same objective with another meaning of edits; ``"auto"`` is the estimator's own."""
-        if hold not in ("auto", "C", "lambda"):
-            raise ValueError(f"hold must be 'auto', 'C' or 'lambda'. Got {hold!r} instead.")
-        return replace(self, hold=self.natural_hold if hold == "auto" else hold)
+        return replace(self, hold=resolve_hold(hold, self.natural_hold))
+
+
+def resolve_hold(hold, natural):
+    """What edits keep, ``"C"`` or ``"lambda"``; ``"auto"`` is the natural one."""
+    if hold not in ("auto", "C", "lambda"):
+        raise ValueError(f"hold must be 'auto', 'C' or 'lambda'. Got {hold!r} instead.")
+    return natural if hold == "auto" else hold
 
 
 @singledispatch

@@ -42,6 +42,8 @@ class Refits:
         Of the steps, in the norm of the edited Hessian at the unedited fit.
     noise : ndarray of shape (m,)
         Rounding of the gradient, as a distance.
+    largest : ndarray of shape (m,)
+        Of the leverages of all rows after the edit.
     """
 
     steps: np.ndarray
@@ -50,6 +52,7 @@ class Refits:
     shifted: np.ndarray
     size: np.ndarray
     noise: np.ndarray
+    largest: np.ndarray
 
 
 def refit(factor, edits, starts, size, tol, sizes, edited_solve):
@@ -216,6 +219,7 @@ class _Batch:
             self._spread(self.at - base),
             np.sqrt(np.maximum(square, 0.0)),
             self._noise(sizes, which),
+            sizes.max(axis=1, initial=0.0),
         )
 
     def _noise(self, sizes, which):

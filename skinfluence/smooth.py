@@ -1,6 +1,5 @@
 """Answers about smooth objectives: derivatives and edits from one factored Hessian."""
 
-import threading
 import warnings
 from dataclasses import replace
 from functools import cached_property
@@ -10,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import certificate, derivatives, effects, steps
 from skinfluence.answers import (
+    FEWER_TESTS,
     LOCAL,
     Answers,
     answers_of,
@@ -23,13 +23,12 @@ from skinfluence.objective import Objective
 from skinfluence.solvers import resolve_solver
 from skinfluence.solvers.base import Moved
 from skinfluence.utils.calls import level_outside
+from skinfluence.utils.locks import Locked
 from skinfluence.utils.memory import check_fits, row_blocks
 from skinfluence.utils.progress import progress_bar
 
-FEWER_TESTS = "Ask for fewer test points at a time, or aggregate='mean' over them."
 
-
-class SmoothAnswers(Answers):
+class SmoothAnswers(Locked, Answers):
     """Effects of edits by method; polishes to the optimum once, when a method needs it.
 
     Parameters
@@ -42,19 +41,13 @@ class SmoothAnswers(Answers):
     """
 
     def __init__(self, factor, solver, verbose=False):
+        super().__init__()
         self.problem = factor.objective
         self.factor = factor
         self.solver = solver
         self.verbose = verbose
         self._moved = None
         self._edit_solver, self._siblings = None, {}
-        self._lock = threading.Lock()
-
-    def __getstate__(self):
-        return {**self.__dict__, "_lock": None}
-
-    def __setstate__(self, state):
-        self.__dict__.update(state, _lock=threading.Lock())
 
     def holding(self, hold):
         """The answers under another meaning of edits; these ones for None."""
@@ -77,7 +70,7 @@ class SmoothAnswers(Answers):
         return replace(self.factor.report(), moved=self._moved)
 
     def polished(self):
-        before, report = self.problem, self.factor.report()
+        before, report = self.problem, self.report()
         other = SmoothAnswers(polish(self.factor, self.solver), self.solver, self.verbose)
         theta = other.problem.theta
         eta = before.loss.expand(other.problem.eta) - before.loss.expand(before.eta)

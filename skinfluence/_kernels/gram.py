@@ -67,26 +67,22 @@ def sandwich(X, weight, intercept=None):
     -----
     Half the square of the entries of each row, and one n_aug x n_aug array per thread.
     """
-    A = _summed(_sandwich, X, np.asarray(weight, dtype=np.float64), intercept)
-    return A + A.T
-
-
-def _summed(kernel, X, weights, intercept, tail=()):
-    """What a kernel adds up over the rows, one part of them per thread."""
     n_aug = X.shape[1] + (intercept is not None)
     n_parts = max(1, min(get_num_threads(), X.shape[0]))
-    parts = np.zeros((n_parts, n_aug, n_aug, *tail))
+    parts = np.zeros((n_parts, n_aug, n_aug))
     bounds = np.searchsorted(X.indptr, np.linspace(0, X.nnz, n_parts + 1))
     bounds[0], bounds[-1] = 0, X.shape[0]
+    weight = np.asarray(weight, dtype=np.float64)
     data = np.asarray(X.data, dtype=np.float64)
     constant = 0.0 if intercept is None else float(intercept)
 
     def task(k):
-        kernel(data, X.indices, X.indptr, weights, constant, bounds[k], bounds[k + 1], parts[k])
+        _sandwich(data, X.indices, X.indptr, weight, constant, bounds[k], bounds[k + 1], parts[k])
 
     for _ in run_tasks(task, n_parts):
         pass
-    return parts.sum(axis=0)
+    A = parts.sum(axis=0)
+    return A + A.T
 
 
 def quadratic_forms_numpy(X, A, intercept=None):

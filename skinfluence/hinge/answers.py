@@ -22,6 +22,7 @@ from skinfluence.hinge.edits import edit_moves, influence_change, new_push
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.hinge.shifts import Pushes, Shifts
 from skinfluence.hinge.trust import HingeEffect, HingeReport
+from skinfluence.objective import resolve_hold
 from skinfluence.utils.memory import row_blocks
 from skinfluence.utils.progress import progress_bar
 
@@ -92,9 +93,7 @@ class HingeAnswers(Answers):
         return self._solutions
 
     def holding(self, hold):
-        if hold not in (None, "auto", "C", "lambda"):
-            raise ValueError(f"hold must be 'auto', 'C' or 'lambda'. Got {hold!r} instead.")
-        if hold == "lambda":
+        if hold is not None and resolve_hold(hold, "C") == "lambda":
             raise ValueError(
                 "An edit of a hinge model holds C. Got hold='lambda', which would change the bound "
                 "of every row; ask with hold='C', or fit with the C of the edited total weight."

@@ -13,8 +13,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinfluence.design import DenseDesign
+from skinfluence.losses import decided
 from skinfluence.m_estimation.newton import minimise
-from skinfluence.m_estimation.problem import Outputs, Problem, decided, predictions
+from skinfluence.m_estimation.problem import Outputs, Problem, predictions
 from skinfluence.m_estimation.rows import RowLoss, row_loss
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import Labels, objective_of

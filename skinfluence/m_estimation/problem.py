@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.design import DenseDesign
+from skinfluence.losses import decided
 from skinfluence.m_estimation.rows import RowLoss
-from skinfluence.objective import Labels
+from skinfluence.objective import Labels, resolve_hold
 
 NO_OUTPUTS = (
     "This MEstimator has a loss but no decision values. Pass decision=function(params, X), or ask "
@@ -177,9 +178,7 @@ class Problem:
 
     def holding(self, hold):
         """The same problem with another meaning of edits; ``"auto"`` is ``"C"``."""
-        if hold not in ("auto", "C", "lambda"):
-            raise ValueError(f"hold must be 'auto', 'C' or 'lambda'. Got {hold!r} instead.")
-        return replace(self, hold="C" if hold == "auto" else hold)
+        return replace(self, hold=resolve_hold(hold, "C"))
 
 
 def predictions(decision, params, X):
@@ -191,8 +190,3 @@ def predictions(decision, params, X):
             f"shape {found.shape}."
         )
     return found
-
-
-def decided(eta):
-    """Positions of classes from decision values (n_rows, n_outputs): the sign of one, the largest."""
-    return (eta[..., 0] > 0).astype(int) if eta.shape[-1] == 1 else eta.argmax(axis=-1)

@@ -1,6 +1,5 @@
 """Derivatives and edits of a module: the network is linear in its parameters, the loss is not."""
 
-import threading
 import warnings
 from functools import cached_property
 
@@ -8,19 +7,19 @@ import numpy as np
 from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 
-from skinfluence.answers import Answers, check_method
+from skinfluence.answers import FEWER_TESTS, Answers, check_method
 from skinfluence.edits import Points
 from skinfluence.effects import Quantity
 from skinfluence.solvers import SolveReport
 from skinfluence.utils.calls import level_outside
+from skinfluence.utils.locks import Locked
 from skinfluence.utils.memory import check_fits
 from skinfluence.utils.progress import progress_bar
 
-FEWER_TESTS = "Ask for fewer test points at a time, or aggregate='mean' over them."
 FEWER_ROWS = "Ask for fewer rows with indices=, or choose fewer parameters=."
 
 
-class ModuleAnswers(Answers):
+class ModuleAnswers(Locked, Answers):
     """Answers about a :class:`~skinfluence.neural.problem.ModuleProblem`.
 
     Parameters
@@ -31,16 +30,10 @@ class ModuleAnswers(Answers):
     """
 
     def __init__(self, factor, verbose=False):
+        super().__init__()
         self.problem = factor.objective
         self.factor = factor
         self.verbose = verbose
-        self._lock = threading.Lock()
-
-    def __getstate__(self):
-        return {**self.__dict__, "_lock": None}
-
-    def __setstate__(self, state):
-        self.__dict__.update(state, _lock=threading.Lock())
 
     def holding(self, hold):
         if hold is None:

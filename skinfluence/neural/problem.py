@@ -13,7 +13,7 @@ import numpy as np
 from skinfluence.losses import Loss
 from skinfluence.neural.network import Network
 from skinfluence.neural.running import Rows
-from skinfluence.objective import Labels
+from skinfluence.objective import Labels, resolve_hold
 from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
 
 
@@ -189,9 +189,7 @@ class ModuleProblem:
 
     def holding(self, hold):
         """The same problem with another meaning of edits; ``"auto"`` is training again."""
-        if hold not in ("auto", "C", "lambda"):
-            raise ValueError(f"hold must be 'auto', 'C' or 'lambda'. Got {hold!r} instead.")
-        return replace(self, hold="lambda" if hold == "auto" else hold)
+        return replace(self, hold=resolve_hold(hold, "lambda"))
 
 
 def decay_of(weight_decay, network):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence.curvature import Curvature
+from skinfluence.utils.locks import Locked
 from skinfluence.utils.memory import row_blocks
 
 
@@ -104,7 +105,7 @@ class SolveReport:
     standard_error: float = 0.0
 
 
-class Factor(ABC):
+class Factor(Locked, ABC):
     """A factorised Hessian. Read-only once made, so queries may run concurrently.
 
     Parameters
@@ -126,16 +127,11 @@ class Factor(ABC):
     def __init__(self, objective, shift=0.0, damping=0.0):
         self.objective = objective
         self.curvature = Curvature(objective, shift, damping)
+        super().__init__()
         self._siblings = {}
-        self._lock = threading.Lock()
 
     def __getstate__(self):
-        state = self.__dict__.copy()
-        state["_siblings"], state["_lock"] = {}, None
-        return state
-
-    def __setstate__(self, state):
-        self.__dict__.update(state, _lock=threading.Lock())
+        return {**super().__getstate__(), "_siblings": {}}
 
     @abstractmethod
     def _solve(self, B):

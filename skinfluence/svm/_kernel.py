@@ -8,13 +8,13 @@ import scipy.sparse as sp
 from sklearn import svm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d, validate_data
+from sklearn.utils.validation import column_or_1d
 
 from skinfluence.adapters.svm import svc_kernel
 from skinfluence.hinge import HingeAnswers
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import objective_of
+from skinfluence.svm._validation import check_classification
 from skinfluence.utils._compat import write_svc
 from skinfluence.utils.validation import check_sample_weight
 
@@ -68,13 +68,8 @@ class SVC(InfluenceMixin, svm.SVC):
                 "probability must be False. Got probability=True, which fits a second model by an "
                 "internal cross-validation; use CalibratedClassifierCV(SVC(), ensemble=False)."
             )
-        rows, labels = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, order="C")
-        check_classification_targets(labels)
+        rows, labels = check_classification(self, X, y)
         classes, codes = np.unique(column_or_1d(labels), return_inverse=True)
-        if len(classes) < 2:
-            raise ValueError(
-                f"SVC needs samples of at least 2 classes. Got one class: {classes[0]!r}."
-            )
         given = None if sample_weight is None else np.asarray(sample_weight)
         weight = check_sample_weight(given, rows.shape[0])
         start = self._start(rows, labels, codes, classes, weight)

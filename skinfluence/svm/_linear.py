@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 from sklearn import svm
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
 from skinfluence.adapters.svm import OwnClassWeighted, refuse_unknown_linear
 from skinfluence.hinge import HingeAnswers
@@ -17,6 +15,7 @@ from skinfluence.mixin import InfluenceMixin
 from skinfluence.newton import minimise
 from skinfluence.objective import objective_of
 from skinfluence.solvers import resolve_solver
+from skinfluence.svm._validation import check_classification
 
 LOSSES = ("hinge", "squared_hinge", "smooth_hinge")
 
@@ -117,14 +116,8 @@ class LinearSVC(InfluenceMixin, svm.LinearSVC):
             is known for (``penalty="l1"``, ``multi_class="crammer_singer"``).
         """
         self._check_parameters()
-        rows, labels = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, order="C")
-        check_classification_targets(labels)
+        rows, labels = check_classification(self, X, y)
         self.classes_ = np.unique(labels)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                "LinearSVC needs samples of at least 2 classes. Got one class: "
-                f"{self.classes_[0]!r}."
-            )
         n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         self.coef_ = np.zeros((n_outputs, rows.shape[1]))
         self.intercept_ = np.zeros(n_outputs) if self.fit_intercept else 0.0
