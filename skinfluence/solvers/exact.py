@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
-from skinfluence.solvers.base import Factor, SingularHessianError
+from skinfluence.solvers.base import Factor, SingularHessianError, check_damping
 from skinfluence.utils.memory import check_fits, row_blocks
 
 REMEDY = (
@@ -28,11 +28,14 @@ class Exact:
         ``"mixed"`` (primal only): Gram matrices, factorisation and leverages in float32, each
         solve refined to float64 with exact Hessian products. The relative error this leaves in
         leverages is part of every bound.
+    damping : float, default=0.0
+        Factor ``H + damping I``; see :class:`~skinfluence.solvers.CG`.
     """
 
-    def __init__(self, form="auto", precision="float64"):
+    def __init__(self, form="auto", precision="float64", damping=0.0):
         self.form = form
         self.precision = precision
+        self.damping = damping
 
     @staticmethod
     def has_dual(objective):
@@ -48,7 +51,7 @@ class Exact:
             If the Hessian is not numerically positive definite.
         """
         outputs = objective.n_samples * objective.loss.n_outputs
-        form = self.form
+        form, damping = self.form, check_damping(self.damping)
         if form == "auto":
             small = outputs < objective.n_parameters and self.has_dual(objective)
             form = "dual" if small else "primal"
@@ -58,16 +61,16 @@ class Exact:
                     "precision='mixed' needs more training outputs than parameters. Got "
                     f"{outputs} and {objective.n_parameters}; use precision='float64'."
                 )
-            return MixedFactor(objective)
+            return MixedFactor(objective, damping=damping)
         if form == "dual":
             if not self.has_dual(objective):
                 raise ValueError(
                     "The dual form needs a penalty on every feature. Got an unpenalised "
                     "model; use Exact('primal')."
                 )
-            return DualFactor(objective)
+            return DualFactor(objective, damping=damping)
         if form == "primal":
-            return PrimalFactor(objective)
+            return PrimalFactor(objective, damping=damping)
         raise ValueError(f"form must be 'auto', 'primal' or 'dual'. Got {form!r} instead.")
 
 
@@ -116,8 +119,8 @@ class PrimalFactor(Factor):
 
     name = "primal Cholesky"
 
-    def __init__(self, objective, shift=0.0):
-        super().__init__(objective, shift)
+    def __init__(self, objective, shift=0.0, damping=0.0):
+        super().__init__(objective, shift, damping)
         p = objective.n_parameters
         check_fits((3, p, p), "Use solver='cg'.", what="The Hessian and its factor")
         self._H = self.curvature.dense()
@@ -130,7 +133,7 @@ class PrimalFactor(Factor):
         ), 0
 
     def _sibling(self, shift):
-        return PrimalFactor(self.objective, shift)
+        return PrimalFactor(self.objective, shift, self.curvature.damping)
 
     @cached_property
     def inverse(self):
@@ -190,8 +193,8 @@ class MixedFactor(PrimalFactor):
 
     name = "primal Cholesky, mixed precision"
 
-    def __init__(self, objective, shift=0.0):
-        Factor.__init__(self, objective, shift)
+    def __init__(self, objective, shift=0.0, damping=0.0):
+        Factor.__init__(self, objective, shift, damping)
         p = objective.n_parameters
         check_fits((2, p, p), "Use solver='cg'.", "The Hessian and its factor", itemsize=4)
         H = self.curvature.dense(np.float32)
@@ -237,7 +240,7 @@ class MixedFactor(PrimalFactor):
         return X
 
     def _sibling(self, shift):
-        return MixedFactor(self.objective, shift)
+        return MixedFactor(self.objective, shift, self.curvature.damping)
 
     def _measured_error(self):
         """Largest relative error of ``b' H^-1 b`` in float32 over probes; twice that is claimed."""
@@ -283,8 +286,8 @@ class DualFactor(Factor):
 
     name = "dual Cholesky"
 
-    def __init__(self, objective, shift=0.0):
-        super().__init__(objective, shift)
+    def __init__(self, objective, shift=0.0, damping=0.0):
+        super().__init__(objective, shift, damping)
         n, k = objective.n_samples, objective.loss.n_outputs
         check_fits((3, n * k, n * k), "Use solver='cg'.", what="The dual matrix and its factor")
         design = objective.design
@@ -370,7 +373,7 @@ class DualFactor(Factor):
         return scale[:, None] * linalg.cho_solve((L, True), scale[:, None] * T, check_finite=False)
 
     def _sibling(self, shift):
-        return DualFactor(self.objective, shift)
+        return DualFactor(self.objective, shift, self.curvature.damping)
 
     def _A(self, V):
         """``A_c V``: (K, d_features, m) to (n K, m)."""

@@ -141,29 +141,6 @@ def test_a_start_saves_iterations_and_changes_nothing_else(rng):
         assert relative_error(found.X, plain.X) < 1e-7
 
 
-@pytest.mark.parametrize("solver", [CG(damping=3.0), CG(damping=3.0, preconditioner="blocks")])
-def test_damping_is_what_is_added_to_the_hessian(solver, rng):
-    objective = wide_spread()
-    B = rng.standard_normal((objective.n_parameters, 2))
-    factor = solver.factor(objective)
-    H = Curvature(objective).dense()
-    expected = np.linalg.solve(H + 3.0 * np.eye(len(H)), B)
-    assert relative_error(factor.solve(B), expected) < 1e-8
-    held = objective.holding("lambda")
-    shifted = H + 3.0 * np.eye(len(H)) + 0.5 * np.diag(np.tile(held.unit_penalty, 4))
-    found = factor.holding("lambda").solve(B, 0.5)
-    assert relative_error(found, np.linalg.solve(shifted, B)) < 1e-8
-    assert factor.report().damping == 3.0
-
-
-def test_damped_answers_are_never_certified():
-    X, y = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) % 2
-    inf = Influence(LogisticRegression().fit(X, y), X, y, solver=CG(damping=1.0))
-    assert inf.removal_effect(X[:2], y[:2], method="one-step").shape == (2, 60)
-    with pytest.raises(ValueError, match=r"Hessian of the fit.*damping=1"):
-        inf.removal_effect(X[:2], y[:2])
-
-
 @pytest.mark.parametrize(
     ("options", "match"),
     [

@@ -37,9 +37,9 @@ def make(loss="binomial", shape="tall", kind="dense", intercept=1.0, free=True, 
     )
 
 
-def dense_leverages(objective, design, shift):
+def dense_leverages(objective, design, shift, damping=0.0):
     k = objective.loss.n_outputs
-    inverse = np.linalg.inv(Curvature(objective, shift).dense())
+    inverse = np.linalg.inv(Curvature(objective, shift, damping).dense())
     rows = design.dense_rows()
     J = np.einsum("id,ab->iabd", rows, np.eye(k)).reshape(len(rows), k, -1)
     return np.einsum("iap,pq,ibq->iab", J, inverse, J)
