@@ -4,6 +4,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
 from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
+from skinfluence.utils.threads import in_parts
 
 # Blocks of dense rows are multiplied twice, so they should still be in the cache the second time.
 CACHE_BYTES = 2**21
@@ -67,10 +68,20 @@ class Curvature(LinearOperator):
 
     def _sum(self, columns):
         """The data's part, by blocks of rows."""
+        design = self.objective.design
+        size = 8 * sum(columns.shape) + 8 * columns.shape[1]
+        if not design.in_memory or design.is_sparse:
+            return self._sum_of(columns, design.slices(size))
+
+        def part(rows):
+            return self._sum_of(columns, row_blocks(rows, size, CACHE_BYTES))
+
+        return sum(in_parts(part, design.n_samples, 2 * columns.size))
+
+    def _sum_of(self, columns, blocks):
         design, k, dtype = self.objective.design, self.objective.loss.n_outputs, columns.dtype
         out = np.zeros(columns.shape)
-        size = 8 * sum(columns.shape) + 8 * columns.shape[1]
-        for block in design.slices(size, BLOCK_BYTES if design.is_sparse else CACHE_BYTES):
+        for block in blocks:
             rows = design.take(block)
             if dtype != np.float64:
                 rows = type(rows)(rows.X.astype(dtype), design.intercept)

@@ -5,13 +5,14 @@ liblinear's ``intercept_scaling``; 0 when there is none), and is never stored.
 """
 
 from abc import ABC, abstractmethod
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
 
 from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
+from skinfluence.utils.threads import in_parts
 
 # Stored entries and columns between which the compiled Gram kernels beat scipy's products.
 COMPILED_ENTRIES = 200_000
@@ -77,17 +78,23 @@ class Design(ABC):
     def multiply(self, V):
         """``[X s] V``: (n_columns, m) to (n_samples, m)."""
         if not self.intercept:
-            return self.X @ V
-        out = self.X @ V[:-1]
+            return self._multiply(V)
+        out = self._multiply(V[:-1])
         out += self.intercept * V[-1]
         return out
 
     def adjoint(self, U):
         """``[X s]' U``: (n_samples, m) to (n_columns, m)."""
-        out = self.X.T @ U
+        out = self._adjoint(U)
         if not self.intercept:
             return out
         return np.concatenate([out, self.intercept * U.sum(axis=0, keepdims=True)])
+
+    def _multiply(self, V):
+        return self.X @ V
+
+    def _adjoint(self, U):
+        return self.X.T @ U
 
     @property
     def used_columns(self):
@@ -156,7 +163,21 @@ class Design(ABC):
 
 
 class DenseDesign(Design):
-    """A design over an ndarray."""
+    """A design over an ndarray; products by ranges of rows, one for each thread."""
+
+    def _multiply(self, V):
+        out = np.empty((self.n_samples, *V.shape[1:]), np.result_type(self.X, V))
+        work = V.size
+
+        def part(rows):
+            np.matmul(self.X[rows], V, out=out[rows])
+
+        in_parts(part, self.n_samples, work)
+        return out
+
+    def _adjoint(self, U):
+        work = U.size / max(1, len(U)) * self.n_features
+        return sum(in_parts(lambda rows: self.X[rows].T @ U[rows], self.n_samples, work))
 
     @cached_property
     def used_columns(self):
@@ -181,12 +202,12 @@ class DenseDesign(Design):
         X = sp.vstack([sp.csr_array(self.X[block][:, columns]) for block in blocks], format="csr")
         return _lines_of(X, self.intercept)
 
-    def _blocks(self, dtype):
+    def _blocks(self, dtype, part):
         """Blocks of the used columns in another precision, the intercept one of them."""
         columns = self.used_columns
         all_used = len(columns) == self.n_columns
         features = columns[columns < self.n_features]
-        for block in row_blocks(self.n_samples, 16 * len(columns), GRAM_BYTES):
+        for block in row_blocks(part, 16 * len(columns), GRAM_BYTES):
             rows = np.empty((block.stop - block.start, len(columns)), dtype)
             X = self.X[block]
             rows[:, : len(features)] = X if all_used else X[:, features]
@@ -208,10 +229,16 @@ class DenseDesign(Design):
         return out
 
     def _dense_grams(self, weights, dtype):
+        size = len(weights) * len(self.used_columns) ** 2
+        if 8 * size > GRAM_BYTES:
+            return self._grams_of(weights, dtype, slice(0, self.n_samples))
+        return sum(in_parts(partial(self._grams_of, weights, dtype), self.n_samples, size / 2))
+
+    def _grams_of(self, weights, dtype, part):
         used = self.used_columns
         inner = np.zeros((len(weights), len(used), len(used)), dtype)
         signed = weights.min(axis=1, initial=0.0) < 0.0
-        for block, rows in self._blocks(dtype):
+        for block, rows in self._blocks(dtype, part):
             # One buffer for all lines of weights: fresh memory costs as much as the scaling.
             half = np.empty_like(rows)
             for m, w in enumerate(weights[:, block].astype(dtype)):
@@ -237,10 +264,14 @@ class DenseDesign(Design):
         # the output is written once.
         k, d, m = S.shape
         left = np.ascontiguousarray(S.reshape(k * d, m).T)
-        for block in row_blocks(self.n_samples, 16 * (k + 1) * d):
-            rows = self._add_intercept(self.X[block])
-            scaled = (coefficients[block, :, None] * rows[:, None, :]).reshape(len(rows), k * d)
-            np.matmul(left, scaled.T, out=out[:, block])
+
+        def part(some):
+            for block in row_blocks(some, 16 * (k + 1) * d):
+                rows = self._add_intercept(self.X[block])
+                scaled = (coefficients[block, :, None] * rows[:, None, :]).reshape(len(rows), -1)
+                np.matmul(left, scaled.T, out=out[:, block])
+
+        in_parts(part, self.n_samples, left.size)
 
     def quadratics(self, A, dtype=np.float64):
         used = self.used_columns
@@ -254,15 +285,19 @@ class DenseDesign(Design):
         folded[:, np.arange(d), np.arange(d)] = A[:, np.arange(d), np.arange(d)]
         # Upper triangles in four tiles of columns: 62 % of the flops of the full product.
         edges = np.linspace(0, d, 5).astype(int) if d >= 64 else np.array([0, d])
-        for block, rows in self._blocks(dtype):
-            buffer = np.empty((len(edges) - 1, len(rows), np.diff(edges).max()), dtype)
-            for m, T in enumerate(folded):
-                form = out[block, m]
-                form[:] = 0.0
-                for tile, (low, high) in zip(buffer, pairwise(edges), strict=True):
-                    product = tile[:, : high - low]
-                    np.matmul(rows[:, :high], T[:high, low:high], out=product)
-                    form += np.einsum("ij,ij->i", product, rows[:, low:high])
+
+        def part(some):
+            for block, rows in self._blocks(dtype, some):
+                buffer = np.empty((len(edges) - 1, len(rows), np.diff(edges).max()), dtype)
+                for m, T in enumerate(folded):
+                    form = out[block, m]
+                    form[:] = 0.0
+                    for tile, (low, high) in zip(buffer, pairwise(edges), strict=True):
+                        product = tile[:, : high - low]
+                        np.matmul(rows[:, :high], T[:high, low:high], out=product)
+                        form += np.einsum("ij,ij->i", product, rows[:, low:high])
+
+        in_parts(part, self.n_samples, folded.size)
         return out
 
     def self_kernel(self, left, scale):

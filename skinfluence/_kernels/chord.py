@@ -22,9 +22,9 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
-from threadpoolctl import threadpool_limits
 
 from skinfluence._kernels.gram import run_tasks
+from skinfluence.utils.threads import one_blas_thread
 
 # Displacements per block. A compile-time constant: with a runtime width the
 # loops below are 2-3 times slower; 16 and 32 were slower too, 128 no faster.
@@ -758,7 +758,9 @@ def chord_dense(X, terms, weight, U, skip, intercept=None, *, block_bytes=2**20)
 
     S = np.zeros((n_aug, n_blocks * BLOCK))
     r = np.zeros((n_blocks, BLOCK))
-    with _one_blas_thread():
+    # Row blocks are spread over our threads, with products that stay in cache. A
+    # threaded X' @ rho instead was 20 times slower as soon as another process ran.
+    with one_blas_thread():
         for S_rows, total, r_rows in run_tasks(task, -(-n_samples // step)):
             S[:n_coef] += S_rows
             if intercept is not None:
@@ -766,12 +768,6 @@ def chord_dense(X, terms, weight, U, skip, intercept=None, *, block_bytes=2**20)
             np.maximum(r, r_rows, out=r)
     S = S.reshape(n_aug, n_blocks, BLOCK).transpose(1, 0, 2)
     return np.ascontiguousarray(S), r
-
-
-def _one_blas_thread():
-    # Row blocks are spread over our threads, with products that stay in cache. A
-    # threaded X' @ rho instead was 20 times slower as soon as another process ran.
-    return threadpool_limits(1, user_api="blas")
 
 
 # ------------------------------------------------------------------------- softmax
@@ -979,7 +975,7 @@ def chord_softmax(X, eta, p, weight, U, skip, intercept=None, *, block_bytes=2**
 
     S = np.zeros(U.shape)
     r = np.zeros((n_blocks, BLOCK))
-    with _one_blas_thread():
+    with one_blas_thread():
         for k, S_rows, total, r_rows in run_tasks(task, n_row_blocks * n_blocks):
             S[k, :n_coef] += S_rows
             if intercept is not None:

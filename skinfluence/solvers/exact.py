@@ -7,6 +7,7 @@ from scipy import linalg
 
 from skinfluence.solvers.base import Factor, SingularHessianError, check_damping
 from skinfluence.utils.memory import check_fits, row_blocks
+from skinfluence.utils.threads import SMALL, in_parts, small_blas
 
 REMEDY = (
     "Penalise the model (a finite C, alpha > 0), drop constant, duplicate or linearly dependent "
@@ -104,14 +105,28 @@ def cholesky(A, what):
     )
     potrf, pocon = linalg.get_lapack_funcs(("potrf", "pocon"), (scaled,))
     # The transpose of a symmetric C-ordered array is the Fortran order LAPACK wants: no copy.
-    L, info = potrf(scaled.T, lower=1, clean=1, overwrite_a=1)
-    rcond = float(pocon(L, norm, uplo="L")[0]) if info == 0 else 0.0
+    with small_blas(len(A)):
+        L, info = potrf(scaled.T, lower=1, clean=1, overwrite_a=1)
+        rcond = float(pocon(L, norm, uplo="L")[0]) if info == 0 else 0.0
     if rcond < 10 * np.finfo(A.dtype).eps:
         raise SingularHessianError(
             f"{what} must be positive definite. Its reciprocal condition number is {rcond:.1e} "
             f"after scaling, so some parameters are not determined by the data. {REMEDY}"
         )
     return L, s, rcond
+
+
+def cho_solved(L, B):
+    """``(L L')^-1 B``; of a small factor by ranges of columns, one for each thread."""
+
+    def part(columns):
+        return linalg.cho_solve((L, True), B[:, columns], check_finite=False)
+
+    if len(L) > SMALL or B.shape[1] < 2:
+        with small_blas(len(L)):
+            return part(slice(None))
+    parts = in_parts(part, B.shape[1], len(L) ** 2)
+    return parts[0] if len(parts) == 1 else np.hstack(parts)
 
 
 class PrimalFactor(Factor):
@@ -128,9 +143,7 @@ class PrimalFactor(Factor):
 
     def _solve(self, B):
         scaled = self._scale[:, None] * B
-        return self._scale[:, None] * linalg.cho_solve(
-            (self._L, True), scaled, check_finite=False
-        ), 0
+        return self._scale[:, None] * cho_solved(self._L, scaled), 0
 
     def _sibling(self, shift):
         return PrimalFactor(self.objective, shift, self.curvature.damping)
@@ -163,7 +176,8 @@ class PrimalFactor(Factor):
     def _spectrum(self):
         """``V, mu`` with V'HV = I and V'R0V = diag(mu): every shift at once."""
         unit = np.tile(self.objective.unit_penalty, self.objective.loss.n_outputs)
-        mu, V = linalg.eigh(np.diag(unit), self._H)
+        with small_blas(len(unit)):
+            mu, V = linalg.eigh(np.diag(unit), self._H)
         return V, mu
 
     def _solve_each(self, B, shift):
@@ -352,7 +366,8 @@ class DualFactor(Factor):
         B = part.self_kernel(F[self._rows] * self._scale, self._inverse_penalty)
         B[np.diag_indices(len(B))] = 1.0
         # The transpose of a C-ordered array is the Fortran order LAPACK wants: no copy.
-        self._L, info = linalg.lapack.dpotrf(B.T, lower=1, clean=1, overwrite_a=1)
+        with small_blas(len(B)):
+            self._L, info = linalg.lapack.dpotrf(B.T, lower=1, clean=1, overwrite_a=1)
         if info:
             raise SingularHessianError(f"The dual matrix could not be factored. {REMEDY}")
 
@@ -364,13 +379,11 @@ class DualFactor(Factor):
         return out
 
     def _active_solve(self, T):
-        return self._scale[:, None] * linalg.cho_solve(
-            (self._L, True), self._scale[:, None] * T, check_finite=False
-        )
+        return self._scale[:, None] * cho_solved(self._L, self._scale[:, None] * T)
 
     def _schur_solve(self, T):
         L, scale, _ = self._schur
-        return scale[:, None] * linalg.cho_solve((L, True), scale[:, None] * T, check_finite=False)
+        return scale[:, None] * cho_solved(L, scale[:, None] * T)
 
     def _sibling(self, shift):
         return DualFactor(self.objective, shift, self.curvature.damping)

@@ -49,7 +49,13 @@ def _shown(size):
 
 
 def row_blocks(n_rows, bytes_per_row, budget=BLOCK_BYTES):
-    """Slices that cut ``n_rows`` rows into blocks of at most ``budget`` bytes.
+    """Slices that cut rows into blocks of at most ``budget`` bytes.
+
+    Parameters
+    ----------
+    n_rows : int or slice
+        All rows, or a range of them.
+    bytes_per_row, budget : int
 
     Examples
     --------
@@ -57,6 +63,7 @@ def row_blocks(n_rows, bytes_per_row, budget=BLOCK_BYTES):
     >>> list(row_blocks(5, bytes_per_row=8, budget=16))
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
     """
-    step = int(max(1, min(n_rows, budget // max(1, bytes_per_row))))
-    for start in range(0, n_rows, step):
-        yield slice(start, min(start + step, n_rows))
+    first, last = (n_rows.start, n_rows.stop) if isinstance(n_rows, slice) else (0, n_rows)
+    step = int(max(1, min(last - first, budget // max(1, bytes_per_row))))
+    for start in range(first, last, step):
+        yield slice(start, min(start + step, last))

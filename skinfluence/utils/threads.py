@@ -1,22 +1,83 @@
-"""One BLAS thread where the matrices are small: more only wait for each other."""
+"""Threads that do not wait for each other: products by ranges of rows, BLAS on one thread in each.
 
+The threads of BLAS meet at every product. Where another process has one of the cores, small
+products were seen to take twenty times as long with two of them; ranges of rows meet once.
+"""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
+from itertools import pairwise
 
-# Below this many rows and columns a factorisation does not pay for a second thread, and beside
-# other work it waits for it: seen to be ten times slower.
+import numpy as np
+
+# Below this many rows and columns a factorisation does not pay for a second thread.
 SMALL = 1000
+# Multiplications below which BLAS does not use a second thread, and those worth one of ours.
+TINY, WORTH_A_THREAD = 1e5, 1e7
 
 
 @cache
 def _controller():
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas")
+
+
+class _OneThread:
+    """BLAS on one thread; counted, as questions asked at once would restore each other's setting."""
+
+    def __init__(self):
+        self._lock, self._depth, self._limit = threading.Lock(), 0, None
+
+    def __enter__(self):
+        with self._lock:
+            if not self._depth:
+                self._limit = _controller().limit(limits=1)
+            self._depth += 1
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._depth -= 1
+            if not self._depth:
+                self._limit.restore_original_limits()
+
+
+_ONE_THREAD = _OneThread()
+
+
+def one_blas_thread():
+    """Context in which BLAS runs on one thread."""
+    return _ONE_THREAD
 
 
 def small_blas(size):
     """Context in which BLAS runs on one thread if ``size`` is small."""
-    if size > SMALL:
-        return nullcontext()
-    return _controller().limit(limits=1, user_api="blas")
+    return nullcontext() if size > SMALL else one_blas_thread()
+
+
+def in_parts(task, n_rows, work):
+    """``task`` of a slice of rows for each thread that BLAS may use, as a list in their order.
+
+    Parameters
+    ----------
+    task : callable
+        Of a slice; it runs with BLAS on one thread.
+    n_rows : int
+    work : float
+        Multiplications per row.
+    """
+    everything = slice(0, n_rows)
+    if n_rows * work < TINY:
+        return [task(everything)]
+    n_threads = max((lib.num_threads for lib in _controller().lib_controllers), default=1)
+    if n_threads == 1:
+        return [task(everything)]
+    n_parts = int(max(1, min(n_threads, n_rows, n_rows * work // WORTH_A_THREAD)))
+    edges = np.linspace(0, n_rows, n_parts + 1).astype(int).tolist()
+    with one_blas_thread():
+        if n_parts == 1:
+            return [task(everything)]
+        with ThreadPoolExecutor(n_parts) as pool:
+            return list(pool.map(task, [slice(low, high) for low, high in pairwise(edges)]))

@@ -1,0 +1,67 @@
+"""Threads: parts in order, settings restored whoever asks at once, answers that do not depend on them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+from skinfluence import Influence
+from skinfluence.solvers import CG
+from skinfluence.utils import threads
+from tests.conftest import relative_error
+
+
+def blas_threads():
+    return [
+        lib.num_threads for lib in ThreadpoolController().select(user_api="blas").lib_controllers
+    ]
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+@pytest.mark.parametrize("work", [1.0, 1e9])
+def test_parts_cover_the_rows_in_order(limit, work):
+    with threadpool_limits(limit, user_api="blas"):
+        found = threads.in_parts(lambda rows: np.arange(1000)[rows], 1000, work)
+    assert len(found) == (limit if work > 1 else 1)
+    np.testing.assert_array_equal(np.concatenate(found), np.arange(1000))
+
+
+def test_settings_are_restored_whoever_leaves_last():
+    with threadpool_limits(2, user_api="blas"):
+        first, second = threads.one_blas_thread(), threads.one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert set(blas_threads()) == {1}
+        second.__exit__(None, None, None)
+        assert set(blas_threads()) == {2}
+
+
+def test_a_part_that_fails_restores_them_too():
+    def fails(rows):
+        raise RuntimeError("no")
+
+    with threadpool_limits(2, user_api="blas"):
+        with pytest.raises(RuntimeError, match="no"):
+            threads.in_parts(fails, 10, 1e9)
+        assert set(blas_threads()) == {2}
+
+
+@pytest.mark.parametrize("solver", ["exact", CG(preconditioner="diagonal", rtol=1e-13)])
+def test_answers_do_not_depend_on_threads_or_on_who_else_asks(solver):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((4000, 80)), rng.integers(0, 3, 4000)
+    model = LogisticRegression(C=0.01, tol=1e-8, solver="newton-cholesky").fit(X, y)
+
+    def answers(_=None):
+        inf = Influence(model, X, y, solver=solver)
+        return inf.influence_up_loss(X[:20], y[:20])
+
+    with threadpool_limits(1):
+        expected = answers()
+    with threadpool_limits(2), ThreadPoolExecutor(4) as pool:
+        for found in pool.map(answers, range(4)):
+            assert relative_error(found, expected) < 1e-11
+        assert set(blas_threads()) == {2}
