@@ -33,6 +33,7 @@ LOSSES = {
     "softmax, 3 classes": losses.SumToZero(losses.Multinomial(3)),
     "softmax, 4 classes": losses.SumToZero(losses.Multinomial(4)),
     "softmax, 5 classes": losses.SumToZero(losses.Multinomial(5)),
+    "one-vs-rest, 3 classes": losses.OneVsRest(losses.Binomial(), 3),
     "Poisson": losses.Poisson(),
     "Gamma": losses.Gamma(),
     "Tweedie 1.2": losses.Tweedie(1.2),
@@ -81,8 +82,14 @@ class Dense:
             gradient = (p - hit) @ basis
             inner = p[:, :, None] * np.eye(full.shape[1]) - p[:, :, None] * p[:, None, :]
             curved = basis.T @ inner @ basis
+        elif isinstance(loss, losses.OneVsRest):
+            k = eta.shape[1]
+            parts = [self._single(eta[:, c], loss.loss, y == c) for c in range(k)]
+            value = sum(part[0] for part in parts)
+            gradient, second = (np.column_stack([p[i] for p in parts]) for i in (1, 2))
+            curved = second[:, :, None] * np.eye(k)
         else:
-            value, first, second = self._single(eta[:, 0])
+            value, first, second = self._single(eta[:, 0], loss, y)
             gradient, curved = first[:, None], second[:, None, None]
         w, R = self.weights, self.penalty
         k, d = theta.shape
@@ -94,12 +101,12 @@ class Dense:
         H = np.tensordot(rows, scaled, axes=(0, 0)).transpose(1, 0, 2, 3).reshape(k * d, k * d)
         return total, gradient, H + np.diag(np.tile(R.astype(float), k))
 
-    def _single(self, eta):
-        loss, y = self.loss, self.y
+    @staticmethod
+    def _single(eta, loss, y):
         if isinstance(loss, losses.Binomial | losses.SmoothHinge):
             # log(1 + exp(z)) with z = -sign eta, or t log(1 + exp(z)) with z = (1 - y eta) / t
             logistic = isinstance(loss, losses.Binomial)
-            sign, t = (2 * y - 1, 1) if logistic else (y, np.longdouble(loss.temperature))
+            sign, t = (np.where(y, 1, -1), 1) if logistic else (y, np.longdouble(loss.temperature))
             z = (-sign * eta) if logistic else (1 - sign * eta) / t
             odds = np.exp(-np.abs(z))
             value = t * (np.maximum(z, 0) + np.log1p(odds))
@@ -184,6 +191,8 @@ def draw_y(rng, loss, eta):
             y = np.where(np.arange(n) < k + 1, np.arange(n), y % 2)
             y = np.where(y > k, y % 2, y)
         return y
+    if isinstance(loss, losses.OneVsRest):
+        return np.where(np.arange(n) < k, np.arange(n), (eta + rng.logistic(size=(n, k))).argmax(1))
     eta = eta[:, 0]
     if isinstance(loss, losses.Binomial):
         return (rng.logistic(size=n) < eta).astype(int)
@@ -270,7 +279,7 @@ def has_optimum(loss, y, weights, penalty):
         return True
     if isinstance(loss, losses.Tweedie):
         return bool((y > 0).any())
-    classes = loss.n_outputs + 1
+    classes = loss.n_outputs + (not isinstance(loss, losses.OneVsRest))
     return len(np.unique(y)) == classes
 
 
@@ -294,6 +303,8 @@ def other_y(rng, loss, y):
         return 1 - y
     if isinstance(loss, losses.SumToZero):
         return (y + 1 + rng.integers(loss.n_outputs, size=len(y))) % (loss.n_outputs + 1)
+    if isinstance(loss, losses.OneVsRest):
+        return (y + 1 + rng.integers(loss.n_outputs - 1, size=len(y))) % loss.n_outputs
     if isinstance(loss, losses.SmoothHinge):
         return -y
     if isinstance(loss, losses.SquaredError):
