@@ -5,7 +5,7 @@ import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
-from skinfluence.blocks import Rows, is_large, is_lazy, rows_of
+from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
 from skinfluence.frozen import check_same_rows
 from skinfluence.objective import Objective, objective_of
 from skinfluence.pullbacks import pull_back_through
@@ -87,6 +87,11 @@ class Inputs:
 
     def transform(self, X):
         """Rows as the model sees them, validated by the transformers and the model."""
+        if is_tensor(X) and not self.transformers:
+            rows = device_rows(X)
+            # One row shows the width, and the one that is not finite is refused like any other.
+            self._seen(rows[rows.suspect()])
+            return rows
         if not is_lazy(X):
             return self._seen(X)
         if not is_large(X):
@@ -103,6 +108,8 @@ class Inputs:
 
     def transform_row(self, x):
         """One raw row, a sequence or a one-row table, as a (1, n_features) array."""
+        if is_tensor(x):
+            x = x.detach().cpu().numpy()
         if np.ndim(self._raw) == 1:
             # Texts, one per row.
             row = [x]
