@@ -1,0 +1,103 @@
+"""Every work by every contestant, one fresh process each, and one table.
+
+    python -m benchmarks.peers --data DIR [--quick] [--works ...] [--contestants ...]
+
+In the environment of benchmarks/peers/requirements.txt (doc/peers.md). One thread everywhere.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.data import add_data_option
+from benchmarks.peers import report
+from benchmarks.peers.registry import ADAPTERS, CONTESTANTS, load, package_of
+from benchmarks.peers.works import WORKS
+
+ROOT = Path(__file__).resolve().parents[2]
+THREADS = ("OPENBLAS", "OMP", "MKL", "NUMBA", "NUMEXPR", "VECLIB_MAXIMUM")
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in THREADS}
+
+
+def spawned(folder, work, name, limit):
+    """What one cell said, and whether it ran into the time limit."""
+    command = [sys.executable, "-m", "benchmarks.peers.cell", str(folder), work, name]
+    out = folder / "said.jsonl"
+    started = time.monotonic()
+    with out.open("w") as said, (folder / "errors.txt").open("a") as errors:
+        process = subprocess.Popen(
+            command, stdout=said, stderr=errors, cwd=ROOT, env={**os.environ, **ONE_THREAD}
+        )
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+    stages = {}
+    for line in out.read_text().splitlines():
+        # Packages may print too.
+        if line.startswith('{"stage"'):
+            one = json.loads(line)
+            stages[one.pop("stage")] = one
+    late = code < 0 and time.monotonic() - started >= limit
+    return {"work": work, "name": name, "late": late, "code": code, **stages}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_data_option(parser)
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS), metavar="WORK")
+    parser.add_argument("--contestants", nargs="+", choices=ADAPTERS, default=list(ADAPTERS))
+    parser.add_argument("--quick", action="store_true", help="small works: does everything run?")
+    parser.add_argument("--limit", type=float, default=120.0, help="wall seconds of a cell")
+    parser.add_argument("--cache", help="keep problems and their fits in this folder")
+    parser.add_argument("--out", default="peers", help="writes OUT.md and OUT.json")
+    parser.add_argument("--list", action="store_true", help="only show works and contestants")
+    args = parser.parse_args()
+
+    absent = {name: why for name in ADAPTERS if (why := load(name)) is not None}
+    cells = [
+        (work, name)
+        for work in args.works
+        for adapter in ADAPTERS
+        for other, name in CONTESTANTS
+        if other == work and package_of(name) == adapter and adapter in args.contestants
+    ]
+    if args.list:
+        sys.exit("\n".join(f"{work:14}{name}" for work, name in cells))
+    limit = min(args.limit, 15.0) if args.quick else args.limit
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(args.cache or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "options.json").write_text(json.dumps([args.quick, args.data]))
+        results = []
+        for work in args.works:
+            if not any(other == work for other, _ in cells):
+                continue
+            path = folder / f"{work}.pickle"
+            if not path.exists():
+                made = spawned(folder, work, "make", 900)
+                if not path.exists():
+                    results.append({"work": work, "name": "(data)", **made})
+                    last = (folder / "errors.txt").read_text().strip().splitlines()
+                    print(f"{work}: not made: {last[-1] if last else '?'}", flush=True)
+                    continue
+            for name in [name for other, name in cells if other == work]:
+                result = spawned(folder, work, name, limit)
+                results.append(result)
+                print(report.line(result), flush=True)
+            if not args.cache:
+                path.unlink()
+        text = report.table(results, absent, args.quick, limit)
+        Path(f"{args.out}.md").write_text(text)
+        Path(f"{args.out}.json").write_text(json.dumps(results, indent=1))
+        print("\n" + text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""The works: data, one model fitted for everybody, the true answer, and the arithmetic floor."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.datasets import load_digits
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.data import load_enron, load_mnist
+from benchmarks.peers import reference
+
+WORKS = {}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One question, asked of everybody.
+
+    Parameters
+    ----------
+    name, title : str
+    make : callable
+        ``make(quick, data)`` returns the problem with its model and ``truth``.
+    flops : callable, default=None
+        ``flops(problem)``: multiplications and additions of the matrix products that the answer
+        needs, symmetric ones counted once.
+    bytes : callable, default=None
+        ``bytes(problem)`` of an answer whose writing is the floor.
+    """
+
+    name: str
+    title: str
+    make: Callable
+    flops: Callable | None = None
+    bytes: Callable | None = None
+
+
+def work(name, title, **floors):
+    """Register a maker under a name."""
+
+    def register(make):
+        WORKS[name] = Work(name, title, make, **floors)
+        return make
+
+    return register
+
+
+def _fitted(kind, X, y, l2, X_test, y_test, start=None):
+    """The problem with its parameters at the optimum, the largest derivative below 1e-10."""
+    problem = SimpleNamespace(kind=kind, X=X, y=y, l2=float(l2), X_test=X_test, y_test=y_test)
+    K = int(y.max()) + 1 if kind == "softmax" else 1
+    problem.theta = np.zeros((K, X.shape[1])) if start is None else start
+    problem.theta = reference.fit(problem, problem.theta)
+    return problem
+
+
+def synthetic(n, m, d, kind="binary"):
+    """Normal features, and labels or targets of a noisy linear function of them."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n + m, d))
+    y = X @ rng.standard_normal(d) + 3.0 * rng.standard_normal(n + m)
+    if kind == "binary":
+        y = (y > 0).astype(np.int64)
+    return _fitted(kind, X[:n], y[:n], 1.0, X[n:], y[n:])
+
+
+def digits():
+    """1,500 rows and 297 tests of 64 pixels, 10 classes."""
+    X, y = load_digits(return_X_y=True)
+    X = X / 16.0
+    return _fitted("softmax", X[:1500], y[:1500], 1.0, X[1500:], y[1500:])
+
+
+def mnist(n, m):
+    """The last n of the training rows, lambda 0.01 of the mean loss (Koh and Liang's)."""
+    X, y, X_test, y_test = load_mnist()
+    X, y = np.ascontiguousarray(X[-n:]), y[-n:].astype(np.int64)
+    l2 = 0.01 * n
+    start = LogisticRegression(C=1.0 / l2, fit_intercept=False, tol=1e-5, max_iter=500).fit(X, y)
+    return _fitted("softmax", X, y, l2, X_test[:m], y_test[:m].astype(np.int64), start.coef_)
+
+
+def enron(data):
+    """Word counts of 4,137 mails of Enron1, words in at least ten of them, and 10 more."""
+    texts, y = load_enron(data)
+    X = sp.csr_array(CountVectorizer(min_df=10).fit_transform(texts).astype(np.float64))
+    y = y.astype(np.int64)
+    order = np.random.default_rng(0).permutation(len(y))
+    X, y = X[order], y[order]
+    return _fitted("binary", X[:-10], y[:-10], 1.0, X[-10:], y[-10:])
+
+
+def _with(problem, truth, **more):
+    problem.truth = truth
+    for name, value in more.items():
+        setattr(problem, name, value)
+    return problem
+
+
+def _left_out(problem, n_refits):
+    """With refits of some rows as the truth, and the fit itself as what changes are taken from."""
+    rows = np.sort(np.random.default_rng(1).choice(len(problem.y), n_refits, replace=False))
+    fitted = reference.own_outputs(problem, problem.X, problem.y)
+    return _with(problem, reference.left_out(problem, rows), rows=rows, base=fitted)
+
+
+# Flops ---------------------------------------------------------------------------------------
+
+
+def _sizes(problem):
+    """n, m, and the parameters per output and in all, in the K - 1 coordinates that matter."""
+    K, d = problem.theta.shape
+    return len(problem.y), len(problem.y_test), d, max(K - 1, 1)
+
+
+def _factor_flops(problem):
+    n, _, d, k = _sizes(problem)
+    return n * (k * d) ** 2 + (k * d) ** 3 / 3
+
+
+def pair_flops(problem):
+    n, m, d, k = _sizes(problem)
+    return _factor_flops(problem) + 2 * m * (k * d) ** 2 + 2 * m * n * k * d
+
+
+def row_flops(problem):
+    n, _, d, k = _sizes(problem)
+    return _factor_flops(problem) + n * (k * d) ** 2
+
+
+def block_flops(problem):
+    """For all K leverages of a row, not only one direction."""
+    n, _, d, k = _sizes(problem)
+    return _factor_flops(problem) + n * k * (k * d) ** 2
+
+
+def pert_bytes(problem):
+    return 8.0 * len(problem.y_test) * problem.X.size
+
+
+# The works -----------------------------------------------------------------------------------
+
+
+@work("binary", "all pairs, binary, 10,000 x 100, 500 tests", flops=pair_flops)
+def _(quick, data):
+    problem = synthetic(*((2_000, 100, 50) if quick else (10_000, 500, 100)))
+    return _with(problem, reference.scores(problem))
+
+
+@work("softmax", "all pairs, digits, 1,500 x 64 x 10, 297 tests", flops=pair_flops)
+def _(quick, data):
+    problem = digits()
+    return _with(problem, reference.scores(problem))
+
+
+@work("self-binary", "self-influence, binary, 10,000 x 100", flops=row_flops)
+def _(quick, data):
+    problem = synthetic(*((2_000, 100, 50) if quick else (10_000, 500, 100)))
+    return _with(problem, reference.self_scores(problem))
+
+
+@work("self-softmax", "self-influence, digits, 1,500 x 64 x 10", flops=row_flops)
+def _(quick, data):
+    problem = digits()
+    return _with(problem, reference.self_scores(problem))
+
+
+@work("pert", "input perturbation, binary, 10,000 x 100, 10 tests", bytes=pert_bytes)
+def _(quick, data):
+    problem = synthetic(*((1_000, 10, 50) if quick else (10_000, 10, 100)))
+    return _with(problem, reference.perturbations(problem))
+
+
+@work("pert-softmax", "input perturbation, digits, 1,500 x 64 x 10, 10 tests", bytes=pert_bytes)
+def _(quick, data):
+    problem = digits()
+    problem.X_test, problem.y_test = problem.X_test[:10], problem.y_test[:10]
+    return _with(problem, reference.perturbations(problem))
+
+
+def _mnist(n, m):
+    def make(quick, data):
+        problem = mnist(2_000 if quick else n, m)
+        return _with(problem, reference.scores(problem))
+
+    return make
+
+
+for _n in (10_000, 55_000):
+    for _m in (1, 10):
+        _title = f"MNIST softmax, {_n:,} x 784 x 10, {_m} test{'s' if _m > 1 else ''}"
+        work(f"mnist{_n // 1000}k-{_m}", _title)(_mnist(_n, _m))
+
+
+@work("enron", "sparse scores, Enron1 counts, 10 tests")
+def _(quick, data):
+    problem = enron(data)
+    return _with(problem, reference.scores(problem))
+
+
+@work("enron-loo", "sparse leave-one-out probabilities, Enron1 counts")
+def _(quick, data):
+    return _left_out(enron(data), 5 if quick else 20)
+
+
+@work("loo-ridge", "leave-one-out predictions, ridge, 10,000 x 100", flops=row_flops)
+def _(quick, data):
+    problem = synthetic(*((2_000, 10, 50) if quick else (10_000, 10, 100)), kind="ridge")
+    return _left_out(problem, 20 if quick else 50)
+
+
+@work("loo-binary", "leave-one-out probabilities, binary, 10,000 x 100", flops=row_flops)
+def _(quick, data):
+    problem = synthetic(*((2_000, 10, 50) if quick else (10_000, 10, 100)))
+    return _left_out(problem, 20 if quick else 50)
+
+
+@work(
+    "loo-plain", "leave-one-out probabilities, binary, no penalty, 10,000 x 100", flops=row_flops
+)
+def _(quick, data):
+    problem = synthetic(*((2_000, 10, 50) if quick else (10_000, 10, 100)))
+    problem = _fitted("binary", problem.X, problem.y, 0.0, problem.X_test, problem.y_test)
+    return _left_out(problem, 20 if quick else 50)
+
+
+@work("loo-softmax", "leave-one-out probabilities, digits, 1,500 x 64 x 10", flops=block_flops)
+def _(quick, data):
+    return _left_out(digits(), 10 if quick else 30)
+
+
+@work("head", "softmax head, 3,000 x 1,280 x 5, 10 tests")
+def _(quick, data):
+    """Features as of a network behind a ReLU: some zero, correlated, none negative."""
+    n, d, K = (500, 100, 5) if quick else (3_000, 1_280, 5)
+    rng = np.random.default_rng(0)
+    mix = rng.standard_normal((64, d)) / 8.0
+    y = rng.integers(0, K, n + 10)
+    hidden = rng.standard_normal((n + 10, 64)) + 1.5 * rng.standard_normal((K, 64))[y]
+    X = np.maximum(hidden @ mix + 0.3 * rng.standard_normal((n + 10, d)), 0.0)
+    problem = _fitted("softmax", X[:n], y[:n], 0.01 * n, X[n:], y[n:])
+    return _with(problem, reference.scores(problem))
+
+
+@work("cnn", "tanh CNN, 2,616 parameters, 1,000 MNIST rows, 4 tests, full Hessian")
+def _(quick, data):
+    from benchmarks.peers.networks import trained_cnn
+
+    return trained_cnn(200 if quick else 1_000, 4, quick)
