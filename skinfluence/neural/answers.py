@@ -48,23 +48,23 @@ class ModuleAnswers(Locked, Answers):
     def _report(self):
         problem, gradient = self.problem, self.problem.gradient()
         probe = gradient if gradient.any() else np.ones_like(gradient)
-        solution, iterations = self.factor._solve(probe[:, None])
-        residual = np.linalg.norm(self.factor.curvature @ solution[:, 0] - probe)
-        residual /= np.linalg.norm(probe)
+        solution = self.factor.solution(probe[:, None])
+        step, error = solution.X[:, 0], solution.standard_error
         largest = np.zeros(problem.n_parameters)
         for rows, G in self._row_gradients(np.arange(problem.n_samples), share=False):
             largest += np.abs(problem.weights[rows]) @ np.abs(G)
-        decrement = np.sqrt(max(0.0, gradient @ solution[:, 0])) if gradient.any() else 0.0
+        decrement = np.sqrt(max(0.0, gradient @ step)) if gradient.any() else 0.0
         return SolveReport(
             solver=f"{problem.hessian}, {self.factor.name}",
             n_parameters=problem.n_parameters,
-            iterations=iterations,
-            residual=float(residual),
-            converged=bool(residual < 1e-6),
+            iterations=int(solution.iterations[0]),
+            residual=float(solution.residual[0]),
+            converged=bool(solution.converged[0]),
             rcond=self.factor.rcond,
             newton_decrement=float(decrement),
             leverage_error=0.0,
             relative_gradient=float(np.abs(gradient).max() / max(largest.max(), 1e-300)),
+            standard_error=0.0 if error is None else float(linalg.norm(error) / linalg.norm(step)),
         )
 
     # Derivatives

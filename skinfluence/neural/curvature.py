@@ -8,14 +8,16 @@ from scipy import linalg
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from skinfluence.neural.running import import_torch
-from skinfluence.solvers import CG, SingularHessianError
+from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.base import Factor
 from skinfluence.solvers.cg import CGFactor
 from skinfluence.solvers.exact import PrimalFactor, cholesky
 from skinfluence.utils.memory import check_fits, row_blocks
 
-# Up to here a dense Hessian takes seconds and 200 MB.
+# Up to here a dense Gauss-Newton Hessian takes seconds and 200 MB.
 LARGEST_DENSE = 5_000
+# Lanczos steps on a preconditioned Hessian.
+SHORT = 15
 
 
 class ModuleCurvature(LinearOperator):
@@ -46,11 +48,10 @@ class ModuleCurvature(LinearOperator):
         V = np.asarray(V, dtype=np.float64)
         out = self.added[:, None] * V
         for block in problem.passes(V.shape[1]):
-            X, w = problem.design.X[block], problem.weights[block]
-            moved = (w[:, None, None] * problem.hessians[block]) @ network.multiply(X, V)
-            out = out + network.adjoint(X, moved)
-            if problem.hessian == "full":
-                out += network.curved(X, w[:, None] * problem.gradients[block], V)
+            w = problem.weights[block]
+            A = w[:, None, None] * problem.hessians[block]
+            C = w[:, None] * problem.gradients[block] if problem.hessian == "full" else None
+            out = out + network.product(problem.design.X[block], A, V, C)
         return out
 
     def _matvec(self, v):
@@ -60,39 +61,44 @@ class ModuleCurvature(LinearOperator):
         return self
 
     def dense(self):
-        """The Hessian as an array: one Gram matrix of the Jacobians, and products if full."""
-        problem, torch = self.problem, import_torch()
-        p = problem.n_parameters
-        H = torch.zeros((p, p), device=problem.network.device, dtype=problem.network.dtype)
-        for block in problem.blocks(2 * problem.loss.n_outputs):
-            J = problem.network.jacobians(problem.design.X[block])
-            weighted = problem.weights[block, None, None] * problem.hessians[block]
-            scaled = problem.network.tensor(weighted) @ J
-            H += J.reshape(-1, p).T @ scaled.reshape(-1, p)
-        H = H.cpu().numpy().astype(np.float64)
-        if problem.hessian == "full":
-            H += self._dense_second()
-        H[np.diag_indices(p)] += self.added
+        """The Hessian as an array: one Gram matrix of the Jacobians, or products if full."""
+        H = self._products() if self.problem.hessian == "full" else self.gauss_newton()
+        H[np.diag_indices(len(H))] += self.added
         return 0.5 * (H + H.T)
 
-    def _dense_second(self):
+    def gauss_newton(self):
+        """``sum_i w_i J_i' Lambda_i J_i``, without what is added to its diagonal."""
+        problem, torch = self.problem, import_torch()
+        network, p = problem.network, problem.n_parameters
+        H = torch.zeros((p, p), device=network.device, dtype=network.dtype)
+        for block, J in self.jacobians():
+            for sign, root in problem.roots:
+                # Eigenvectors of the Lambda_i: a symmetric product, at half the flops.
+                half = (network.tensor(root[block]).mT @ J).reshape(-1, p)
+                if half.is_cpu:
+                    # numpy sees A.T @ A and calls syrk; torch does not.
+                    half = half.numpy()
+                    H += sign * torch.from_numpy(half.T @ half)
+                else:
+                    H += sign * (half.T @ half)
+        return H.cpu().numpy().astype(np.float64)
+
+    def _products(self):
+        identity = np.eye(self.problem.n_parameters)
+        columns = [self._matmat(identity[:, one]) for one in row_blocks(len(identity), 1, 64)]
+        return np.concatenate(columns, axis=1) - np.diag(self.added)
+
+    def jacobians(self):
+        """``J_i`` of all rows, as ``(slice, (b, K, p))``."""
         problem = self.problem
-        p = problem.n_parameters
-        out = np.zeros((p, p))
-        identity = np.eye(p)
-        for columns in row_blocks(p, 1, 64):
-            for block in problem.passes(64):
-                c = problem.weights[block, None] * problem.gradients[block]
-                X = problem.design.X[block]
-                out[:, columns] += problem.network.curved(X, c, identity[:, columns])
-        return out
+        for block in problem.blocks(2 * problem.loss.n_outputs):
+            yield block, problem.network.jacobians(problem.design.X[block])
 
     def diagonal(self):
         """Diagonal of the Gauss-Newton part and what is added; preconditions CG."""
         problem, torch = self.problem, import_torch()
         out = self.added.copy()
-        for block in problem.blocks(2 * problem.loss.n_outputs):
-            J = problem.network.jacobians(problem.design.X[block])
+        for block, J in self.jacobians():
             weighted = problem.weights[block, None, None] * problem.hessians[block]
             scaled = problem.network.tensor(weighted) @ J
             out += torch.einsum("bkp,bkp->p", J, scaled).cpu().numpy()
@@ -131,7 +137,7 @@ class ModuleCholesky(_ModuleFactor, PrimalFactor):
             self._L, self._scale, self.rcond = cholesky(self.matrix, "The Hessian")
         except SingularHessianError:
             smallest = float(linalg.eigh(self.matrix, eigvals_only=True, subset_by_index=[0, 0])[0])
-            raise _refusal(problem, smallest) from None
+            raise refusal(problem, smallest) from None
 
     def _sibling(self, shift):
         H = self.matrix.copy()
@@ -146,46 +152,98 @@ class ModuleCG(_ModuleFactor, CGFactor):
         Factor.__init__(self, problem, shift)
         self.curvature = ModuleCurvature(problem, shift)
         self.solver, self.rtol = solver, solver.rtol
+        self._refuse_options()
         self._diagonal = self.curvature.diagonal()
         if not (self._diagonal > 0).all():
-            raise _refusal(problem, float(self._diagonal.min()))
+            raise refusal(problem, float(self._diagonal.min()))
         if problem.hessian == "full":
+            if problem.n_parameters <= LARGEST_DENSE:
+                self._preconditioner = GaussNewton(self.curvature)
+            self._refuse_indefinite()
+
+    def _refuse_indefinite(self):
+        """A short Lanczos run on the preconditioned Hessian, where what is negative stands out."""
+        if self._preconditioner is None:
             smallest = _smallest_ritz(self.curvature)
-            if smallest <= 0:
-                raise _refusal(problem, smallest)
+        else:
+            smallest = lanczos(
+                self._preconditioner.around(self.curvature), self.objective.n_parameters, SHORT
+            )
+        if smallest <= 0:
+            # In the Hessian's own units.
+            raise refusal(self.objective, _smallest_ritz(self.curvature))
+
+    def _rough_product(self, V):
+        product = self.curvature.matmat(V)
+        along = np.einsum("ij,ij->j", V, product)
+        if self.objective.hessian == "full" and not (along > 0).all():
+            # Conjugate gradients came upon a direction that goes down.
+            raise refusal(self.objective, float((along / (V**2).sum(axis=0)).min()))
+        return product
 
     def _sibling(self, shift):
         return ModuleCG(self.objective, self.solver, shift)
 
 
+class GaussNewton:
+    """The Gauss-Newton Hessian as a preconditioner of the full one."""
+
+    def __init__(self, curvature):
+        H = curvature.gauss_newton()
+        # A little more than what is added, which may be nothing.
+        H[np.diag_indices(len(H))] += curvature.added + 1e-8 * np.diagonal(H).mean()
+        self._L, self._scale, _ = cholesky(H, "The Gauss-Newton Hessian")
+
+    def apply(self, R):
+        """``M^-1 R``, (n_parameters, m)."""
+        solved = linalg.cho_solve((self._L, True), self._scale[:, None] * R, check_finite=False)
+        return self._scale[:, None] * solved
+
+    def around(self, curvature):
+        """The product with ``L^-1 H L^-T`` for ``M = L L'``."""
+
+        def product(v):
+            v = self._scale * linalg.solve_triangular(self._L, v, lower=True, trans=1)
+            return linalg.solve_triangular(self._L, self._scale * (curvature @ v), lower=True)
+
+        return product
+
+
 def _smallest_ritz(curvature):
     """The smallest Ritz value of a short Lanczos run: an upper bound of the smallest eigenvalue."""
     p = curvature.shape[0]
-    start = np.random.RandomState(0).standard_normal(p)
+    options = {"ncv": min(p, 40), "maxiter": 10, "tol": 1e-2, "v0": _start(p)}
     try:
-        options = {"ncv": min(p, 40), "maxiter": 10, "tol": 1e-2}
-        return float(eigsh(curvature, 1, which="SA", v0=start, **options)[0][0])
+        return float(eigsh(curvature, 1, which="SA", **options)[0][0])
     except ArpackError as error:
         found = getattr(error, "eigenvalues", np.empty(0))
-        return float(found.min()) if len(found) else _lanczos(curvature, start, 100)
+        return float(found.min()) if len(found) else lanczos(curvature.matvec, p, 100)
 
 
-def _lanczos(curvature, start, steps):
-    """Smallest Ritz value after some steps, with full reorthogonalisation."""
+def _start(p):
+    return np.random.RandomState(0).standard_normal(p)
+
+
+def lanczos(product, p, steps, which=0):
+    """The smallest Ritz value of a symmetric operator after some steps, or the largest (-1).
+
+    All vectors are kept orthogonal to each other.
+    """
+    start = _start(p)
     Q = [start / np.linalg.norm(start)]
     T = np.zeros((steps, steps))
-    for j in range(min(steps, curvature.shape[0])):
-        v = curvature @ Q[j]
+    for j in range(min(steps, p)):
+        v = product(Q[j])
         T[j, : j + 1] = T[: j + 1, j] = [q @ v for q in Q]
         v = v - np.array(Q).T @ (np.array(Q) @ v)
         size = np.linalg.norm(v)
         if size < 1e-12 * abs(T[0, 0]) or j + 1 == steps:
             break
         Q.append(v / size)
-    return float(np.linalg.eigvalsh(T[: j + 1, : j + 1])[0])
+    return float(np.linalg.eigvalsh(T[: j + 1, : j + 1])[which])
 
 
-def _refusal(problem, smallest):
+def refusal(problem, smallest):
     smallest /= problem.total_weight
     remedy = (
         f"Pass damping > {max(-smallest, 0.0):.1e} (it is reported and part of every answer), "
@@ -198,22 +256,4 @@ def _refusal(problem, smallest):
     return SingularHessianError(
         f"The {problem.hessian} Hessian must be positive definite. The smallest Ritz value of the "
         f"mean loss's is {smallest:.1e}. {remedy}."
-    )
-
-
-def factor_of(problem, solver):
-    """The factor for ``"auto"``, ``"exact"``, ``"cg"`` or a :class:`~skinfluence.solvers.CG`."""
-    if isinstance(solver, CG):
-        if solver.probes is not None:
-            raise ValueError("Random probes estimate leverages of linear models only. Use CG().")
-        return ModuleCG(problem, solver)
-    if solver == "auto":
-        solver = "exact" if problem.n_parameters <= LARGEST_DENSE else "cg"
-    if solver == "exact":
-        return ModuleCholesky(problem)
-    if solver == "cg":
-        return ModuleCG(problem, CG())
-    raise ValueError(
-        "solver must be 'auto', 'exact', 'cg' or skinfluence.solvers.CG(...). Got "
-        f"{solver!r} instead."
     )

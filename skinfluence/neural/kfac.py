@@ -181,7 +181,12 @@ def _accumulate(layers, network, X, weighted):
     caught = {}
 
     def catch(i):
-        return lambda module, inputs, output: caught.update({i: (inputs[0].detach(), output)})
+        def hook(module, inputs, output):
+            # What follows may change both in place: it gets a copy, and so do we.
+            caught[i] = inputs[0].detach().clone(), output
+            return output.clone()
+
+        return hook
 
     handles = [layer.part.register_forward_hook(catch(i)) for i, layer in enumerate(layers)]
     try:

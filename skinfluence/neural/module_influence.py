@@ -6,12 +6,11 @@ from sklearn.utils import check_random_state, column_or_1d
 
 from skinfluence.influence import Influence
 from skinfluence.neural.answers import ModuleAnswers, warn_unless_optimal
-from skinfluence.neural.curvature import factor_of
-from skinfluence.neural.kfac import kfac_factor
 from skinfluence.neural.losses import loss_of
 from skinfluence.neural.network import Network
 from skinfluence.neural.problem import ModuleInputs, ModuleProblem, decay_of
 from skinfluence.neural.running import check_rowwise, import_torch
+from skinfluence.neural.solving import factor_of
 from skinfluence.objective import Labels
 from skinfluence.utils.validation import check_rows, check_sample_weight
 
@@ -55,8 +54,10 @@ class ModuleInfluence(Influence):
     projection : int, default=None
         Let the parameters move only in a random subspace of that dimension: gradients are
         compressed to it, for networks with more parameters than a Hessian can have.
-    solver : {"auto", "exact", "cg"} or skinfluence.solvers.CG, default="auto"
-        ``"auto"``: Cholesky up to 5,000 free coordinates, CG beyond.
+    solver : {"auto", "exact", "cg", "lissa"}, skinfluence.solvers.CG or LiSSA, default="auto"
+        ``"auto"``: Cholesky up to 5,000 free coordinates, CG beyond. With the full Hessian CG is
+        preconditioned by the Gauss-Newton one, and far cheaper for a few test points. ``"lissa"``
+        walks along minibatches of 32 rows (Gauss-Newton only) and has a standard error.
     hold : {"auto", "C", "lambda"}, default="auto"
         What edits keep: ``"lambda"`` the weight decay of the mean loss, as training again would
         (``"auto"``); ``"C"`` its ratio to the sum.
@@ -149,8 +150,7 @@ class ModuleInfluence(Influence):
             hessian=hessian,
             labels=labels,
         ).holding(hold)
-        factor = kfac_factor(problem) if hessian == "kfac" else factor_of(problem, solver)
-        self.answers = ModuleAnswers(factor, verbose)
+        self.answers = ModuleAnswers(factor_of(problem, solver), verbose)
         self.objective = problem
         warn_unless_optimal(problem, self.answers.report())
 

@@ -8,7 +8,7 @@ import copy
 import numpy as np
 
 from skinfluence.neural.running import import_torch, placed
-from skinfluence.utils.memory import row_blocks
+from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
 
 
 class Network:
@@ -60,6 +60,11 @@ class Network:
             self._sign = rng.choice([-1.0, 1.0], len(self.theta))
             self._torch_bucket = torch.as_tensor(self.bucket, device=self.device)
             self._torch_sign = torch.as_tensor(self._sign, device=self.device, dtype=self.dtype)
+
+    @property
+    def budget(self):
+        """Bytes of temporaries of a batch: what keeps a device busy, or what a cache still helps."""
+        return BLOCK_BYTES if self.device.type == "cpu" else 16 * BLOCK_BYTES
 
     @property
     def n_parameters(self):
@@ -149,16 +154,45 @@ class Network:
         _, pull = func.vjp(lambda z: self._batch(z, x), self._zero())
         return _array(_columns(lambda u: pull(u)[0], self.tensor(U), out=1))
 
-    def curved(self, X, C, V):
-        """``sum_i (c_i . d2 eta_i / dz2) V`` of a block: (p, m) to ndarray of shape (p, m)."""
-        func, x, c = import_torch().func, self.tensor(X), self.tensor(C)
-        slope = func.grad(lambda z: (self._batch(z, x) * c).sum())
+    def product(self, X, A, V, C=None):
+        """``sum_i (J_i' A_i J_i + c_i . d2 eta_i / dz2) V`` of a block.
 
-        def moved(v):
-            # Where the network is linear the derivative is a constant zero, which vmap refuses.
-            return func.jvp(slope, (self._zero(),), (v,))[1] + 0.0 * v
+        Parameters
+        ----------
+        X : ndarray of shape (b, ...)
+        A : ndarray of shape (b, K, K)
+        V : ndarray of shape (p, m)
+        C : ndarray of shape (b, K), default=None
+            Without the second part when None.
 
-        return _array(_columns(moved, self.tensor(V), out=1))
+        Returns
+        -------
+        product : ndarray of shape (p, m)
+        """
+        c = None if C is None else self.tensor(C)
+        return _array(self.tensor_product(self.tensor(X), self.tensor(A), self.tensor(V), c))
+
+    def tensor_product(self, x, A, V, c=None):
+        """As :meth:`product`, of tensors and where they are."""
+        func, zero = import_torch().func, self._zero()
+
+        def eta(z):
+            return self._batch(z, x)
+
+        if c is None:
+            moved = _columns(lambda v: func.jvp(eta, (zero,), (v,))[1], V, out=2)
+            _, pull = func.vjp(eta, zero)
+            return _columns(lambda u: pull(u)[0], A @ moved, out=1)
+        here = eta(zero)
+
+        def value(z):
+            # Its second derivative at 0 is both parts at once.
+            moved = eta(z) - here
+            return ((c + 0.5 * (A @ moved[:, :, None])[:, :, 0]) * moved).sum()
+
+        slope = func.grad(value)
+        # Where the network is linear a derivative may be a constant zero, which vmap refuses.
+        return _columns(lambda v: func.jvp(slope, (zero,), (v,))[1] + 0.0 * v, V, out=1)
 
     def input_gradients(self, X, A, C, S):
         """``d/dx [a_i . eta(x) + c_i . J(x) s]`` at each row of a block, for each ``s``.

@@ -14,7 +14,7 @@ from skinfluence.losses import Loss
 from skinfluence.neural.network import Network
 from skinfluence.neural.running import Rows
 from skinfluence.objective import Labels, resolve_hold
-from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
+from skinfluence.utils.memory import row_blocks
 
 
 class ModuleRows:
@@ -148,6 +148,20 @@ class ModuleProblem:
         return self.loss.hessian(self.eta, self.y)
 
     @cached_property
+    def roots(self):
+        """``w_i Lambda_i`` as the sum of ``sign F_i F_i'``: pairs (sign, F), F (n_samples, K, r)."""
+        values, vectors = np.linalg.eigh(self.weights[:, None, None] * self.hessians)
+        found = []
+        for sign in (1.0, -1.0):
+            sizes = np.maximum(sign * values, 0.0)
+            # A softmax has one direction less than outputs.
+            used = sizes.max(axis=0) > 1e-14 * np.abs(values).max()
+            if used.any():
+                root = vectors[:, :, used] * np.sqrt(sizes[:, None, used])
+                found.append((sign, root))
+        return found
+
+    @cached_property
     def unit_penalty(self):
         """Diagonal of ``R0``, what one unit of weight adds to the penalty; 0 when C is held."""
         held = self.network.spread(self.decay)
@@ -180,12 +194,15 @@ class ModuleProblem:
     def blocks(self, vectors, n_rows=None):
         """Slices of rows for so many vectors of parameters per row, in bounded memory."""
         per_row = 8 * vectors * self.n_parameters + 64 * self.design.n_features
-        return row_blocks(self.n_samples if n_rows is None else n_rows, per_row, 2 * BLOCK_BYTES)
+        return row_blocks(
+            self.n_samples if n_rows is None else n_rows, per_row, self.network.budget
+        )
 
     def passes(self, vectors):
         """Slices of the training rows for products with so many vectors at once."""
         # Activations of a network take far more than its inputs; measured on small convolutions.
-        return row_blocks(self.n_samples, 512 * vectors * self.design.n_features, 4 * BLOCK_BYTES)
+        per_row = 512 * vectors * self.design.n_features
+        return row_blocks(self.n_samples, per_row, self.network.budget)
 
     def holding(self, hold):
         """The same problem with another meaning of edits; ``"auto"`` is training again."""

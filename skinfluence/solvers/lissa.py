@@ -110,7 +110,7 @@ class LiSSA:
         SingularHessianError
             Where the diagonal shows that the Hessian is not positive definite.
         """
-        self._check()
+        self.check()
         if not objective.design.in_memory:
             raise ValueError(
                 "LiSSA draws single rows, which must be in memory. Got "
@@ -118,7 +118,8 @@ class LiSSA:
             )
         return LiSSAFactor(objective, self)
 
-    def _check(self):
+    def check(self):
+        """Refuse options out of range, with a ValueError."""
         _check_at_least("repeats", self.repeats, 2)
         _check_at_least("batch_size", self.batch_size, 1)
         _check_at_least("max_depth", self.max_depth, 4 * FIRST)
@@ -187,11 +188,18 @@ class LiSSAFactor(Factor):
         else:
             metric, drawing = np.ones(len(penalty)), np.full(n, 1.0 / n)
             scale = n * float(solver.scale)
+        self._walk_by(scale, metric, drawing)
+
+    def _walk_by(self, scale, metric, drawing):
+        """What the steps need: their lengths, the chances of the rows, and seeds."""
+        objective, solver = self.objective, self.solver
         self.scale = scale
         self._step = 1.0 / (scale * metric)
         self._chances = np.cumsum(drawing)
-        factors = np.divide(weights, drawing, out=np.zeros(n), where=drawing > 0)
-        self._curved = objective.hessians * (factors / solver.batch_size)[:, None, None]
+        shares = np.divide(
+            objective.weights, drawing, out=np.zeros(len(drawing)), where=drawing > 0
+        )
+        self._curved = objective.hessians * (shares / solver.batch_size)[:, None, None]
         rng = check_random_state(solver.random_state)
         self._seeds = rng.randint(np.iinfo(np.int32).max, size=solver.repeats)
 
@@ -263,6 +271,65 @@ class LiSSAFactor(Factor):
             depth[block], error[block] = run.depth, run.error
         return Repeats(X, drift, depth, error)
 
+    @property
+    def shape(self):
+        """Of the parameters: outputs and columns."""
+        return self.objective.theta.shape
+
+    def draw(self, rng, length):
+        """Rows of some steps, (length, batch_size)."""
+        chances = self._chances
+        drawn = chances[-1] * rng.random((length, self.solver.batch_size))
+        return np.minimum(np.searchsorted(chances, drawn, side="right"), len(chances) - 1)
+
+    def walk(self, B, V, rngs, active, n_steps):
+        """Take steps from ``V``, in place, and return the means of the iterates.
+
+        Parameters
+        ----------
+        B : ndarray of shape (m, *shape)
+        V : ndarray of shape (m, repeats, *shape)
+        rngs : list of numpy.random.Generator
+            One for each repeat.
+        active : ndarray of int
+            The right-hand sides that walk on.
+        n_steps : int
+
+        Returns
+        -------
+        means : ndarray of shape (n_active, repeats, *shape)
+        """
+        from skinfluence._kernels.gram import run_tasks
+        from skinfluence._kernels.lissa import walk
+
+        design, batch = self.objective.design, self.solver.batch_size
+        every = min(_thinning(design, batch), n_steps)
+        totals, counts = np.zeros_like(V[active]), 0
+        # Blocks end where an iterate is added up.
+        for block in row_blocks(n_steps, batch, max(every, DRAWN // every * every) * batch):
+            length = block.stop - block.start
+            drawn = [self.draw(rng, length) for rng in rngs]
+
+            def task(number, drawn=drawn):
+                place, repeat = divmod(number, len(drawn))
+                column = active[place]
+                total, count = walk(
+                    design.X,
+                    design.intercept,
+                    self._curved,
+                    drawn[repeat],
+                    self._step,
+                    self.curvature.penalty,
+                    B[column],
+                    V[column, repeat],
+                    every,
+                )
+                totals[place, repeat] += total
+                return count
+
+            counts += max(run_tasks(task, len(active) * len(drawn)))
+        return totals / counts
+
     def edges(self):
         """Where averages end: each starts where the last ended."""
         if self.solver.depth != "auto":
@@ -279,10 +346,9 @@ class _Run:
 
     def __init__(self, factor, B):
         self.factor = factor
-        self.shape = factor.objective.theta.shape
         m, count = B.shape[1], factor.solver.repeats
-        self.B = np.ascontiguousarray(B.T).reshape(m, *self.shape)
-        self.V = np.zeros((m, count, *self.shape))
+        self.B = np.ascontiguousarray(B.T).reshape(m, *factor.shape)
+        self.V = np.zeros((m, count, *factor.shape))
         self.averages = np.zeros_like(self.V)
         self.drift = np.zeros_like(self.B)
         self.depth = np.zeros(m, dtype=int)
@@ -290,15 +356,16 @@ class _Run:
         self._draws = [np.random.default_rng(seed) for seed in factor._seeds]
 
     def to_the_end(self):
-        solver = self.factor.solver
+        factor, solver = self.factor, self.factor.solver
         # Zeros are solved already.
         active = np.flatnonzero(self.B.any(axis=(1, 2)))
         noise, last, start = np.zeros(len(self.B)), np.full(len(self.B), np.inf), 0
-        for end in self.factor.edges():
+        for end in factor.edges():
             if not len(active):
                 return
             before = self.averages[active].mean(axis=1)
-            self._average(active, end - start)
+            means = factor.walk(self.B, self.V, self._draws, active, end - start)
+            self.averages[active] = means
             self._check_finite()
             mean, fresh = self._moments(active)
             moved, size = self._square(mean - before), self._square(mean)
@@ -328,46 +395,6 @@ class _Run:
                 f"LiSSA diverged: scale={self.factor.solver.scale!r} is too small for the rows. Use "
                 "scale='auto', which cannot diverge."
             )
-
-    def _average(self, active, n_steps):
-        """Walk on and replace the averages."""
-        from skinfluence._kernels.gram import run_tasks
-        from skinfluence._kernels.lissa import walk
-
-        factor = self.factor
-        design, m = factor.objective.design, len(active)
-        batch = factor.solver.batch_size
-        every = min(_thinning(design, batch), n_steps)
-        totals, counts = np.zeros_like(self.V[active]), 0
-        # Blocks end where an iterate is added up.
-        for block in row_blocks(n_steps, batch, max(every, DRAWN // every * every) * batch):
-            length = block.stop - block.start
-            drawn = [self._draw(rng, length, batch) for rng in self._draws]
-
-            def task(number, drawn=drawn):
-                place, repeat = divmod(number, len(drawn))
-                column = active[place]
-                total, count = walk(
-                    design.X,
-                    design.intercept,
-                    factor._curved,
-                    drawn[repeat],
-                    factor._step,
-                    factor.curvature.penalty,
-                    self.B[column],
-                    self.V[column, repeat],
-                    every,
-                )
-                totals[place, repeat] += total
-                return count
-
-            counts += max(run_tasks(task, m * len(drawn)))
-        self.averages[active] = totals / counts
-
-    def _draw(self, rng, length, batch):
-        chances = self.factor._chances
-        drawn = np.searchsorted(chances, chances[-1] * rng.random((length, batch)), side="right")
-        return np.minimum(drawn, len(chances) - 1)
 
 
 def _remaining(moved, last):

@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from skinfluence import Influence, edits
 from skinfluence.losses import SquaredError
 from skinfluence.neural import ModuleInfluence, TorchFeaturizer
-from skinfluence.solvers import CG, SingularHessianError
+from skinfluence.solvers import CG, LiSSA, SingularHessianError
 from tests.conftest import make_data, relative_error
 from tests.neural.networks import (
     digit_pictures,
@@ -215,6 +215,66 @@ def test_a_hessian_that_is_not_positive_is_refused(solver):
         ModuleInfluence(small_mlp(), BCE, X[:9], y[:9], solver="exact")
 
 
+def test_cg_on_the_full_hessian_is_preconditioned_by_gauss_newton(trained):
+    """Fewer products than one for every parameter, even for 19 of them."""
+    net, X, y = trained
+    inf = _full(net, X, y, solver=CG(rtol=1e-8))
+    B = np.random.default_rng(0).standard_normal((19, 3))
+    solution = inf.answers.factor.solution(B)
+    assert solution.converged.all()
+    assert (solution.iterations <= 15).all()
+    exact = _full(net, X, y, solver="exact").answers.factor.solve(B)
+    assert relative_error(solution.X, exact) <= 1e-6
+
+
+# LiSSA --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 8}, {"batch_size": 8, "scale": 2.0}], ids=str)
+def test_lissa_on_minibatches_is_the_exact_solution_within_its_standard_error(trained, options):
+    net, X, y = trained
+    exact = ModuleInfluence(net, BCE, X, y, weight_decay=DECAY)
+    solver = LiSSA(depth=200, repeats=4, random_state=0, tol=0.1, **options)
+    with pytest.warns(UserWarning, match="LiSSA"):
+        inf = ModuleInfluence(net, BCE, X, y, weight_decay=DECAY, solver=solver)
+        found = inf.influence_up_loss(X[:4], y[:4])
+    for one, other in zip(found, exact.influence_up_loss(X[:4], y[:4]), strict=True):
+        assert np.corrcoef(one, other)[0, 1] > 0.98
+    assert 0 < inf.report().standard_error < 0.5
+    B = np.random.default_rng(0).standard_normal((19, 2))
+    solution = inf.answers.factor.solution(B)
+    # Student's t of four repeats: its root mean square is 1.7.
+    standardised = (solution.X - exact.answers.factor.solve(B)) / solution.standard_error
+    assert np.sqrt(np.mean(standardised**2)) < 3.0
+
+
+def test_the_bounds_of_lissa_hold(trained):
+    """No row reaches beyond its share, and the scale keeps every step from growing on average."""
+    net, X, y = trained
+    solver = LiSSA(depth=4, repeats=2, batch_size=5, random_state=0)
+    inf = ModuleInfluence(net, BCE, X, y, weight_decay=DECAY, solver=solver)
+    factor, problem = inf.answers.factor, inf.objective
+    unit = 1.0 / np.sqrt(factor.curvature.diagonal())
+    J = unit * problem.network.jacobians(X).numpy()[:, 0]
+    rows = problem.hessians * J[:, :, None] * J[:, None, :]
+    shares = np.linalg.norm(rows, 2, axis=(1, 2))
+    np.testing.assert_allclose(factor._shares(unit**-2), shares, rtol=1e-10)
+    H = unit[:, None] * factor.curvature.dense() * unit
+    chances, added = shares / shares.sum(), np.diag(40 * DECAY * unit**2)
+    single = [row / p + added for row, p in zip(rows, chances, strict=True)]
+    second = np.einsum("i,ijk,ikl->jl", chances, single, single)
+    second = H @ H + (second - H @ H) / solver.batch_size
+    left = np.eye(19) - 2.0 * H / factor.scale + second / factor.scale**2
+    assert np.linalg.eigvalsh(np.eye(19) - H / factor.scale - left).min() > -1e-12
+
+
+def test_steps_of_lissa_that_grow_are_an_error(trained):
+    net, X, y = trained
+    with pytest.raises(ValueError, match=r"scale=0\.01 is too small"):
+        solver = LiSSA(scale=0.01, depth=200, repeats=2)
+        ModuleInfluence(net, BCE, X, y, weight_decay=DECAY, solver=solver)
+
+
 def test_a_network_far_from_a_stationary_point_is_warned_about():
     X, y = make_data("binary", 40, 4, seed=1)
     y = np.unique(y, return_inverse=True)[1]
@@ -296,6 +356,25 @@ def test_kronecker_factors_are_exact_where_all_rows_are_one():
     np.testing.assert_allclose(K[51:, 51:], H[51:, 51:], atol=1e-12)
     assert not K[:51, 51:].any()
     np.testing.assert_allclose(factor.solve(K), np.eye(59), atol=1e-9)
+
+
+def test_kronecker_factors_of_layers_followed_by_changes_in_place():
+    """The same as of the network that keeps what its layers give."""
+    torch.manual_seed(0)
+    X, y = digit_pictures(30)
+    found = []
+    for inplace in (False, True):
+        parts = nn.Flatten(), nn.Linear(64, 4), nn.ReLU(inplace), nn.Linear(4, 2)
+        net = nn.Sequential(*parts).double()
+        torch.manual_seed(1)
+        for p in net.parameters():
+            nn.init.uniform_(p, -0.3, 0.3)
+        with pytest.warns(UserWarning, match="stationary"):
+            inf = ModuleInfluence(
+                net, nn.CrossEntropyLoss(), X, y, hessian="kfac", weight_decay=0.01
+            )
+        found.append(inf.influence_up_loss(X[:3], y[:3]))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-10)
 
 
 def test_edits_without_a_step_are_nan_and_said_so():
@@ -395,6 +474,10 @@ def test_it_pickles_and_training_on_changes_no_answer(trained):
         ({"parameters": "nowhere"}, ValueError, "hidden.weight"),
         ({"projection": 20}, ValueError, "between 1 and the 19"),
         ({"solver": "lu"}, ValueError, "'lu'"),
+        ({"solver": "lissa", "hessian": "full"}, ValueError, "curves down"),
+        ({"solver": LiSSA(damping=1.0)}, ValueError, "no damping of its own"),
+        ({"solver": CG(damping=1.0)}, ValueError, "no damping"),
+        ({"solver": "cg", "hessian": "kfac"}, ValueError, "leave solver='auto'"),
         ({"hold": "both"}, ValueError, "'both'"),
         ({"loss": nn.CrossEntropyLoss()}, ValueError, "one output per class"),
         ({"loss": nn.BCEWithLogitsLoss(pos_weight=torch.ones(1))}, ValueError, "sample_weight"),
