@@ -87,9 +87,9 @@ def _accuracy(result):
     return text if is_exact(result) else f"{text}, Spearman {agreed['spearman']:.3f}"
 
 
-def line(result):
+def line(result, limit):
     """One cell in a line, while they run."""
-    why = trouble(result, 0.0)
+    why = trouble(result, limit)
     head = f"{result['work']:14}{result['name']:36}"
     if why:
         return head + why

@@ -14,26 +14,25 @@ def ridge(problem):
     d = problem.X.shape[1]
     X = np.vstack([problem.X, np.sqrt(problem.l2) * np.eye(d)])
     y = np.concatenate([problem.y, np.zeros(d)])
-    fitted = sm.OLS(y, X).fit()
 
     def call():
-        return problem.y - OLSInfluence(fitted).resid_press[: len(problem.y)]
+        influence = OLSInfluence(sm.OLS(y, X).fit())
+        return problem.y - influence.resid_press[: len(problem.y)]
 
     return Answering(call)
 
 
 @contestant("statsmodels: GLM influence", "loo-plain", exact=False)
 def plain(problem):
-    """Its one-step deletions move the parameters: each row's output by its own."""
-    model = sm.GLM(problem.y, problem.X, family=sm.families.Binomial())
-    fitted = model.fit(start_params=problem.theta[0], tol=1e-12)
+    """Its deletions move the parameters by one step; each row's output by its own. Fit included."""
 
     def call():
-        influence = GLMInfluence(fitted)
-        return influence.d_linpred
+        model = sm.GLM(problem.y, problem.X, family=sm.families.Binomial())
+        return GLMInfluence(model.fit(start_params=problem.theta[0])).d_params
 
     def read(change):
-        p = expit(problem.X @ problem.theta[0] - change)
+        moved = problem.theta[0] - change
+        p = expit((problem.X * moved).sum(axis=1))
         return np.where(problem.y == 1, p, 1.0 - p)
 
     return Answering(call, read=read)
