@@ -123,6 +123,46 @@ def test_the_chosen_row_moves_the_target_further_than_others():
     assert chosen.margins[-1, 0] <= np.median(ends)
 
 
+def test_targets_one_by_one_are_as_alone():
+    """What is shared between targets changes nothing, nor does an attack its successor."""
+    pipeline, X, y, X_test, y_test = _fitted("softmax")
+    t = _nearest(pipeline, X_test, y_test, 3)
+    attack = TrainingSetAttack(0.1, n_rows=2, max_iter=6, shortlist=10)
+    each = list(attack.run_each(pipeline, X, y, X_test[t], y_test[t]))
+    assert len(each) == 3
+    for result, i in zip(each, t, strict=True):
+        alone = attack.run(pipeline, X, y, X_test[[i]], y_test[[i]])
+        np.testing.assert_array_equal(result.rows, alone.rows)
+        np.testing.assert_allclose(result.X, alone.X)
+        np.testing.assert_allclose(result.margins, alone.margins, rtol=1e-6)
+        assert result.flipped.tolist() == alone.flipped.tolist()
+
+
+def test_another_try_takes_the_next_rows_and_the_better_is_returned():
+    pipeline, X, y, X_test, y_test = _fitted("binary")
+    t = _nearest(pipeline, X_test, y_test)
+    ends, rows = {}, []
+    for tries in (1, 2, 3):
+        attack = TrainingSetAttack(0.02, max_iter=5, n_rows=2, tries=tries)
+        ends[tries] = attack.run(pipeline, X, y, X_test[t], y_test[t])
+        rows.append(ends[tries].rows.tolist())
+    assert not ends[3].flipped[0]
+    losses = [ends[tries].losses[-1, 0] for tries in (1, 2, 3)]
+    assert losses[0] <= losses[1] <= losses[2]
+    every = TrainingSetAttack(0.02, max_iter=5, n_rows=6)
+    assert set(rows[2]) <= set(every.run(pipeline, X, y, X_test[t], y_test[t]).rows.tolist())
+
+
+def test_vulnerability_of_some_rows_is_theirs_among_all():
+    pipeline, X, y, X_test, y_test = _fitted("softmax")
+    every = vulnerability(pipeline, X, y, X_test[:2], y_test[:2], radius=0.1)
+    rows = np.array([40, 3, 77])
+    some = vulnerability(pipeline, X, y, X_test[:2], y_test[:2], radius=0.1, rows=rows, realise=3)
+    np.testing.assert_array_equal(some.rows, rows)
+    np.testing.assert_allclose(some.change, every.change[:, rows], rtol=1e-10)
+    assert not np.isnan(some.realised).any()
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_first_order_bound_is_met_as_the_box_shrinks(case):
     """Realised changes of margins over predicted ones tend to 1: within 1e-3 at radius 1e-5."""
@@ -187,6 +227,7 @@ def test_pictures_are_attacked_through_a_network(pictures):
         ({"radius": 0.0}, ValueError, "positive"),
         ({"max_iter": 0}, ValueError, "positive integer"),
         ({"n_rows": 121}, ValueError, "between 1 and 120"),
+        ({"tries": 0}, ValueError, "tries must lie"),
         ({"rows": [0, 0]}, TypeError, "distinct"),
         ({"rows": [120]}, IndexError, "between 0 and 119"),
         ({"y_test": [5]}, ValueError, "fitted on"),

@@ -14,6 +14,9 @@ from data import ORIGINALS, add_data_option, folder
 
 from skinfluence.neural import TorchFeaturizer
 
+# px of the pictures a network takes.
+SIZES = {"efficientnet": 224, "inception": 299}
+
 ORIGINALS["dogfish"] = "Imagenette v2 (English springer and tench)"
 
 
@@ -33,7 +36,7 @@ def add_network_options(parser):
 
 
 def featurizer(args):
-    """The network of the options as a transformer of 224 px pictures in 0 .. 1."""
+    """The network of the options as a transformer of pictures in 0 .. 1."""
     if args.network == "efficientnet":
         net, layer = networks.efficientnet_lite0()
     else:
@@ -41,8 +44,8 @@ def featurizer(args):
     return TorchFeaturizer(net, layer, batch_size=32, dtype="float32", memory=args.cache)
 
 
-def load_pictures(args):
-    """Pictures (n, 3, 224, 224) in 0 .. 1, float32, and labels (1 is dog): train, then test.
+def load_pictures(args, size=224):
+    """Pictures (n, 3, size, size) in 0 .. 1, float32, and labels (1 is dog): train, then test.
 
     Last the positions of both in the archive, which is the order of the feature files.
     """
@@ -57,9 +60,11 @@ def load_pictures(args):
         for kind in ("fish", "dog"):
             every = [m for m in archive.namelist() if m.startswith(f"{split}/{kind}/")]
             names += sorted(rng.choice(every, n, replace=False).tolist())
-        pictures = np.empty((2 * n, 3, 224, 224), np.float32)
+        pictures = np.empty((2 * n, 3, size, size), np.float32)
         for i, name in enumerate(names):
             picture = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
+            if picture.size != (size, size):
+                picture = picture.resize((size, size), Image.Resampling.BILINEAR)
             pictures[i] = np.asarray(picture, np.float32).transpose(2, 0, 1) / 255.0
         out += [pictures, np.repeat([0, 1], n)]
         positions.append(np.array([place[name] for name in names]))

