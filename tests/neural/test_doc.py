@@ -11,5 +11,5 @@ def test_the_examples_of_the_page_run():
     scope = {}
     for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
         exec(block, scope)
-    assert scope["effects"].shape == (2, 200)
+    assert scope["effects"].shape == (2, 200) and scope["certified"].shape == (5, 200)
     assert scope["report"].converged and scope["torch"] is torch
