@@ -20,6 +20,8 @@ from benchmarks.peers.registry import ADAPTERS, CONTESTANTS, load, package_of
 from benchmarks.peers.works import WORKS
 
 ROOT = Path(__file__).resolve().parents[2]
+# Every adapter and every kind of question once.
+QUICK = ("binary", "softmax", "self-binary", "pert", "mnist10k-1", "loo-ridge", "loo-plain", "cnn")
 THREADS = ("OPENBLAS", "OMP", "MKL", "NUMBA", "NUMEXPR", "VECLIB_MAXIMUM")
 # Seconds for imports and data, which the limit of a cell leaves out, and for making a problem.
 LOADING = 900.0
@@ -63,14 +65,15 @@ def _ended(process, out, limit):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_data_option(parser)
-    parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS), metavar="WORK")
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=None, metavar="WORK")
     parser.add_argument("--contestants", nargs="+", choices=ADAPTERS, default=list(ADAPTERS))
-    parser.add_argument("--quick", action="store_true", help="small works: does everything run?")
-    parser.add_argument("--limit", type=float, default=120.0, help="wall seconds of a cell, imports and data left out")
+    parser.add_argument("--quick", action="store_true", help="a few works, small: does it run?")
+    parser.add_argument("--limit", type=float, default=120.0, help="wall seconds of a cell's calls")
     parser.add_argument("--cache", help="keep problems and their fits in this folder")
     parser.add_argument("--out", default="peers", help="writes OUT.md and OUT.json")
     parser.add_argument("--list", action="store_true", help="only show works and contestants")
     args = parser.parse_args()
+    args.works = args.works or (QUICK if args.quick else list(WORKS))
 
     absent = {name: why for name in ADAPTERS if (why := load(name)) is not None}
     cells = [

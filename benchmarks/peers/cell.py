@@ -109,7 +109,7 @@ def agreement(found, problem):
     }
 
 
-def run(problem, one):
+def run(problem, one, repeats_wanted):
     answering = one.make(problem)
     work = WORKS[one.work]
     sizes = {"flops": work.flops, "bytes": work.bytes}
@@ -129,11 +129,14 @@ def run(problem, one):
     say("first", agreement=agreed, share=answering.share, flops=flops, rates=rates, **first)
     del answer, found
     repeats, spent = [], 0.0
-    while len(repeats) < REPEATS and (spent < WARM_SECONDS or not repeats):
+    while len(repeats) < repeats_wanted and (spent < WARM_SECONDS or not repeats):
         _, seconds = measured(answering.call)
         repeats.append(seconds)
         spent += seconds["wall"]
-        rates = {"gemm": max(rates["gemm"], gemm_rate()), "write": max(rates["write"], write_rate())}
+        rates = {
+            "gemm": max(rates["gemm"], gemm_rate()),
+            "write": max(rates["write"], write_rate()),
+        }
         # After each, so that a time limit leaves what there is.
         best = {key: min(one[key] for one in repeats) for key in ("cpu", "wall")}
         say("warm", repeats=len(repeats), rates=rates, **best)
@@ -143,8 +146,8 @@ def run(problem, one):
 def main(folder, work, name):
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    quick, data = json.loads((Path(folder) / "options.json").read_text())
     if name == "make":
-        quick, data = json.loads((Path(folder) / "options.json").read_text())
         with threadpool_limits(1):
             save(WORKS[work].make(quick, data), Path(folder) / f"{work}.pickle")
         return
@@ -157,7 +160,7 @@ def main(folder, work, name):
         sys.modules["torch"].set_num_threads(1)
     with threadpool_limits(1):
         try:
-            run(problem, CONTESTANTS[work, name])
+            run(problem, CONTESTANTS[work, name], 1 if quick else REPEATS)
         except Exception as error:
             first_line = (str(error).strip() or repr(error)).splitlines()[0]
             say("failed", why=f"{type(error).__name__}: {first_line}"[:200])

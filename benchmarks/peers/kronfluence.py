@@ -40,7 +40,8 @@ class _Classes(Task):
 def ekfac(problem):
     model, _, (X, y, X_test, y_test) = model_of(problem)
     task, double = _Classes(problem.kind == "binary"), torch.float64
-    model = prepare_model(model, task)
+    # It replaces modules inside another one.
+    model = prepare_model(nn.Sequential(model), task)
     train, test = TensorDataset(X, y), TensorDataset(X_test, y_test)
     factors = FactorArguments(
         strategy="ekfac",

@@ -87,7 +87,8 @@ def _module(problem, **options):
     from skinfluence.neural import ModuleInfluence
 
     model, _, (X, y, _, _) = model_of(problem)
-    options = {"weight_decay": problem.l2 / len(y), "hessian": "full", **options}
+    # A row carries no share of the decay: hold="C", as in everybody else.
+    options = {"weight_decay": problem.l2 / len(y), "hessian": "full", "hold": "C", **options}
 
     def call():
         with torch.enable_grad():

@@ -82,9 +82,7 @@ def _shape(problem):
 
 
 contestant("pydvl: direct", *SCORES, scale=-1.0)(_model(DirectInfluence, {}, _cnn_rows))
-contestant("pydvl: CG", *MNIST, "enron", "head", "cnn", scale=-1.0)(
-    _model(CgInfluence, CG)
-)
+contestant("pydvl: CG", *MNIST, "enron", "head", "cnn", scale=-1.0)(_model(CgInfluence, CG))
 contestant("pydvl: block CG", *MNIST[1::2], "enron", "head", "cnn", scale=-1.0)(
     _model(CgInfluence, {**CG, "solve_simultaneously": True})
 )

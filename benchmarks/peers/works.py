@@ -219,9 +219,7 @@ def _(quick, data):
     return _left_out(problem, 20 if quick else 50)
 
 
-@work(
-    "loo-plain", "leave-one-out probabilities, binary, no penalty, 10,000 x 100", flops=row_flops
-)
+@work("loo-plain", "leave-one-out probabilities, binary, no penalty, 10,000 x 100", flops=row_flops)
 def _(quick, data):
     problem = synthetic(*((2_000, 10, 50) if quick else (10_000, 10, 100)))
     problem = _fitted("binary", problem.X, problem.y, 0.0, problem.X_test, problem.y_test)
