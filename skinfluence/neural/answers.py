@@ -48,7 +48,7 @@ class ModuleAnswers(Locked, Answers):
     def _report(self):
         problem, gradient = self.problem, self.problem.gradient()
         probe = gradient if gradient.any() else np.ones_like(gradient)
-        solution = self.factor.solution(probe[:, None])
+        solution = self.factor.probed(probe[:, None])
         step, error = solution.X[:, 0], solution.standard_error
         largest = np.zeros(problem.n_parameters)
         for rows, G in self._row_gradients(np.arange(problem.n_samples), share=False):

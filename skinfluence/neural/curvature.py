@@ -17,7 +17,9 @@ from skinfluence.utils.memory import check_fits, row_blocks
 # Up to here a dense Gauss-Newton Hessian takes seconds and 200 MB.
 LARGEST_DENSE = 5_000
 # Lanczos steps on a preconditioned Hessian.
-SHORT = 15
+SHORT = 8
+# Residual of the probe of a report.
+PROBED = 1e-3
 
 
 class ModuleCurvature(LinearOperator):
@@ -121,6 +123,10 @@ class _ModuleFactor:
     def _curvature_at(self, problem):
         return ModuleCurvature(problem, self.curvature.shift)
 
+    def probed(self, B):
+        """A :class:`~skinfluence.solvers.Solution` good enough for a report."""
+        return self.solution(B)
+
 
 class ModuleCholesky(_ModuleFactor, PrimalFactor):
     """Cholesky of the dense Hessian, kept as ``matrix``."""
@@ -153,12 +159,14 @@ class ModuleCG(_ModuleFactor, CGFactor):
         self.curvature = ModuleCurvature(problem, shift)
         self.solver, self.rtol = solver, solver.rtol
         self._refuse_options()
-        self._diagonal = self.curvature.diagonal()
+        if problem.hessian == "full" and problem.n_parameters <= LARGEST_DENSE:
+            self._preconditioner = GaussNewton(self.curvature)
+            self._diagonal = self._preconditioner.diagonal
+        else:
+            self._diagonal = self.curvature.diagonal()
         if not (self._diagonal > 0).all():
             raise refusal(problem, float(self._diagonal.min()))
         if problem.hessian == "full":
-            if problem.n_parameters <= LARGEST_DENSE:
-                self._preconditioner = GaussNewton(self.curvature)
             self._refuse_indefinite()
 
     def _refuse_indefinite(self):
@@ -166,32 +174,41 @@ class ModuleCG(_ModuleFactor, CGFactor):
         if self._preconditioner is None:
             smallest = _smallest_ritz(self.curvature)
         else:
-            smallest = lanczos(
-                self._preconditioner.around(self.curvature), self.objective.n_parameters, SHORT
-            )
+            product = self._preconditioner.around(self.curvature)
+            smallest = lanczos(product, self.objective.n_parameters, SHORT)
         if smallest <= 0:
             # In the Hessian's own units.
             raise refusal(self.objective, _smallest_ritz(self.curvature))
 
-    def _rough_product(self, V):
-        product = self.curvature.matmat(V)
-        along = np.einsum("ij,ij->j", V, product)
-        if self.objective.hessian == "full" and not (along > 0).all():
-            # Conjugate gradients came upon a direction that goes down.
-            raise refusal(self.objective, float((along / (V**2).sum(axis=0)).min()))
-        return product
+    def probed(self, B):
+        return self._iterate(B, PROBED)
+
+    def _iterate(self, B, rtol):
+        solution = super()._iterate(B, rtol)
+        along = np.einsum("ij,ij->j", solution.X, B)
+        if solution.converged.all() and (along < 0).any():
+            # ``b' H^-1 b`` of a solution as good as exact.
+            raise refusal(self.objective, _smallest_ritz(self.curvature))
+        return solution
 
     def _sibling(self, shift):
         return ModuleCG(self.objective, self.solver, shift)
 
 
 class GaussNewton:
-    """The Gauss-Newton Hessian as a preconditioner of the full one."""
+    """The Gauss-Newton Hessian as a preconditioner of the full one.
+
+    Parameters
+    ----------
+    curvature : ModuleCurvature
+    """
 
     def __init__(self, curvature):
         H = curvature.gauss_newton()
+        H[np.diag_indices(len(H))] += curvature.added
+        self.diagonal = np.diagonal(H).copy()
         # A little more than what is added, which may be nothing.
-        H[np.diag_indices(len(H))] += curvature.added + 1e-8 * np.diagonal(H).mean()
+        H[np.diag_indices(len(H))] += 1e-8 * (self.diagonal + self.diagonal.mean())
         self._L, self._scale, _ = cholesky(H, "The Gauss-Newton Hessian")
 
     def apply(self, R):

@@ -55,8 +55,9 @@ class ModuleInfluence(Influence):
         Let the parameters move only in a random subspace of that dimension: gradients are
         compressed to it, for networks with more parameters than a Hessian can have.
     solver : {"auto", "exact", "cg", "lissa"}, skinfluence.solvers.CG or LiSSA, default="auto"
-        ``"auto"``: Cholesky up to 5,000 free coordinates, CG beyond. With the full Hessian CG is
-        preconditioned by the Gauss-Newton one, and far cheaper for a few test points. ``"lissa"``
+        ``"auto"``: Cholesky up to 5,000 free coordinates, CG (to 1e-8) beyond. With the full
+        Hessian CG is preconditioned by the Gauss-Newton one, and far cheaper for a few test points.
+        ``"lissa"``
         walks along minibatches of 32 rows (Gauss-Newton only) and has a standard error.
     hold : {"auto", "C", "lambda"}, default="auto"
         What edits keep: ``"lambda"`` the weight decay of the mean loss, as training again would

@@ -218,7 +218,7 @@ def test_a_hessian_that_is_not_positive_is_refused(solver):
 def test_cg_on_the_full_hessian_is_preconditioned_by_gauss_newton(trained):
     """Fewer products than one for every parameter, even for 19 of them."""
     net, X, y = trained
-    inf = _full(net, X, y, solver=CG(rtol=1e-8))
+    inf = _full(net, X, y, solver="cg")
     B = np.random.default_rng(0).standard_normal((19, 3))
     solution = inf.answers.factor.solution(B)
     assert solution.converged.all()
