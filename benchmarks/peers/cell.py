@@ -1,7 +1,7 @@
 """One cell in a process of its own: ``python -m benchmarks.peers.cell FOLDER WORK CONTESTANT``.
 
-Prints lines of JSON: ``floor``, ``first`` (with the agreement), ``warm``, ``memory``. The parent ends it when it
-takes too long, and what was printed by then stands.
+Prints lines of JSON: ``floor``, ``first`` (with the agreement), ``warm``, ``memory``. The parent ends
+it when it takes too long, and what was printed by then stands.
 """
 
 import ctypes

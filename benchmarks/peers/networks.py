@@ -112,13 +112,13 @@ def trained_cnn(n, m, quick):
         return loss + 0.5 * DECAY * sum((p**2).sum() for p in parameters)
 
     adam = torch.optim.Adam(parameters, lr=3e-3)
-    for _ in range(10 if quick else 60):
+    for _ in range(20 if quick else 40):
         for rows in torch.randperm(n).split(50):
             adam.zero_grad()
             objective(rows).backward()
             adam.step()
     steps = torch.optim.LBFGS(
-        parameters, max_iter=20 if quick else 200, history_size=20, line_search_fn="strong_wolfe"
+        parameters, max_iter=20 if quick else 60, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def closure():
@@ -148,7 +148,7 @@ def trained_cnn(n, m, quick):
 
 
 def _cnn_scores(problem, model):
-    """-g_t' (H + damping)^-1 g_i by conjugate gradients to 1e-10 on products of torch.func."""
+    """-g_t' (H + damping)^-1 g_i by conjugate gradients to 1e-8 on products of torch.func."""
     _, _, (X, y, X_test, y_test) = model_of(problem)
     theta, _, product = _hessian_products(model, X, y)
     shift = added(problem)
@@ -175,7 +175,7 @@ def _along(model, X, y, v):
     return torch.func.jvp(losses, (theta,), (v,))[1]
 
 
-def _solve(product, b, rtol=1e-10):
+def _solve(product, b, rtol=1e-8):
     x, r = torch.zeros_like(b), b.clone()
     p, size = r.clone(), r @ r
     target = rtol**2 * size

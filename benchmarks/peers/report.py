@@ -9,6 +9,10 @@ VERSIONS = (
     "skinfluence", "pyinfluence", "pyDVL", "captum", "dattri", "kronfluence", "statsmodels", "bbai",
     "randalo", "scikit-learn", "torch", "numpy", "scipy",
 )  # fmt: skip
+COLUMNS = (
+    "CPU, warm", "to ours", "wall, warm", "to ours", "CPU, first call", "to ours", "memory",
+    "error", "to the floor",
+)  # fmt: skip
 TORCH = ("pydvl", "captum", "dattri", "kronfluence")
 
 
@@ -118,8 +122,8 @@ def section(work, results, limit):
         "",
         f"**{WORKS[work].title}** (`{work}`)",
         "",
-        "| | CPU, warm | to ours | wall, warm | to ours | CPU, first call | to ours | memory | error | to the floor |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| | {' | '.join(COLUMNS)} |",
+        "|---|" + "---|" * len(COLUMNS),
     ]
     for one in results:
         why = trouble(one, limit)
@@ -164,7 +168,8 @@ def losses(by_work):
             if warm(one) < warm(ours):
                 how = "as accurate" if as_good else f"relative error {_accuracy(one)}"
                 rows.append(
-                    f"- `{work}`: {one['name']} takes {_times(warm(one), warm(ours))} of our CPU time ({how})."
+                    f"- `{work}`: {one['name']} takes {_times(warm(one), warm(ours))} of our CPU "
+                    f"time ({how})."
                 )
         bottom = floor(ours)
         if bottom and warm(ours) > 2.0 * bottom:

@@ -244,8 +244,8 @@ def _(quick, data):
     return _with(problem, reference.scores(problem))
 
 
-@work("cnn", "tanh CNN, 2,616 parameters, 1,000 MNIST rows, 4 tests, full Hessian")
+@work("cnn", "tanh CNN, 2,616 parameters, 1,000 MNIST rows, 2 tests, full Hessian")
 def _(quick, data):
     from benchmarks.peers.networks import trained_cnn
 
-    return trained_cnn(200 if quick else 1_000, 4, quick)
+    return trained_cnn(100 if quick else 1_000, 2, quick)
