@@ -66,6 +66,7 @@ class Pictures:
             "lowest": self.order[:size],
             "random": rng.choice(np.sort(self.order), size, replace=False),
         }
+        groups["random"] = groups["random"][np.argsort(self.margin[groups["random"]])]
         return {name: groups[name] for name in args.groups}
 
     def data(self, targets):
@@ -106,6 +107,11 @@ class Log:
                 line = json.loads(text)
                 self.lines[tuple(line["key"])] = line
 
+    def fell(self, name, target, n_rows):
+        """Whether a target was flipped with fewer pictures."""
+        keys = [key for key in self.lines if key[0] == name and key[2] == target]
+        return any(self.lines[key]["flipped"][0] for key in keys if key[1] < n_rows)
+
     def add(self, key, line):
         line = {"key": key, **line}
         self.lines[tuple(key)] = line
@@ -117,7 +123,8 @@ class Log:
 
 def attack_one_by_one(pictures, log, name, targets, n_rows, args):
     """Attack those that are not in the log yet; the targets that still stand."""
-    new = [t for t in targets if (name, n_rows, int(t)) not in log.lines][: args.most]
+    new = [t for t in targets if (name, n_rows, int(t)) not in log.lines]
+    new = [t for t in new if pictures.margin[t] < args.below][: args.most]
     if new:
         attack = TrainingSetAttack(
             **BOX,
@@ -139,7 +146,7 @@ def attack_all(pictures, log, args):
     summary = []
     for n_rows in args.pictures:
         for name in groups:
-            standing = groups[name]
+            standing = [t for t in groups[name] if not log.fell(name, t, n_rows)]
             tried, groups[name] = attack_one_by_one(pictures, log, name, standing, n_rows, args)
             if tried:
                 moved = [log.lines[name, n_rows, int(t)] for t in tried]
@@ -190,6 +197,7 @@ def main():
     parser.add_argument("--targets", type=int, default=50, help="of each kind")
     parser.add_argument("--pictures", type=int, nargs="*", default=[1, 2, 10])
     parser.add_argument("--most", type=int, help="new targets of each kind and number at most")
+    parser.add_argument("--below", type=float, default=np.inf, help="margin of targets to try")
     parser.add_argument("--groups", nargs="+", default=["lowest", "random"])
     parser.add_argument("--same-decay", action="store_true", help="0.001, whatever the features")
     parser.add_argument("--steps", type=int, default=8)
@@ -215,7 +223,8 @@ def main():
         first_order(pictures, args.vulnerability, args.seed)
     if args.together:
         attack_together(pictures, log, args.together, args)
-    attack_all(pictures, log, args)
+    if args.pictures:
+        attack_all(pictures, log, args)
     print(f"{time.process_time() - start:.0f} CPU s")
 
 
