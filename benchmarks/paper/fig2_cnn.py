@@ -6,9 +6,8 @@ from its weights; correlation over rows of predicted and true changes of the los
 
 Training on ends: it minimises the mean loss plus ``damping / 2`` times the squared distance from
 the trained weights, to a gradient of 1e-8, so that it measures the row and not the training that
-was left to do (stopping early, as the paper does, keeps to the weights in a similar way). The
-predictions have the same damping. ``--adam`` trains on for some epochs of Adam instead, on the same
-minibatches with and without the row, in float64.
+was left to do. The predictions have the same damping. ``--adam`` also trains on for some epochs of
+Adam instead, as the paper does, on the same minibatches with and without the row, in float64.
 
 Differences from the paper: Adam, then L-BFGS, instead of 500,000 steps of Adam; the softmax does not
 determine the mean of the last bias, which is decayed too; five test images, of which the first is
