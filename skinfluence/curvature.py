@@ -177,3 +177,33 @@ class Curvature(LinearOperator):
             weighted = objective.weights[block, None] * np.einsum("iaa->ia", own)
             data += objective.design.take(block).squared_columns(weighted)
         return (data.T + self.penalty).ravel()
+
+    def largest_decrement(self, gradient):
+        """An upper bound of ``sqrt(G' H^-1 G)`` from one pass over the rows.
+
+        ``inf`` for features without a penalty and for losses that may curve down. With
+        ``C = sum_i w_i Lambda_i`` and the intercept's part ``g_b`` of ``G``, the variance of the
+        decision values is not negative, so
+
+            G' H^-1 G <= |G_f - sum_i w_i Lambda_i C^-1 g_b x_i'|^2 in R^-1 + g_b' (C + R_b)^-1 g_b.
+
+        Parameters
+        ----------
+        gradient : ndarray of shape (n_parameters,)
+        """
+        objective, design = self.objective, self.objective.design
+        f = design.n_features
+        if objective.loss.self_concordance is None or not (self.penalty[:f] > 0).all():
+            return np.inf
+        G = gradient.reshape(objective.theta.shape)
+        if not design.intercept:
+            return float(np.sqrt((G**2 / self.penalty).sum()))
+        weighted = objective.weights[:, None, None] * objective.hessians
+        total = weighted.sum(axis=0)
+        if not np.linalg.eigvalsh(total)[0] > 0:
+            return np.inf
+        s = design.intercept
+        share = np.linalg.solve(total, G[:, f] / s)
+        rest = G[:, :f] - design.adjoint(weighted @ share)[:f].T
+        last = G[:, f] / s @ share
+        return float(np.sqrt((rest**2 / self.penalty[:f]).sum() + last))

@@ -78,7 +78,8 @@ def pert_loss(factor, test_gradients, rows, pull_back, out):
         ``J_t' g_t``.
     rows : ndarray of int
     pull_back : callable
-        ``pull_back(rows, V)``: from gradients in the model's features to those in the inputs.
+        ``pull_back(rows, V)``: from gradients in the model's features to those in the inputs; V
+        itself where they are the same.
     out : ndarray of shape (m, n_rows, n_inputs)
         Filled and returned.
     """
@@ -86,15 +87,21 @@ def pert_loss(factor, test_gradients, rows, pull_back, out):
     k, d, m = test_gradients.shape
     f = objective.design.n_features
     S = factor.solve(test_gradients.reshape(k * d, m)).reshape(k, d, m) * -objective.n_samples
-    features = np.ascontiguousarray(S[:, :f].transpose(0, 2, 1))
     flat = S.transpose(1, 0, 2).reshape(d, k * m)
-    for block in row_blocks(len(rows), 8 * m * (2 * f + 2 * k)):
+    # Both terms in one product for each test point: [Lambda_i J_i s_t, g_i] times [theta; s_t].
+    right = np.empty((m, 2 * k, f))
+    right[:, :k], right[:, k:] = objective.theta[:, :f], S[:, :f].transpose(2, 0, 1)
+    for block in row_blocks(len(rows), 8 * m * (f + 4 * k)):
         part = rows[block]
         moved = objective.design.take(part).multiply(flat).reshape(-1, k, m)
-        curved = (objective.hessians[part] @ moved).transpose(2, 0, 1)
-        value = curved @ objective.theta[:, :f]
-        value += np.einsum("ik,kmf->mif", objective.gradients[part], features)
-        out[:, block] = pull_back(part, value)
+        left = np.empty((m, len(part), 2 * k))
+        left[:, :, :k] = (objective.hessians[part] @ moved).transpose(2, 0, 1)
+        left[:, :, k:] = objective.gradients[part]
+        # Written where it belongs if nothing is left to do: the answer is larger than all else.
+        value = np.matmul(left, right, out=out[:, block] if out.shape[2] == f else None)
+        pulled = pull_back(part, value)
+        if pulled is not value:
+            out[:, block] = pulled
     return out
 
 

@@ -85,11 +85,14 @@ class SmoothAnswers(Locked, Answers):
     @property
     def concern(self):
         """Whether the fit is so far from its optimum that answers around it mislead."""
-        problem, report = self.problem, self.report()
+        problem = self.problem
         # A tenth of the loss of an average row: beyond it, answers about single rows are off by more
         # than about a tenth themselves (breast cancer, digits).
-        suboptimality = 0.5 * report.newton_decrement**2
-        if suboptimality <= 0.1 * abs(problem.value()) / problem.n_samples + 1e-12:
+        limit = np.sqrt(0.2 * abs(problem.value()) / problem.n_samples + 2e-12)
+        if self.factor.largest_decrement(problem.gradient()) <= limit:
+            return None
+        report = self.report()
+        if report.newton_decrement <= limit:
             return None
         return (
             "The fit is not at the optimum of its objective: Newton decrement "

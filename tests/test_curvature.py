@@ -1,9 +1,16 @@
 """The Hessian and the gradient of whole objectives, against finite differences."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
+from skinfluence import Influence
 from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
@@ -90,3 +97,38 @@ def test_hold_has_three_values():
     assert objective.holding("auto").hold == "C"
     with pytest.raises(ValueError, match="hold must be"):
         objective.holding("penalty")
+
+
+@pytest.mark.parametrize("intercept", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("loss", ["binomial", "sum-to-zero", "poisson", "squared-3"])
+def test_the_largest_decrement_bounds_the_decrement(loss, intercept, rng):
+    """From one pass and no solve; at a gradient along the intercept it is close."""
+    objective = make(LOSSES[loss], intercept=intercept)
+    H = Curvature(objective)
+    k, d = objective.theta.shape
+    along = np.zeros((k, d))
+    along[:, -1] = rng.standard_normal(k)
+    for gradient in (objective.gradient(), *rng.standard_normal((5, k * d)), along.ravel()):
+        true = np.sqrt(gradient @ np.linalg.solve(H.dense(), gradient))
+        assert true <= H.largest_decrement(gradient) * (1.0 + 1e-12)
+    assert (
+        Curvature(replace(objective, penalty=0.0 * objective.penalty)).largest_decrement(
+            along.ravel()
+        )
+        == np.inf
+    )
+
+
+def test_asking_about_an_optimum_costs_no_solve(monkeypatch):
+    X, y = load_breast_cancer(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    near = LogisticRegression(solver="newton-cholesky", tol=1e-10).fit(X, y)
+    far = LogisticRegression(max_iter=3).fit(X, y)
+    products = []
+    original = Curvature.product
+    monkeypatch.setattr(Curvature, "product", lambda *args: products.append(1) or original(*args))
+    Influence(near, X, y, solver="cg")
+    assert not products
+    with pytest.warns(ConvergenceWarning, match="not at the optimum"):
+        Influence(far, X, y, solver="cg")
+    assert products

@@ -268,6 +268,15 @@ class Factor(Locked, ABC):
                 h[block, :, a] = np.einsum("ikd,id->ik", S, rows)
         return h
 
+    def largest_decrement(self, gradient):
+        """An upper bound of ``sqrt(G' H^-1 G)``, or that itself where a solve costs next to nothing.
+
+        Parameters
+        ----------
+        gradient : ndarray of shape (n_parameters,)
+        """
+        return np.sqrt(max(0.0, float(gradient @ self._solve(gradient[:, None])[0][:, 0])))
+
     def report(self):
         """A :class:`SolveReport` from one probe solve, with the gradient as right-hand side."""
         objective = self.objective

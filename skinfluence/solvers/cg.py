@@ -34,7 +34,7 @@ class CG:
     preconditioner : {"auto", "diagonal", "blocks", "kronecker"}, default="auto"
         ``"blocks"``: the Hessian of each class on a sample of the rows, ``"kronecker"``: one Gram
         matrix of the sample for all classes, ``"diagonal"``: the diagonal of the Hessian.
-        ``"auto"``: blocks where they take at most a tenth of the memory of the rows.
+        ``"auto"``: blocks where they take at most 64 MB or a tenth of the memory of the rows.
     damping : float, default=0.0
         Solve with ``H + damping I``. Answers then describe another problem than the fitted one,
         and certificates are refused. Koh and Liang's damping of the mean Hessian is this one over
@@ -128,6 +128,9 @@ class CGFactor(Factor):
 
     def _leverages(self, design):
         return self._leverages_by_solves(self.objective.design if design is None else design)
+
+    def largest_decrement(self, gradient):
+        return self.curvature.largest_decrement(gradient)
 
     def _precondition(self, R):
         if self._preconditioner is None:

@@ -203,6 +203,9 @@ class LiSSAFactor(Factor):
         rng = check_random_state(solver.random_state)
         self._seeds = rng.randint(np.iinfo(np.int32).max, size=solver.repeats)
 
+    def largest_decrement(self, gradient):
+        return self.curvature.largest_decrement(gradient)
+
     def _sibling(self, shift):
         return LiSSAFactor(self.objective, self.solver, shift)
 

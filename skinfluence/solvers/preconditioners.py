@@ -41,11 +41,14 @@ def preconditioner_of(name, curvature, diagonal):
 
 
 def _blocks_pay(objective):
-    """Whether the blocks take a tenth of the memory of the rows, and the sample is a part of them."""
+    """Whether the blocks take little memory beside the rows, and the sample is a part of them."""
     X, d = objective.design.X, objective.design.n_columns
     size = X.data.nbytes + X.indices.nbytes if objective.design.is_sparse else X.nbytes
     n_blocks = _directions(objective).shape[1]
-    pays = 4 * n_blocks * d**2 <= 0.1 * size and ROWS_PER_COLUMN * d <= objective.n_samples
+    pays = (
+        4 * n_blocks * d**2 <= max(0.1 * size, BLOCK_BYTES)
+        and ROWS_PER_COLUMN * d <= objective.n_samples
+    )
     return pays and np.count_nonzero(objective.weights) >= ROWS_PER_COLUMN * d
 
 
