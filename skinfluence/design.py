@@ -20,8 +20,8 @@ COMPILED_COLUMNS = 4_096
 # Share of entries below which rows stored in an array are multiplied as sparse ones: a quarter of
 # the dense products' flops per second, and half of them less squared.
 MOSTLY_ZERO = 0.35
-# Blocks of dense rows for Gram matrices and quadratic forms: smaller ones slow the products.
-GRAM_BYTES = 2**27
+# Blocks of dense rows for Gram matrices and quadratic forms of many columns, and of few.
+GRAM_BYTES, CACHED_BYTES = 2**27, 2**22
 
 
 class Design(ABC):
@@ -207,9 +207,14 @@ class DenseDesign(Design):
         columns = self.used_columns
         all_used = len(columns) == self.n_columns
         features = columns[columns < self.n_features]
-        for block in row_blocks(part, 16 * len(columns), GRAM_BYTES):
-            rows = np.empty((block.stop - block.start, len(columns)), dtype)
+        # In the cache where that costs the products nothing: rows several times the columns.
+        budget = min(GRAM_BYTES, max(CACHED_BYTES, 64 * len(columns) ** 2))
+        for block in row_blocks(part, 16 * len(columns), budget):
             X = self.X[block]
+            if all_used and not self.intercept and X.dtype == dtype:
+                yield block, X
+                continue
+            rows = np.empty((block.stop - block.start, len(columns)), dtype)
             rows[:, : len(features)] = X if all_used else X[:, features]
             if self.intercept:
                 rows[:, -1] = self.intercept
@@ -284,7 +289,7 @@ class DenseDesign(Design):
         folded = (2.0 * np.triu(A, 1)).astype(dtype)
         folded[:, np.arange(d), np.arange(d)] = A[:, np.arange(d), np.arange(d)]
         # Upper triangles in four tiles of columns: 62 % of the flops of the full product.
-        edges = np.linspace(0, d, 5).astype(int) if d >= 64 else np.array([0, d])
+        edges = np.linspace(0, d, 5).astype(int) if d >= 128 else np.array([0, d])
 
         def part(some):
             for block, rows in self._blocks(dtype, some):
