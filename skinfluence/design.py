@@ -265,9 +265,12 @@ class DenseDesign(Design):
         return self._add_intercept(self.X)
 
     def combine(self, coefficients, S, out):
+        k, d, m = S.shape
+        if 2 * m <= d:
+            super().combine(coefficients, S, out)
+            return
         # One product of (m, K d) with (K d, rows): the coefficients go to the smaller side, and
         # the output is written once.
-        k, d, m = S.shape
         left = np.ascontiguousarray(S.reshape(k * d, m).T)
 
         def part(some):

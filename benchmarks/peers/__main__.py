@@ -8,6 +8,7 @@ In the environment of benchmarks/peers/requirements.txt (doc/peers.md). One thre
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,12 @@ def spawned(folder, work, name, limit):
     out = folder / "said.jsonl"
     with out.open("w") as said, (folder / "errors.txt").open("a") as errors:
         process = subprocess.Popen(
-            command, stdout=said, stderr=errors, cwd=ROOT, env={**os.environ, **ONE_THREAD}
+            command,
+            stdout=said,
+            stderr=errors,
+            cwd=ROOT,
+            env={**os.environ, **ONE_THREAD},
+            start_new_session=True,
         )
         late = not _ended(process, out, limit)
     stages = {}
@@ -57,7 +63,8 @@ def _ended(process, out, limit):
         except subprocess.TimeoutExpired:
             if not ready and '{"stage": "floor"' in out.read_text():
                 ready, deadline = True, time.monotonic() + limit
-    process.kill()
+    # With what it started itself.
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     return False
 
