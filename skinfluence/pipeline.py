@@ -200,7 +200,7 @@ def influence_by_name(influence, X, y, *, indices=None, aggregate=None):
     >>> from sklearn.feature_extraction.text import TfidfVectorizer
     >>> from sklearn.linear_model import LogisticRegression
     >>> from skinfluence.pipeline import influence_by_name, make_pipeline
-    >>> mails = ["cheap pills", "cheap watches now", "lunch now", "minutes of lunch"]
+    >>> mails = ["cheap pills today", "cheap watches now", "lunch at noon", "minutes of lunch"]
     >>> model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(mails, [1, 1, 0, 0])
     >>> named = influence_by_name(model, ["cheap lunch"], [1])
     >>> names, effects = named.top(k=1)
