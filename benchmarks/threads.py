@@ -14,20 +14,16 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+import warnings
 
-HERE = Path(__file__).resolve().parent
+from hot_paths import PATHS
+
 VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 BUSY = "import numpy as np; A = np.ones((600, 600))\nwhile True: A @ A"
 
 
 def seconds(name, repeats):
     """Wall seconds of one hot path in this process."""
-    sys.path.insert(0, str(HERE))
-    import warnings
-
-    from hot_paths import PATHS
-
     warnings.simplefilter("ignore")
     call = PATHS[name]()
     call()
@@ -57,9 +53,6 @@ def main():
     if args.here:
         print(json.dumps(seconds(args.names[0], args.repeats)))
         return
-    sys.path.insert(0, str(HERE))
-    from hot_paths import PATHS
-
     busy_threads = {**os.environ, **dict.fromkeys(VARIABLES, "1")}
     print(f"{'path':20}{'one, alone':>12}{'more, alone':>13}{'one, busy':>11}{'more, busy':>12}")
     for name in args.names or PATHS:

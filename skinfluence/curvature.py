@@ -185,7 +185,7 @@ class Curvature(LinearOperator):
         ``C = sum_i w_i Lambda_i`` and the intercept's part ``g_b`` of ``G``, the variance of the
         decision values is not negative, so
 
-            G' H^-1 G <= |G_f - sum_i w_i Lambda_i C^-1 g_b x_i'|^2 in R^-1 + g_b' (C + R_b)^-1 g_b.
+            G' H^-1 G <= |G_f - sum_i w_i Lambda_i C^-1 g_b x_i'|^2 in R^-1 + g_b' C^-1 g_b.
 
         Parameters
         ----------

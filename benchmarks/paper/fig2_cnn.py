@@ -35,6 +35,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from cnn import DECAY, network
 from cnn_hessian import dense_hessian
 from data import load_mnist
 
@@ -43,19 +44,7 @@ from skinfluence.neural import ModuleInfluence
 from skinfluence.neural.answers import ModuleAnswers
 from skinfluence.neural.curvature import ModuleCholesky
 
-DECAY = 1e-3
 PAPERS_IMAGE = 6558
-
-
-def network(small):
-    """The paper's network; its first three layers for pictures of half the size if small."""
-    torch.manual_seed(0)
-    strides = [1, 2, 1] if small else [1, 2, 1, 2, 1]
-    parts = []
-    for i, stride in enumerate(strides):
-        parts += [nn.Conv2d(8 if i else 1, 8, 3, stride), nn.Tanh()]
-    parts += [nn.Conv2d(8, 10, 1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return nn.Sequential(*parts, nn.Linear(10, 10)).double()
 
 
 def decayed(net):

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.cnn import DECAY, network
 from benchmarks.data import load_mnist
 
-DECAY = 1e-3
 # The paper's; more where the network is not at a minimum.
 DAMPINGS = (1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 
@@ -43,22 +43,12 @@ def loader(*tensors, batch_size=None):
     return DataLoader(rows, batch_size=batch_size or len(rows), collate_fn=as_is)
 
 
-def cnn():
-    """The tanh network of Koh and Liang (2017): 2,616 parameters."""
-    torch.manual_seed(0)
-    parts = []
-    for i, stride in enumerate([1, 2, 1, 2, 1]):
-        parts += [nn.Conv2d(8 if i else 1, 8, 3, stride), nn.Tanh()]
-    parts += [nn.Conv2d(8, 10, 1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return nn.Sequential(*parts, nn.Linear(10, 10)).double()
-
-
 def model_of(problem):
     """The problem's model, its loss (a mean over rows), and tensors X, y, X_test, y_test."""
     X, X_test = (_tensor(one) for one in (problem.X, problem.X_test))
     y, y_test = torch.from_numpy(problem.y), torch.from_numpy(problem.y_test)
     if problem.kind == "cnn":
-        model = cnn()
+        model = network()
         nn.utils.vector_to_parameters(torch.from_numpy(problem.theta), model.parameters())
         return model.eval(), nn.functional.cross_entropy, (X, y, X_test, y_test)
     K, d = problem.theta.shape
@@ -104,7 +94,7 @@ def trained_cnn(n, m, quick):
     chosen = np.arange(5_000, len(X))[:: 55_000 // n][:n]
     X, y = X[chosen], y[chosen].astype(np.int64)
     X_test, y_test = X_test[:500], y_test[:500].astype(np.int64)
-    model, inputs, labels = cnn(), torch.from_numpy(X), torch.from_numpy(y)
+    model, inputs, labels = network(), torch.from_numpy(X), torch.from_numpy(y)
     parameters = list(model.parameters())
 
     def objective(rows=slice(None)):

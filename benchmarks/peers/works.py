@@ -145,28 +145,41 @@ def pert_bytes(problem):
 # The works -----------------------------------------------------------------------------------
 
 
-@work("binary", "all pairs, binary, 10,000 x 100, 500 tests", flops=pair_flops)
-def _(quick, data):
-    problem = synthetic(*((2_000, 100, 50) if quick else (10_000, 500, 100)))
-    return _with(problem, reference.scores(problem))
+def _normal(quick, m=10, **options):
+    """10,000 rows of 100 columns and m tests, or a fifth of that."""
+    return synthetic(*((2_000, min(m, 100), 50) if quick else (10_000, m, 100)), **options)
 
 
-@work("softmax", "all pairs, digits, 1,500 x 64 x 10, 297 tests", flops=pair_flops)
-def _(quick, data):
-    problem = digits()
-    return _with(problem, reference.scores(problem))
+def _asked(problem_of, question):
+    """The maker of a problem, with the answer to a question as its truth."""
+
+    def make(quick, data):
+        problem = problem_of(quick)
+        return _with(problem, question(problem))
+
+    return make
 
 
-@work("self-binary", "self-influence, binary, 10,000 x 100", flops=row_flops)
-def _(quick, data):
-    problem = synthetic(*((2_000, 100, 50) if quick else (10_000, 500, 100)))
-    return _with(problem, reference.self_scores(problem))
+def _many_tests(quick):
+    return _normal(quick, 500)
 
 
-@work("self-softmax", "self-influence, digits, 1,500 x 64 x 10", flops=row_flops)
-def _(quick, data):
-    problem = digits()
-    return _with(problem, reference.self_scores(problem))
+def _digits(quick):
+    return digits()
+
+
+work("binary", "all pairs, binary, 10,000 x 100, 500 tests", flops=pair_flops)(
+    _asked(_many_tests, reference.scores)
+)
+work("softmax", "all pairs, digits, 1,500 x 64 x 10, 297 tests", flops=pair_flops)(
+    _asked(_digits, reference.scores)
+)
+work("self-binary", "self-influence, binary, 10,000 x 100", flops=row_flops)(
+    _asked(_many_tests, reference.self_scores)
+)
+work("self-softmax", "self-influence, digits, 1,500 x 64 x 10", flops=row_flops)(
+    _asked(_digits, reference.self_scores)
+)
 
 
 @work("pert", "input perturbation, binary, 10,000 x 100, 10 tests", bytes=pert_bytes)
@@ -183,11 +196,7 @@ def _(quick, data):
 
 
 def _mnist(n, m):
-    def make(quick, data):
-        problem = mnist(2_000 if quick else n, m)
-        return _with(problem, reference.scores(problem))
-
-    return make
+    return _asked(lambda quick: mnist(2_000 if quick else n, m), reference.scores)
 
 
 for _n in (10_000, 55_000):
@@ -209,19 +218,17 @@ def _(quick, data):
 
 @work("loo-ridge", "leave-one-out predictions, ridge, 10,000 x 100", flops=row_flops)
 def _(quick, data):
-    problem = synthetic(*((2_000, 10, 50) if quick else (10_000, 10, 100)), kind="ridge")
-    return _left_out(problem, 20 if quick else 50)
+    return _left_out(_normal(quick, kind="ridge"), 20 if quick else 50)
 
 
 @work("loo-binary", "leave-one-out probabilities, binary, 10,000 x 100", flops=row_flops)
 def _(quick, data):
-    problem = synthetic(*((2_000, 10, 50) if quick else (10_000, 10, 100)))
-    return _left_out(problem, 20 if quick else 50)
+    return _left_out(_normal(quick), 20 if quick else 50)
 
 
 @work("loo-plain", "leave-one-out probabilities, binary, no penalty, 10,000 x 100", flops=row_flops)
 def _(quick, data):
-    problem = synthetic(*((2_000, 10, 50) if quick else (10_000, 10, 100)))
+    problem = _normal(quick)
     problem = _fitted("binary", problem.X, problem.y, 0.0, problem.X_test, problem.y_test)
     return _left_out(problem, 20 if quick else 50)
 

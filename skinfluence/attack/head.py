@@ -130,11 +130,9 @@ class Head:
 
     def moved(self, rows, X_rows, targets):
         """Margins of the targets with rows moved; the head is left as it was."""
-        before = self.objective, self.factor
-        self.move(rows, X_rows)
-        margins = targets.margins(self)
-        self.objective, self.factor = before
-        return margins
+        head = self.again()
+        head.move(rows, X_rows)
+        return targets.margins(head)
 
     def refitted(self, y, sample_weight):
         """The model, by its own ``fit`` on the features as they are now."""

@@ -163,7 +163,7 @@ class TrainingSetAttack:
         """
         head, targets = self._start(estimator, X, y, X_test, y_test, sample_weight)
         for t in range(len(targets.y)):
-            yield self._attack(head.again(), targets.only(t), rows, y, sample_weight)
+            yield self._attack(head, targets.only(t), rows, y, sample_weight)
 
     def _start(self, estimator, X, y, X_test, y_test, sample_weight):
         if not isinstance(self.max_iter, numbers.Integral) or self.max_iter < 1:

@@ -1,8 +1,5 @@
 """The Hessian of a module's objective as a scipy LinearOperator, and its factors."""
 
-import copy
-import threading
-
 import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
@@ -11,7 +8,7 @@ from skinfluence.neural.running import import_torch
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.base import Factor
 from skinfluence.solvers.cg import CGFactor
-from skinfluence.solvers.exact import PrimalFactor, cholesky
+from skinfluence.solvers.exact import PrimalFactor, cho_solved, cholesky
 from skinfluence.utils.memory import check_fits, row_blocks
 
 # Up to here a dense Gauss-Newton Hessian takes seconds and 200 MB.
@@ -108,17 +105,7 @@ class ModuleCurvature(LinearOperator):
 
 
 class _ModuleFactor:
-    """What both factors of a module share: other shifts and another meaning of edits."""
-
-    def holding(self, hold):
-        problem = self.objective.holding(hold)
-        if problem.hold == self.objective.hold:
-            return self
-        other = copy.copy(self)
-        other.objective = problem
-        other.curvature = self._curvature_at(problem)
-        other._siblings, other._lock = {}, threading.Lock()
-        return other
+    """What the factors of a module share: their curvature, and a probe that is good enough."""
 
     def _curvature_at(self, problem):
         return ModuleCurvature(problem, self.curvature.shift)
@@ -213,8 +200,7 @@ class GaussNewton:
 
     def apply(self, R):
         """``M^-1 R``, (n_parameters, m)."""
-        solved = linalg.cho_solve((self._L, True), self._scale[:, None] * R, check_finite=False)
-        return self._scale[:, None] * solved
+        return self._scale[:, None] * cho_solved(self._L, self._scale[:, None] * R)
 
     def around(self, curvature):
         """The product with ``L^-1 H L^-T`` for ``M = L L'``."""

@@ -1,7 +1,6 @@
 """What every factorisation offers, and what it reports."""
 
 import copy
-import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -150,13 +149,15 @@ class Factor(Locked, ABC):
         objective = self.objective.holding(hold)
         if objective.hold == self.objective.hold:
             return self
+        # With a lock and siblings of its own, like any copy.
         other = copy.copy(self)
-        other.objective = objective
-        other.curvature = Curvature(objective, self.curvature.shift, self.curvature.damping)
-        other._siblings, other._lock = {}, threading.Lock()
+        other.objective, other.curvature = objective, self._curvature_at(objective)
         # Belongs to R0.
         other.__dict__.pop("_spectrum", None)
         return other
+
+    def _curvature_at(self, objective):
+        return Curvature(objective, self.curvature.shift, self.curvature.damping)
 
     def shifted(self, shift):
         """The factor of ``H + shift R0``; this one for 0."""
