@@ -138,8 +138,10 @@ class Curvature(LinearOperator):
             return weights * objective.hessians[block].astype(moved.dtype) * moved
         if objective.loss.hessian_product is None:
             return weights * (moved @ objective.hessians[block].astype(moved.dtype))
-        eta = objective.eta[block].astype(moved.dtype)
-        return weights * objective.loss.hessian_product(eta, moved)
+        state = objective.hessian_state[block].astype(moved.dtype, copy=False)
+        out = objective.loss.hessian_product(state, moved)
+        out *= weights
+        return out
 
     def _matvec(self, v):
         return self._matmat(np.asarray(v).reshape(-1, 1))[:, 0]

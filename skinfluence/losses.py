@@ -25,8 +25,9 @@ class Loss(ABC):
     needs_positive : bool
         Whether a free intercept has its optimum at minus infinity when no target is positive.
     hessian_product : callable or None
-        ``hessian_product(eta, V)``: the Hessian at ``eta``, (n, n_outputs), times vectors V, (n, m,
-        n_outputs); for losses that need no (n_outputs, n_outputs) matrix and no targets for it.
+        ``hessian_product(P, V)``: the Hessian at ``eta`` times vectors V, (n, m, n_outputs), with
+        ``P = hessian_state(eta)``; for losses that need no (n_outputs, n_outputs) matrix and no
+        targets for it.
     """
 
     n_outputs = 1
@@ -205,12 +206,16 @@ class Multinomial(Loss):
         out[..., diagonal, diagonal] = -out.sum(axis=-1)
         return out
 
-    def hessian_product(self, eta, V):
-        p = softmax(eta, axis=-1)[:, None, :]
+    def hessian_state(self, eta):
+        return softmax(eta, axis=-1)
+
+    def hessian_product(self, P, V):
         # p_a sum_b p_b (v_a - v_b): from the likeliest class, whose p is near 1 and would cancel.
-        top = eta.argmax(axis=-1)[:, None, None]
+        top = P.argmax(axis=-1)[:, None, None]
         V = V - np.take_along_axis(V, top, axis=-1)
-        return p * (V - (V * p).sum(axis=-1, keepdims=True))
+        V -= np.einsum("imk,ik->im", V, P)[:, :, None]
+        V *= P[:, None, :]
+        return V
 
     def hessian_terms(self, eta, y):
         # sum over pairs a < b of p_a p_b (e_a - e_b)(e_a - e_b)': non-negative weights.
@@ -267,11 +272,14 @@ class SumToZero(Loss):
     def hessian(self, eta, y):
         return self.basis.T @ self.loss.hessian(self.expand(eta), y) @ self.basis
 
-    def hessian_product(self, eta, V):
+    def hessian_state(self, eta):
+        return self.loss.hessian_state(self.expand(eta))
+
+    def hessian_product(self, P, V):
         basis = self.basis.astype(V.dtype, copy=False)
         # One product for all rows: a stack of small ones is slow.
         full = (V.reshape(-1, V.shape[-1]) @ basis.T).reshape(*V.shape[:-1], -1)
-        inner = self.loss.hessian_product(eta @ basis.T, full)
+        inner = self.loss.hessian_product(P, full)
         return (inner.reshape(-1, inner.shape[-1]) @ basis).reshape(V.shape)
 
     def hessian_terms(self, eta, y):

@@ -131,6 +131,11 @@ class Objective:
         return self.loss.hessian(self.eta, self.y)
 
     @cached_property
+    def hessian_state(self):
+        """What ``loss.hessian_product`` needs, a line for each training row."""
+        return self.loss.hessian_state(self.eta)
+
+    @cached_property
     def total_weight(self):
         """``sum_i w_i``."""
         return float(self.weights.sum())

@@ -11,11 +11,14 @@ from scipy import linalg
 
 from skinfluence.solvers.base import SingularHessianError
 from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
+from skinfluence.utils.threads import in_parts
 
 NAMES = ("auto", "diagonal", "blocks", "kronecker")
 # Rows of the sample, in columns: twice as many saves one iteration in ten.
 ROWS_PER_COLUMN = 3
 FEWEST_ROWS = 500
+# Of scaled rows at a time: they are multiplied while they are in the cache.
+CACHE_BYTES = 2**20
 # Share of its diagonal that is added to a block: a sample may miss what a rare column does.
 SHARE = 1e-3
 
@@ -70,45 +73,33 @@ class Blocks:
     ----------
     directions : ndarray of shape (n_outputs, n_blocks)
         The ``t_b``, with orthonormal rows.
-    grams : iterable of n_blocks ndarrays of shape (d, d)
-        The ``G_b`` in the columns of ``used``, one at a time; overwritten.
+    roots : list of n_blocks ndarrays of shape (d, d)
+        The inverse Cholesky factors of ``S G_b S`` in the columns of ``used``, in float32: half the
+        memory, and M stays symmetric and positive.
     used : ndarray of int
         Columns of the blocks.
     diagonal : ndarray of shape (n_columns,)
-        What the other columns have.
+        ``S^-2``, and what the other columns have.
     """
 
-    def __init__(self, directions, grams, used, diagonal):
+    def __init__(self, directions, roots, used, diagonal):
         self._directions = directions
+        self._roots = roots
         self._used = used
+        self._scale = 1.0 / np.sqrt(diagonal[used])[:, None]
         self._rest = 1.0 / diagonal
         self._rest[used] = 0.0
-        # Inverse Cholesky factors in float32: half the memory, and M stays symmetric and positive.
-        self._roots = list(map(_inverse_root, grams))
 
     def apply(self, R):
         """``M^-1 R``, (n_parameters, m)."""
         k, n_blocks = self._directions.shape
         d, m = len(self._rest), R.shape[1]
         turned = (self._directions.T @ R.reshape(k, d * m)).reshape(n_blocks, d, m)
-        inner = turned[:, self._used].astype(np.float32)
+        inner = (self._scale * turned[:, self._used]).astype(np.float32)
         out = self._rest[:, None] * turned
         for root, one, place in zip(self._roots, inner, out, strict=True):
-            place[self._used] = root.T @ (root @ one)
+            place[self._used] = self._scale * (root.T @ (root @ one))
         return (self._directions @ out.reshape(n_blocks, d * m)).reshape(k * d, m)
-
-
-def _inverse_root(gram):
-    # The transpose of a symmetric C-ordered array is the Fortran order LAPACK wants: no copy.
-    L, failed = linalg.lapack.dpotrf(gram.T, lower=1, clean=1, overwrite_a=1)
-    if not failed:
-        L, failed = linalg.lapack.dtrtri(L, lower=1, overwrite_c=1)
-    if failed or not np.isfinite(L).all():
-        raise SingularHessianError(
-            "A block of the preconditioner must be positive definite. Got one that is not to "
-            "round-off. Use preconditioner='diagonal', penalise the model or scale the features."
-        )
-    return L.astype(np.float32)
 
 
 def _directions(objective):
@@ -122,9 +113,16 @@ def _class_blocks(curvature, diagonal):
     directions = _directions(objective)
     rows, weights, hessians = _sample(objective)
     own = weights[:, None] * np.einsum("kb,ikl,lb->ib", directions, hessians, directions)
-    used, mean = _columns(curvature, diagonal)
-    grams = (_gram(objective.design, rows, np.maximum(w, 0.0), used) for w in own.T)
-    return Blocks(directions, _penalised(grams, curvature, used, mean), used, mean)
+    columns = _Columns(curvature, diagonal)
+    sample = columns.scaled(rows)
+
+    def part(some):
+        return [columns.inverse_root(_gram(sample, np.maximum(w, 0.0))) for w in own.T[some]]
+
+    # In single precision, where a product is worth half of one in double.
+    work = 0.25 * len(rows) * len(columns.used) ** 2
+    roots = [root for some in in_parts(part, len(own.T), work) for root in some]
+    return Blocks(directions, roots, columns.used, columns.diagonal)
 
 
 def _kronecker_blocks(curvature, diagonal):
@@ -134,10 +132,10 @@ def _kronecker_blocks(curvature, diagonal):
     traces = np.maximum(weights * np.einsum("ikk->i", hessians), 0.0)
     values, vectors = np.linalg.eigh(np.einsum("i,ikl->kl", weights, hessians))
     shares = np.maximum(values, 0.0) / max(traces.sum(), np.finfo(float).tiny)
-    used, mean = _columns(curvature, diagonal)
-    gram = _gram(objective.design, rows, traces, used)
-    grams = (share * gram for share in shares)
-    return Blocks(vectors, _penalised(grams, curvature, used, mean), used, mean)
+    columns = _Columns(curvature, diagonal)
+    gram = _gram(columns.scaled(rows), traces)
+    roots = [columns.inverse_root(np.float32(share) * gram) for share in shares]
+    return Blocks(vectors, roots, columns.used, columns.diagonal)
 
 
 def _sample(objective):
@@ -152,26 +150,51 @@ def _sample(objective):
     return rows, weights, objective.loss.hessian(objective.eta[rows], objective.y[rows])
 
 
-def _columns(curvature, diagonal):
-    """Columns that some row uses, and the mean diagonal over the outputs of each column."""
-    k = curvature.objective.loss.n_outputs
-    return curvature.objective.design.used_columns, diagonal.reshape(k, -1).mean(axis=0)
+class _Columns:
+    """Columns that some row uses, scaled so that the mean Hessian has ones on its diagonal.
+
+    Whatever the units of the features, single precision is then enough.
+    """
+
+    def __init__(self, curvature, diagonal):
+        objective = curvature.objective
+        self.design = objective.design
+        self.used = self.design.used_columns
+        self.diagonal = diagonal.reshape(objective.loss.n_outputs, -1).mean(axis=0)
+        self.scale = 1.0 / np.sqrt(self.diagonal[self.used])
+        self.added = SHARE + (curvature.penalty / self.diagonal)[self.used]
+
+    def scaled(self, rows):
+        """Rows of the used columns, in float32."""
+        out = np.empty((len(rows), len(self.used)), np.float32)
+        for block in row_blocks(len(rows), 16 * self.design.n_columns, BLOCK_BYTES // 16):
+            dense = self.design.take(rows[block]).dense_rows()
+            np.multiply(dense[:, self.used], self.scale, out=out[block], casting="same_kind")
+        return out
+
+    def inverse_root(self, gram):
+        """``L^-1`` of a Gram matrix with the penalty, ``L L'``; overwrites it."""
+        gram[np.diag_indices(len(gram))] += self.added.astype(np.float32)
+        for dtype in (np.float32, np.float64):
+            # Columns that nearly repeat each other may need the digits.
+            potrf, trtri = linalg.lapack.get_lapack_funcs(("potrf", "trtri"), dtype=dtype)
+            L, failed = potrf(gram.astype(dtype), lower=1, clean=1, overwrite_a=1)
+            if not failed:
+                L, failed = trtri(L, lower=1, overwrite_c=1)
+            if not failed and np.isfinite(L).all():
+                return L.astype(np.float32, copy=False)
+        raise SingularHessianError(
+            "A block of the preconditioner must be positive definite. Got one that is not to "
+            "round-off. Use preconditioner='diagonal', penalise the model or scale the features."
+        )
 
 
-def _penalised(grams, curvature, used, mean):
-    added = (curvature.penalty + SHARE * mean)[used]
-    for gram in grams:
-        gram[np.diag_indices(len(used))] += added
-        yield gram
-        # Gone before the next one is made.
-        del gram
-
-
-def _gram(design, rows, weights, used):
-    """``X' diag(w) X`` of some rows in the columns of ``used``, without a copy of them all."""
-    gram = np.zeros((len(used), len(used)))
-    for block in row_blocks(len(rows), 24 * design.n_columns, BLOCK_BYTES // 16):
-        half = design.take(rows[block]).dense_rows()[:, used]
-        half *= np.sqrt(weights[block])[:, None]
-        gram += half.T @ half
+def _gram(rows, weights):
+    """The lower triangle of ``X' diag(w) X``, Fortran-ordered as LAPACK wants it, in float32."""
+    d = rows.shape[1]
+    gram = np.zeros((d, d), np.float32, order="F")
+    roots = np.sqrt(weights).astype(np.float32)[:, None]
+    for block in row_blocks(len(rows), 4 * d, CACHE_BYTES):
+        half = rows[block] * roots[block]
+        gram = linalg.blas.ssyrk(1.0, half.T, beta=1.0, c=gram, lower=1, overwrite_c=1)
     return gram
