@@ -191,8 +191,16 @@ class SmoothAnswers(Locked, Answers):
         if method in LOCAL:
             return basis.eta + steps.own_eta_steps(self.factor, edits, method)
         eta = basis.eta.copy()
+        solver = self.edit_solver()
+        if solver.M == 0:
+            moved, sure = solver.own_steps_at_once(edits, _relative(method, tol))
+            eta[sure] += moved[sure]
+            rest = np.flatnonzero(~sure)
+            edits = edits.take(rest)
+        else:
+            rest = np.arange(len(eta))
         for block, solved in self._solved(edits, method, tol):
-            eta[block] += steps.at_rows(edits.design.take(block), solved.steps)
+            eta[rest[block]] += steps.at_rows(edits.design.take(block), solved.steps)
         return eta
 
     def own_group_removals(self, removals, method, tol):

@@ -224,12 +224,12 @@ def steps_from(factor, edits, method, a):
     return steps if Z is None else steps - edits.shift[:, None, None] * Z
 
 
-def own_eta_steps(factor, edits, method):
+def own_eta_steps(factor, edits, method, leverages=None):
     """Change of the decision values of each edit's own row, shape (m, n_outputs).
 
-    Needs the leverages only: no solve per row.
+    Needs the leverages only, if they are not known: no solve per row.
     """
-    h = row_leverages(factor, edits, method)
+    h = row_leverages(factor, edits, method) if leverages is None else leverages
     a = step_coefficients(factor, edits, method, h)
     steps = -(h @ a[..., None])[..., 0]
     Z = penalty_steps(factor, edits, method)
