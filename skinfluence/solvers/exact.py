@@ -129,6 +129,20 @@ def cho_solved(L, B):
     return parts[0] if len(parts) == 1 else np.hstack(parts)
 
 
+def cho_inverse(L, scale):
+    """``diag(scale) (L L')^-1 diag(scale)``, symmetric: a third of the flops of solving for it."""
+    (potri,) = linalg.get_lapack_funcs(("potri",), (L,))
+    with small_blas(len(L)):
+        inverse = potri(L, lower=1)[0]
+    scale = scale.astype(L.dtype)
+    # By blocks of columns, without another matrix: the upper triangle is zero so far.
+    for block in row_blocks(len(L), inverse.nbytes // len(L)):
+        inverse[: block.stop, block] += np.tril(inverse[block, : block.stop], block.start - 1).T
+    for block in row_blocks(len(L), inverse.nbytes // len(L)):
+        inverse[:, block] *= scale[:, None] * scale[block]
+    return inverse
+
+
 class PrimalFactor(Factor):
     """Cholesky of the Hessian itself: O(n p^2 + p^3) once, O(p^2) per right-hand side."""
 
@@ -151,8 +165,7 @@ class PrimalFactor(Factor):
     @cached_property
     def inverse(self):
         """``H^-1``, explicit; symmetric."""
-        inverse = self._solve(np.eye(len(self._scale)))[0]
-        return 0.5 * (inverse + inverse.T)
+        return cho_inverse(self._L, self._scale)
 
     def _leverages(self, design):
         # K (K + 1) / 2 quadratic forms with blocks of the explicit inverse: triangular solves for
@@ -272,9 +285,7 @@ class MixedFactor(PrimalFactor):
     @cached_property
     def inverse(self):
         """``H^-1`` in float32, explicit."""
-        identity = np.asfortranarray(np.diag(self._scale.astype(np.float32)))
-        inner = linalg.cho_solve((self._L, True), identity, overwrite_b=True, check_finite=False)
-        inner *= self._scale[:, None].astype(np.float32)
+        inner = cho_inverse(self._L, self._scale)
         if len(inner) == len(self._diagonal):
             return inner
         with np.errstate(divide="ignore"):
