@@ -11,9 +11,13 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.data import load_enron, load_mnist
-from benchmarks.peers import reference
+from benchmarks.peers import floors, reference
 
 WORKS = {}
+
+PAIRS = {"flops": floors.pair_flops, "products": floors.pair_products}
+ROWS = {"flops": floors.row_flops, "products": floors.row_products}
+PERTURBATIONS = {"bytes": floors.pert_bytes, "products": floors.pert_products}
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,9 @@ class Work:
         needs, symmetric ones counted once.
     bytes : callable, default=None
         ``bytes(problem)`` of an answer whose writing is the floor.
+    products : callable, default=None
+        ``products(problem)`` returns a call that makes these products (or that answer) and nothing
+        else, in their own shapes.
     """
 
     name: str
@@ -37,6 +44,7 @@ class Work:
     make: Callable
     flops: Callable | None = None
     bytes: Callable | None = None
+    products: Callable | None = None
 
 
 def work(name, title, **floors):
@@ -108,40 +116,6 @@ def _left_out(problem, n_refits):
     return _with(problem, reference.left_out(problem, rows), rows=rows, base=fitted)
 
 
-# Flops ---------------------------------------------------------------------------------------
-
-
-def _sizes(problem):
-    """n, m, and the parameters per output and in all, in the K - 1 coordinates that matter."""
-    K, d = problem.theta.shape
-    return len(problem.y), len(problem.y_test), d, max(K - 1, 1)
-
-
-def _factor_flops(problem):
-    n, _, d, k = _sizes(problem)
-    return n * (k * d) ** 2 + (k * d) ** 3 / 3
-
-
-def pair_flops(problem):
-    n, m, d, k = _sizes(problem)
-    return _factor_flops(problem) + 2 * m * (k * d) ** 2 + 2 * m * n * k * d
-
-
-def row_flops(problem):
-    n, _, d, k = _sizes(problem)
-    return _factor_flops(problem) + n * (k * d) ** 2
-
-
-def block_flops(problem):
-    """For all K leverages of a row, not only one direction."""
-    n, _, d, k = _sizes(problem)
-    return _factor_flops(problem) + n * k * (k * d) ** 2
-
-
-def pert_bytes(problem):
-    return 8.0 * len(problem.y_test) * problem.X.size
-
-
 # The works -----------------------------------------------------------------------------------
 
 
@@ -168,27 +142,27 @@ def _digits(quick):
     return digits()
 
 
-work("binary", "all pairs, binary, 10,000 x 100, 500 tests", flops=pair_flops)(
+work("binary", "all pairs, binary, 10,000 x 100, 500 tests", **PAIRS)(
     _asked(_many_tests, reference.scores)
 )
-work("softmax", "all pairs, digits, 1,500 x 64 x 10, 297 tests", flops=pair_flops)(
+work("softmax", "all pairs, digits, 1,500 x 64 x 10, 297 tests", **PAIRS)(
     _asked(_digits, reference.scores)
 )
-work("self-binary", "self-influence, binary, 10,000 x 100", flops=row_flops)(
+work("self-binary", "self-influence, binary, 10,000 x 100", **ROWS)(
     _asked(_many_tests, reference.self_scores)
 )
-work("self-softmax", "self-influence, digits, 1,500 x 64 x 10", flops=row_flops)(
+work("self-softmax", "self-influence, digits, 1,500 x 64 x 10", **ROWS)(
     _asked(_digits, reference.self_scores)
 )
 
 
-@work("pert", "input perturbation, binary, 10,000 x 100, 10 tests", bytes=pert_bytes)
+@work("pert", "input perturbation, binary, 10,000 x 100, 10 tests", **PERTURBATIONS)
 def _(quick, data):
     problem = synthetic(*((1_000, 10, 50) if quick else (10_000, 10, 100)))
     return _with(problem, reference.perturbations(problem))
 
 
-@work("pert-softmax", "input perturbation, digits, 1,500 x 64 x 10, 10 tests", bytes=pert_bytes)
+@work("pert-softmax", "input perturbation, digits, 1,500 x 64 x 10, 10 tests", **PERTURBATIONS)
 def _(quick, data):
     problem = digits()
     problem.X_test, problem.y_test = problem.X_test[:10], problem.y_test[:10]
@@ -216,24 +190,26 @@ def _(quick, data):
     return _left_out(enron(data), 5 if quick else 20)
 
 
-@work("loo-ridge", "leave-one-out predictions, ridge, 10,000 x 100", flops=row_flops)
+@work("loo-ridge", "leave-one-out predictions, ridge, 10,000 x 100", **ROWS)
 def _(quick, data):
     return _left_out(_normal(quick, kind="ridge"), 20 if quick else 50)
 
 
-@work("loo-binary", "leave-one-out probabilities, binary, 10,000 x 100", flops=row_flops)
+@work("loo-binary", "leave-one-out probabilities, binary, 10,000 x 100", **ROWS)
 def _(quick, data):
     return _left_out(_normal(quick), 20 if quick else 50)
 
 
-@work("loo-plain", "leave-one-out probabilities, binary, no penalty, 10,000 x 100", flops=row_flops)
+@work("loo-plain", "leave-one-out probabilities, binary, no penalty, 10,000 x 100", **ROWS)
 def _(quick, data):
     problem = _normal(quick)
     problem = _fitted("binary", problem.X, problem.y, 0.0, problem.X_test, problem.y_test)
     return _left_out(problem, 20 if quick else 50)
 
 
-@work("loo-softmax", "leave-one-out probabilities, digits, 1,500 x 64 x 10", flops=block_flops)
+@work(
+    "loo-softmax", "leave-one-out probabilities, digits, 1,500 x 64 x 10", flops=floors.block_flops
+)
 def _(quick, data):
     return _left_out(digits(), 10 if quick else 30)
 
@@ -251,8 +227,8 @@ def _(quick, data):
     return _with(problem, reference.scores(problem))
 
 
-@work("cnn", "tanh CNN, 2,616 parameters, 1,000 MNIST rows, 2 tests, full Hessian")
+@work("cnn", "tanh CNN, 2,616 parameters, 300 MNIST rows, 2 tests, full Hessian")
 def _(quick, data):
     from benchmarks.peers.networks import trained_cnn
 
-    return trained_cnn(100 if quick else 1_000, 2, quick)
+    return trained_cnn(100 if quick else 300, 2, quick)
