@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence.design import Design
 from skinfluence.effects import Effect
@@ -249,6 +250,12 @@ def rows_alone_in_their_class(objective):
     rows = np.flatnonzero((objective.weights > 0) & (kinds >= 0))
     count = np.bincount(kinds[rows])
     return rows[count[kinds[rows]] == 1]
+
+
+def warn_of(concern):
+    """Warn of what :attr:`Answers.concern` says, if anything."""
+    if concern is not None:
+        warnings.warn(concern, ConvergenceWarning, stacklevel=level_outside())
 
 
 def warn_alone(rows):

@@ -4,14 +4,13 @@ import numbers
 import warnings
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import edits as _edits
 from skinfluence import leave_one_out
 from skinfluence import smooth as _smooth  # noqa: F401  registers the answers about an Objective
-from skinfluence.answers import Tests, answers_of
+from skinfluence.answers import Tests, answers_of, warn_of
 from skinfluence.inputs import Inputs
 from skinfluence.solvers import SingularHessianError
 from skinfluence.utils.calls import level_outside
@@ -110,8 +109,7 @@ class Influence:
             problem, solver=solver, hold=hold, precision=precision, verbose=verbose
         )
         self.answers = answers.polished() if polish else answers
-        if self.answers.concern is not None:
-            warnings.warn(self.answers.concern, ConvergenceWarning, stacklevel=level_outside())
+        warn_of(self.answers.concern)
         self.objective = self.answers.problem
 
     def __repr__(self):

@@ -5,7 +5,6 @@ from functools import cached_property
 
 import numpy as np
 from scipy import linalg
-from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence.answers import FEWER_TESTS, Answers, check_method
 from skinfluence.edits import Points
@@ -50,9 +49,6 @@ class ModuleAnswers(Locked, Answers):
         probe = gradient if gradient.any() else np.ones_like(gradient)
         solution = self.factor.probed(probe[:, None])
         step, error = solution.X[:, 0], solution.standard_error
-        largest = np.zeros(problem.n_parameters)
-        for rows, G in self._row_gradients(np.arange(problem.n_samples), share=False):
-            largest += np.abs(problem.weights[rows]) @ np.abs(G)
         decrement = np.sqrt(max(0.0, gradient @ step)) if gradient.any() else 0.0
         return SolveReport(
             solver=f"{problem.hessian}, {self.factor.name}",
@@ -63,8 +59,34 @@ class ModuleAnswers(Locked, Answers):
             rcond=self.factor.rcond,
             newton_decrement=float(decrement),
             leverage_error=0.0,
-            relative_gradient=float(np.abs(gradient).max() / max(largest.max(), 1e-300)),
+            relative_gradient=self._relative_gradient,
             standard_error=0.0 if error is None else float(linalg.norm(error) / linalg.norm(step)),
+        )
+
+    @cached_property
+    def _relative_gradient(self):
+        """The largest entry of the gradient over what it would be if no terms cancelled."""
+        problem = self.problem
+        largest = np.zeros(problem.n_parameters)
+        for rows, G in self._row_gradients(np.arange(problem.n_samples), share=False):
+            largest += np.abs(problem.weights[rows]) @ np.abs(G)
+        return float(np.abs(problem.gradient()).max() / max(largest.max(), 1e-300))
+
+    @property
+    def concern(self):
+        """Whether the network is so far from a stationary point that answers around it mislead."""
+        problem = self.problem
+        suboptimality = 0.5 * self.factor.decrement(problem.gradient()) ** 2
+        mean = abs(problem.value()) / problem.n_samples
+        # As for linear models: a tenth of the loss of an average row.
+        if suboptimality <= 0.1 * mean + 1e-12:
+            return None
+        return (
+            "The network is not at a stationary point of its objective: one Newton step would "
+            f"lower it by about {suboptimality / mean:.1e} times the loss of an average row "
+            f"(relative gradient {self._relative_gradient:.1e}). Answers describe the next step "
+            "from here, not training to the end. Train on, and check that weight_decay, the loss "
+            "and the rows are those of training."
         )
 
     # Derivatives
@@ -296,20 +318,3 @@ def _local(method):
             "again without the rows to verify, or ask with method='one-step'."
         )
     return "one-step" if method == "auto" else method
-
-
-def warn_unless_optimal(problem, report):
-    """Say when the network is so far from a stationary point that answers around it mislead."""
-    suboptimality = 0.5 * report.newton_decrement**2
-    mean = abs(problem.value()) / problem.n_samples
-    # As for linear models: a tenth of the loss of an average row.
-    if suboptimality > 0.1 * mean + 1e-12:
-        warnings.warn(
-            f"The network is not at a stationary point of its objective: one Newton step would "
-            f"lower it by about {suboptimality / mean:.1e} times the loss of an average row "
-            f"(relative gradient {report.relative_gradient:.1e}). Answers describe the next step "
-            "from here, not training to the end. Train on, and check that weight_decay, the loss "
-            "and the rows are those of training.",
-            ConvergenceWarning,
-            stacklevel=level_outside(),
-        )

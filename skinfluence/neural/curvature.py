@@ -114,6 +114,11 @@ class _ModuleFactor:
         """A :class:`~skinfluence.solvers.Solution` good enough for a report."""
         return self.solution(B)
 
+    def decrement(self, gradient):
+        """About the Newton decrement, ``sqrt(g' H^-1 g)``."""
+        step = self.probed(gradient[:, None]).X[:, 0]
+        return float(np.sqrt(max(0.0, gradient @ step)))
+
 
 class ModuleCholesky(_ModuleFactor, PrimalFactor):
     """Cholesky of the dense Hessian, kept as ``matrix``."""
@@ -169,6 +174,13 @@ class ModuleCG(_ModuleFactor, CGFactor):
 
     def probed(self, B):
         return self._iterate(B, PROBED)
+
+    def decrement(self, gradient):
+        if self._preconditioner is None:
+            return super().decrement(gradient)
+        # In the norm of the Gauss-Newton Hessian: its factor instead of passes.
+        step = self._preconditioner.apply(gradient[:, None])[:, 0]
+        return float(np.sqrt(gradient @ step))
 
     def _iterate(self, B, rtol):
         solution = super()._iterate(B, rtol)

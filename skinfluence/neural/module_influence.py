@@ -4,8 +4,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state, column_or_1d
 
+from skinfluence.answers import warn_of
 from skinfluence.influence import Influence
-from skinfluence.neural.answers import ModuleAnswers, warn_unless_optimal
+from skinfluence.neural.answers import ModuleAnswers
 from skinfluence.neural.losses import loss_of
 from skinfluence.neural.network import Network
 from skinfluence.neural.problem import ModuleInputs, ModuleProblem, decay_of
@@ -153,7 +154,7 @@ class ModuleInfluence(Influence):
         ).holding(hold)
         self.answers = ModuleAnswers(factor_of(problem, solver), verbose)
         self.objective = problem
-        warn_unless_optimal(problem, self.answers.report())
+        warn_of(self.answers.concern)
 
     def __repr__(self):
         problem = self.objective
