@@ -227,8 +227,8 @@ def _(quick, data):
     return _with(problem, reference.scores(problem))
 
 
-@work("cnn", "tanh CNN, 2,616 parameters, 300 MNIST rows, 2 tests, full Hessian")
+@work("cnn", "tanh CNN, 2,616 parameters, 100 MNIST rows, 2 tests, full Hessian")
 def _(quick, data):
     from benchmarks.peers.networks import trained_cnn
 
-    return trained_cnn(100 if quick else 300, 2, quick)
+    return trained_cnn(50 if quick else 100, 2, quick)
