@@ -8,8 +8,9 @@ from skinfluence.utils.threads import in_parts
 
 # Blocks of dense rows are multiplied twice, so they should still be in the cache the second time.
 CACHE_BYTES = 2**21
-# Dense rows and numbers of vectors for which compiled products beat those of BLAS.
-NARROW_ROWS, NARROW_COLUMNS, NARROW = 2_000, 64, 12
+# Entries and columns of dense rows, and numbers of vectors, for which compiled products beat those of
+# BLAS by more than it takes to load them.
+NARROW_ENTRIES, NARROW_COLUMNS, NARROW = 4_000_000, 64, 12
 
 
 class Curvature(LinearOperator):
@@ -96,7 +97,7 @@ class Curvature(LinearOperator):
             design.in_memory
             and not design.is_sparse
             and 1 < n_vectors <= NARROW
-            and design.n_samples >= NARROW_ROWS
+            and design.X.size >= NARROW_ENTRIES
             and design.n_features >= NARROW_COLUMNS
             and design.X.flags.c_contiguous
         )

@@ -135,25 +135,43 @@ class EditSolver:
     # Edits at one row --------------------------------------------------------------------------
 
     def own_steps_at_once(self, edits, tol):
-        """Newton steps of each row's own decision values, and which are known to be solved by them.
+        """Newton steps of each row's own decision values, where they are known to solve the edit.
 
-        For a quadratic loss: all but rows whose edit leaves little of the Hessian along them, where
-        the errors of the solver grow. Needs the leverages only, no solve per row.
+        Of a quadratic loss, by a factor whose leverages are as accurate as its solves: all but rows
+        whose edit leaves little of the Hessian along them, where errors grow. Needs the leverages
+        only, no solve per row.
 
         Returns
         -------
-        eta_steps : ndarray of shape (m, n_outputs)
         solved : ndarray of bool, shape (m,)
             To a relative error of ``tol``.
+        eta_steps : ndarray of shape (n_solved, n_outputs)
         """
-        h = steps.row_leverages(self.factor, edits)
+        factor, n = self.factor, len(edits.rows)
+        nothing = np.zeros(n, dtype=bool), np.empty((0, self.objective.loss.n_outputs))
+        if self.M != 0 or not n or factor.leverage_error or 1e3 * factor.rtol > tol:
+            return nothing
+        h = steps.row_leverages(factor, edits)
         sizes = np.zeros(self.objective.n_samples)
         sizes[edits.rows] = self._sizes(h)
-        error = self.factor.leverage_error + 2.0 * solve_error(self.factor, sizes)
+        error = 2.0 * solve_error(factor, sizes) + self._leverage_error(edits, h)
         leverage = _largest_eigenvalue(h, -edits.hessian)
         kept = (1.0 - leverage) * _shrink(edits.shift, self.objective)
         solved = (kept > 0.5) & (2.0 * error <= 0.5 * tol)
-        return steps.own_eta_steps(self.factor, edits, "one-step", h), solved
+        return solved, steps.own_eta_steps(factor, edits.take(solved), "one-step", h[solved])
+
+    def _leverage_error(self, edits, h):
+        """Relative error of leverages, by solves for a few rows: they may come from an inverse."""
+        few = np.append(np.argsort(-self._sizes(h))[:4], np.linspace(0, len(h) - 1, 4, dtype=int))
+        edits, h = edits.take(few), h[few]
+        rows, k = edits.design.dense_rows(), h.shape[1]
+        solved = np.empty_like(h)
+        for a, one in enumerate(np.eye(k)):
+            one = np.broadcast_to(one, (len(rows), k))
+            S = self.factor.solve_rows(edits.design, one, edits.one_shift)
+            solved[:, :, a] = np.einsum("ikd,id->ik", S, rows)
+        size, lost = (np.abs(one).max(axis=(1, 2)) for one in (solved, solved - h))
+        return 4.0 * float(np.max(lost[size > 0] / size[size > 0], initial=0.0))
 
     def solve_rows(self, edits, tol):
         """Solve edits at one row each, yielding ``(slice, Solved)`` in blocks.

@@ -58,6 +58,10 @@ class Loss(ABC):
     def hessian(self, eta, y):
         """Second derivative in ``eta``, shape ``(..., n_outputs, n_outputs)``."""
 
+    def hessian_state(self, eta):
+        """What ``hessian_product`` needs of ``eta``, a line for each sample; computed once."""
+        return eta
+
     def hessian_terms(self, eta, y):
         """The Hessian as few weighted constant matrices, ``sum_t weights[t] * matrices[t]``.
 

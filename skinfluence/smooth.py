@@ -192,13 +192,10 @@ class SmoothAnswers(Locked, Answers):
             return basis.eta + steps.own_eta_steps(self.factor, edits, method)
         eta = basis.eta.copy()
         solver = self.edit_solver()
-        if solver.M == 0:
-            moved, sure = solver.own_steps_at_once(edits, _relative(method, tol))
-            eta[sure] += moved[sure]
-            rest = np.flatnonzero(~sure)
-            edits = edits.take(rest)
-        else:
-            rest = np.arange(len(eta))
+        sure, moved = solver.own_steps_at_once(edits, _relative(method, tol))
+        eta[sure] += moved
+        rest = np.flatnonzero(~sure)
+        edits = edits.take(rest)
         for block, solved in self._solved(edits, method, tol):
             eta[rest[block]] += steps.at_rows(edits.design.take(block), solved.steps)
         return eta

@@ -144,7 +144,7 @@ def step_coefficients(factor, edits, method, leverages=None):
     if Z is not None:
         at_row = at_rows(edits.design, Z)
         right = right - edits.shift[:, None] * (edits.hessian @ at_row[..., None])[..., 0]
-    return _solve_complements(complements(factor, edits, h), right)
+    return _solve_complements(complements(factor, edits, h), right, edits.rows)
 
 
 def complements(factor, edits, h):
@@ -156,7 +156,7 @@ def complements(factor, edits, h):
     return np.eye(h.shape[1]) + edits.hessian @ h
 
 
-def _solve_complements(A, right):
+def _solve_complements(A, right, rows):
     """Solve each small system; NaN, with a warning, where it is singular to round-off."""
     with np.errstate(divide="ignore", invalid="ignore"):
         if A.shape[1] == 1:
@@ -172,9 +172,9 @@ def _solve_complements(A, right):
     singular = ~(size <= 1e11 * given)
     if singular.any():
         warnings.warn(
-            f"{np.count_nonzero(singular)} edits take away rows of leverage 1 (the first is edit "
-            f"{np.flatnonzero(singular)[0]}): without them a parameter is not determined, so the "
-            "answers are NaN. Penalise the model, or drop the columns that one row decides.",
+            f"{np.count_nonzero(singular)} edits take away rows of leverage 1 (the first is row "
+            f"{rows[np.flatnonzero(singular)[0]]}): without them a parameter is not determined, so "
+            "the answers are NaN. Penalise the model, or drop the columns that one row decides.",
             UserWarning,
             stacklevel=level_outside(),
         )

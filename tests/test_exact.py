@@ -13,6 +13,7 @@ from sklearn.linear_model import (
     GammaRegressor,
     LogisticRegression,
     PoissonRegressor,
+    Ridge,
     TweedieRegressor,
 )
 
@@ -321,3 +322,45 @@ def test_newton_on_many_problems_is_newton_on_each(sparse, far, form, kind):
         np.testing.assert_allclose(found.steps[i].ravel(), step, atol=1e-9 * size)
         assert found.size[i] == pytest.approx(size, rel=1e-8)
         assert found.decrement[i] < 1e-9 * size
+
+
+def quadratic_cases():
+    """Rows and a penalty: plain, nearly collinear, off their origin, one row with a say of its own."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((80, 5))
+    twins = X.copy()
+    twins[:, 1] = twins[:, 0] + 1e-4 * rng.standard_normal(80)
+    outlier = X.copy()
+    outlier[7] *= 1e3
+    far = X + 1e3
+    powers = np.vander(np.linspace(0.0, 1.0, 80), 6, increasing=True)[:, 1:]
+    return {
+        "plain": (X, 1.0),
+        "no penalty": (X, 0.0),
+        "twins": (twins, 1e-3),
+        "outlier": (outlier, 1e-3),
+        "far": (far, 1.0),
+        "powers": (powers, 1e-6),
+    }
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", quadratic_cases())
+@pytest.mark.parametrize("method, rtol", [("exact", 1e-8), ("auto", 1e-3)])
+def test_ridge_left_out_is_the_refit(name, weighted, method, rtol):
+    """By one step where that is known to be enough, with the certificate where it is not."""
+    X, alpha = quadratic_cases()[name]
+    rng = np.random.default_rng(1)
+    y = X @ rng.standard_normal(5) + rng.standard_normal(80)
+    w = rng.uniform(0.5, 2.0, 80) if weighted else np.ones(80)
+    model = Ridge(alpha=alpha, solver="svd").fit(X, y, sample_weight=w)
+    found = Influence(model, X, y, sample_weight=w).loo_predict(method=method)
+    fitted, kept = model.predict(X), ~np.eye(80, dtype=bool)
+    truth = np.array(
+        [
+            Ridge(alpha=alpha, solver="svd").fit(X[one], y[one], w[one]).predict(X[[i]])[0]
+            for i, one in enumerate(kept)
+        ]
+    )
+    change = truth - fitted
+    assert np.linalg.norm(found - truth) <= rtol * np.linalg.norm(change)

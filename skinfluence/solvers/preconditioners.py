@@ -35,10 +35,16 @@ def preconditioner_of(name, curvature, diagonal):
     """
     if name not in NAMES:
         raise ValueError(f"preconditioner must be one of {', '.join(NAMES)}. Got {name!r} instead.")
-    if name == "auto":
-        name = "blocks" if _blocks_pay(curvature.objective) else "diagonal"
-    if name == "diagonal":
+    if name == "diagonal" or not len(curvature.objective.design.used_columns):
         return Diagonal(diagonal)
+    if name == "auto":
+        if not _blocks_pay(curvature.objective):
+            return Diagonal(diagonal)
+        try:
+            return _class_blocks(curvature, diagonal)
+        except SingularHessianError:
+            # It changes how fast the answer comes, not the answer.
+            return Diagonal(diagonal)
     make = _class_blocks if name == "blocks" else _kronecker_blocks
     return make(curvature, diagonal)
 
@@ -162,7 +168,7 @@ class _Columns:
         self.used = self.design.used_columns
         self.diagonal = diagonal.reshape(objective.loss.n_outputs, -1).mean(axis=0)
         self.scale = 1.0 / np.sqrt(self.diagonal[self.used])
-        self.added = SHARE + (curvature.penalty / self.diagonal)[self.used]
+        self.added = (curvature.penalty / self.diagonal)[self.used]
 
     def scaled(self, rows):
         """Rows of the used columns, in float32."""
@@ -174,15 +180,14 @@ class _Columns:
 
     def inverse_root(self, gram):
         """``L^-1`` of a Gram matrix with the penalty, ``L L'``; overwrites it."""
-        gram[np.diag_indices(len(gram))] += self.added.astype(np.float32)
-        for dtype in (np.float32, np.float64):
-            # Columns that nearly repeat each other may need the digits.
-            potrf, trtri = linalg.lapack.get_lapack_funcs(("potrf", "trtri"), dtype=dtype)
-            L, failed = potrf(gram.astype(dtype), lower=1, clean=1, overwrite_a=1)
-            if not failed:
-                L, failed = trtri(L, lower=1, overwrite_c=1)
-            if not failed and np.isfinite(L).all():
-                return L.astype(np.float32, copy=False)
+        own = gram.diagonal().copy()
+        # Also where a block is far above the mean: single precision keeps the order of its columns.
+        gram[np.diag_indices(len(gram))] += self.added + SHARE * np.maximum(own, 1.0)
+        L, failed = linalg.lapack.spotrf(gram, lower=1, clean=1, overwrite_a=1)
+        if not failed:
+            L, failed = linalg.lapack.strtri(L, lower=1, overwrite_c=1)
+        if not failed and np.isfinite(L).all():
+            return L
         raise SingularHessianError(
             "A block of the preconditioner must be positive definite. Got one that is not to "
             "round-off. Use preconditioner='diagonal', penalise the model or scale the features."

@@ -1,9 +1,11 @@
 """ModuleInfluence: equal to Influence where the module is linear, to refits where it is not."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
@@ -283,6 +285,45 @@ def test_a_network_far_from_a_stationary_point_is_warned_about():
 
 
 # Parameters, projections, layers ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["exact", "cg"])
+def test_damping_that_barely_helps_is_warned_about_by_every_solver(solver):
+    """The Newton step there is long, however short it is in the norm of Gauss-Newton."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((60, 4)), rng.integers(0, 3, 60)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    options = {"weight_decay": 1e-2, "hessian": "full"}
+    inputs, labels = torch.from_numpy(X), torch.from_numpy(y)
+    steps = torch.optim.Adam(net.parameters(), lr=0.05, weight_decay=1e-2)
+    for _ in range(30):
+        steps.zero_grad()
+        nn.functional.cross_entropy(net(inputs), labels).backward()
+        steps.step()
+    ample = ModuleInfluence(net, nn.CrossEntropyLoss(), X, y, damping=20.0, **options)
+    lowest = np.linalg.eigvalsh(ample.answers.factor.curvature.dense())[0] / 60 - 20.0
+    with pytest.warns(ConvergenceWarning, match="stationary"):
+        ModuleInfluence(
+            net, nn.CrossEntropyLoss(), X, y, damping=-1.002 * lowest, solver=solver, **options
+        )
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("p", [4, 5])
+def test_the_full_hessian_of_a_linear_module_is_accepted_by_cg(p, n_outputs, rng):
+    """It is the Gauss-Newton one: nothing is left for a Lanczos run but round-off."""
+    X = rng.standard_normal((50, p))
+    y = rng.standard_normal(50) if n_outputs == 1 else rng.integers(0, 3, 50)
+    loss = nn.MSELoss() if n_outputs == 1 else nn.CrossEntropyLoss()
+    module = nn.Linear(p, n_outputs, bias=False).double()
+    options = {"weight_decay": 0.02, "hessian": "full"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        exact = ModuleInfluence(module, loss, X, y, solver="exact", **options)
+        cg = ModuleInfluence(module, loss, X, y, solver="cg", **options)
+    found, truth = (inf.influence_up_loss(X[:3], y[:3]) for inf in (cg, exact))
+    assert relative_error(found, truth) < 1e-6
 
 
 def test_a_head_equals_the_pipeline_on_its_features(rng):

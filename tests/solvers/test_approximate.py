@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_digits
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
@@ -77,3 +77,19 @@ def test_mixed_precision_is_refused_where_it_does_not_apply():
         Influence(model, X, y[:20], precision="mixed", solver="cg")
     with pytest.raises(ValueError, match="'float64' or 'mixed'"):
         Influence(model, X, y[:20], precision="float16")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_leverages_in_single_precision_know_their_error(seed):
+    """Nearly equal columns: seven digits of the factor are three of the leverages."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((92, 3))
+    X[:, 1] = X[:, 0] + 2e-3 * rng.standard_normal(92)
+    y = X.sum(axis=1) + rng.standard_normal(92)
+    model = Ridge(alpha=1e-3).fit(X, y)
+    exact, mixed = Influence(model, X, y), Influence(model, X, y, precision="mixed")
+    h, rough = exact.answers.factor.leverages(), mixed.answers.factor.leverages()
+    assert np.median(np.abs(rough - h) / h) < mixed.report().leverage_error
+    truth = exact.loo_predict(method="exact")
+    error = np.abs(mixed.loo_predict() - truth) / np.abs(truth - model.predict(X))
+    assert error.max() < 1e-3

@@ -185,6 +185,40 @@ def test_more_free_parameters_than_rows_are_refused(name):
         CG(preconditioner=name).factor(objective)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_one_row_that_outweighs_the_others_and_repeated_columns_are_solved(name, rng):
+    """Its class is far above the mean of the blocks' scale, and has lost the other rows."""
+    X = rng.standard_normal((2_000, 10))
+    X[0] = 0.0
+    weights = np.ones(len(X))
+    weights[0] = 1e9
+    objective = Objective(
+        loss=SumToZero(Multinomial(4)),
+        design=design_of(np.hstack([X, X])),
+        y=rng.integers(0, 4, len(X)),
+        weights=weights,
+        penalty=np.append(np.full(20, 1e-6), 0.0),
+        theta=0.1 * rng.standard_normal((3, 21)),
+    )
+    b = objective.gradient()[:, None]
+    found = CG(preconditioner=name, rtol=1e-9).factor(objective).solution(b)
+    assert found.residual[0] < 1e-7
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_of_zeros_leave_the_penalty(name):
+    objective = Objective(
+        loss=LOSS["binary"],
+        design=design_of(np.zeros((20, 3)), 0.0),
+        y=np.arange(20) % 2,
+        weights=np.ones(20),
+        penalty=np.full(3, 2.0),
+        theta=np.zeros((1, 3)),
+    )
+    found = CG(preconditioner=name).factor(objective).solution(np.ones((3, 1)))
+    np.testing.assert_allclose(found.X, 0.5, rtol=1e-12)
+
+
 @pytest.mark.parametrize("intercept", [0.0, 1.0, 3.0])
 @pytest.mark.parametrize("m", [1, 2])
 def test_compiled_products_are_those_of_numpy(intercept, m, rng, monkeypatch):
@@ -200,6 +234,7 @@ def test_compiled_products_are_those_of_numpy(intercept, m, rng, monkeypatch):
     )
     V = rng.standard_normal((objective.n_parameters, m))
     monkeypatch.setattr(curvature, "CACHE_BYTES", 2**18)
+    monkeypatch.setattr(curvature, "NARROW_ENTRIES", 0)
     found = Curvature(objective).product(V)
     monkeypatch.setattr(curvature, "NARROW", 0)
     expected = Curvature(objective).product(V)
