@@ -31,7 +31,7 @@ def _scores(inf, problem):
 
 contestant("ours", *SCORES)(_asked(_scores))
 contestant("ours", "self-binary", "self-softmax")(_asked(lambda inf, _: inf.self_influence()))
-contestant("ours", "pert", "pert-softmax")(
+contestant("ours", "pert", "pert-wide", "pert-softmax")(
     _asked(lambda inf, problem: inf.influence_pert(problem.X_test, problem.y_test))
 )
 

@@ -147,7 +147,7 @@ def self_scores(problem):
     return Answering(call, read=_array)
 
 
-@contestant("pydvl: direct", "pert", "pert-softmax", scale=-1.0)
+@contestant("pydvl: direct", "pert", "pert-wide", "pert-softmax", scale=-1.0)
 def perturbations(problem):
     """The mixed derivatives of 100 rows at once."""
     model, loss, (X, y, X_test, y_test) = model_of(problem)

@@ -162,6 +162,12 @@ def _(quick, data):
     return _with(problem, reference.perturbations(problem))
 
 
+@work("pert-wide", "input perturbation, binary, 2,000 x 784, 10 tests", **PERTURBATIONS)
+def _(quick, data):
+    problem = synthetic(*((200, 10, 200) if quick else (2_000, 10, 784)))
+    return _with(problem, reference.perturbations(problem))
+
+
 @work("pert-softmax", "input perturbation, digits, 1,500 x 64 x 10, 10 tests", **PERTURBATIONS)
 def _(quick, data):
     problem = digits()
