@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
@@ -18,6 +19,8 @@ from skinfluence.solvers.base import (
 from skinfluence.solvers.preconditioners import preconditioner_of
 from skinfluence.utils.calls import level_outside
 
+# Right-hand sides that share their directions, and what is left of one that is independent of others.
+TOGETHER, INDEPENDENT = 32, 1e-10
 # What single precision can take off a residual before it is computed again in double.
 ROUGH = 1e-4
 
@@ -267,9 +270,7 @@ class ProbedFactor(CGFactor):
 
 
 def block_cg(multiply, B, precondition, target, max_iter):
-    """Conjugate gradients on each column of ``B``, one matrix product per iteration.
-
-    Columns have their own step lengths (no coupling) and leave the product once converged.
+    """Conjugate gradients on the columns of ``B`` in one space that grows for all of them.
 
     Parameters
     ----------
@@ -284,22 +285,55 @@ def block_cg(multiply, B, precondition, target, max_iter):
     -------
     X : ndarray of shape (p, m)
     iterations : ndarray of int of shape (m,)
+        Products each column took part in.
+
+    Notes
+    -----
+    The directions of an iteration are those of all columns that have not converged, without what
+    depends on the others [1]_; each column takes the best step in their span.
+
+    References
+    ----------
+    .. [1] H. Ji and Y. Li, "A breakdown-free block conjugate gradient method", BIT Numerical
+       Mathematics 57, 2017.
     """
     X = np.zeros_like(B, dtype=float)
-    R = B.astype(float, copy=True)
     iterations = np.zeros(B.shape[1], dtype=int)
-    active = np.flatnonzero(np.linalg.norm(R, axis=0) > target)
-    P = np.zeros_like(X)
-    rho = np.ones(B.shape[1])
-    while len(active) and iterations[active[0]] < max_iter:
-        Z = precondition(R[:, active])
-        fresh = np.einsum("ij,ij->j", R[:, active], Z)
-        direction = Z + (fresh / rho[active]) * P[:, active]
-        product = multiply(direction)
-        step = fresh / np.einsum("ij,ij->j", direction, product)
-        X[:, active] += step * direction
-        R[:, active] -= step * product
-        P[:, active], rho[active] = direction, fresh
-        iterations[active] += 1
-        active = active[np.linalg.norm(R[:, active], axis=0) > target[active]]
+    for start in range(0, B.shape[1], TOGETHER):
+        group = slice(start, start + TOGETHER)
+        X[:, group], iterations[group] = _together(
+            multiply, B[:, group], precondition, target[group], max_iter
+        )
     return X, iterations
+
+
+def _together(multiply, B, precondition, target, max_iter):
+    X, R = np.zeros_like(B, dtype=float), B.astype(float, copy=True)
+    iterations = np.zeros(B.shape[1], dtype=int)
+    left = np.flatnonzero(np.linalg.norm(R, axis=0) > target)
+    Z = precondition(R[:, left])
+    while len(left) and iterations[left[0]] < max_iter:
+        P = _independent(Z)
+        AP = multiply(P)
+        factor, failed = linalg.lapack.dpotrf(P.T @ AP, lower=1)
+        if failed or not P.shape[1]:
+            # Nothing to go along, or not positive definite along it: whoever asked sees the residual.
+            break
+        step = linalg.cho_solve((factor, True), P.T @ R[:, left], check_finite=False)
+        X[:, left] += P @ step
+        R[:, left] -= AP @ step
+        iterations[left] += 1
+        left = left[np.linalg.norm(R[:, left], axis=0) > target[left]]
+        Z = precondition(R[:, left])
+        Z -= P @ linalg.cho_solve((factor, True), AP.T @ Z, check_finite=False)
+    return X, iterations
+
+
+def _independent(Z):
+    """An orthonormal basis of columns, whatever their sizes, without directions of round-off."""
+    Z = Z / np.maximum(np.linalg.norm(Z, axis=0), np.finfo(float).tiny)
+    if Z.shape[1] == 1:
+        return Z
+    Q, R, _ = linalg.qr(Z, mode="economic", pivoting=True, check_finite=False)
+    size = np.abs(np.diagonal(R))
+    return Q[:, size > INDEPENDENT * size[0]]
