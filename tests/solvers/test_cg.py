@@ -267,3 +267,27 @@ def test_influence_takes_a_preconditioned_solver():
         np.testing.assert_allclose(
             inf.influence_up_loss(X[:20], y[:20]), exact, rtol=1e-6, atol=1e-8
         )
+
+
+@pytest.mark.parametrize("name", ["diagonal", "blocks"])
+def test_right_hand_sides_that_depend_on_each_other_are_solved(name, rng):
+    """Repeated, opposite, zero and hardly different ones, and more of them than parameters."""
+    objective = wide_spread("binary", n=300)
+    p = objective.n_parameters
+    some = rng.standard_normal((p, 3))
+    B = np.column_stack([
+        some, -2.0 * some, some[:, [0]] * 1e-9, np.zeros(p), some + 1e-11 * rng.standard_normal((p, 3)),
+        some @ rng.standard_normal((3, 4)), rng.standard_normal((p, 40)),
+    ])  # fmt: skip
+    found = CG(preconditioner=name).factor(objective).solution(B)
+    assert found.converged.all()
+    assert relative_error(found.X, Exact("primal").factor(objective).solve(B)) < 1e-7
+    assert (found.X[:, 7] == 0.0).all()
+
+
+def test_many_right_hand_sides_take_fewer_iterations_than_one(rng):
+    objective = wide_spread()
+    B = rng.standard_normal((objective.n_parameters, 16))
+    factor = CG(preconditioner="diagonal").factor(objective)
+    alone = max(factor.solution(b[:, None]).iterations[0] for b in B.T)
+    assert factor.solution(B).iterations.max() < 0.5 * alone
