@@ -93,7 +93,7 @@ def mnist(n, m):
 
 
 def enron(data):
-    """Word counts of 4,137 mails of Enron1, words in at least ten of them, and 10 more."""
+    """Word counts of the mails of Enron1, words in at least ten of them; ten are tests."""
     texts, y = load_enron(data)
     X = sp.csr_array(CountVectorizer(min_df=10).fit_transform(texts).astype(np.float64))
     y = y.astype(np.int64)

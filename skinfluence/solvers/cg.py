@@ -311,28 +311,32 @@ def _together(multiply, B, precondition, target, max_iter):
     X, R = np.zeros_like(B, dtype=float), B.astype(float, copy=True)
     iterations = np.zeros(B.shape[1], dtype=int)
     left = np.flatnonzero(np.linalg.norm(R, axis=0) > target)
-    Z = precondition(R[:, left])
+    P = AP = factor = None
     while len(left) and iterations[left[0]] < max_iter:
+        Z = precondition(R[:, left])
+        if P is not None:
+            Z -= P @ linalg.cho_solve((factor, True), AP.T @ Z, check_finite=False)
         P = _independent(Z)
+        if not P.shape[1]:
+            break
         AP = multiply(P)
         factor, failed = linalg.lapack.dpotrf(P.T @ AP, lower=1)
-        if failed or not P.shape[1]:
-            # Nothing to go along, or not positive definite along it: whoever asked sees the residual.
+        if failed:
+            # Not positive definite along these directions: whoever asked sees the residual.
             break
         step = linalg.cho_solve((factor, True), P.T @ R[:, left], check_finite=False)
         X[:, left] += P @ step
         R[:, left] -= AP @ step
         iterations[left] += 1
         left = left[np.linalg.norm(R[:, left], axis=0) > target[left]]
-        Z = precondition(R[:, left])
-        Z -= P @ linalg.cho_solve((factor, True), AP.T @ Z, check_finite=False)
     return X, iterations
 
 
 def _independent(Z):
     """An orthonormal basis of columns, whatever their sizes, without directions of round-off."""
-    Z = Z / np.maximum(np.linalg.norm(Z, axis=0), np.finfo(float).tiny)
-    if Z.shape[1] == 1:
+    size = np.linalg.norm(Z, axis=0)
+    Z = Z[:, size > 0] / size[size > 0]
+    if Z.shape[1] < 2:
         return Z
     Q, R, _ = linalg.qr(Z, mode="economic", pivoting=True, check_finite=False)
     size = np.abs(np.diagonal(R))
