@@ -10,7 +10,7 @@ from skinfluence.utils.threads import in_parts
 CACHE_BYTES = 2**21
 # Entries and columns of dense rows, and numbers of vectors, for which compiled products beat those of
 # BLAS by more than it takes to load them.
-NARROW_ENTRIES, NARROW_COLUMNS, NARROW = 4_000_000, 64, 12
+NARROW_ENTRIES, NARROW_COLUMNS, NARROW = 1_500_000, 64, 12
 
 
 class Curvature(LinearOperator):
