@@ -163,14 +163,9 @@ class EditSolver:
     def _leverage_error(self, edits, h):
         """Relative error of leverages, by solves for a few rows: they may come from an inverse."""
         few = np.append(np.argsort(-self._sizes(h))[:4], np.linspace(0, len(h) - 1, 4, dtype=int))
-        edits, h = edits.take(few), h[few]
-        rows, k = edits.design.dense_rows(), h.shape[1]
-        solved = np.empty_like(h)
-        for a, one in enumerate(np.eye(k)):
-            one = np.broadcast_to(one, (len(rows), k))
-            S = self.factor.solve_rows(edits.design, one, edits.one_shift)
-            solved[:, :, a] = np.einsum("ikd,id->ik", S, rows)
-        size, lost = (np.abs(one).max(axis=(1, 2)) for one in (solved, solved - h))
+        some = edits.take(few)
+        solved = self.factor.leverages_by_solves(some.design, some.one_shift)
+        size, lost = (np.abs(one).max(axis=(1, 2)) for one in (solved, solved - h[few]))
         return 4.0 * float(np.max(lost[size > 0] / size[size > 0], initial=0.0))
 
     def solve_rows(self, edits, tol):

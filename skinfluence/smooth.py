@@ -195,7 +195,8 @@ class SmoothAnswers(Locked, Answers):
         sure, moved = solver.own_steps_at_once(edits, _relative(method, tol))
         eta[sure] += moved
         rest = np.flatnonzero(~sure)
-        edits = edits.take(rest)
+        if sure.any():
+            edits = edits.take(rest)
         for block, solved in self._solved(edits, method, tol):
             eta[rest[block]] += steps.at_rows(edits.design.take(block), solved.steps)
         return eta

@@ -45,7 +45,7 @@ class ModuleAnswers(Locked, Answers):
 
     @cached_property
     def _report(self):
-        problem, gradient = self.problem, self.problem.gradient()
+        problem, gradient = self.problem, self._gradient
         probe = gradient if gradient.any() else np.ones_like(gradient)
         solution = self.factor.probed(probe[:, None])
         step, error = solution.X[:, 0], solution.standard_error
@@ -64,19 +64,24 @@ class ModuleAnswers(Locked, Answers):
         )
 
     @cached_property
+    def _gradient(self):
+        # A pass through the network.
+        return self.problem.gradient()
+
+    @cached_property
     def _relative_gradient(self):
         """The largest entry of the gradient over what it would be if no terms cancelled."""
         problem = self.problem
         largest = np.zeros(problem.n_parameters)
         for rows, G in self._row_gradients(np.arange(problem.n_samples), share=False):
             largest += np.abs(problem.weights[rows]) @ np.abs(G)
-        return float(np.abs(problem.gradient()).max() / max(largest.max(), 1e-300))
+        return float(np.abs(self._gradient).max() / max(largest.max(), 1e-300))
 
     @property
     def concern(self):
         """Whether the network is so far from a stationary point that answers around it mislead."""
         problem = self.problem
-        suboptimality = 0.5 * self.factor.decrement(problem.gradient()) ** 2
+        suboptimality = 0.5 * self.factor.decrement(self._gradient) ** 2
         mean = abs(problem.value()) / problem.n_samples
         # As for linear models: a tenth of the loss of an average row.
         if suboptimality <= 0.1 * mean + 1e-12:

@@ -119,7 +119,7 @@ class KFACFactor(_ModuleFactor, Factor):
         return KFACFactor(self.objective, self._layers, shift)
 
     def _leverages(self, design):
-        return self._leverages_by_solves(design)
+        return self.leverages_by_solves(design)
 
 
 def kfac_factor(problem):

@@ -256,16 +256,16 @@ class Factor(Locked, ABC):
         B = coefficients[:, :, None] * rows[:, None, :]
         return self.solve(B.reshape(len(rows), -1).T, shift).T.reshape(B.shape)
 
-    def _leverages_by_solves(self, design):
-        """The general way: one solve per row and output."""
+    def leverages_by_solves(self, design, shift=0.0):
+        """As :meth:`leverages`, the general way: one solve per row and output."""
         k = self.objective.loss.n_outputs
         h = np.empty((design.n_samples, k, k))
         identity = np.eye(k)
         for block in row_blocks(design.n_samples, 16 * k * self.objective.n_parameters):
             part = design.take(block)
-            rows = part.dense_rows()
+            rows, own = part.dense_rows(), shift if np.ndim(shift) == 0 else shift[block]
             for a in range(k):
-                S = self.solve_rows(part, np.broadcast_to(identity[a], (len(rows), k)))
+                S = self.solve_rows(part, np.broadcast_to(identity[a], (len(rows), k)), own)
                 h[block, :, a] = np.einsum("ikd,id->ik", S, rows)
         return h
 

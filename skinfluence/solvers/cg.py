@@ -19,7 +19,7 @@ from skinfluence.solvers.base import (
 from skinfluence.solvers.preconditioners import preconditioner_of
 from skinfluence.utils.calls import level_outside
 
-# Right-hand sides that share their directions, and what is left of one that is independent of others.
+# How many right-hand sides share their directions, and what must be left of one beside the others.
 TOGETHER, INDEPENDENT = 32, 1e-10
 # What single precision can take off a residual before it is computed again in double.
 ROUGH = 1e-4
@@ -130,7 +130,7 @@ class CGFactor(Factor):
         return CGFactor(self.objective, self.solver, shift)
 
     def _leverages(self, design):
-        return self._leverages_by_solves(self.objective.design if design is None else design)
+        return self.leverages_by_solves(self.objective.design if design is None else design)
 
     def largest_decrement(self, gradient):
         return self.curvature.largest_decrement(gradient)

@@ -210,7 +210,7 @@ class LiSSAFactor(Factor):
         return LiSSAFactor(self.objective, self.solver, shift)
 
     def _leverages(self, design):
-        return self._leverages_by_solves(self.objective.design if design is None else design)
+        return self.leverages_by_solves(self.objective.design if design is None else design)
 
     def solution(self, B):
         """Solve, with a standard error of each entry; see :meth:`Factor.solution`."""

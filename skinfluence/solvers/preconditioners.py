@@ -82,19 +82,16 @@ class Blocks:
     roots : list of n_blocks ndarrays of shape (d, d)
         The inverse Cholesky factors of ``S G_b S`` in the columns of ``used``, in float32: half the
         memory, and M stays symmetric and positive.
-    used : ndarray of int
-        Columns of the blocks.
-    diagonal : ndarray of shape (n_columns,)
-        ``S^-2``, and what the other columns have.
+    columns : _Columns
+        ``used``, with ``S`` their ``scale``; the others have their ``diagonal``.
     """
 
-    def __init__(self, directions, roots, used, diagonal):
+    def __init__(self, directions, roots, columns):
         self._directions = directions
         self._roots = roots
-        self._used = used
-        self._scale = 1.0 / np.sqrt(diagonal[used])[:, None]
-        self._rest = 1.0 / diagonal
-        self._rest[used] = 0.0
+        self._used, self._scale = columns.used, columns.scale[:, None]
+        self._rest = 1.0 / columns.diagonal
+        self._rest[self._used] = 0.0
 
     def apply(self, R):
         """``M^-1 R``, (n_parameters, m)."""
@@ -128,7 +125,7 @@ def _class_blocks(curvature, diagonal):
     # In single precision, where a product is worth half of one in double.
     work = 0.25 * len(rows) * len(columns.used) ** 2
     roots = [root for some in in_parts(part, len(own.T), work) for root in some]
-    return Blocks(directions, roots, columns.used, columns.diagonal)
+    return Blocks(directions, roots, columns)
 
 
 def _kronecker_blocks(curvature, diagonal):
@@ -141,7 +138,7 @@ def _kronecker_blocks(curvature, diagonal):
     columns = _Columns(curvature, diagonal)
     gram = _gram(columns.scaled(rows), traces)
     roots = [columns.inverse_root(np.float32(share) * gram) for share in shares]
-    return Blocks(vectors, roots, columns.used, columns.diagonal)
+    return Blocks(vectors, roots, columns)
 
 
 def _sample(objective):
