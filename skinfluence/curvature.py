@@ -7,7 +7,9 @@ from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
 from skinfluence.utils.threads import in_parts
 
 # Blocks of dense rows are multiplied twice, so they should still be in the cache the second time.
-CACHE_BYTES = 2**21
+CACHE_BYTES = 2**23
+# For compiled products they should be in a nearer one.
+NEAR_BYTES = 2**21
 # Entries and columns of dense rows, and numbers of vectors, for which compiled products beat those of
 # BLAS by more than it takes to load them.
 NARROW_ENTRIES, NARROW_COLUMNS, NARROW = 1_500_000, 64, 12
@@ -36,6 +38,7 @@ class Curvature(LinearOperator):
         self.objective = objective
         self.shift = shift
         self.damping = damping
+        self._single = None
         p = objective.n_parameters
         super().__init__(dtype=np.dtype(np.float64), shape=(p, p))
 
@@ -55,6 +58,7 @@ class Curvature(LinearOperator):
         ----------
         V : ndarray of shape (n_parameters, m)
         dtype : {np.float64, np.float32}
+            The rows are kept in float32 after the first time, up to 64 MB of them.
         """
         k, d = self.objective.theta.shape
         m = V.shape[1]
@@ -63,28 +67,39 @@ class Curvature(LinearOperator):
         if dtype == np.float64 and self._is_narrow(m * k):
             out = self._narrow_sum(columns)
         else:
-            out = self._sum(columns.astype(dtype))
+            out = self._sum(self._design(dtype), columns.astype(dtype))
         out += self.penalty[:, None] * columns
         return out.reshape(d, m, k).transpose(2, 0, 1).reshape(k * d, m)
 
-    def _sum(self, columns):
-        """The data's part, by blocks of rows."""
+    def _design(self, dtype):
+        """The rows in another precision, kept where they are small."""
         design = self.objective.design
+        if dtype == np.float64 or not design.in_memory:
+            return design
+        X = design.X
+        if (X.data if design.is_sparse else X).nbytes // 2 > BLOCK_BYTES:
+            return design
+        if self._single is None:
+            self._single = type(design)(X.astype(np.float32), design.intercept)
+        return self._single
+
+    def _sum(self, design, columns):
+        """The data's part, by blocks of rows."""
         size = 8 * sum(columns.shape) + 8 * columns.shape[1]
         if not design.in_memory or design.is_sparse:
-            return self._sum_of(columns, design.slices(size))
+            return self._sum_of(design, columns, design.slices(size))
 
         def part(rows):
-            return self._sum_of(columns, row_blocks(rows, size, CACHE_BYTES))
+            return self._sum_of(design, columns, row_blocks(rows, size, CACHE_BYTES))
 
         return sum(in_parts(part, design.n_samples, 2 * columns.size))
 
-    def _sum_of(self, columns, blocks):
-        design, k, dtype = self.objective.design, self.objective.loss.n_outputs, columns.dtype
-        out = np.zeros(columns.shape)
+    def _sum_of(self, design, columns, blocks):
+        k, dtype = self.objective.loss.n_outputs, columns.dtype
+        out = np.zeros(columns.shape, order="F")
         for block in blocks:
             rows = design.take(block)
-            if dtype != np.float64:
+            if rows.X.dtype != dtype:
                 rows = type(rows)(rows.X.astype(dtype), design.intercept)
             moved = rows.multiply(columns)
             curved = self._curve(block, moved.reshape(len(moved), -1, k))
@@ -116,7 +131,7 @@ class Curvature(LinearOperator):
 
         def task(part):
             low, high = edges[part], edges[part + 1]
-            for block in row_blocks(high - low, 8 * f, CACHE_BYTES):
+            for block in row_blocks(high - low, 8 * f, NEAR_BYTES):
                 inside = slice(low + block.start, low + block.stop)
                 moved = narrow.multiply(X[inside], lines)
                 own = moved[:, :q]

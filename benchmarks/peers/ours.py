@@ -47,6 +47,11 @@ def equal_conjugate_gradients(problem):
     return _asked(_scores, solver=CG(rtol=1e-7))(problem)
 
 
+@contestant("ours: CG, rtol=1e-7, mixed", "head")
+def mixed_conjugate_gradients(problem):
+    return _asked(_scores, solver=CG(rtol=1e-7, precision="mixed"))(problem)
+
+
 @contestant("ours: CG, rtol=1e-4", *MNIST, exact=False)
 def rough_conjugate_gradients(problem):
     return _asked(_scores, solver=CG(rtol=1e-4))(problem)

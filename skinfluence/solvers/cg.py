@@ -18,6 +18,8 @@ from skinfluence.solvers.base import (
 )
 from skinfluence.solvers.preconditioners import preconditioner_of
 from skinfluence.utils.calls import level_outside
+from skinfluence.utils.memory import row_blocks
+from skinfluence.utils.threads import one_blas_thread
 
 # How many right-hand sides share their directions, and what must be left of one beside the others.
 TOGETHER, INDEPENDENT = 32, 1e-10
@@ -34,17 +36,19 @@ class CG:
         Stop when the residual is below ``rtol`` times the right-hand side, in the Euclidean norm.
     max_iter : int, default=None
         Default: ten times the number of parameters, at least 1,000.
-    preconditioner : {"auto", "diagonal", "blocks", "kronecker"}, default="auto"
+    preconditioner : {"auto", "diagonal", "means", "blocks", "kronecker"}, default="auto"
         ``"blocks"``: the Hessian of each class on a sample of the rows, ``"kronecker"``: one Gram
-        matrix of the sample for all classes, ``"diagonal"``: the diagonal of the Hessian.
-        ``"auto"``: blocks where they take at most 64 MB or a tenth of the memory of the rows.
+        matrix of the sample for all classes, ``"diagonal"``: the diagonal of the Hessian,
+        ``"means"``: the diagonal and the Hessian along the means of the classes (of all rows if
+        there are many). ``"auto"``: blocks where they take at most 64 MB or a tenth of the memory
+        of the rows, means elsewhere.
     damping : float, default=0.0
         Solve with ``H + damping I``. Answers then describe another problem than the fitted one,
         and certificates are refused. Koh and Liang's damping of the mean Hessian is this one over
         the number of rows.
     precision : {"float64", "mixed"}, default="float64"
         ``"mixed"``: products in float32, residuals in float64, and as many refinements as ``rtol``
-        needs.
+        needs. Rows are kept in float32 too where they take at most 64 MB so.
     start : solver object, default=None
         Its solutions are where the iteration starts, such as those of
         :class:`~skinfluence.solvers.LiSSA`.
@@ -58,7 +62,7 @@ class CG:
     -----
     One iteration costs one Hessian product, O(n d K), for each right-hand side that has not
     converged; they are multiplied together. What stops is the residual of the solution itself, not
-    that of the recurrence, which drifts from it: the iteration starts again from where it is.
+    that of the recurrence, which drifts from it: it is computed again, and the iteration goes on.
     """
 
     def __init__(
@@ -150,14 +154,23 @@ class CGFactor(Factor):
         return self._iterate(B, self.solver.rtol)
 
     def _iterate(self, B, rtol):
-        max_iter = self.solver.max_iter or max(1000, 10 * len(B))
         # Columns of size 1: no square underflows.
         size = column_sizes(B)
         B = B / size
         X = np.zeros_like(B) if self._start is None else self._start.solution(B).X
+        R, iterations = np.empty_like(B), np.zeros(B.shape[1], dtype=int)
+        for group in row_blocks(B.shape[1], 1, TOGETHER):
+            R[:, group], iterations[group] = self._descend(B[:, group], X[:, group], rtol)
+        residual = relative_residuals(B, R)
+        return Solution(X * size, iterations, residual, residual <= max(100 * rtol, 1e-12))
+
+    def _descend(self, B, X, rtol):
+        """Improve ``X`` in place; its residuals, in double, and the iterations of each column."""
+        max_iter = self.solver.max_iter or max(1000, 10 * len(B))
         iterations = np.zeros(B.shape[1], dtype=int)
         least = 0.0 if self.solver.precision == "float64" else ROUGH
         target, before = rtol * np.linalg.norm(B, axis=0), np.full(B.shape[1], np.inf)
+        last = None
         while True:
             R = B - self.curvature.matmat(X) if X.any() else B.copy()
             left = np.linalg.norm(R, axis=0)
@@ -165,16 +178,14 @@ class CGFactor(Factor):
             active = np.flatnonzero((left > 2.0 * target) & (left < 0.5 * before))
             limit = max_iter - np.max(iterations[active], initial=0)
             if not len(active) or limit <= 0:
-                break
+                return R, iterations
             before = np.where(np.isin(np.arange(len(left)), active), left, 0.0)
             goal = np.maximum(target, least * left)[active]
-            step, used = block_cg(
-                self._rough_product, R[:, active], self._precondition, goal, limit
+            step, used, last = block_cg(
+                self._rough_product, R[:, active], self._precondition, goal, limit, last
             )
             X[:, active] += step
             iterations[active] += used
-        residual = relative_residuals(B, R)
-        return Solution(X * size, iterations, residual, residual <= max(100 * rtol, 1e-12))
 
     def _solve(self, B):
         if self._preconditioner is None:
@@ -269,7 +280,7 @@ class ProbedFactor(CGFactor):
         raise ValueError("Random probes need hold='C'.")
 
 
-def block_cg(multiply, B, precondition, target, max_iter):
+def block_cg(multiply, B, precondition, target, max_iter, last=None):
     """Conjugate gradients on the columns of ``B`` in one space that grows for all of them.
 
     Parameters
@@ -280,12 +291,17 @@ def block_cg(multiply, B, precondition, target, max_iter):
     target : ndarray of shape (m,)
         Norm of the residual at which a column has converged.
     max_iter : int
+    last : tuple, default=None
+        Of an earlier call whose residuals, computed again, are ``B``: it goes on from there.
 
     Returns
     -------
     X : ndarray of shape (p, m)
     iterations : ndarray of int of shape (m,)
         Products each column took part in.
+    last : tuple or None
+        The last directions, their products and the factor of their curvature; None where they
+        broke down.
 
     Notes
     -----
@@ -297,39 +313,34 @@ def block_cg(multiply, B, precondition, target, max_iter):
     .. [1] H. Ji and Y. Li, "A breakdown-free block conjugate gradient method", BIT Numerical
        Mathematics 57, 2017.
     """
-    X = np.zeros_like(B, dtype=float)
-    iterations = np.zeros(B.shape[1], dtype=int)
-    for start in range(0, B.shape[1], TOGETHER):
-        group = slice(start, start + TOGETHER)
-        X[:, group], iterations[group] = _together(
-            multiply, B[:, group], precondition, target[group], max_iter
-        )
-    return X, iterations
-
-
-def _together(multiply, B, precondition, target, max_iter):
     X, R = np.zeros_like(B, dtype=float), B.astype(float, copy=True)
     iterations = np.zeros(B.shape[1], dtype=int)
     left = np.flatnonzero(np.linalg.norm(R, axis=0) > target)
-    P = AP = factor = None
     while len(left) and iterations[left[0]] < max_iter:
         Z = precondition(R[:, left])
-        if P is not None:
-            Z -= P @ linalg.cho_solve((factor, True), AP.T @ Z, check_finite=False)
-        P = _independent(Z)
+        # Few vectors: threads of BLAS would wait for each other.
+        with one_blas_thread():
+            P = _independent(Z if last is None else _conjugate(Z, *last))
         if not P.shape[1]:
-            break
+            return X, iterations, None
         AP = multiply(P)
-        factor, failed = linalg.lapack.dpotrf(P.T @ AP, lower=1)
-        if failed:
-            # Not positive definite along these directions: whoever asked sees the residual.
-            break
-        step = linalg.cho_solve((factor, True), P.T @ R[:, left], check_finite=False)
-        X[:, left] += P @ step
-        R[:, left] -= AP @ step
+        with one_blas_thread():
+            factor, failed = linalg.lapack.dpotrf(P.T @ AP, lower=1)
+            if failed:
+                # Not positive definite along these directions: whoever asked sees the residual.
+                return X, iterations, None
+            last = P, AP, factor
+            step = linalg.cho_solve((factor, True), P.T @ R[:, left], check_finite=False)
+            X[:, left] += P @ step
+            R[:, left] -= AP @ step
         iterations[left] += 1
         left = left[np.linalg.norm(R[:, left], axis=0) > target[left]]
-    return X, iterations
+    return X, iterations, last
+
+
+def _conjugate(Z, P, AP, factor):
+    """``Z`` without its part along earlier directions, in the curvature's inner product."""
+    return Z - P @ linalg.cho_solve((factor, True), AP.T @ Z, check_finite=False)
 
 
 def _independent(Z):

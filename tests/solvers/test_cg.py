@@ -94,8 +94,25 @@ def test_blocks_take_a_fraction_of_the_iterations(rng):
 
 def test_auto_leaves_blocks_where_they_are_large():
     few_rows = make("sum-to-zero", "wide")
-    assert type(CG().factor(few_rows)._preconditioner).__name__ == "Diagonal"
+    assert type(CG().factor(few_rows)._preconditioner).__name__ == "Means"
     assert type(CG().factor(wide_spread())._preconditioner).__name__ == "Blocks"
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
+def test_means_take_the_curvature_of_classes_away(sparse, rng):
+    """Classes far from each other and from zero, as features of a network are."""
+    y = rng.integers(0, 4, 300)
+    X = rng.standard_normal((300, 400)) + 3.0 + rng.standard_normal((4, 400))[y]
+    model = LogisticRegression(C=0.01, tol=1e-10, max_iter=1000).fit(X, y)
+    objective = Influence(model, sp.csr_array(X) if sparse else X, y, solver="cg").objective
+    b = rng.standard_normal((objective.n_parameters, 1))
+    H = Curvature(objective).dense()
+    used = {}
+    for name in ("diagonal", "means", "auto"):
+        found = CG(preconditioner=name).factor(objective).solution(b)
+        assert relative_error(found.X, np.linalg.solve(H, b)) < 1e-8
+        used[name] = found.iterations[0]
+    assert used["auto"] == used["means"] <= 0.7 * used["diagonal"]
 
 
 def test_each_right_hand_side_has_its_own_report(rng):
