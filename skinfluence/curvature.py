@@ -15,6 +15,12 @@ NEAR_BYTES = 2**21
 NARROW_ENTRIES, NARROW_COLUMNS, NARROW = 1_500_000, 64, 12
 
 
+def _cast(A, dtype):
+    """In another precision; infinite beyond its range, which whoever asks for it looks at."""
+    with np.errstate(over="ignore"):
+        return A.astype(dtype)
+
+
 class Curvature(LinearOperator):
     """``H = sum_i w_i J_i' Lambda_i J_i + R (+ shift R0 + damping I)``, symmetric, never stored.
 
@@ -67,7 +73,7 @@ class Curvature(LinearOperator):
         if dtype == np.float64 and self._is_narrow(m * k):
             out = self._narrow_sum(columns)
         else:
-            out = self._sum(self._design(dtype), columns.astype(dtype))
+            out = self._sum(self._design(dtype), _cast(columns, dtype))
         out += self.penalty[:, None] * columns
         return out.reshape(d, m, k).transpose(2, 0, 1).reshape(k * d, m)
 
@@ -80,7 +86,7 @@ class Curvature(LinearOperator):
         if (X.data if design.is_sparse else X).nbytes // 2 > BLOCK_BYTES:
             return design
         if self._single is None:
-            self._single = type(design)(X.astype(np.float32), design.intercept)
+            self._single = type(design)(_cast(X, dtype), design.intercept)
         return self._single
 
     def _sum(self, design, columns):
@@ -97,13 +103,15 @@ class Curvature(LinearOperator):
     def _sum_of(self, design, columns, blocks):
         k, dtype = self.objective.loss.n_outputs, columns.dtype
         out = np.zeros(columns.shape, order="F")
-        for block in blocks:
-            rows = design.take(block)
-            if rows.X.dtype != dtype:
-                rows = type(rows)(rows.X.astype(dtype), design.intercept)
-            moved = rows.multiply(columns)
-            curved = self._curve(block, moved.reshape(len(moved), -1, k))
-            out += rows.adjoint(curved.reshape(moved.shape))
+        beyond = "warn" if dtype == np.float64 else "ignore"
+        with np.errstate(over=beyond, invalid=beyond):
+            for block in blocks:
+                rows = design.take(block)
+                if rows.X.dtype != dtype:
+                    rows = type(rows)(_cast(rows.X, dtype), design.intercept)
+                moved = rows.multiply(columns)
+                curved = self._curve(block, moved.reshape(len(moved), -1, k))
+                out += rows.adjoint(curved.reshape(moved.shape))
         return out
 
     def _is_narrow(self, n_vectors):

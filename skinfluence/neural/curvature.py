@@ -17,6 +17,8 @@ LARGEST_DENSE = 5_000
 SHORT = 8
 # Smallest Ritz value of the full Hessian, preconditioned by Gauss-Newton, at which they are close.
 CLOSE = 0.3
+# Below this a Ritz value from products in single precision is computed again in double.
+CLEARLY = 1e-3
 # Residual of the probe of a report.
 PROBED = 1e-3
 
@@ -45,10 +47,14 @@ class ModuleCurvature(LinearOperator):
         return self.problem.added + self.shift * self.problem.unit_penalty
 
     def _matmat(self, V):
-        problem, network = self.problem, self.problem.network
+        return self.product(V)
+
+    def product(self, V, dtype=np.float64):
+        """``H V``, with the passes through the network in ``dtype``; shape (p, m)."""
+        problem, network = self.problem, self.problem.network.cast(dtype)
         V = np.asarray(V, dtype=np.float64)
         out = self.added[:, None] * V
-        for block in problem.passes(V.shape[1]):
+        for block in problem.passes(V.shape[1] * network.itemsize / 8):
             w = problem.weights[block]
             A = w[:, None, None] * problem.hessians[block]
             C = w[:, None] * problem.gradients[block] if problem.hessian == "full" else None
@@ -67,12 +73,12 @@ class ModuleCurvature(LinearOperator):
         H[np.diag_indices(len(H))] += self.added
         return 0.5 * (H + H.T)
 
-    def gauss_newton(self):
-        """``sum_i w_i J_i' Lambda_i J_i``, without what is added to its diagonal."""
+    def gauss_newton(self, dtype=np.float64):
+        """``sum_i w_i J_i' Lambda_i J_i`` in ``dtype``, without what is added to its diagonal."""
         problem, torch = self.problem, import_torch()
-        network, p = problem.network, problem.n_parameters
+        network, p = problem.network.cast(dtype), problem.n_parameters
         H = torch.zeros((p, p), device=network.device, dtype=network.dtype)
-        for block, J in self.jacobians():
+        for block, J in self.jacobians(dtype):
             for sign, root in problem.roots:
                 # Eigenvectors of the Lambda_i: a symmetric product, at half the flops.
                 half = (network.tensor(root[block]).mT @ J).reshape(-1, p)
@@ -89,11 +95,11 @@ class ModuleCurvature(LinearOperator):
         columns = [self._matmat(identity[:, one]) for one in row_blocks(len(identity), 1, 64)]
         return np.concatenate(columns, axis=1) - np.diag(self.added)
 
-    def jacobians(self):
+    def jacobians(self, dtype=np.float64):
         """``J_i`` of all rows, as ``(slice, (b, K, p))``."""
-        problem = self.problem
+        problem, network = self.problem, self.problem.network.cast(dtype)
         for block in problem.blocks(2 * problem.loss.n_outputs):
-            yield block, problem.network.jacobians(problem.design.X[block])
+            yield block, network.jacobians(problem.design.X[block])
 
     def diagonal(self):
         """Diagonal of the Gauss-Newton part and what is added; preconditions CG."""
@@ -148,6 +154,7 @@ class ModuleCholesky(_ModuleFactor, PrimalFactor):
 class ModuleCG(_ModuleFactor, CGFactor):
     """Conjugate gradients with products by ``torch.func``."""
 
+    _precisions = ("float64", "mixed")
     # Ritz value of the preconditioned full Hessian; none for others.
     _smallest = 0.0
 
@@ -156,8 +163,11 @@ class ModuleCG(_ModuleFactor, CGFactor):
         self.curvature = ModuleCurvature(problem, shift)
         self.solver, self.rtol = solver, solver.rtol
         self._refuse_options()
+        # Of what only steers the iteration.
+        mixed = solver.precision == "mixed" and _runs_in_single(problem)
+        self._dtype = np.float32 if mixed else np.float64
         if problem.hessian == "full" and problem.n_parameters <= LARGEST_DENSE:
-            self._preconditioner = GaussNewton(self.curvature)
+            self._preconditioner = GaussNewton(self.curvature, self._dtype)
             self._diagonal = self._preconditioner.diagonal
         else:
             self._diagonal = self.curvature.diagonal()
@@ -166,17 +176,25 @@ class ModuleCG(_ModuleFactor, CGFactor):
         if problem.hessian == "full":
             self._refuse_indefinite()
 
+    def _rough_product(self, V):
+        return self.curvature.product(V, self._dtype)
+
     def _refuse_indefinite(self):
         """A short Lanczos run on the preconditioned Hessian, where what is negative stands out."""
         if self._preconditioner is None:
             smallest = _smallest_ritz(self.curvature)
         else:
-            product = self._preconditioner.around(self.curvature)
-            smallest = lanczos(product, self.objective.n_parameters, SHORT)
+            smallest = self._short_lanczos(self._dtype)
+            if self._dtype == np.float32 and smallest < CLEARLY:
+                smallest = self._short_lanczos(np.float64)
             self._smallest = smallest
         if smallest <= 0:
             # In the Hessian's own units.
             raise refusal(self.objective, _smallest_ritz(self.curvature))
+
+    def _short_lanczos(self, dtype):
+        product = self._preconditioner.around(lambda V: self.curvature.product(V, dtype))
+        return lanczos(product, self.objective.n_parameters, SHORT)
 
     def probed(self, B):
         return self._iterate(B, PROBED)
@@ -200,32 +218,45 @@ class ModuleCG(_ModuleFactor, CGFactor):
         return ModuleCG(self.objective, self.solver, shift)
 
 
+def _runs_in_single(problem):
+    """Whether the network has no constants that stay in double where its parameters do not."""
+    try:
+        problem.network.cast(np.float32).outputs(problem.design.X[:1])
+    except RuntimeError:
+        return False
+    return True
+
+
 class GaussNewton:
     """The Gauss-Newton Hessian as a preconditioner of the full one.
 
     Parameters
     ----------
     curvature : ModuleCurvature
+    dtype : {np.float64, np.float32}
+        Of its products.
     """
 
-    def __init__(self, curvature):
-        H = curvature.gauss_newton()
+    def __init__(self, curvature, dtype=np.float64):
+        H = curvature.gauss_newton(dtype)
         H[np.diag_indices(len(H))] += curvature.added
         self.diagonal = np.diagonal(H).copy()
-        # A little more than what is added, which may be nothing.
-        H[np.diag_indices(len(H))] += 1e-8 * (self.diagonal + self.diagonal.mean())
+        # A little more than what is added, which may be nothing, and than round-off.
+        least = 1e-8 if dtype == np.float64 else 1e-6
+        H[np.diag_indices(len(H))] += least * (self.diagonal + self.diagonal.mean())
         self._L, self._scale, _ = cholesky(H, "The Gauss-Newton Hessian")
 
     def apply(self, R):
         """``M^-1 R``, (n_parameters, m)."""
         return self._scale[:, None] * cho_solved(self._L, self._scale[:, None] * R)
 
-    def around(self, curvature):
-        """The product with ``L^-1 H L^-T`` for ``M = L L'``."""
+    def around(self, multiply):
+        """The product of one vector with ``L^-1 H L^-T`` for ``M = L L'``, from that with H."""
 
         def product(v):
             v = self._scale * linalg.solve_triangular(self._L, v, lower=True, trans=1)
-            return linalg.solve_triangular(self._L, self._scale * (curvature @ v), lower=True)
+            moved = multiply(v[:, None])[:, 0]
+            return linalg.solve_triangular(self._L, self._scale * moved, lower=True)
 
         return product
 

@@ -4,6 +4,7 @@ Arrays in, arrays out; parameters are one flat vector ``z``, the displacement fr
 """
 
 import copy
+from functools import cached_property
 
 import numpy as np
 
@@ -60,6 +61,31 @@ class Network:
             self._sign = rng.choice([-1.0, 1.0], len(self.theta))
             self._torch_bucket = torch.as_tensor(self.bucket, device=self.device)
             self._torch_sign = torch.as_tensor(self._sign, device=self.device, dtype=self.dtype)
+
+    @property
+    def itemsize(self):
+        """Bytes of a number."""
+        return self._base.element_size()
+
+    def cast(self, dtype):
+        """The network itself, or its copy in single precision where that is enough.
+
+        Parameters
+        ----------
+        dtype : {np.float64, np.float32}
+        """
+        if dtype == np.float64 or self.itemsize < 8:
+            return self
+        return self._single
+
+    @cached_property
+    def _single(self):
+        torch, other = import_torch(), copy.copy(self)
+        other.module = copy.deepcopy(self.module).float()
+        other.dtype, other._base = torch.float32, self._base.float()
+        if self.bucket is not None:
+            other._torch_sign = self._torch_sign.float()
+        return other
 
     @property
     def budget(self):

@@ -42,7 +42,7 @@ def factor_of(problem, solver):
     if solver == "exact":
         return ModuleCholesky(problem)
     if solver == "cg":
-        return ModuleCG(problem, CG(rtol=RTOL))
+        return ModuleCG(problem, CG(rtol=RTOL, precision="mixed"))
     if solver == "lissa":
         return ModuleLiSSA(problem, LiSSA(batch_size=MINIBATCH))
     raise ValueError(

@@ -94,10 +94,7 @@ class CG:
         SingularHessianError
             Where the diagonal or a block shows that the Hessian is not positive definite.
         """
-        if self.precision not in ("float64", "mixed"):
-            raise ValueError(
-                f"precision must be 'float64' or 'mixed'. Got {self.precision!r} instead."
-            )
+        check_precision(self.precision)
         if self.start is not None and not hasattr(self.start, "factor"):
             raise ValueError(
                 f"start must be a solver object such as LiSSA(). Got {self.start!r} instead."
@@ -112,10 +109,19 @@ class CG:
         return ProbedFactor(objective, self)
 
 
+def check_precision(precision, known=("float64", "mixed")):
+    """Refuse a precision that a problem has no products in."""
+    if precision not in known:
+        listed = " or ".join(repr(one) for one in known)
+        raise ValueError(f"precision must be {listed}. Got {precision!r} instead.")
+
+
 class CGFactor(Factor):
     """Solves by iterating; leverages need one solve per row and output."""
 
     name = "CG"
+    # Of problems that bring their own curvature.
+    _precisions = ("float64",)
     _preconditioner = None
     _start = None
 
@@ -145,8 +151,6 @@ class CGFactor(Factor):
         return self._preconditioner.apply(R)
 
     def _rough_product(self, V):
-        if self.solver.precision == "float64":
-            return self.curvature.matmat(V)
         return self.curvature.product(V, np.float32)
 
     def solution(self, B):
@@ -168,24 +172,29 @@ class CGFactor(Factor):
         """Improve ``X`` in place; its residuals, in double, and the iterations of each column."""
         max_iter = self.solver.max_iter or max(1000, 10 * len(B))
         iterations = np.zeros(B.shape[1], dtype=int)
-        least = 0.0 if self.solver.precision == "float64" else ROUGH
         target, before = rtol * np.linalg.norm(B, axis=0), np.full(B.shape[1], np.inf)
-        last = None
+        rough, last = self.solver.precision == "mixed", None
         while True:
             R = B - self.curvature.matmat(X) if X.any() else B.copy()
             left = np.linalg.norm(R, axis=0)
+            active = left > 2.0 * target
+            if rough and (active & (left >= 0.5 * before)).any():
+                # Single precision has nothing more to give.
+                rough, last, before = False, None, np.full(len(left), np.inf)
             # Where the residual no longer falls there is only round-off.
-            active = np.flatnonzero((left > 2.0 * target) & (left < 0.5 * before))
+            active = np.flatnonzero(active & (left < 0.5 * before))
             limit = max_iter - np.max(iterations[active], initial=0)
             if not len(active) or limit <= 0:
                 return R, iterations
             before = np.where(np.isin(np.arange(len(left)), active), left, 0.0)
-            goal = np.maximum(target, least * left)[active]
+            goal = np.maximum(target, ROUGH * left if rough else 0.0)[active]
+            product = self._rough_product if rough else self.curvature.matmat
             step, used, last = block_cg(
-                self._rough_product, R[:, active], self._precondition, goal, limit, last
+                product, R[:, active], self._precondition, goal, limit, last
             )
-            X[:, active] += step
             iterations[active] += used
+            if not rough or np.isfinite(step).all():
+                X[:, active] += step
 
     def _solve(self, B):
         if self._preconditioner is None:
@@ -213,12 +222,13 @@ class CGFactor(Factor):
     def _refuse_options(self):
         """For problems that bring their own curvature (modules): what this solver cannot do."""
         solver = self.solver
-        if solver.damping or solver.start is not None or solver.precision != "float64":
+        if solver.damping or solver.start is not None:
             raise ValueError(
-                "CG of a module takes no damping, precision or start of its own. Got "
-                f"damping={solver.damping!r}, precision={solver.precision!r}; damping is a "
-                "parameter of the module's influence."
+                "CG of a module takes no damping or start of its own. Got "
+                f"damping={solver.damping!r}, start={solver.start!r}; damping is a parameter of "
+                "the module's influence."
             )
+        check_precision(solver.precision, self._precisions)
         if solver.preconditioner not in ("auto", "diagonal"):
             raise ValueError(
                 "CG of a module is preconditioned by the diagonal. Got preconditioner="

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from skinfluence import Influence, edits
 from skinfluence.losses import SquaredError
 from skinfluence.neural import ModuleInfluence, TorchFeaturizer
+from skinfluence.neural.curvature import ModuleCurvature
 from skinfluence.solvers import CG, LiSSA, SingularHessianError
 from tests.conftest import make_data, relative_error
 from tests.neural.networks import (
@@ -217,16 +218,54 @@ def test_a_hessian_that_is_not_positive_is_refused(solver):
         ModuleInfluence(small_mlp(), BCE, X[:9], y[:9], solver="exact")
 
 
-def test_cg_on_the_full_hessian_is_preconditioned_by_gauss_newton(trained):
-    """Fewer products than one for every parameter, even for 19 of them."""
+@pytest.mark.parametrize(("precision", "most"), [("float64", 15), ("mixed", 22)])
+def test_cg_on_the_full_hessian_is_preconditioned_by_gauss_newton(trained, precision, most):
+    """In double, fewer products than one for every parameter, even for 19 of them."""
     net, X, y = trained
-    inf = _full(net, X, y, solver="cg")
+    inf = _full(net, X, y, solver=CG(rtol=1e-9, precision=precision))
     B = np.random.default_rng(0).standard_normal((19, 3))
     solution = inf.answers.factor.solution(B)
-    assert solution.converged.all()
-    assert (solution.iterations <= 15).all()
+    assert solution.converged.all() and (solution.residual <= 2e-9).all()
+    assert (solution.iterations <= most).all()
     exact = _full(net, X, y, solver="exact").answers.factor.solve(B)
-    assert relative_error(solution.X, exact) <= 1e-6
+    assert relative_error(solution.X, exact) <= 1e-7
+
+
+class _KeepsDouble(torch.nn.Module):
+    """A constant that follows no conversion."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.scale = net, torch.eye(4, dtype=torch.float64)
+
+    def forward(self, x):
+        return self.net(x @ self.scale)
+
+
+@pytest.mark.parametrize("hessian", ["gauss-newton", "full"])
+def test_cg_multiplies_in_single_precision_and_answers_in_double(trained, hessian, monkeypatch):
+    """Also where the network has constants that single precision refuses: all in double then."""
+    net, X, y = trained
+    options = {"weight_decay": DECAY, "hessian": hessian}
+    exact = ModuleInfluence(net, BCE, X, y, solver="exact", **options)
+    used, product = [], ModuleCurvature.product
+
+    def watched(self, V, dtype=np.float64):
+        used.append(np.dtype(dtype).itemsize)
+        return product(self, V, dtype)
+
+    monkeypatch.setattr(ModuleCurvature, "product", watched)
+    inf = ModuleInfluence(net, BCE, X, y, solver="cg", **options)
+    expected = exact.influence_up_loss(X[:3], y[:3])
+    assert relative_error(inf.influence_up_loss(X[:3], y[:3]), expected) < 1e-7
+    assert used.count(4) > used.count(8) > 0
+    double = _KeepsDouble(net)
+    exact = ModuleInfluence(double, BCE, X, y, solver="exact", **options)
+    expected = exact.influence_up_loss(X[:3], y[:3])
+    used.clear()
+    inf = ModuleInfluence(double, BCE, X, y, solver="cg", **options)
+    assert relative_error(inf.influence_up_loss(X[:3], y[:3]), expected) < 1e-7
+    assert set(used) == {8}
 
 
 # LiSSA --------------------------------------------------------------------------------------------

@@ -173,6 +173,27 @@ def test_options_out_of_range_are_refused(options, match):
         CG(**options).factor(make())
 
 
+@pytest.mark.parametrize("size", [1.0, 1e25], ids=["collinear", "overflow"])
+def test_mixed_precision_goes_on_in_double_where_single_has_no_more_to_give(size, rng):
+    """Columns equal to eight digits, or with squares beyond the range of float32."""
+    X = rng.standard_normal((200, 3))
+    X = np.hstack([X, X + 1e-6 * rng.standard_normal(X.shape)])
+    objective = Objective(
+        loss=SquaredError(),
+        design=design_of(size * X, 0.0),
+        y=rng.standard_normal(200),
+        weights=np.ones(200),
+        penalty=np.full(6, size**2 * 1e-11),
+        theta=np.zeros((1, 6)),
+    )
+    b = objective.gradient()[:, None]
+    found = (
+        CG(rtol=1e-9, precision="mixed", preconditioner="diagonal").factor(objective).solution(b)
+    )
+    assert found.converged.all()
+    assert found.residual[0] < 3e-9
+
+
 class OwnCurvature(CGFactor):
     """As modules have it: an operator and a diagonal of their own, nothing else prepared."""
 
@@ -187,9 +208,11 @@ def test_problems_with_their_own_curvature_refuse_what_they_cannot_take(rng):
     B = rng.standard_normal((5, 2))
     expected = Exact().factor(objective).solve(B)
     assert relative_error(OwnCurvature(objective, CG()).solve(B), expected) < 1e-8
-    for solver in (CG(damping=1.0), CG(precision="mixed"), CG(start=LiSSA())):
-        with pytest.raises(ValueError, match="no damping, precision or start"):
+    for solver in (CG(damping=1.0), CG(start=LiSSA())):
+        with pytest.raises(ValueError, match="no damping or start"):
             OwnCurvature(objective, solver).solve(B)
+    with pytest.raises(ValueError, match="precision must be 'float64'"):
+        OwnCurvature(objective, CG(precision="mixed")).solve(B)
     with pytest.raises(ValueError, match="preconditioned by the diagonal"):
         OwnCurvature(objective, CG(preconditioner="blocks")).solve(B)
 
