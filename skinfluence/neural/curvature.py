@@ -10,6 +10,7 @@ from skinfluence.solvers.base import Factor
 from skinfluence.solvers.cg import CGFactor
 from skinfluence.solvers.exact import PrimalFactor, cho_solved, cholesky
 from skinfluence.utils.memory import check_fits, row_blocks
+from skinfluence.utils.threads import small_blas
 
 # Up to here a dense Gauss-Newton Hessian takes seconds and 200 MB.
 LARGEST_DENSE = 5_000
@@ -253,10 +254,15 @@ class GaussNewton:
     def around(self, multiply):
         """The product of one vector with ``L^-1 H L^-T`` for ``M = L L'``, from that with H."""
 
+        def half(v, trans):
+            with small_blas(len(v)):
+                return linalg.solve_triangular(
+                    self._L, v, lower=True, trans=trans, check_finite=False
+                )
+
         def product(v):
-            v = self._scale * linalg.solve_triangular(self._L, v, lower=True, trans=1)
-            moved = multiply(v[:, None])[:, 0]
-            return linalg.solve_triangular(self._L, self._scale * moved, lower=True)
+            moved = multiply((self._scale * half(v, 1))[:, None])[:, 0]
+            return half(self._scale * moved, 0)
 
         return product
 

@@ -484,7 +484,9 @@ class DualFactor(Factor):
             part = design.take(block)
             cross = train.kernel(part, self._inverse_penalty)
             T = np.einsum("iua,ij->iaju", F, cross).reshape(n * k, -1)
-            W = linalg.solve_triangular(self._L, self._scale[:, None] * T, lower=True)
+            W = linalg.solve_triangular(
+                self._L, self._scale[:, None] * T, lower=True, check_finite=False
+            )
             W = W.reshape(n * k, -1, k)
             h[block] = own[block, None, None] * np.eye(k) - np.einsum("mju,mjv->juv", W, W)
             if intercept:
