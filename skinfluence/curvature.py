@@ -8,17 +8,12 @@ from skinfluence.utils.threads import in_parts
 
 # Blocks of dense rows are multiplied twice, so they should still be in the cache the second time.
 CACHE_BYTES = 2**23
-# For compiled products they should be in a nearer one.
-NEAR_BYTES = 2**21
-# Entries and columns of dense rows, and numbers of vectors, for which compiled products beat those of
-# BLAS by more than it takes to load them.
-NARROW_ENTRIES, NARROW_COLUMNS, NARROW = 1_500_000, 64, 12
 
 
 def _cast(A, dtype):
     """In another precision; infinite beyond its range, which whoever asks for it looks at."""
     with np.errstate(over="ignore"):
-        return A.astype(dtype)
+        return A.astype(dtype, copy=False)
 
 
 class Curvature(LinearOperator):
@@ -70,10 +65,7 @@ class Curvature(LinearOperator):
         m = V.shape[1]
         # The outputs last, as losses have them.
         columns = V.reshape(k, d, m).transpose(1, 2, 0).reshape(d, m * k)
-        if dtype == np.float64 and self._is_narrow(m * k):
-            out = self._narrow_sum(columns)
-        else:
-            out = self._sum(self._design(dtype), _cast(columns, dtype))
+        out = self._sum(self._design(dtype), _cast(columns, dtype))
         out += self.penalty[:, None] * columns
         return out.reshape(d, m, k).transpose(2, 0, 1).reshape(k * d, m)
 
@@ -113,46 +105,6 @@ class Curvature(LinearOperator):
                 curved = self._curve(block, moved.reshape(len(moved), -1, k))
                 out += rows.adjoint(curved.reshape(moved.shape))
         return out
-
-    def _is_narrow(self, n_vectors):
-        design = self.objective.design
-        return (
-            design.in_memory
-            and not design.is_sparse
-            and 1 < n_vectors <= NARROW
-            and design.X.size >= NARROW_ENTRIES
-            and design.n_features >= NARROW_COLUMNS
-            and design.X.flags.c_contiguous
-        )
-
-    def _narrow_sum(self, columns):
-        """The same by compiled products, a range of rows for each thread."""
-        from skinfluence._kernels import narrow
-        from skinfluence._kernels.gram import get_num_threads, run_tasks
-
-        design, k = self.objective.design, self.objective.loss.n_outputs
-        X, intercept, f = design.X, design.intercept, design.n_features
-        lines, q = narrow.padded(columns[:f]), columns.shape[1]
-        n_parts = min(get_num_threads(), design.n_samples)
-        edges = np.linspace(0, design.n_samples, n_parts + 1).astype(int)
-        totals, ends = np.zeros((n_parts, *lines.shape)), np.zeros((n_parts, q))
-
-        def task(part):
-            low, high = edges[part], edges[part + 1]
-            for block in row_blocks(high - low, 8 * f, NEAR_BYTES):
-                inside = slice(low + block.start, low + block.stop)
-                moved = narrow.multiply(X[inside], lines)
-                own = moved[:, :q]
-                if intercept:
-                    own += intercept * columns[f]
-                own[:] = self._curve(inside, own.reshape(len(own), -1, k)).reshape(own.shape)
-                narrow.add_adjoint(X[inside], moved, totals[part])
-                ends[part] += intercept * own.sum(axis=0)
-
-        for _ in run_tasks(task, n_parts):
-            pass
-        out = totals.sum(axis=0)[:q].T
-        return np.concatenate([out, ends.sum(axis=0)[None]]) if intercept else out
 
     def _curve(self, block, moved):
         """``w_i Lambda_i v`` for the vectors of a block of rows, (n_rows, m, K)."""
