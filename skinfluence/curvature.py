@@ -13,7 +13,7 @@ CACHE_BYTES = 2**23
 def _cast(A, dtype):
     """In another precision; infinite beyond its range, which whoever asks for it looks at."""
     with np.errstate(over="ignore"):
-        return A.astype(dtype, copy=False)
+        return A if A.dtype == dtype else A.astype(dtype)
 
 
 class Curvature(LinearOperator):

@@ -139,7 +139,8 @@ class ModuleAnswers(Locked, Answers):
         problem = self.problem
         for block in problem.blocks(3, len(rows)):
             part = rows[block]
-            G = problem.network.gradients(problem.design.X[part], problem.gradients[part])
+            x = problem.design.inputs(part, problem.network)
+            G = problem.network.gradients(x, problem.gradients[part])
             yield block, (G + problem.unit_penalty_gradient if share else G)
 
     def _test_gradients(self, tests, aggregate):
@@ -188,7 +189,7 @@ class ModuleAnswers(Locked, Answers):
         for block in self._edit_blocks(problem.n_samples):
             rows = range(*block.indices(problem.n_samples))
             steps = self.steps([self._one_row(row, None) for row in rows], method)
-            J = problem.network.jacobians(problem.design.X[block])
+            J = problem.network.jacobians(problem.design.inputs(block, problem.network))
             eta[block] += np.einsum("bkp,bp->bk", J.cpu().numpy(), steps)
         return eta
 

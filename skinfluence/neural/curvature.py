@@ -55,11 +55,11 @@ class ModuleCurvature(LinearOperator):
         problem, network = self.problem, self.problem.network.cast(dtype)
         V = np.asarray(V, dtype=np.float64)
         out = self.added[:, None] * V
-        for block in problem.passes(V.shape[1] * network.itemsize / 8):
+        for block in problem.passes(V.shape[1], network.itemsize):
             w = problem.weights[block]
             A = w[:, None, None] * problem.hessians[block]
             C = w[:, None] * problem.gradients[block] if problem.hessian == "full" else None
-            out = out + network.product(problem.design.X[block], A, V, C)
+            out = out + network.product(problem.design.inputs(block, network), A, V, C)
         return out
 
     def _matvec(self, v):
@@ -100,16 +100,16 @@ class ModuleCurvature(LinearOperator):
         """``J_i`` of all rows, as ``(slice, (b, K, p))``."""
         problem, network = self.problem, self.problem.network.cast(dtype)
         for block in problem.blocks(2 * problem.loss.n_outputs):
-            yield block, network.jacobians(problem.design.X[block])
+            yield block, network.jacobians(problem.design.inputs(block, network))
 
-    def diagonal(self):
+    def diagonal(self, dtype=np.float64):
         """Diagonal of the Gauss-Newton part and what is added; preconditions CG."""
-        problem, torch = self.problem, import_torch()
-        out = self.added.copy()
-        for block, J in self.jacobians():
-            weighted = problem.weights[block, None, None] * problem.hessians[block]
-            scaled = problem.network.tensor(weighted) @ J
-            out += torch.einsum("bkp,bkp->p", J, scaled).cpu().numpy()
+        problem, out = self.problem, self.added.copy()
+        network = problem.network.cast(dtype)
+        for block, J in self.jacobians(dtype):
+            for sign, root in problem.roots:
+                half = network.tensor(root[block]).mT @ J
+                out += sign * half.square_().sum((0, 1)).cpu().numpy()
         return out
 
 
@@ -171,7 +171,7 @@ class ModuleCG(_ModuleFactor, CGFactor):
             self._preconditioner = GaussNewton(self.curvature, self._dtype)
             self._diagonal = self._preconditioner.diagonal
         else:
-            self._diagonal = self.curvature.diagonal()
+            self._diagonal = self.curvature.diagonal(self._dtype)
         if not (self._diagonal > 0).all():
             raise refusal(problem, float(self._diagonal.min()))
         if problem.hessian == "full":

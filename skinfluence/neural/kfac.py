@@ -136,7 +136,8 @@ def kfac_factor(problem):
     layers = _layers(network)
     for block in problem.passes(problem.loss.n_outputs):
         weighted = problem.weights[block, None, None] * problem.hessians[block]
-        _accumulate(layers, network, problem.design.X[block], network.tensor(weighted))
+        x = problem.design.inputs(block, network)
+        _accumulate(layers, network, x, network.tensor(weighted))
     for layer in layers:
         layer.A = layer.A.cpu().numpy().astype(np.float64)
         layer.G = layer.G.cpu().numpy().astype(np.float64)
@@ -175,7 +176,7 @@ def _is_plain(torch, part):
     return isinstance(part, torch.nn.Linear)
 
 
-def _accumulate(layers, network, X, weighted):
+def _accumulate(layers, network, x, weighted):
     """Add a batch to the sums of both factors of every layer."""
     torch = import_torch()
     caught = {}
@@ -192,7 +193,7 @@ def _accumulate(layers, network, X, weighted):
     try:
         with torch.enable_grad():
             # Parameters do not ask for gradients; the input does, so that a graph is kept.
-            eta = network.run(network.tensor(X).requires_grad_(True))
+            eta = network.run(x.detach().requires_grad_(True).clone())
             outputs = [caught[i][1] for i in range(len(layers))]
             slopes = [
                 torch.autograd.grad(eta[:, k].sum(), outputs, retain_graph=k + 1 < eta.shape[1])

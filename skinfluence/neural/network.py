@@ -118,8 +118,10 @@ class Network:
     # Functions of the displacement ---------------------------------------------------------------
 
     def tensor(self, X):
-        """An array where the module is, in its precision."""
-        return import_torch().as_tensor(np.array(X)).to(device=self.device, dtype=self.dtype)
+        """An array or tensor where the module is, in its precision."""
+        torch = import_torch()
+        X = X if isinstance(X, torch.Tensor) else torch.as_tensor(np.array(X))
+        return X.to(device=self.device, dtype=self.dtype)
 
     def _zero(self):
         return import_torch().zeros(self.n_parameters, device=self.device, dtype=self.dtype)
@@ -132,7 +134,8 @@ class Network:
         values = {
             name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes)
         }
-        out = torch.func.functional_call(self.module, values, (x,))
+        # A copy: a module may begin with an operation in place.
+        out = torch.func.functional_call(self.module, values, (x.clone(),))
         return out.reshape(len(x), -1)
 
     def _one(self, z, x):
@@ -148,6 +151,36 @@ class Network:
         with torch.no_grad():
             found = [self.run(self.tensor(X[block])) for block in row_blocks(len(X), 1, budget)]
         return _array(torch.cat(found))
+
+    def activations(self, X):
+        """Numbers per row that a pass keeps for the way back, the row itself aside.
+
+        Parameters
+        ----------
+        X : ndarray of shape (b, ...)
+            A few rows.
+        """
+        torch = import_torch()
+
+        def kept(x):
+            sizes = []
+
+            def pack(tensor):
+                same = tensor.numel() == x.numel() and torch.equal(tensor.flatten(), x.flatten())
+                if not same:
+                    sizes.append(tensor.numel())
+                return tensor
+
+            hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+            with torch.enable_grad(), hooks:
+                eta = self._batch(self._zero().requires_grad_(True), x)
+            return sum(sizes) + eta.numel()
+
+        x = self.tensor(X)
+        if len(x) == 1:
+            return kept(x)
+        # What is kept once, such as weights, is in both.
+        return (kept(x) - kept(x[:1])) / (len(x) - 1)
 
     def jacobians(self, X):
         """``J_i`` of all rows of a block as a tensor of shape (b, K, p)."""
@@ -185,7 +218,7 @@ class Network:
 
         Parameters
         ----------
-        X : ndarray of shape (b, ...)
+        X : ndarray or tensor of shape (b, ...)
         A : ndarray of shape (b, K, K)
         V : ndarray of shape (p, m)
         C : ndarray of shape (b, K), default=None

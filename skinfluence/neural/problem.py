@@ -22,6 +22,18 @@ class ModuleRows:
 
     def __init__(self, X):
         self.X = X
+        self._placed = {}
+
+    def __getstate__(self):
+        return {"X": self.X, "_placed": {}}
+
+    def inputs(self, rows, network):
+        """Some rows as a tensor where a network is; all of them stay there if they are few."""
+        if self.X.size * network.itemsize > network.budget:
+            return network.tensor(self.X[rows])
+        if network.itemsize not in self._placed:
+            self._placed[network.itemsize] = network.tensor(self.X)
+        return self._placed[network.itemsize][rows]
 
     @property
     def n_samples(self):
@@ -188,20 +200,39 @@ class ModuleProblem:
         out = self.total_weight * self.network.compress(self.decay * self.network.theta)
         for block in self.blocks(1):
             weighted = self.weights[block, None] * self.gradients[block]
-            out = out + self.network.adjoint(self.design.X[block], weighted[:, :, None])[:, 0]
+            out = (
+                out
+                + self.network.adjoint(
+                    self.design.inputs(block, self.network), weighted[:, :, None]
+                )[:, 0]
+            )
         return out
+
+    @cached_property
+    def _activations(self):
+        return self.network.activations(self.design.X[:3])
 
     def blocks(self, vectors, n_rows=None):
         """Slices of rows for so many vectors of parameters per row, in bounded memory."""
-        per_row = 8 * vectors * self.n_parameters + 64 * self.design.n_features
+        # Half of the vectors are on their way back through the network at once.
+        moving = (2.0 + 0.5 * vectors) * self._activations
+        per_row = 8.0 * (vectors * self.n_parameters + self.design.n_features + moving)
         return row_blocks(
             self.n_samples if n_rows is None else n_rows, per_row, self.network.budget
         )
 
-    def passes(self, vectors):
-        """Slices of the training rows for products with so many vectors at once."""
-        # Activations of a network take far more than its inputs; measured on small convolutions.
-        per_row = 512 * vectors * self.design.n_features
+    def passes(self, vectors, itemsize=8):
+        """Slices of the training rows for products with so many vectors at once.
+
+        Parameters
+        ----------
+        vectors : int
+        itemsize : int, default=8
+            Bytes of a number.
+        """
+        # What was seen of dense and convolutional networks, of full Hessians, for one and for ten.
+        moving = 3.0 * (vectors + 1) * self._activations
+        per_row = itemsize * (self.design.n_features + moving)
         return row_blocks(self.n_samples, per_row, self.network.budget)
 
     def holding(self, hold):

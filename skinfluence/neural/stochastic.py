@@ -100,7 +100,7 @@ class ModuleLiSSA(_ModuleFactor, LiSSAFactor):
             for block in row_blocks(n_steps, 1, DRAWN // self.solver.batch_size):
                 for rows in self.draw(rng, block.stop - block.start):
                     x, A = (
-                        network.tensor(problem.design.X[rows]),
+                        problem.design.inputs(rows, network),
                         network.tensor(self._curved[rows]),
                     )
                     v = v + step * (b - network.tensor_product(x, A, v) - added * v)

@@ -268,6 +268,35 @@ def test_cg_multiplies_in_single_precision_and_answers_in_double(trained, hessia
     assert set(used) == {8}
 
 
+@pytest.mark.parametrize("hessian", ["gauss-newton", "full"])
+def test_a_network_that_writes_to_its_input_leaves_the_rows_alone(hessian, rng):
+    """Rows stay where the network is from question to question."""
+    X, y = rng.standard_normal((30, 4)), rng.integers(0, 2, 30)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.ReLU(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+    options = {"weight_decay": 1.0, "hessian": hessian, "solver": "cg"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        expected = ModuleInfluence(net, BCE, X, y, **options).self_influence()
+        net[0].inplace = True
+        inf = ModuleInfluence(net, BCE, X, y, **options)
+    for _ in range(2):
+        np.testing.assert_allclose(inf.self_influence(), expected, rtol=1e-6)
+
+
+def test_blocks_are_as_large_as_what_a_pass_keeps_allows(rng):
+    """Not the inputs: they are there once, however many vectors move."""
+    X, y = rng.standard_normal((30, 50)), rng.integers(0, 2, 30)
+    net = nn.Sequential(nn.Linear(50, 4), nn.Tanh(), nn.Linear(4, 1)).double()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        problem = ModuleInfluence(net, BCE, X, y, weight_decay=1.0).objective
+    # What tanh gives, for its own derivative and for the weights after it, and the output.
+    assert problem.network.activations(X) == 4 + 4 + 1
+    assert problem.network.activations(X[:1]) >= 9
+    assert list(problem.passes(10)) == [slice(0, 30)]
+
+
 # LiSSA --------------------------------------------------------------------------------------------
 
 
