@@ -110,11 +110,9 @@ def minimise(objective, solver):
     """
     factor = solver.factor(objective)
     step, decrement = _step(factor, objective)
-    value = objective.value()
-    # What rounding may do to a value: its terms can be large and cancel.
-    terms = objective.weights * objective.loss.value(objective.eta, objective.y)
-    rounding = 1e-13 * (np.abs(terms).sum() + 0.5 * (objective.penalty * objective.theta**2).sum())
     for _ in range(MAX_STEPS):
+        # Of here: at the start both may be far larger.
+        value, rounding = objective.value(), _rounding(objective)
         in_round_off = 0.5 * decrement**2 < 1e3 * rounding
         trial, scale = objective.at(objective.theta + step), 1.0
         # Overflow on the way gives an infinite value or NaN, and a shorter step.
@@ -135,7 +133,6 @@ def minimise(objective, solver):
                 best = trial if after < decrement else objective
                 return Minimum(best, factor, min(after, decrement))
         objective, step, decrement = trial, after_step, after
-        value = objective.value()
     warnings.warn(
         f"Newton's method stopped after {MAX_STEPS} steps at decrement {decrement:.1e}. Scale the "
         "features or penalise more.",
@@ -143,6 +140,13 @@ def minimise(objective, solver):
         stacklevel=level_outside(),
     )
     return Minimum(objective, factor, decrement)
+
+
+def _rounding(objective):
+    """What rounding may do to the value: its terms can be large and cancel."""
+    terms = objective.weights * objective.loss.value(objective.eta, objective.y)
+    penalty = 0.5 * (objective.penalty * objective.theta**2).sum()
+    return 1e-13 * float(np.abs(terms).sum() + penalty)
 
 
 def _separates(eta, codes, one_vs_rest):

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence.attack import TrainingSetAttack, vulnerability
+from skinfluence.attack.head import Head
 
 TIGHT = {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000}
 
@@ -93,6 +94,24 @@ def test_rows_stay_in_their_box_and_the_data_as_they_were():
     assert len(np.unique(result.rows)) == 4
     assert (np.abs(result.X - X[result.rows]) <= radius + 1e-15).all()
     assert result.X.min() >= 0.0 and result.X.max() <= 1.0
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("C", [1e1, 1e3, 1e5])
+@pytest.mark.parametrize("d", [20, 100])
+def test_rows_that_move_far_are_fitted_where_old_hessians_lead_astray(d, C, scale, rng):
+    """Separable classes: a step with the Hessian of before may end where nothing is curved."""
+    X = rng.standard_normal((60, d))
+    y = (X[:, 0] + 0.1 * rng.standard_normal(60) > 0).astype(int)
+    tight = {"C": C, "solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000}
+    head = Head(LogisticRegression(**tight).fit(X, y), X, y, None)
+    moved = X.copy()
+    moved[:2] += scale * rng.standard_normal((2, d))
+    head.move(np.array([0, 1]), moved[:2])
+    model = LogisticRegression(**tight).fit(moved, y)
+    eta = moved @ head.objective.theta[0, :-1] + head.objective.theta[0, -1]
+    expected = model.decision_function(moved)
+    np.testing.assert_allclose(eta, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
 
 
 def test_a_flip_ends_the_attack_and_is_the_refits_verdict():

@@ -14,7 +14,7 @@ from skinfluence import derivatives
 from skinfluence.inputs import Inputs
 from skinfluence.newton import minimise, polish
 from skinfluence.objective import Objective
-from skinfluence.solvers import resolve_solver
+from skinfluence.solvers import SingularHessianError, resolve_solver
 from skinfluence.utils.memory import row_blocks
 
 
@@ -140,21 +140,41 @@ class Head:
         return clone(self.inputs.model).fit(self.objective.design.X, y, **weights)
 
     def _optimum(self, objective):
-        size = np.sqrt(abs(objective.value()))
-        before = np.inf
+        start, before, renewed = objective, np.inf, False
         for _ in range(30):
             gradient = objective.gradient()
             step = -self.factor.solve(gradient[:, None])[:, 0]
             decrement = np.sqrt(max(0.0, -gradient @ step))
-            if decrement <= self.TOL * size:
-                return objective
-            if decrement > 0.5 * before:
-                self.factor = self.solver.factor(objective)
-                before = np.inf
+            # Of the value here: where rows have just moved it may be far larger.
+            if decrement <= self.TOL * np.sqrt(abs(objective.value())):
+                if self._is_near(objective):
+                    return objective
+                # An old Hessian that is far larger makes a decrement look small.
+                start, before = objective, 0.0
+            if not decrement <= 0.5 * before:
+                if renewed:
+                    break
+                # Not to where an old Hessian has led: from where its step began, with a new one.
+                try:
+                    self.factor, renewed = self.solver.factor(start), True
+                except SingularHessianError:
+                    break
+                objective, before = start, np.inf
                 continue
-            before = decrement
+            start, before = objective, decrement
             objective = objective.at(objective.theta + step.reshape(objective.theta.shape))
-        return minimise(objective, self.solver).objective
+        try:
+            found = minimise(start, self.solver)
+        except SingularHessianError:
+            # Rows so far from where they were that no other one has curvature left.
+            found = minimise(start.at(np.zeros_like(start.theta)), self.solver)
+        self.factor = found.factor
+        return found.objective
+
+    def _is_near(self, objective):
+        """Whether Hessians where the factor was made and here are within a factor of e."""
+        moved = np.abs(objective.eta - self.factor.objective.eta)[objective.weights > 0]
+        return moved.max(initial=0.0) <= 1.0
 
 
 class Targets:
