@@ -37,6 +37,15 @@ def folder(data, name):
     return path
 
 
+def network_features(n, d, K):
+    """Features as of a network behind a ReLU: some zero, correlated, none negative; K classes."""
+    rng = np.random.default_rng(0)
+    mix = rng.standard_normal((64, d)) / 8.0
+    y = rng.integers(0, K, n)
+    hidden = rng.standard_normal((n, 64)) + 1.5 * rng.standard_normal((K, 64))[y]
+    return np.maximum(hidden @ mix + 0.3 * rng.standard_normal((n, d)), 0.0), y
+
+
 def load_a9a(data):
     """a9a: 32,561 x 123 binary CSR, labels -1 and 1."""
     from sklearn.datasets import load_svmlight_file

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.data import load_enron, load_mnist
+from benchmarks.data import load_enron, load_mnist, network_features
 from benchmarks.peers import floors, reference
 
 WORKS = {}
@@ -222,13 +222,8 @@ def _(quick, data):
 
 @work("head", "softmax head, 3,000 x 1,280 x 5, 10 tests")
 def _(quick, data):
-    """Features as of a network behind a ReLU: some zero, correlated, none negative."""
     n, d, K = (500, 100, 5) if quick else (3_000, 1_280, 5)
-    rng = np.random.default_rng(0)
-    mix = rng.standard_normal((64, d)) / 8.0
-    y = rng.integers(0, K, n + 10)
-    hidden = rng.standard_normal((n + 10, 64)) + 1.5 * rng.standard_normal((K, 64))[y]
-    X = np.maximum(hidden @ mix + 0.3 * rng.standard_normal((n + 10, d)), 0.0)
+    X, y = network_features(n + 10, d, K)
     problem = _fitted("softmax", X[:n], y[:n], 0.01 * n, X[n:], y[n:])
     return _with(problem, reference.scores(problem))
 
