@@ -15,6 +15,9 @@ from skinfluence.utils.locks import Locked
 from skinfluence.utils.memory import check_fits
 from skinfluence.utils.progress import progress_bar
 
+# Numbers that a pass forward moves for each vector and activation, for one of a row's gradient: which
+# of them is taken for the product of both. Seen on dense and convolutional networks.
+FORWARD = 4
 FEWER_ROWS = "Ask for fewer rows with indices=, or choose fewer parameters=."
 
 
@@ -109,8 +112,8 @@ class ModuleAnswers(Locked, Answers):
         S = self.factor.solve(self._test_gradients(tests, aggregate))
         rows = np.arange(self.problem.n_samples) if rows is None else rows
         out = np.empty((S.shape[1], len(rows)))
-        for place, G in self._row_gradients(rows):
-            out[:, place] = -self.problem.n_samples * (G @ S).T
+        for place, along in self._row_products(rows, S):
+            out[:, place] = -self.problem.n_samples * along.T
         return out
 
     def pert_loss(self, tests, rows, aggregate, pull_back, out):
@@ -142,6 +145,19 @@ class ModuleAnswers(Locked, Answers):
             x = problem.design.inputs(part, problem.network)
             G = problem.network.gradients(x, problem.gradients[part])
             yield block, (G + problem.unit_penalty_gradient if share else G)
+
+    def _row_products(self, rows, S):
+        """The products of rows' gradients with the columns of ``S``, as ``(slice, (b, m))``."""
+        problem, network, m = self.problem, self.problem.network, S.shape[1]
+        if FORWARD * m * problem.activations >= problem.n_parameters:
+            for block, G in self._row_gradients(rows):
+                yield block, G @ S
+            return
+        share = problem.unit_penalty_gradient @ S
+        for block in problem.passes(m, n_rows=len(rows)):
+            part = rows[block]
+            moved = network.multiply(problem.design.inputs(part, network), S)
+            yield block, np.einsum("bk,bkm->bm", problem.gradients[part], moved) + share
 
     def _test_gradients(self, tests, aggregate):
         """``J_t' g_t`` as (p, n_test), or their mean as one column."""

@@ -209,31 +209,36 @@ class ModuleProblem:
         return out
 
     @cached_property
-    def _activations(self):
+    def activations(self):
+        """Numbers per row that a pass through the network keeps for the way back."""
         return self.network.activations(self.design.X[:3])
 
     def blocks(self, vectors, n_rows=None):
         """Slices of rows for so many vectors of parameters per row, in bounded memory."""
         # Half of the vectors are on their way back through the network at once.
-        moving = (2.0 + 0.5 * vectors) * self._activations
+        moving = (2.0 + 0.5 * vectors) * self.activations
         per_row = 8.0 * (vectors * self.n_parameters + self.design.n_features + moving)
         return row_blocks(
             self.n_samples if n_rows is None else n_rows, per_row, self.network.budget
         )
 
-    def passes(self, vectors, itemsize=8):
-        """Slices of the training rows for products with so many vectors at once.
+    def passes(self, vectors, itemsize=8, n_rows=None):
+        """Slices of rows for products with so many vectors at once.
 
         Parameters
         ----------
         vectors : int
         itemsize : int, default=8
             Bytes of a number.
+        n_rows : int, default=None
+            All training rows when None.
         """
         # What was seen of dense and convolutional networks, of full Hessians, for one and for ten.
-        moving = 3.0 * (vectors + 1) * self._activations
+        moving = 3.0 * (vectors + 1) * self.activations
         per_row = itemsize * (self.design.n_features + moving)
-        return row_blocks(self.n_samples, per_row, self.network.budget)
+        return row_blocks(
+            self.n_samples if n_rows is None else n_rows, per_row, self.network.budget
+        )
 
     def holding(self, hold):
         """The same problem with another meaning of edits; ``"auto"`` is training again."""

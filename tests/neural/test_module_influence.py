@@ -297,6 +297,22 @@ def test_blocks_are_as_large_as_what_a_pass_keeps_allows(rng):
     assert list(problem.passes(10)) == [slice(0, 30)]
 
 
+@pytest.mark.parametrize("hold", ["C", "lambda"])
+@pytest.mark.parametrize("projection", [None, 7])
+def test_scores_by_passes_forward_are_those_by_gradients(trained, hold, projection, monkeypatch):
+    net, X, y = trained
+    options = {"weight_decay": DECAY, "hold": hold, "projection": projection, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        inf = ModuleInfluence(net, BCE, X, y, **options)
+    found = []
+    for forward in (0, np.inf):
+        monkeypatch.setattr("skinfluence.neural.answers.FORWARD", forward)
+        found.append(inf.influence_up_loss(X[:3], y[:3], indices=np.arange(5, 30)))
+    assert found[0].shape == (3, 25)
+    np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-12 * np.abs(found[0]).max())
+
+
 # LiSSA --------------------------------------------------------------------------------------------
 
 
