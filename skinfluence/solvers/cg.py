@@ -23,8 +23,9 @@ from skinfluence.utils.threads import one_blas_thread
 
 # How many right-hand sides share their directions, and what must be left of one beside the others.
 TOGETHER, INDEPENDENT = 32, 1e-10
-# What single precision can take off a residual before it is computed again in double.
-ROUGH = 1e-4
+# What single precision can take off a residual before it is computed again in double, in how many
+# iterations at most (beyond, its directions are no longer conjugate), and what is too little.
+ROUGH, ROUGH_ITERATIONS, STALLED = 1e-4, 40, 0.1
 
 
 class CG:
@@ -178,7 +179,7 @@ class CGFactor(Factor):
             R = B - self.curvature.matmat(X) if X.any() else B.copy()
             left = np.linalg.norm(R, axis=0)
             active = left > 2.0 * target
-            if rough and (active & (left >= 0.5 * before)).any():
+            if rough and (active & (left >= STALLED * before)).any():
                 # Single precision has nothing more to give.
                 rough, last, before = False, None, np.full(len(left), np.inf)
             # Where the residual no longer falls there is only round-off.
@@ -189,6 +190,7 @@ class CGFactor(Factor):
             before = np.where(np.isin(np.arange(len(left)), active), left, 0.0)
             goal = np.maximum(target, ROUGH * left if rough else 0.0)[active]
             product = self._rough_product if rough else self.curvature.matmat
+            limit = min(limit, ROUGH_ITERATIONS) if rough else limit
             step, used, last = block_cg(
                 product, R[:, active], self._precondition, goal, limit, last
             )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence, curvature
@@ -192,6 +192,26 @@ def test_mixed_precision_goes_on_in_double_where_single_has_no_more_to_give(size
     )
     assert found.converged.all()
     assert found.residual[0] < 3e-9
+
+
+def test_mixed_precision_gives_up_soon_where_directions_lose_their_conjugacy(rng, monkeypatch):
+    """Columns far from zero: single precision alone would take all iterations there are."""
+    X = rng.standard_normal((300, 60)) + 100.0
+    y = X @ rng.standard_normal(60) + rng.standard_normal(300)
+    objective = Influence(Ridge(1.0).fit(X, y), X, y, solver="cg").objective
+    b = rng.standard_normal((objective.n_parameters, 1))
+    plain = CG(preconditioner="diagonal").factor(objective).solution(b)
+    single, product = [], Curvature.product
+
+    def watched(self, V, dtype=np.float64):
+        single.append(dtype == np.float32)
+        return product(self, V, dtype)
+
+    monkeypatch.setattr(Curvature, "product", watched)
+    found = CG(preconditioner="diagonal", precision="mixed").factor(objective).solution(b)
+    assert found.converged.all() and found.residual[0] < 2e-10
+    assert 0 < sum(single) <= 3 * 40
+    assert len(single) - sum(single) <= plain.iterations[0] + 5
 
 
 class OwnCurvature(CGFactor):
