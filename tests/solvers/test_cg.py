@@ -209,7 +209,8 @@ def test_mixed_precision_gives_up_soon_where_directions_lose_their_conjugacy(rng
 
     monkeypatch.setattr(Curvature, "product", watched)
     found = CG(preconditioner="diagonal", precision="mixed").factor(objective).solution(b)
-    assert found.converged.all() and found.residual[0] < 2e-10
+    # What round-off leaves to products in double, too.
+    assert found.converged.all() and found.residual[0] < max(3e-9, 3 * plain.residual[0])
     assert 0 < sum(single) <= 3 * 40
     assert len(single) - sum(single) <= plain.iterations[0] + 5
 
