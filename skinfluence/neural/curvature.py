@@ -18,6 +18,8 @@ LARGEST_DENSE = 5_000
 SHORT = 8
 # Smallest Ritz value of the full Hessian, preconditioned by Gauss-Newton, at which they are close.
 CLOSE = 0.3
+# Difference of outputs in single and in double precision, relative to 1 and to their size.
+ALIKE = 1e-3
 # Below this a Ritz value from products in single precision is computed again in double.
 CLEARLY = 1e-3
 # Residual of the probe of a report.
@@ -86,7 +88,8 @@ class ModuleCurvature(LinearOperator):
                 if half.is_cpu:
                     # numpy sees A.T @ A and calls syrk; torch does not.
                     half = half.numpy()
-                    H += sign * torch.from_numpy(half.T @ half)
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        H += sign * torch.from_numpy(half.T @ half)
                 else:
                     H += sign * (half.T @ half)
         return H.cpu().numpy().astype(np.float64)
@@ -165,17 +168,26 @@ class ModuleCG(_ModuleFactor, CGFactor):
         self.solver, self.rtol = solver, solver.rtol
         self._refuse_options()
         # Of what only steers the iteration.
-        mixed = solver.precision == "mixed" and _runs_in_single(problem)
-        self._dtype = np.float32 if mixed else np.float64
+        self._dtype = np.float32 if solver.precision == "mixed" and _alike(problem) else np.float64
+        try:
+            self._prepare()
+        except SingularHessianError:
+            if self._dtype == np.float64:
+                raise
+            self._dtype = np.float64
+            self._prepare()
+        if problem.hessian == "full":
+            self._refuse_indefinite()
+
+    def _prepare(self):
+        problem = self.objective
         if problem.hessian == "full" and problem.n_parameters <= LARGEST_DENSE:
             self._preconditioner = GaussNewton(self.curvature, self._dtype)
             self._diagonal = self._preconditioner.diagonal
         else:
             self._diagonal = self.curvature.diagonal(self._dtype)
-        if not (self._diagonal > 0).all():
+        if not ((self._diagonal > 0) & (self._diagonal < np.inf)).all():
             raise refusal(problem, float(self._diagonal.min()))
-        if problem.hessian == "full":
-            self._refuse_indefinite()
 
     def _rough_product(self, V):
         return self.curvature.product(V, self._dtype)
@@ -219,13 +231,14 @@ class ModuleCG(_ModuleFactor, CGFactor):
         return ModuleCG(self.objective, self.solver, shift)
 
 
-def _runs_in_single(problem):
-    """Whether the network has no constants that stay in double where its parameters do not."""
+def _alike(problem):
+    """Whether the network does the same in single precision, to a few digits."""
     try:
-        problem.network.cast(np.float32).outputs(problem.design.X[:1])
-    except RuntimeError:
+        single = problem.network.cast(np.float32).outputs(problem.design.X)
+    except (RuntimeError, IndexError):
+        # Constants that stay in double, positions that single precision moves.
         return False
-    return True
+    return bool((np.abs(single - problem.eta) <= ALIKE * (1.0 + np.abs(problem.eta))).all())
 
 
 class GaussNewton:
