@@ -149,7 +149,8 @@ class ModuleAnswers(Locked, Answers):
     def _row_products(self, rows, S):
         """The products of rows' gradients with the columns of ``S``, as ``(slice, (b, m))``."""
         problem, network, m = self.problem, self.problem.network, S.shape[1]
-        if FORWARD * m * problem.activations >= problem.n_parameters:
+        moving, _ = problem.activations
+        if FORWARD * m * moving >= problem.n_parameters:
             for block, G in self._row_gradients(rows):
                 yield block, G @ S
             return

@@ -159,10 +159,30 @@ class Network:
         ----------
         X : ndarray of shape (b, ...)
             A few rows.
+
+        Returns
+        -------
+        moving, every : float
+            For the way back to the chosen parameters, and to all of them: parts that are held run
+            forward too.
         """
+        torch, x = import_torch(), self.tensor(X)
+        held = {name: value.detach() for name, value in self.module.named_parameters()}
+
+        def chosen(x):
+            return self._batch(self._zero().requires_grad_(True), x)
+
+        def whole(x):
+            values = {name: value.clone().requires_grad_(True) for name, value in held.items()}
+            return torch.func.functional_call(self.module, values, (x.clone(),))
+
+        return self._kept(chosen, x), self._kept(whole, x)
+
+    def _kept(self, run, x):
+        """Numbers per row that autograd keeps of a function of rows."""
         torch = import_torch()
 
-        def kept(x):
+        def numbers(x):
             sizes = []
 
             def pack(tensor):
@@ -173,14 +193,13 @@ class Network:
 
             hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
             with torch.enable_grad(), hooks:
-                eta = self._batch(self._zero().requires_grad_(True), x)
+                eta = run(x)
             return sum(sizes) + eta.numel()
 
-        x = self.tensor(X)
         if len(x) == 1:
-            return kept(x)
+            return numbers(x)
         # What is kept once, such as weights, is in both.
-        return (kept(x) - kept(x[:1])) / (len(x) - 1)
+        return (numbers(x) - numbers(x[:1])) / (len(x) - 1)
 
     def jacobians(self, X):
         """``J_i`` of all rows of a block as a tensor of shape (b, K, p)."""

@@ -210,14 +210,15 @@ class ModuleProblem:
 
     @cached_property
     def activations(self):
-        """Numbers per row that a pass through the network keeps for the way back."""
+        """See :meth:`Network.activations`."""
         return self.network.activations(self.design.X[:3])
 
     def blocks(self, vectors, n_rows=None):
         """Slices of rows for so many vectors of parameters per row, in bounded memory."""
         # Half of the vectors are on their way back through the network at once.
-        moving = (2.0 + 0.5 * vectors) * self.activations
-        per_row = 8.0 * (vectors * self.n_parameters + self.design.n_features + moving)
+        moving, every = self.activations
+        kept = every + (1.0 + 0.5 * vectors) * moving
+        per_row = 8.0 * (vectors * self.n_parameters + self.design.n_features + kept)
         return row_blocks(
             self.n_samples if n_rows is None else n_rows, per_row, self.network.budget
         )
@@ -234,8 +235,9 @@ class ModuleProblem:
             All training rows when None.
         """
         # What was seen of dense and convolutional networks, of full Hessians, for one and for ten.
-        moving = 3.0 * (vectors + 1) * self.activations
-        per_row = itemsize * (self.design.n_features + moving)
+        moving, every = self.activations
+        kept = every + (3.0 * vectors + 2.0) * moving
+        per_row = itemsize * (self.design.n_features + kept)
         return row_blocks(
             self.n_samples if n_rows is None else n_rows, per_row, self.network.budget
         )

@@ -292,9 +292,24 @@ def test_blocks_are_as_large_as_what_a_pass_keeps_allows(rng):
         warnings.simplefilter("ignore", ConvergenceWarning)
         problem = ModuleInfluence(net, BCE, X, y, weight_decay=1.0).objective
     # What tanh gives, for its own derivative and for the weights after it, and the output.
-    assert problem.network.activations(X) == 4 + 4 + 1
-    assert problem.network.activations(X[:1]) >= 9
+    assert problem.network.activations(X) == (9, 9)
+    assert min(problem.network.activations(X[:1])) >= 9
     assert list(problem.passes(10)) == [slice(0, 30)]
+
+
+def test_blocks_leave_room_for_parts_that_are_held(rng):
+    """They run forward for all rows of a block, though nothing of them is on the way back."""
+    X, y = rng.standard_normal((300, 10)), rng.integers(0, 2, 300)
+    body = nn.Sequential(nn.Linear(10, 40_000), nn.ReLU(), nn.Linear(40_000, 3), nn.Tanh())
+    net = nn.Sequential(body, nn.Linear(3, 1)).double()
+    options = {"weight_decay": 1.0, "parameters": "1", "solver": "cg"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        problem = ModuleInfluence(net, BCE, X, y, **options).objective
+    moving, every = problem.activations
+    assert moving < 10 and every > 80_000
+    assert next(iter(problem.passes(1))).stop * every * 8 <= 2**26
+    assert next(iter(problem.blocks(3))).stop * every * 8 <= 2**26
 
 
 @pytest.mark.parametrize("hold", ["C", "lambda"])
