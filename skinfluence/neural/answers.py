@@ -150,7 +150,8 @@ class ModuleAnswers(Locked, Answers):
         """The products of rows' gradients with the columns of ``S``, as ``(slice, (b, m))``."""
         problem, network, m = self.problem, self.problem.network, S.shape[1]
         moving, _ = problem.activations
-        if FORWARD * m * moving >= problem.n_parameters:
+        dear = FORWARD * m * moving >= problem.n_parameters
+        if dear or not network.goes_forward(problem.design.inputs(rows[:1], network)):
             for block, G in self._row_gradients(rows):
                 yield block, G @ S
             return

@@ -173,7 +173,10 @@ class Network:
             return self._batch(self._zero().requires_grad_(True), x)
 
         def whole(x):
-            values = {name: value.clone().requires_grad_(True) for name, value in held.items()}
+            values = {
+                name: value.clone().requires_grad_(value.is_floating_point())
+                for name, value in held.items()
+            }
             return torch.func.functional_call(self.module, values, (x.clone(),))
 
         return self._kept(chosen, x), self._kept(whole, x)
@@ -225,6 +228,14 @@ class Network:
             return func.jvp(lambda z: self._batch(z, x), (self._zero(),), (v,))[1]
 
         return _array(_columns(moved, self.tensor(V), out=2))
+
+    def goes_forward(self, X):
+        """Whether every operation has a derivative forward; a custom one may have none."""
+        try:
+            self.multiply(X, np.zeros((self.n_parameters, 1)))
+        except (RuntimeError, NotImplementedError):
+            return False
+        return True
 
     def adjoint(self, X, U):
         """``sum_i J_i' U_i`` of a block: (b, K, m) to ndarray of shape (p, m)."""
