@@ -20,13 +20,15 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from skinfluence import certificate, exact, losses, passes
+from skinfluence import certificate, losses
 from skinfluence.design import design_of
 from skinfluence.edits import Points
-from skinfluence.newton import minimise, polish
 from skinfluence.objective import Objective
+from skinfluence.smooth import edit_solver as exact
+from skinfluence.smooth import remainders as passes
+from skinfluence.smooth.newton import minimise, polish
+from skinfluence.smooth.steps import row_edits
 from skinfluence.solvers import CG, Exact, SingularHessianError
-from skinfluence.steps import row_edits
 
 LOSSES = {
     "logistic": losses.Binomial(),

@@ -16,9 +16,9 @@ from functools import singledispatch
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skinfluence._utils.calls import level_outside
 from skinfluence.design import Design
-from skinfluence.effects import Effect
-from skinfluence.utils.calls import level_outside
+from skinfluence.quantity import Effect
 
 # The local methods answer around the parameters as fitted, the others from the optimum.
 LOCAL = ("influence", "one-step")
@@ -71,7 +71,7 @@ class Answers(ABC):
     ----------
     problem : Objective or another problem
     effect_type : type
-        What :meth:`effects` fills, an :class:`~skinfluence.effects.Effect` or a subclass.
+        What :meth:`effects` fills, an :class:`~skinfluence.quantity.Effect` or a subclass.
     """
 
     problem = None
@@ -141,7 +141,7 @@ class Answers(ABC):
 
     @abstractmethod
     def quantity(self, tests, of, method):
-        """The :class:`~skinfluence.effects.Quantity` whose changes a method's effects are."""
+        """The :class:`~skinfluence.quantity.Quantity` whose changes a method's effects are."""
 
     @abstractmethod
     def row_stream(self, quantity, rows, label, method, tol):

@@ -139,10 +139,10 @@ def _parser():
 
 
 def _audit(arguments, command):
+    from skinfluence._utils._optional import require
     from skinfluence.cleaning import audit
     from skinfluence.cleaning.outputs import write_together
     from skinfluence.cleaning.selection import cleaning_score, select_model, threads_for
-    from skinfluence.utils._optional import require
 
     for module in ["pandas", "rich", "tqdm", *(["jinja2", "matplotlib"] if arguments.html else [])]:
         require(module, extra="audit")

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
-from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
-from skinfluence.utils.threads import in_parts
+from skinfluence._utils.memory import BLOCK_BYTES, row_blocks
+from skinfluence._utils.threads import in_parts
 
 # Blocks of dense rows are multiplied twice, so they should still be in the cache the second time.
 CACHE_BYTES = 2**23

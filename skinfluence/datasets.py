@@ -174,7 +174,7 @@ def make_mixed_table(n_samples=5000, *, flip_share=0.05, random_state=None):
     >>> table.shape, int(flipped.sum())
     ((200, 9), 10)
     """
-    from skinfluence.utils._optional import require
+    from skinfluence._utils._optional import require
 
     pd = require("pandas", extra="audit")
     rng = check_random_state(random_state)

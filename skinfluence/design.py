@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 import scipy.sparse as sp
 
-from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
-from skinfluence.utils.threads import in_parts
+from skinfluence._utils.memory import BLOCK_BYTES, row_blocks
+from skinfluence._utils.threads import in_parts
 
 # Stored entries and columns between which the compiled Gram kernels beat scipy's products.
 COMPILED_ENTRIES = 200_000
@@ -359,7 +359,7 @@ class SparseDesign(Design):
 
     def _gram(self, weights):
         if self._compiled:
-            from skinfluence._kernels.gram import sandwich
+            from skinfluence._compiled.gram import sandwich
 
             return sandwich(self.X, weights, self.intercept or None)
         inner = (self.X.T @ self.X.multiply(weights[:, None]).tocsr()).toarray()
@@ -382,7 +382,7 @@ class SparseDesign(Design):
 
     def _quadratic(self, A):
         if self._compiled:
-            from skinfluence._kernels.gram import quadratic_forms
+            from skinfluence._compiled.gram import quadratic_forms
 
             return quadratic_forms(self.X, A, self.intercept or None)
         out = np.empty(self.n_samples)
@@ -396,13 +396,13 @@ class SparseDesign(Design):
         return out
 
     def self_kernel(self, left, scale):
-        from skinfluence._kernels.gram import row_products
+        from skinfluence._compiled.gram import row_products
 
         return row_products(self.X.multiply(left[:, None]).multiply(np.sqrt(scale)).tocsr())
 
     def kernel(self, other, scale):
         Z = other.X if sp.issparse(other.X) else sp.csr_array(other.X)
-        from skinfluence._kernels.gram import row_products
+        from skinfluence._compiled.gram import row_products
 
         return row_products(self.X.multiply(scale[None, :]).tocsr(), Z)
 
@@ -418,7 +418,7 @@ def _worth_lines(m, n, d):
 
 
 def _lines_of(X, intercept):
-    from skinfluence._kernels.lines import Lines
+    from skinfluence._compiled.lines import Lines
 
     if intercept:
         X = sp.hstack([X, np.full((X.shape[0], 1), intercept)], format="csr")

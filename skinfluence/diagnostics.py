@@ -32,8 +32,8 @@ References
 
 import numpy as np
 
-from skinfluence.deletions import deletions_of
-from skinfluence.utils.memory import check_fits
+from skinfluence._utils.memory import check_fits
+from skinfluence.smooth.deletions import deletions_of
 
 __all__ = [
     "cooks_distance",

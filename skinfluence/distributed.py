@@ -24,7 +24,7 @@ from skinfluence.adapters import linear as _linear  # noqa: F401  registers the 
 from skinfluence.inputs import Inputs
 from skinfluence.losses import SumToZero
 from skinfluence.mixin import InfluenceMixin
-from skinfluence.newton import minimise, refuse_separable
+from skinfluence.smooth.newton import minimise, refuse_separable
 from skinfluence.solvers import resolve_solver
 
 FITTED_HERE = (

@@ -9,12 +9,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import edits as _edits
 from skinfluence import leave_one_out
-from skinfluence import smooth as _smooth  # noqa: F401  registers the answers about an Objective
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.memory import check_fits
 from skinfluence.answers import Tests, answers_of, warn_of
 from skinfluence.inputs import Inputs
+from skinfluence.smooth import answers as _smooth  # noqa: F401  registers the answers about an Objective
 from skinfluence.solvers import SingularHessianError
-from skinfluence.utils.calls import level_outside
-from skinfluence.utils.memory import check_fits
 
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
 

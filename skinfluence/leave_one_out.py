@@ -6,14 +6,14 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import get_tags
 
 from skinfluence.answers import rows_alone_in_their_class, warn_alone
-from skinfluence.frozen import check_frozen
+from skinfluence.inputs.frozen import check_frozen
 
 
 def loo_eta(influence, method="auto", tol=1e-3, frozen=None):
     """Leave-one-out decision values in the loss's outputs, shape (n_samples, n_outputs).
 
     Rows of weight zero get their fitted values. A row whose removal leaves no model (the last one
-    of its class, with a free intercept) gets NaN. ``frozen``: :func:`skinfluence.frozen.check_frozen`.
+    of its class, with a free intercept) gets NaN. ``frozen``: :func:`skinfluence.inputs.frozen.check_frozen`.
     """
     check_frozen(influence.estimator, frozen)
     eta = np.array(influence.answers.own_removals(method, tol))

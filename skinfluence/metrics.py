@@ -21,7 +21,7 @@ import numpy as np
 from autograd.extend import defvjp, primitive
 from scipy.stats import rankdata
 
-from skinfluence.utils.memory import row_blocks
+from skinfluence._utils.memory import row_blocks
 
 __all__ = [
     "auroc",

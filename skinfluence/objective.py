@@ -10,9 +10,9 @@ from functools import cached_property, singledispatch
 
 import numpy as np
 
+from skinfluence._utils.unsupported import advice_on
 from skinfluence.design import Design
 from skinfluence.losses import Loss, SquaredError
-from skinfluence.utils.unsupported import advice_on
 
 
 @dataclass(frozen=True, eq=False)

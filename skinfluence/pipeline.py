@@ -9,11 +9,11 @@ from sklearn import get_config
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.metaestimators import available_if
 
+from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.influence import Influence
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.pullbacks import NoDerivativeError, pullback
 from skinfluence.pullbacks.registry import numeric
-from skinfluence.utils.memory import check_fits, row_blocks
 
 __all__ = [
     "NamedInfluence",

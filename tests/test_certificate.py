@@ -25,11 +25,11 @@ from benchmarks.certificates import (
 from skinfluence import certificate, losses
 from skinfluence.design import design_of
 from skinfluence.edits import Points
-from skinfluence.exact import EditSolver, _Block
-from skinfluence.newton import minimise
 from skinfluence.objective import Objective
+from skinfluence.smooth.edit_solver import EditSolver, _Block
+from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.steps import removals, row_edits
 from skinfluence.solvers import Exact
-from skinfluence.steps import removals, row_edits
 
 # Random edits ----------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ def test_kappa_covers_every_row_of_positive_weight(number):
 
 
 def solver_inverse(solver, points):
-    from skinfluence.steps import EditedInverse
+    from skinfluence.smooth.steps import EditedInverse
 
     return EditedInverse(solver.factor, solver.solver, points)
 

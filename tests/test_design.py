@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from skinfluence._utils import memory
 from skinfluence.design import DenseDesign, SparseDesign, design_of
-from skinfluence.utils import memory
 
 KINDS = pytest.mark.parametrize("kind", ["dense", "csr"])
 INTERCEPTS = pytest.mark.parametrize("intercept", [1.0, 0.0, 3.0])

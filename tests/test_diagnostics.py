@@ -11,10 +11,10 @@ from sklearn.linear_model import GammaRegressor, PoissonRegressor, TweedieRegres
 
 import skinfluence.linear_model as ours
 from skinfluence import Influence, diagnostics
-from skinfluence.deletions import deletions_of
 from skinfluence.losses import Multinomial, SumToZero
 from skinfluence.objective import objective_of
-from skinfluence.smooth import SmoothAnswers
+from skinfluence.smooth.answers import SmoothAnswers
+from skinfluence.smooth.deletions import deletions_of
 from skinfluence.solvers import Exact
 from tests.conftest import make_data, parameters_of, polish, relative_error
 

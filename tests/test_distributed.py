@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence, edits
-from skinfluence.blocks import BlockedDesign, remote, rows
+from skinfluence.blocks import BlockedDesign, opening, remote
 from skinfluence.distributed import fit, write_removal_effect
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.solvers import CG
@@ -41,7 +41,7 @@ MODELS = {
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Every dask array is worked on by chunks, however small."""
-    monkeypatch.setattr(rows, "READ_AT_ONCE", 0)
+    monkeypatch.setattr(opening, "READ_AT_ONCE", 0)
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_errors_are_those_of_rows_in_memory(broken, synchronous):
 
 def test_slices_cover_the_rows_and_stay_small(synchronous):
     X = da.zeros((100, D), chunks=((10, 10, 50, 5, 25), D))
-    design = rows.rows_of(X, (), None, D).as_design(1.0)
+    design = opening.rows_of(X, (), None, D).as_design(1.0)
     for step in (1, 7, 12, 30, 200):
         cut = list(design.X.slices(1, step))
         assert np.array_equal(np.concatenate([np.arange(100)[s] for s in cut]), np.arange(100))

@@ -21,12 +21,12 @@ from skinfluence import Influence, edits, losses
 from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.edits import Points
-from skinfluence.exact import ROUND_OFF, EditSolver, _Block
-from skinfluence.newton import minimise
 from skinfluence.objective import Objective
-from skinfluence.refits import refit as refit_together
+from skinfluence.smooth.batch_newton import refit as refit_together
+from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver, _Block
+from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.steps import removals, row_edits
 from skinfluence.solvers import Exact
-from skinfluence.steps import removals, row_edits
 from tests.conftest import class_factor, polish, refit, relative_error, relative_l2
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

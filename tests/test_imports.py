@@ -2,8 +2,11 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
+from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,52 +14,43 @@ import pytest
 import skinfluence
 
 ROOT = Path(skinfluence.__file__).parent
-
-# A module may import from its own floor and from those above it in this list.
-FLOORS = [
-    ("utils", "_kernels"),
-    ("losses", "design", "kernels", "blocks"),
-    ("objective",),
-    ("curvature",),
-    ("solvers", "kernel_system", "active_set"),
-    ("edits", "steps", "effects", "certificate", "passes", "newton", "refits", "exact"),
-    ("derivatives", "pullbacks", "walking", "inputs", "frozen"),
-    ("answers", "smooth", "hinge", "kernel_edits", "kernel_answers"),
-    ("leave_one_out", "deletions", "diagnostics"),
-    ("influence",),
-    ("mixin", "adapters", "contract"),
-    ("linear_model", "svm", "kernel_ridge", "m_estimation", "datasets", "metrics"),
-    ("pipeline", "model_selection", "robustness", "attack", "inspection", "neural", "distributed"),
-    ("cleaning",),
-    ("cli",),
-]
-FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+STRUCTURE = ROOT.parent / "doc" / "structure.md"
 OPTIONAL = {"torch", "dask", "pandas", "matplotlib", "jinja2", "tqdm", "cleanlab", "skrub", "rich"}
 HEAVY = sorted(OPTIONAL | {"pyarrow", "polars", "autograd.numpy", "IPython", "numba"})
+BY_STRING = {"import_module", "__import__", "find_spec", "lazy_import"}
 
 
-def modules():
-    return sorted(
-        path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem != "__init__"
-    )
+def modules(root=ROOT):
+    """Every module of a package by its dotted name."""
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
 
 
-def room_of(path):
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def imports_of(path, *, at_import=False):
+    """Absolute names a module imports: those run at its import, or also in functions, by string.
 
-
-def imports_of(path, *, at_import):
-    """Absolute names of imported modules; only those run when the module is imported, or all."""
+    What stands under ``if TYPE_CHECKING`` is no import.
+    """
     found = []
 
-    def visit(node):
-        for child in ast.iter_child_nodes(node):
+    def visit(node, children=None):
+        for child in ast.iter_child_nodes(node) if children is None else children:
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+                visit(child, child.orelse)
+                continue
             if isinstance(child, ast.Import):
                 found.extend(alias.name for alias in child.names)
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{path} has a relative import"
-                found.append(child.module)
                 found.extend(f"{child.module}.{alias.name}" for alias in child.names)
+            elif isinstance(child, ast.Call):
+                called = getattr(child.func, "attr", getattr(child.func, "id", None))
+                for argument in child.args[:1] if called in BY_STRING else ():
+                    if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                        found.append(argument.value)
             if at_import and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
                 continue
             visit(child)
@@ -65,19 +59,135 @@ def imports_of(path, *, at_import):
     return found
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_go_one_way(path):
-    """No room imports from a later one, not even inside a function."""
-    own = room_of(path)
-    assert own in FLOOR, f"Give {own} its place in FLOORS"
-    for name in imports_of(path, at_import=False):
-        parts = name.split(".")
-        if parts[0] != "skinfluence" or len(parts) == 1 or parts[1] not in FLOOR:
-            continue
-        assert FLOOR[parts[1]] <= FLOOR[own], f"{own} imports {name}"
+def graph_of(root=ROOT):
+    """Which module imports which, wherever in the code it does."""
+    known = modules(root)
+    edges = defaultdict(set)
+    for name, path in known.items():
+        for target in imports_of(path):
+            while target and target not in known:
+                target = target.rpartition(".")[0]
+            if target and target not in (name, root.name):
+                edges[name].add(target)
+    return edges
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def room_of(module):
+    """The folder or file of the package root that a module lies in."""
+    return module.split(".")[1] if "." in module else module
+
+
+def rooms_of(edges):
+    rooms = defaultdict(dict)
+    for name, targets in edges.items():
+        for target in targets:
+            if room_of(name) != room_of(target):
+                rooms[room_of(name)].setdefault(room_of(target), f"{name} imports {target}")
+    return rooms
+
+
+def circle_in(edges):
+    """The nodes of one circle, or None."""
+    state, trail = {}, []
+
+    def walk(node):
+        state[node] = "open"
+        trail.append(node)
+        for target in sorted(edges.get(node, ())):
+            if state.get(target) == "open":
+                return [*trail[trail.index(target) :], target]
+            if target not in state and (found := walk(target)):
+                return found
+        trail.pop()
+        state[node] = "done"
+        return None
+
+    for node in sorted(edges):
+        if node not in state and (found := walk(node)):
+            return found
+    return None
+
+
+def floors_of(rooms, every):
+    """How many rooms stand below each, at the longest: 0 for those that import none."""
+    known = {}
+
+    def floor(room):
+        if room not in known:
+            known[room] = 1 + max((floor(below) for below in rooms.get(room, ())), default=-1)
+        return known[room]
+
+    return {room: floor(room) for room in every}
+
+
+def documented_floors():
+    """Floor of each room as doc/structure.md has it: lines ``| 3 | `room/`, `other.py` | … |``."""
+    found = {}
+    for line in STRUCTURE.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"\| (\d+) \| (.*?) \|", line):
+            for room in re.findall(r"`(\w+)(?:/|\.py)`", match[2]):
+                assert room not in found, f"doc/structure.md has {room} twice"
+                found[room] = int(match[1])
+    return found
+
+
+def test_no_module_imports_itself_through_others():
+    assert circle_in(graph_of()) is None
+
+
+def test_no_room_imports_itself_through_others():
+    rooms = rooms_of(graph_of())
+    found = circle_in(rooms)
+    why = [rooms[a][b] for a, b in pairwise(found)] if found else []
+    assert not found, f"{' -> '.join(found)}: {'; '.join(why)}"
+
+
+def test_rooms_stand_on_the_floors_of_the_documentation():
+    """An import upward lifts the floor of its room, and with it this test."""
+    rooms = rooms_of(graph_of())
+    every = {room_of(name) for name in modules()} - {"skinfluence"}
+    floors, documented = floors_of(rooms, every), documented_floors()
+    assert set(floors) == set(documented), "doc/structure.md and the package have other rooms"
+    for room in sorted(floors, key=floors.get):
+        highest = max(rooms.get(room, {room: None}), key=lambda below: floors.get(below, -1))
+        why = rooms.get(room, {}).get(highest)
+        assert floors[room] == documented[room], (
+            f"{room} is on floor {floors[room]}, doc/structure.md says {documented[room]}: {why}"
+        )
+
+
+@pytest.mark.parametrize(
+    "upward",
+    [
+        "from pack.door import ask",
+        "def later():\n    from pack.door import ask",
+        "from importlib import import_module\n\n\ndef later():\n    return import_module('pack.door')",
+    ],
+    ids=["at the top", "in a function", "by string"],
+)
+def test_an_upward_import_is_seen(tmp_path, upward):
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    (pack / "__init__.py").write_text("")
+    (pack / "door.py").write_text("from pack.ground import stone\n")
+    (pack / "ground.py").write_text("stone = 1\n")
+    assert circle_in(graph_of(pack)) is None
+    assert floors_of(rooms_of(graph_of(pack)), ["door", "ground"]) == {"door": 1, "ground": 0}
+    (pack / "ground.py").write_text(f"{upward}\n\nstone = 1\n")
+    assert circle_in(graph_of(pack)) == ["pack.door", "pack.ground", "pack.door"]
+    # Without the import back there is no circle, but the floors have moved.
+    (pack / "door.py").write_text("ask = 1\n")
+    assert circle_in(graph_of(pack)) is None
+    assert floors_of(rooms_of(graph_of(pack)), ["door", "ground"]) == {"door": 0, "ground": 1}
+
+
+def test_imports_for_type_checking_do_not_count(tmp_path):
+    module = tmp_path / "module.py"
+    module.write_text("if TYPE_CHECKING:\n    from pack.door import ask\nelse:\n    import json\n")
+    assert imports_of(module) == ["json"]
+
+
+@pytest.mark.parametrize("path", modules().values(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_optional_packages_are_imported_where_they_are_used(path):
     tops = {name.split(".")[0] for name in imports_of(path, at_import=True)}
     assert not tops & OPTIONAL
@@ -86,10 +196,10 @@ def test_optional_packages_are_imported_where_they_are_used(path):
 def test_the_core_uses_only_public_scikit_learn():
     """Private modules of scikit-learn may be touched in one file."""
     private = {"sklearn._loss", "sklearn.linear_model._", "sklearn.utils._param", "sklearn._config"}
-    for path in modules():
+    for path in modules().values():
         if path.name == "_compat.py":
             continue
-        for name in imports_of(path, at_import=False):
+        for name in imports_of(path):
             assert not any(name.startswith(p) for p in private), f"{path} imports {name}"
 
 

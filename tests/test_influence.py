@@ -600,11 +600,12 @@ def test_top_is_the_sorted_full_matrix(k, blocks, monkeypatch):
     inf, X, y = fit.inf, fit.X, fit.y
     effect = inf.removal_effect(X[:6], y[:6], method="one-step")
     if blocks:
-        from skinfluence.utils import memory
+        from skinfluence._utils import memory
 
         original = memory.row_blocks
         monkeypatch.setattr(
-            "skinfluence.effects.row_blocks", lambda n, size: original(n, size, budget=blocks)
+            "skinfluence.smooth.effects.row_blocks",
+            lambda n, size: original(n, size, budget=blocks),
         )
     top = inf.top(X[:6], y[:6], k=k, method="one-step")
     order = np.argsort(-effect, axis=1, kind="stable")[:, : min(k, 36)]

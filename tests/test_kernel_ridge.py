@@ -15,10 +15,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence import Influence, edits, kernel_ridge
-from skinfluence.kernel_system import KernelSystem, SingularKernelError
-from skinfluence.kernels import RBF
+from skinfluence._utils.products import subtract_product
+from skinfluence.kernel.functions import RBF
+from skinfluence.kernel.system import KernelSystem, SingularKernelError
 from skinfluence.linear_model import Ridge
-from skinfluence.utils.products import subtract_product
 
 KERNELS = {
     "rbf": {"gamma": 0.4},

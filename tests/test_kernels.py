@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.metrics.pairwise import pairwise_kernels
 
-from skinfluence import kernels
+from skinfluence.kernel import functions as kernels
 
 NAMES = {
     "linear": {},

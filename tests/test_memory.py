@@ -7,7 +7,7 @@ import pytest
 from sklearn import linear_model
 
 from skinfluence import Influence
-from skinfluence.utils import memory
+from skinfluence._utils import memory
 
 N, D, M = 6000, 60, 300
 
@@ -85,14 +85,14 @@ QUESTIONS = {
 @pytest.mark.parametrize("ask", QUESTIONS.values(), ids=QUESTIONS)
 def test_an_answer_that_cannot_fit_is_refused_before_any_work(ask, inf, points, monkeypatch):
     """With the shape, the size needed, the memory there is, and what to ask instead."""
-    monkeypatch.setattr("skinfluence.utils.memory.available_memory", lambda: 2**20)
+    monkeypatch.setattr("skinfluence._utils.memory.available_memory", lambda: 2**20)
     with pytest.raises(MemoryError, match=r"array of shape \(.*[KMG]iB.*available.*indices="):
         ask(inf, *points)
 
 
 def test_what_fits_when_the_full_answer_does_not(inf, points, monkeypatch):
     """The remedies named in the error work under the limit that it names."""
-    monkeypatch.setattr("skinfluence.utils.memory.available_memory", lambda: 2**22)
+    monkeypatch.setattr("skinfluence._utils.memory.available_memory", lambda: 2**22)
     with pytest.raises(
         MemoryError, match=r"\(300, 6000\) takes [0-9.]+ [KM]iB.*aggregate='mean'.*top"
     ):
@@ -106,7 +106,7 @@ def test_a_hessian_that_cannot_fit_names_the_other_solver(monkeypatch):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((50, 40)), rng.integers(0, 2, 50)
     model = linear_model.LogisticRegression().fit(X, y)
-    monkeypatch.setattr("skinfluence.utils.memory.available_memory", lambda: 1000)
+    monkeypatch.setattr("skinfluence._utils.memory.available_memory", lambda: 1000)
     for solver in ("exact", "auto"):
         with pytest.raises(MemoryError, match=r"Hessian and its factor.*solver='cg'"):
             Influence(model, X, y, solver=solver)

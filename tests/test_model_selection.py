@@ -48,7 +48,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence import Influence, linear_model
 from skinfluence.cleaning import audit
-from skinfluence.frozen import check_frozen, uses_y
+from skinfluence.inputs.frozen import check_frozen, uses_y
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.model_selection import (
     LeaveOneOutSearch,

@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skinfluence import Influence, edits
 from skinfluence import linear_model as ours
-from skinfluence.blocks import BlockedDesign, rows
+from skinfluence.blocks import BlockedDesign, opening, rows
 from skinfluence.design import DenseDesign
 from skinfluence.distributed import fit, write_removal_effect
 from skinfluence.leave_one_out import loo_loss
@@ -98,7 +98,7 @@ def all_answers(inf, X, y):
 @pytest.fixture
 def blockwise(monkeypatch):
     """Every array comes in blocks of a few rows, however small."""
-    monkeypatch.setattr(rows, "READ_AT_ONCE", 0)
+    monkeypatch.setattr(opening, "READ_AT_ONCE", 0)
     monkeypatch.setattr(rows, "HELD", 8 * D * 20)
     monkeypatch.setattr(rows, "BLOCK", 8 * D * 20)
 
@@ -183,7 +183,7 @@ def test_leave_one_out_losses_take_four_passes(blockwise):
 
 def test_memory_does_not_hold_the_rows(monkeypatch, tmp_path, rng):
     """What is kept has one entry per row and output."""
-    monkeypatch.setattr(rows, "READ_AT_ONCE", 0)
+    monkeypatch.setattr(opening, "READ_AT_ONCE", 0)
     monkeypatch.setattr(rows, "HELD", 2**19)
     monkeypatch.setattr(rows, "BLOCK", 2**19)
     n, d = 20_000, 100

@@ -55,9 +55,9 @@ from sklearn.preprocessing import (
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
 from skinfluence import Influence
+from skinfluence._utils._compat import IterativeImputer
 from skinfluence.pipeline import NoDerivativeError, pullback
 from skinfluence.pullbacks import composition
-from skinfluence.utils._compat import IterativeImputer
 from tests.conftest import refit, relative_error
 
 N, ROWS = 30, (4, 9)
@@ -478,7 +478,7 @@ def test_wide_sparse_rows_are_not_made_dense_by_linear_maps(monkeypatch):
 
 
 def test_rows_that_must_be_dense_are_refused_beyond_memory(monkeypatch):
-    monkeypatch.setattr("skinfluence.utils.memory.available_memory", lambda: 1000)
+    monkeypatch.setattr("skinfluence._utils.memory.available_memory", lambda: 1000)
     X = counts()
     transformer = TfidfTransformer().fit(X)
     with pytest.raises(MemoryError, match=r"dense rows.*indices="):

@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from skinfluence import Influence
+from skinfluence._utils import threads
 from skinfluence.solvers import CG
-from skinfluence.utils import threads
 from tests.conftest import relative_error
 
 

@@ -46,10 +46,10 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import all_estimators
 
 from skinfluence import Influence, edits
+from skinfluence._utils.unsupported import advice_on
+from skinfluence.inputs.wrappers import opened
 from skinfluence.model_selection import LeaveOneOutSearch, loo_predict
 from skinfluence.objective import objective_of
-from skinfluence.utils.unsupported import advice_on
-from skinfluence.walking import opened
 from tests.conftest import NEWTON, make_data, relative_error
 
 LOGISTIC = LogisticRegression(**NEWTON)

@@ -135,8 +135,8 @@ class Base:
         -------
         found : Found
         """
-        from skinfluence._kernels import path
-        from skinfluence._kernels.gram import run_tasks
+        from skinfluence._compiled import path
+        from skinfluence._compiled.gram import run_tasks
 
         size, n_new, n_edits = len(self.tableau.rows), changes.n_new, changes.n_edits
         state = self._state(changes)
@@ -169,7 +169,7 @@ class Base:
 
     def _state(self, changes):
         """Arguments of `follow_each` that describe where paths start."""
-        from skinfluence._kernels.path import ABSENT, AT_HI, AT_LO, FREE
+        from skinfluence._compiled.path import ABSENT, AT_HI, AT_LO, FREE
 
         problem, truth, rows, m = self.problem, self.truth, self.tableau.rows, self.tableau.m
         size, n_new = len(rows), changes.n_new

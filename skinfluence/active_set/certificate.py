@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from skinfluence._utils.memory import row_blocks
 from skinfluence.active_set.problem import AT_LIMIT, violation
-from skinfluence.utils.memory import row_blocks
 
 # With more rows on the margin than this, one of them is inside its box.
 _FEW = 8
@@ -36,7 +36,7 @@ def certify(base, changes, found, accepted):
     -----
     One product of the kernel between all rows and the columns that change, with the changes.
     """
-    from skinfluence._kernels.path import worst_violations
+    from skinfluence._compiled.path import worst_violations
 
     problem = base.truth
     used = np.flatnonzero((found.delta_beta != 0).any(axis=0))

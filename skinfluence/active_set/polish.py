@@ -190,7 +190,7 @@ def _follow(problem, rows, beta, f, bias, rng):
         Rows on the margin; None if the path did not get to its end.
     n_pivots : int
     """
-    from skinfluence._kernels import path
+    from skinfluence._compiled import path
 
     lo, hi, C = problem.lo[rows], problem.hi[rows], problem.C[rows]
     above, below = beta[rows] - lo, hi - beta[rows]

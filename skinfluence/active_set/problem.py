@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinfluence.utils.memory import row_blocks
+from skinfluence._utils.memory import row_blocks
 
 # Roles of a row at the optimum.
 NONE, MARGIN, BOUND = 0, 1, 2

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.linalg import get_lapack_funcs, lu_factor, lu_solve
 
-from skinfluence.utils.memory import check_fits, row_blocks
+from skinfluence._utils.memory import check_fits, row_blocks
 
 # Diagonal of a pivoted Cholesky factor, relative to the kernel, below which a row is spanned.
 _SPANNED = 1e-9

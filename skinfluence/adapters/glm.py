@@ -6,10 +6,10 @@ scikit-learn minimises the mean half deviance plus ``alpha / 2 |coef|^2``: in th
 
 from sklearn.linear_model import GammaRegressor, PoissonRegressor, TweedieRegressor
 
+from skinfluence._utils.validation import check_sample_weight, check_targets
 from skinfluence.adapters.linear import linear_objective
 from skinfluence.losses import Gamma, Poisson, SquaredError, Tweedie
 from skinfluence.objective import objective_of
-from skinfluence.utils.validation import check_sample_weight, check_targets
 
 
 def _glm(model, X, y, sample_weight, loss):

@@ -3,10 +3,10 @@
 import numpy as np
 from sklearn.kernel_ridge import KernelRidge
 
-from skinfluence.kernel_answers import KernelProblem
-from skinfluence.kernels import KernelDesign, kernel_of
+from skinfluence._utils.validation import check_sample_weight, check_targets
+from skinfluence.kernel.answers import KernelProblem
+from skinfluence.kernel.functions import KernelDesign, kernel_of
 from skinfluence.objective import objective_of
-from skinfluence.utils.validation import check_sample_weight, check_targets
 
 
 @objective_of.register

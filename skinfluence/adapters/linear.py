@@ -13,11 +13,11 @@ from sklearn.linear_model import (
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
+from skinfluence._utils._compat import effective_l2, refuse_old_multiclass
+from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
 from skinfluence.design import design_of
 from skinfluence.losses import Binomial, Multinomial, SquaredError, SumToZero
 from skinfluence.objective import Labels, Objective, objective_of
-from skinfluence.utils._compat import effective_l2, refuse_old_multiclass
-from skinfluence.utils.validation import check_rows, check_sample_weight, check_targets
 
 POSITIVE = (
     "Coefficients must be unconstrained. Got positive=True, whose active constraints have no "

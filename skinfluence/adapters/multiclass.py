@@ -6,10 +6,10 @@ import numpy as np
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils import column_or_1d
 
+from skinfluence._utils.validation import check_rows, check_sample_weight
+from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import OneVsRest, SquaredError
 from skinfluence.objective import Labels, Objective, objective_of
-from skinfluence.utils.validation import check_rows, check_sample_weight
-from skinfluence.walking import opened
 
 ONE_BY_ONE = (
     "Ask about one class at a time: Influence(model.estimators_[k], X, y == model.classes_[k])."

@@ -9,12 +9,12 @@ from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
+from skinfluence._utils._compat import L1_REMEDY
+from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
 from skinfluence.adapters.linear import linear_objective
 from skinfluence.adapters.multiclass import class_loss
 from skinfluence.losses import Binomial, SquaredError, SquaredHinge
 from skinfluence.objective import Labels, objective_of
-from skinfluence.utils._compat import L1_REMEDY
-from skinfluence.utils.validation import check_rows, check_sample_weight, check_targets
 
 CLASSIFIER_LOSSES = {
     "log_loss": Binomial(),

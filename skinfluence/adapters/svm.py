@@ -12,13 +12,13 @@ from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR, NuSVC, NuSVR, OneClassSV
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
+from skinfluence._utils._compat import fitted_gamma
+from skinfluence._utils.validation import check_rows, check_sample_weight
 from skinfluence.adapters.linear import linear_objective
 from skinfluence.hinge import Hinge, HingeObjective, OneVsOneHinge
-from skinfluence.kernels import KernelDesign, Linear, Poly, kernel_of
+from skinfluence.kernel.functions import KernelDesign, Linear, Poly, kernel_of
 from skinfluence.losses import OneVsRest, SmoothHinge, SquaredHinge
 from skinfluence.objective import Labels, objective_of
-from skinfluence.utils._compat import fitted_gamma
-from skinfluence.utils.validation import check_rows, check_sample_weight
 
 # liblinear gives no dual coefficients: rows this near to the margin start halfway to their bound.
 NEAR_MARGIN = 1e-3

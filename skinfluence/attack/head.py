@@ -10,12 +10,12 @@ from sklearn.base import clone
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import derivatives
+from skinfluence._utils.memory import row_blocks
 from skinfluence.inputs import Inputs
-from skinfluence.newton import minimise, polish
 from skinfluence.objective import Objective
+from skinfluence.smooth import derivatives
+from skinfluence.smooth.newton import minimise, polish
 from skinfluence.solvers import SingularHessianError, resolve_solver
-from skinfluence.utils.memory import row_blocks
 
 
 class Box:

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from skinfluence._utils.progress import progress_bar
 from skinfluence.attack.head import Box, Head, Targets, checked_rows
-from skinfluence.utils.progress import progress_bar
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.attack.head import Box, Head, Targets, checked_rows
-from skinfluence.utils.memory import check_fits, row_blocks
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,8 @@
 
 from skinfluence.blocks.design import BlockedDesign
 from skinfluence.blocks.device import device_rows, is_tensor
-from skinfluence.blocks.rows import Rows, is_large, is_lazy, rows_of
+from skinfluence.blocks.opening import is_large, is_lazy, rows_of
+from skinfluence.blocks.rows import Rows
 
 __all__ = [
     "BlockedDesign",

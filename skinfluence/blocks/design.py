@@ -1,11 +1,12 @@
 """The design over rows in blocks: the same products, each block by its own in-memory design."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.sparse as sp
 
-from skinfluence.blocks.rows import Work
+from skinfluence._utils.memory import BLOCK_BYTES
 from skinfluence.design import DenseDesign, Design, design_of
-from skinfluence.utils.memory import BLOCK_BYTES
 
 # Slices of lazy rows that answer questions block by block.
 SLICE_BYTES = 2**28
@@ -23,6 +24,27 @@ class _DenseBlock(DenseDesign):
 def block_design(X, intercept):
     """The design over one block."""
     return design_of(X, intercept) if sp.issparse(X) else _DenseBlock(X, intercept)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A method of the design over one block, called where the block is.
+
+    Parameters
+    ----------
+    method : str
+    intercept : float
+    shared : tuple
+        Arguments that are the same for all blocks.
+    """
+
+    method: str
+    intercept: float
+    shared: tuple
+
+    def __call__(self, reading, raw, aligned):
+        own = () if aligned is None else (aligned,)
+        return getattr(block_design(reading(raw), self.intercept), self.method)(*own, *self.shared)
 
 
 class BlockedDesign(Design):

@@ -10,9 +10,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from skinfluence._utils._optional import require
 from skinfluence.blocks.design import BlockedDesign
 from skinfluence.blocks.rows import Part, Reading, Rows, piece
-from skinfluence.utils._optional import require
 
 # Float64 copies of a block of rows: enough to keep a device busy, or what a CPU's cache holds.
 BLOCK, CPU_BLOCK = 2**27, 2**23

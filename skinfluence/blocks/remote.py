@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from skinfluence._utils._optional import require
 from skinfluence.blocks.rows import Reading, Rows, piece
-from skinfluence.utils._optional import require
 
 # Results gathered at a time, and results added up in one task.
 GATHERED = 2**28

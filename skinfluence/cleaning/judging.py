@@ -7,11 +7,11 @@ import warnings
 
 import numpy as np
 
-from skinfluence import steps
 from skinfluence.cleaning.noise import estimate_noise
 from skinfluence.cleaning.others import effect_on_others
 from skinfluence.leave_one_out import Outputs, outputs
 from skinfluence.objective import Objective
+from skinfluence.smooth import steps
 
 # A target is called extreme when its leave-one-out residual is this many robust standard deviations
 # away from the typical one: about 1 in 2,000 rows of a Gaussian sample.

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from skinfluence.kernel_answers import KernelProblem
+from skinfluence._utils.memory import row_blocks
+from skinfluence.kernel.answers import KernelProblem
 from skinfluence.losses import SumToZero
-from skinfluence.utils.memory import row_blocks
 
 
 def effect_on_others(influence, answered=None):

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from skinfluence.utils._optional import require
+from skinfluence._utils._optional import require
 
 COLORS = {"drop": "#c2410c", "relabel": "#1d4ed8", "keep": "#94a3b8", "planted": "#7c3aed"}
 INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"

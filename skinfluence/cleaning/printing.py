@@ -2,8 +2,8 @@
 
 import sys
 
+from skinfluence._utils._optional import require
 from skinfluence.cleaning.report import chance, number, percent, signed, summarise
-from skinfluence.utils._optional import require
 
 STYLES = {"drop": "dark_orange3", "relabel": "bold blue", "keep": "dim"}
 

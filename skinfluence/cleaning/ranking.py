@@ -11,9 +11,9 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import _safe_indexing, check_consistent_length
 
 from skinfluence import Influence
+from skinfluence._utils._optional import require
 from skinfluence.cleaning.judging import judge_labels, judge_targets
-from skinfluence.frozen import check_frozen
-from skinfluence.utils._optional import require
+from skinfluence.inputs.frozen import check_frozen
 
 
 def audit(

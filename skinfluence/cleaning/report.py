@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from skinfluence._utils._optional import require
 from skinfluence.cleaning import plots
-from skinfluence.utils._optional import require
 
 # A heat map of labels is readable up to this many classes.
 MAX_CONFUSION_CLASSES = 20

@@ -10,12 +10,12 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from skinfluence import Influence
+from skinfluence._utils._optional import require
+from skinfluence._utils.memory import available_memory
+from skinfluence._utils.progress import progress_bar
 from skinfluence.cleaning.tables import InputError
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge
-from skinfluence.utils._optional import require
-from skinfluence.utils.memory import available_memory
-from skinfluence.utils.progress import progress_bar
 
 # C of LogisticRegression, and 1/alpha of Ridge: decades first, then the half decades beside the best.
 DECADES = np.logspace(-3, 2, 6)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from skinfluence._utils._optional import require
 from skinfluence.datasets import load_demo
-from skinfluence.utils._optional import require
 
 # A numeric target with more distinct values than this, or with fractions, is a quantity.
 MAX_NUMERIC_CLASSES = 20

@@ -8,8 +8,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.class_weight import compute_class_weight
 
-from skinfluence.utils._optional import require
-from skinfluence.utils.progress import progress_bar
+from skinfluence._utils._optional import require
+from skinfluence._utils.progress import progress_bar
 
 
 def verify(audit, k, *, preprocessing="frozen", progress=False):

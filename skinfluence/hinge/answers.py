@@ -6,6 +6,8 @@ import threading
 
 import numpy as np
 
+from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.progress import progress_bar
 from skinfluence.active_set import BOUND, MARGIN, Paths, polish
 from skinfluence.answers import (
     LOCAL,
@@ -15,7 +17,6 @@ from skinfluence.answers import (
     rows_alone_in_their_class,
     warn_alone,
 )
-from skinfluence.effects import Quantity
 from skinfluence.hinge import derivatives
 from skinfluence.hinge.conditional import at_margin, check_margin, having, smoothed
 from skinfluence.hinge.edits import edit_moves, influence_change, new_push
@@ -23,8 +24,7 @@ from skinfluence.hinge.problem import HingeObjective
 from skinfluence.hinge.shifts import Pushes, Shifts
 from skinfluence.hinge.trust import HingeEffect, HingeReport
 from skinfluence.objective import resolve_hold
-from skinfluence.utils.memory import row_blocks
-from skinfluence.utils.progress import progress_bar
+from skinfluence.quantity import Quantity
 
 # Koh and Liang's temperature, the best of their Figure 3.
 SMOOTHING = 1e-3

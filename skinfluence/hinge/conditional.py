@@ -11,10 +11,10 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import expit
 
+from skinfluence._utils.memory import check_fits
 from skinfluence.active_set import BOUND, MARGIN
 from skinfluence.design import design_of
 from skinfluence.hinge.losses import AT_MARGIN
-from skinfluence.utils.memory import check_fits
 
 # Rows whose curvature is below this share of the largest do not count.
 NEGLIGIBLE = 1e-12

@@ -1,4 +1,4 @@
-"""Infinitesimal questions about hinge models; signs and scales as in :mod:`skinfluence.derivatives`.
+"""Infinitesimal questions about hinge models; signs and scales as in :mod:`skinfluence.smooth.derivatives`.
 
 Everything is a sum over binary problems of products with a conditional kernel ``kappa``: one unit
 of weight of row i moves the decision function by ``push_i kappa(., x_i)``.
@@ -6,7 +6,7 @@ of weight of row i moves the decision function by ``push_i kappa(., x_i)``.
 
 import numpy as np
 
-from skinfluence.utils.memory import row_blocks
+from skinfluence._utils.memory import row_blocks
 
 
 def up_params(problem, conditionals, rows):

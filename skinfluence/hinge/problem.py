@@ -7,7 +7,7 @@ import numpy as np
 
 from skinfluence.active_set import HingeProblem
 from skinfluence.hinge.losses import Hinge
-from skinfluence.kernels import KernelDesign, Linear, Poly
+from skinfluence.kernel.functions import KernelDesign, Linear, Poly
 from skinfluence.objective import Labels
 
 # Kernel matrices up to this many rows are made once and kept.

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from skinfluence.utils.memory import check_fits, row_blocks
+from skinfluence._utils.memory import check_fits, row_blocks
 
 FEWER = "Ask for fewer rows with indices=, or for fewer test points at a time."
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from skinfluence.effects import Effect
+from skinfluence.quantity import Effect
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class HingeReport:
 
 @dataclass(frozen=True, eq=False)
 class HingeEffect(Effect):
-    """An :class:`~skinfluence.effects.Effect` with the certificate of each path.
+    """An :class:`~skinfluence.quantity.Effect` with the certificate of each path.
 
     Attributes
     ----------

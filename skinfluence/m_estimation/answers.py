@@ -7,8 +7,10 @@ from functools import cached_property
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.memory import check_fits, row_blocks
+from skinfluence._utils.progress import progress_bar
 from skinfluence.answers import LOCAL, Answers, answers_of, check_method
-from skinfluence.effects import Quantity
 from skinfluence.m_estimation.newton import factored, minimise
 from skinfluence.m_estimation.problem import Problem
 from skinfluence.m_estimation.steps import (
@@ -18,11 +20,9 @@ from skinfluence.m_estimation.steps import (
     row_changes,
     with_row,
 )
+from skinfluence.quantity import Quantity
 from skinfluence.solvers import SingularHessianError, SolveReport
 from skinfluence.solvers.base import Moved
-from skinfluence.utils.calls import level_outside
-from skinfluence.utils.memory import check_fits, row_blocks
-from skinfluence.utils.progress import progress_bar
 
 # Hessians of rows kept at once: each block takes all passes of autograd anew.
 BATCH_BYTES = 2**28

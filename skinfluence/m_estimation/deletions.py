@@ -5,10 +5,10 @@ from functools import cached_property
 
 import numpy as np
 
-from skinfluence.deletions import deletions_of
+from skinfluence._utils.memory import row_blocks
 from skinfluence.m_estimation.answers import MAnswers
+from skinfluence.smooth.deletions import deletions_of
 from skinfluence.solvers import SingularHessianError
-from skinfluence.utils.memory import row_blocks
 
 
 @dataclass(frozen=True, eq=False)

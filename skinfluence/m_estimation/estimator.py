@@ -12,6 +12,8 @@ from sklearn.utils import ClassifierTags, RegressorTags, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.validation import check_rows, check_sample_weight
 from skinfluence.design import DenseDesign
 from skinfluence.losses import decided
 from skinfluence.m_estimation.newton import minimise
@@ -19,8 +21,6 @@ from skinfluence.m_estimation.problem import Outputs, Problem, predictions
 from skinfluence.m_estimation.rows import RowLoss, row_loss
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import Labels, objective_of
-from skinfluence.utils.calls import level_outside
-from skinfluence.utils.validation import check_rows, check_sample_weight
 
 
 class MEstimator(InfluenceMixin, BaseEstimator):

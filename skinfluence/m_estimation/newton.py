@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from skinfluence._utils.threads import small_blas
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.exact import cholesky
-from skinfluence.utils.threads import small_blas
 
 MAX_STEPS = 200
 

@@ -10,8 +10,8 @@ import autograd.numpy as anp
 import numpy as np
 from autograd import grad, hessian, make_vjp
 
-from skinfluence.utils.calls import level_outside
-from skinfluence.utils.memory import row_blocks
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.memory import row_blocks
 
 # Rows that one pass of autograd takes together.
 PASS_ROWS = 2**14

@@ -10,14 +10,14 @@ from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 
+from skinfluence._utils.calls import level_outside
 from skinfluence.answers import answers_of, rows_alone_in_their_class, warn_alone
-from skinfluence.frozen import check_frozen
 from skinfluence.inputs import Inputs
+from skinfluence.inputs.frozen import check_frozen
 from skinfluence.leave_one_out import Outputs, resolve_scorer
 from skinfluence.model_selection.fitting import fit_weights
 from skinfluence.model_selection.path import Answers, certified, penalty_parameter, scan
 from skinfluence.objective import Objective
-from skinfluence.utils.calls import level_outside
 
 
 @dataclass(eq=False)

@@ -8,8 +8,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, indexable
 from sklearn.utils.validation import column_or_1d
 
+from skinfluence.inputs.wrappers import opened
 from skinfluence.objective import objective_of
-from skinfluence.walking import opened
 
 
 def check_data(X, y, sample_weight=None, groups=None):

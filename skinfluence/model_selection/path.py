@@ -14,10 +14,10 @@ from sklearn.linear_model import (
     TweedieRegressor,
 )
 
-from skinfluence import steps
-from skinfluence.exact import ROUND_OFF, EditSolver
-from skinfluence.newton import minimise, polish
 from skinfluence.objective import Objective
+from skinfluence.smooth import steps
+from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
+from skinfluence.smooth.newton import minimise, polish
 from skinfluence.solvers import resolve_solver
 
 # Suboptimality of a scanned fit, in units of the mean loss of a row.

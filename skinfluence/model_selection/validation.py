@@ -5,12 +5,12 @@ import warnings
 import numpy as np
 from sklearn.utils import check_array
 
+from skinfluence._utils.calls import level_outside
 from skinfluence.edits import Points
-from skinfluence.frozen import check_frozen
 from skinfluence.influence import Influence
+from skinfluence.inputs.frozen import check_frozen
 from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer
 from skinfluence.model_selection.fitting import check_data, check_known, fitted
-from skinfluence.utils.calls import level_outside
 
 RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function", "loss")
 

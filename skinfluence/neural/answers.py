@@ -6,14 +6,14 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.locks import Locked
+from skinfluence._utils.memory import check_fits
+from skinfluence._utils.progress import progress_bar
 from skinfluence.answers import FEWER_TESTS, Answers, check_method
 from skinfluence.edits import Points
-from skinfluence.effects import Quantity
+from skinfluence.quantity import Quantity
 from skinfluence.solvers import SolveReport
-from skinfluence.utils.calls import level_outside
-from skinfluence.utils.locks import Locked
-from skinfluence.utils.memory import check_fits
-from skinfluence.utils.progress import progress_bar
 
 # Numbers that a pass forward moves for each vector and activation, for one of a row's gradient: which
 # of them is taken for the product of both. Seen on dense and convolutional networks.

@@ -4,13 +4,13 @@ import numpy as np
 from scipy import linalg
 from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
+from skinfluence._utils.memory import check_fits, row_blocks
+from skinfluence._utils.threads import small_blas
 from skinfluence.neural.running import import_torch
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.base import Factor
 from skinfluence.solvers.cg import CGFactor
 from skinfluence.solvers.exact import PrimalFactor, cho_solved, cholesky
-from skinfluence.utils.memory import check_fits, row_blocks
-from skinfluence.utils.threads import small_blas
 
 # Up to here a dense Gauss-Newton Hessian takes seconds and 200 MB.
 LARGEST_DENSE = 5_000

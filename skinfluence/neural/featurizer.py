@@ -7,10 +7,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_memory
 
+from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.progress import progress_bar
 from skinfluence.neural.running import Rows, check_rowwise, evaluating, import_torch, placed
 from skinfluence.pullbacks import pullback
-from skinfluence.utils.memory import row_blocks
-from skinfluence.utils.progress import progress_bar
 
 
 class TorchFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

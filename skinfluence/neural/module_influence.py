@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state, column_or_1d
 
+from skinfluence._utils.validation import check_rows, check_sample_weight
 from skinfluence.answers import warn_of
 from skinfluence.influence import Influence
 from skinfluence.neural.answers import ModuleAnswers
@@ -13,7 +14,6 @@ from skinfluence.neural.problem import ModuleInputs, ModuleProblem, decay_of
 from skinfluence.neural.running import check_rowwise, import_torch
 from skinfluence.neural.solving import factor_of
 from skinfluence.objective import Labels
-from skinfluence.utils.validation import check_rows, check_sample_weight
 
 HESSIANS = ("gauss-newton", "full", "kfac")
 

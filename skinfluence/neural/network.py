@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence._utils.memory import BLOCK_BYTES, row_blocks
 from skinfluence.neural.running import import_torch, placed
-from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
 
 
 class Network:

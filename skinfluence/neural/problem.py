@@ -10,11 +10,11 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence._utils.memory import row_blocks
 from skinfluence.losses import Loss
 from skinfluence.neural.network import Network
 from skinfluence.neural.running import Rows
 from skinfluence.objective import Labels, resolve_hold
-from skinfluence.utils.memory import row_blocks
 
 
 class ModuleRows:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import scipy.sparse as sp
 
-from skinfluence.utils._optional import require
+from skinfluence._utils._optional import require
 
 
 def import_torch():

@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from skinfluence._utils.memory import row_blocks
 from skinfluence.neural.curvature import ModuleCurvature, _ModuleFactor, lanczos, refusal
 from skinfluence.neural.running import import_torch
 from skinfluence.solvers.base import Factor
 from skinfluence.solvers.bounds import check_convex
 from skinfluence.solvers.lissa import DRAWN, LiSSAFactor
-from skinfluence.utils.memory import row_blocks
 
 # Lanczos steps for the largest eigenvalue. From a random start they are expected to miss at most
 # 0.11 of it for 3,000 parameters, whatever the spectrum (Kuczynski and Wozniakowski, 1992).

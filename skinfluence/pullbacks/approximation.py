@@ -9,7 +9,8 @@ from sklearn.kernel_approximation import (
     SkewedChi2Sampler,
 )
 
-from skinfluence.kernels import kernel_of
+from skinfluence._utils.memory import row_blocks
+from skinfluence.kernel.functions import kernel_of
 from skinfluence.pullbacks.registry import (
     dense,
     no_derivative,
@@ -17,7 +18,6 @@ from skinfluence.pullbacks.registry import (
     pullback,
     undefined_rows,
 )
-from skinfluence.utils.memory import row_blocks
 
 # With a gradient, under the names scikit-learn takes.
 KERNELS = ("linear", "poly", "polynomial", "rbf", "laplacian", "sigmoid")

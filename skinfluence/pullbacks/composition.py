@@ -6,8 +6,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
+from skinfluence._utils._compat import column_positions
 from skinfluence.pullbacks.registry import pull_back_through, pullback
-from skinfluence.utils._compat import column_positions
 
 
 @pullback.register

@@ -4,8 +4,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.impute import KNNImputer, MissingIndicator, SimpleImputer
 
+from skinfluence._utils._compat import IterativeImputer, imputation_limits
 from skinfluence.pullbacks.registry import dense, no_derivative, pullback
-from skinfluence.utils._compat import IterativeImputer, imputation_limits
 
 
 @pullback.register

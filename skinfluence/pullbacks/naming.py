@@ -15,9 +15,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
+from skinfluence._utils._compat import counts_and_weighting
 from skinfluence.pullbacks.composition import chain, column_parts, union_parts
 from skinfluence.pullbacks.registry import NoDerivativeError, dense, pullback, stages
-from skinfluence.utils._compat import counts_and_weighting
 
 
 @dataclass(frozen=True, eq=False)

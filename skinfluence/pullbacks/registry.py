@@ -7,8 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
 
-from skinfluence.utils.calls import level_outside
-from skinfluence.utils.memory import check_fits, row_blocks
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.memory import check_fits, row_blocks
 
 WAYS_OUT = (
     "Ask by the names of its outputs with skinfluence.pipeline.influence_by_name, or on the "

@@ -11,6 +11,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from skinfluence._utils._compat import power_scale
 from skinfluence.pullbacks.registry import (
     dense,
     no_derivative,
@@ -18,7 +19,6 @@ from skinfluence.pullbacks.registry import (
     undefined_rows,
     warn_kinks,
 )
-from skinfluence.utils._compat import power_scale
 
 SLOPES = {
     np.log: lambda x: 1.0 / x,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skinfluence._utils.locks import Locked
+from skinfluence._utils.memory import row_blocks
 from skinfluence.curvature import Curvature
-from skinfluence.utils.locks import Locked
-from skinfluence.utils.memory import row_blocks
 
 
 class SingularHessianError(ValueError):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skinfluence.utils.memory import row_blocks
+from skinfluence._utils.memory import row_blocks
 
 
 def check_convex(objective):

@@ -7,6 +7,9 @@ from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.threads import one_blas_thread
 from skinfluence.solvers.base import (
     Factor,
     SingularHessianError,
@@ -17,9 +20,6 @@ from skinfluence.solvers.base import (
     relative_residuals,
 )
 from skinfluence.solvers.preconditioners import preconditioner_of
-from skinfluence.utils.calls import level_outside
-from skinfluence.utils.memory import row_blocks
-from skinfluence.utils.threads import one_blas_thread
 
 # How many right-hand sides share their directions, and what must be left of one beside the others.
 TOGETHER, INDEPENDENT = 32, 1e-10

@@ -5,9 +5,9 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
+from skinfluence._utils.memory import check_fits, row_blocks
+from skinfluence._utils.threads import SMALL, in_parts, small_blas
 from skinfluence.solvers.base import Factor, SingularHessianError, check_damping
-from skinfluence.utils.memory import check_fits, row_blocks
-from skinfluence.utils.threads import SMALL, in_parts, small_blas
 
 REMEDY = (
     "Penalise the model (a finite C, alpha > 0), drop constant, duplicate or linearly dependent "

@@ -7,6 +7,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.memory import row_blocks
 from skinfluence.solvers.base import (
     Factor,
     Solution,
@@ -16,8 +18,6 @@ from skinfluence.solvers.base import (
     relative_residuals,
 )
 from skinfluence.solvers.bounds import batch_scale, check_convex
-from skinfluence.utils.calls import level_outside
-from skinfluence.utils.memory import row_blocks
 
 # Steps of the first average.
 FIRST = 1_000
@@ -302,8 +302,8 @@ class LiSSAFactor(Factor):
         -------
         means : ndarray of shape (n_active, repeats, *shape)
         """
-        from skinfluence._kernels.gram import run_tasks
-        from skinfluence._kernels.lissa import walk
+        from skinfluence._compiled.gram import run_tasks
+        from skinfluence._compiled.lissa import walk
 
         design, batch = self.objective.design, self.solver.batch_size
         every = min(_thinning(design, batch), n_steps)

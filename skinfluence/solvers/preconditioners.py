@@ -15,9 +15,9 @@ as it is there that the curvature stands out.
 import numpy as np
 from scipy import linalg
 
+from skinfluence._utils.memory import BLOCK_BYTES, row_blocks
+from skinfluence._utils.threads import in_parts
 from skinfluence.solvers.base import SingularHessianError
-from skinfluence.utils.memory import BLOCK_BYTES, row_blocks
-from skinfluence.utils.threads import in_parts
 
 NAMES = ("auto", "diagonal", "means", "blocks", "kronecker")
 # Means of classes times outputs: what the corrected part of the Hessian may have as its size.

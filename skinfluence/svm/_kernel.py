@@ -10,13 +10,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import column_or_1d
 
+from skinfluence._utils._compat import write_svc
+from skinfluence._utils.validation import check_sample_weight
 from skinfluence.adapters.svm import svc_kernel
 from skinfluence.hinge import HingeAnswers
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import objective_of
 from skinfluence.svm._validation import check_classification
-from skinfluence.utils._compat import write_svc
-from skinfluence.utils.validation import check_sample_weight
 
 
 class SVC(InfluenceMixin, svm.SVC):

@@ -12,8 +12,8 @@ from skinfluence.adapters.svm import OwnClassWeighted, refuse_unknown_linear
 from skinfluence.hinge import HingeAnswers
 from skinfluence.losses import SmoothHinge
 from skinfluence.mixin import InfluenceMixin
-from skinfluence.newton import minimise
 from skinfluence.objective import objective_of
+from skinfluence.smooth.newton import minimise
 from skinfluence.solvers import resolve_solver
 from skinfluence.svm._validation import check_classification
 

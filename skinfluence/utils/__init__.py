@@ -1,1 +1,1 @@
-"""Helpers shared by every room: validation, memory, optional imports, version shims."""
+"""Public helpers for those who extend the package: validation, and checks of any estimator."""

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from skinfluence import Influence
-from skinfluence._kernels.lissa import walk, walk_numpy
+from skinfluence._compiled.lissa import walk, walk_numpy
 from skinfluence.curvature import Curvature
 from skinfluence.objective import Objective, objective_of
 from skinfluence.solvers import CG, Exact, LiSSA, SingularHessianError, resolve_solver

@@ -8,8 +8,8 @@ from sklearn.preprocessing import StandardScaler
 
 import skinfluence.svm as ours
 from skinfluence import Influence
-from skinfluence.newton import minimise
 from skinfluence.objective import objective_of
+from skinfluence.smooth.newton import minimise
 from skinfluence.solvers import Exact
 from tests.conftest import make_data, relative_l2
 from tests.svm.test_hinge import TASK, frozen, values

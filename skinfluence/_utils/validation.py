@@ -1,0 +1,56 @@
+"""Validation shared by the adapters."""
+
+import numpy as np
+
+
+def check_sample_weight(sample_weight, n_samples):
+    """Sample weights as float64, ones when None.
+
+    Raises
+    ------
+    ValueError
+        If they are not one finite non-negative number per row, or all zero.
+    """
+    if sample_weight is None:
+        return np.ones(n_samples)
+    if np.ndim(sample_weight) == 0:
+        weights = np.full(n_samples, float(sample_weight))
+    else:
+        weights = np.array(sample_weight, dtype=np.float64)
+    if weights.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight must have one entry per row, ({n_samples},). Got {weights.shape}."
+        )
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError("sample_weight must be finite and non-negative.")
+    if not weights.any():
+        raise ValueError("sample_weight must have at least one non-zero entry.")
+    return weights
+
+
+def check_rows(X, y):
+    """One target per row, or say what came."""
+    if len(y) != X.shape[0]:
+        raise ValueError(
+            f"X and y must have the same number of rows. Got {X.shape[0]} and {len(y)}."
+        )
+
+
+def check_targets(X, y):
+    """The targets of a regression as float64.
+
+    Raises
+    ------
+    ValueError
+        If they are not one finite number per row.
+    """
+    y = np.asarray(y, dtype=np.float64)
+    if y.ndim != 1:
+        raise ValueError(
+            f"y must be one-dimensional. Got an array of shape {y.shape}. Fit on y.ravel() if it is "
+            "one target, or one model per target."
+        )
+    if not np.isfinite(y).all():
+        raise ValueError("y must be finite. It holds NaN or infinity.")
+    check_rows(X, y)
+    return y

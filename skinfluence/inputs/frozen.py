@@ -1,0 +1,166 @@
+"""What a pipeline freezes: its transformers stay as fitted, whichever row is left out.
+
+Of transformers that never saw y this is a fair question. Of those that did it is not: the label of
+the row is in the features that are to predict it.
+"""
+
+import inspect
+import warnings
+
+from sklearn.compose import ColumnTransformer
+from sklearn.cross_decomposition import PLSSVD
+from sklearn.decomposition import NMF, DictionaryLearning, MiniBatchNMF
+from sklearn.feature_selection import SelectKBest, SelectorMixin, SelectPercentile
+from sklearn.frozen import FrozenEstimator
+from sklearn.manifold import LocallyLinearEmbedding
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import TargetEncoder
+from sklearn.utils import get_tags
+
+from skinfluence._utils.calls import level_outside
+from skinfluence.inputs.wrappers import opened
+
+# Supervised, but neither their tags nor their signatures say so.
+SUPERVISED = (PLSSVD, SelectKBest, SelectPercentile)
+
+# Their ``fit_transform``, which gives a pipeline's model its rows, is not ``fit`` and ``transform``.
+FIT_OTHERWISE = (TargetEncoder, NMF, MiniBatchNMF, DictionaryLearning, LocallyLinearEmbedding)
+
+
+def check_frozen(estimator, frozen):
+    """Refuse transformers that used y, and say that the others are frozen.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        Fitted or not.
+    frozen : {None, "accept"}
+        ``"accept"``: answer for the transformers as they are, whatever they learned from, and say
+        nothing.
+
+    Raises
+    ------
+    ValueError
+        For a transformer whose ``fit`` used y.
+
+    Warns
+    -----
+    UserWarning
+        For transformers that learned from the rows.
+    """
+    if frozen not in (None, "accept"):
+        raise ValueError(f"frozen must be None or 'accept'. Got {frozen!r} instead.")
+    if frozen == "accept":
+        return
+    leaves = list(transformers_of(estimator))
+    leaking = [f"{name} ({type(one).__name__})" for name, one in leaves if uses_y(one)]
+    if leaking:
+        raise ValueError(
+            "The transformers of a pipeline stay as fitted on all rows when a row is left out, so "
+            f"none may have used y. Got {', '.join(leaking)}, which would leak the label of each "
+            "row into its own leave-one-out answer. Refit the whole pipeline with "
+            "sklearn.model_selection.cross_val_predict, drop the step, or pass frozen='accept' to "
+            "get the answers for the transformers as they are."
+        )
+    learned = [name for name, one in leaves if learns(one)]
+    if learned:
+        warnings.warn(
+            f"The transformers of the pipeline are frozen ({', '.join(learned)}): this answers the "
+            "question for the preprocessing as fitted on all rows, only the model is without a "
+            "row. Pass frozen='accept' if that is what you ask.",
+            UserWarning,
+            stacklevel=level_outside(),
+        )
+
+
+def check_same_rows(estimator):
+    """Refuse transformers whose ``transform`` does not give the rows that the model was fitted on.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+
+    Raises
+    ------
+    ValueError
+    """
+    others = [
+        f"{name} ({type(one).__name__})"
+        for name, one in transformers_of(estimator)
+        if isinstance(one, FIT_OTHERWISE)
+    ]
+    if others:
+        raise ValueError(
+            "The model of a pipeline must have been fitted on what transform makes of the training "
+            f"rows. Got {', '.join(others)}, whose fit_transform makes something else of them "
+            "(cross fitting, or the fit's own iterates). Ask about the model on the features of its "
+            "fit: Z = pipeline[:-1].fit_transform(X, y); Influence(pipeline[-1].fit(Z, y), Z, y)."
+        )
+
+
+def transformers_of(estimator):
+    """All transformers before the model, as ``(name, transformer)``.
+
+    Searches and wrappers are opened, unions and columns walked. What the targets go through is not
+    among them: a straight line changes nothing for a model whose intercept is free.
+    """
+    while (layer := opened(estimator)) is not None:
+        for name, step in layer.transformers:
+            yield from _leaves(name, step)
+        estimator = layer.inside
+
+
+def _leaves(name, transformer):
+    if transformer is None or isinstance(transformer, str):
+        return
+    if isinstance(transformer, Pipeline):
+        inside = transformer.steps
+    elif isinstance(transformer, FeatureUnion):
+        inside = transformer.transformer_list
+    elif isinstance(transformer, ColumnTransformer):
+        inside = [part[:2] for part in transformer.transformers]
+        inside.append(("remainder", transformer.remainder))
+    else:
+        yield name, transformer
+        return
+    for part, step in inside:
+        yield from _leaves(f"{name}.{part}", step)
+
+
+def uses_y(transformer):
+    """Whether fitting the transformer looks at y."""
+    if isinstance(transformer, FrozenEstimator):
+        return False
+    if isinstance(transformer, SUPERVISED):
+        return True
+    if isinstance(transformer, SelectorMixin) and hasattr(transformer, "estimator"):
+        # SelectFromModel and SequentialFeatureSelector are as supervised as what they ask.
+        return uses_y(transformer.estimator)
+    tags = _tags(transformer)
+    if tags is not None:
+        if tags.target_tags.required or tags.estimator_type in ("classifier", "regressor"):
+            return True
+        if not tags.requires_fit:
+            return False
+    # Without tags of its own: a y that cannot be left out.
+    try:
+        y = inspect.signature(transformer.fit).parameters.get("y")
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return y is not None and y.default is inspect.Parameter.empty
+
+
+def learns(transformer):
+    """Whether fitting the transformer looks at the rows at all."""
+    if isinstance(transformer, FrozenEstimator):
+        return False
+    tags = _tags(transformer)
+    return tags is None or tags.requires_fit
+
+
+def _tags(transformer):
+    try:
+        return get_tags(transformer)
+    except (AttributeError, TypeError):
+        # Not an estimator of scikit-learn's: nothing is known.
+        return None

@@ -1,0 +1,172 @@
+"""From what the user passes to what the model sees: pipelines and validation of rows."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import validate_data
+
+from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
+from skinfluence.inputs.frozen import check_same_rows
+from skinfluence.inputs.wrappers import line_of, opened
+from skinfluence.objective import Objective, objective_of
+from skinfluence.pullbacks import pull_back_through
+from skinfluence.pullbacks.naming import all_ends, column_names, names_through
+
+_LINEAR_ONLY = (
+    "Only linear models can stand in a TransformedTargetRegressor. Got {name}. Ask in the transformed "
+    "units: Influence(model.regressor_, X, z) with z the transformed targets."
+)
+
+
+class Inputs:
+    """The raw inputs of a fitted estimator and the way to its model's features.
+
+    Parameters
+    ----------
+    estimator : estimator, Pipeline, search or wrapper
+        Fitted. The transformers of a pipeline are used as they are.
+    X : array-like of shape (n_train, n_raw_features)
+        The training rows; validated at once.
+
+    Attributes
+    ----------
+    model : estimator
+        The innermost one.
+    training_X : ndarray or CSR array
+        Training rows as the model sees them.
+
+    Raises
+    ------
+    ValueError
+        For transformers that gave the model other rows in ``fit``, by cross fitting say.
+    """
+
+    def __init__(self, estimator, X):
+        check_same_rows(estimator)
+        self.transformers, self._targets = [], []
+        self.model = estimator
+        while (layer := opened(self.model)) is not None:
+            self.transformers += [step for _, step in layer.transformers]
+            if layer.target is not None:
+                self._targets.append(layer.target)
+            self.model = layer.inside
+        self._raw = X
+        self.training_X = self.transform(X)
+
+    def problem(self, y, sample_weight):
+        """The fitted problem of the model, in the units of the user's targets.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_train,)
+        sample_weight : array-like of shape (n_train,) or None
+        """
+        lines = []
+        for transformer in self._targets:
+            lines.append(line_of(transformer, y))
+            y = lines[-1](y)
+        problem = objective_of(self.model, self.training_X, y, sample_weight)
+        for line in reversed(lines):
+            if not isinstance(problem, Objective):
+                raise TypeError(_LINEAR_ONLY.format(name=type(self.model).__name__))
+            problem = problem.with_targets_back(line.slope, line.offset)
+        return problem
+
+    @property
+    def n_raw_features(self):
+        """Values per row of the raw inputs; those of a picture are counted flattened."""
+        if not self.transformers:
+            return self.training_X.shape[1]
+        if np.ndim(self._raw) < 2:
+            raise TypeError(
+                "influence_pert needs inputs with columns. Got texts or mappings, one per row; ask "
+                "by word with skinfluence.pipeline.influence_by_name, or on the transformed "
+                "features: Influence(pipeline[-1], pipeline[:-1].transform(X), y)."
+            )
+        return int(np.prod(np.shape(self._raw)[1:]))
+
+    def transform(self, X):
+        """Rows as the model sees them, validated by the transformers and the model."""
+        if is_tensor(X) and not self.transformers:
+            rows = device_rows(X)
+            # One row shows the width, and the one that is not finite is refused like any other.
+            self._seen(rows[rows.suspect()])
+            return rows
+        if not is_lazy(X):
+            return self._seen(X)
+        if not is_large(X):
+            return self._seen(np.asarray(X[:]))
+        n_features = self._seen(np.asarray(X[:1])).shape[1]
+        return rows_of(X, self.transformers, type(self.model).__name__, n_features)
+
+    def _seen(self, X):
+        for transformer in self.transformers:
+            X = transformer.transform(X)
+        return validate_data(
+            self.model, X, reset=False, accept_sparse="csr", dtype=np.float64, order="C"
+        )
+
+    def transform_row(self, x):
+        """One raw row, a sequence or a one-row table, as a (1, n_features) array."""
+        if is_tensor(x):
+            x = x.detach().cpu().numpy()
+        if np.ndim(self._raw) == 1:
+            # Texts, one per row.
+            row = [x]
+        elif sp.issparse(x) or np.ndim(x) == 2:
+            row = x
+        elif hasattr(x, "to_frame"):
+            row = x.to_frame().T
+        elif hasattr(self._raw, "iloc"):
+            columns = self._raw.columns
+            values = [x[name] for name in columns] if hasattr(x, "keys") else list(x)
+            if len(values) != len(columns):
+                raise ValueError(f"A row must have {len(columns)} values. Got {len(values)}.")
+            row = type(self._raw)([values], columns=columns)
+        else:
+            row = np.asarray(x).reshape(1, -1)
+        row = self.transform(row)
+        if row.shape[0] != 1:
+            raise ValueError(f"One row is needed. Got {row.shape[0]}.")
+        return sp.csr_array(row) if sp.issparse(self.training_X) else _dense(row)
+
+    def pull_back(self, rows, V):
+        """Gradients in the model's features at training rows, as gradients in the raw inputs.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (b,)
+        V : ndarray of shape (m, b, n_features)
+        """
+        if not self.transformers:
+            return V
+        return pull_back_through(self.transformers, self._raw_rows(rows), V)
+
+    def _raw_rows(self, rows):
+        if isinstance(self.training_X, Rows):
+            return self.training_X.raw(rows)
+        X = _safe_indexing(self._raw, rows)
+        # A list of rows is an array; a list of texts or mappings stays one.
+        return np.asarray(X, dtype=object) if isinstance(X, list) and np.ndim(X) == 2 else X
+
+    def pull_back_to_names(self, rows, V):
+        """As :meth:`pull_back`, to raw columns where derivatives reach them, else to named outputs.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (b,)
+        V : ndarray of shape (m, b, n_features)
+
+        Returns
+        -------
+        ends : list of End
+            Names, values and gradients, raw columns first.
+        """
+        X = self._raw_rows(rows)
+        names = column_names(X)
+        reached = np.ones(V.shape[2], dtype=bool)
+        return all_ends(X, *names_through(self.transformers, X, V, reached, names), names)
+
+
+def _dense(row):
+    return row.toarray() if sp.issparse(row) else row

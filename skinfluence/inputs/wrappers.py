@@ -1,0 +1,114 @@
+"""From what the user passes to the model inside: pipelines, searches, frozen and target wrappers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline
+
+from skinfluence._utils._compat import BaseSearchCV
+
+
+@dataclass(frozen=True, eq=False)
+class Wrapper:
+    """One layer around a model.
+
+    Attributes
+    ----------
+    inside : estimator
+        What the layer holds, fitted if the layer is.
+    transformers : list of (str, transformer)
+        What the rows go through on the way there.
+    target : transformer or None
+        What the targets go through.
+    """
+
+    inside: object
+    transformers: tuple = ()
+    target: object = None
+
+
+def opened(estimator):
+    """The outermost layer of an estimator, fitted or not, as a :class:`Wrapper`; None for a model.
+
+    Raises
+    ------
+    TypeError
+        For a fitted search that kept no estimator.
+    """
+    if isinstance(estimator, Pipeline):
+        steps = [(name, s) for name, s in estimator.steps[:-1] if s not in (None, "passthrough")]
+        return Wrapper(estimator.steps[-1][1], tuple(steps))
+    if isinstance(estimator, FrozenEstimator):
+        return Wrapper(estimator.estimator)
+    if isinstance(estimator, TransformedTargetRegressor):
+        regressor = getattr(estimator, "regressor_", estimator.regressor)
+        inside = LinearRegression() if regressor is None else regressor
+        return Wrapper(inside, target=getattr(estimator, "transformer_", None))
+    if isinstance(estimator, BaseSearchCV) or hasattr(estimator, "best_estimator_"):
+        if hasattr(estimator, "cv_results_") and not hasattr(estimator, "best_estimator_"):
+            raise TypeError(
+                "A search must hold the model it chose, fitted on all rows. Got "
+                f"{type(estimator).__name__} with refit={estimator.refit!r}. Fit it with "
+                "refit=True, or fit the estimator with best_params_."
+            )
+        return Wrapper(getattr(estimator, "best_estimator_", estimator.estimator))
+    return None
+
+
+@dataclass(frozen=True)
+class Line:
+    """Targets ``slope * y + offset`` of a model, where the user has ``y``."""
+
+    slope: float
+    offset: float
+
+    def __call__(self, y):
+        """The targets of the model."""
+        return self.slope * np.asarray(y, dtype=np.float64) + self.offset
+
+
+def line_of(transformer, y):
+    """The straight line that a fitted target transformer is.
+
+    Parameters
+    ----------
+    transformer : transformer
+        ``transformer_`` of a TransformedTargetRegressor.
+    y : array-like of shape (n_samples,)
+
+    Returns
+    -------
+    line : Line
+
+    Raises
+    ------
+    ValueError
+        If it bends within three times the range of the targets, on either side, or if its inverse
+        is not that of the line; and for targets that are not finite.
+    """
+    y = np.asarray(y, dtype=np.float64)
+    if not np.isfinite(y).all():
+        raise ValueError("y must be finite. It holds NaN or infinity.")
+    spread = float(np.ptp(y)) or 1.0
+    points = y.mean() + spread * np.linspace(-3.0, 3.0, 25)
+    try:
+        with np.errstate(all="ignore"):
+            values = np.ravel(transformer.transform(points[:, None]))
+            back = np.ravel(transformer.inverse_transform(values[:, None]))
+    except ValueError:
+        # Not defined there: a logarithm, a power.
+        values = back = np.full(len(points), np.nan)
+    slope = (values[-1] - values[0]) / (points[-1] - points[0])
+    line = Line(float(slope), float(values[0] - slope * points[0]))
+    straight = np.abs(values - line(points)).max() <= 1e-9 * np.abs(values).max()
+    if not (straight and slope and np.abs(back - points).max() <= 1e-9 * np.abs(points).max()):
+        raise ValueError(
+            "The transformer of a TransformedTargetRegressor must be a straight line a y + b, such "
+            f"as a scaler. Got {transformer!r}. Ask in the transformed units: "
+            "Influence(model.regressor_, X, z) with "
+            "z = model.transformer_.transform(np.reshape(y, (-1, 1))).ravel()."
+        )
+    return line

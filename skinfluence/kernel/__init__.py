@@ -1,0 +1,12 @@
+"""Covariance functions, and kernel ridge regression, whose edits have a closed form."""
+
+from skinfluence.kernel.functions import (
+    RBF,
+    KernelDesign,
+    Laplacian,
+    Linear,
+    Poly,
+    kernel_of,
+)
+
+__all__ = ["RBF", "KernelDesign", "Laplacian", "Linear", "Poly", "kernel_of"]

@@ -1,0 +1,126 @@
+"""A quantity of a model at evaluation points, and the answer to edits of its training data.
+
+Quantities are evaluated at ``eta + d eta``, never linearised.
+"""
+
+import inspect
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """The answer to one or several edits, with the trust of each.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_test, n_edits, ...) or (n_test, ...)
+        After minus before; the edit axis is missing for a single edit.
+    bound : ndarray of shape (n_edits,) or float
+        Certified bound on the error of the parameters, in the norm of the edited Hessian ``P``: the
+        error of a decision value is at most ``|x_t|_{P^-1}`` times it. ``inf`` where there is none.
+    method_used : ndarray of str, shape (n_edits,), or str
+        How each answer was obtained.
+    leverage : ndarray of shape (n_edits,) or float
+        Largest eigenvalue of ``D^1/2 h D^1/2`` over the weight an edit takes away: near 1, the
+        rows decide their own prediction.
+    """
+
+    values: np.ndarray
+    bound: np.ndarray
+    method_used: np.ndarray
+    leverage: np.ndarray
+
+
+class Quantity:
+    """A quantity of a model at evaluation points, as a function of its decision values.
+
+    Parameters
+    ----------
+    of : {"loss", "decision_function", "predict_proba"} or callable
+    loss : Loss
+    tests : Tests
+        The evaluation points: a design, the loss's y, and what a callable gets as y.
+    eta : ndarray of shape (n_test, n_outputs)
+        Their decision values before the edits.
+    """
+
+    def __init__(self, of, loss, tests, eta):
+        self.loss = loss
+        self.design = tests.design
+        self.y = tests.y
+        self.eta = eta
+        if callable(of):
+            self._call = _as_called(of, tests.codes)
+        self._evaluate = {
+            "loss": self._loss,
+            "decision_function": self._decision,
+            "predict_proba": self.loss.predict_proba,
+        }.get(of if isinstance(of, str) else None, self._user)
+        if isinstance(of, str) and self._evaluate == self._user:
+            raise ValueError(
+                "of must be 'loss', 'decision_function', 'predict_proba' or a callable. "
+                f"Got {of!r} instead."
+            )
+        if isinstance(of, str) and of == "loss" and tests.y is None:
+            raise ValueError("The effect on the loss needs y. Pass it, or of='decision_function'.")
+        self.before = np.asarray(self._evaluate(self.eta[None]))[0]
+        n_test = len(eta)
+        if callable(of) and self.before.shape not in ((), (n_test,)):
+            raise ValueError(
+                f"A callable must return one value per test point, ({n_test},), or one scalar. Got "
+                f"an array of shape {self.before.shape}."
+            )
+
+    @property
+    def shape(self):
+        """Shape of the quantity without the edits: (n_test, ...) or () for a scalar."""
+        return self.before.shape
+
+    def change(self, eta_steps):
+        """After minus before for decision values moved by ``eta_steps`` (b, n_test, K)."""
+        # NaN steps are edits without an answer; they have been warned about.
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self._evaluate(self.eta + eta_steps)) - self.before
+
+    def _loss(self, eta):
+        return self.loss.value(eta, self.y)
+
+    def _decision(self, eta):
+        eta = self.loss.expand(eta)
+        return eta[..., 0] if eta.shape[-1] == 1 else eta
+
+    def _user(self, eta):
+        decisions = self._decision(eta)
+        values = np.stack([_numbers(self._call(one)) for one in decisions])
+        # A function that counts would make a number of the NaN of an edit without an answer.
+        unknown = np.isnan(decisions).reshape(*eta.shape[:2], -1).any(axis=2)
+        if unknown.any():
+            values[unknown if values.ndim > 1 else unknown.any(axis=1)] = np.nan
+        return values
+
+
+def _numbers(found):
+    try:
+        return np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"A callable must return numbers. Got {found!r}.") from error
+
+
+def _as_called(of, codes):
+    try:
+        signature = inspect.signature(of)
+        positional = [
+            p
+            for p in signature.parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+        ]
+        wants_y = len(positional) >= 2
+    except (TypeError, ValueError):
+        wants_y = codes is not None
+    if not wants_y:
+        return of
+    if codes is None:
+        raise ValueError("This function takes (eta, y), but y was not given. Pass y.")
+    return lambda eta: of(eta, codes)

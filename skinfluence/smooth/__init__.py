@@ -1,0 +1,1 @@
+"""Smooth linear models: derivatives, edits and certificates from one factored Hessian."""

@@ -1,0 +1,253 @@
+"""What the diagnostics are made of: leverages, dispersions, and the fit without each row."""
+
+from dataclasses import dataclass
+from functools import cached_property, singledispatch
+
+import numpy as np
+
+from skinfluence._utils.memory import row_blocks
+from skinfluence.answers import LOCAL, warn_alone
+from skinfluence.losses import SquaredError, Tweedie
+from skinfluence.smooth import steps
+from skinfluence.smooth.answers import SmoothAnswers, empties_a_class
+from skinfluence.smooth.edit_solver import ROUND_OFF
+
+
+@singledispatch
+def deletions_of(answers):
+    """What the diagnostics need of one kind of :class:`~skinfluence.answers.Answers`."""
+    raise TypeError(
+        "Diagnostics are of models with a smooth loss and a factored Hessian. Got "
+        f"{type(answers).__name__}; use removal_effect and loo_* instead."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Deletions:
+    """The leverages, standard errors and deletion steps of an objective, each made once.
+
+    Arrays over outputs are in the outputs that the user sees.
+    """
+
+    answers: SmoothAnswers
+
+    @property
+    def factor(self):
+        return self.answers.factor
+
+    @property
+    def objective(self):
+        return self.answers.problem
+
+    @property
+    def loss(self):
+        """The loss behind the coordinates in which a shift is taken out."""
+        return getattr(self.objective.loss, "loss", self.objective.loss)
+
+    @property
+    def is_squared(self):
+        return isinstance(self.loss, SquaredError)
+
+    @property
+    def n_samples(self):
+        return self.objective.n_samples
+
+    @cached_property
+    def h(self):
+        return self.factor.leverages()
+
+    @cached_property
+    def leverage(self):
+        objective = self.objective
+        return objective.weights * np.einsum("ikl,ilk->i", objective.hessians, self.h)
+
+    @cached_property
+    def edf(self):
+        return float(self.leverage.sum())
+
+    @cached_property
+    def _directions(self):
+        """Row k: the coordinates of the core that make output k of the user, (n_outputs, K)."""
+        return self.objective.loss.expand(np.eye(self.objective.loss.n_outputs)).T
+
+    @cached_property
+    def _residuals(self):
+        """``sqrt(w) e sqrt(E Lambda)``: minus the gradients, in the user's outputs."""
+        gradients = self.objective.loss.expand(self.objective.gradients)
+        return -np.sqrt(self.objective.weights)[:, None] * gradients
+
+    @cached_property
+    def _information(self):
+        """Variances of the gradients at ``phi = 1``, (n_samples, n_outputs)."""
+        objective = self.objective
+        if isinstance(self.loss, Tweedie):
+            # The expected Hessian; the observed one depends on y.
+            return np.exp((2.0 - self.loss.power) * objective.eta)
+        D = self._directions
+        return np.einsum("ka,iab,kb->ik", D, objective.hessians, D)
+
+    @cached_property
+    def scaled_residuals(self):
+        """Pearson residuals over ``sqrt(1 - l)``, in the user's outputs."""
+        objective, D = self.objective, self._directions
+        H = objective.hessians
+        own = np.einsum("ka,iab,kb->ik", D, H, D)
+        taken = np.einsum("ka,iab,ibc,icd,kd->ik", D, H, self.h, H, D, optimize=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = 1.0 - objective.weights[:, None] * taken / own
+            return self._residuals / np.sqrt(self._information * left)
+
+    @cached_property
+    def dispersion(self):
+        known = isinstance(self.loss, Tweedie) and self.loss.power == 1
+        if known or not isinstance(self.loss, (SquaredError, Tweedie)):
+            return 1.0
+        free = np.count_nonzero(self.objective.weights) * len(self._directions) - self.edf
+        if not free > 1e-8 * self.edf:
+            raise ValueError(
+                "The dispersion needs more rows than effective degrees of freedom. Got "
+                f"{np.count_nonzero(self.objective.weights)} rows of positive weight and "
+                f"{self.edf:.4g}. Drop columns or penalise more."
+            )
+        return float((self._residuals**2 / self._information).sum() / free)
+
+    @cached_property
+    def deleted_dispersion(self):
+        """``phi`` without each row for squared error, of the fit for others: (n_samples,)."""
+        if not self.is_squared:
+            return np.full(self.n_samples, self.dispersion)
+        objective = self.objective
+        if objective.hold != "C" and objective.penalty.any():
+            raise ValueError(
+                "The dispersion without a row is known in closed form where the penalty stays. Got "
+                "hold='lambda'; use Influence(..., hold='C')."
+            )
+        w, k = objective.weights, len(self._directions)
+        left = 1.0 - w * self.h[:, 0, 0]
+        moved = w[:, None] * objective.gradients / left[:, None]
+        gone = (moved * objective.gradients).sum(axis=1)
+        q, drift = self._penalty_forms
+        # 2 Phi falls by w g^2 / (1 - w h); what is left without its penalty is the residual sum.
+        residual = (w[:, None] * objective.gradients**2).sum() - gone
+        residual = residual - 2.0 * (moved * drift).sum(axis=1) - (moved**2).sum(axis=1) * q
+        rows = np.count_nonzero(w) - (w > 0)
+        free = rows * k - self.edf + k * w * q / left
+        with np.errstate(divide="ignore", invalid="ignore"):
+            phi = np.maximum(residual, 0.0) / free
+        if not (free > 1e-8 * self.edf).all():
+            raise ValueError(
+                "The dispersion without a row needs more rows than effective degrees of freedom. "
+                f"Got {rows.min()} rows and {self.edf:.4g}. Drop columns or penalise more."
+            )
+        return phi
+
+    @cached_property
+    def _penalty_forms(self):
+        """``J_i H^-1 R H^-1 J_i'`` of one output, and ``J_i H^-1 R theta``, of squared error."""
+        objective = self.objective
+        if not objective.penalty.any():
+            return np.zeros(self.n_samples), np.zeros_like(objective.gradients)
+        k, d = objective.theta.shape
+        pull = self.factor.solve((objective.penalty * objective.theta).reshape(-1, 1))
+        drift = objective.design.multiply(pull.reshape(k, d).T)
+        q = np.empty(self.n_samples)
+        first = np.eye(k)[0]
+        for block in row_blocks(self.n_samples, 32 * k * d):
+            part = objective.design.take(block)
+            V = self.factor.solve_rows(part, np.broadcast_to(first, (part.n_samples, k)))
+            q[block] = np.einsum("id,d->i", V[:, 0] ** 2, objective.penalty)
+        return q, drift
+
+    @cached_property
+    def fit_errors(self):
+        """``sqrt(h_i)`` of each output, (n_samples, n_outputs)."""
+        D = self._directions
+        return np.sqrt(np.einsum("ka,iab,kb->ik", D, self.h, D))
+
+    @cached_property
+    def standard_errors(self):
+        """``sqrt(diag(H^-1))`` in the user's outputs and units, (n_outputs, n_columns)."""
+        k, d = self.objective.theta.shape
+        D = self._directions
+        out = np.empty((len(D), d))
+        outputs = np.arange(k)
+        for block in row_blocks(d, 16 * k * k * d):
+            columns = np.arange(d)[block]
+            unit = np.zeros((k, d, k, len(columns)))
+            position = np.arange(len(columns))
+            unit[outputs[:, None], columns, outputs[:, None], position] = 1.0
+            S = self.factor.solve(unit.reshape(k * d, -1)).reshape(unit.shape)
+            own = S[:, columns, :, position]
+            out[:, block] = np.einsum("ka,cab,kb->kc", D, own, D)
+        return np.sqrt(out) * self._units
+
+    @cached_property
+    def _units(self):
+        # The intercept is stored in units of its constant column.
+        units = np.ones(self.objective.design.n_columns)
+        if self.objective.design.intercept:
+            units[-1] = self.objective.design.intercept
+        return units
+
+    def steps(self, method, tol):
+        """Changes of the parameters without each row: ``(block, (b, n_outputs, n_columns))``."""
+        for block, moved in self._removal_steps(method, tol):
+            seen = self.objective.loss.expand(moved.transpose(0, 2, 1)).transpose(0, 2, 1)
+            yield block, seen * self._units
+
+    def sizes(self, method, tol):
+        """``d_i' H d_i`` of each row's removal."""
+        if method in LOCAL and self.objective.hold == "C":
+            # The step is -H^-1 J_i' a_i: its size needs the leverages only.
+            edits, lonely = self._removals(method)
+            a = steps.step_coefficients(self.factor, edits, method, self.h)
+            size = np.einsum("ia,iab,ib->i", a, self.h, a)
+            size[lonely] = np.nan
+            return size
+        curvature = self.factor.curvature
+        if self.objective.n_parameters <= self.n_samples:
+            curvature = curvature.dense()
+        size = np.empty(self.n_samples)
+        for block, moved in self._removal_steps(method, tol):
+            flat = moved.reshape(len(moved), -1).T
+            size[block] = np.einsum("ij,ij->j", flat, curvature @ flat)
+        return size
+
+    def own_steps(self, method, tol):
+        """Change of each row's own decision values without it, in the user's outputs."""
+        own = self.answers.own_removals(method, tol) - self.answers.basis(method).eta
+        _, lonely = self._removals(method)
+        own[lonely] = np.nan
+        return self.objective.loss.expand(own)
+
+    def _removals(self, method):
+        """One removal per row, and which of them leave no model, warned about."""
+        basis = self.answers.basis(method)
+        edits = steps.removals(basis, np.arange(basis.n_samples))
+        lonely = empties_a_class(edits, basis)
+        if lonely.any():
+            warn_alone(np.flatnonzero(lonely))
+        return edits.undone(lonely, basis), lonely
+
+    def _removal_steps(self, method, tol):
+        """Changes of the parameters in the core's coordinates, NaN where there is no model."""
+        edits, lonely = self._removals(method)
+        for block, moved in self._steps_by_method(edits, method, tol):
+            moved[lonely[block]] = np.nan
+            yield block, moved
+
+    def _steps_by_method(self, edits, method, tol):
+        if method in LOCAL:
+            for block in row_blocks(self.n_samples, 32 * self.objective.n_parameters):
+                yield block, steps.parameter_steps(self.factor, edits.take(block), method)
+            return
+        if not 0 < tol < 1:
+            raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
+        tol = ROUND_OFF if method == "exact" else tol
+        for block, solved in self.answers.edit_solver().solve_rows(edits, tol):
+            yield block, solved.steps
+
+
+@deletions_of.register
+def _(answers: SmoothAnswers):
+    return Deletions(answers)

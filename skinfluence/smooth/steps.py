@@ -1,0 +1,361 @@
+"""Steps of the parameters that answer edits: to first order, or one Newton step by Woodbury.
+
+Arrays in, arrays out; nothing here evaluates a model at test points.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinfluence._utils.calls import level_outside
+from skinfluence.design import Design
+from skinfluence.edits import edited
+from skinfluence.solvers import SingularHessianError
+
+
+@dataclass(frozen=True, eq=False)
+class RowEdits:
+    """Many edits, each at one row: ``b_i = J_i' c_i`` and ``dH_i = J_i' D_i J_i``.
+
+    Parameters
+    ----------
+    design : Design of m rows
+    gradient : ndarray of shape (m, n_outputs)
+        ``c_i``, the change of the weighted gradient.
+    hessian : ndarray of shape (m, n_outputs, n_outputs)
+        ``D_i``, the change of the weighted Hessian.
+    shift : ndarray of shape (m,)
+        The change of the total weight.
+    rows : ndarray of int, shape (m,)
+        The training row of each edit.
+    y : ndarray of shape (m, ...)
+        The loss's y of the row after the edit.
+    weight : ndarray of shape (m,)
+        Weight of the row after the edit.
+    """
+
+    design: Design
+    gradient: np.ndarray
+    hessian: np.ndarray
+    shift: np.ndarray
+    rows: np.ndarray
+    y: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def one_shift(self):
+        """The shift as one number where it is the same for all, else the array."""
+        first = float(self.shift[0]) if len(self.shift) else 0.0
+        return first if (self.shift == first).all() else self.shift
+
+    def take(self, chosen):
+        """Some of the edits."""
+        return RowEdits(
+            self.design.take(chosen),
+            self.gradient[chosen],
+            self.hessian[chosen],
+            self.shift[chosen],
+            self.rows[chosen],
+            self.y[chosen],
+            self.weight[chosen],
+        )
+
+    def undone(self, chosen, objective):
+        """The same edits but for some, a mask, which change nothing."""
+        if not chosen.any():
+            return self
+        rows = self.rows[chosen]
+        gradient, hessian, shift = self.gradient.copy(), self.hessian.copy(), self.shift.copy()
+        y, weight = np.array(self.y), self.weight.copy()
+        gradient[chosen], hessian[chosen], shift[chosen] = 0.0, 0.0, 0.0
+        y[chosen], weight[chosen] = objective.y[rows], objective.weights[rows]
+        return RowEdits(self.design, gradient, hessian, shift, self.rows, y, weight)
+
+
+def row_edits(objective, rows, y, weight):
+    """Giving each of ``rows``, on its own, the target ``y`` and the weight ``weight``."""
+    eta, old = objective.eta[rows], objective.weights[rows]
+    if (weight == 0.0).all():
+        gradient, hessian = 0.0, 0.0
+    else:
+        gradient = weight[:, None] * objective.loss.gradient(eta, y)
+        hessian = weight[:, None, None] * objective.loss.hessian(eta, y)
+    return RowEdits(
+        objective.design.take(rows),
+        gradient - old[:, None] * objective.gradients[rows],
+        hessian - old[:, None, None] * objective.hessians[rows],
+        weight - old,
+        rows,
+        y,
+        weight,
+    )
+
+
+def removals(objective, rows):
+    """Removing each of ``rows`` on its own."""
+    return row_edits(objective, rows, objective.y[rows], np.zeros(len(rows)))
+
+
+def relabels(objective, rows, label):
+    """Giving each of ``rows``, on its own, the label at position ``label`` of the classes."""
+    labels = objective.labels
+    y = np.broadcast_to(labels.targets[label], (len(rows), *labels.targets.shape[1:]))
+    same = (objective.y[rows] == y).reshape(len(rows), -1).all(axis=1)
+    relabelled = objective.sample_weight[rows] * labels.class_weight[label]
+    return row_edits(objective, rows, y, np.where(same, objective.weights[rows], relabelled))
+
+
+def row_leverages(factor, edits, method="one-step"):
+    """``h_i`` of each edit's row at its own shift, shape (m, n_outputs, n_outputs)."""
+    shift = 0.0 if method == "influence" else edits.one_shift
+    n = factor.objective.n_samples
+    # The dual has a short cut for all training rows at once: one inverse instead of n solves.
+    if len(edits.rows) == n and np.array_equal(edits.rows, np.arange(n)):
+        return factor.leverages(None, shift)
+    return factor.leverages(edits.design, shift)
+
+
+def step_coefficients(factor, edits, method, leverages=None):
+    """The ``a_i`` of ``dtheta_i = -(H + shift R0)^-1 (J_i' a_i + shift R0 theta)``.
+
+    Parameters
+    ----------
+    factor : Factor
+    edits : RowEdits
+    method : {"influence", "one-step"}
+    leverages : ndarray of shape (m, K, K), default=None
+        ``h_i`` at the shift of each edit, if they are known.
+
+    Returns
+    -------
+    a : ndarray of shape (m, n_outputs)
+
+    Notes
+    -----
+    ``"influence"``: ``a = c``, with the Hessian unshifted. ``"one-step"`` (Woodbury):
+    ``a = (I + D h)^-1 (c - shift D J_i z)`` with ``z = (H + shift R0)^-1 R0 theta``.
+    """
+    if method == "influence":
+        return edits.gradient
+    h = row_leverages(factor, edits) if leverages is None else leverages
+    right = edits.gradient
+    Z = penalty_steps(factor, edits, method)
+    if Z is not None:
+        at_row = at_rows(edits.design, Z)
+        right = right - edits.shift[:, None] * (edits.hessian @ at_row[..., None])[..., 0]
+    return _solve_complements(complements(factor, edits, h), right, edits.rows)
+
+
+def complements(factor, edits, h):
+    """``I + D_i h_i`` of each edit, singular where an edit leaves a parameter undetermined."""
+    if edits.shift.any() and factor.objective.hold == "C" and not edits.weight.any():
+        kept = factor.kept()
+        if kept is not None:
+            return kept[edits.rows][:, None, None]
+    return np.eye(h.shape[1]) + edits.hessian @ h
+
+
+def _solve_complements(A, right, rows):
+    """Solve each small system; NaN, with a warning, where it is singular to round-off."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if A.shape[1] == 1:
+            out = right / A[:, 0]
+        else:
+            try:
+                out = np.linalg.solve(A, right[..., None])[..., 0]
+            except np.linalg.LinAlgError:
+                out = (np.linalg.pinv(A) @ right[..., None])[..., 0]
+                out[np.linalg.cond(A) > 1e14] = np.inf
+    # Relative to 1: these are one minus a leverage.
+    size, given = np.abs(out).max(axis=1, initial=0.0), np.abs(right).max(axis=1, initial=0.0)
+    singular = ~(size <= 1e11 * given)
+    if singular.any():
+        warnings.warn(
+            f"{np.count_nonzero(singular)} edits take away rows of leverage 1 (the first is row "
+            f"{rows[np.flatnonzero(singular)[0]]}): without them a parameter is not determined, so "
+            "the answers are NaN. Penalise the model, or drop the columns that one row decides.",
+            UserWarning,
+            stacklevel=level_outside(),
+        )
+        out[singular] = np.nan
+    return out
+
+
+def penalty_steps(factor, edits, method):
+    """``z = (H + shift R0)^-1 R0 theta``, what one unit of weight does through its penalty.
+
+    Returns
+    -------
+    Z : ndarray of shape (m, n_outputs, n_columns) or None
+        None where edits carry no penalty.
+    """
+    objective = factor.objective
+    if objective.hold == "C" or not edits.shift.any():
+        return None
+    k, d = objective.theta.shape
+    q = (objective.unit_penalty * objective.theta).reshape(-1, 1)
+    shift = 0.0 if method == "influence" else edits.one_shift
+    if np.ndim(shift) == 0:
+        one = factor.solve(q, shift).reshape(k, d)
+        return np.broadcast_to(one, (len(edits.shift), k, d))
+    distinct, position = np.unique(shift, return_inverse=True)
+    each = factor.solve(np.repeat(q, len(distinct), axis=1), distinct)
+    return each.T.reshape(-1, k, d)[position]
+
+
+def at_rows(design, Z):
+    """``J_i z_i`` of each row, shape (m, n_outputs)."""
+    if Z.strides[0] == 0:
+        return design.multiply(Z[0].T)
+    return np.einsum("id,ikd->ik", design.dense_rows(), Z)
+
+
+def parameter_steps(factor, edits, method, leverages=None):
+    """``dtheta`` of each edit, shape (m, n_outputs, n_columns): one solve per edit."""
+    return steps_from(factor, edits, method, step_coefficients(factor, edits, method, leverages))
+
+
+def steps_from(factor, edits, method, a):
+    """``dtheta`` of each edit from its coefficients ``a_i`` (see :func:`step_coefficients`)."""
+    shift = 0.0 if method == "influence" else edits.one_shift
+    steps = -factor.solve_rows(edits.design, a, shift)
+    Z = penalty_steps(factor, edits, method)
+    return steps if Z is None else steps - edits.shift[:, None, None] * Z
+
+
+def own_eta_steps(factor, edits, method, leverages=None):
+    """Change of the decision values of each edit's own row, shape (m, n_outputs).
+
+    Needs the leverages only, if they are not known: no solve per row.
+    """
+    h = row_leverages(factor, edits, method) if leverages is None else leverages
+    a = step_coefficients(factor, edits, method, h)
+    steps = -(h @ a[..., None])[..., 0]
+    Z = penalty_steps(factor, edits, method)
+    return steps if Z is None else steps - edits.shift[:, None] * at_rows(edits.design, Z)
+
+
+class EditedInverse:
+    """``P^-1`` for one edit of any points, ``P = H + shift R0 + U'DU``.
+
+    Woodbury with one (mK x mK) system, or, where the edit has more outputs than half the
+    parameters, one factorisation of the edited Hessian.
+
+    Attributes
+    ----------
+    right : ndarray of shape (n_parameters,)
+        ``U'c + shift R0 theta``: the gradient of the edited objective where the old one has none.
+    refactored : Factor or None
+        The factor of the edited Hessian if it was made.
+    """
+
+    def __init__(self, factor, solver, points):
+        objective = factor.objective
+        k, d = objective.theta.shape
+        self.factor, self.points = factor, points
+        design, gradient, hessian = stack(objective, points)
+        penalty = points.shift * objective.unit_penalty
+        self.right = (design.adjoint(gradient).T + penalty * objective.theta).ravel()
+        m = design.n_samples
+        self.refactored = None
+        if m * k > max(objective.n_parameters // 2, 1):
+            self.refactored = _factored_anew(solver, objective, points)
+            return
+        self._U = np.einsum("mc,ab->mabc", design.dense_rows(), np.eye(k)).reshape(m * k, k * d)
+        self._D = np.zeros((m, k, m, k))
+        self._D[np.arange(m), :, np.arange(m), :] = hessian
+        self._D = self._D.reshape(m * k, m * k)
+        self._V = factor.solve(self._U.T, points.shift)
+        self._h = self._U @ self._V
+        if self.leverage > 1.0 - 1e-10:
+            # Woodbury divides by what is left: where nothing is, the edited Hessian decides.
+            self.refactored = _factored_anew(solver, objective, points)
+            return
+        self._inner = np.linalg.solve(np.eye(m * k) + self._D @ self._h, self._D)
+
+    @property
+    def leverage(self):
+        """Largest eigenvalue of ``-D h``, at least 0; 1 when P is singular."""
+        values, vectors = np.linalg.eigh(0.5 * (self._h + self._h.T))
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        return max(0.0, float(np.linalg.eigvalsh(-root.T @ self._D @ root)[-1]))
+
+    def solve(self, b):
+        """``P^-1 b`` of one vector."""
+        if self.refactored is not None:
+            return self.refactored.solve(b[:, None])[:, 0]
+        y = self.factor.solve(b[:, None], self.points.shift)[:, 0]
+        return y - self._V @ (self._inner @ (self._U @ y))
+
+    def multiply(self, v):
+        """``P v``."""
+        if self.refactored is not None:
+            return self.refactored.curvature @ v
+        curvature = self.factor.shifted(self.points.shift).curvature
+        return curvature @ v + self._U.T @ (self._D @ (self._U @ v))
+
+
+def _factored_anew(solver, objective, points):
+    try:
+        return solver.factor(edited(objective, points))
+    except SingularHessianError as error:
+        raise SingularHessianError(
+            "The Hessian after an edit must be positive definite. Got an edit that leaves a "
+            "parameter without rows that determine it or, where the loss is not convex, no minimum "
+            "at the fit. Penalise the model (a finite C, alpha > 0), drop the columns that only the "
+            "edited rows decide, or refit on the edited data."
+        ) from error
+
+
+def points_step(factor, solver, points, method):
+    """``dtheta`` of one edit of several points, shape (n_outputs, n_columns)."""
+    shape = factor.objective.theta.shape
+    if method == "influence":
+        design, gradient, _ = stack(factor.objective, points)
+        penalty = points.shift * factor.objective.unit_penalty * factor.objective.theta
+        right = (design.adjoint(gradient).T + penalty).reshape(-1, 1)
+        return -factor.solve(right)[:, 0].reshape(shape)
+    inverse = EditedInverse(factor, solver, points)
+    return -inverse.solve(inverse.right).reshape(shape)
+
+
+def stack(objective, points):
+    """All points of an edit as one design with their gradient and Hessian changes."""
+    rows, change = points.rows, points.row_changes
+    design = objective.design.take(rows)
+    gradient = change[:, None] * objective.gradients[rows]
+    hessian = change[:, None, None] * objective.hessians[rows]
+    if points.new is None:
+        return design, gradient, hessian
+    eta = points.new.multiply(objective.theta.T)
+    w = points.new_weights
+    new_gradient = w[:, None] * objective.loss.gradient(eta, points.new_y)
+    new_hessian = w[:, None, None] * objective.loss.hessian(eta, points.new_y)
+    return (
+        design.extended(points.new),
+        np.concatenate([gradient, new_gradient]),
+        np.concatenate([hessian, new_hessian]),
+    )
+
+
+def points_leverage(factor, points):
+    """Largest eigenvalue of ``(-D)^1/2 h (-D)^1/2`` over the rows that lose weight; 0 if none."""
+    objective = factor.objective
+    losing = points.row_changes < 0
+    rows = points.rows[losing]
+    if not len(rows):
+        return 0.0
+    k = objective.loss.n_outputs
+    lost = -points.row_changes[losing, None, None] * objective.hessians[rows]
+    if len(rows) == 1:
+        h = factor.leverages(objective.design.take(rows))
+        return float(np.linalg.eigvals(lost[0] @ h[0]).real.max())
+    values, vectors = np.linalg.eigh(lost)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    U = np.einsum("ml,mab->mbal", objective.design.take(rows).dense_rows(), root)
+    U = U.reshape(len(rows) * k, -1)
+    if len(U) > U.shape[1]:
+        # The same non-zero eigenvalues from the smaller side.
+        return float(np.linalg.eigvals(factor.solve(U.T @ U)).real.max())
+    return float(np.linalg.eigvalsh(U @ factor.solve(U.T)).max())
