@@ -102,15 +102,23 @@ class Influence:
         verbose=False,
     ):
         check_is_fitted(estimator)
-        self.estimator = estimator
-        self._inputs = Inputs(estimator, X)
-        problem = self._inputs.problem(y, sample_weight)
+        inputs = Inputs(estimator, X)
         answers = answers_of(
-            problem, solver=solver, hold=hold, precision=precision, verbose=verbose
+            inputs.problem(y, sample_weight),
+            solver=solver,
+            hold=hold,
+            precision=precision,
+            verbose=verbose,
         )
-        self.answers = answers.polished() if polish else answers
-        warn_of(self.answers.concern)
-        self.objective = self.answers.problem
+        self._hold(estimator, inputs, answers.polished() if polish else answers)
+
+    def _hold(self, estimator, inputs, answers):
+        """Set what every Influence holds, of an estimator or of a module; where all of them begin."""
+        self.estimator = estimator
+        self._inputs = inputs
+        self.answers = answers
+        self.objective = answers.problem
+        warn_of(answers.concern)
 
     def __repr__(self):
         return f"Influence({self._inputs.model!r}, n_train={self.objective.n_samples})"

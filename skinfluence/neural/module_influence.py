@@ -5,7 +5,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state, column_or_1d
 
 from skinfluence._utils.validation import check_rows, check_sample_weight
-from skinfluence.answers import warn_of
 from skinfluence.influence import Influence
 from skinfluence.neural.answers import ModuleAnswers
 from skinfluence.neural.losses import loss_of
@@ -130,8 +129,8 @@ class ModuleInfluence(Influence):
             raise ValueError(f"hessian must be one of {HESSIANS}. Got {hessian!r} instead.")
         if not 0.0 <= damping < np.inf:
             raise ValueError(f"damping must be finite and non-negative. Got {damping!r} instead.")
-        self._inputs = ModuleInputs(X, input_shape)
-        design = self._inputs.training_rows
+        inputs = ModuleInputs(X, input_shape)
+        design = inputs.training_rows
         rng = check_random_state(random_state)
         network = Network(module, parameters, device, dtype, projection, rng)
         check_rowwise(lambda x: network.run(x), network.tensor(design.X[:3]))
@@ -139,7 +138,6 @@ class ModuleInfluence(Influence):
         loss, is_classifier = loss_of(loss, n_outputs)
         y = column_or_1d(_second(X) if y is None else np.asarray(y))
         check_rows(design.X, y)
-        self.estimator = _Classifier(module) if is_classifier else _Regressor(module)
         labels = _labels(n_outputs) if is_classifier else None
         problem = ModuleProblem(
             network=network,
@@ -152,9 +150,8 @@ class ModuleInfluence(Influence):
             hessian=hessian,
             labels=labels,
         ).holding(hold)
-        self.answers = ModuleAnswers(factor_of(problem, solver), verbose)
-        self.objective = problem
-        warn_of(self.answers.concern)
+        estimator = _Classifier(module) if is_classifier else _Regressor(module)
+        self._hold(estimator, inputs, ModuleAnswers(factor_of(problem, solver), verbose))
 
     def __repr__(self):
         problem = self.objective
