@@ -16,9 +16,9 @@ For penalised and multinomial models every definition keeps its form, with
 
 They come from one factorisation of ``H`` and its leverages.
 
-An :class:`~skinfluence.m_estimation.MEstimator` has leverages ``w_i tr(A^-1 H_i)`` with the whole
-Hessian of each row; its Cook's distance and DFBETAS are in units of the sandwich covariance, as a
-loss says nothing of a scale, and it has no residuals or DFFITS.
+An :class:`~skinfluence.m_estimation.MEstimator` has the same Cook's distance and DFBETAS, and
+leverages ``w_i tr(H^-1 H_i)`` with the whole Hessian ``H_i`` of each row. Its loss is taken as a
+negative log-likelihood, scale included, so ``phi`` is 1; it has no residuals or DFFITS.
 
 References
 ----------

@@ -5,6 +5,7 @@ import pickle
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from sklearn import linear_model
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -15,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skinfluence import Influence, diagnostics, edits
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.m_estimation import MEstimator
+from skinfluence.smooth.deletions import deletions_of
 from skinfluence.solvers import SingularHessianError
 from tests.conftest import make_data, relative_error
 
@@ -449,22 +451,72 @@ def test_several_decision_values():
 # Diagnostics -----------------------------------------------------------------------------------
 
 
-def test_diagnostics_are_in_units_of_the_sandwich():
+def test_diagnostics_are_those_of_refits_in_the_norm_of_the_hessian():
     X, y = rows_for("pseudo-huber")
     model = make("pseudo-huber").fit(X, y)
-    problem = Influence(model, X, y).answers.problem
-    inverse = np.linalg.inv(problem.hessian())
-    covariance = inverse @ problem.gradients.T @ problem.gradients @ inverse
+    H = Influence(model, X, y).answers.problem.hessian()
     step = model.params_ - refit(model, X[1:], y[1:], None).params_
     dfbetas = diagnostics.dfbetas(model, method="exact")
-    np.testing.assert_allclose(dfbetas[0, 0], step / np.sqrt(np.diag(covariance)), rtol=1e-6)
+    expected = step / np.sqrt(np.diag(np.linalg.inv(H)))
+    np.testing.assert_allclose(dfbetas[0, 0], expected, rtol=1e-6)
     cook = diagnostics.cooks_distance(model, method="exact")
-    expected = step @ np.linalg.solve(covariance, step) / 2
-    np.testing.assert_allclose(cook[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(cook[0], step @ H @ step / 2, rtol=1e-6)
     assert np.isclose(diagnostics.leverage(model).sum(), 2.0)
     for name in ("dffits", "resid_studentized_internal", "resid_studentized_external"):
         with pytest.raises(ValueError, match="no residuals"):
             getattr(diagnostics, name)(model)
+
+
+def squared(params, x, y):
+    return 0.5 * (y - linear(params, x)) ** 2
+
+
+def poisson(params, x, y):
+    return anp.exp(linear(params, x)) - y * linear(params, x)
+
+
+SAME_MODELS = {
+    "ridge": (squared, linear_model.Ridge(alpha=0.7), 0.7),
+    "least-squares": (squared, linear_model.LinearRegression(), 0.0),
+    "logistic": (
+        logistic,
+        linear_model.LogisticRegression(C=2.0, solver="newton-cholesky", tol=1e-14),
+        0.5,
+    ),
+    "poisson": (
+        poisson,
+        linear_model.PoissonRegressor(alpha=0.0, solver="newton-cholesky", tol=1e-14),
+        0.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("method", ["influence", "one-step", "exact"])
+@pytest.mark.parametrize("name", SAME_MODELS)
+def test_a_model_has_the_same_diagnostics_written_as_a_loss(name, method):
+    """A loss has the dispersion 1: scikit-learn's model in units of its own has the same numbers."""
+    loss, theirs, penalty = SAME_MODELS[name]
+    rng = np.random.default_rng(8)
+    X = rng.standard_normal((30, 2)) * [1.0, 3.0]
+    eta = X @ [0.5, -0.2] + 0.3
+    targets = {
+        "logistic": lambda: (eta + rng.logistic(size=30) > 0) * 1.0,
+        "poisson": lambda: rng.poisson(np.exp(eta)) * 1.0,
+    }
+    y = targets.get(name, lambda: eta + 2.0 * rng.standard_normal(30))()
+    weight = weights_for(30)
+    theirs = Influence(theirs.fit(X, y, sample_weight=weight), X, y, weight)
+    mine = MEstimator(loss, 3, l2=[penalty, penalty, 0.0]).fit(X, y, sample_weight=weight)
+    leverage = diagnostics.leverage(theirs)
+    np.testing.assert_allclose(diagnostics.leverage(mine), leverage, rtol=1e-7)
+    cook = diagnostics.cooks_distance(theirs, method=method) * diagnostics.dispersion(theirs)
+    found = diagnostics.cooks_distance(mine, method=method)
+    np.testing.assert_allclose(found, cook, rtol=1e-5, atol=1e-12)
+    parts = deletions_of(theirs.answers)
+    dfbetas = diagnostics.dfbetas(theirs, method=method)
+    dfbetas *= np.sqrt(parts.deleted_dispersion)[:, None, None]
+    found = diagnostics.dfbetas(mine, method=method)
+    np.testing.assert_allclose(found, dfbetas, rtol=1e-5, atol=1e-8)
 
 
 # Refused ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Diagnostics of a user's loss: scales that need no more than the loss itself."""
+"""Diagnostics of a user's loss: the definitions of all other models, with each row's Hessian."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,15 +8,13 @@ import numpy as np
 from skinfluence._utils.memory import row_blocks
 from skinfluence.m_estimation.answers import MAnswers
 from skinfluence.smooth.deletions import deletions_of
-from skinfluence.solvers import SingularHessianError
 
 
 @dataclass(frozen=True, eq=False)
 class MDeletions:
     """Leverages, standard errors and deletion steps of a user's loss.
 
-    A loss says nothing of a scale. Steps are measured by the sandwich covariance of M-estimators
-    (Huber 1967), ``A^-1 (sum_i w_i^2 g_i g_i') A^-1``, which needs none.
+    The loss is taken as a negative log-likelihood, its scale included: the dispersion is 1.
     """
 
     answers: MAnswers
@@ -42,15 +40,10 @@ class MDeletions:
     def edf(self):
         return float(self.leverage.sum())
 
-    @cached_property
-    def _covariance(self):
-        problem, inverse = self.answers.problem, self.answers.inverse
-        scores = problem.weights[:, None] * problem.gradients
-        return inverse @ (scores.T @ scores) @ inverse
-
     @property
     def standard_errors(self):
-        return np.sqrt(np.diagonal(self._covariance))[None]
+        """``sqrt(diag(A^-1))``, (1, n_params)."""
+        return np.sqrt(np.diagonal(self.answers.inverse))[None]
 
     @property
     def deleted_dispersion(self):
@@ -63,18 +56,12 @@ class MDeletions:
             yield block, steps[:, None]
 
     def sizes(self, method, tol):
-        """``d_i' C^-1 d_i`` of each row's removal, with the sandwich covariance."""
-        try:
-            L = np.linalg.cholesky(self._covariance)
-        except np.linalg.LinAlgError as error:
-            raise SingularHessianError(
-                "Cook's distance of an MEstimator needs gradients of the rows that span all "
-                f"parameters. Got {self.n_samples} rows and {len(self._covariance)} parameters, "
-                "and a singular covariance; use dfbetas, or fewer parameters."
-            ) from error
+        """``d_i' A d_i`` of each row's removal."""
+        problem = self.answers.problem
+        A = problem.hessian() + problem.damping * np.eye(problem.n_parameters)
         out = np.empty(self.n_samples)
         for block, steps in self.steps(method, tol):
-            out[block] = (np.linalg.solve(L, steps[:, 0].T) ** 2).sum(axis=0)
+            out[block] = np.einsum("bip,pq,biq->b", steps, A, steps, optimize=True)
         return out
 
     def _refuse(self, *ignored):
