@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from benchmarks.certificates import (
+from skinfluence import certificate, losses
+from skinfluence.design import design_of
+from skinfluence.edits import Points
+from skinfluence.objective import Objective
+from skinfluence.smooth.edit_solver import EditSolver, _Block
+from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.steps import removals, row_edits
+from skinfluence.solvers import Exact
+from tests.fuzzing import (
     FORMULAS,
     KINDS,
     LOSSES,
@@ -22,14 +30,6 @@ from benchmarks.certificates import (
     points_of,
     run,
 )
-from skinfluence import certificate, losses
-from skinfluence.design import design_of
-from skinfluence.edits import Points
-from skinfluence.objective import Objective
-from skinfluence.smooth.edit_solver import EditSolver, _Block
-from skinfluence.smooth.newton import minimise
-from skinfluence.smooth.steps import removals, row_edits
-from skinfluence.solvers import Exact
 
 # Random edits ----------------------------------------------------------------------------------
 

@@ -14,7 +14,8 @@ from skinfluence import Influence
 from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
-from tests.conftest import LOSSES, relative_error
+from tests.registries import LOSSES
+from tests.truth import relative_error
 
 CASES = pytest.mark.parametrize("case", LOSSES.values(), ids=LOSSES)
 KINDS = pytest.mark.parametrize("kind", ["dense", "csr"])

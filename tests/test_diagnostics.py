@@ -16,7 +16,8 @@ from skinfluence.objective import objective_of
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.smooth.deletions import deletions_of
 from skinfluence.solvers import Exact
-from tests.conftest import make_data, parameters_of, polish, relative_error
+from tests.registries import make_data
+from tests.truth import parameters_of, polish, relative_error
 
 GOLD = json.loads((Path(__file__).parent / "gold" / "statsmodels.json").read_text())
 NAMES = [name for name in diagnostics.__all__ if name != "dispersion"]

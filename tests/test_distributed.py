@@ -19,7 +19,8 @@ from skinfluence.blocks import BlockedDesign, opening, remote
 from skinfluence.distributed import fit, write_removal_effect
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.solvers import CG
-from tests.conftest import make_data, relative_error
+from tests.registries import make_data
+from tests.truth import relative_error
 
 if os.environ.get("SKINFLUENCE_REQUIRE_ALL") == "1":
     import dask

@@ -8,7 +8,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skinfluence import Influence, edits
-from tests.conftest import Case, class_factor, make_data, name_of, parameters_of, relative_error
+from tests.registries import Case, make_data, name_of
+from tests.truth import class_factor, parameters_of, relative_error
 
 HOLDS = pytest.mark.parametrize("hold", ["C", "lambda"])
 METHODS = pytest.mark.parametrize("method", ["influence", "one-step"])
@@ -252,7 +253,7 @@ def test_adding_a_row_and_removing_it_is_nothing():
 @pytest.mark.parametrize("solver", ["primal", "dual", "cg"])
 @HOLDS
 def test_solvers_agree_on_edits(solver, hold):
-    from tests.conftest import SOLVERS
+    from tests.registries import SOLVERS
 
     case = CASES[1]
     inf, _, X, D, y = make(case, hold)

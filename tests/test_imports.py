@@ -14,6 +14,7 @@ import pytest
 import skinfluence
 
 ROOT = Path(skinfluence.__file__).parent
+TESTS = Path(__file__).parent
 STRUCTURE = ROOT.parent / "doc" / "structure.md"
 OPTIONAL = {"torch", "dask", "pandas", "matplotlib", "jinja2", "tqdm", "cleanlab", "skrub", "rich"}
 HEAVY = sorted(OPTIONAL | {"pyarrow", "polars", "autograd.numpy", "IPython", "numba"})
@@ -207,6 +208,18 @@ def fresh(code):
     """The JSON that a new interpreter prints."""
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return json.loads(out.stdout)
+
+
+def test_the_tests_stand_on_modules_that_exist_and_on_no_benchmark():
+    """Registries are in ``tests/registries.py``, truth in ``tests/truth.py``, fixtures alone in conftest."""
+    known = set(modules(TESTS))
+    for name, path in modules(TESTS).items():
+        for imported in imports_of(path):
+            assert not imported.startswith("benchmarks"), f"{name} imports {imported}"
+            assert not imported.startswith("tests.conftest"), f"{name} imports {imported}"
+            if imported.startswith("tests."):
+                found = imported in known or imported.rpartition(".")[0] in known - {"tests"}
+                assert found, f"{name} imports {imported}, which does not exist"
 
 
 @pytest.mark.parametrize("module", ["skinfluence", "skinfluence.linear_model"])

@@ -18,18 +18,8 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, Stan
 import skinfluence.linear_model
 from skinfluence import Influence
 from skinfluence.solvers import SingularHessianError
-from tests.conftest import (
-    ESTIMATORS,
-    SOLVERS,
-    Case,
-    class_factor,
-    make_data,
-    name_of,
-    parameters_of,
-    refit,
-    relative_error,
-    set_parameters,
-)
+from tests.registries import ESTIMATORS, SOLVERS, Case, make_data, name_of
+from tests.truth import class_factor, parameters_of, refit, relative_error, set_parameters
 
 HOLDS = ("C", "lambda")
 EVERY = pytest.mark.parametrize("case", ESTIMATORS, ids=name_of)

@@ -12,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
 from skinfluence.leave_one_out import loo_loss
-from tests.conftest import Case, name_of, relative_error, relative_l2
+from tests.registries import Case, name_of
+from tests.truth import relative_error, relative_l2
 
 
 def true_changes(model, X, y, rows):

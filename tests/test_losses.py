@@ -6,7 +6,7 @@ from autograd import elementwise_grad, hessian
 from sklearn import _loss as sklearn_loss
 
 from skinfluence import losses
-from tests.conftest import LOSSES
+from tests.registries import LOSSES
 
 CASES = pytest.mark.parametrize("case", LOSSES.values(), ids=LOSSES)
 BOUNDED = {name: case for name, case in LOSSES.items() if case.loss.self_concordance is not None}

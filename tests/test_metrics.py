@@ -8,7 +8,8 @@ from sklearn import linear_model
 from sklearn import metrics as skm
 
 from skinfluence import Influence, edits, metrics
-from tests.conftest import make_data, refit, relative_error
+from tests.registries import make_data
+from tests.truth import refit, relative_error
 
 N = 40
 

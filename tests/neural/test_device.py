@@ -14,9 +14,10 @@ from skinfluence.blocks import device
 from skinfluence.design import design_of
 from skinfluence.distributed import fit
 from skinfluence.solvers import CG, Exact
-from tests.conftest import make_data, relative_error
+from tests.blocks.test_out_of_core import all_answers
 from tests.neural.networks import torch
-from tests.test_out_of_core import all_answers
+from tests.registries import make_data
+from tests.truth import relative_error
 
 N, D = 90, 4
 MODELS = {

@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from skinfluence import Influence
 from skinfluence.neural import TorchFeaturizer
 from skinfluence.pipeline import pullback
-from tests.conftest import relative_error
 from tests.neural.networks import digit_pictures, flat, nn, small_net, torch
+from tests.truth import relative_error
 
 LAYERS = [None, "conv1", "act1", "conv2", "head"]
 POOLINGS = {None: None, "mean": "mean", "max": "max", "callable": lambda t: t.flatten(1)[:, :3]}

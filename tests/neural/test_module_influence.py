@@ -14,7 +14,6 @@ from skinfluence.losses import SquaredError
 from skinfluence.neural import ModuleInfluence, TorchFeaturizer
 from skinfluence.neural.curvature import ModuleCurvature
 from skinfluence.solvers import CG, LiSSA, SingularHessianError
-from tests.conftest import make_data, relative_error
 from tests.neural.networks import (
     digit_pictures,
     flat,
@@ -25,6 +24,8 @@ from tests.neural.networks import (
     torch,
     train,
 )
+from tests.registries import make_data
+from tests.truth import relative_error
 
 DECAY = 0.03
 BCE = nn.functional.binary_cross_entropy_with_logits

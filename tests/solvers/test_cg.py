@@ -15,8 +15,8 @@ from skinfluence.solvers import CG, Exact, LiSSA, SingularHessianError
 from skinfluence.solvers.base import Factor
 from skinfluence.solvers.cg import CGFactor
 from skinfluence.solvers.preconditioners import NAMES, preconditioner_of
-from tests.conftest import relative_error
 from tests.solvers.test_solvers import make
+from tests.truth import relative_error
 
 LOSS = {
     "binary": Binomial(),

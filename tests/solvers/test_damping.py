@@ -7,8 +7,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from skinfluence import Influence
 from skinfluence.curvature import Curvature
 from skinfluence.solvers import CG, Exact, LiSSA, SingularHessianError
-from tests.conftest import relative_error
 from tests.solvers.test_solvers import dense_leverages, make
+from tests.truth import relative_error
 
 DAMPED = {
     "primal": Exact("primal", damping=3.0),

@@ -15,8 +15,9 @@ from skinfluence.curvature import Curvature
 from skinfluence.objective import Objective, objective_of
 from skinfluence.solvers import CG, Exact, LiSSA, SingularHessianError, resolve_solver
 from skinfluence.solvers.bounds import norm_bound
-from tests.conftest import LOSSES, relative_error, relative_l2
+from tests.registries import LOSSES
 from tests.solvers.test_solvers import make
+from tests.truth import relative_error, relative_l2
 
 CONVEX = ["binomial", "sum-to-zero", "one-vs-rest", "squared", "squared-3", "poisson", "gamma"]
 

@@ -12,7 +12,8 @@ from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
 from skinfluence.solvers import CG, Exact, SingularHessianError, resolve_solver
-from tests.conftest import LOSSES, SOLVERS, relative_error
+from tests.registries import LOSSES, SOLVERS
+from tests.truth import relative_error
 
 CONVEX = ["binomial", "sum-to-zero", "squared", "squared-3", "poisson", "gamma", "smooth-hinge-1"]
 SHAPES = {"tall": (40, 4), "wide": (10, 15)}

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence.svm import SVC, LinearSVC
-from tests.conftest import make_data
+from tests.registries import make_data
 
 KERNELS = [
     {"kernel": "rbf"},

@@ -15,7 +15,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skinfluence import Influence, edits
 from skinfluence.objective import objective_of
 from skinfluence.svm import LinearSVC
-from tests.conftest import make_data, relative_error, relative_l2
+from tests.registries import make_data
+from tests.truth import relative_error, relative_l2
 
 SMOOTH = [
     {"loss": "squared_hinge"},

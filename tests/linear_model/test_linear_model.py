@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 
 import skinfluence.linear_model as ours
 from skinfluence import Influence
-from tests.conftest import make_data
+from tests.registries import make_data
 
 NAMES = ours.__all__
 EVERY = pytest.mark.parametrize("name", NAMES)

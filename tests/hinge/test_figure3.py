@@ -10,8 +10,8 @@ from scipy.stats import pearsonr
 from sklearn.base import clone
 
 from skinfluence import Influence
-from tests.conftest import relative_l2
 from tests.svm.test_linear import digits
+from tests.truth import relative_l2
 
 
 @pytest.fixture(scope="module")

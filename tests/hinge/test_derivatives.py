@@ -11,9 +11,10 @@ from skinfluence import Influence
 from skinfluence.objective import objective_of
 from skinfluence.smooth.newton import minimise
 from skinfluence.solvers import Exact
-from tests.conftest import make_data, relative_l2
-from tests.svm.test_hinge import TASK, frozen, values
+from tests.hinge.test_effects import TASK, frozen, values
+from tests.registries import make_data
 from tests.svm.test_linear import digits
+from tests.truth import relative_l2
 
 # The default kernels, the constant of the polynomial, and every rule of the intercept.
 MODELS = {

@@ -14,8 +14,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 import skinfluence.svm as ours
 from skinfluence import Influence, edits
-from tests.conftest import make_data, relative_l2
+from tests.registries import make_data
 from tests.svm.test_linear import digits
+from tests.truth import relative_l2
 
 RBF = sklearn.svm.SVC(tol=1e-10)
 PLANE = sklearn.svm.SVC(kernel="linear", tol=1e-10)

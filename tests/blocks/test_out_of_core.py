@@ -22,7 +22,8 @@ from skinfluence.design import DenseDesign
 from skinfluence.distributed import fit, write_removal_effect
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.solvers import CG, Exact
-from tests.conftest import TIGHT, make_data, relative_error, sklearn_parameters
+from tests.registries import TIGHT, make_data
+from tests.truth import relative_error, sklearn_parameters
 
 N, D = 90, 4
 MODELS = {

@@ -10,7 +10,7 @@ from threadpoolctl import ThreadpoolController, threadpool_limits
 from skinfluence import Influence
 from skinfluence._utils import threads
 from skinfluence.solvers import CG
-from tests.conftest import relative_error
+from tests.truth import relative_error
 
 
 def blas_threads():

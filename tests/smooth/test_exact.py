@@ -27,7 +27,7 @@ from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver, _Block
 from skinfluence.smooth.newton import minimise
 from skinfluence.smooth.steps import removals, row_edits
 from skinfluence.solvers import Exact
-from tests.conftest import class_factor, polish, refit, relative_error, relative_l2
+from tests.truth import class_factor, polish, refit, relative_error, relative_l2
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

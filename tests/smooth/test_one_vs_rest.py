@@ -14,7 +14,8 @@ from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
 from skinfluence.edits import edited
 from skinfluence.model_selection import loo_predict
-from tests.conftest import NEWTON, make_data, relative_error
+from tests.registries import NEWTON, make_data
+from tests.truth import relative_error
 
 LOGISTIC = LogisticRegression(C=0.7, **NEWTON)
 MODELS = {

@@ -30,7 +30,7 @@ from skinfluence.utils.estimator_checks import (
 )
 from skinfluence.utils.estimator_checks.failing import agreement, relative_error
 from skinfluence.utils.estimator_checks.running import CHECKS
-from tests.conftest import make_data
+from tests.registries import make_data
 
 RIGHT = [
     ours.LogisticRegression(),

@@ -58,7 +58,7 @@ from skinfluence import Influence
 from skinfluence._utils._compat import IterativeImputer
 from skinfluence.pipeline import NoDerivativeError, pullback
 from skinfluence.pullbacks import composition
-from tests.conftest import refit, relative_error
+from tests.truth import refit, relative_error
 
 N, ROWS = 30, (4, 9)
 

@@ -18,7 +18,8 @@ from skinfluence.leave_one_out import loo_loss
 from skinfluence.m_estimation import MEstimator
 from skinfluence.smooth.deletions import deletions_of
 from skinfluence.solvers import SingularHessianError
-from tests.conftest import make_data, relative_error
+from tests.registries import make_data
+from tests.truth import relative_error
 
 # Losses, as users write them -------------------------------------------------------------------
 

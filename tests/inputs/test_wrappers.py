@@ -50,7 +50,8 @@ from skinfluence._utils.unsupported import advice_on
 from skinfluence.inputs.wrappers import opened
 from skinfluence.model_selection import LeaveOneOutSearch, loo_predict
 from skinfluence.objective import objective_of
-from tests.conftest import NEWTON, make_data, relative_error
+from tests.registries import NEWTON, make_data
+from tests.truth import relative_error
 
 LOGISTIC = LogisticRegression(**NEWTON)
 GRID = {"C": [0.3, 3.0]}

@@ -11,7 +11,8 @@ from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
 from skinfluence.edits import edited
 from skinfluence.model_selection import LeaveOneOutSearch, loo_predict
-from tests.conftest import ESTIMATORS, MEAN_FORM, Case, name_of, polish, refit, relative_error
+from tests.registries import ESTIMATORS, MEAN_FORM, Case, name_of
+from tests.truth import polish, refit, relative_error
 
 GLMS = [case for case in ESTIMATORS if issubclass(getattr(linear_model, case.name), MEAN_FORM)]
 EVERY = pytest.mark.parametrize("case", GLMS, ids=name_of)

@@ -15,7 +15,8 @@ from sklearn.svm import LinearSVC
 
 from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
-from tests.conftest import NEWTON, make_data, relative_error
+from tests.registries import NEWTON, make_data
+from tests.truth import relative_error
 
 N = 60
 ALPHA = 0.02

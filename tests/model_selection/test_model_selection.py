@@ -58,7 +58,7 @@ from skinfluence.model_selection import (
     loo_score,
 )
 from skinfluence.model_selection.path import certified
-from tests.conftest import make_data
+from tests.registries import make_data
 
 TIGHT = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 500}
 GRID = np.logspace(-2, 3, 6)
