@@ -1,11 +1,7 @@
 """What :class:`~skinfluence.Influence` asks of a fitted problem, whatever its kind.
 
-A problem is a loss, a design, targets, weights and labels at fitted parameters: an
-:class:`~skinfluence.objective.Objective`, or anything else that has ``design`` (with ``X``,
-``n_samples``, ``n_features``, ``like(X)`` and ``take(rows)``), ``loss``, ``y``, ``weights``,
-``sample_weight``, ``labels``, ``n_samples``, ``total_weight``, ``needs_all_classes`` and, if that can
-be true, ``kinds(y)`` and ``kind_name(kind)``.
-:func:`answers_of` finds the :class:`Answers` of each kind.
+Each kind of :class:`~skinfluence.problem.Problem` has its :class:`Answers`, which :func:`answers_of`
+finds. What a kind does not know, it refuses by name.
 """
 
 import warnings
@@ -69,13 +65,16 @@ class Answers(ABC):
 
     Attributes
     ----------
-    problem : Objective or another problem
+    problem : Problem
     effect_type : type
         What :meth:`effects` fills, an :class:`~skinfluence.quantity.Effect` or a subclass.
+    certifies : bool
+        Whether ``"auto"`` refines ``"one-step"``, at a price per row, until a bound is met.
     """
 
     problem = None
     effect_type = Effect
+    certifies = False
 
     @abstractmethod
     def report(self):
@@ -186,12 +185,70 @@ class Answers(ABC):
         """
 
     @abstractmethod
-    def own_removals(self, method, tol):
-        """Decision values of each training row without it, (n_train, n_outputs)."""
+    def own_removals(self, method, tol, rows=None):
+        """Decision values of training rows, each without itself, (n_rows, n_outputs); None for all."""
 
     @abstractmethod
     def own_group_removals(self, removals, method, tol):
         """Decision values of each training row without its group, from one Points per group."""
+
+    def row_steps(self, rows, label, method, tol):
+        """Changes of the parameters under the edits of :meth:`row_stream`.
+
+        Yields
+        ------
+        block : slice
+            Of ``rows``.
+        steps : ndarray of shape (b, ...)
+            In the shape of the problem's parameters; NaN where an edit leaves no model.
+
+        Raises
+        ------
+        TypeError
+            For a kind without finitely many parameters, or whose steps are not known.
+        """
+        self._refuse("the change of its parameters without a row", "removal_effect and loo_*")
+
+    def deletions(self):
+        """What :mod:`skinfluence.diagnostics` are made of.
+
+        Raises
+        ------
+        TypeError
+            For a kind without a factored Hessian.
+        """
+        self._refuse("the diagnostics of a regression", "removal_effect and loo_*")
+
+    def effect_on_others(self, answered):
+        """Change of the mean leave-one-out loss of the other rows when each row is dropped.
+
+        Parameters
+        ----------
+        answered : ndarray of shape (n_samples,), dtype=bool
+            False for rows that have no leave-one-out model: they count for nobody, and get NaN.
+
+        Returns
+        -------
+        effects : ndarray of shape (n_samples,)
+            Of the weighted mean over all rows, in which the row itself does not count; negative:
+            dropping the row helps the others.
+
+        Raises
+        ------
+        TypeError
+            For a kind where it is not known.
+        """
+        self._refuse("what dropping a row does to the leave-one-out loss of the others", "loo_*")
+
+    def knows(self, question):
+        """Whether this kind answers a question that not every kind does, by its method's name."""
+        return getattr(type(self), question) is not getattr(Answers, question)
+
+    def _refuse(self, what, instead):
+        raise TypeError(
+            f"Not every kind of model knows {what}. Got {self.problem.model_name}, which does not; "
+            f"use {instead} instead."
+        )
 
     def row_effects(self, quantity, rows, label, method, tol, out=None):
         """All of :meth:`row_stream` as (n_test, m, ...), or (m,) for a scalar."""
@@ -226,13 +283,13 @@ def answers_of(problem, *, solver, hold, precision, verbose):
 
     Parameters
     ----------
-    problem : Objective or another problem
+    problem : Problem
     solver, hold, precision, verbose
         As in :class:`~skinfluence.Influence`.
     """
     raise TypeError(
-        "objective_of must return an Objective, or a problem with registered answers. Got "
-        f"{type(problem).__name__}."
+        "A kind of problem must have its answers: register them with "
+        f"skinfluence.answers.answers_of.register. Got {type(problem).__name__} without."
     )
 
 

@@ -33,7 +33,6 @@ References
 import numpy as np
 
 from skinfluence._utils.memory import check_fits
-from skinfluence.smooth.deletions import deletions_of
 
 __all__ = [
     "cooks_distance",
@@ -241,4 +240,4 @@ def _deletions(influence):
                 f"{type(influence).__name__}; pass Influence(estimator, X, y)."
             )
         influence = influence._influence()
-    return deletions_of(influence.answers)
+    return influence.answers.deletions()

@@ -167,9 +167,4 @@ def write_removal_effect(influence, out, X, y=None, *, of="loss", method="auto",
     expected = (*quantity.shape[:1], n, *quantity.shape[1:])
     if tuple(out.shape) != expected:
         raise ValueError(f"out must have the shape of the answer, {expected}. Got {out.shape}.")
-    for block, values in answers.row_stream(quantity, np.arange(n), None, method, tol):
-        if quantity.shape:
-            out[:, block] = np.swapaxes(values, 0, 1)
-        else:
-            out[block] = values
-    return out
+    return answers.row_effects(quantity, np.arange(n), None, method, tol, out)

@@ -13,6 +13,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import check_fits
 from skinfluence.answers import Tests, answers_of, warn_of
 from skinfluence.inputs import Inputs
+from skinfluence.problem import check_problem
 from skinfluence.smooth import answers as _smooth  # noqa: F401  registers the answers about an Objective
 from skinfluence.solvers import SingularHessianError
 
@@ -103,12 +104,10 @@ class Influence:
     ):
         check_is_fitted(estimator)
         inputs = Inputs(estimator, X)
+        problem = inputs.problem(y, sample_weight)
+        check_problem(problem)
         answers = answers_of(
-            inputs.problem(y, sample_weight),
-            solver=solver,
-            hold=hold,
-            precision=precision,
-            verbose=verbose,
+            problem, solver=solver, hold=hold, precision=precision, verbose=verbose
         )
         self._hold(estimator, inputs, answers.polished() if polish else answers)
 

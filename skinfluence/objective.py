@@ -13,6 +13,7 @@ import numpy as np
 from skinfluence._utils.unsupported import advice_on
 from skinfluence.design import Design
 from skinfluence.losses import Loss, SquaredError
+from skinfluence.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ def _shown(values, most=10):
 
 
 @dataclass(frozen=True, eq=False)
-class Objective:
+class Objective(Problem):
     """Loss, design, penalty and weights at fitted parameters.
 
     Parameters
@@ -105,10 +106,7 @@ class Objective:
     sample_weight: np.ndarray | None = None
     natural_hold: str = "C"
 
-    @property
-    def n_samples(self):
-        """Rows given to ``fit``, those of weight zero included."""
-        return self.design.n_samples
+    model_name = "a smooth linear model"
 
     @property
     def n_parameters(self):
@@ -134,11 +132,6 @@ class Objective:
     def hessian_state(self):
         """What ``loss.hessian_product`` needs, a line for each training row."""
         return self.loss.hessian_state(self.eta)
-
-    @cached_property
-    def total_weight(self):
-        """``sum_i w_i``."""
-        return float(self.weights.sum())
 
     @property
     def unit_penalty(self):
@@ -168,7 +161,7 @@ class Objective:
 
     def kind_name(self, kind):
         """A kind of targets in words."""
-        return "positive targets" if self.labels is None else f"class {self.labels.classes[kind]}"
+        return "positive targets" if self.labels is None else super().kind_name(kind)
 
     def value(self):
         """``Phi(theta)``."""
@@ -245,7 +238,7 @@ def objective_of(estimator, X, y, sample_weight=None):
     -------
     objective : Objective
         :func:`skinfluence.adapters.linear_objective` makes that of estimators with ``coef_`` and
-        ``intercept_``. Or another problem with registered
+        ``intercept_``. Or another :class:`~skinfluence.problem.Problem` with registered
         :func:`~skinfluence.answers.answers_of`.
 
     Raises

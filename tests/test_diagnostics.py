@@ -14,7 +14,6 @@ from skinfluence import Influence, diagnostics
 from skinfluence.losses import Multinomial, SumToZero
 from skinfluence.objective import objective_of
 from skinfluence.smooth.answers import SmoothAnswers
-from skinfluence.smooth.deletions import deletions_of
 from skinfluence.solvers import Exact
 from tests.registries import make_data
 from tests.truth import parameters_of, polish, relative_error
@@ -202,7 +201,7 @@ def test_two_classes_have_the_residuals_of_their_softmax():
         theta=sign * objective.theta / np.sqrt(2.0),
         penalty=2.0 * objective.penalty,
     )
-    parts = deletions_of(SmoothAnswers(Exact().factor(softmax), Exact()))
+    parts = SmoothAnswers(Exact().factor(softmax), Exact()).deletions()
     expected = diagnostics.resid_studentized_internal(influence)
     both = np.column_stack([-expected, expected])
     np.testing.assert_allclose(parts.scaled_residuals, both, rtol=1e-9)

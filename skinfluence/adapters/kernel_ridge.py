@@ -4,8 +4,9 @@ import numpy as np
 from sklearn.kernel_ridge import KernelRidge
 
 from skinfluence._utils.validation import check_sample_weight, check_targets
-from skinfluence.kernel.answers import KernelProblem
+from skinfluence.kernel import answers as _answers  # noqa: F401  registers the answers
 from skinfluence.kernel.functions import KernelDesign, kernel_of
+from skinfluence.kernel.problem import KernelProblem
 from skinfluence.objective import objective_of
 
 

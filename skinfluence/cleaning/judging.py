@@ -8,10 +8,7 @@ import warnings
 import numpy as np
 
 from skinfluence.cleaning.noise import estimate_noise
-from skinfluence.cleaning.others import effect_on_others
 from skinfluence.leave_one_out import Outputs, outputs
-from skinfluence.objective import Objective
-from skinfluence.smooth import steps
 
 # A target is called extreme when its leave-one-out residual is this many robust standard deviations
 # away from the typical one: about 1 in 2,000 rows of a Gaussian sample.
@@ -35,7 +32,7 @@ def judge_labels(estimator, influence, y, options):
         warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
         left_out = _left_out(influence, options)
         proba, loss = left_out.predict_proba(), left_out.loss()
-        effect = effect_on_others(influence, np.isfinite(loss))
+        effect = influence.answers.effect_on_others(np.isfinite(loss))
     # Without such a row there is no class to be right about: nothing to suggest.
     best = np.where(alone, codes, np.nan_to_num(proba).argmax(axis=1))
     known = np.isfinite(loss)
@@ -73,20 +70,15 @@ def judge_labels(estimator, influence, y, options):
 
 def _left_out(influence, options):
     """Leave-one-out outputs; with "auto" one step for all rows, then certified for the top ones."""
-    smooth = isinstance(influence.objective, Objective)
-    if options["method"] != "auto" or not smooth or influence.answers.factor.is_random:
+    if options["method"] != "auto" or not influence.answers.certifies:
         return outputs(influence, **options)
     first = outputs(influence, **{**options, "method": "one-step"})
     loss = first.loss()
     n_certified = max(MIN_CERTIFIED_ROWS, CERTIFIED_ROWS // first.eta.shape[1])
     rows = np.sort(np.argsort(-loss, kind="stable")[:n_certified])
     rows = rows[np.isfinite(loss[rows])]
-    solver = influence.answers.edit_solver()
-    edits = steps.removals(solver.objective, rows)
     eta = first.eta.copy()
-    for block, solved in solver.solve_rows(edits, CERTIFIED_TOL):
-        moved = steps.at_rows(edits.design.take(block), solved.steps)
-        eta[rows[block]] = solver.objective.eta[rows[block]] + moved
+    eta[rows] = influence.answers.own_removals("auto", CERTIFIED_TOL, rows)
     return Outputs(first.estimator, first.objective, eta)
 
 
@@ -97,7 +89,7 @@ def judge_targets(estimator, influence, y, options):
     residual = y - prediction
     spread = 1.4826 * np.nanmedian(np.abs(residual - np.nanmedian(residual)))
     z = (residual - np.nanmedian(residual)) / max(spread, np.finfo(float).tiny)
-    effect = effect_on_others(influence, np.isfinite(loss))
+    effect = influence.answers.effect_on_others(np.isfinite(loss))
     columns = {
         "given": y,
         "suggested": prediction,

@@ -126,6 +126,12 @@ def audit(
         )
     if influence is None:
         influence = Influence(estimator, X, y, sample_weight=sample_weight)
+    if not influence.answers.knows("effect_on_others"):
+        raise TypeError(
+            "audit weighs what dropping a row does to the others, which is known of linear models with "
+            "a smooth loss and of kernel ridge regression. Got "
+            f"{influence.objective.model_name}; rank the rows by skinfluence.leave_one_out.loo_loss."
+        )
     # Once for all the leave-one-out questions of the audit.
     check_frozen(estimator, frozen)
     columns, evidence = judge(estimator, influence, y, {"method": method, "frozen": "accept"})

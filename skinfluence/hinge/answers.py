@@ -23,7 +23,6 @@ from skinfluence.hinge.edits import edit_moves, influence_change, new_push
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.hinge.shifts import Pushes, Shifts
 from skinfluence.hinge.trust import HingeEffect, HingeReport
-from skinfluence.objective import resolve_hold
 from skinfluence.quantity import Quantity
 
 # Koh and Liang's temperature, the best of their Figure 3.
@@ -93,11 +92,8 @@ class HingeAnswers(Answers):
         return self._solutions
 
     def holding(self, hold):
-        if hold is not None and resolve_hold(hold, "C") == "lambda":
-            raise ValueError(
-                "An edit of a hinge model holds C. Got hold='lambda', which would change the bound "
-                "of every row; ask with hold='C', or fit with the C of the edited total weight."
-            )
+        if hold is not None:
+            self.problem.holding(hold)
         return self
 
     @property
@@ -368,13 +364,13 @@ class HingeAnswers(Answers):
         at = np.flatnonzero(rows == points.rows[0])
         return paths.one_step(at) if len(at) else None
 
-    def own_removals(self, method, tol):
+    def own_removals(self, method, tol, rows=None):
         check_method(method)
-        eta = self._eta.copy()
-        everything = np.arange(self.problem.n_samples)
+        rows = np.arange(self.problem.n_samples) if rows is None else rows
+        eta = self._eta[rows]
         with progress_bar(self.problem.n_outputs, "problems", self.verbose) as advance:
             for j in range(self.problem.n_outputs):
-                eta[:, j] += self._shifts(j, everything, None, method).own()
+                eta[:, j] += self._shifts(j, rows, None, method).own()
                 advance(1)
         return eta
 

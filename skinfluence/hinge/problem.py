@@ -1,21 +1,21 @@
 """The fitted problem of a hinge model: binary problems over one kernel and one set of rows."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from skinfluence.active_set import HingeProblem
 from skinfluence.hinge.losses import Hinge
 from skinfluence.kernel.functions import KernelDesign, Linear, Poly
-from skinfluence.objective import Labels
+from skinfluence.objective import Labels, resolve_hold
+from skinfluence.problem import Problem
 
 # Kernel matrices up to this many rows are made once and kept.
 KEPT_ROWS = 3000
 
 
 @dataclass(frozen=True, eq=False)
-class HingeObjective:
+class HingeObjective(Problem):
     """``1/2 |f_j|^2 + C sum_i w_i factors_ij max(0, 1 - signs_ij f_j(x_i))`` for each problem j.
 
     Parameters
@@ -51,23 +51,14 @@ class HingeObjective:
     bias: np.ndarray
     fitted_eta: np.ndarray | None = None
 
+    model_name = "a support vector machine"
     # Without a class its binary problems have no second side.
     needs_all_classes = True
-
-    @property
-    def n_samples(self):
-        """Rows given to ``fit``, those of weight zero included."""
-        return self.design.n_samples
 
     @property
     def n_outputs(self):
         """Binary problems."""
         return self.loss.n_outputs
-
-    @cached_property
-    def total_weight(self):
-        """``sum_i w_i``."""
-        return float(self.weights.sum())
 
     @property
     def is_linear(self):
@@ -87,9 +78,14 @@ class HingeObjective:
         """The class of each target: all must keep weight."""
         return np.asarray(y, dtype=np.intp)
 
-    def kind_name(self, kind):
-        """A kind of targets in words."""
-        return f"class {self.labels.classes[kind]}"
+    def holding(self, hold):
+        """The same problem: the bound of every row is held."""
+        if resolve_hold(hold, "C") == "lambda":
+            raise ValueError(
+                "An edit of a hinge model holds C. Got hold='lambda', which would change the bound "
+                "of every row; ask with hold='C', or fit with the C of the edited total weight."
+            )
+        return self
 
     def units(self, codes):
         """``y_ij C factors_ij``: the coefficient of a row of weight 1 at its bound, (m, n_outputs)."""

@@ -8,7 +8,6 @@ Every quantity below is written with ``A^-1`` and ``beta``, never as a differenc
 values, so that no digits are lost where the model nearly interpolates.
 """
 
-from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -16,51 +15,11 @@ import numpy as np
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.answers import LOCAL, Answers, answers_of, check_method
 from skinfluence.kernel.edits import change_of, solve_edit
-from skinfluence.kernel.functions import KernelDesign
+from skinfluence.kernel.others import effect_on_others
+from skinfluence.kernel.problem import KernelProblem
 from skinfluence.kernel.system import KernelSystem
-from skinfluence.losses import Loss, SquaredError
 from skinfluence.quantity import Quantity
 from skinfluence.solvers.base import SolveReport
-
-
-@dataclass(frozen=True, eq=False)
-class KernelProblem:
-    """A kernel ridge regression and its training data.
-
-    Parameters
-    ----------
-    design : KernelDesign
-        The training rows.
-    y, weights : ndarray of shape (n_samples,)
-    alpha : float
-        The factor on ``1/2 |f|^2``.
-    dual_coef : ndarray of shape (n_samples,)
-        As fitted.
-    """
-
-    design: KernelDesign
-    y: np.ndarray
-    weights: np.ndarray
-    alpha: float
-    dual_coef: np.ndarray
-    loss: Loss = field(default_factory=SquaredError)
-    labels: None = None
-    needs_all_classes: bool = False
-
-    @property
-    def n_samples(self):
-        """Rows given to ``fit``, those of weight zero included."""
-        return self.design.n_samples
-
-    @property
-    def sample_weight(self):
-        """The weights: there are no class weights."""
-        return self.weights
-
-    @property
-    def total_weight(self):
-        """``sum_i w_i``."""
-        return float(self.weights.sum())
 
 
 class KernelAnswers(Answers):
@@ -180,7 +139,7 @@ class KernelAnswers(Answers):
 
     def holding(self, hold):
         if hold is not None:
-            _check_hold(hold)
+            self.problem.holding(hold)
         return self
 
     # Derivatives
@@ -311,8 +270,9 @@ class KernelAnswers(Answers):
             return known
         return np.concatenate([known, new.design.cross(design)])
 
-    def own_removals(self, method, tol):
-        return self._without(method)[:, None]
+    def own_removals(self, method, tol, rows=None):
+        found = self._without(method)[:, None]
+        return found if rows is None else found[rows]
 
     def _without(self, method):
         factors, system = self._removal_factors(method), self.system
@@ -323,6 +283,9 @@ class KernelAnswers(Answers):
         else:
             out[system.rows] = self.problem.y[system.rows] - factors
         return out
+
+    def effect_on_others(self, answered):
+        return effect_on_others(self, answered)
 
     def own_group_removals(self, removals, method, tol):
         check_method(method)
@@ -345,7 +308,7 @@ class KernelAnswers(Answers):
 
 @answers_of.register
 def _(problem: KernelProblem, *, solver, hold, precision, verbose):
-    _check_hold(hold)
+    problem.holding(hold)
     if solver not in ("auto", "exact"):
         raise ValueError(
             f"Kernel ridge regression is solved by one factor of its kernel matrix: solver must be "
@@ -354,14 +317,6 @@ def _(problem: KernelProblem, *, solver, hold, precision, verbose):
     if precision != "float64":
         raise ValueError(f"Kernel ridge regression needs precision='float64'. Got {precision!r}.")
     return KernelAnswers(problem)
-
-
-def _check_hold(hold):
-    if hold not in ("auto", "C"):
-        raise ValueError(
-            "Edits of kernel ridge regression hold alpha, as refitting does: hold must be 'auto' or "
-            f"'C'. Got {hold!r}."
-        )
 
 
 def _refuse_indefinite(K, kernel):

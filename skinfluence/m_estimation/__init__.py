@@ -1,6 +1,6 @@
 """Fits of any loss written with autograd, with influence methods."""
 
-from skinfluence.m_estimation import deletions as _deletions  # noqa: F401  registers what answers
+from skinfluence.m_estimation import answers as _answers  # noqa: F401  registers the answers
 from skinfluence.m_estimation.estimator import MEstimator
 
 __all__ = ["MEstimator"]

@@ -11,8 +11,9 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.progress import progress_bar
 from skinfluence.answers import LOCAL, Answers, answers_of, check_method
+from skinfluence.m_estimation.deletions import MDeletions
 from skinfluence.m_estimation.newton import factored, minimise
-from skinfluence.m_estimation.problem import Problem
+from skinfluence.m_estimation.problem import MProblem
 from skinfluence.m_estimation.steps import (
     newton_steps,
     points_step,
@@ -30,11 +31,11 @@ FEWER_ROWS = "Ask for fewer rows with indices=."
 
 
 class MAnswers(Answers):
-    """Answers about a :class:`~skinfluence.m_estimation.problem.Problem`.
+    """Answers about a :class:`~skinfluence.m_estimation.problem.MProblem`.
 
     Parameters
     ----------
-    problem : Problem
+    problem : MProblem
         At the parameters as fitted.
     verbose : bool
         Show a progress bar on long work.
@@ -215,13 +216,16 @@ class MAnswers(Answers):
         used = np.full(len(points), method if method in LOCAL else "newton", dtype="<U9")
         return values, np.full(len(points), np.inf), used, leverage
 
-    def own_removals(self, method, tol):
+    def own_removals(self, method, tol, rows=None):
         problem, _ = self._basis(method)
-        rows = np.arange(problem.n_samples)
+        rows = np.arange(problem.n_samples) if rows is None else rows
         eta = problem.outputs(problem.theta, problem.design.X, problem.y)
         for block, steps in self.row_steps(rows, None, method, tol):
             self._move(eta, [[row] for row in rows[block]], steps, problem)
-        return eta
+        return eta[rows]
+
+    def deletions(self):
+        return MDeletions(self)
 
     def own_group_removals(self, removals, method, tol):
         problem, _ = self._basis(method)
@@ -326,7 +330,7 @@ def _warn_unsolved(unsolved, total, method):
 
 
 @answers_of.register
-def _(problem: Problem, *, solver, hold, precision, verbose):
+def _(problem: MProblem, *, solver, hold, precision, verbose):
     if solver not in ("auto", "exact") or precision != "float64":
         raise ValueError(
             "An MEstimator is solved by dense Cholesky in float64. Got "

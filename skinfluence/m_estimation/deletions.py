@@ -6,8 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.m_estimation.answers import MAnswers
-from skinfluence.smooth.deletions import deletions_of
+from skinfluence.answers import Answers
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +16,7 @@ class MDeletions:
     The loss is taken as a negative log-likelihood, its scale included: the dispersion is 1.
     """
 
-    answers: MAnswers
+    answers: Answers
     dispersion = 1.0
 
     @property
@@ -74,8 +73,3 @@ class MDeletions:
     fit_errors = property(_refuse)
     scaled_residuals = property(_refuse)
     is_squared = property(_refuse)
-
-
-@deletions_of.register
-def _(answers: MAnswers):
-    return MDeletions(answers)

@@ -17,7 +17,7 @@ from skinfluence._utils.validation import check_rows, check_sample_weight
 from skinfluence.design import DenseDesign
 from skinfluence.losses import decided
 from skinfluence.m_estimation.newton import minimise
-from skinfluence.m_estimation.problem import Outputs, Problem, predictions
+from skinfluence.m_estimation.problem import MProblem, RowOutputs, predictions
 from skinfluence.m_estimation.rows import RowLoss, row_loss
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import Labels, objective_of
@@ -214,9 +214,9 @@ class MEstimator(InfluenceMixin, BaseEstimator):
             row = row_loss(self.loss, theta, X[kept], y[kept])
         else:
             row = RowLoss(self.loss, broadcasts)
-        return Problem(
+        return MProblem(
             row_loss=row,
-            loss=Outputs(self.decision),
+            loss=RowOutputs(self.decision),
             design=DenseDesign(X, 0.0),
             y=y,
             weights=weights,

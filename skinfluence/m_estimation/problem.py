@@ -12,6 +12,7 @@ from skinfluence.design import DenseDesign
 from skinfluence.losses import decided
 from skinfluence.m_estimation.rows import RowLoss
 from skinfluence.objective import Labels, resolve_hold
+from skinfluence.problem import Problem
 
 NO_OUTPUTS = (
     "This MEstimator has a loss but no decision values. Pass decision=function(params, X), or ask "
@@ -19,7 +20,7 @@ NO_OUTPUTS = (
 )
 
 
-class Outputs:
+class RowOutputs:
     """What the rest of the package sees of a row: its decision values, and then its loss.
 
     The loss of a user is no function of decision values, so it travels with them as the last
@@ -68,13 +69,13 @@ class Outputs:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class MProblem(Problem):
     """Loss, rows, penalty and weights at parameters.
 
     Parameters
     ----------
     row_loss : RowLoss
-    loss : Outputs
+    loss : RowOutputs
     design : DenseDesign
         The rows, without an intercept column.
     y : ndarray of shape (n_samples,)
@@ -91,7 +92,7 @@ class Problem:
     """
 
     row_loss: RowLoss
-    loss: Outputs
+    loss: RowOutputs
     design: DenseDesign
     y: np.ndarray
     weights: np.ndarray
@@ -102,20 +103,11 @@ class Problem:
     labels: Labels | None = None
     hold: str = "C"
 
-    # Whether a class may lose its last row is the user's loss's business.
-    needs_all_classes = False
-
-    @property
-    def n_samples(self):
-        return self.design.n_samples
+    model_name = "an MEstimator"
 
     @property
     def n_parameters(self):
         return len(self.theta)
-
-    @cached_property
-    def total_weight(self):
-        return float(self.weights.sum())
 
     @property
     def unit_penalty(self):

@@ -201,13 +201,13 @@ class ModuleAnswers(Locked, Answers):
         used = np.full(len(points), _local(method), dtype="<U9")
         return values, np.full(len(points), np.inf), used, np.array(leverage)
 
-    def own_removals(self, method, tol):
+    def own_removals(self, method, tol, rows=None):
         problem = self.problem
-        eta = problem.eta.copy()
-        for block in self._edit_blocks(problem.n_samples):
-            rows = range(*block.indices(problem.n_samples))
-            steps = self.steps([self._one_row(row, None) for row in rows], method)
-            J = problem.network.jacobians(problem.design.inputs(block, problem.network))
+        rows = np.arange(problem.n_samples) if rows is None else rows
+        eta = problem.eta[rows]
+        for block in self._edit_blocks(len(rows)):
+            steps = self.steps([self._one_row(row, None) for row in rows[block]], method)
+            J = problem.network.jacobians(problem.design.inputs(rows[block], problem.network))
             eta[block] += np.einsum("bkp,bp->bk", J.cpu().numpy(), steps)
         return eta
 

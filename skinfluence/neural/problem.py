@@ -15,6 +15,7 @@ from skinfluence.losses import Loss
 from skinfluence.neural.network import Network
 from skinfluence.neural.running import Rows
 from skinfluence.objective import Labels, resolve_hold
+from skinfluence.problem import Problem
 
 
 class ModuleRows:
@@ -89,7 +90,7 @@ class ModuleInputs:
 
 
 @dataclass(frozen=True, eq=False)
-class ModuleProblem:
+class ModuleProblem(Problem):
     """Network, loss, rows, weights and decay at the trained parameters.
 
     Parameters
@@ -121,8 +122,7 @@ class ModuleProblem:
     hold: str = "lambda"
     labels: Labels | None = None
 
-    # The last row of a class may go: decay or damping keeps the optimum finite.
-    needs_all_classes = False
+    model_name = "a torch module"
 
     @property
     def sample_weight(self):
@@ -130,19 +130,9 @@ class ModuleProblem:
         return self.weights
 
     @property
-    def n_samples(self):
-        """Training rows."""
-        return self.design.n_samples
-
-    @property
     def n_parameters(self):
         """Free coordinates."""
         return self.network.n_parameters
-
-    @cached_property
-    def total_weight(self):
-        """``W``."""
-        return float(self.weights.sum())
 
     @cached_property
     def eta(self):

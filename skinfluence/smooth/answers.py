@@ -24,8 +24,10 @@ from skinfluence.answers import (
 from skinfluence.objective import Objective
 from skinfluence.quantity import Quantity
 from skinfluence.smooth import derivatives, effects, steps
+from skinfluence.smooth.deletions import Deletions
 from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
 from skinfluence.smooth.newton import polish, refuse_separable
+from skinfluence.smooth.others import effect_on_others
 from skinfluence.solvers import resolve_solver
 from skinfluence.solvers.base import Moved
 
@@ -158,7 +160,8 @@ class SmoothAnswers(Locked, Answers):
         eta = tests.design.multiply(objective.theta.T)
         return Quantity(of, objective.loss, tests, eta)
 
-    def row_stream(self, quantity, rows, label, method, tol):
+    def row_edits(self, rows, label, method):
+        """One edit for each row, and which of them leave no model, warned about and undone."""
         basis = self.basis(method)
         if label is None:
             edits = steps.removals(basis, rows)
@@ -167,9 +170,38 @@ class SmoothAnswers(Locked, Answers):
         lonely = empties_a_class(edits, basis)
         if lonely.any():
             warn_alone(edits.rows[lonely])
+        return edits.undone(lonely, basis), lonely
+
+    def row_stream(self, quantity, rows, label, method, tol):
+        edits, lonely = self.row_edits(rows, label, method)
         for block, values in self._by_method(edits, quantity, method, tol):
             values[lonely[block]] = np.nan
             yield block, values
+
+    def row_steps(self, rows, label, method, tol):
+        edits, lonely = self.row_edits(rows, label, method)
+        for block, moved in self._steps_by_method(edits, method, tol):
+            moved[lonely[block]] = np.nan
+            yield block, moved
+
+    def _steps_by_method(self, edits, method, tol):
+        if method in LOCAL:
+            for block in row_blocks(len(edits.rows), 32 * self.problem.n_parameters):
+                yield block, steps.parameter_steps(self.factor, edits.take(block), method)
+            return
+        for block, solved in self._solved(edits, method, tol):
+            yield block, solved.steps
+
+    def deletions(self):
+        return Deletions(self)
+
+    def effect_on_others(self, answered):
+        return effect_on_others(self.factor, answered)
+
+    @property
+    def certifies(self):
+        """Whether leverages are exact, which certificates need."""
+        return not self.factor.is_random
 
     def effects(self, points, quantity, method, tol):
         found, bound, used = self.solve_points(points, method, tol)
@@ -186,13 +218,13 @@ class SmoothAnswers(Locked, Answers):
                 inside = slice(block.start + part.start, block.start + part.stop)
                 yield inside, quantity.change(moved)
 
-    def own_removals(self, method, tol):
-        """Decision values of each training row without it, (n_train, n_outputs)."""
+    def own_removals(self, method, tol, rows=None):
         basis = self.basis(method)
-        edits = steps.removals(basis, np.arange(basis.n_samples))
+        rows = np.arange(basis.n_samples) if rows is None else rows
+        edits = steps.removals(basis, rows)
+        eta = basis.eta[rows]
         if method in LOCAL:
-            return basis.eta + steps.own_eta_steps(self.factor, edits, method)
-        eta = basis.eta.copy()
+            return eta + steps.own_eta_steps(self.factor, edits, method)
         solver = self.edit_solver()
         sure, moved = solver.own_steps_at_once(edits, _relative(method, tol))
         eta[sure] += moved
@@ -204,7 +236,6 @@ class SmoothAnswers(Locked, Answers):
         return eta
 
     def own_group_removals(self, removals, method, tol):
-        """Decision values of each training row without its group, from one Points per group."""
         basis = self.basis(method)
         eta = basis.eta.copy()
         for block in row_blocks(len(removals), 8 * basis.n_parameters):

@@ -1,25 +1,14 @@
 """What the diagnostics are made of: leverages, dispersions, and the fit without each row."""
 
 from dataclasses import dataclass
-from functools import cached_property, singledispatch
+from functools import cached_property
 
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.answers import LOCAL, warn_alone
+from skinfluence.answers import LOCAL, Answers
 from skinfluence.losses import SquaredError, Tweedie
 from skinfluence.smooth import steps
-from skinfluence.smooth.answers import SmoothAnswers, empties_a_class
-from skinfluence.smooth.edit_solver import ROUND_OFF
-
-
-@singledispatch
-def deletions_of(answers):
-    """What the diagnostics need of one kind of :class:`~skinfluence.answers.Answers`."""
-    raise TypeError(
-        "Diagnostics are of models with a smooth loss and a factored Hessian. Got "
-        f"{type(answers).__name__}; use removal_effect and loo_* instead."
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +18,7 @@ class Deletions:
     Arrays over outputs are in the outputs that the user sees.
     """
 
-    answers: SmoothAnswers
+    answers: Answers
 
     @property
     def factor(self):
@@ -222,32 +211,8 @@ class Deletions:
 
     def _removals(self, method):
         """One removal per row, and which of them leave no model, warned about."""
-        basis = self.answers.basis(method)
-        edits = steps.removals(basis, np.arange(basis.n_samples))
-        lonely = empties_a_class(edits, basis)
-        if lonely.any():
-            warn_alone(np.flatnonzero(lonely))
-        return edits.undone(lonely, basis), lonely
+        return self.answers.row_edits(np.arange(self.n_samples), None, method)
 
     def _removal_steps(self, method, tol):
         """Changes of the parameters in the core's coordinates, NaN where there is no model."""
-        edits, lonely = self._removals(method)
-        for block, moved in self._steps_by_method(edits, method, tol):
-            moved[lonely[block]] = np.nan
-            yield block, moved
-
-    def _steps_by_method(self, edits, method, tol):
-        if method in LOCAL:
-            for block in row_blocks(self.n_samples, 32 * self.objective.n_parameters):
-                yield block, steps.parameter_steps(self.factor, edits.take(block), method)
-            return
-        if not 0 < tol < 1:
-            raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
-        tol = ROUND_OFF if method == "exact" else tol
-        for block, solved in self.answers.edit_solver().solve_rows(edits, tol):
-            yield block, solved.steps
-
-
-@deletions_of.register
-def _(answers: SmoothAnswers):
-    return Deletions(answers)
+        return self.answers.row_steps(np.arange(self.n_samples), None, method, tol)

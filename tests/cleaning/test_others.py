@@ -7,11 +7,17 @@ from sklearn.datasets import load_diabetes
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
-from skinfluence.cleaning.others import effect_on_others
 from skinfluence.datasets import load_demo
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge
+
+
+def effect_on_others(influence, answered=None):
+    n = influence.objective.n_samples
+    return influence.answers.effect_on_others(
+        np.ones(n, dtype=bool) if answered is None else answered
+    )
 
 
 def true_effects(make_model, X, y, rows, method):
@@ -78,3 +84,17 @@ def test_rows_without_an_answer_count_for_nobody():
     answered[3] = False
     effects = effect_on_others(Influence(Ridge(alpha=0.1).fit(X, y), X, y), answered)
     assert np.isnan(effects[3]) and np.isfinite(np.delete(effects, 3)).all()
+
+
+def test_a_kind_without_the_answer_is_refused_by_its_name():
+    from skinfluence.cleaning import audit
+    from skinfluence.m_estimation import MEstimator
+
+    X, y = load_diabetes(return_X_y=True)
+    model = MEstimator(
+        lambda q, x, y: (y - x @ q) ** 2, 10, l2=0.1, decision=lambda q, X: X @ q
+    ).fit(X, y)
+    with pytest.raises(TypeError, match="Got an MEstimator"):
+        audit(model, X, y)
+    with pytest.raises(TypeError, match="Got an MEstimator, which does not"):
+        effect_on_others(Influence(model, X, y))

@@ -3,18 +3,17 @@
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.kernel.answers import KernelProblem
 from skinfluence.losses import SumToZero
 
 
-def effect_on_others(influence, answered=None):
+def effect_on_others(factor, answered):
     """Predicted change of the mean leave-one-out loss of the other rows when each row is dropped.
 
     Parameters
     ----------
-    influence : Influence
-        Factored for the model and its training rows.
-    answered : ndarray of shape (n_samples,), dtype=bool, default=None
+    factor : Factor
+        Of the model's objective.
+    answered : ndarray of shape (n_samples,), dtype=bool
         False for rows that have no leave-one-out model: they count for nobody, and get NaN.
 
     Returns
@@ -36,12 +35,9 @@ def effect_on_others(influence, answered=None):
     consequences is linear in each change of curvature, so it is prepared once as one K x K matrix
     ``M_k`` per row. O(n^2 (d K + K^2)) in blocks; no n x n array is kept. The penalty is held.
     """
-    if isinstance(influence.objective, KernelProblem):
-        return _of_kernel_ridge(influence, answered)
-    objective = influence.objective.holding("C")
-    factor, loss, y = influence.answers.factor, objective.loss, objective.y
+    objective = factor.objective.holding("C")
+    loss, y = objective.loss, objective.y
     n, (k, d) = objective.n_samples, objective.theta.shape
-    answered = np.ones(n, dtype=bool) if answered is None else answered
     eta, weights = objective.eta, objective.weights
     weight_in_mean = np.where(answered, weights, 0.0) / weights[answered].sum()
 
@@ -101,28 +97,3 @@ def _curvature_along(loss, eta, y, M):
 def _apply(matrices, vectors):
     """Matrix times vector, row by row."""
     return (matrices @ vectors[..., None])[..., 0]
-
-
-def _of_kernel_ridge(influence, answered):
-    """The same in closed form, exact: both rows leave one inverse ``G = (K + alpha W^-1)^-1``."""
-    answers, problem = influence.answers, influence.objective
-    rows = answers.system.rows
-    known = rows if answered is None else rows[answered[rows]]
-    G = answers.system.inverse[np.ix_(np.isin(rows, known), np.isin(rows, known))]
-    own, beta = np.diagonal(G), answers.beta[np.isin(rows, known)]
-    share = problem.weights[known] / problem.weights[known].sum()
-    effects = np.full(problem.n_samples, np.nan)
-    effects[rows] = 0.0
-    for block in row_blocks(len(known), 40 * len(known)):
-        # Residuals of the rows j (lines) without the row i (columns) and themselves.
-        cross = G[:, block]
-        # A row meets itself on the diagonal: nothing is left there to divide by.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            residual = (beta[:, None] - cross * (beta / own)[block]) / (
-                own[:, None] - cross**2 / own[block]
-            )
-        change = 0.5 * (residual**2 - (beta / own)[:, None] ** 2)
-        columns = np.arange(len(known))[block]
-        change[columns, np.arange(len(columns))] = 0.0
-        effects[known[block]] = share @ change
-    return effects

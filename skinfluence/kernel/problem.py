@@ -1,0 +1,49 @@
+"""The fitted problem of kernel ridge regression."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from skinfluence.kernel.functions import KernelDesign
+from skinfluence.losses import Loss, SquaredError
+from skinfluence.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class KernelProblem(Problem):
+    """A kernel ridge regression and its training data.
+
+    Parameters
+    ----------
+    design : KernelDesign
+        The training rows.
+    y, weights : ndarray of shape (n_samples,)
+    alpha : float
+        The factor on ``1/2 |f|^2``.
+    dual_coef : ndarray of shape (n_samples,)
+        As fitted.
+    """
+
+    design: KernelDesign
+    y: np.ndarray
+    weights: np.ndarray
+    alpha: float
+    dual_coef: np.ndarray
+    loss: Loss = field(default_factory=SquaredError)
+    labels: None = None
+
+    model_name = "kernel ridge regression"
+
+    @property
+    def sample_weight(self):
+        """The weights: there are no class weights."""
+        return self.weights
+
+    def holding(self, hold):
+        """The same problem: ``alpha`` is held."""
+        if hold not in ("auto", "C"):
+            raise ValueError(
+                "Edits of kernel ridge regression hold alpha, as refitting does: hold must be 'auto' "
+                f"or 'C'. Got {hold!r}."
+            )
+        return self

@@ -1,0 +1,90 @@
+"""What a fitted problem has, whatever its kind: rows, a loss, targets and weights at parameters."""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+
+class Problem(ABC):
+    """A loss on rows, weighted, at the fitted parameters; what a kind of problem must have.
+
+    :class:`~skinfluence.objective.Objective` is the kind of smooth linear models. Another one is a
+    folder with a subclass of this, one of :class:`~skinfluence.answers.Answers`, and the two put
+    together by :func:`~skinfluence.answers.answers_of`; CONTRIBUTING shows a small one.
+
+    Attributes
+    ----------
+    design : Design or alike
+        With ``X``, ``n_samples``, ``n_features``, ``like(X)`` and ``take(rows)``.
+    loss : Loss or alike
+        With ``value``, ``expand``, ``check_y`` and what predictions need.
+    y : ndarray of shape (n_samples, ...)
+        As the loss wants it.
+    weights : ndarray of shape (n_samples,)
+        ``sample_weight`` times the factors of the classes.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights before class weights; what a relabelled row keeps.
+    labels : Labels or None
+        For classifiers.
+    model_name : str
+        What users call the kind, for messages.
+    needs_all_classes : bool
+        Whether a class, or the positive targets, without weight leave no optimum. A kind where
+        that can be true says which by :meth:`kinds`.
+    """
+
+    model_name = "this model"
+    needs_all_classes = False
+
+    @property
+    def n_samples(self):
+        """Rows given to ``fit``, those of weight zero included."""
+        return self.design.n_samples
+
+    @cached_property
+    def total_weight(self):
+        """``sum_i w_i``."""
+        return float(self.weights.sum())
+
+    @abstractmethod
+    def holding(self, hold):
+        """The same problem with another meaning of edits, ``"C"``, ``"lambda"`` or ``"auto"``.
+
+        Raises
+        ------
+        ValueError
+            For a meaning that the kind does not have.
+        """
+
+    def kinds(self, y):
+        """Which of the kinds that must keep weight each target is; -1 for none of them."""
+        raise NotImplementedError(f"{type(self).__name__} has needs_all_classes and no kinds().")
+
+    def kind_name(self, kind):
+        """A kind of targets in words."""
+        return f"class {self.labels.classes[kind]}"
+
+
+HAS = ("design", "loss", "y", "weights", "sample_weight", "labels")
+
+
+def check_problem(problem):
+    """Refuse what :class:`Problem` says a problem has and this one has not.
+
+    Raises
+    ------
+    TypeError
+        With the names that are missing.
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            "objective_of must return an Objective, or another skinfluence.problem.Problem. Got "
+            f"{type(problem).__name__}."
+        )
+    missing = [name for name in HAS if not hasattr(problem, name)]
+    if problem.needs_all_classes and type(problem).kinds is Problem.kinds:
+        missing.append("kinds")
+    if missing:
+        raise TypeError(
+            f"A problem must have {', '.join(HAS)}, and kinds where it needs all classes. Got "
+            f"{type(problem).__name__} without {', '.join(missing)}."
+        )
