@@ -16,7 +16,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skinfluence import Influence, diagnostics, edits
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.m_estimation import MEstimator
-from skinfluence.smooth.deletions import deletions_of
 from skinfluence.solvers import SingularHessianError
 from tests.registries import make_data
 from tests.truth import relative_error
@@ -513,7 +512,7 @@ def test_a_model_has_the_same_diagnostics_written_as_a_loss(name, method):
     cook = diagnostics.cooks_distance(theirs, method=method) * diagnostics.dispersion(theirs)
     found = diagnostics.cooks_distance(mine, method=method)
     np.testing.assert_allclose(found, cook, rtol=1e-5, atol=1e-12)
-    parts = deletions_of(theirs.answers)
+    parts = theirs.answers.deletions()
     dfbetas = diagnostics.dfbetas(theirs, method=method)
     dfbetas *= np.sqrt(parts.deleted_dispersion)[:, None, None]
     found = diagnostics.dfbetas(mine, method=method)
