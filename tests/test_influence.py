@@ -20,6 +20,7 @@ from skinfluence import Influence
 from skinfluence.solvers import SingularHessianError
 from tests.registries import ESTIMATORS, SOLVERS, Case, make_data, name_of
 from tests.truth import class_factor, parameters_of, refit, relative_error, set_parameters
+from tests.versions import logistic_cv
 
 HOLDS = ("C", "lambda")
 EVERY = pytest.mark.parametrize("case", ESTIMATORS, ids=name_of)
@@ -199,15 +200,9 @@ def test_an_unknown_transformer_is_refused_with_the_way_out():
 @pytest.mark.parametrize("task", ["binary", "softmax"])
 def test_logistic_cv_is_the_model_at_its_chosen_c(task, legacy):
     X, y, weight = Case("LogisticRegressionCV", task=task, weighted=True).data(n=60)
-    model = linear_model.LogisticRegressionCV(
-        Cs=[0.03, 0.3, 3.0],
-        l1_ratios=(0,),
-        cv=3,
-        tol=1e-10,
-        solver="newton-cholesky",
-        scoring="neg_log_loss",
-        use_legacy_attributes=legacy,
-    ).fit(X, y, sample_weight=weight)
+    options = {"cv": 3, "tol": 1e-10, "solver": "newton-cholesky"}
+    model = logistic_cv(Cs=[0.03, 0.3, 3.0], legacy=legacy, **options)
+    model.fit(X, y, sample_weight=weight)
     chosen = float(np.ravel(model.C_)[0])
     plain = linear_model.LogisticRegression(C=chosen, tol=1e-10, solver="newton-cholesky")
     plain.fit(X, y, sample_weight=weight)
@@ -694,9 +689,7 @@ def test_a_rank_deficient_least_squares_fit_is_refused(kind, solver, rng):
 
 def test_an_average_over_folds_is_refused():
     X, y, _ = Case("LogisticRegression").data()
-    model = linear_model.LogisticRegressionCV(
-        Cs=3, l1_ratios=(0,), refit=False, scoring="accuracy", use_legacy_attributes=True
-    ).fit(X, y)
+    model = logistic_cv(Cs=3, refit=False, scoring="accuracy", legacy=True).fit(X, y)
     with pytest.raises(ValueError, match="refit=True"):
         Influence(model, X, y)
 

@@ -1,7 +1,5 @@
 """Searches, frozen estimators and target wrappers are opened; all else is refused by name."""
 
-import warnings
-
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
@@ -20,7 +18,6 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import (
     LinearRegression,
     LogisticRegression,
-    LogisticRegressionCV,
     PoissonRegressor,
     Ridge,
 )
@@ -52,6 +49,7 @@ from skinfluence.model_selection import LeaveOneOutSearch, loo_predict
 from skinfluence.objective import objective_of
 from tests.registries import NEWTON, make_data
 from tests.truth import relative_error
+from tests.versions import logistic_cv
 
 LOGISTIC = LogisticRegression(**NEWTON)
 GRID = {"C": [0.3, 3.0]}
@@ -157,12 +155,8 @@ def test_a_search_that_kept_no_model_is_refused(labelled):
 def test_cross_validated_models_are_no_searches(labelled):
     """They have refit= and are models themselves."""
     X, y = labelled
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        model = LogisticRegressionCV(
-            Cs=[0.3], cv=2, l1_ratios=(0,), use_legacy_attributes=False, scoring="accuracy"
-        )
-        assert opened(model.fit(X, y)) is None
+    model = logistic_cv(Cs=[0.3], cv=2, scoring="accuracy").fit(X, y)
+    assert opened(model) is None
     Influence(model, X, y)
 
 

@@ -12,13 +12,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence import Influence, edits, kernel_ridge
 from skinfluence._utils.products import subtract_product
 from skinfluence.kernel.functions import RBF
 from skinfluence.kernel.system import KernelSystem, SingularKernelError
 from skinfluence.linear_model import Ridge
+from tests.versions import parametrize_with_checks
 
 KERNELS = {
     "rbf": {"gamma": 0.4},

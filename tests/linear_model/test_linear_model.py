@@ -11,11 +11,12 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import skinfluence.linear_model as ours
 from skinfluence import Influence
 from tests.registries import make_data
+from tests.versions import logistic_cv, parametrize_with_checks
 
 NAMES = ours.__all__
 EVERY = pytest.mark.parametrize("name", NAMES)
@@ -24,9 +25,7 @@ LIMITS = {"LogisticRegressionCV": {"Cs": 3, "cv": 3, "max_iter": 50}}
 
 def make(module, name, **params):
     if name == "LogisticRegressionCV":
-        # What 1.11 will do by itself; leaving them out is a FutureWarning.
-        params = {"l1_ratios": (0,), "use_legacy_attributes": False, **params}
-        params = {"scoring": "neg_log_loss", **LIMITS[name], **params}
+        return logistic_cv(getattr(module, name), **{**LIMITS[name], **params})
     return getattr(module, name)(**params)
 
 

@@ -44,7 +44,6 @@ from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler, TargetEncoder
 from sklearn.svm import SVC, LinearSVC
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence import Influence, linear_model
 from skinfluence.cleaning import audit
@@ -59,6 +58,7 @@ from skinfluence.model_selection import (
 )
 from skinfluence.model_selection.path import certified
 from tests.registries import make_data
+from tests.versions import parametrize_with_checks
 
 TIGHT = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 500}
 GRID = np.logspace(-2, 3, 6)

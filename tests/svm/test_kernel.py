@@ -7,10 +7,10 @@ import pytest
 import scipy.sparse as sp
 import sklearn.svm
 from sklearn.base import clone
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence.svm import SVC, LinearSVC
 from tests.registries import make_data
+from tests.versions import parametrize_with_checks
 
 KERNELS = [
     {"kernel": "rbf"},

@@ -10,13 +10,13 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skinfluence import Influence, edits
 from skinfluence.objective import objective_of
 from skinfluence.svm import LinearSVC
 from tests.registries import make_data
 from tests.truth import relative_error, relative_l2
+from tests.versions import parametrize_with_checks
 
 SMOOTH = [
     {"loss": "squared_hinge"},

@@ -1,0 +1,26 @@
+"""What the tests write in another way for other versions of scikit-learn."""
+
+import pytest
+from sklearn.linear_model import LogisticRegressionCV
+from sklearn.utils import estimator_checks
+
+# TODO(scikit-learn 1.8 as minimum): drop this module.
+HAS_LEGACY_ATTRIBUTES = "use_legacy_attributes" in LogisticRegressionCV().get_params()
+
+
+def logistic_cv(cls=LogisticRegressionCV, *, legacy=False, **params):
+    """A LogisticRegressionCV with an L2 penalty, without the warnings of what will change in it.
+
+    From 1.8 on that takes ``l1_ratios`` and ``use_legacy_attributes``, which 1.7 does not have or
+    warns about.
+    """
+    if HAS_LEGACY_ATTRIBUTES:
+        params = {"l1_ratios": (0,), "use_legacy_attributes": legacy, **params}
+    return cls(**{"scoring": "neg_log_loss", **params})
+
+
+def parametrize_with_checks(estimators, **options):
+    """scikit-learn's, with a list: 1.7 hands pytest a generator, which pytest 10 refuses."""
+    mark = estimator_checks.parametrize_with_checks(estimators, **options)
+    names, cases = mark.args
+    return pytest.mark.parametrize(names, list(cases), **mark.kwargs)
