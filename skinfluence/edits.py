@@ -13,6 +13,7 @@ from enum import Enum
 import numpy as np
 import scipy.sparse as sp
 
+from skinfluence._utils.rows import named
 from skinfluence.design import Design
 
 
@@ -26,9 +27,12 @@ _UNSET = _Unset.UNSET
 
 @dataclass(frozen=True, eq=False)
 class _Term:
-    """One weighted point. Its sample weight is ``scale`` x the row's own + ``amount``."""
+    """One weighted point. Its sample weight is ``scale`` x the row's own + ``amount``.
 
-    row: int | None
+    The row is a position, or a pair: rows as they were named, and which of them.
+    """
+
+    row: object
     x: object = None
     y: object = _UNSET
     scale: float = 0.0
@@ -54,13 +58,13 @@ class Edit:
         return f"Edit({len(self.terms)} weighted points)"
 
 
-def _rows(rows):
-    rows = np.atleast_1d(np.asarray(rows))
-    if not rows.size:
+def _rows(rows, labels):
+    rows = named(rows, labels)
+    if not len(rows):
         raise ValueError("An edit must name at least one row. Got none.")
-    if rows.ndim != 1 or rows.dtype.kind not in "iu":
-        raise TypeError(f"Rows must be integer positions in the training data. Got {rows!r}.")
-    return [int(row) for row in rows]
+    if rows.kind == "positions":
+        return [int(row) for row in rows.names]
+    return [(rows, k) for k in range(len(rows))]
 
 
 def _per_row(values, rows, name):
@@ -81,13 +85,16 @@ def _weight(value):
     return value
 
 
-def remove(rows):
+def remove(rows=None, *, labels=None):
     """Remove a row, or several together.
 
     Parameters
     ----------
-    rows : int or array-like of int
-        Positions in the training data.
+    rows : int, array-like of int or of bool, default=None
+        Positions in the training data, or a mask of them; a mask that is a Series is aligned by its
+        index.
+    labels : label or array-like of labels, default=None
+        Names the rows by the index of the training frame, instead of ``rows``.
 
     Examples
     --------
@@ -95,50 +102,65 @@ def remove(rows):
     >>> edits.remove(3) + edits.add([0.5, 1.0], "spam")
     Edit(2 weighted points)
     """
-    return Edit(tuple(_Term(row, scale=-1.0) for row in _rows(rows)))
+    return Edit(tuple(_Term(row, scale=-1.0) for row in _rows(rows, labels)))
 
 
-def reweight(rows, sample_weight):
+def reweight(rows=None, sample_weight=_UNSET, *, labels=None):
     """Give rows another sample weight.
 
     Parameters
     ----------
-    rows : int or array-like of int
+    rows, labels
+        As in :func:`remove`.
     sample_weight : float or array-like of float
         The new weights, before class weights.
     """
-    rows = _rows(rows)
+    _check_given("reweight", sample_weight=sample_weight)
+    rows = _rows(rows, labels)
     weights = [_weight(w) for w in _per_row(sample_weight, rows, "sample_weight")]
     return Edit(tuple(_Term(r, scale=-1.0, amount=w) for r, w in zip(rows, weights, strict=True)))
 
 
-def relabel(rows, y):
+def relabel(rows=None, y=_UNSET, *, labels=None):
     """Give rows another label or target, their features and sample weights kept.
 
     Parameters
     ----------
-    rows : int or array-like of int
+    rows, labels
+        As in :func:`remove`; ``labels`` name rows, they are no classes.
     y : label or array-like of labels
         The new labels, in the user's own coding.
     """
-    rows = _rows(rows)
+    _check_given("relabel", y=y)
+    rows = _rows(rows, labels)
     terms = []
     for row, label in zip(rows, _per_row(y, rows, "y"), strict=True):
         terms += [_Term(row, scale=-1.0), _Term(row, y=label, scale=1.0)]
     return Edit(tuple(terms))
 
 
-def replace(row, x, y=_UNSET):
+def replace(row=None, x=_UNSET, y=_UNSET, *, labels=None):
     """Replace the features of a row, and its label if one is given.
 
     Parameters
     ----------
-    row : int
+    row : int, default=None
     x : array-like of shape (n_features,)
     y : label, optional
+    labels : label, default=None
+        Names the row by the index of the training frame, instead of ``row``.
     """
-    (row,) = _rows(row)
-    return Edit((_Term(row, scale=-1.0), _Term(row, x=x, y=y, scale=1.0)))
+    _check_given("replace", x=x)
+    rows = _rows(row, labels)
+    if len(rows) != 1:
+        raise ValueError(f"replace changes one row. Got {len(rows)}; add one edit for each.")
+    return Edit((_Term(rows[0], scale=-1.0), _Term(rows[0], x=x, y=y, scale=1.0)))
+
+
+def _check_given(name, **given):
+    for parameter, value in given.items():
+        if value is _UNSET:
+            raise TypeError(f"edits.{name} needs {parameter}. Got none.")
 
 
 def add(x, y, sample_weight=1.0):
@@ -185,7 +207,7 @@ class Points:
         return float(self.row_changes.sum() + self.new_weights.sum())
 
 
-def resolve(edit, objective, encode_x, encode_y):
+def resolve(edit, objective, encode_x, encode_y, labels=None):
     """Turn an :class:`Edit` into :class:`Points`.
 
     Parameters
@@ -196,6 +218,8 @@ def resolve(edit, objective, encode_x, encode_y):
         From one raw row to a (1, n_features) array of the model's inputs.
     encode_y : callable
         From raw labels to ``(y, class_weight)`` of the loss.
+    labels : pandas Index, default=None
+        Of the training rows.
 
     Raises
     ------
@@ -210,10 +234,9 @@ def resolve(edit, objective, encode_x, encode_y):
     weights, sample_weight = objective.weights, objective.sample_weight
     changes, taken = {}, set()
     new_X, new_y, new_weights = [], [], []
+    found = {}
     for term in edit.terms:
-        if term.row is not None and not -n <= term.row < n:
-            raise IndexError(f"Rows must be below {n}, the rows given to fit. Got row {term.row}.")
-        row = None if term.row is None else term.row % n
+        row = None if term.row is None else _position(term.row, n, labels, found)
         if term.scale < 0 and row in taken:
             raise ValueError(f"An edit may change a row once. Row {row} is named twice.")
         taken.update([row] if term.scale < 0 else [])
@@ -257,6 +280,18 @@ def resolve(edit, objective, encode_x, encode_y):
         raise NoOptimumError("The edit removes all the training weight: nothing is left to fit.")
     _refuse_empty_class(objective, points)
     return points
+
+
+def _position(row, n, labels, found):
+    """The position of one row; ``found`` keeps those of rows that were named together."""
+    if isinstance(row, tuple):
+        rows, k = row
+        if id(rows) not in found:
+            found[id(rows)] = rows.positions(n, labels)
+        return int(found[id(rows)][k])
+    if not -n <= row < n:
+        raise IndexError(f"Rows must be below {n}, the rows given to fit. Got row {row}.")
+    return row % n
 
 
 def _refuse_empty_class(objective, points):

@@ -11,6 +11,7 @@ from skinfluence import edits as _edits
 from skinfluence import leave_one_out
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import check_fits
+from skinfluence._utils.rows import check_aligned, named
 from skinfluence.answers import Tests, answers_of, warn_of
 from skinfluence.inputs import Inputs
 from skinfluence.problem import check_problem
@@ -103,7 +104,7 @@ class Influence:
         verbose=False,
     ):
         check_is_fitted(estimator)
-        inputs = Inputs(estimator, X)
+        inputs = Inputs(estimator, X, y)
         problem = inputs.problem(y, sample_weight)
         check_problem(problem)
         answers = answers_of(
@@ -124,24 +125,29 @@ class Influence:
 
     # Derivatives -------------------------------------------------------------------------------
 
-    def influence_up_params(self, *, indices=None):
+    def influence_up_params(self, *, indices=None, labels=None):
         """Derivative of the parameters when a training row is up-weighted, eq. 1.
 
         ``-Hbar^-1 (J_i' g_i)``: per unit of ``w_i / n_train``.
 
         Parameters
         ----------
-        indices : array-like of int, default=None
-            Training rows; all when None.
+        indices : array-like of int or of bool, default=None
+            Training rows by position, or a mask of them (a Series is aligned by its index); all
+            when None.
+        labels : array-like of labels, default=None
+            Training rows by the index of their frame, instead of ``indices``.
 
         Returns
         -------
         influence : ndarray of shape (n_train, n_outputs, n_features + fit_intercept)
             The intercept last, in the units of ``intercept_``.
         """
-        return self.answers.up_params(self._rows(indices))
+        return self.answers.up_params(self._rows(indices, labels))
 
-    def influence_up_loss(self, X, y, *, indices=None, aggregate=None, smoothing="auto"):
+    def influence_up_loss(
+        self, X, y, *, indices=None, labels=None, aggregate=None, smoothing="auto"
+    ):
         """Derivative of test losses when a training row is up-weighted, eq. 2.
 
         ``-g_t' J_t Hbar^-1 J_i' g_i``: negative means that up-weighting the row lowers the loss.
@@ -150,8 +156,11 @@ class Influence:
         ----------
         X : array-like of shape (n_test, n_features)
         y : array-like of shape (n_test,)
-        indices : array-like of int, default=None
-            Training rows; all when None.
+        indices : array-like of int or of bool, default=None
+            Training rows by position, or a mask of them (a Series is aligned by its index); all
+            when None.
+        labels : array-like of labels, default=None
+            Training rows by the index of their frame, instead of ``indices``.
         aggregate : {None, "mean"}, default=None
             ``"mean"``: of the mean test loss, at the cost of one test point.
         smoothing : {"auto", None} or float, default="auto"
@@ -163,15 +172,14 @@ class Influence:
         -------
         influence : ndarray of shape (n_test, n_train), or (n_train,) with ``aggregate="mean"``
         """
-        rows = self._rows(indices)
+        rows = self._rows(indices, labels)
         tests = self._labelled_tests(X, y, aggregate)
         check_fits((1 if aggregate else tests.design.n_samples, len(rows)), SMALLER)
-        out = self.answers.smoothed(smoothing).up_loss(
-            tests, None if indices is None else rows, aggregate
-        )
+        some = None if indices is labels is None else rows
+        out = self.answers.smoothed(smoothing).up_loss(tests, some, aggregate)
         return out[0] if aggregate else out
 
-    def influence_pert(self, X, y, *, indices=None, aggregate=None, smoothing="auto"):
+    def influence_pert(self, X, y, *, indices=None, labels=None, aggregate=None, smoothing="auto"):
         """Derivative of test losses in the features of a training row, eq. 5.
 
         Moving training row i by a small ``delta`` changes the test loss by
@@ -181,8 +189,11 @@ class Influence:
         ----------
         X : array-like of shape (n_test, n_features)
         y : array-like of shape (n_test,)
-        indices : array-like of int, default=None
-            Training rows; all when None.
+        indices : array-like of int or of bool, default=None
+            Training rows by position, or a mask of them (a Series is aligned by its index); all
+            when None.
+        labels : array-like of labels, default=None
+            Training rows by the index of their frame, instead of ``indices``.
         aggregate : {None, "mean"}, default=None
             ``"mean"``: of the mean test loss, at the cost of one test point.
         smoothing : {"auto", None} or float, default="auto"
@@ -194,7 +205,7 @@ class Influence:
             In the features given to ``fit``; through a pipeline whose transformers have a
             pullback (:func:`skinfluence.pipeline.pullback`).
         """
-        rows = self._rows(indices)
+        rows = self._rows(indices, labels)
         tests = self._labelled_tests(X, y, aggregate)
         n_test = 1 if aggregate else tests.design.n_samples
         shape = (n_test, len(rows), self._inputs.n_raw_features)
@@ -216,7 +227,16 @@ class Influence:
     # Edits -------------------------------------------------------------------------------------
 
     def removal_effect(
-        self, X, y=None, *, of="loss", method="auto", tol=1e-3, indices=None, groups=None
+        self,
+        X,
+        y=None,
+        *,
+        of="loss",
+        method="auto",
+        tol=1e-3,
+        indices=None,
+        labels=None,
+        groups=None,
     ):
         """Change of a quantity at test points when each training row is removed.
 
@@ -240,10 +260,14 @@ class Influence:
         tol : float, default=1e-3
             For ``"auto"``: error of the parameters relative to their change, in the norm of the
             edited Hessian.
-        indices : array-like of int, default=None
-            Training rows; all when None.
+        indices : array-like of int or of bool, default=None
+            Training rows by position, or a mask of them (a Series is aligned by its index); all
+            when None.
+        labels : array-like of labels, default=None
+            Training rows by the index of their frame, instead of ``indices``.
         groups : array-like of shape (n_train,), default=None
-            Remove all rows of a group together; columns in the order of ``np.unique(groups)``.
+            Remove all rows of a group together; columns in the order of ``np.unique(groups)``. A
+            Series has the index of the training rows.
 
         Returns
         -------
@@ -252,12 +276,16 @@ class Influence:
         """
         quantity = self.answers.quantity(self._tests(X, y), of, method)
         if groups is not None:
-            return self._group_effects(quantity, method, tol, indices, groups)
-        rows = self._rows(indices)
+            if indices is not None or labels is not None:
+                raise ValueError("groups= and indices= or labels= cannot be given together.")
+            return self._group_effects(quantity, method, tol, groups)
+        rows = self._rows(indices, labels)
         self._check_effect_fits(quantity, len(rows))
         return self.answers.row_effects(quantity, rows, None, method, tol)
 
-    def relabel_effect(self, X, y=None, *, of="loss", method="auto", tol=1e-3, indices=None):
+    def relabel_effect(
+        self, X, y=None, *, of="loss", method="auto", tol=1e-3, indices=None, labels=None
+    ):
         """Change of a quantity at test points when each training row gets each other label.
 
         Returns
@@ -272,7 +300,7 @@ class Influence:
                 "new_target), X, y)."
             )
         quantity = self.answers.quantity(self._tests(X, y), of, method)
-        rows = self._rows(indices)
+        rows = self._rows(indices, labels)
         n_classes = len(self.objective.labels.classes)
         self._check_effect_fits(quantity, len(rows) * n_classes)
         shape = quantity.shape
@@ -395,21 +423,11 @@ class Influence:
         y = self.objective.y
         return y if labels is None else labels.classes[labels.codes_of(y)]
 
-    def _rows(self, indices):
+    def _rows(self, indices, labels=None):
         n = self.objective.n_samples
-        if indices is None:
+        if indices is None and labels is None:
             return np.arange(n)
-        rows = np.atleast_1d(np.asarray(indices))
-        if rows.size == 0:
-            return np.empty(0, dtype=np.intp)
-        if rows.dtype == bool and rows.shape == (n,):
-            rows = np.flatnonzero(rows)
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise TypeError(f"indices must be integer rows of the training data. Got {indices!r}.")
-        outside = rows[(rows < -n) | (rows >= n)]
-        if len(outside):
-            raise IndexError(f"indices must be below {n}, the rows given to fit. Got {outside[0]}.")
-        return rows % n
+        return named(indices, labels, "indices").positions(n, self._inputs.labels)
 
     def _encode_y(self, y):
         """The loss's y, class positions or targets for callables, and class weights."""
@@ -447,11 +465,11 @@ class Influence:
             encoded, _, weight = self._encode_y(y)
             return encoded, weight
 
-        return _edits.resolve(edit, self.objective, self._inputs.transform_row, encode_y)
+        transform_row, labels = self._inputs.transform_row, self._inputs.labels
+        return _edits.resolve(edit, self.objective, transform_row, encode_y, labels)
 
-    def _group_effects(self, quantity, method, tol, indices, groups):
-        if indices is not None:
-            raise ValueError("groups= and indices= cannot be given together.")
+    def _group_effects(self, quantity, method, tol, groups):
+        check_aligned(groups, self._inputs.labels, "groups")
         groups = np.asarray(groups)
         if groups.shape != (self.objective.n_samples,):
             raise ValueError(

@@ -430,7 +430,6 @@ def test_impossible_edits_are_refused(edit, error, message, hold):
         (lambda: edits.remove(1.5), TypeError, "integer positions"),
         (lambda: edits.remove("row"), TypeError, "integer positions"),
         (lambda: edits.remove([[0, 1]]), TypeError, "integer positions"),
-        (lambda: edits.remove(np.array([True, False])), TypeError, "integer positions"),
         (lambda: edits.relabel([1, 2], ["a"]), ValueError, "one value per row. Got 1 for 2"),
         (lambda: edits.reweight([1], [1.0, 2.0]), ValueError, "one value per row"),
         (lambda: edits.remove(0) + 1, TypeError, "unsupported operand"),

@@ -5,6 +5,7 @@ import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
+from skinfluence._utils.rows import index_of
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
 from skinfluence.inputs.frozen import check_same_rows
 from skinfluence.inputs.wrappers import line_of, opened
@@ -27,6 +28,8 @@ class Inputs:
         Fitted. The transformers of a pipeline are used as they are.
     X : array-like of shape (n_train, n_raw_features)
         The training rows; validated at once.
+    y : array-like of shape (n_train,), default=None
+        Names the rows where X does not.
 
     Attributes
     ----------
@@ -34,6 +37,8 @@ class Inputs:
         The innermost one.
     training_X : ndarray or CSR array
         Training rows as the model sees them.
+    labels : pandas Index or None
+        Of the training rows, where they are a frame's.
 
     Raises
     ------
@@ -41,7 +46,7 @@ class Inputs:
         For transformers that gave the model other rows in ``fit``, by cross fitting say.
     """
 
-    def __init__(self, estimator, X):
+    def __init__(self, estimator, X, y=None):
         check_same_rows(estimator)
         self.transformers, self._targets = [], []
         self.model = estimator
@@ -51,6 +56,7 @@ class Inputs:
                 self._targets.append(layer.target)
             self.model = layer.inside
         self._raw = X
+        self.labels = index_of(X, y)
         self.training_X = self.transform(X)
 
     def problem(self, y, sample_weight):

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.rows import index_of
 from skinfluence.losses import Loss
 from skinfluence.neural.network import Network
 from skinfluence.neural.running import Rows
@@ -68,6 +69,7 @@ class ModuleInputs:
     def __init__(self, X, input_shape=None):
         rows = Rows(X, input_shape)
         self.shape = rows.shape
+        self.labels = index_of(X)
         self.training_rows = ModuleRows(rows.array(slice(0, len(rows))))
 
     @property
