@@ -17,9 +17,10 @@ from skinfluence import certificate, losses
 from skinfluence.design import design_of
 from skinfluence.edits import Points
 from skinfluence.objective import Objective
-from skinfluence.smooth import edit_solver as exact
 from skinfluence.smooth import remainders as passes
+from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
 from skinfluence.smooth.newton import minimise, polish
+from skinfluence.smooth.row_batch import RowBatch
 from skinfluence.smooth.steps import row_edits
 from skinfluence.solvers import CG, Exact, SingularHessianError
 
@@ -40,7 +41,7 @@ LOSSES = {
     "squared": losses.SquaredError(),
 }
 SOLVERS = {"primal": Exact("primal"), "dual": Exact("dual"), "cg": CG(rtol=1e-12)}
-TOLERANCES = (1e-1, 1e-3, 1e-6, exact.ROUND_OFF)
+TOLERANCES = (1e-1, 1e-3, 1e-6, ROUND_OFF)
 KINDS = ("remove", "group", "relabel", "replace", "add", "reweight", "sum")
 ROW_KINDS = ("remove", "relabel", "reweight")
 STAGES = ("one-step (B)", "one-step (D)", "chord (E)", "newton (C)")
@@ -551,8 +552,8 @@ def row_trials(rng, problem, most, refused):
         return
     rows, kinds, new_y, new_w = rows[kept], kinds[kept], new_y[kept], new_w[kept]
     tol = float(rng.choice(TOLERANCES))
-    exact.SPLIT = int(rng.choice([1, 3, 1000]))
-    solver = exact.EditSolver(problem.factor, problem.solver)
+    split = int(rng.choice([1, 3, 1000]))
+    solver = EditSolver(problem.factor, problem.solver, split)
     edits = row_edits(objective, rows, new_y, new_w)
     try:
         solved = [part for _, part in solver.solve_rows(edits, tol)]
@@ -563,7 +564,7 @@ def row_trials(rng, problem, most, refused):
     bound = np.concatenate([part.bound for part in solved])
     size = np.concatenate([part.size for part in solved])
     used = np.concatenate([part.method_used for part in solved])
-    cheap = exact._Block(solver, edits).newton_bound() + solver.floor
+    cheap = RowBatch(solver.accuracy, edits).newton_bound() + solver.accuracy.floor
     for i in rng.permutation(len(rows))[:most]:
         stage = stage_of(used[i], bound[i] < 0.999 * cheap[i])
         row = rows[i : i + 1]
@@ -595,7 +596,7 @@ def stage_of(used, split):
 
 def point_trials(rng, problem, most, refused):
     """Edits of any points through ``EditSolver.solve_points``."""
-    solver = exact.EditSolver(problem.factor, problem.solver)
+    solver = EditSolver(problem.factor, problem.solver)
     for _ in range(most):
         change = draw_change(rng, problem, str(rng.choice(KINDS)))
         dense, _ = edited_dense(problem, change)
@@ -615,7 +616,6 @@ def run(trials, seed, per_problem=8, progress=None):
     out = []
     number, refused = 0, []
     compiled = passes.COMPILED_PAIRS
-    split = exact.SPLIT
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         # Far-out rows overflow on the way of an exponential loss; that is part of the test.
@@ -636,7 +636,7 @@ def run(trials, seed, per_problem=8, progress=None):
                 if progress:
                     progress(len(out))
         finally:
-            passes.COMPILED_PAIRS, exact.SPLIT = compiled, split
+            passes.COMPILED_PAIRS = compiled
     return out[:trials], len(refused)
 
 

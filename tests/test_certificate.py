@@ -11,8 +11,9 @@ from skinfluence import certificate, losses
 from skinfluence.design import design_of
 from skinfluence.edits import Points
 from skinfluence.objective import Objective
-from skinfluence.smooth.edit_solver import EditSolver, _Block
+from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.row_batch import RowBatch
 from skinfluence.smooth.steps import removals, row_edits
 from skinfluence.solvers import Exact
 from tests.fuzzing import (
@@ -169,8 +170,8 @@ def test_a_row_without_weight_that_gets_some_counts():
     expected = exact_kappa(problem, change)
     rows = row_edits(objective, np.array([0]), objective.y[:1], np.array([2.0]))
     assert solver._kappa(solver_inverse(solver, points), points)[0] >= expected * (1 - 1e-9)
-    assert _Block(solver, rows).kappa()[0] >= expected * (1 - 1e-9)
-    assert np.sqrt(solver.row_sizes.max()) < expected
+    assert RowBatch(solver.accuracy, rows).kappa()[0] >= expected * (1 - 1e-9)
+    assert np.sqrt(solver.accuracy.row_sizes.max()) < expected
 
 
 def _fitted(loss, far=1.0, n=30, weight=0.0, penalty=1.0):
@@ -229,7 +230,7 @@ def test_an_edit_that_changes_nothing_has_size_zero():
     step, bound, size, used = solver.solve_points(points, 1e-3)
     assert not step.any()
     assert size == 0.0
-    assert bound == solver.floor
+    assert bound == solver.accuracy.floor
     assert used == "one-step"
 
 

@@ -262,7 +262,7 @@ class SmoothAnswers(Locked, Answers):
         if solver.M is None:
             # Edits without an answer have raised.
             return found, bound, used
-        failed = ~certificate.within(bound, size, tol, solver.floor)
+        failed = ~certificate.within(bound, size, tol, solver.accuracy.floor)
         _warn_uncertified(np.count_nonzero(failed), len(points), tol, solver)
         return found, bound, used
 
@@ -308,7 +308,7 @@ def _relative(method, tol):
 def _failed(solved, tol, solver):
     """Which edits were not certified or, without certificates, have no answer: NaN from here on."""
     if solver.M is not None:
-        return ~solved.within(tol, solver.floor)
+        return ~solved.within(tol, solver.accuracy.floor)
     # A loss that is not convex: where its Hessian at the fit is not positive definite after the
     # edit, Newton's method ends at another optimum, if at any.
     solved.steps[~(solved.leverage < 1.0)] = np.nan

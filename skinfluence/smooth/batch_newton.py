@@ -223,7 +223,7 @@ class _Batch:
         )
 
     def _noise(self, sizes, which):
-        """As :attr:`EditSolver.noise`, at the last iterates."""
+        """As :attr:`Accuracy.noise`, at the last iterates."""
         design, eps = self.objective.design, np.finfo(float).eps
         absolute = type(design)(abs(design.X), abs(design.intercept))
         eta = self._eta(np.abs(self.theta).max(axis=1, keepdims=True), absolute)[..., 0]

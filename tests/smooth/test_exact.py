@@ -22,9 +22,11 @@ from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.edits import Points
 from skinfluence.objective import Objective
+from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.batch_newton import refit as refit_together
-from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver, _Block
+from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
 from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.row_batch import RowBatch
 from skinfluence.smooth.steps import removals, row_edits
 from skinfluence.solvers import Exact
 from tests.truth import class_factor, polish, refit, relative_error, relative_l2
@@ -305,7 +307,7 @@ def test_newton_on_many_problems_is_newton_on_each(sparse, far, form, kind):
     factor = Exact(form).factor(fit)
     rows = np.arange(20)
     changes = row_edits(fit, rows, other[rows], s[rows] + 0.5)
-    block = _Block(EditSolver(factor, Exact(form)), changes)
+    block = RowBatch(Accuracy(factor), changes)
     block.use(rows)
     starts = far * rng.standard_normal(block.theta_steps.shape)
     found = refit_together(

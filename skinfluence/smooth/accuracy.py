@@ -1,0 +1,120 @@
+"""What float64 leaves of one factored objective: floors, rounding, errors of solves, row sizes."""
+
+from functools import cached_property
+
+import numpy as np
+
+# Rows of largest leverage whose decision values are followed exactly by the split bound.
+SPLIT = 1000
+
+
+class Accuracy:
+    """How exactly one factor knows distances, in the norm of its Hessian.
+
+    Parameters
+    ----------
+    factor : Factor
+    row_sizes : ndarray of shape (n_samples,), default=None
+        Bounds on :attr:`row_sizes` that are known already.
+    split : int, default=1000
+        How many rows of :attr:`largest` are told apart.
+    """
+
+    def __init__(self, factor, row_sizes=None, split=SPLIT):
+        self.factor = factor
+        self.objective = factor.objective
+        self.split = split
+        self._known = row_sizes
+
+    @cached_property
+    def floor(self):
+        """What float64 leaves of the gradient, as a distance: no bound can be below it."""
+        gradient = self.objective.gradient()[:, None]
+        left = float((gradient.T @ self.factor.solve(gradient))[0, 0])
+        return max(5.0 * np.sqrt(abs(left)), self.noise)
+
+    @cached_property
+    def noise(self):
+        """Rounding of the gradient and of the parameters, as a distance: a model, no accident.
+
+        Each row's gradient is rounded relative to its own size and, through its decision value,
+        to that of ``Lambda_i |x_i| |theta|``; each parameter relative to itself.
+        """
+        objective = self.objective
+        weights = objective.weights[:, None]
+        rows = self.rounding(
+            objective.design,
+            weights * objective.gradients,
+            weights[..., None] * objective.hessians,
+            self.row_sizes,
+        )
+        own = self.factor.curvature.diagonal() @ objective.theta.ravel() ** 2
+        return float(rows.sum() + 2.0 * np.finfo(float).eps * np.sqrt(own))
+
+    def rounding(self, design, gradient, hessian, sizes):
+        """Rounding of weighted terms of the gradient, as a distance; shape (n_rows,)."""
+        theta = np.abs(self.objective.theta).max(axis=0)
+        eta = type(design)(abs(design.X), abs(design.intercept)).multiply(theta[:, None])[:, 0]
+        terms = np.abs(gradient).max(axis=1) + np.abs(hessian).max(axis=(1, 2)) * eta
+        return 2.0 * np.finfo(float).eps * terms * np.sqrt(sizes)
+
+    def sizes(self, h):
+        """``max_v v' h v`` over directions of unit spread, for each of some h."""
+        directions = self.objective.loss.spread_directions()
+        sizes = [np.einsum("ikl,k,l->i", h, v, v) for v in directions]
+        return np.maximum(np.max(sizes, axis=0), 0.0)
+
+    @cached_property
+    def solve_error(self):
+        """Relative error of a solve in the norm of H, measured on a few rows."""
+        return solve_error(self.factor, self.row_sizes)
+
+    @cached_property
+    def row_sizes(self):
+        """``max_v v' h_j v`` over directions of unit spread: |x_j|^2_{H^-1}, 0 without weight."""
+        if self._known is not None:
+            return self._known
+        sizes = self.sizes(self.factor.leverages()) * (1.0 + self.factor.leverage_error)
+        return np.where(self.objective.weights > 0, sizes, 0.0)
+
+    @cached_property
+    def largest(self):
+        """Rows by falling size, the first ``split`` of them and what follows."""
+        m = min(self.split, len(self.row_sizes))
+        rows = np.argpartition(-self.row_sizes, m - 1)[:m]
+        rows = rows[np.argsort(-self.row_sizes[rows], kind="stable")]
+        rest = np.delete(self.row_sizes, rows)
+        return rows, float(rest.max(initial=0.0))
+
+
+def solve_error(factor, sizes):
+    """Relative error of a solve in the norm of H, measured on rows, the largest among them."""
+    objective = factor.objective
+    rows = np.unique(
+        np.concatenate([np.argsort(-sizes)[:4], np.linspace(0, len(sizes) - 1, 4, dtype=int)])
+    )
+    k = objective.loss.n_outputs
+    design = objective.design.take(rows)
+    sign = np.where(np.arange(k) % 2, -1.0, 1.0)
+    B = (sign[None, :, None] * design.dense_rows()[:, None, :]).reshape(len(rows), -1).T
+    X = factor.solve(B)
+    residual = B - factor.curvature.matmat(X)
+    lost = np.abs(np.einsum("ij,ij->j", residual, factor.solve(residual)))
+    found = np.einsum("ij,ij->j", B, X)
+    seen = found > 0
+    error = 4.0 * np.sqrt(np.max(lost[seen] / found[seen], initial=0.0))
+    if factor.rtol:
+        # What an iterative solver may leave elsewhere, by the trace of H^-1 >= 1 / its least
+        # eigenvalue (Hutchinson's estimate).
+        signs = np.sign(np.random.default_rng(0).standard_normal((len(B), 8)))
+        trace = np.einsum("ij,ij->", signs, factor.solve(signs)) / 8
+        scale = np.max((B[:, seen] ** 2).sum(axis=0) / found[seen], initial=0.0)
+        error += 2.0 * factor.rtol * np.sqrt(trace * scale)
+    return float(error) + 16.0 * np.finfo(float).eps
+
+
+def shrink(shift, objective):
+    """``H + shift R0 >= shrink * H``."""
+    if objective.hold == "C":
+        return np.ones_like(shift)
+    return 1.0 + np.minimum(shift, 0.0) / objective.total_weight

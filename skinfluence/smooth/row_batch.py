@@ -1,0 +1,201 @@
+"""Many one-row edits side by side: their steps, their bounds, their chord passes."""
+
+import numpy as np
+
+from skinfluence import certificate
+from skinfluence._utils.memory import row_blocks
+from skinfluence.smooth import steps
+from skinfluence.smooth.accuracy import shrink
+from skinfluence.smooth.remainders import RemainderPass
+
+
+class RowBatch:
+    """Iterates of many one-row edits: ``P = H + shift R0 + J_i' D_i J_i`` for each.
+
+    Parameters
+    ----------
+    accuracy : Accuracy
+        Of the unedited objective.
+    edits : RowEdits
+    remainders : RemainderPass, default=None
+        That of the objective, to share what it keeps.
+    """
+
+    def __init__(self, accuracy, edits, remainders=None):
+        self.accuracy, self.edits = accuracy, edits
+        self.factor, self.objective = factor, objective = accuracy.factor, accuracy.objective
+        self.remainders = RemainderPass(objective) if remainders is None else remainders
+        self.M = objective.loss.self_concordance
+        self.shift = edits.one_shift
+        self.rows = edits.design.dense_rows()
+        k = objective.loss.n_outputs
+        h = steps.row_leverages(factor, edits)
+        self.h = h
+        Z = steps.penalty_steps(factor, edits, "one-step")
+        right = self.rows[:, None, :] * edits.gradient[:, :, None]
+        if Z is not None:
+            right = right + edits.shift[:, None, None] * (objective.unit_penalty * objective.theta)
+        self.right = right
+        a = steps.step_coefficients(factor, edits, "one-step", h)
+        self.theta_steps = steps.steps_from(factor, edits, "one-step", a)
+        # -P v of the current iterates: what they solve.
+        self.solved = right.copy()
+        self.idle = ~right.any(axis=(1, 2))
+        self.size = self._size(self.theta_steps, -right)
+        A = np.eye(k) + edits.hessian @ h
+        try:
+            self.inner = np.linalg.solve(A, edits.hessian)
+        except np.linalg.LinAlgError:
+            # A leverage of exactly 1: that edit goes to Newton's method, the others are fine.
+            self.inner = np.linalg.pinv(A) @ edits.hessian
+        self.leverage = largest_eigenvalue(h, -edits.hessian)
+        kept = 1.0 - self.leverage * (1.0 + accuracy.solve_error)
+        kept = kept * shrink(edits.shift, objective)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.growth = np.where(kept > 0, 1.0 / kept, np.inf)
+            # Relative error of P^-1 where leverages are rounded to float32.
+            odds = self.leverage / (1.0 - self.leverage)
+            self.slack = factor.leverage_error * np.where(kept > 0, odds, np.inf)
+            self.slack[self.leverage == 0] = 0.0
+        # Woodbury's formula enlarges the solver's own error.
+        self.slack += 2.0 * accuracy.solve_error * self.growth
+        # The floor is in the norm of H.
+        own = accuracy.rounding(edits.design, edits.gradient, edits.hessian, accuracy.sizes(h))
+        self.noise = accuracy.floor * (np.sqrt(self.growth) - 1.0) + own * np.sqrt(self.growth)
+
+    def use(self, active):
+        """Prepare :meth:`edited_solve` for some edits: ``V_i = (H + shift R0)^-1 J_i'``."""
+        k = self.h.shape[1]
+        shift = self.shift if np.ndim(self.shift) == 0 else self.shift[active]
+        design = self.edits.design.take(active)
+        columns = [
+            self.factor.solve_rows(design, np.broadcast_to(e, (len(active), k)), shift)
+            for e in np.eye(k)
+        ]
+        self._V, self._V_rows = np.stack(columns, axis=1), active
+
+    def edited_solve(self, B, active):
+        """``P^-1 B`` of each active edit, among those in use, by Woodbury on their ``V_i``."""
+        factor = self.factor
+        shift = self.shift if np.ndim(self.shift) == 0 else self.shift[active]
+        V = self._V[np.searchsorted(self._V_rows, active)]
+        Y = factor.solve(B.reshape(len(active), -1).T, shift).T.reshape(B.shape)
+        at_row = np.einsum("ikd,id->ik", Y, self.rows[active])
+        correction = (self.inner[active] @ at_row[..., None])[..., 0]
+        return Y - np.einsum("ikld,ik->ild", V, correction)
+
+    def _size(self, a, Pa):
+        """``|a|_P``; infinite where round-off makes P indefinite along a."""
+        square = np.einsum("ikd,ikd->i", a, Pa)
+        indefinite = (square <= 0) & a.any(axis=(1, 2))
+        return np.sqrt(np.where(indefinite, np.inf, np.maximum(square, 0.0)))
+
+    def kappa(self):
+        """``max_j |x_j|_{P^-1}`` of each edit, over rows of positive weight after it."""
+        sizes = self.accuracy.row_sizes
+        order, rest = self.accuracy.largest
+        first, second = order[0], (order[1] if len(order) > 1 else order[0])
+        runner_up = sizes[second] if len(order) > 1 else rest
+        largest = np.where(
+            (self.edits.rows == first) & (self.edits.weight <= 0), runner_up, sizes[first]
+        )
+        # A row that had no weight and gets some is not among the sizes.
+        own = np.where(self.edits.weight > 0, self.accuracy.sizes(self.h), 0.0)
+        largest = np.maximum(largest, own)
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(np.where(np.isfinite(self.growth), largest * self.growth, np.inf))
+
+    def sizes(self, i):
+        """A bound on ``|x_j|^2_{P^-1}`` of all rows after one edit."""
+        if not np.isfinite(self.growth[i]):
+            return np.inf
+        sizes = self.accuracy.row_sizes.copy()
+        if self.edits.weight[i] > 0:
+            sizes[self.edits.rows[i]] = self.accuracy.sizes(self.h[[i]])[0]
+        return self.growth[i] * sizes
+
+    def newton_bound(self):
+        M = self.M
+        if M is None:
+            return np.full(len(self.size), np.inf)
+        self._kappa = self.kappa()
+        if M == 0:
+            bound = np.where(np.isfinite(self.growth), 0.0, np.inf)
+        else:
+            bound = certificate.newton_step_bound(M, self._kappa, self.size)
+        return bound + self.slack * self.size + self.noise
+
+    def split_bound(self, active):
+        """Follow the rows of largest leverage exactly, bound the others by their leverage."""
+        M, objective = self.M, self.objective
+        order, rest = self.accuracy.largest
+        design = objective.design.take(order)
+        with np.errstate(invalid="ignore"):
+            bound_rest = np.sqrt(rest * self.growth[active]) * self.size[active]
+        followed = np.empty(len(active))
+        k, d = objective.theta.shape
+        for part in row_blocks(len(active), 8 * k * (d + 2 * len(order))):
+            chosen = active[part]
+            flat = self.theta_steps[chosen].reshape(-1, d)
+            moved = design.multiply(np.ascontiguousarray(flat.T)).reshape(len(order), -1, k)
+            spread = objective.loss.spread(moved)
+            spread[objective.weights[order] <= 0] = 0.0
+            gone = (order[:, None] == self.edits.rows[chosen]) & (self.edits.weight[chosen] <= 0)
+            spread[gone] = 0.0
+            followed[part] = spread.max(axis=0)
+        own = self._own_spread(active)
+        r = M * np.maximum(np.maximum(followed, bound_rest), own)
+        gradient = (certificate.remainder_factor(r) + self.slack[active]) * self.size[active]
+        gradient += self.noise[active]
+        return certificate.gradient_bound(M, self._kappa[active], gradient, r)
+
+    def _own_spread(self, active):
+        """Spread at the edited row itself where it keeps weight."""
+        own = np.einsum("ikd,id->ik", self.theta_steps[active], self.rows[active])
+        kept = self.edits.weight[active] > 0
+        return np.where(kept, self.objective.loss.spread(own), 0.0)
+
+    def chord(self, active, bound):
+        """One chord iteration: the ``r`` where it started and the bound where it ends.
+
+        Updates the iterates and their sizes where the new bound is below ``bound``.
+        """
+        M, edits, objective = self.M, self.edits, self.objective
+        v = self.theta_steps[active]
+        own = np.einsum("ikd,id->ik", v, self.rows[active])
+        eta = objective.eta[edits.rows[active]]
+        kept = edits.weight[active]
+        # A step that overshoots overflows, and is left to Newton's method.
+        with np.errstate(over="ignore", invalid="ignore"):
+            S, r = self.remainders(v, edits.rows[active])
+            rho = kept[:, None] * objective.loss.remainder(eta, edits.y[active], own)
+            S += rho[:, :, None] * self.rows[active][:, None, :]
+        r = M * np.maximum(r, self._own_spread(active))
+        finite = np.isfinite(S).all(axis=(1, 2))
+        B = self.right[active] + np.where(finite[:, None, None], S, 0.0)
+        after = -self.edited_solve(B, active)
+        # The gradient at v is P (v - after); both P v and P after are known without a product.
+        change = np.einsum("ikd,ikd->i", after - v, self.solved[active] - B)
+        slack = self.slack[active]
+        noise = self.noise[active]
+        gradient = np.sqrt(np.abs(change)) * (1.0 + slack) + slack * self.size[active] + noise
+        kappa = self._kappa[active]
+        here = certificate.gradient_bound(M, kappa, gradient, r)
+        size = self._size(after, -B)
+        there = certificate.chord_bound(M, kappa, here, r) + slack * size + noise
+        chosen = finite & (there < bound)
+        moved = active[chosen]
+        self.theta_steps[moved] = after[chosen]
+        self.solved[moved] = B[chosen]
+        self.size[moved] = size[chosen]
+        return r, np.where(chosen, there, np.inf)
+
+
+def largest_eigenvalue(h, A):
+    """Largest eigenvalue of ``h A`` for symmetric A and positive semi-definite h, at least 0."""
+    if h.shape[1] == 1:
+        return np.maximum(h[:, 0, 0] * A[:, 0, 0], 0.0)
+    values, vectors = np.linalg.eigh(h)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    inner = root.transpose(0, 2, 1) @ A @ root
+    return np.maximum(np.linalg.eigvalsh(inner)[:, -1], 0.0)
