@@ -123,6 +123,11 @@ def mean_loss(rows=None, loss=log_loss):
     """
     if not callable(loss):
         raise TypeError(f"loss must be a function of (eta, y). Got {loss!r}.")
+    if hasattr(rows, "get_indexer"):
+        raise TypeError(
+            "rows must be positions of test points, a mask or a slice. Got a pandas Index, whose "
+            "values may be labels; pass X_test.index.isin(labels), a mask."
+        )
     chosen = slice(None) if rows is None else rows
     if not isinstance(chosen, slice):
         chosen = np.asarray(rows, dtype=None if len(rows) else np.intp)

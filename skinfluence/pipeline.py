@@ -166,7 +166,7 @@ class NamedInfluence:
         return names, effects
 
 
-def influence_by_name(influence, X, y, *, indices=None, aggregate=None):
+def influence_by_name(influence, X, y, *, indices=None, labels=None, aggregate=None):
     """Derivative of test losses in the named features of training rows: which word is why.
 
     As :meth:`Influence.influence_pert` where derivatives reach the raw columns. Where they end,
@@ -181,8 +181,8 @@ def influence_by_name(influence, X, y, *, indices=None, aggregate=None):
     X : array-like
         Raw test points.
     y : array-like of shape (n_test,)
-    indices : array-like of int, default=None
-        Training rows; all when None.
+    indices, labels
+        Training rows, as in :meth:`Influence.influence_pert`; all when None.
     aggregate : {None, "mean"}, default=None
         ``"mean"``: of the mean test loss, at the cost of one test point.
 
@@ -214,7 +214,7 @@ def influence_by_name(influence, X, y, *, indices=None, aggregate=None):
             "influence must be an Influence or a fitted estimator of this package. Got "
             f"{type(influence).__name__}; make Influence(estimator, X, y) of it."
         )
-    rows = influence._rows(indices)
+    rows = influence._rows(indices, labels)
     if not len(rows):
         raise ValueError("indices must name at least one training row. Got none.")
     tests = influence._labelled_tests(X, y, aggregate)

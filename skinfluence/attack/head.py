@@ -11,6 +11,8 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.rows import named
+from skinfluence._utils.untouched import untouched
 from skinfluence.inputs import Inputs
 from skinfluence.objective import Objective
 from skinfluence.smooth import derivatives
@@ -61,7 +63,7 @@ class Head:
         self.estimator = estimator
         X = np.asarray(X)
         self.X = X if X.dtype.kind == "f" else X.astype(float)
-        self.inputs = Inputs(estimator, self.X)
+        self.inputs = Inputs(estimator, self.X, y)
         objective = self.inputs.problem(y, sample_weight)
         if not isinstance(objective, Objective) or objective.labels is None:
             raise TypeError(
@@ -137,7 +139,8 @@ class Head:
     def refitted(self, y, sample_weight):
         """The model, by its own ``fit`` on the features as they are now."""
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return clone(self.inputs.model).fit(self.objective.design.X, y, **weights)
+        model = clone(self.inputs.model)
+        return model.fit(untouched(self.objective.design.X, model), y, **weights)
 
     def _optimum(self, objective):
         start, before, renewed = objective, np.inf, False
@@ -238,10 +241,9 @@ class Targets:
         return c.T[:, None, :] * self._design.dense_rows().T[None]
 
 
-def checked_rows(rows, n):
-    rows = np.atleast_1d(np.asarray(rows))
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(np.unique(rows)) < max(len(rows), 1):
-        raise TypeError(f"rows must be distinct integer rows of the training data. Got {rows!r}.")
-    if (rows < 0).any() or (rows >= n).any():
-        raise IndexError(f"rows must lie between 0 and {n - 1}. Got {rows!r}.")
-    return rows
+def checked_rows(rows, head):
+    """Positions of the rows to move, as the user names them."""
+    found = named(rows, what="rows").positions(len(head.X), head.inputs.labels)
+    if not len(found) or len(np.unique(found)) < len(found):
+        raise ValueError(f"rows must be distinct, and at least one. Got {rows!r}.")
+    return found

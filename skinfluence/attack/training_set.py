@@ -131,7 +131,7 @@ class TrainingSetAttack:
         y_test : array-like of shape (n_targets,)
             Their true labels.
         sample_weight : array-like of shape (n_train,), default=None
-        rows : array-like of int, default=None
+        rows : array-like of int or of bool, default=None
             The training rows to move; chosen (``n_rows``) when None.
 
         Returns
@@ -175,7 +175,7 @@ class TrainingSetAttack:
         if rows is None:
             choices = self._strongest(head, targets)
         else:
-            choices = [checked_rows(rows, len(head.X))]
+            choices = [checked_rows(rows, head)]
         best = None
         for rows in choices:
             found = self._climb(head.again(), targets, rows)

@@ -60,7 +60,7 @@ def vulnerability(
     radius, low, high
         The box, as in :class:`TrainingSetAttack`.
     sample_weight : array-like of shape (n_train,), default=None
-    rows : array-like of int, default=None
+    rows : array-like of int or of bool, default=None
         The training rows to look at; all when None.
     realise : int, default=0
         For each test point, move so many of its strongest rows and fit again.
@@ -76,7 +76,7 @@ def vulnerability(
     """
     head = Head(estimator, X, y, sample_weight)
     targets, box = Targets(head, X_test, y_test), Box(radius, low, high)
-    rows = np.arange(len(head.X)) if rows is None else checked_rows(rows, len(head.X))
+    rows = np.arange(len(head.X)) if rows is None else checked_rows(rows, head)
     n, m = len(rows), len(targets.y)
     check_fits((2, m, n), "Ask for fewer test points.")
     gradients, margin = targets.margin_gradients(head), targets.margins(head)

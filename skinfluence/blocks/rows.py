@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from sklearn.utils import check_array
 
 from skinfluence._utils.memory import check_fits
+from skinfluence._utils.untouched import transformed
 from skinfluence.blocks.design import BlockedDesign
 
 # Some rows of such an array, up to this size, are read at once too.
@@ -41,10 +42,8 @@ class Reading:
 
     def __call__(self, raw):
         X = raw if sp.issparse(raw) else np.asarray(raw)
-        for transformer in self.transformers:
-            X = transformer.transform(X)
         X = check_array(
-            X,
+            transformed(self.transformers, X),
             accept_sparse="csr",
             dtype=np.float64,
             order="C",

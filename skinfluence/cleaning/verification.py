@@ -10,6 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence._utils._optional import require
 from skinfluence._utils.progress import progress_bar
+from skinfluence._utils.untouched import transformed
 
 
 def verify(audit, k, *, preprocessing="frozen", progress=False):
@@ -21,7 +22,7 @@ def verify(audit, k, *, preprocessing="frozen", progress=False):
         raise ValueError(f"k, the number of rows to refit without, must not be negative. Got {k}.")
     model, X = audit.estimator, audit.X
     if preprocessing == "frozen" and isinstance(model, Pipeline):
-        X = model[:-1].transform(X)
+        X = transformed([model[:-1]], X)
         model = model[-1]
     model = _with_held_class_weight(model, audit)
 

@@ -6,6 +6,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
 from skinfluence._utils.rows import index_of
+from skinfluence._utils.untouched import transformed
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
 from skinfluence.inputs.frozen import check_same_rows
 from skinfluence.inputs.wrappers import line_of, opened
@@ -106,8 +107,7 @@ class Inputs:
         return rows_of(X, self.transformers, type(self.model).__name__, n_features)
 
     def _seen(self, X):
-        for transformer in self.transformers:
-            X = transformer.transform(X)
+        X = transformed(self.transformers, X)
         return validate_data(
             self.model, X, reset=False, accept_sparse="csr", dtype=np.float64, order="C"
         )

@@ -11,6 +11,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 
 from skinfluence._utils.calls import level_outside
+from skinfluence._utils.untouched import untouched
 from skinfluence.answers import answers_of, rows_alone_in_their_class, warn_alone
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.frozen import check_frozen
@@ -126,7 +127,7 @@ class Run:
         while isinstance(estimator, Pipeline):
             start = time.perf_counter()
             if len(estimator.steps) > 1:
-                X = estimator[:-1].fit_transform(X, self.y)
+                X = estimator[:-1].fit_transform(untouched(X, estimator[:-1]), self.y)
             estimator = estimator.steps[-1][1]
             trial.fit_time += time.perf_counter() - start
         return X
@@ -141,7 +142,7 @@ class Run:
             strengths = [strength(float(trial.params[penalty_name])) for trial in path]
         start = time.perf_counter()
         model = self._model(path[0])
-        model.fit(features, self.y, **fit_weights(model, self.sample_weight))
+        model.fit(untouched(features, model), self.y, **fit_weights(model, self.sample_weight))
         problem = Inputs(model, features).problem(self.y, self.sample_weight)
         if isinstance(problem, Objective):
             answers = scan(problem.holding("auto"), np.array(strengths) / strengths[0])
@@ -165,7 +166,9 @@ class Run:
         for trial in path:
             if trial is not path[0]:
                 model = self._model(trial)
-                model.fit(features, self.y, **fit_weights(model, self.sample_weight))
+                model.fit(
+                    untouched(features, model), self.y, **fit_weights(model, self.sample_weight)
+                )
                 problem = Inputs(model, features).problem(self.y, self.sample_weight)
             eta = answers_of(problem, **options).own_removals("exact", 1e-3)
             yield Answers(problem, np.array(eta), np.zeros(len(eta)), "exact")

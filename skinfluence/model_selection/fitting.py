@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, indexable
 from sklearn.utils.validation import column_or_1d
 
+from skinfluence._utils.untouched import untouched
 from skinfluence.inputs.wrappers import opened
 from skinfluence.objective import objective_of
 
@@ -56,9 +57,9 @@ def check_known(estimator):
 
 
 def fitted(estimator, X, y, sample_weight):
-    """A clone fitted on all rows."""
+    """A clone fitted on all rows, which stay as they are."""
     model = clone(estimator)
-    return model.fit(X, y, **fit_weights(model, sample_weight))
+    return model.fit(untouched(X, model), y, **fit_weights(model, sample_weight))
 
 
 def fit_weights(estimator, sample_weight):

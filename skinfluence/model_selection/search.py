@@ -13,6 +13,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence._utils.untouched import untouched
 from skinfluence.model_selection.candidates import Run, Trial, with_params
 from skinfluence.model_selection.fitting import check_data, check_known, fit_weights
 
@@ -187,7 +188,9 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
         if self.refit:
             best = with_params(self.estimator, self.best_params_)
             start = time.perf_counter()
-            self.best_estimator_ = best.fit(X, y, **fit_weights(best, sample_weight))
+            self.best_estimator_ = best.fit(
+                untouched(X, best), y, **fit_weights(best, sample_weight)
+            )
             self.refit_time_ = time.perf_counter() - start
             if hasattr(self.best_estimator_, "feature_names_in_"):
                 self.feature_names_in_ = self.best_estimator_.feature_names_in_

@@ -7,6 +7,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
 from skinfluence._utils._compat import column_positions
+from skinfluence._utils.untouched import transformed
 from skinfluence.pullbacks.registry import pull_back_through, pullback
 
 
@@ -55,7 +56,7 @@ def union_parts(union, X):
         if part == "passthrough":
             part, width = None, X.shape[1]
         else:
-            width = part.transform(_safe_indexing(X, slice(0, 1))).shape[1]
+            width = transformed([part], _safe_indexing(X, slice(0, 1))).shape[1]
         yield name, part, slice(start, start + width), weights.get(name, 1.0)
         start += width
 

@@ -5,6 +5,7 @@ import scipy.sparse as sp
 from sklearn.impute import KNNImputer, MissingIndicator, SimpleImputer
 
 from skinfluence._utils._compat import IterativeImputer, imputation_limits
+from skinfluence._utils.untouched import transformed
 from skinfluence.pullbacks.registry import dense, no_derivative, pullback
 
 
@@ -62,7 +63,7 @@ def _through_regressions(transformer, X, missing, V):
 def _unclipped(transformer, X, missing):
     """For each regression, which of the cells it fills are not at a limit of their column."""
     low, high = imputation_limits(transformer)
-    filled = np.array(transformer.initial_imputer_.transform(dense(X)))
+    filled = np.array(transformed([transformer.initial_imputer_], dense(X)))
     free = []
     for one in transformer.imputation_sequence_:
         rows, target = missing[:, one.feat_idx], one.feat_idx

@@ -16,6 +16,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
 from skinfluence._utils._compat import counts_and_weighting
+from skinfluence._utils.untouched import transformed
 from skinfluence.pullbacks.composition import chain, column_parts, union_parts
 from skinfluence.pullbacks.registry import NoDerivativeError, dense, pullback, stages
 
@@ -77,7 +78,7 @@ def pull_back_to_names(transformer, X, V, reached, names):
     try:
         V = pullback(transformer, X, V)
     except NoDerivativeError:
-        return None, None, [End(transformer, "", names, transformer.transform(X), V)]
+        return None, None, [End(transformer, "", names, transformed([transformer], X), V)]
     return V, np.ones(V.shape[2], dtype=bool), []
 
 

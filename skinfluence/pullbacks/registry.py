@@ -9,6 +9,7 @@ from sklearn.utils import _safe_indexing
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import check_fits, row_blocks
+from skinfluence._utils.untouched import transformed
 
 WAYS_OUT = (
     "Ask by the names of its outputs with skinfluence.pipeline.influence_by_name, or on the "
@@ -103,7 +104,7 @@ def stages(transformers, X):
     """The inputs of each transformer of a chain."""
     inputs = [X]
     for transformer in transformers[:-1]:
-        inputs.append(transformer.transform(inputs[-1]))
+        inputs.append(transformed([transformer], inputs[-1]))
     return inputs[: len(transformers)]
 
 
