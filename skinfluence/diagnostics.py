@@ -123,7 +123,8 @@ def cooks_distance(influence, *, method="one-step", tol=1e-3):
         information where the Newton step has the gradient; this is the Newton step.
     """
     parts = _deletions(influence)
-    return parts.sizes(method, tol) / (parts.edf * parts.dispersion)
+    scale = parts.edf * parts.dispersion
+    return parts.sizes(method, tol) / scale
 
 
 def dfbetas(influence, *, method="one-step", tol=1e-3):
@@ -147,10 +148,11 @@ def dfbetas(influence, *, method="one-step", tol=1e-3):
     """
     parts = _deletions(influence)
     check_fits((parts.n_samples, *parts.standard_errors.shape), "Use cooks_distance instead.")
+    phi = parts.deleted_dispersion
     out = np.empty((parts.n_samples, *parts.standard_errors.shape))
     for block, moved in parts.steps(method, tol):
         out[block] = -moved / parts.standard_errors
-    return out / np.sqrt(parts.deleted_dispersion)[:, None, None]
+    return out / np.sqrt(phi)[:, None, None]
 
 
 def dffits(influence, *, method="one-step", tol=1e-3):
@@ -189,11 +191,12 @@ def resid_studentized_internal(influence):
     Returns
     -------
     residuals : ndarray of shape (n_train,), or (n_train, n_outputs) for several outputs
-        Positive where the target is above the fit. statsmodels' ``resid_studentized_internal``
-        (OLS) and ``resid_studentized`` (GLM).
+        NaN, with a warning, for rows of leverage 1. Positive where the target is above the fit.
+        statsmodels' ``resid_studentized_internal`` (OLS) and ``resid_studentized`` (GLM).
     """
     parts = _deletions(influence)
-    return _narrow(parts.scaled_residuals / np.sqrt(parts.dispersion))
+    phi = parts.dispersion
+    return _narrow(parts.scaled_residuals / np.sqrt(phi))
 
 
 def resid_studentized_external(influence):
@@ -225,7 +228,8 @@ def resid_studentized_external(influence):
             f"{type(parts.loss).__name__}; use resid_studentized_internal, or loo_* for the "
             "residuals of refits."
         )
-    return _narrow(parts.scaled_residuals / np.sqrt(parts.deleted_dispersion)[:, None])
+    phi = parts.deleted_dispersion
+    return _narrow(parts.scaled_residuals / np.sqrt(phi)[:, None])
 
 
 def _narrow(values):

@@ -284,3 +284,139 @@ def test_methods_are_those_of_effects(method):
             getattr(diagnostics, name)(influence, method=method)
     with pytest.raises(ValueError, match="tol must lie"):
         diagnostics.cooks_distance(influence, method="auto", tol=2.0)
+
+
+# Leverages of 1 and near it -------------------------------------------------------------------
+
+
+def solved(A, B):
+    """Gaussian elimination in long double."""
+    A, B = np.array(A, np.longdouble), np.array(B, np.longdouble)
+    for j in range(len(A)):
+        pivot = j + np.argmax(np.abs(A[j:, j]))
+        A[[j, pivot]], B[[j, pivot]] = A[[pivot, j]], B[[pivot, j]]
+        for i in range(len(A)):
+            if i != j:
+                share = A[i, j] / A[j, j]
+                A[i] -= share * A[j]
+                B[i] -= share * B[j]
+    return B / np.diag(A)[:, None]
+
+
+def long_fit(X, y, alpha):
+    """Parameters, residuals, leverages, dispersion and H of ridge regression, in long double."""
+    J = np.column_stack([X, np.ones(len(X))]).astype(np.longdouble)
+    J[:, :-1] -= (centre := J[:, :-1].mean(axis=0))
+    H = J.T @ J + np.diag(np.append(np.full(X.shape[1], alpha), 0.0))
+    theta = solved(H, (J.T @ y)[:, None])[:, 0]
+    e, h = y - J @ theta, np.einsum("ij,ji->i", J, solved(H, J.T))
+    theta[-1] -= theta[:-1] @ centre
+    return theta, e, h, (e**2).sum() / (len(y) - h.sum())
+
+
+def long_diagnostics(X, y, alpha, rows):
+    """What the functions return for some rows, by refits in long double."""
+    theta, e, h, phi = long_fit(X, y, alpha)
+    out = {name: [] for name in ("dfbetas", "dffits", "cooks_distance")}
+    out["resid_studentized_external"] = []
+    J = np.column_stack([X, np.ones(len(X))]).astype(np.longdouble)
+    H = J.T @ J + np.diag(np.append(np.full(X.shape[1], alpha), 0.0))
+    errors = np.sqrt(np.diag(solved(H, np.eye(len(H)))))
+    for i in rows:
+        other, _, _, phi_i = long_fit(np.delete(X, i, axis=0), np.delete(y, i), alpha)
+        d = theta - other
+        out["dfbetas"].append(d / errors / np.sqrt(phi_i))
+        out["dffits"].append(J[i] @ d / np.sqrt(phi_i * h[i]))
+        out["cooks_distance"].append(d @ H @ d / h.sum() / phi)
+        out["resid_studentized_external"].append(e[i] / np.sqrt(phi_i * (1 - h[i])))
+    out["resid_studentized_internal"] = e[rows] / np.sqrt(phi * (1 - h[rows]))
+    return {name: np.array(values, float) for name, values in out.items()}
+
+
+def a_category_seen_once(n=30):
+    rng = np.random.default_rng(0)
+    return np.column_stack([rng.standard_normal(n), np.arange(n) == 5]), rng.standard_normal(n)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "leverage"])
+def test_a_row_of_leverage_one_takes_nothing_from_the_others(name):
+    X, y = a_category_seen_once()
+    model = ours.LinearRegression().fit(X, y)
+    others = np.delete(np.arange(30), 5)
+    with pytest.warns(UserWarning, match="Row 5 has leverage 1") as caught:
+        found = np.squeeze(getattr(diagnostics, name)(model))
+    assert len(caught) == 1
+    assert np.isnan(found[5]).all()
+    expected = long_diagnostics(X, y, 0.0, others)[name]
+    np.testing.assert_allclose(found[others], expected, rtol=1e-9)
+
+
+def test_a_row_of_leverage_one_has_no_deletion_in_other_models_either():
+    """A count that one parameter takes up, and one of several outputs."""
+    X, _ = a_category_seen_once()
+    y = np.random.default_rng(3).poisson(2.0, 30) + 1.0
+    poisson = PoissonRegressor(alpha=0.0, **TIGHT).fit(X, y)
+    labels = np.arange(30) % 3
+    classifier = linear_model.RidgeClassifier(alpha=1e-14, solver="svd").fit(X, labels)
+    for model, target in ((poisson, y), (classifier, labels)):
+        influence = Influence(model, X, target)
+        for name in ("cooks_distance", "dfbetas", "resid_studentized_internal"):
+            with pytest.warns(UserWarning, match="Row 5 has leverage 1"):
+                found = getattr(diagnostics, name)(influence)
+            assert np.isnan(found[5]).all()
+            assert np.isfinite(np.delete(found, 5, axis=0)).all()
+
+
+@pytest.mark.parametrize("form", ["dual", "primal"])
+@pytest.mark.parametrize("alpha", [1e-2, 1e-4, 1e-6, 1e-8])
+def test_leverages_near_one_keep_their_digits_or_are_refused(alpha, form):
+    """What is left of 1 is known, not the difference of two numbers that are rounded."""
+    rng = np.random.default_rng(52)
+    X, y = rng.standard_normal((6, 11)), rng.standard_normal(6)
+    model = linear_model.Ridge(alpha=alpha, solver="svd").fit(X, y)
+    influence = Influence(model, X, y, solver=Exact(form))
+    expected = long_diagnostics(X, y, alpha, np.arange(6))
+    answered = []
+    for name, values in expected.items():
+        try:
+            found = np.squeeze(getattr(diagnostics, name)(influence))
+        except ValueError as error:
+            assert "degrees of freedom" in str(error)
+            continue
+        answered.append(name)
+        np.testing.assert_allclose(found, values, rtol=1e-3, err_msg=name)
+        if form == "dual":
+            np.testing.assert_allclose(found, values, rtol=1e-10 / alpha, err_msg=name)
+    if alpha >= (1e-4 if form == "dual" else 1e-2):
+        assert len(answered) == len(expected)
+
+
+@pytest.mark.parametrize("size", [10.0, 1e5, 1e9])
+def test_the_one_row_off_a_line_is_as_far_off_as_it_is(size):
+    """The others leave little residual of their own: it is not a difference of large numbers."""
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((20, 2))
+    y = X @ [1.0, -2.0] + 1e-3 * rng.standard_normal(20)
+    y[7] += size
+    model = ours.LinearRegression().fit(X, y)
+    expected = long_diagnostics(X, y, 0.0, [7])["resid_studentized_external"]
+    found = diagnostics.resid_studentized_external(model)[7]
+    np.testing.assert_allclose(found, expected[0], rtol=1e-9 * max(1.0, size / 1e3))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "leverage"])
+def test_a_fit_without_residuals_is_refused_in_words(name):
+    X, _ = make_data("regression", 30, 2, 0)
+    for y in (np.full(30, 3.0), X[:, 1], np.zeros(30)):
+        with pytest.raises(ValueError, match="through every target"):
+            getattr(diagnostics, name)(ours.LinearRegression().fit(X, y))
+
+
+@pytest.mark.filterwarnings("error")
+def test_saturated_probabilities_have_residuals_of_zero():
+    X = np.array([[-1.0], [1.0], [-1.0], [2.0], [1e5]])
+    model = ours.LogisticRegression(solver="newton-cholesky").fit(X, [0, 1, 1, 0, 1])
+    model.coef_[:], model.intercept_[:] = 0.01, 0.0
+    residuals = Influence(model, X, np.array([0, 1, 1, 0, 1]))
+    assert diagnostics.resid_studentized_internal(residuals)[4] == 0.0

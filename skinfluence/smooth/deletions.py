@@ -1,11 +1,14 @@
 """What the diagnostics are made of: leverages, dispersions, and the fit without each row."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.naming import rows_have
 from skinfluence.answers import LOCAL, Answers
 from skinfluence.losses import SquaredError, Tweedie
 from skinfluence.smooth import steps
@@ -76,35 +79,113 @@ class Deletions:
         return np.einsum("ka,iab,kb->ik", D, objective.hessians, D)
 
     @cached_property
+    def kept(self):
+        """``1 - l`` of each of the user's outputs, NaN where it is 0 to the precision it has.
+
+        Shape (n_samples, n_outputs).
+        """
+        objective, factor = self.objective, self.factor
+        if objective.loss.n_outputs == 1:
+            kept = factor.kept()
+            kept = (1.0 - self.leverage if kept is None else kept)[:, None]
+        else:
+            H, D = objective.hessians, self._directions
+            own = np.einsum("ka,iab,kb->ik", D, H, D)
+            taken = np.einsum("ka,iab,ibc,icd,kd->ik", D, H, self.h, H, D, optimize=True)
+            taken *= objective.weights[:, None]
+            # A saturated output takes nothing: its curvature is no number any more.
+            kept = 1.0 - np.divide(taken, own, out=np.zeros_like(taken), where=own != 0)
+        if factor.is_random:
+            return kept
+        known = max(steps.SINGULAR, 10.0 * factor.leverage_error)
+        if factor.kept() is None:
+            known = max(known, 4.0 * self._rounding)
+        return np.where(kept > known, kept, np.nan)
+
+    @cached_property
     def scaled_residuals(self):
         """Pearson residuals over ``sqrt(1 - l)``, in the user's outputs."""
-        objective, D = self.objective, self._directions
-        H = objective.hessians
-        own = np.einsum("ka,iab,kb->ik", D, H, D)
-        taken = np.einsum("ka,iab,ibc,icd,kd->ik", D, H, self.h, H, D, optimize=True)
+        residuals, alone = self._residuals, np.isnan(self.kept)
         with np.errstate(divide="ignore", invalid="ignore"):
-            left = 1.0 - objective.weights[:, None] * taken / own
-            return self._residuals / np.sqrt(self._information * left)
+            out = residuals / np.sqrt(self._information * self.kept)
+        # The information of saturated outputs underflows.
+        out[(residuals == 0) & ~alone] = 0.0
+        alone, beyond = alone.any(axis=1), np.isinf(out).any(axis=1)
+        if alone.any():
+            _warn_rows(
+                alone,
+                "leverage 1: the fit goes through its target whatever that is, so it has no "
+                "studentised residual (NaN). Penalise the model, or drop the columns that one row "
+                "decides.",
+            )
+        if beyond.any():
+            _warn_rows(
+                beyond,
+                "a Pearson residual beyond the numbers of float64 (inf): a probability of 0 for "
+                "what came. Penalise the model, or correct the label.",
+            )
+        return out
+
+    @cached_property
+    def _mean(self):
+        """What the targets are compared with, in the user's outputs."""
+        eta = self.objective.loss.expand(self.objective.eta)
+        return eta if self.is_squared else np.exp(eta)
 
     @cached_property
     def dispersion(self):
         known = isinstance(self.loss, Tweedie) and self.loss.power == 1
         if known or not isinstance(self.loss, (SquaredError, Tweedie)):
             return 1.0
-        free = np.count_nonzero(self.objective.weights) * len(self._directions) - self.edf
-        if not free > 1e-8 * self.edf:
+        objective = self.objective
+        sure = self.factor.kept() is not None or not objective.penalty.any()
+        lost = 0.0 if sure else self._rounding
+        self._check_free(np.array([self._free]), objective.weights > 0, lost)
+        squares = self._residuals**2 / self._information
+        # Rounding of the targets and of what the model makes of them.
+        terms = np.abs(objective.y.reshape(len(squares), -1)) + np.abs(self._mean)
+        terms = objective.weights[:, None] * terms**2 / self._information
+        if squares.sum() <= (200.0 * np.finfo(float).eps) ** 2 * terms.sum():
+            raise ValueError(
+                "The dispersion must be positive: it is the unit of these diagnostics. Got residuals "
+                "that are zero to round-off, of a model that goes through every target. Is the "
+                "target constant, or a copy of a feature? leverage, removal_effect and loo_* need "
+                "no dispersion."
+            )
+        return float(squares.sum() / self._free)
+
+    @property
+    def _free(self):
+        """Degrees of freedom of the residuals."""
+        weighted = self.objective.weights > 0
+        kept = self.factor.kept()
+        if kept is not None:
+            return float(kept[weighted].sum())
+        return np.count_nonzero(weighted) * len(self._directions) - self.edf
+
+    def _check_free(self, free, rows, lost=0.0):
+        """Refuse degrees of freedom that are none, or no more than a thousand times what is lost."""
+        if not (free > np.maximum(1e-8 * self.edf, 1e3 * lost)).all():
             raise ValueError(
                 "The dispersion needs more rows than effective degrees of freedom. Got "
-                f"{np.count_nonzero(self.objective.weights)} rows of positive weight and "
-                f"{self.edf:.4g}. Drop columns or penalise more."
+                f"{np.count_nonzero(rows)} rows of positive weight, {self.edf:.4g} degrees of freedom "
+                f"and {free.min():.1e} left for the residuals. Drop columns or penalise more."
             )
-        return float((self._residuals**2 / self._information).sum() / free)
+
+    @property
+    def _rounding(self):
+        """What float64 leaves of the factor, relative to 1."""
+        return np.finfo(float).eps / (self.factor.rcond or 1.0)
 
     @cached_property
     def deleted_dispersion(self):
-        """``phi`` without each row for squared error, of the fit for others: (n_samples,)."""
+        """``phi`` without each row for squared error, of the fit for others: (n_samples,).
+
+        NaN for rows of leverage 1.
+        """
+        phi = self.dispersion
         if not self.is_squared:
-            return np.full(self.n_samples, self.dispersion)
+            return np.full(self.n_samples, phi)
         objective = self.objective
         if objective.hold != "C" and objective.penalty.any():
             raise ValueError(
@@ -112,23 +193,40 @@ class Deletions:
                 "hold='lambda'; use Influence(..., hold='C')."
             )
         w, k = objective.weights, len(self._directions)
-        left = 1.0 - w * self.h[:, 0, 0]
+        left = self.kept[:, 0]
         moved = w[:, None] * objective.gradients / left[:, None]
         gone = (moved * objective.gradients).sum(axis=1)
         q, drift = self._penalty_forms
         # 2 Phi falls by w g^2 / (1 - w h); what is left without its penalty is the residual sum.
-        residual = (w[:, None] * objective.gradients**2).sum() - gone
-        residual = residual - 2.0 * (moved * drift).sum(axis=1) - (moved**2).sum(axis=1) * q
-        rows = np.count_nonzero(w) - (w > 0)
-        free = rows * k - self.edf + k * w * q / left
-        with np.errstate(divide="ignore", invalid="ignore"):
-            phi = np.maximum(residual, 0.0) / free
-        if not (free > 1e-8 * self.edf).all():
-            raise ValueError(
-                "The dispersion without a row needs more rows than effective degrees of freedom. "
-                f"Got {rows.min()} rows and {self.edf:.4g}. Drop columns or penalise more."
-            )
-        return phi
+        whole = (w[:, None] * objective.gradients**2).sum()
+        terms = np.stack([gone, 2.0 * (moved * drift).sum(axis=1), (moved**2).sum(axis=1) * q])
+        residual = whole - terms.sum(axis=0)
+        taken = k * w * q / left
+        free = self._free - k * (w > 0) + taken
+        lost = self._rounding * taken
+        if self.factor.kept() is None:
+            # Errors of leverages are those of what they leave.
+            lost = lost / left
+        known = ~np.isnan(left)
+        self._check_free(free[known], w > 0, lost[known])
+        # A small difference of large terms: where a row has nearly all of the residuals, which are
+        # few rows, and where hardly any are left, of more columns than rows.
+        with np.errstate(invalid="ignore"):
+            lost = residual < 1e-4 * (whole + np.abs(terms).sum(axis=0))
+        for i in np.flatnonzero(lost):
+            residual[i] = self._residual_sum_without(i)
+        return residual / free
+
+    def _residual_sum_without(self, row):
+        """Weighted squared residuals of the other rows in the fit without one."""
+        objective = self.objective
+        step = steps.parameter_steps(
+            self.factor, steps.removals(objective, np.array([row])), "one-step"
+        )
+        g = objective.gradients + objective.design.multiply(step[0].T)
+        return float(
+            np.delete(objective.weights, row) @ (np.delete(g, row, axis=0) ** 2).sum(axis=1)
+        )
 
     @cached_property
     def _penalty_forms(self):
@@ -216,3 +314,9 @@ class Deletions:
     def _removal_steps(self, method, tol):
         """Changes of the parameters in the core's coordinates, NaN where there is no model."""
         return self.answers.row_steps(np.arange(self.n_samples), None, method, tol)
+
+
+def _warn_rows(chosen, what):
+    """Say which rows have what, once for all of them."""
+    rows = np.flatnonzero(chosen)
+    warnings.warn(f"{rows_have(rows)} {what}", UserWarning, stacklevel=level_outside())

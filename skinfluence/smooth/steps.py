@@ -9,9 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence._utils.calls import level_outside
+from skinfluence._utils.naming import rows_have
 from skinfluence.design import Design
 from skinfluence.edits import edited
 from skinfluence.solvers import SingularHessianError
+
+# What is left of 1 below which a leverage is 1.
+SINGULAR = 1e-11
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,12 +173,12 @@ def _solve_complements(A, right, rows):
                 out[np.linalg.cond(A) > 1e14] = np.inf
     # Relative to 1: these are one minus a leverage.
     size, given = np.abs(out).max(axis=1, initial=0.0), np.abs(right).max(axis=1, initial=0.0)
-    singular = ~(size <= 1e11 * given)
+    singular = ~(size <= given / SINGULAR)
     if singular.any():
         warnings.warn(
-            f"{np.count_nonzero(singular)} edits take away rows of leverage 1 (the first is row "
-            f"{rows[np.flatnonzero(singular)[0]]}): without them a parameter is not determined, so "
-            "the answers are NaN. Penalise the model, or drop the columns that one row decides.",
+            f"{rows_have(rows[singular])} leverage 1: a parameter is determined by that row alone, "
+            "and there is none without it, so its answers are NaN. Penalise the model, or drop the "
+            "columns that one row decides.",
             UserWarning,
             stacklevel=level_outside(),
         )
