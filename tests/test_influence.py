@@ -200,7 +200,8 @@ def test_an_unknown_transformer_is_refused_with_the_way_out():
 @pytest.mark.parametrize("task", ["binary", "softmax"])
 def test_logistic_cv_is_the_model_at_its_chosen_c(task, legacy):
     X, y, weight = Case("LogisticRegressionCV", task=task, weighted=True).data(n=60)
-    options = {"cv": 3, "tol": 1e-10, "solver": "newton-cholesky"}
+    # The newton-cholesky of 1.7 gives the refit of a softmax an intercept that is no optimum.
+    options = {"cv": 3, "tol": 1e-10, "solver": "newton-cg"}
     model = logistic_cv(Cs=[0.03, 0.3, 3.0], legacy=legacy, **options)
     model.fit(X, y, sample_weight=weight)
     chosen = float(np.ravel(model.C_)[0])
