@@ -6,14 +6,18 @@ weight; one routine answers them. The constructors here are what users write; th
 into a change of the parameters, to first order or by one Newton step.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from dataclasses import replace as _replaced
 from enum import Enum
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 
 from skinfluence._utils.rows import named
+from skinfluence._utils.typing import Names
 from skinfluence.design import Design
 
 
@@ -45,16 +49,16 @@ class Edit:
 
     terms: tuple
 
-    def __add__(self, other):
+    def __add__(self, other: "Edit") -> "Edit":
         if not isinstance(other, Edit):
             return NotImplemented
         return Edit(self.terms + other.terms)
 
-    def __radd__(self, other):
+    def __radd__(self, other: Literal[0]) -> "Edit":
         # sum() starts from 0.
         return self if other == 0 else NotImplemented
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Edit({len(self.terms)} weighted points)"
 
 
@@ -85,7 +89,7 @@ def _weight(value):
     return value
 
 
-def remove(rows=None, *, labels=None):
+def remove(rows: ArrayLike | None = None, *, labels: Names | Hashable = None) -> Edit:
     """Remove a row, or several together.
 
     Parameters
@@ -105,7 +109,12 @@ def remove(rows=None, *, labels=None):
     return Edit(tuple(_Term(row, scale=-1.0) for row in _rows(rows, labels)))
 
 
-def reweight(rows=None, sample_weight=_UNSET, *, labels=None):
+def reweight(
+    rows: ArrayLike | None = None,
+    sample_weight: ArrayLike | _Unset = _UNSET,
+    *,
+    labels: Names | Hashable = None,
+) -> Edit:
     """Give rows another sample weight.
 
     Parameters
@@ -116,12 +125,17 @@ def reweight(rows=None, sample_weight=_UNSET, *, labels=None):
         The new weights, before class weights.
     """
     _check_given("reweight", sample_weight=sample_weight)
-    rows = _rows(rows, labels)
-    weights = [_weight(w) for w in _per_row(sample_weight, rows, "sample_weight")]
-    return Edit(tuple(_Term(r, scale=-1.0, amount=w) for r, w in zip(rows, weights, strict=True)))
+    chosen = _rows(rows, labels)
+    weights = [_weight(w) for w in _per_row(sample_weight, chosen, "sample_weight")]
+    return Edit(tuple(_Term(r, scale=-1.0, amount=w) for r, w in zip(chosen, weights, strict=True)))
 
 
-def relabel(rows=None, y=_UNSET, *, labels=None):
+def relabel(
+    rows: ArrayLike | None = None,
+    y: ArrayLike | _Unset = _UNSET,
+    *,
+    labels: Names | Hashable = None,
+) -> Edit:
     """Give rows another label or target, their features and sample weights kept.
 
     Parameters
@@ -132,14 +146,16 @@ def relabel(rows=None, y=_UNSET, *, labels=None):
         The new labels, in the user's own coding.
     """
     _check_given("relabel", y=y)
-    rows = _rows(rows, labels)
+    chosen = _rows(rows, labels)
     terms = []
-    for row, label in zip(rows, _per_row(y, rows, "y"), strict=True):
+    for row, label in zip(chosen, _per_row(y, chosen, "y"), strict=True):
         terms += [_Term(row, scale=-1.0), _Term(row, y=label, scale=1.0)]
     return Edit(tuple(terms))
 
 
-def replace(row=None, x=_UNSET, y=_UNSET, *, labels=None):
+def replace(
+    row: int | None = None, x: Any = _UNSET, y: Any = _UNSET, *, labels: Hashable = None
+) -> Edit:
     """Replace the features of a row, and its label if one is given.
 
     Parameters
@@ -163,7 +179,7 @@ def _check_given(name, **given):
             raise TypeError(f"edits.{name} needs {parameter}. Got none.")
 
 
-def add(x, y, sample_weight=1.0):
+def add(x: Any, y: Any, sample_weight: float = 1.0) -> Edit:
     """Add a new row.
 
     Parameters

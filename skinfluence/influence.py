@@ -2,8 +2,11 @@
 
 import numbers
 import warnings
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
@@ -12,11 +15,24 @@ from skinfluence import leave_one_out
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import check_fits
 from skinfluence._utils.rows import check_aligned, named
-from skinfluence.answers import Tests, answers_of, warn_of
+from skinfluence._utils.typing import (
+    Floats,
+    Frozen,
+    Hold,
+    MatrixLike,
+    Method,
+    Names,
+    Of,
+    Precision,
+    Scoring,
+)
+from skinfluence.answers import Tests, Top, answers_of, warn_of
+from skinfluence.edits import Edit
 from skinfluence.inputs import Inputs
 from skinfluence.problem import check_problem
+from skinfluence.quantity import Effect
 from skinfluence.smooth import answers as _smooth  # noqa: F401  registers the answers about an Objective
-from skinfluence.solvers import SingularHessianError
+from skinfluence.solvers import SingularHessianError, SolveReport, SolverLike
 
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
 
@@ -92,17 +108,17 @@ class Influence:
 
     def __init__(
         self,
-        estimator,
-        X,
-        y,
-        sample_weight=None,
+        estimator: Any,
+        X: MatrixLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
         *,
-        solver="auto",
-        hold="auto",
-        precision="float64",
-        polish=False,
-        verbose=False,
-    ):
+        solver: SolverLike = "auto",
+        hold: Hold = "auto",
+        precision: Precision = "float64",
+        polish: bool = False,
+        verbose: bool = False,
+    ) -> None:
         check_is_fitted(estimator)
         inputs = Inputs(estimator, X, y)
         problem = inputs.problem(y, sample_weight)
@@ -120,12 +136,14 @@ class Influence:
         self.objective = answers.problem
         warn_of(answers.concern)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Influence({self._inputs.model!r}, n_train={self.objective.n_samples})"
 
     # Derivatives -------------------------------------------------------------------------------
 
-    def influence_up_params(self, *, indices=None, labels=None):
+    def influence_up_params(
+        self, *, indices: ArrayLike | None = None, labels: Names | None = None
+    ) -> Floats:
         """Derivative of the parameters when a training row is up-weighted, eq. 1.
 
         ``-Hbar^-1 (J_i' g_i)``: per unit of ``w_i / n_train``.
@@ -146,8 +164,15 @@ class Influence:
         return self.answers.up_params(self._rows(indices, labels))
 
     def influence_up_loss(
-        self, X, y, *, indices=None, labels=None, aggregate=None, smoothing="auto"
-    ):
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        indices: ArrayLike | None = None,
+        labels: Names | None = None,
+        aggregate: Literal["mean"] | None = None,
+        smoothing: Literal["auto"] | float | None = "auto",
+    ) -> Floats:
         """Derivative of test losses when a training row is up-weighted, eq. 2.
 
         ``-g_t' J_t Hbar^-1 J_i' g_i``: negative means that up-weighting the row lowers the loss.
@@ -179,7 +204,16 @@ class Influence:
         out = self.answers.smoothed(smoothing).up_loss(tests, some, aggregate)
         return out[0] if aggregate else out
 
-    def influence_pert(self, X, y, *, indices=None, labels=None, aggregate=None, smoothing="auto"):
+    def influence_pert(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        *,
+        indices: ArrayLike | None = None,
+        labels: Names | None = None,
+        aggregate: Literal["mean"] | None = None,
+        smoothing: Literal["auto"] | float | None = "auto",
+    ) -> Floats:
         """Derivative of test losses in the features of a training row, eq. 5.
 
         Moving training row i by a small ``delta`` changes the test loss by
@@ -214,7 +248,7 @@ class Influence:
         out = answers.pert_loss(tests, rows, aggregate, pull_back, np.empty(shape))
         return out[0] if aggregate else out
 
-    def self_influence(self):
+    def self_influence(self) -> Floats:
         """Influence of each training row on its own loss, ``g_i' J_i Hbar^-1 J_i' g_i``.
 
         Returns
@@ -228,16 +262,16 @@ class Influence:
 
     def removal_effect(
         self,
-        X,
-        y=None,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
         *,
-        of="loss",
-        method="auto",
-        tol=1e-3,
-        indices=None,
-        labels=None,
-        groups=None,
-    ):
+        of: Of = "loss",
+        method: Method = "auto",
+        tol: float = 1e-3,
+        indices: ArrayLike | None = None,
+        labels: Names | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Floats:
         """Change of a quantity at test points when each training row is removed.
 
         Parameters
@@ -284,8 +318,16 @@ class Influence:
         return self.answers.row_effects(quantity, rows, None, method, tol)
 
     def relabel_effect(
-        self, X, y=None, *, of="loss", method="auto", tol=1e-3, indices=None, labels=None
-    ):
+        self,
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        *,
+        of: Of = "loss",
+        method: Method = "auto",
+        tol: float = 1e-3,
+        indices: ArrayLike | None = None,
+        labels: Names | None = None,
+    ) -> Floats:
         """Change of a quantity at test points when each training row gets each other label.
 
         Returns
@@ -310,7 +352,17 @@ class Influence:
             self.answers.row_effects(quantity, rows, label, method, tol, place)
         return out
 
-    def effect(self, edits, X, y=None, *, of="loss", method="auto", hold=None, tol=1e-3):
+    def effect(
+        self,
+        edits: Edit | Iterable[Edit],
+        X: MatrixLike,
+        y: ArrayLike | None = None,
+        *,
+        of: Of = "loss",
+        method: Method = "auto",
+        hold: Hold | None = None,
+        tol: float = 1e-3,
+    ) -> Effect:
         """Change of a quantity at test points under any edit of the training data.
 
         Parameters
@@ -334,16 +386,25 @@ class Influence:
             unpenalised model separates; for weights below zero.
         """
         answers = self.answers.holding(hold)
-        single = isinstance(edits, _edits.Edit)
+        single = isinstance(edits, Edit)
+        asked = [edits] if isinstance(edits, Edit) else edits
         quantity = answers.quantity(self._tests(X, y), of, method)
-        points = [self._resolve(edit) for edit in ([edits] if single else edits)]
+        points = [self._resolve(edit) for edit in asked]
         values, *trust = answers.effects(points, quantity, method, tol)
         if single:
             values = values[:, 0] if quantity.shape else values[0]
             return answers.effect_type(values, *[one[0] for one in trust])
         return answers.effect_type(values, *trust)
 
-    def top(self, X, y, k=10, *, method="auto", tol=1e-3):
+    def top(
+        self,
+        X: MatrixLike,
+        y: ArrayLike,
+        k: int = 10,
+        *,
+        method: Method = "auto",
+        tol: float = 1e-3,
+    ) -> Top:
         """The ``k`` most helpful and most harmful training rows of each test point.
 
         Parameters
@@ -369,7 +430,9 @@ class Influence:
 
     # Leave one out -----------------------------------------------------------------------------
 
-    def loo_decision_function(self, *, method="auto", tol=1e-3, frozen=None):
+    def loo_decision_function(
+        self, *, method: Method = "auto", tol: float = 1e-3, frozen: Frozen = None
+    ) -> Floats:
         """Decision values of each training row from the model without it, (n_train, ...).
 
         NaN, with a warning, for the only row of a class.
@@ -384,21 +447,32 @@ class Influence:
         """
         return leave_one_out.outputs(self, method, tol, frozen).decision_function()
 
-    def loo_predict_proba(self, *, method="auto", tol=1e-3, frozen=None):
+    def loo_predict_proba(
+        self, *, method: Method = "auto", tol: float = 1e-3, frozen: Frozen = None
+    ) -> Floats:
         """Class probabilities of each training row without it, (n_train, n_classes).
 
         Parameters as in :meth:`loo_decision_function`.
         """
         return leave_one_out.outputs(self, method, tol, frozen).predict_proba()
 
-    def loo_predict(self, *, method="auto", tol=1e-3, frozen=None):
+    def loo_predict(
+        self, *, method: Method = "auto", tol: float = 1e-3, frozen: Frozen = None
+    ) -> NDArray[Any]:
         """Predictions for each training row from the model without it, (n_train,).
 
         Parameters as in :meth:`loo_decision_function`.
         """
         return leave_one_out.outputs(self, method, tol, frozen).predict()
 
-    def loo_score(self, scoring=None, *, method="auto", tol=1e-3, frozen=None):
+    def loo_score(
+        self,
+        scoring: Scoring = None,
+        *,
+        method: Method = "auto",
+        tol: float = 1e-3,
+        frozen: Frozen = None,
+    ) -> float:
         """A scorer on the pooled leave-one-out outputs.
 
         Parameters
@@ -411,7 +485,7 @@ class Influence:
         options = {"method": method, "tol": tol, "frozen": frozen}
         return leave_one_out.pooled_score(self, self._y(), scoring, **options)
 
-    def report(self):
+    def report(self) -> SolveReport:
         """How the systems are solved and how near the fit is to its optimum: a SolveReport."""
         return self.answers.report()
 

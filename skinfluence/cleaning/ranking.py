@@ -3,30 +3,37 @@
 Refits live in `verification`, pictures in `plots`, the page in `report`.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import _safe_indexing, check_consistent_length
 
 from skinfluence import Influence
 from skinfluence._utils._optional import require
+from skinfluence._utils.typing import Frozen, MatrixLike
 from skinfluence.cleaning.judging import judge_labels, judge_targets
 from skinfluence.inputs.frozen import check_frozen
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 
 def audit(
-    estimator,
-    X,
-    y,
+    estimator: Any,
+    X: MatrixLike,
+    y: ArrayLike,
     *,
-    sample_weight=None,
-    ids=None,
-    method="auto",
-    frozen=None,
-    influence=None,
-):
+    sample_weight: ArrayLike | None = None,
+    ids: ArrayLike | None = None,
+    method: Literal["auto", "one-step", "exact"] = "auto",
+    frozen: Frozen = None,
+    influence: Influence | None = None,
+) -> "Audit":
     """Rank the training rows of a fitted model by how wrong they look without themselves.
 
     Every row is judged by the model that has not seen it, for the price of about one fit. A high
@@ -189,7 +196,7 @@ class Audit:
     noise_share: Any
     notes: tuple
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         counts = self.table["action"].value_counts()
         return (
             f"Audit(n_rows={len(self.y)}, drop={counts.get('drop', 0)}, "
@@ -197,7 +204,12 @@ class Audit:
             f"mean_loo_loss={self.table['loo_loss'].mean():.4g})"
         )
 
-    def plan(self, *, top=None, actions=("drop", "relabel")):
+    def plan(
+        self,
+        *,
+        top: int | None = None,
+        actions: Collection[Literal["drop", "relabel"]] = ("drop", "relabel"),
+    ) -> "Plan":
         """Collect what to drop and what to relabel.
 
         Parameters
@@ -224,7 +236,9 @@ class Audit:
             labels=np.asarray(relabel["suggested"], dtype=self.y.dtype),
         )
 
-    def apply(self, X, y=None, *, plan=None):
+    def apply(
+        self, X: Any, y: ArrayLike | None = None, *, plan: "Plan | None" = None
+    ) -> tuple[Any, NDArray[Any], NDArray[np.intp]]:
         """Give the rows and targets with a plan carried out; nothing is changed in place.
 
         Parameters
@@ -255,7 +269,13 @@ class Audit:
         kept = np.setdiff1d(np.arange(len(y)), plan.drop)
         return _safe_indexing(X, kept), y[kept], kept
 
-    def verify(self, k=10, *, preprocessing="frozen", progress=False):
+    def verify(
+        self,
+        k: int = 10,
+        *,
+        preprocessing: Literal["frozen", "refit"] = "frozen",
+        progress: bool = False,
+    ) -> "DataFrame":
         """Refit without each of the top rows and compare with what was predicted.
 
         Parameters
@@ -279,7 +299,9 @@ class Audit:
 
         return verify(self, k, preprocessing=preprocessing, progress=progress)
 
-    def depth_table(self, planted, *, depths=(0.05, 0.10, 0.15, 0.20, 0.30)):
+    def depth_table(
+        self, planted: ArrayLike, *, depths: Sequence[float] = (0.05, 0.10, 0.15, 0.20, 0.30)
+    ) -> "DataFrame":
         """Count how many known errors are among the first rows of the ranking.
 
         Parameters
@@ -313,7 +335,7 @@ class Audit:
             }
         )
 
-    def plot(self, ax=None, *, planted=None):
+    def plot(self, ax: Any = None, *, planted: ArrayLike | None = None) -> Any:
         """Draw the ranked leave-one-out losses, coloured by suggested action.
 
         Parameters
@@ -332,7 +354,7 @@ class Audit:
 
         return RankedLossDisplay.from_audit(self, planted=planted).plot(ax)
 
-    def to_html(self, path=None, **options):
+    def to_html(self, path: str | PathLike[str] | None = None, **options: Any) -> str:
         """Write the audit as one self-contained page.
 
         Parameters

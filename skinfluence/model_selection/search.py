@@ -1,9 +1,12 @@
 """Exhaustive search over parameters by leave-one-out, in scikit-learn's protocol."""
 
 import time
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.exceptions import NotFittedError
@@ -13,6 +16,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence._utils.typing import Frozen, MatrixLike, Method, Scoring
 from skinfluence._utils.untouched import untouched
 from skinfluence.model_selection.candidates import Run, Trial, with_params
 from skinfluence.model_selection.fitting import check_data, check_known, fit_weights
@@ -120,17 +124,17 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator,
-        param_grid,
+        estimator: Any,
+        param_grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]],
         *,
-        scoring=None,
-        refit=True,
-        method="auto",
-        tol=1e-4,
-        frozen=None,
-        error_score=np.nan,
-        verbose=0,
-    ):
+        scoring: Scoring = None,
+        refit: bool = True,
+        method: Method = "auto",
+        tol: float = 1e-4,
+        frozen: Frozen = None,
+        error_score: Literal["raise"] | float = np.nan,
+        verbose: int = 0,
+    ) -> None:
         self.estimator = estimator
         self.param_grid = param_grid
         self.scoring = scoring
@@ -153,7 +157,9 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
         tags.array_api_support = False
         return tags
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self, X: MatrixLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> "LeaveOneOutSearch":
         """Search, then fit the estimator at the best parameters.
 
         Parameters

@@ -1,11 +1,14 @@
 """Outputs and scores of every row, or group of rows, from the model without it."""
 
 import warnings
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 
 from skinfluence._utils.calls import level_outside
+from skinfluence._utils.typing import Floats, Frozen, MatrixLike, Method, Response, Scoring
 from skinfluence.edits import Points
 from skinfluence.influence import Influence
 from skinfluence.inputs.frozen import check_frozen
@@ -16,16 +19,16 @@ RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function
 
 
 def loo_predict(
-    estimator,
-    X,
-    y,
+    estimator: Any,
+    X: MatrixLike,
+    y: ArrayLike,
     *,
-    sample_weight=None,
-    response_method="predict",
-    method="auto",
-    tol=1e-3,
-    frozen=None,
-):
+    sample_weight: ArrayLike | None = None,
+    response_method: Response = "predict",
+    method: Method = "auto",
+    tol: float = 1e-3,
+    frozen: Frozen = None,
+) -> NDArray[Any]:
     """Outputs of every row from the model fitted without it.
 
     What ``cross_val_predict(estimator, X, y, cv=LeaveOneOut())`` returns, for about the price of
@@ -83,16 +86,16 @@ def loo_predict(
 
 
 def loo_score(
-    estimator,
-    X,
-    y,
+    estimator: Any,
+    X: MatrixLike,
+    y: ArrayLike,
     *,
-    scoring=None,
-    sample_weight=None,
-    method="auto",
-    tol=1e-3,
-    frozen=None,
-):
+    scoring: Scoring = None,
+    sample_weight: ArrayLike | None = None,
+    method: Method = "auto",
+    tol: float = 1e-3,
+    frozen: Frozen = None,
+) -> float:
     """A scorer on the leave-one-out outputs of all rows, taken together.
 
     Parameters
@@ -127,17 +130,17 @@ def loo_score(
 
 
 def leave_one_group_out(
-    estimator,
-    X,
-    y,
-    groups,
+    estimator: Any,
+    X: MatrixLike,
+    y: ArrayLike,
+    groups: ArrayLike,
     *,
-    sample_weight=None,
-    response_method="predict",
-    method="auto",
-    tol=1e-3,
-    frozen=None,
-):
+    sample_weight: ArrayLike | None = None,
+    response_method: Response = "predict",
+    method: Method = "auto",
+    tol: float = 1e-3,
+    frozen: Frozen = None,
+) -> NDArray[Any]:
     """Outputs of every row from the model fitted without its whole group.
 
     What ``cross_val_predict(estimator, X, y, groups=groups, cv=LeaveOneGroupOut())`` returns, from
@@ -181,17 +184,17 @@ def leave_one_group_out(
 
 
 def leave_one_group_out_score(
-    estimator,
-    X,
-    y,
-    groups,
+    estimator: Any,
+    X: MatrixLike,
+    y: ArrayLike,
+    groups: ArrayLike,
     *,
-    scoring=None,
-    sample_weight=None,
-    method="auto",
-    tol=1e-3,
-    frozen=None,
-):
+    scoring: Scoring = None,
+    sample_weight: ArrayLike | None = None,
+    method: Method = "auto",
+    tol: float = 1e-3,
+    frozen: Frozen = None,
+) -> Floats:
     """The score of each group under the model fitted without it.
 
     What ``cross_val_score(estimator, X, y, groups=groups, cv=LeaveOneGroupOut())`` returns.

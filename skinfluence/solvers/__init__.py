@@ -4,7 +4,15 @@ A solver is a small object with ``factor(objective) -> Factor``; the strings of 
 are resolved here and nowhere else.
 """
 
-from skinfluence.solvers.base import Factor, SingularHessianError, Solution, SolveReport
+from skinfluence._utils.typing import Precision
+from skinfluence.solvers.base import (
+    Factor,
+    SingularHessianError,
+    Solution,
+    Solver,
+    SolveReport,
+    SolverLike,
+)
 from skinfluence.solvers.cg import CG
 from skinfluence.solvers.exact import Exact
 from skinfluence.solvers.lissa import LiSSA
@@ -17,6 +25,8 @@ __all__ = [
     "SingularHessianError",
     "Solution",
     "SolveReport",
+    "Solver",
+    "SolverLike",
     "resolve_solver",
 ]
 
@@ -25,7 +35,7 @@ LARGEST_PRIMAL = 10_000
 LARGEST_DUAL = 20_000
 
 
-def resolve_solver(solver, objective, precision="float64"):
+def resolve_solver(solver: SolverLike, objective, precision: Precision = "float64") -> Solver:
     """The solver object for a name or an object.
 
     ``"auto"``: primal Cholesky when there are at most as many parameters as training outputs

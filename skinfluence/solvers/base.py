@@ -3,6 +3,7 @@
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -303,6 +304,16 @@ class Factor(Locked, ABC):
             damping=float(getattr(self.curvature, "damping", 0.0)),
             standard_error=0.0 if error is None else float(np.linalg.norm(error) / size),
         )
+
+
+class Solver(Protocol):
+    """What inverts a Hessian: anything with ``factor(objective)``."""
+
+    def factor(self, objective) -> Factor:
+        """Factor the Hessian at ``objective.theta``."""
+
+
+SolverLike = Literal["auto", "exact", "cg", "lissa"] | Solver
 
 
 def relative_residuals(B, R):

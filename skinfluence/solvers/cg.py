@@ -1,6 +1,7 @@
 """Conjugate gradients on the curvature operator: no matrix, many right-hand sides at once."""
 
 import warnings
+from typing import Literal
 
 import numpy as np
 from scipy import linalg
@@ -10,10 +11,12 @@ from sklearn.utils import check_random_state
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.threads import one_blas_thread
+from skinfluence._utils.typing import Precision, Seed
 from skinfluence.solvers.base import (
     Factor,
     SingularHessianError,
     Solution,
+    Solver,
     check_damping,
     check_determined,
     column_sizes,
@@ -68,16 +71,16 @@ class CG:
 
     def __init__(
         self,
-        rtol=1e-10,
-        max_iter=None,
+        rtol: float = 1e-10,
+        max_iter: int | None = None,
         *,
-        preconditioner="auto",
-        damping=0.0,
-        precision="float64",
-        start=None,
-        probes=None,
-        random_state=None,
-    ):
+        preconditioner: Literal["auto", "diagonal", "means", "blocks", "kronecker"] = "auto",
+        damping: float = 0.0,
+        precision: Precision = "float64",
+        start: Solver | None = None,
+        probes: int | None = None,
+        random_state: Seed = None,
+    ) -> None:
         self.rtol = rtol
         self.max_iter = max_iter
         self.preconditioner = preconditioner

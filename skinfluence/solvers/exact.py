@@ -1,12 +1,14 @@
 """Dense Cholesky factorisations: primal (parameters) or dual (training outputs), by shape."""
 
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from scipy import linalg
 
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.threads import SMALL, in_parts, small_blas
+from skinfluence._utils.typing import Precision
 from skinfluence.solvers.base import Factor, SingularHessianError, check_damping
 
 REMEDY = (
@@ -33,7 +35,12 @@ class Exact:
         Factor ``H + damping I``; see :class:`~skinfluence.solvers.CG`.
     """
 
-    def __init__(self, form="auto", precision="float64", damping=0.0):
+    def __init__(
+        self,
+        form: Literal["auto", "primal", "dual"] = "auto",
+        precision: Precision = "float64",
+        damping: float = 0.0,
+    ) -> None:
         self.form = form
         self.precision = precision
         self.damping = damping

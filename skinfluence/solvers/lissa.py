@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -9,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.typing import Seed
 from skinfluence.solvers.base import (
     Factor,
     Solution,
@@ -81,16 +83,16 @@ class LiSSA:
 
     def __init__(
         self,
-        scale="auto",
-        depth="auto",
-        repeats=8,
+        scale: Literal["auto"] | float = "auto",
+        depth: Literal["auto"] | int = "auto",
+        repeats: int = 8,
         *,
-        batch_size=1,
-        damping=0.0,
-        tol=0.03,
-        max_depth=1_000_000,
-        random_state=None,
-    ):
+        batch_size: int = 1,
+        damping: float = 0.0,
+        tol: float = 0.03,
+        max_depth: int = 1_000_000,
+        random_state: Seed = None,
+    ) -> None:
         self.scale = scale
         self.depth = depth
         self.repeats = repeats
