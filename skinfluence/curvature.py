@@ -6,6 +6,8 @@ from scipy.sparse.linalg import LinearOperator
 from skinfluence._utils.memory import BLOCK_BYTES, row_blocks
 from skinfluence._utils.threads import in_parts
 
+__all__ = ["Curvature"]
+
 # Blocks of dense rows are multiplied twice, so they should still be in the cache the second time.
 CACHE_BYTES = 2**23
 
@@ -161,7 +163,7 @@ class Curvature(LinearOperator):
 
         ``inf`` for features without a penalty and for losses that may curve down. With
         ``C = sum_i w_i Lambda_i`` and the intercept's part ``g_b`` of ``G``, the variance of the
-        decision values is not negative, so
+        decision values is not negative, so::
 
             G' H^-1 G <= |G_f - sum_i w_i Lambda_i C^-1 g_b x_i'|^2 in R^-1 + g_b' C^-1 g_b.
 

@@ -1,7 +1,7 @@
 """Regression diagnostics of fitted models: leverage, Cook's distance, DFBETAS, DFFITS, residuals.
 
 Names, signs and scales are those of statsmodels where it has the quantity: differences are *fit
-with all rows minus fit without the row*, the opposite of :meth:`Influence.removal_effect`.
+with all rows minus fit without the row*, the opposite of :meth:`~skinfluence.Influence.removal_effect`.
 
 For penalised and multinomial models every definition keeps its form, with
 
@@ -110,7 +110,7 @@ def cooks_distance(influence, *, method="one-step", tol=1e-3):
     ----------
     influence : Influence or estimator
     method : {"one-step", "auto", "exact", "influence"}, default="one-step"
-        How ``d_i`` is found, as in :meth:`Influence.removal_effect`. ``"one-step"`` is
+        How ``d_i`` is found, as in :meth:`~skinfluence.Influence.removal_effect`. ``"one-step"`` is
         statsmodels'; it is exact for squared error.
     tol : float, default=1e-3
         For ``"auto"``.

@@ -61,8 +61,17 @@ def margin(eta, y):
 def log_odds(eta, y):
     """Log odds of the own class of each test point, ``log p / (1 - p)``.
 
-    For models whose probabilities are the softmax, or the sigmoid, of their decision values.
-    Parameters and shape as in :func:`margin`, of which it is the smooth form.
+    For models whose probabilities are the softmax, or the sigmoid, of their decision values. The
+    smooth form of :func:`margin`.
+
+    Parameters
+    ----------
+    eta, y
+        As in :func:`margin`.
+
+    Returns
+    -------
+    values : array of shape (n_test,)
     """
     scores, own = _scores(eta, y, "log_odds")
     return anp.sum(scores * own, axis=1) - _log_sum(anp.where(own, -np.inf, scores))
@@ -72,14 +81,31 @@ def log_loss(eta, y):
     """Minus the log probability of the own class of each test point.
 
     For models whose probabilities are the softmax, or the sigmoid, of their decision values.
-    Parameters and shape as in :func:`margin`.
+
+    Parameters
+    ----------
+    eta, y
+        As in :func:`margin`.
+
+    Returns
+    -------
+    values : array of shape (n_test,)
     """
     scores, own = _scores(eta, y, "log_loss")
     return _log_sum(scores) - anp.sum(scores * own, axis=1)
 
 
 def squared_error(eta, y):
-    """``(eta - y)^2`` of each test point of a regression whose prediction is ``eta``."""
+    """``(eta - y)^2`` of each test point of a regression whose prediction is ``eta``.
+
+    Parameters
+    ----------
+    eta, y : array of shape (n_test,)
+
+    Returns
+    -------
+    values : array of shape (n_test,)
+    """
     if anp.ndim(eta) != 1:
         raise ValueError(f"squared_error needs one decision value per row. Got {anp.shape(eta)}.")
     return (eta - y) ** 2

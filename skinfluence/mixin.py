@@ -1,10 +1,25 @@
 """The bridge between estimators and the core: keep the training data, delegate the questions."""
 
+import inspect
+
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence.influence import Influence
+
+__all__ = ["InfluenceMixin"]
+
+
+def _asks(method):
+    """Give a method that delegates the signature and the documentation of the one it asks."""
+
+    def documented(delegate):
+        delegate.__doc__ = method.__doc__
+        delegate.__signature__ = inspect.signature(method)
+        return delegate
+
+    return documented
 
 
 class InfluenceMixin:
@@ -63,45 +78,45 @@ class InfluenceMixin:
                 )
         return Influence(self, *self._training_data)
 
+    @_asks(Influence.influence_up_params)
     def influence_up_params(self, **options):
-        """See :meth:`skinfluence.Influence.influence_up_params`."""
         return self._influence().influence_up_params(**options)
 
+    @_asks(Influence.influence_up_loss)
     def influence_up_loss(self, X, y, **options):
-        """See :meth:`skinfluence.Influence.influence_up_loss`."""
         return self._influence().influence_up_loss(X, y, **options)
 
+    @_asks(Influence.influence_pert)
     def influence_pert(self, X, y, **options):
-        """See :meth:`skinfluence.Influence.influence_pert`."""
         return self._influence().influence_pert(X, y, **options)
 
+    @_asks(Influence.self_influence)
     def self_influence(self):
-        """See :meth:`skinfluence.Influence.self_influence`."""
         return self._influence().self_influence()
 
+    @_asks(Influence.removal_effect)
     def removal_effect(self, X, y=None, **options):
-        """See :meth:`skinfluence.Influence.removal_effect`."""
         return self._influence().removal_effect(X, y, **options)
 
+    @_asks(Influence.relabel_effect)
     def relabel_effect(self, X, y=None, **options):
-        """See :meth:`skinfluence.Influence.relabel_effect`."""
         return self._influence().relabel_effect(X, y, **options)
 
+    @_asks(Influence.loo_decision_function)
     def loo_decision_function(self, **options):
-        """See :meth:`skinfluence.Influence.loo_decision_function`."""
         return self._influence().loo_decision_function(**options)
 
     @available_if(lambda self: hasattr(self, "predict_proba"))
+    @_asks(Influence.loo_predict_proba)
     def loo_predict_proba(self, **options):
-        """See :meth:`skinfluence.Influence.loo_predict_proba`."""
         return self._influence().loo_predict_proba(**options)
 
+    @_asks(Influence.loo_predict)
     def loo_predict(self, **options):
-        """See :meth:`skinfluence.Influence.loo_predict`."""
         return self._influence().loo_predict(**options)
 
+    @_asks(Influence.loo_score)
     def loo_score(self, scoring=None, **options):
-        """See :meth:`skinfluence.Influence.loo_score`."""
         return self._influence().loo_score(scoring, **options)
 
 

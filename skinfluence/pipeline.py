@@ -81,7 +81,7 @@ class Pipeline(InfluenceMixin, sklearn.pipeline.Pipeline):
 
 
 def make_pipeline(*steps, memory=None, transform_input=None, verbose=False):
-    """A :class:`Pipeline` of unnamed steps; parameters as in scikit-learn.
+    """A :class:`~skinfluence.pipeline.Pipeline` of unnamed steps; parameters as in scikit-learn.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class NamedInfluence:
     names : ndarray of str, shape (n_names,)
         Raw columns as far as derivatives reach, then categories (``color_red``) and words.
     values : ndarray of shape (n_test, n_rows, n_names), or (n_rows, n_names) of the mean
-        In the scale of :meth:`Influence.influence_pert`: moving feature j of row i by a small
+        In the scale of :meth:`~skinfluence.Influence.influence_pert`: moving feature j of row i by a small
         ``delta`` changes the test loss by ``(w_i / n_train) * values[t, i, j] * delta``.
     features : CSR array of shape (n_rows, n_names)
         The features themselves: numbers, 0 or 1 for categories, counts for words.
@@ -151,7 +151,7 @@ class NamedInfluence:
             The largest change, of either sign, first; an empty name where a row has fewer features
             that are not zero.
         effects : ndarray of the same shape
-            After minus before: positive is helpful, as in :meth:`Influence.removal_effect`.
+            After minus before: positive is helpful, as in :meth:`~skinfluence.Influence.removal_effect`.
         """
         k = min(k, len(self.names))
         names = np.full((*self.values.shape[:-1], k), "", dtype=object)
@@ -169,7 +169,7 @@ class NamedInfluence:
 def influence_by_name(influence, X, y, *, indices=None, labels=None, aggregate=None):
     """Derivative of test losses in the named features of training rows: which word is why.
 
-    As :meth:`Influence.influence_pert` where derivatives reach the raw columns. Where they end,
+    As :meth:`~skinfluence.Influence.influence_pert` where derivatives reach the raw columns. Where they end,
     because categories and texts cannot move a little, the features have names: the categories of
     a one-hot encoder, the words of a vectoriser. Tf-idf weights are differentiated down to the
     counts of the words; transformers without a registered pullback end at their own outputs.

@@ -6,6 +6,15 @@ import numpy as np
 def check_sample_weight(sample_weight, n_samples):
     """Sample weights as float64, ones when None.
 
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,), float or None
+    n_samples : int
+
+    Returns
+    -------
+    sample_weight : ndarray of shape (n_samples,)
+
     Raises
     ------
     ValueError
@@ -38,6 +47,15 @@ def check_rows(X, y):
 
 def check_targets(X, y):
     """The targets of a regression as float64.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,)
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples,)
 
     Raises
     ------

@@ -169,6 +169,8 @@ class Audit:
         pulls the model towards itself; ``effect_of_dropping`` the predicted change of the mean
         leave-one-out loss of the *other* rows, so that a negative number says dropping helps them;
         ``action`` one of "drop", "relabel", "keep".
+    estimator, X, y, sample_weight
+        What was audited, as given.
     task : {"classification", "regression"}
         What was audited.
     classes : ndarray of shape (n_classes,) or None

@@ -40,6 +40,8 @@ class HingeEffect(Effect):
 
     Attributes
     ----------
+    values, bound, method_used, leverage
+        As of any :class:`~skinfluence.quantity.Effect`.
     kkt_residual : ndarray of shape (n_edits,) or float
         Largest violation of the edited problem's optimality conditions over all rows, in units of
         the decision value; NaN for local methods.

@@ -27,7 +27,13 @@ class LogisticRegressionCV(InfluenceMixin, linear_model.LogisticRegressionCV):
     """scikit-learn's ``LogisticRegressionCV``; influence is that of the model at the chosen C."""
 
     def fit(self, X, y, sample_weight=None, **params):
-        """Fit as scikit-learn does, and remember the training data."""
+        """Fit as scikit-learn does, and remember the training data.
+
+        Parameters
+        ----------
+        X, y, sample_weight, **params
+            As in scikit-learn.
+        """
         linear_model.LogisticRegressionCV.fit(self, X, y, sample_weight=sample_weight, **params)
         return self._remember(X, y, sample_weight)
 
@@ -44,7 +50,13 @@ class RidgeCV(InfluenceMixin, linear_model.RidgeCV):
     """scikit-learn's ``RidgeCV``; influence is that of the model at the chosen alpha."""
 
     def fit(self, X, y, sample_weight=None, **params):
-        """Fit as scikit-learn does, and remember the training data."""
+        """Fit as scikit-learn does, and remember the training data.
+
+        Parameters
+        ----------
+        X, y, sample_weight, **params
+            As in scikit-learn.
+        """
         linear_model.RidgeCV.fit(self, X, y, sample_weight=sample_weight, **params)
         return self._remember(X, y, sample_weight)
 
@@ -57,7 +69,13 @@ class RidgeClassifierCV(InfluenceMixin, linear_model.RidgeClassifierCV):
     """scikit-learn's ``RidgeClassifierCV``; influence is that of the model at the chosen alpha."""
 
     def fit(self, X, y, sample_weight=None, **params):
-        """Fit as scikit-learn does, and remember the training data."""
+        """Fit as scikit-learn does, and remember the training data.
+
+        Parameters
+        ----------
+        X, y, sample_weight, **params
+            As in scikit-learn.
+        """
         linear_model.RidgeClassifierCV.fit(self, X, y, sample_weight=sample_weight, **params)
         return self._remember(X, y, sample_weight)
 

@@ -155,7 +155,12 @@ class MEstimator(InfluenceMixin, BaseEstimator):
 
     @available_if(lambda self: self.decision is not None and self.classes is not None)
     def decision_function(self, X):
-        """Decision values of a classifier, (n_rows,) or (n_rows, n_classes)."""
+        """Decision values of a classifier, (n_rows,) or (n_rows, n_classes).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        """
         return self._decide(X)
 
     @available_if(lambda self: self.decision is not None)
@@ -163,6 +168,10 @@ class MEstimator(InfluenceMixin, BaseEstimator):
         """What ``decision`` says of a regression; of a classifier, the class that it is for.
 
         The sign decides for one decision value per row, the largest for several.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
         """
         eta = self._decide(X)
         if self.classes is None:
@@ -171,7 +180,14 @@ class MEstimator(InfluenceMixin, BaseEstimator):
 
     @available_if(lambda self: self.decision is not None)
     def score(self, X, y, sample_weight=None):
-        """R2 of a regression, accuracy of a classifier."""
+        """R2 of a regression, accuracy of a classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        y : array-like of shape (n_rows,)
+        sample_weight : array-like of shape (n_rows,), default=None
+        """
         metric = r2_score if self.classes is None else accuracy_score
         return metric(y, self.predict(X), sample_weight=sample_weight)
 

@@ -203,13 +203,20 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
         return self
 
     def score(self, X, y=None):
-        """``scoring`` of the best estimator on other data; its own ``score`` without one."""
+        """``scoring`` of the best estimator on other data; its own ``score`` without one.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        y : array-like of shape (n_rows,), default=None
+        """
         check_is_fitted(self)
         _best_has("score")(self)
         return self.scorer_(self.best_estimator_, X, y)
 
     @property
     def n_features_in_(self):
+        """Features of the training data."""
         try:
             check_is_fitted(self)
         except NotFittedError as error:
@@ -220,36 +227,62 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
 
     @property
     def classes_(self):
+        """Classes of the best estimator."""
         _best_has("classes_")(self)
         return self.best_estimator_.classes_
 
     @available_if(_best_has("predict"))
     def predict(self, X):
-        """``predict`` of the best estimator."""
+        """``predict`` of the best estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        """
         check_is_fitted(self)
         return self.best_estimator_.predict(X)
 
     @available_if(_best_has("predict_proba"))
     def predict_proba(self, X):
-        """``predict_proba`` of the best estimator."""
+        """``predict_proba`` of the best estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        """
         check_is_fitted(self)
         return self.best_estimator_.predict_proba(X)
 
     @available_if(_best_has("predict_log_proba"))
     def predict_log_proba(self, X):
-        """``predict_log_proba`` of the best estimator."""
+        """``predict_log_proba`` of the best estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        """
         check_is_fitted(self)
         return self.best_estimator_.predict_log_proba(X)
 
     @available_if(_best_has("decision_function"))
     def decision_function(self, X):
-        """``decision_function`` of the best estimator."""
+        """``decision_function`` of the best estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        """
         check_is_fitted(self)
         return self.best_estimator_.decision_function(X)
 
     @available_if(_best_has("transform"))
     def transform(self, X):
-        """``transform`` of the best estimator."""
+        """``transform`` of the best estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        """
         check_is_fitted(self)
         return self.best_estimator_.transform(X)
 

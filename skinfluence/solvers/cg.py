@@ -91,7 +91,11 @@ class CG:
         self.random_state = random_state
 
     def factor(self, objective):
-        """A :class:`~skinfluence.solvers.base.Factor`; computes the preconditioner.
+        """A :class:`~skinfluence.solvers.Factor`; computes the preconditioner.
+
+        Parameters
+        ----------
+        objective : Objective
 
         Raises
         ------

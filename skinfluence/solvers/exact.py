@@ -47,11 +47,20 @@ class Exact:
 
     @staticmethod
     def has_dual(objective):
-        """Whether every column but the intercept is penalised, as the dual needs."""
+        """Whether every column but the intercept is penalised, as the dual needs.
+
+        Parameters
+        ----------
+        objective : Objective
+        """
         return bool((objective.penalty[: objective.design.n_features] > 0).all())
 
     def factor(self, objective):
-        """A :class:`~skinfluence.solvers.base.Factor` of the Hessian at ``objective.theta``.
+        """A :class:`~skinfluence.solvers.Factor` of the Hessian at ``objective.theta``.
+
+        Parameters
+        ----------
+        objective : Objective
 
         Raises
         ------

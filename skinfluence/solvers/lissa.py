@@ -103,7 +103,11 @@ class LiSSA:
         self.random_state = random_state
 
     def factor(self, objective):
-        """A :class:`~skinfluence.solvers.base.Factor`: bounds, probabilities and seeds.
+        """A :class:`~skinfluence.solvers.Factor`: bounds, probabilities and seeds.
+
+        Parameters
+        ----------
+        objective : Objective
 
         Raises
         ------

@@ -75,7 +75,10 @@ class Check:
 def influence_checks_generator(estimator, *, data=None, refit=None, fit_tol=FIT_TOL):
     """Yield ``(estimator, check)`` for every check and sample; ``check(estimator)`` runs it.
 
-    Parameters as in :func:`check_influence`.
+    Parameters
+    ----------
+    estimator, data, refit, fit_tol
+        As in :func:`check_influence`.
     """
     if isinstance(estimator, type):
         raise TypeError(f"Pass an instance, {estimator.__name__}(...). Got the class.")
