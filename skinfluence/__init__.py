@@ -3,12 +3,43 @@
 For every row, exactly or with a bound, for about the price of one fit.
 """
 
-from skinfluence import adapters, edits
+import importlib
+
+from skinfluence import adapters as _adapters  # noqa: F401  registers what is known
+from skinfluence import edits
 from skinfluence.influence import Influence
+from skinfluence.objective import objective_of
 
-__all__ = ["Influence", "edits", "objective_of"]
-
-objective_of = adapters.objective_of
+# What doc/api.rst lists; the rooms are imported when they are asked for.
+__all__ = [
+    "Influence",
+    "adapters",
+    "answers",
+    "attack",
+    "cleaning",
+    "curvature",
+    "datasets",
+    "diagnostics",
+    "distributed",
+    "edits",
+    "hinge",
+    "kernel_ridge",
+    "linear_model",
+    "losses",
+    "m_estimation",
+    "metrics",
+    "mixin",
+    "model_selection",
+    "neural",
+    "objective",
+    "objective_of",
+    "pipeline",
+    "problem",
+    "quantity",
+    "solvers",
+    "svm",
+    "utils",
+]
 
 
 def __getattr__(name):
@@ -16,4 +47,10 @@ def __getattr__(name):
         from importlib.metadata import version
 
         return version("skinfluence")
+    if name in __all__:
+        return importlib.import_module(f"skinfluence.{name}")
     raise AttributeError(f"module 'skinfluence' has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

@@ -16,6 +16,8 @@ from skinfluence._utils.calls import level_outside
 from skinfluence.design import Design
 from skinfluence.quantity import Effect
 
+__all__ = ["Answers", "Tests", "Top", "answers_of"]
+
 # The local methods answer around the parameters as fitted, the others from the optimum.
 LOCAL = ("influence", "one-step")
 METHODS = (*LOCAL, "auto", "exact")
@@ -279,7 +281,7 @@ class Answers(ABC):
 
 @singledispatch
 def answers_of(problem, *, solver, hold, precision, verbose):
-    """The :class:`Answers` of a problem, by its class.
+    """The :class:`~skinfluence.answers.Answers` of a problem, by its class.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ Everything here is generated or ships with scikit-learn; nothing is downloaded.
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-__all__ = ["DEMOS", "flip_labels", "load_demo", "make_mixed_table", "shift_targets"]
+__all__ = ["flip_labels", "load_demo", "make_mixed_table", "shift_targets"]
 
 DEMOS = ("breast-cancer", "digits", "wine")
 

@@ -27,6 +27,8 @@ from skinfluence.mixin import InfluenceMixin
 from skinfluence.smooth.newton import minimise, refuse_separable
 from skinfluence.solvers import resolve_solver
 
+__all__ = ["fit", "write_removal_effect"]
+
 FITTED_HERE = (
     LogisticRegression,
     LinearRegression,

@@ -20,6 +20,8 @@ from skinfluence._utils.rows import named
 from skinfluence._utils.typing import Names
 from skinfluence.design import Design
 
+__all__ = ["Edit", "NoOptimumError", "add", "relabel", "remove", "replace", "reweight"]
+
 
 class _Unset(Enum):
     # A member of an enumeration, so that it is itself in a pickle too.
@@ -45,7 +47,15 @@ class _Term:
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """A change of the training set; add edits with ``+`` to make them together."""
+    """A change of the training set; add edits with ``+`` to make them together.
+
+    Made by :func:`remove`, :func:`relabel`, :func:`replace`, :func:`add` and :func:`reweight`.
+
+    Attributes
+    ----------
+    terms : tuple
+        Its weighted points.
+    """
 
     terms: tuple
 

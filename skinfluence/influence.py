@@ -32,7 +32,8 @@ from skinfluence.inputs import Inputs
 from skinfluence.problem import check_problem
 from skinfluence.quantity import Effect
 from skinfluence.smooth import answers as _smooth  # noqa: F401  registers the answers about an Objective
-from skinfluence.solvers import SingularHessianError, SolveReport, SolverLike
+from skinfluence.solvers import SingularHessianError, SolveReport
+from skinfluence.solvers.base import SolverLike
 
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
 
@@ -330,11 +331,15 @@ class Influence:
     ) -> Floats:
         """Change of a quantity at test points when each training row gets each other label.
 
+        Parameters
+        ----------
+        X, y, of, method, tol, indices, labels
+            As in :meth:`removal_effect`.
+
         Returns
         -------
         effect : ndarray of shape (n_test, n_train, n_classes, ...)
             After minus before; 0 at a row's own label. Classes in the order of ``classes_``.
-            Parameters as in :meth:`removal_effect`.
         """
         if self.objective.labels is None:
             raise ValueError(
@@ -452,7 +457,10 @@ class Influence:
     ) -> Floats:
         """Class probabilities of each training row without it, (n_train, n_classes).
 
-        Parameters as in :meth:`loo_decision_function`.
+        Parameters
+        ----------
+        method, tol, frozen
+            As in :meth:`loo_decision_function`.
         """
         return leave_one_out.outputs(self, method, tol, frozen).predict_proba()
 
@@ -461,7 +469,10 @@ class Influence:
     ) -> NDArray[Any]:
         """Predictions for each training row from the model without it, (n_train,).
 
-        Parameters as in :meth:`loo_decision_function`.
+        Parameters
+        ----------
+        method, tol, frozen
+            As in :meth:`loo_decision_function`.
         """
         return leave_one_out.outputs(self, method, tol, frozen).predict()
 

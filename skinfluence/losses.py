@@ -9,6 +9,22 @@ from abc import ABC, abstractmethod
 import numpy as np
 from scipy.special import expit, softmax
 
+__all__ = [
+    "AutogradLoss",
+    "Binomial",
+    "Gamma",
+    "Loss",
+    "Multinomial",
+    "OneVsRest",
+    "Poisson",
+    "SingleOutputLoss",
+    "SmoothHinge",
+    "SquaredError",
+    "SquaredHinge",
+    "SumToZero",
+    "Tweedie",
+]
+
 
 class Loss(ABC):
     """A convex or user-written loss of the decision values.
@@ -176,7 +192,12 @@ class Binomial(SingleOutputLoss):
 
 
 class Multinomial(Loss):
-    """Softmax cross-entropy ``logsumexp(eta) - eta[y]`` with ``y`` in 0..K-1."""
+    """Softmax cross-entropy ``logsumexp(eta) - eta[y]`` with ``y`` in 0..K-1.
+
+    Parameters
+    ----------
+    n_classes : int
+    """
 
     self_concordance = 1.0
 
@@ -214,6 +235,7 @@ class Multinomial(Loss):
         return softmax(eta, axis=-1)
 
     def hessian_product(self, P, V):
+        """``(diag(p) - p p') v`` for vectors V of each sample."""
         # p_a sum_b p_b (v_a - v_b): from the likeliest class, whose p is near 1 and would cancel.
         top = P.argmax(axis=-1)[:, None, None]
         V = V - np.take_along_axis(V, top, axis=-1)
@@ -246,6 +268,10 @@ class SumToZero(Loss):
     The softmax does not change when the same number is added to every output, so its Hessian is
     singular along that direction. ``eta = Q zeta`` with ``Q`` an orthonormal basis of the vectors
     that sum to zero removes the direction instead of damping it.
+
+    Parameters
+    ----------
+    loss : Loss
     """
 
     def __init__(self, loss):
@@ -280,6 +306,7 @@ class SumToZero(Loss):
         return self.loss.hessian_state(self.expand(eta))
 
     def hessian_product(self, P, V):
+        """The wrapped loss's, in the reduced coordinates."""
         basis = self.basis.astype(V.dtype, copy=False)
         # One product for all rows: a stack of small ones is slow.
         full = (V.reshape(-1, V.shape[-1]) @ basis.T).reshape(*V.shape[:-1], -1)
@@ -360,7 +387,12 @@ class OneVsRest(Loss):
 
 
 class SquaredError(Loss):
-    """Half squared error ``(y - eta)^2 / 2``, summed over the outputs."""
+    """Half squared error ``(y - eta)^2 / 2``, summed over the outputs.
+
+    Parameters
+    ----------
+    n_outputs : int, default=1
+    """
 
     self_concordance = 0.0
     coding = (-1.0, 1.0)
@@ -387,8 +419,11 @@ class SquaredError(Loss):
 class Tweedie(SingleOutputLoss):
     """Half Tweedie deviance with log link, without the terms that depend on ``y`` only.
 
-    ``power`` 1 is Poisson, 2 is Gamma. ``self_concordance`` is known for 1 <= power <= 2; outside
-    the Hessian can be negative.
+    Parameters
+    ----------
+    power : float
+        1 is Poisson, 2 is Gamma. ``self_concordance`` is known for 1 <= power <= 2; outside the
+        Hessian can be negative.
     """
 
     def __init__(self, power):
@@ -443,7 +478,13 @@ class Gamma(Tweedie):
 
 
 class SmoothHinge(SingleOutputLoss):
-    """Koh and Liang's smooth hinge ``t log(1 + exp((1 - y eta) / t))`` with ``y`` in {-1, 1}."""
+    """Koh and Liang's smooth hinge ``t log(1 + exp((1 - y eta) / t))`` with ``y`` in {-1, 1}.
+
+    Parameters
+    ----------
+    temperature : float
+        ``t``, positive.
+    """
 
     coding = (-1.0, 1.0)
 

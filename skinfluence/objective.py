@@ -15,6 +15,8 @@ from skinfluence.design import Design
 from skinfluence.losses import Loss, SquaredError
 from skinfluence.problem import Problem
 
+__all__ = ["Labels", "Objective"]
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:
@@ -219,7 +221,7 @@ def resolve_hold(hold, natural):
 
 @singledispatch
 def objective_of(estimator, X, y, sample_weight=None):
-    """The :class:`Objective` of a fitted estimator on its training data.
+    """The :class:`~skinfluence.objective.Objective` of a fitted estimator on its training data.
 
     A single-dispatch function: register an implementation for a new estimator class with
     ``objective_of.register``. The page on extending has a worked example.

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from functools import cached_property
 
+__all__ = ["Problem"]
+
 
 class Problem(ABC):
     """A loss on rows, weighted, at the fitted parameters; what a kind of problem must have.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+__all__ = ["Effect", "Quantity"]
+
 
 @dataclass(frozen=True, eq=False)
 class Effect:

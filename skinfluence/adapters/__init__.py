@@ -4,6 +4,5 @@ from skinfluence.adapters import glm, multiclass, sgd  # noqa: F401  registers
 from skinfluence.adapters import kernel_ridge as _kernel_ridge  # noqa: F401  registers
 from skinfluence.adapters import svm as _svm  # noqa: F401  registers
 from skinfluence.adapters.linear import linear_objective
-from skinfluence.objective import objective_of
 
-__all__ = ["linear_objective", "objective_of"]
+__all__ = ["linear_objective"]

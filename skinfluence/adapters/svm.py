@@ -15,7 +15,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from skinfluence._utils._compat import fitted_gamma
 from skinfluence._utils.validation import check_rows, check_sample_weight
 from skinfluence.adapters.linear import linear_objective
-from skinfluence.hinge import Hinge, HingeObjective, OneVsOneHinge
+from skinfluence.hinge.losses import Hinge, OneVsOneHinge
+from skinfluence.hinge.problem import HingeObjective
 from skinfluence.kernel.functions import KernelDesign, Linear, Poly, kernel_of
 from skinfluence.losses import OneVsRest, SmoothHinge, SquaredHinge
 from skinfluence.objective import Labels, objective_of

@@ -26,8 +26,6 @@ __all__ = [
     "Solution",
     "SolveReport",
     "Solver",
-    "SolverLike",
-    "resolve_solver",
 ]
 
 # Above these sizes a dense factorisation takes gigabytes and minutes.

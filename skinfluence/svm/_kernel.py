@@ -13,7 +13,7 @@ from sklearn.utils.validation import column_or_1d
 from skinfluence._utils._compat import write_svc
 from skinfluence._utils.validation import check_sample_weight
 from skinfluence.adapters.svm import svc_kernel
-from skinfluence.hinge import HingeAnswers
+from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import objective_of
 from skinfluence.svm._validation import check_classification

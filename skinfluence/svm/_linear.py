@@ -9,7 +9,7 @@ from sklearn import svm
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence.adapters.svm import OwnClassWeighted, refuse_unknown_linear
-from skinfluence.hinge import HingeAnswers
+from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.losses import SmoothHinge
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import objective_of
