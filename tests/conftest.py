@@ -1,4 +1,4 @@
-"""Fixtures, and the threads of BLAS."""
+"""Fixtures, the threads of BLAS, and whether optional packages must be there."""
 
 import os
 
@@ -7,9 +7,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # double the time of the suite.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
+
+if os.environ.get("SKINFLUENCE_REQUIRE_ALL") == "1":
+    # Where every optional package is promised, a missing one is an error and no skip.
+    pytest.importorskip = lambda name, *_, **__: import_module(name)
 
 
 @pytest.fixture(autouse=True, scope="session")

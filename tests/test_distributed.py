@@ -22,14 +22,9 @@ from skinfluence.solvers import CG
 from tests.registries import make_data
 from tests.truth import relative_error
 
-if os.environ.get("SKINFLUENCE_REQUIRE_ALL") == "1":
-    import dask
-    import dask.array as da
-    import distributed
-else:
-    dask = pytest.importorskip("dask")
-    da = pytest.importorskip("dask.array")
-    distributed = pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
+da = pytest.importorskip("dask.array")
+distributed = pytest.importorskip("distributed")
 
 N, D = 120, 4
 MODELS = {

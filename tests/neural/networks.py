@@ -1,18 +1,13 @@
 """torch or a skip, and the small networks of the tests."""
 
 import copy
-import os
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-if os.environ.get("SKINFLUENCE_REQUIRE_ALL") == "1":
-    import torch
-else:
-    torch = pytest.importorskip("torch", exc_type=ImportError)
-
-from torch import nn
+torch = pytest.importorskip("torch", exc_type=ImportError)
+nn = torch.nn
 
 
 def small_net(seed=0, training=False):
