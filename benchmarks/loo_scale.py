@@ -59,7 +59,7 @@ def certified(name, X, y, C, tols, n_checked=12):
                     inside = np.arange(objective.n_samples)[block][part]
                     eta[inside] += np.einsum("ikd,id->ik", solved.steps[part], dense)
                 used.append(solved.method_used)
-                failed += np.count_nonzero(~solved.within(tol, solver.accuracy.floor))
+                failed += np.count_nonzero(~solved.within(tol))
         shift = np.abs(eta - objective.eta).max(axis=1)
         rng = np.random.default_rng(0)
         checked = np.r_[

@@ -604,7 +604,7 @@ def point_trials(rng, problem, most, refused):
             continue
         tol = float(rng.choice(TOLERANCES))
         try:
-            v, bound, size, used = solver.solve_points(points_of(problem, change), tol)
+            v, bound, size, used, _ = solver.solve_points(points_of(problem, change), tol)
         except SingularHessianError:
             refused.append(problem)
             continue

@@ -203,7 +203,7 @@ def test_a_step_that_overflows_goes_to_newton():
     solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
     new = objective.design.like(np.array([[900.0, -20.0, 5.0]]))
     points = Points(np.empty(0, int), np.empty(0), new, np.array([3.0]), np.array([1.0]))
-    step, bound, _, used = solver.solve_points(points, 1e-3)
+    step, bound, _, used, _ = solver.solve_points(points, 1e-3)
     assert np.isfinite(step).all()
     assert used == "newton"
     assert bound > 0
@@ -227,7 +227,7 @@ def test_an_edit_that_changes_nothing_has_size_zero():
     objective = _fitted(losses.Binomial())
     solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
     points = Points(np.array([3]), np.zeros(1), None, None, np.empty(0))
-    step, bound, size, used = solver.solve_points(points, 1e-3)
+    step, bound, size, used, _ = solver.solve_points(points, 1e-3)
     assert not step.any()
     assert size == 0.0
     assert bound == solver.accuracy.floor

@@ -34,7 +34,7 @@ class KernelAnswers(Answers):
     K : ndarray of shape (n_samples, n_samples)
         The kernel matrix.
     system : KernelSystem
-    solved_y : Solved
+    solved_y : SolvedSide
     beta : ndarray of shape (n_active,)
         The solution. Arrays over *active* rows, those of positive weight, are in the system's order.
     place : ndarray of int, shape (n_samples,)

@@ -16,11 +16,11 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 
-from skinfluence.kernel.system import Solved
+from skinfluence.kernel.system import SolvedSide
 
 
 @dataclass(frozen=True, eq=False)
-class NewRows:
+class FreshRows:
     """Rows the system does not hold: new ones, and training rows that had no weight.
 
     Attributes
@@ -51,13 +51,13 @@ class Change:
         Positions in the system of the rows that change.
     weight, y : ndarray of shape (m,)
         After the edit.
-    new : NewRows
+    new : FreshRows
     """
 
     active: np.ndarray
     weight: np.ndarray
     y: np.ndarray
-    new: NewRows
+    new: FreshRows
 
 
 def change_of(answers, points):
@@ -85,7 +85,7 @@ def change_of(answers, points):
         )
     held = place[points.rows] >= 0
     idle = ~held & (after > 0)
-    new = NewRows(
+    new = FreshRows(
         points.rows[idle],
         points.new.take(fresh) if fresh else None,
         np.concatenate([y[idle], points.new_y[fresh] if fresh else []]),
@@ -115,8 +115,8 @@ class SolvedEdit:
     active : ndarray of int, shape (m,)
     coef : ndarray of shape (m,)
         The factors of ``s_t`` at these positions.
-    new : NewRows
-    known : Solved
+    new : FreshRows
+    known : SolvedSide
         The new rows' kernel values with the active rows.
     new_coef : ndarray of shape (q,)
         The factors of what the system leaves of the new rows' kernel values.
@@ -128,8 +128,8 @@ class SolvedEdit:
 
     active: np.ndarray
     coef: np.ndarray
-    new: NewRows
-    known: Solved
+    new: FreshRows
+    known: SolvedSide
     new_coef: np.ndarray
     size: float
     leverage: float

@@ -134,8 +134,8 @@ class KernelSystem:
         return subtract_product(start, columns.T, -coef, self._bits)
 
     def solved(self, right):
-        """A :class:`Solved` right-hand side of shape (n_active, m)."""
-        return Solved(self, right, self.solve(right))
+        """A :class:`SolvedSide` right-hand side of shape (n_active, m)."""
+        return SolvedSide(self, right, self.solve(right))
 
     def plain(self, B):
         """``A^-1 B`` as the float64 factor gives it."""
@@ -150,7 +150,7 @@ class KernelSystem:
 
 
 @dataclass(frozen=True, eq=False)
-class Solved:
+class SolvedSide:
     """Right-hand sides and their solutions, rounded to float64.
 
     Attributes

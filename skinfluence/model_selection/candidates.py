@@ -17,7 +17,7 @@ from skinfluence.inputs import Inputs
 from skinfluence.inputs.frozen import check_frozen
 from skinfluence.leave_one_out import Outputs, resolve_scorer
 from skinfluence.model_selection.fitting import fit_weights
-from skinfluence.model_selection.path import Answers, certified, penalty_parameter, scan
+from skinfluence.model_selection.path import Scanned, certified, penalty_parameter, scan
 from skinfluence.objective import Objective
 
 
@@ -171,7 +171,7 @@ class Run:
                 )
                 problem = Inputs(model, features).problem(self.y, self.sample_weight)
             eta = answers_of(problem, **options).own_removals("exact", 1e-3)
-            yield Answers(problem, np.array(eta), np.zeros(len(eta)), "exact")
+            yield Scanned(problem, np.array(eta), np.zeros(len(eta)), "exact")
 
     def _model(self, trial):
         estimator = with_params(self.options.estimator, trial.params)

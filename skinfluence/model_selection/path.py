@@ -47,7 +47,7 @@ def penalty_parameter(model):
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Scanned:
     """Leave-one-out decision values of all rows at one value of the penalty.
 
     Attributes
@@ -67,7 +67,7 @@ class Answers:
 
 
 def scan(objective, ratios):
-    """One-step :class:`Answers` at each penalty, a multiple of the fitted one.
+    """One-step :class:`Scanned` at each penalty, a multiple of the fitted one.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def scan(objective, ratios):
 
     Yields
     ------
-    answers : Answers
+    answers : Scanned
     """
     if objective.loss.self_concordance == 0.0 and _ridge_like(objective):
         yield from _scan_squared(objective, ratios)
@@ -128,11 +128,11 @@ def one_step(objective, factor):
     eta = objective.eta + steps.own_eta_steps(factor, edits, "one-step")
     exact = objective.loss.self_concordance == 0.0
     bound = np.full(objective.n_samples, 0.0 if exact else np.inf)
-    return Answers(objective.at(objective.theta), eta, bound, "one-step")
+    return Scanned(objective.at(objective.theta), eta, bound, "one-step")
 
 
 def certified(objective, method, tol):
-    """Answers of the edit engine, with bounds on the loss of each row.
+    """What the edit engine says, with bounds on the loss of each row.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def certified(objective, method, tol):
         if not left[0] > tol * loss or not len(rows):
             break
         solve(np.sort(rows), row_tol)
-    return Answers(objective.at(objective.theta), eta, bound, method)
+    return Scanned(objective.at(objective.theta), eta, bound, method)
 
 
 def _loss_bound(objective, hessian, h, rows, eta, distance):
@@ -223,7 +223,7 @@ def _scan_squared(objective, ratios):
             eta = eta + ((w * h) / (1.0 - w * h))[:, None] * (eta - y)
         theta = back(components, mean)
         fitted = replace(objective, penalty=ratio * objective.penalty, theta=theta)
-        yield Answers(fitted, eta, np.zeros(objective.n_samples), "one-step")
+        yield Scanned(fitted, eta, np.zeros(objective.n_samples), "one-step")
 
 
 def _principal(objective, w, free):

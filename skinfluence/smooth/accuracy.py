@@ -4,6 +4,8 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence.certificate import gradient_bound
+
 # Rows of largest leverage whose decision values are followed exactly by the split bound.
 SPLIT = 1000
 
@@ -27,11 +29,28 @@ class Accuracy:
         self._known = row_sizes
 
     @cached_property
-    def floor(self):
-        """What float64 leaves of the gradient, as a distance: no bound can be below it."""
+    def start(self):
+        """Bound on the distance from the parameters of the factor to the optimum."""
         gradient = self.objective.gradient()[:, None]
-        left = float((gradient.T @ self.factor.solve(gradient))[0, 0])
-        return max(5.0 * np.sqrt(abs(left)), self.noise)
+        left = np.sqrt(abs(float((gradient.T @ self.factor.solve(gradient))[0, 0])))
+        M = self.objective.loss.self_concordance
+        if not M:
+            return 5.0 * left
+        kappa = np.sqrt(self.row_sizes.max(initial=0.0))
+        return float(gradient_bound(M, kappa, np.array(5.0 * left), np.array(0.0)))
+
+    @cached_property
+    def floor(self):
+        """What the parameters of the factor and float64 leave: no bound can be below it."""
+        return max(self.start, self.noise)
+
+    @cached_property
+    def round_off(self):
+        """The part of the floor that is round-off: up to there an answer is as exact as can be.
+
+        A start that is farther from the optimum than round-off explains is an error like others.
+        """
+        return self.floor if self.start <= 10.0 * self.noise else self.noise
 
     @cached_property
     def noise(self):
@@ -118,3 +137,8 @@ def shrink(shift, objective):
     if objective.hold == "C":
         return np.ones_like(shift)
     return 1.0 + np.minimum(shift, 0.0) / objective.total_weight
+
+
+def inflation(added, shift, objective):
+    """``P <= inflation * H``, with ``added`` the largest eigenvalue of the added curvature in H."""
+    return 1.0 + added + np.maximum(shift, 0.0) * (objective.hold != "C") / objective.total_weight

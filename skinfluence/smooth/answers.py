@@ -255,14 +255,15 @@ class SmoothAnswers(Locked, Answers):
                     found[i] = steps.points_step(self.factor, self.solver, one, method)
                     advance(1)
                 return found, bound, used
-            solver, tol, size = self.edit_solver(), _relative(method, tol), np.zeros(len(points))
+            solver, tol = self.edit_solver(), _relative(method, tol)
+            size, round_off = np.zeros(len(points)), np.zeros(len(points))
             for i, one in enumerate(points):
-                found[i], bound[i], size[i], used[i] = solver.solve_points(one, tol)
+                found[i], bound[i], size[i], used[i], round_off[i] = solver.solve_points(one, tol)
                 advance(1)
         if solver.M is None:
             # Edits without an answer have raised.
             return found, bound, used
-        failed = ~certificate.within(bound, size, tol, solver.accuracy.floor)
+        failed = ~certificate.within(bound, size, tol, round_off)
         _warn_uncertified(np.count_nonzero(failed), len(points), tol, solver)
         return found, bound, used
 
@@ -308,7 +309,7 @@ def _relative(method, tol):
 def _failed(solved, tol, solver):
     """Which edits were not certified or, without certificates, have no answer: NaN from here on."""
     if solver.M is not None:
-        return ~solved.within(tol, solver.accuracy.floor)
+        return ~solved.within(tol)
     # A loss that is not convex: where its Hessian at the fit is not positive definite after the
     # edit, Newton's method ends at another optimum, if at any.
     solved.steps[~(solved.leverage < 1.0)] = np.nan

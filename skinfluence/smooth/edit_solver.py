@@ -17,7 +17,7 @@ from skinfluence.curvature import Curvature
 from skinfluence.edits import edited
 from skinfluence.smooth import batch_newton as refits
 from skinfluence.smooth import steps
-from skinfluence.smooth.accuracy import SPLIT, Accuracy, shrink, solve_error
+from skinfluence.smooth.accuracy import SPLIT, Accuracy, inflation, shrink, solve_error
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
 from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.row_batch import RowBatch, largest_eigenvalue
@@ -45,6 +45,8 @@ class Solved:
     method_used : ndarray of str, shape (m,)
     leverage : ndarray of shape (m,)
         Largest eigenvalue of the weight taken away times ``h``.
+    round_off : ndarray of shape (m,)
+        What of the bound is round-off.
     """
 
     steps: np.ndarray
@@ -52,10 +54,11 @@ class Solved:
     size: np.ndarray
     method_used: np.ndarray
     leverage: np.ndarray
+    round_off: np.ndarray
 
-    def within(self, tol, floor):
+    def within(self, tol):
         """Whether each step is certified to ``tol`` or to round-off."""
-        return certificate.within(self.bound, self.size, tol, floor)
+        return certificate.within(self.bound, self.size, tol, self.round_off)
 
 
 class EditSolver:
@@ -132,6 +135,9 @@ class EditSolver:
 
     def _solve_block(self, edits, tol):
         state = RowBatch(self.accuracy, edits, self.remainders)
+        floor, round_off = (
+            one * state.inflation for one in (self.accuracy.floor, self.accuracy.round_off)
+        )
         bound = np.where(state.idle, 0.0, state.newton_bound())
         used = np.full(len(edits.rows), "one-step", dtype="<U8")
         left = np.flatnonzero(~self._certified(bound, state.size, tol))
@@ -154,14 +160,12 @@ class EditSolver:
             with small_blas(self.objective.n_parameters):
                 for i in self._refit(state, left, tol, bound, used):
                     self._finish(state, i, tol, bound, used)
-        return Solved(
-            state.theta_steps, bound + self.accuracy.floor, state.size, used, state.leverage
-        )
+        return Solved(state.theta_steps, bound + floor, state.size, used, state.leverage, round_off)
 
     def _certified(self, bound, size, tol):
         """Relative to the true size, which is at least ``size - bound``; never below round-off."""
         with np.errstate(invalid="ignore"):
-            return bound <= np.maximum(tol * (size - bound), self.accuracy.floor)
+            return bound <= np.maximum(tol * (size - bound), self.accuracy.round_off)
 
     def _refit(self, state, left, tol, bound, used):
         """Newton's method on many edited problems together; those it could not certify."""
@@ -275,6 +279,8 @@ class EditSolver:
         step : ndarray of shape (n_outputs, n_columns)
         bound, size : float
         method_used : str
+        round_off : float
+            What of the bound is round-off.
         """
         with small_blas(self.objective.n_parameters):
             return self._solve_points(points, tol)
@@ -285,24 +291,23 @@ class EditSolver:
         right = inverse.right
         shape = self.objective.theta.shape
         if not right.any():
-            return np.zeros(shape), self.accuracy.floor, 0.0, "one-step"
-        v = -inverse.solve(right)
+            return np.zeros(shape), self.accuracy.floor, 0.0, "one-step", self.accuracy.round_off
         if self.M is None:
+            v = -inverse.solve(right)
             step, bound, size = self._newton(problem, v.reshape(shape), np.inf, tol)
-            return step, bound, size, "newton"
-        # One refinement: what it changes is what the solver and Woodbury's formula lost.
-        Pv = inverse.multiply(v)
-        correction = -inverse.solve(right + Pv)
-        v = v + correction
-        Pv = inverse.multiply(v)
-        size = _norm(v, Pv)
-        lost = _norm(correction, inverse.multiply(correction))
+            return step, bound, size, "newton", self.accuracy.round_off
+        # What the last refinement changes is what the solver and Woodbury's formula lost.
+        v, Pv, lost = inverse.refined(-right)
+        size = steps.norm(v, Pv)
         kappa, growth, error = self._kappa(inverse, points)
         solved = inverse.refactored or self.factor
         changed, gradient, hessian = steps.stack(self.objective, points)
         sizes = self.accuracy.sizes(solved.leverages(changed))
         own_noise = self.accuracy.rounding(changed, gradient, hessian, sizes).sum()
         slack = lost / size + 2.0 * error * growth
+        # As in RowBatch: the error before the edit counts in the norm of P.
+        added = steps.points_leverage(self.factor, points, gained=True)
+        inflated = np.sqrt(float(inflation(added, points.shift, self.objective)))
         noise = self.accuracy.floor * (np.sqrt(growth) - 1.0) + own_noise * np.sqrt(growth)
         bound = float(certificate.newton_step_bound(self.M, kappa, np.array(size)))
         bound += slack * size + noise
@@ -313,7 +318,7 @@ class EditSolver:
             if not np.isfinite(left).all():
                 break
             change = -inverse.solve(left)
-            gradient = np.array(_norm(-change, left) * (1.0 + slack) + noise)
+            gradient = np.array(steps.norm(-change, left) * (1.0 + slack) + noise)
             here = certificate.gradient_bound(self.M, kappa, gradient, np.array(r))
             there = float(certificate.chord_bound(self.M, kappa, here, np.array(r)))
             there += slack * float(gradient) + noise
@@ -321,7 +326,7 @@ class EditSolver:
             if there < bound:
                 v, bound, used = v + change, there, "chord"
                 Pv = inverse.multiply(v)
-                size = _norm(v, Pv)
+                size = steps.norm(v, Pv)
             if not again:
                 break
         v = v.reshape(shape)
@@ -330,7 +335,8 @@ class EditSolver:
             used = "newton"
             if not np.isfinite(bound):
                 refuse_separable(problem.at(self.objective.theta + v))
-        return v, bound + self.accuracy.floor, size, used
+        floor, round_off = self.accuracy.floor * inflated, self.accuracy.round_off * inflated
+        return v, bound + floor, size, used, round_off
 
     def _kappa(self, inverse, points):
         """A bound on ``|x_j|_{P^-1}`` over the rows of positive weight after the edit.
@@ -368,9 +374,3 @@ class EditSolver:
         with np.errstate(over="ignore", invalid="ignore"):
             rho = problem.weights[:, None] * problem.loss.remainder(problem.eta, problem.y, moved)
             return r, problem.design.adjoint(rho).T.ravel()
-
-
-def _norm(a, Pa):
-    """``|a|_P``; infinite where round-off makes P indefinite along a."""
-    square = float(a @ Pa)
-    return np.sqrt(square) if square > 0 or not a.any() else np.inf

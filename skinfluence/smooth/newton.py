@@ -9,7 +9,14 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence._utils.calls import level_outside
 from skinfluence.losses import OneVsRest
 
-MAX_STEPS = 100
+MAX_STEPS = 200
+# Up to this change of the log-curvature a step with the Hessian at hand halves the decrement at
+# least, in exact arithmetic: where it does not, only round-off is left.
+NEAR = 0.3
+# A fit whose squared decrement is this share of the objective has its terms elsewhere.
+FAR = 1e-2
+# Steps shorter than this gain nothing that float64 could show.
+SHORTEST = 1e-30
 
 
 def polish(factor, solver):
@@ -26,28 +33,50 @@ def polish(factor, solver):
     Returns
     -------
     factor : Factor
-        The same one if the fit is optimal to round-off.
+        The same one if the fit is optimal to round-off: the rounding of the gradient itself, as a
+        distance. The size of the objective says nothing of it: what leaving a row out changes can
+        be smaller than what float64 resolves of the whole.
     """
-    objective = factor.objective
-    size = float(
-        np.sqrt(max(np.sum(objective.penalty * objective.theta**2), abs(objective.value())))
-    )
-    best, decrement = objective, _step(factor, objective)[1]
-    if decrement <= 1e-13 * size:
+    best = factor.objective
+    step, start, rounding = _rounded_step(factor, best)
+    if start <= rounding:
         return factor
-    start = decrement
-    while True:
-        step, decrement = _step(factor, best)
+    decrement = start
+    while decrement > rounding:
         trial = best.at(best.theta + step)
-        after = _step(factor, trial)[1]
+        after_step, after = _step(factor, trial)
         if not after < 0.3 * decrement:
+            if not _is_near(factor, trial):
+                best = minimise(best, solver).objective
             break
-        best = trial
-        if after <= 1e-13 * size:
-            break
-    if _step(factor, best)[1] > 1e-9 * size:
-        best = minimise(best, solver).objective
-    return factor if start <= 1e-12 * size else solver.factor(best)
+        best, step, decrement = trial, after_step, after
+        if decrement <= rounding and start**2 > FAR * abs(best.value()):
+            # Rounding was that of a place far away.
+            step, decrement, rounding = _rounded_step(factor, best)
+    return factor if start <= 10.0 * rounding else solver.factor(best)
+
+
+def _rounded_step(factor, objective):
+    """A Newton step, its decrement, and the rounding of the gradient as such a distance.
+
+    Each row's term of the gradient is rounded relative to itself and, through its decision value,
+    to that; signs at random add these up as rounding does. One pass over the rows for both.
+    """
+    eps = np.finfo(float).eps
+    weights, k = objective.weights[:, None], objective.loss.n_outputs
+    terms = weights * np.abs(objective.gradients)
+    terms += weights * np.einsum("nkl,nl->nk", np.abs(objective.hessians), np.abs(objective.eta))
+    rng = np.random.default_rng(0)
+    signs = rng.choice((-eps, eps), size=terms.shape)
+    both = objective.design.adjoint(np.hstack([weights * objective.gradients, signs * terms])).T
+    pull = objective.penalty * objective.theta
+    gradient = (both[:k] + pull).ravel()
+    rounded = (both[k:] + rng.choice((-eps, eps), size=pull.shape) * np.abs(pull)).ravel()
+    solved = factor.solve(np.column_stack([gradient, rounded]))
+    decrement, rounding = np.sqrt(
+        np.maximum(0.0, [gradient @ solved[:, 0], rounded @ solved[:, 1]])
+    )
+    return -solved[:, 0].reshape(objective.theta.shape), float(decrement), float(rounding)
 
 
 def _step(factor, objective):
@@ -55,6 +84,14 @@ def _step(factor, objective):
     step = -factor.solve(gradient[:, None])[:, 0]
     decrement = float(np.sqrt(max(0.0, -gradient @ step)))
     return step.reshape(objective.theta.shape), decrement
+
+
+def _is_near(factor, objective):
+    """Whether steps with a factor contract at some parameters, by the loss's self-concordance."""
+    M = objective.loss.self_concordance
+    if not M:
+        return M == 0
+    return M * Minimum(objective, factor, 0.0).moved <= NEAR
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,34 +141,28 @@ def minimise(objective, solver):
 
     Notes
     -----
-    Steps are halved until the objective falls enough (Armijo). A factor is kept while it shrinks
-    the gradient a hundredfold per step, so the last digits cost gradients only. The iteration ends
-    when the decrement no longer falls: beyond that there is only round-off.
+    Steps are halved until the objective falls enough (Armijo) or, where rounding hides by how much
+    it falls, until its slope along the step does: a sum over the rows that the step moves, however
+    large the objective is. A factor is kept while it shrinks the gradient a hundredfold per step,
+    so the last digits cost gradients only. The iteration ends when the decrement no longer falls
+    where exact arithmetic says that it must: beyond that there is only round-off.
     """
     factor = solver.factor(objective)
     step, decrement = _step(factor, objective)
     for _ in range(MAX_STEPS):
-        # Of here: at the start both may be far larger.
-        value, rounding = objective.value(), _rounding(objective)
-        in_round_off = 0.5 * decrement**2 < 1e3 * rounding
-        trial, scale = objective.at(objective.theta + step), 1.0
-        # Overflow on the way gives an infinite value or NaN, and a shorter step.
-        with np.errstate(over="ignore", invalid="ignore"):
-            while not trial.value() <= value - 0.25 * scale * decrement**2 + rounding:
-                scale *= 0.5
-                if scale < 1e-30:
-                    # The solves are no better than this: let the certificate judge.
-                    return Minimum(objective, factor, decrement)
-                trial = objective.at(objective.theta + scale * step)
+        if not decrement:
+            return Minimum(objective, factor, 0.0)
+        trial = _shortened(factor, objective, step, decrement)
+        if trial is None:
+            # The solves are no better than this: let the certificate judge.
+            return Minimum(objective, factor, decrement)
         after_step, after = _step(factor, trial)
         if not (after < 0.01 * decrement):
-            if in_round_off and after >= 0.5 * decrement:
-                return Minimum(objective, factor, decrement)
-            factor = solver.factor(trial)
-            after_step, after = _step(factor, trial)
-            if in_round_off and after >= 0.5 * decrement:
+            if after >= 0.5 * decrement and _is_done(factor, objective, trial, decrement):
                 best = trial if after < decrement else objective
                 return Minimum(best, factor, min(after, decrement))
+            factor = solver.factor(trial)
+            after_step, after = _step(factor, trial)
         objective, step, decrement = trial, after_step, after
     warnings.warn(
         f"Newton's method stopped after {MAX_STEPS} steps at decrement {decrement:.1e}. Scale the "
@@ -140,6 +171,36 @@ def minimise(objective, solver):
         stacklevel=level_outside(),
     )
     return Minimum(objective, factor, decrement)
+
+
+def _shortened(factor, objective, step, decrement):
+    """The objective at the end of a step, or of the longest part of it that gains; None for none."""
+    value, rounding, scale = objective.value(), _rounding(objective), 1.0
+    convex = objective.loss.self_concordance is not None
+    # Overflow on the way gives an infinite value or NaN, and a shorter step.
+    with np.errstate(over="ignore", invalid="ignore"):
+        while scale >= SHORTEST:
+            trial = objective.at(objective.theta + scale * step)
+            expected = 0.25 * scale * decrement**2
+            if trial.value() <= value - expected + rounding and (
+                expected > rounding or not convex or _levels(factor, trial, step, decrement)
+            ):
+                return trial
+            scale *= 0.5
+    return None
+
+
+def _levels(factor, trial, step, decrement):
+    """Whether the slope along a step is small at its end, or as small as round-off lets it be."""
+    slope = float(trial.gradient() @ step.ravel())
+    return slope <= 0.5 * decrement**2 or _is_near(factor, trial)
+
+
+def _is_done(factor, objective, trial, decrement):
+    """Whether a decrement that a step did not halve is round-off."""
+    if objective.loss.self_concordance is None:
+        return 0.5 * decrement**2 < 1e3 * _rounding(objective)
+    return _is_near(factor, objective) and _is_near(factor, trial)
 
 
 def _rounding(objective):

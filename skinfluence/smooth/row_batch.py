@@ -5,7 +5,7 @@ import numpy as np
 from skinfluence import certificate
 from skinfluence._utils.memory import row_blocks
 from skinfluence.smooth import steps
-from skinfluence.smooth.accuracy import shrink
+from skinfluence.smooth.accuracy import inflation, shrink
 from skinfluence.smooth.remainders import RemainderPass
 
 
@@ -28,7 +28,6 @@ class RowBatch:
         self.M = objective.loss.self_concordance
         self.shift = edits.one_shift
         self.rows = edits.design.dense_rows()
-        k = objective.loss.n_outputs
         h = steps.row_leverages(factor, edits)
         self.h = h
         Z = steps.penalty_steps(factor, edits, "one-step")
@@ -42,7 +41,7 @@ class RowBatch:
         self.solved = right.copy()
         self.idle = ~right.any(axis=(1, 2))
         self.size = self._size(self.theta_steps, -right)
-        A = np.eye(k) + edits.hessian @ h
+        A = steps.complements(factor, edits, h)
         try:
             self.inner = np.linalg.solve(A, edits.hessian)
         except np.linalg.LinAlgError:
@@ -59,9 +58,13 @@ class RowBatch:
             self.slack[self.leverage == 0] = 0.0
         # Woodbury's formula enlarges the solver's own error.
         self.slack += 2.0 * accuracy.solve_error * self.growth
-        # The floor is in the norm of H.
+        # The floor is in the norm of H: the error after the edit is as much larger in that of P as
+        # weight is taken away, the error before it as weight is added.
         own = accuracy.rounding(edits.design, edits.gradient, edits.hessian, accuracy.sizes(h))
         self.noise = accuracy.floor * (np.sqrt(self.growth) - 1.0) + own * np.sqrt(self.growth)
+        self.inflation = np.sqrt(
+            inflation(largest_eigenvalue(h, edits.hessian), edits.shift, objective)
+        )
 
     def use(self, active):
         """Prepare :meth:`edited_solve` for some edits: ``V_i = (H + shift R0)^-1 J_i'``."""

@@ -5,6 +5,7 @@ Arrays in, arrays out; nothing here evaluates a model at test points.
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,6 +14,12 @@ from skinfluence._utils.naming import rows_have
 from skinfluence.design import Design
 from skinfluence.edits import edited
 from skinfluence.solvers import SingularHessianError
+from skinfluence.solvers.exact import PrimalFactor
+
+# Refinements of an edited solve: at most so many, until so little is changed, and what they may
+# leave, relative to the solution.
+MAX_REFINEMENTS = 5
+REFINED, LOST = 1e-11, 1e-9
 
 # What is left of 1 below which a leverage is 1.
 SINGULAR = 1e-11
@@ -152,12 +159,28 @@ def step_coefficients(factor, edits, method, leverages=None):
 
 
 def complements(factor, edits, h):
-    """``I + D_i h_i`` of each edit, singular where an edit leaves a parameter undetermined."""
-    if edits.shift.any() and factor.objective.hold == "C" and not edits.weight.any():
-        kept = factor.kept()
-        if kept is not None:
-            return kept[edits.rows][:, None, None]
-    return np.eye(h.shape[1]) + edits.hessian @ h
+    """``I + D_i h_i`` of each edit, singular where an edit leaves a parameter undetermined.
+
+    What is one minus a leverage comes from the factor where that knows it without cancellation.
+    """
+    out = np.eye(h.shape[1]) + edits.hessian @ h
+    objective = factor.objective
+    if objective.hold != "C":
+        return out
+    old = objective.weights[edits.rows]
+    # Edits that take a share of the curvature of their row and leave its direction.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = -edits.hessian[:, 0, 0] / (old * objective.hessians[edits.rows, 0, 0])
+        own = (share * old)[:, None, None] * objective.hessians[edits.rows]
+        straight = (np.abs(edits.hessian + own) <= 4 * np.finfo(float).eps * np.abs(own)).all(
+            axis=(1, 2)
+        )
+    taken = np.flatnonzero(straight & (share > 0) & (share <= 1))
+    known = factor.complements(edits.rows[taken], share[taken]) if len(taken) else None
+    if known is not None:
+        fair = np.isfinite(known).all(axis=(1, 2))
+        out[taken[fair]] = known[fair]
+    return out
 
 
 def _solve_complements(A, right, rows):
@@ -243,8 +266,8 @@ def own_eta_steps(factor, edits, method, leverages=None):
 class EditedInverse:
     """``P^-1`` for one edit of any points, ``P = H + shift R0 + U'DU``.
 
-    Woodbury with one (mK x mK) system, or, where the edit has more outputs than half the
-    parameters, one factorisation of the edited Hessian.
+    Woodbury with one (mK x mK) system, or one factorisation of the edited Hessian where the edit
+    has more outputs than half the parameters, or where Woodbury's formula loses what it divides by.
 
     Attributes
     ----------
@@ -257,7 +280,7 @@ class EditedInverse:
     def __init__(self, factor, solver, points):
         objective = factor.objective
         k, d = objective.theta.shape
-        self.factor, self.points = factor, points
+        self.factor, self.points, self._solver = factor, points, solver
         design, gradient, hessian = stack(objective, points)
         penalty = points.shift * objective.unit_penalty
         self.right = (design.adjoint(gradient).T + penalty * objective.theta).ravel()
@@ -278,7 +301,7 @@ class EditedInverse:
             return
         self._inner = np.linalg.solve(np.eye(m * k) + self._D @ self._h, self._D)
 
-    @property
+    @cached_property
     def leverage(self):
         """Largest eigenvalue of ``-D h``, at least 0; 1 when P is singular."""
         values, vectors = np.linalg.eigh(0.5 * (self._h + self._h.T))
@@ -291,6 +314,41 @@ class EditedInverse:
             return self.refactored.solve(b[:, None])[:, 0]
         y = self.factor.solve(b[:, None], self.points.shift)[:, 0]
         return y - self._V @ (self._inner @ (self._U @ y))
+
+    def refined(self, b):
+        """``P^-1 b`` with ``P`` times it, and the size in P of what the last refinement changed.
+
+        Where ``1 - leverage`` has cancelled, refinement does not contract: then the edited Hessian
+        is factored.
+        """
+        v = self.solve(b)
+        Pv = self.multiply(v)
+        size, lost = norm(v, Pv), np.inf
+        for _ in range(MAX_REFINEMENTS):
+            correction = self.solve(b - Pv)
+            before, lost = lost, norm(correction, self.multiply(correction))
+            if not lost < 0.1 * before:
+                break
+            v = v + correction
+            Pv = self.multiply(v)
+            size = norm(v, Pv)
+            if lost <= max(REFINED, 10.0 * self.factor.rtol) * size:
+                break
+        if self.refactored is None and not lost <= LOST * size:
+            self.refactored = _factored_anew(self._solver, self.factor.objective, self.points)
+            return self.refined(b)
+        return v, Pv, lost
+
+    def loses(self):
+        """Whether a solve may be off by more than :data:`LOST`, by a cheap estimate."""
+        if self.refactored is not None:
+            return False
+        rcond = self.factor.rcond if isinstance(self.factor, PrimalFactor) else None
+        if rcond is None:
+            # The dual form subtracts numbers as large as the penalty is weak.
+            return True
+        left = (1.0 - self.leverage) * rcond
+        return not len(self.right) * np.finfo(float).eps < LOST * left
 
     def multiply(self, v):
         """``P v``."""
@@ -321,7 +379,8 @@ def points_step(factor, solver, points, method):
         right = (design.adjoint(gradient).T + penalty).reshape(-1, 1)
         return -factor.solve(right)[:, 0].reshape(shape)
     inverse = EditedInverse(factor, solver, points)
-    return -inverse.solve(inverse.right).reshape(shape)
+    solved = inverse.refined(inverse.right)[0] if inverse.loses() else inverse.solve(inverse.right)
+    return -solved.reshape(shape)
 
 
 def stack(objective, points):
@@ -343,23 +402,38 @@ def stack(objective, points):
     )
 
 
-def points_leverage(factor, points):
-    """Largest eigenvalue of ``(-D)^1/2 h (-D)^1/2`` over the rows that lose weight; 0 if none."""
+def points_leverage(factor, points, gained=False):
+    """Largest eigenvalue of ``|D|^1/2 h |D|^1/2`` over the rows that lose weight; 0 if none.
+
+    With ``gained``, over those that gain some, new ones included.
+    """
     objective = factor.objective
-    losing = points.row_changes < 0
-    rows = points.rows[losing]
-    if not len(rows):
+    chosen = (points.row_changes > 0) if gained else (points.row_changes < 0)
+    if gained and points.new is not None:
+        design, _, hessian = stack(objective, points)
+        chosen = np.append(chosen, points.new_weights > 0)
+        design, changed = design.take(np.flatnonzero(chosen)), hessian[chosen]
+    else:
+        rows = points.rows[chosen]
+        design = objective.design.take(rows)
+        changed = np.abs(points.row_changes[chosen, None, None]) * objective.hessians[rows]
+    if not len(changed):
         return 0.0
     k = objective.loss.n_outputs
-    lost = -points.row_changes[losing, None, None] * objective.hessians[rows]
-    if len(rows) == 1:
-        h = factor.leverages(objective.design.take(rows))
-        return float(np.linalg.eigvals(lost[0] @ h[0]).real.max())
-    values, vectors = np.linalg.eigh(lost)
+    if len(changed) == 1:
+        h = factor.leverages(design)
+        return float(np.linalg.eigvals(changed[0] @ h[0]).real.max())
+    values, vectors = np.linalg.eigh(changed)
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-    U = np.einsum("ml,mab->mbal", objective.design.take(rows).dense_rows(), root)
-    U = U.reshape(len(rows) * k, -1)
+    U = np.einsum("ml,mab->mbal", design.dense_rows(), root)
+    U = U.reshape(len(changed) * k, -1)
     if len(U) > U.shape[1]:
         # The same non-zero eigenvalues from the smaller side.
         return float(np.linalg.eigvals(factor.solve(U.T @ U)).real.max())
     return float(np.linalg.eigvalsh(U @ factor.solve(U.T)).max())
+
+
+def norm(a, Pa):
+    """``|a|_P``; infinite where round-off makes P indefinite along a."""
+    square = float(a @ Pa)
+    return np.sqrt(square) if square > 0 or not a.any() else np.inf

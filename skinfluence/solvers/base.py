@@ -221,10 +221,19 @@ class Factor(Locked, ABC):
             return own._leverages(design)
         return self._leverages_each(design, shift)
 
-    def kept(self):
-        """``1 - w_i Lambda_i h_i`` of every training row where it is known without cancellation.
+    def complements(self, rows, share):
+        """``I - share_i w_i Lambda_i h_i`` of training rows where it is known without cancellation.
 
-        Shape (n_samples,), or None.
+        Parameters
+        ----------
+        rows : ndarray of int, shape (m,)
+        share : ndarray of shape (m,)
+            Of the curvature of each row, between 0 and 1.
+
+        Returns
+        -------
+        complements : ndarray of shape (m, n_outputs, n_outputs) or None
+            NaN where they are not.
         """
         return None
 

@@ -288,8 +288,8 @@ class ProbedFactor(CGFactor):
 
     is_random = True
 
-    def kept(self):
-        return self._kept
+    def complements(self, rows, share):
+        return ((1.0 - share) + share * self._kept[rows])[:, None, None]
 
     def _leverages(self, design):
         h = self._h if design is None else (design.multiply(self._V) ** 2).mean(axis=1)

@@ -171,6 +171,11 @@ class PrimalFactor(Factor):
         self._H = self.curvature.dense()
         self._L, self._scale, self.rcond = cholesky(self._H, "The Hessian")
 
+    @property
+    def cholesky(self):
+        """``L`` and ``s`` with ``diag(s) H diag(s) = L L'``."""
+        return self._L, self._scale
+
     def _solve(self, B):
         scaled = self._scale[:, None] * B
         return self._scale[:, None] * cho_solved(self._L, scaled), 0
@@ -464,7 +469,7 @@ class DualFactor(Factor):
         k = objective.loss.n_outputs
         if design is not None or k > 1:
             return self._leverages_of(objective.design if design is None else design)
-        F, kept = self._F[:, 0, 0], self.kept()
+        F, kept = self._F[:, 0, 0], self._kept[:, 0, 0]
         h = np.empty(len(F))
         # Dividing by w Lambda loses digits where it is tiny; those rows go the general way.
         fair = F**2 * self._own_kernel > 1e-8
@@ -474,20 +479,31 @@ class DualFactor(Factor):
             h[rest] = self._leverages_of(objective.design.take(rest))[:, 0, 0]
         return h[:, None, None]
 
-    def kept(self):
-        if self.objective.loss.n_outputs > 1:
-            return None
-        return self._kept
+    def complements(self, rows, share):
+        kept, F, k = self._kept[rows], self._F[rows], self.objective.loss.n_outputs
+        inner = (1.0 - share)[:, None, None] * np.eye(k) + share[:, None, None] * kept
+        if k == 1:
+            return inner
+        # I - F F' h = F (I - F' h F) F^-1, where F can be divided by.
+        fair = np.linalg.cond(F) < 1e6
+        out = np.full_like(inner, np.nan)
+        out[fair] = F[fair] @ inner[fair] @ np.linalg.inv(F[fair])
+        return out
 
     @cached_property
     def _kept(self):
-        # A H^-1 A' = I - B^-1 + B^-1 A_b S^-1 A_b' B^-1: its diagonal needs one triangular
+        """``I - F_i' h_i F_i`` of every training row, (n_samples, K, K)."""
+        # A H^-1 A' = I - B^-1 + B^-1 A_b S^-1 A_b' B^-1: its diagonal blocks need one triangular
         # inverse instead of n solves.
+        n, k = self.objective.n_samples, self.objective.loss.n_outputs
+        kept = np.tile(np.eye(k), (n, 1, 1))
         root = linalg.lapack.dtrtri(self._L, lower=1)[0]
-        kept = np.ones(self.objective.n_samples)
-        kept[self._rows] = np.einsum("ij,ij->j", root, root) * self._scale**2
+        root = (root * self._scale).reshape(len(root), -1, k)
+        kept[self._rows] = np.einsum("aiu,aiv->iuv", root, root, optimize=k > 1)
         if self.objective.design.intercept:
-            kept -= np.einsum("ij,ji->i", self._B_border, self._schur_solve(self._B_border.T))
+            border = self._B_border.reshape(n, k, -1)
+            solved = self._schur_solve(self._B_border.T).reshape(-1, n, k)
+            kept -= np.einsum("iua,aiv->iuv", border, solved)
         return kept
 
     def _leverages_of(self, design):

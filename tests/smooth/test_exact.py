@@ -239,7 +239,7 @@ def test_losses_without_a_constant_are_solved_and_say_so(loss):
         # A row with no gradient changes nothing: absolute there.
         np.testing.assert_allclose(part.steps[i], truth, rtol=1e-7, atol=1e-12)
         points = Points(np.array([i]), -np.ones(1), None, None, np.empty(0))
-        step, bound, _, used = solver.solve_points(points, 1e-3)
+        step, bound, _, used, _ = solver.solve_points(points, 1e-3)
         np.testing.assert_allclose(step, truth, rtol=1e-7, atol=1e-12)
         assert (bound == np.inf or not truth.any()) and used in ("newton", "one-step")
 
