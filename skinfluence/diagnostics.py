@@ -49,8 +49,8 @@ def leverage(influence):
     """Leverage of each training row, ``tr(w_i Lambda_i h_i)``.
 
     How much a row decides its own fitted value: the diagonal of the hat matrix in a linear model
-    (statsmodels' ``hat_matrix_diag``), of the generalised one in others [2]_, and the trace of a
-    row's K x K block for K outputs [3]_.
+    (statsmodels' ``hat_matrix_diag``), of the generalised one in others (Pregibon, 1981),
+    and the trace of a row's K x K block for K outputs (Lesaffre and Albert, 1989).
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def dfbetas(influence, *, method="one-step", tol=1e-3):
     ``(theta - theta_(i)) / sqrt(phi diag(H^-1))``: with all rows minus without row i. For squared
     error ``phi`` is that of the fit without the row, as in statsmodels' ``OLSInfluence``, else that
     of the fit, as in its ``GLMInfluence`` (for canonical links, see :func:`cooks_distance`). With a
-    penalty ``phi H^-1`` is the Bayesian covariance of the parameters [4]_.
+    penalty ``phi H^-1`` is the Bayesian covariance of the parameters (Wood, 2017).
 
     Parameters
     ----------

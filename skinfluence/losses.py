@@ -341,9 +341,9 @@ class OneVsRest(Loss):
     Notes
     -----
     The Hessian is diagonal. If ``|l'''| <= M l''`` for the binary loss, then for a change
-    ``delta`` of the outputs and any ``a``
+    ``delta`` of the outputs and any ``a``::
 
-        |sum_k l_k''' delta_k a_k^2| <= M max_k |delta_k| sum_k l_k'' a_k^2,
+        |sum_k l_k''' delta_k a_k^2| <= M max_k |delta_k| sum_k l_k'' a_k^2
 
     so ``M`` holds for the sum with the largest change of an output as its spread.
     """

@@ -182,7 +182,7 @@ def influence_by_name(influence, X, y, *, indices=None, labels=None, aggregate=N
         Raw test points.
     y : array-like of shape (n_test,)
     indices, labels
-        Training rows, as in :meth:`Influence.influence_pert`; all when None.
+        Training rows, as in :meth:`~skinfluence.Influence.influence_pert`; all when None.
     aggregate : {None, "mean"}, default=None
         ``"mean"``: of the mean test loss, at the cost of one test point.
 

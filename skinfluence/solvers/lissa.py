@@ -60,7 +60,7 @@ class LiSSA:
     -----
     A step is ``v <- v + D^-1 (b - A v) / scale`` with ``A`` the mean of ``m`` draws of
     ``w_i J_i' Lambda_i J_i / p_i + R``, whose mean is H, and D the mean diagonal of H over the
-    outputs. In the norm of D,
+    outputs. In the norm of D::
 
         |A_i| <= sigma_1 = max_i w_i |Lambda_i| |x_i|^2 / p_i + max R
         E (I - A / scale)^2 <= I - H / scale   for   scale >= (1 - 1/m) |H| + sigma_1 / m
