@@ -19,6 +19,7 @@ __all__ = [
     "cleaning",
     "curvature",
     "datasets",
+    "design",
     "diagnostics",
     "distributed",
     "edits",

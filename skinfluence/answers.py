@@ -16,7 +16,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence.design import Design
 from skinfluence.quantity import Effect
 
-__all__ = ["Answers", "Tests", "Top", "answers_of"]
+__all__ = ["Answers", "Tests", "Top", "answers_of", "check_method"]
 
 # The local methods answer around the parameters as fitted, the others from the optimum.
 LOCAL = ("influence", "one-step")
@@ -296,7 +296,16 @@ def answers_of(problem, *, solver, hold, precision, verbose):
 
 
 def check_method(method):
-    """Refuse what is not one of the methods."""
+    """Refuse what is not one of the methods.
+
+    Parameters
+    ----------
+    method : str
+
+    Raises
+    ------
+    ValueError
+    """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}. Got {method!r} instead.")
 

@@ -14,6 +14,8 @@ import scipy.sparse as sp
 from skinfluence._utils.memory import BLOCK_BYTES, row_blocks
 from skinfluence._utils.threads import in_parts
 
+__all__ = ["Design", "design_of"]
+
 # Stored entries and columns between which the compiled Gram kernels beat scipy's products.
 COMPILED_ENTRIES = 200_000
 COMPILED_COLUMNS = 4_096
@@ -426,7 +428,18 @@ def _lines_of(X, intercept):
 
 
 def design_of(X, intercept=1.0):
-    """The design for ``X``, dense, sparse or in blocks, in float64."""
+    """The design for ``X``, dense, sparse or in blocks, in float64.
+
+    Parameters
+    ----------
+    X : ndarray, sparse matrix or rows in blocks, of shape (n_samples, n_features)
+    intercept : float, default=1.0
+        The value of the last column; 0 for none.
+
+    Returns
+    -------
+    design : Design
+    """
     if hasattr(X, "as_design"):
         return X.as_design(intercept)
     if sp.issparse(X):
