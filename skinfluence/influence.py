@@ -135,7 +135,8 @@ class Influence:
         self._inputs = inputs
         self.answers = answers
         self.objective = answers.problem
-        warn_of(answers.concern)
+        self._concern = answers.concern
+        warn_of(self._concern)
 
     def __repr__(self) -> str:
         return f"Influence({self._inputs.model!r}, n_train={self.objective.n_samples})"

@@ -1,14 +1,95 @@
 """The bridge between estimators and the core: keep the training data, delegate the questions."""
 
+import copy
 import inspect
 
 import numpy as np
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence._utils.fingerprint import fingerprint, is_in_memory
+from skinfluence._utils.locks import Locked
+from skinfluence.answers import warn_of
+from skinfluence.blocks import is_large
 from skinfluence.influence import Influence
 
 __all__ = ["InfluenceMixin"]
+
+NAMES = ("X", "y", "sample_weight")
+# What estimators with influence methods hold besides their parameters and what they learned.
+OURS = ("_training_data", "_fitted_params")
+
+
+class TrainingData(Locked):
+    """The data of a fit, how they were then, and the one Influence that was made of them.
+
+    Pickles and copies hold the data, never the Influence.
+
+    Parameters
+    ----------
+    X, y, sample_weight
+        As given to ``fit``; references, not copies.
+    """
+
+    def __init__(self, X, y, sample_weight=None):
+        super().__init__()
+        self.values = (X, y, sample_weight)
+        self._at_fit = [_print_of(value) for value in self.values]
+        self._gone = []
+        self._influence, self._model = None, None
+
+    def with_weight(self, sample_weight):
+        """The same rows, weighted."""
+        self.values = (*self.values[:2], sample_weight)
+        self._at_fit[2] = _print_of(sample_weight)
+        return self
+
+    def changed(self):
+        """Names of those that are other than at the fit, as far as that can be read."""
+        both = zip(NAMES, self.values, self._at_fit, strict=True)
+        return self._gone or [
+            name for name, value, then in both if then is not None and _print_of(value) != then
+        ]
+
+    def influence_of(self, estimator):
+        """The Influence of a fitted estimator on these data: the one kept, if it still holds.
+
+        Raises
+        ------
+        ValueError
+            If the data are not those of the fit.
+        """
+        with self._lock:
+            changed = self.changed()
+            if changed:
+                self._influence = None
+                raise ValueError(
+                    f"The training data must be those of the fit. Got another {' and '.join(changed)}: "
+                    "changed in place since, or overwritten by the fit. Fit again on data that stay as "
+                    "they are, or use skinfluence.Influence(estimator, X, y) with those of the fit."
+                )
+            held = {name: value for name, value in vars(estimator).items() if name not in OURS}
+            model = fingerprint(held, skip=(TrainingData,))
+            if self._influence is not None and model == self._model:
+                warn_of(self._influence._concern)
+                return self._influence
+            self._influence = None
+            # A copy without these data: nothing is held in a circle, and the next fit of the
+            # estimator does not reach a question that is still being answered.
+            alone = copy.copy(estimator)
+            for name in OURS:
+                vars(alone).pop(name, None)
+            influence = Influence(alone, *self.values)
+            if model is not None and None not in self._at_fit:
+                self._influence, self._model = influence, model
+            return influence
+
+    def __getstate__(self):
+        return {"values": self.values, "_gone": self.changed()}
+
+    def __setstate__(self, state):
+        self.__init__(*state["values"])
+        self._gone = state["_gone"]
 
 
 def _asks(method):
@@ -25,9 +106,13 @@ def _asks(method):
 class InfluenceMixin:
     """Adds the influence methods to a scikit-learn estimator, left of it in the bases.
 
-    ``fit`` keeps references to the training data, which pickles therefore hold too;
-    :meth:`forget_training_data` drops them. Each question factors the objective anew: to ask
-    several, make one :class:`~skinfluence.Influence`.
+    ``fit`` keeps references to the training data, which pickles therefore hold too. The first
+    question makes an :class:`~skinfluence.Influence`, which is kept with its factorisation, as large
+    as that of the Hessian, until the next fit; :meth:`forget_training_data` drops both. It is made
+    anew where the fitted attributes have changed. Data that have changed since the fit are refused:
+    at the fit and at every question all of their bytes are hashed. Rows that are read when they are
+    asked for (dask, zarr, large memory maps) and arrays on a device are not, so that nothing is kept
+    of them and their changes go unnoticed.
     """
 
     def fit(self, X, y, sample_weight=None):
@@ -43,8 +128,10 @@ class InfluenceMixin:
         -------
         self : estimator
         """
-        super().fit(X, y, sample_weight=sample_weight)
-        return self._remember(X, y, sample_weight)
+        # Before the fit, which may overwrite them.
+        data = TrainingData(X, y, sample_weight)
+        super().fit(spared(self, X), y, sample_weight=sample_weight)
+        return self._hold(data)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -53,12 +140,16 @@ class InfluenceMixin:
         return tags
 
     def _remember(self, X, y, sample_weight):
-        self._training_data = (X, y, sample_weight)
-        self._fitted_params = self.get_params()
+        """Hold the data of a fit that has not overwritten them."""
+        return self._hold(TrainingData(X, y, sample_weight))
+
+    def _hold(self, data):
+        self._training_data = data
+        self._fitted_params = {name: _own(value) for name, value in self.get_params().items()}
         return self
 
     def forget_training_data(self):
-        """Drop the references to the training data; influence methods then need a refit."""
+        """Drop the training data and what is kept; influence methods then need a refit."""
         self.__dict__.pop("_training_data", None)
         return self
 
@@ -76,7 +167,7 @@ class InfluenceMixin:
                     f"The parameters must be those of the fit. Got {name}={value!r}, fitted with "
                     f"{name}={fitted!r}; fit again."
                 )
-        return Influence(self, *self._training_data)
+        return self._training_data.influence_of(self)
 
     @_asks(Influence.influence_up_params)
     def influence_up_params(self, **options):
@@ -118,6 +209,28 @@ class InfluenceMixin:
     @_asks(Influence.loo_score)
     def loo_score(self, scoring=None, **options):
         return self._influence().loo_score(scoring, **options)
+
+
+def _print_of(data):
+    """The fingerprint of data that lie in memory, None for others."""
+    lazy = isinstance(data, np.memmap) and is_large(data)
+    return fingerprint(data) if is_in_memory(data) and not lazy else None
+
+
+def spared(estimator, X):
+    """X, or a copy that the fit may overwrite, which takes what ``copy_X=True`` takes."""
+    overwrites = any(
+        value is False and name.rpartition("__")[2] in ("copy", "copy_X")
+        for name, value in estimator.get_params().items()
+    )
+    if not overwrites or not hasattr(X, "copy"):
+        return X
+    return np.array(X, order="K") if isinstance(X, np.ndarray) else X.copy()
+
+
+def _own(value):
+    """A parameter that changes of its contents do not reach."""
+    return copy.deepcopy(value) if isinstance(value, np.ndarray | dict) else value
 
 
 def _is_same(value, fitted):

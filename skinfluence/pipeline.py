@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.influence import Influence
-from skinfluence.mixin import InfluenceMixin
+from skinfluence.mixin import InfluenceMixin, TrainingData, spared
 from skinfluence.pullbacks import NoDerivativeError, pullback
 from skinfluence.pullbacks.registry import numeric
 
@@ -66,8 +66,10 @@ class Pipeline(InfluenceMixin, sklearn.pipeline.Pipeline):
         -------
         self : Pipeline
         """
-        sklearn.pipeline.Pipeline.fit(self, X, y, **params)
-        return self._remember(X, y, _weight_of_model(self, params))
+        # Before the fit, which may overwrite them.
+        data = TrainingData(X, y)
+        sklearn.pipeline.Pipeline.fit(self, spared(self, X), y, **params)
+        return self._hold(data.with_weight(_weight_of_model(self, params)))
 
     influence_up_params = _predicts(InfluenceMixin.influence_up_params)
     influence_up_loss = _predicts(InfluenceMixin.influence_up_loss)
