@@ -79,6 +79,15 @@ class Deletions:
         return np.einsum("ka,iab,kb->ik", D, objective.hessians, D)
 
     @cached_property
+    def _complements(self):
+        """``1 - l`` of every row where the factor knows it without cancellation, else None."""
+        n = self.objective.n_samples
+        if self.objective.loss.n_outputs > 1:
+            return None
+        known = self.factor.complements(np.arange(n), np.ones(n))
+        return None if known is None else known[:, 0, 0]
+
+    @cached_property
     def kept(self):
         """``1 - l`` of each of the user's outputs, NaN where it is 0 to the precision it has.
 
@@ -86,7 +95,7 @@ class Deletions:
         """
         objective, factor = self.objective, self.factor
         if objective.loss.n_outputs == 1:
-            kept = factor.kept()
+            kept = self._complements
             kept = (1.0 - self.leverage if kept is None else kept)[:, None]
         else:
             H, D = objective.hessians, self._directions
@@ -98,7 +107,7 @@ class Deletions:
         if factor.is_random:
             return kept
         known = max(steps.SINGULAR, 10.0 * factor.leverage_error)
-        if factor.kept() is None:
+        if self._complements is None:
             known = max(known, 4.0 * self._rounding)
         return np.where(kept > known, kept, np.nan)
 
@@ -138,7 +147,7 @@ class Deletions:
         if known or not isinstance(self.loss, (SquaredError, Tweedie)):
             return 1.0
         objective = self.objective
-        sure = self.factor.kept() is not None or not objective.penalty.any()
+        sure = self._complements is not None or not objective.penalty.any()
         lost = 0.0 if sure else self._rounding
         self._check_free(np.array([self._free]), objective.weights > 0, lost)
         squares = self._residuals**2 / self._information
@@ -158,7 +167,7 @@ class Deletions:
     def _free(self):
         """Degrees of freedom of the residuals."""
         weighted = self.objective.weights > 0
-        kept = self.factor.kept()
+        kept = self._complements
         if kept is not None:
             return float(kept[weighted].sum())
         return np.count_nonzero(weighted) * len(self._directions) - self.edf
@@ -204,7 +213,7 @@ class Deletions:
         taken = k * w * q / left
         free = self._free - k * (w > 0) + taken
         lost = self._rounding * taken
-        if self.factor.kept() is None:
+        if self._complements is None:
             # Errors of leverages are those of what they leave.
             lost = lost / left
         known = ~np.isnan(left)
