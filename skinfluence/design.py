@@ -2,6 +2,10 @@
 
 The intercept lives only here: it is the last column, of constant value ``intercept`` (1, or
 liblinear's ``intercept_scaling``; 0 when there is none), and is never stored.
+
+A free intercept takes up any shift of the other columns. Columns far from zero, compared with their
+spread, are held as distances from their middle (:meth:`Design.centred`), as the sums of their
+squares lose the spread.
 """
 
 from abc import ABC, abstractmethod
@@ -25,6 +29,10 @@ MOSTLY_ZERO = 0.35
 # Columns from which ``(V' X')'`` is up to half as fast again as ``X V`` in float64: BLAS wants its
 # rows long. On processors without 512-bit registers they are the same.
 TURNED_COLUMNS = 200
+# A Gram matrix loses the square of how many spreads a column is from zero: six digits.
+FAR = 1e3
+# Rows by which columns far from zero are looked for.
+SEEN = 64
 # Blocks of dense rows for Gram matrices and quadratic forms of many columns, and of few.
 GRAM_BYTES, CACHED_BYTES = 2**27, 2**22
 
@@ -37,15 +45,18 @@ class Design(ABC):
     X : ndarray or CSR array of shape (n_samples, n_features), float64
     intercept : float, default=1.0
         Value of the constant last column; 0.0 for no such column.
+    shift : ndarray of shape (n_features,), default=None
+        What was taken from each column of ``X``.
     """
 
     is_sparse = False
     # Whether all rows are in one array, as compiled kernels want them.
     in_memory = True
 
-    def __init__(self, X, intercept=1.0):
+    def __init__(self, X, intercept=1.0, shift=None):
         self.X = X
         self.intercept = float(intercept)
+        self.shift = shift
 
     @property
     def n_samples(self):
@@ -64,17 +75,54 @@ class Design(ABC):
 
     def take(self, rows):
         """The design of some rows (a slice or an index array)."""
-        return type(self)(self.X[rows], self.intercept)
+        return type(self)(self.X[rows], self.intercept, self.shift)
 
     def like(self, X):
-        """A design of the same kind for other rows (edits, test points)."""
-        return design_of(X, self.intercept)
+        """A design of the same kind for other rows (edits, test points), as they were given."""
+        if self.shift is None:
+            return design_of(X, self.intercept)
+        X = X.read() if hasattr(X, "as_design") else X
+        return design_of(_moved(X, -self.shift), self.intercept, self.shift)
 
     def extended(self, new):
         """These rows and then those of another design."""
         stack = sp.vstack if sp.issparse(self.X) else np.vstack
         X = stack([self.X, new.X])
-        return self.like(X.tocsr() if sp.issparse(X) else X)
+        return design_of(X.tocsr() if sp.issparse(X) else X, self.intercept, self.shift)
+
+    def given(self, rows):
+        """Some rows as they were given."""
+        X = self.X[rows]
+        return X if self.shift is None else _moved(X, self.shift)
+
+    def centred(self):
+        """The same rows with columns far from zero as distances from their middle.
+
+        Itself where there are none. For a free intercept, see :func:`~skinfluence.objective.centred`.
+        """
+        if not self.in_memory or self.shift is not None:
+            return self
+        columns, middles, _ = far_from_zero(self.X)
+        if not len(columns):
+            return self
+        shift = np.zeros(self.n_features)
+        shift[columns] = middles
+        return type(self)(_moved(self.X, -shift), self.intercept, shift)
+
+    def in_units(self, theta):
+        """Parameters, or changes of them, in the units of ``coef_`` and ``intercept_``.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (..., n_columns)
+        """
+        if self.intercept in (0.0, 1.0) and self.shift is None:
+            return theta
+        out = np.array(theta)
+        out[..., -1] *= self.intercept
+        if self.shift is not None:
+            out[..., -1] -= out[..., :-1] @ self.shift
+        return out
 
     def slices(self, bytes_per_row, budget=BLOCK_BYTES):
         """Slices of the rows to work on one at a time, of about ``budget`` bytes each."""
@@ -427,7 +475,58 @@ def _lines_of(X, intercept):
     return Lines(X)
 
 
-def design_of(X, intercept=1.0):
+def far_from_zero(X):
+    """Columns whose mean is more than FAR times their spread, and constants beyond FAR.
+
+    Parameters
+    ----------
+    X : ndarray or CSR array
+
+    Returns
+    -------
+    columns : ndarray of int
+    middles : ndarray
+        Their means.
+    spreads : ndarray
+        Their standard deviations.
+    """
+    n, d = X.shape
+    if not n or not d:
+        return np.empty(0, dtype=np.intp), np.empty(0), np.empty(0)
+    # Only columns that are far in a few rows are looked at in all.
+    some, columns = X[np.linspace(0, n - 1, min(n, SEEN)).astype(int)], np.arange(d)
+    if sp.issparse(some):
+        columns = np.flatnonzero(np.bincount(some.indices, minlength=d) == some.shape[0])
+        some = some[:, columns]
+    some = _dense(some)
+    columns = columns[np.ptp(some, axis=0) < np.abs(some[0]) * 10.0 / FAR]
+    middles, spreads = np.empty(len(columns)), np.empty(len(columns))
+    for block in row_blocks(len(columns), 16 * n):
+        values = _dense(X[:, columns[block]])
+        # Distances from one of them, which are exact, are summed.
+        moved = values - values[0]
+        middles[block] = values[0] + moved.mean(axis=0)
+        spreads[block] = moved.std(axis=0)
+    far = np.where(spreads > 0, np.abs(middles) > FAR * spreads, np.abs(middles) > FAR)
+    return columns[far], middles[far], spreads[far]
+
+
+def _moved(X, shift):
+    """``X + shift``; columns of a sparse array that are moved are stored whole."""
+    if not sp.issparse(X):
+        return np.asarray(X, dtype=np.float64) + shift
+    columns = np.flatnonzero(shift)
+    rest = np.flatnonzero(shift == 0)
+    whole = sp.csr_array(_dense(X[:, columns]) + shift[columns])
+    order = np.argsort(np.concatenate([rest, columns]))
+    return sp.csr_array(sp.hstack([X[:, rest], whole], format="csc")[:, order])
+
+
+def _dense(X):
+    return X.toarray() if sp.issparse(X) else np.asarray(X, dtype=np.float64)
+
+
+def design_of(X, intercept=1.0, shift=None):
     """The design for ``X``, dense, sparse or in blocks, in float64.
 
     Parameters
@@ -435,6 +534,8 @@ def design_of(X, intercept=1.0):
     X : ndarray, sparse matrix or rows in blocks, of shape (n_samples, n_features)
     intercept : float, default=1.0
         The value of the last column; 0 for none.
+    shift : ndarray of shape (n_features,), default=None
+        What was taken from each column of ``X`` already.
 
     Returns
     -------
@@ -448,5 +549,5 @@ def design_of(X, intercept=1.0):
             # An entry stored in parts has no square until the parts are summed; in a copy.
             X = X.copy()
             X.sum_duplicates()
-        return SparseDesign(X, intercept)
-    return DenseDesign(np.asarray(X, dtype=np.float64), intercept)
+        return SparseDesign(X, intercept, shift)
+    return DenseDesign(np.asarray(X, dtype=np.float64), intercept, shift)

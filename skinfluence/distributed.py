@@ -24,6 +24,7 @@ from skinfluence.adapters import linear as _linear  # noqa: F401  registers the 
 from skinfluence.inputs import Inputs
 from skinfluence.losses import SumToZero
 from skinfluence.mixin import InfluenceMixin
+from skinfluence.objective import centred
 from skinfluence.smooth.newton import minimise, refuse_separable
 from skinfluence.solvers import resolve_solver
 
@@ -90,7 +91,7 @@ GammaRegressor or TweedieRegressor
     y = column_or_1d(np.asarray(y))
     sample_weight = None if sample_weight is None else np.asarray(sample_weight)
     _start(estimator, _width(X), y)
-    objective = Inputs(estimator, X).problem(y, sample_weight)
+    objective = centred(Inputs(estimator, X).problem(y, sample_weight))
     found = minimise(objective, resolve_solver(solver, objective)).objective
     refuse_separable(found)
     _finish(estimator, found)
@@ -129,10 +130,11 @@ def _finish(estimator, objective):
     theta, constant = objective.theta, objective.design.intercept
     if isinstance(objective.loss, SumToZero):
         theta = objective.loss.expand(theta.T).T
+    theta = objective.design.in_units(theta)
     coef = theta[:, : objective.design.n_features]
     estimator.coef_ = np.reshape(coef, np.shape(estimator.coef_))
     if constant:
-        intercept = np.reshape(theta[:, -1] * constant, np.shape(estimator.intercept_))
+        intercept = np.reshape(theta[:, -1], np.shape(estimator.intercept_))
         estimator.intercept_ = intercept if intercept.ndim else float(intercept)
 
 

@@ -275,7 +275,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
             change = term.scale * weights[row] + factor * term.amount
             changes[row] = changes.get(row, 0.0) + change
             continue
-        x = objective.design.X[[row]] if term.x is None else encode_x(term.x)
+        x = _given(objective.design, row) if term.x is None else encode_x(term.x)
         if term.y is _UNSET:
             y, factor = objective.y[[row]], _class_weight(objective, row)
         else:
@@ -337,6 +337,12 @@ def _refuse_empty_class(objective, points):
             f"count model. Got an edit that leaves none to {objective.kind_name(gone[0])}: its "
             "optimum is at infinity. Fit the model that is meant on the remaining rows."
         )
+
+
+def _given(design, row):
+    """A training row as the model was given it."""
+    moved = getattr(design, "shift", None) is not None
+    return design.given([row]) if moved else design.X[[row]]
 
 
 def _class_weight(objective, row):

@@ -212,6 +212,23 @@ class Objective(Problem):
         return replace(self, hold=resolve_hold(hold, self.natural_hold))
 
 
+def centred(objective):
+    """The same problem with columns far from zero measured from their middle.
+
+    Where a free intercept takes up the shift: the same decision values, penalty and edits. Itself
+    where no column is far, where rows are not in memory, and without a free intercept.
+    """
+    design = objective.design
+    if not design.intercept or objective.penalty[-1] != 0:
+        return objective
+    design = design.centred()
+    if design.shift is None or design is objective.design:
+        return objective
+    theta = objective.theta.copy()
+    theta[:, -1] += theta[:, :-1] @ design.shift / design.intercept
+    return replace(objective, design=design, theta=theta)
+
+
 def resolve_hold(hold, natural):
     """What edits keep, ``"C"`` or ``"lambda"``; ``"auto"`` is the natural one."""
     if hold not in ("auto", "C", "lambda"):

@@ -18,7 +18,7 @@ from skinfluence.inputs.frozen import check_frozen
 from skinfluence.leave_one_out import Outputs, resolve_scorer
 from skinfluence.model_selection.fitting import fit_weights
 from skinfluence.model_selection.path import Scanned, certified, penalty_parameter, scan
-from skinfluence.objective import Objective
+from skinfluence.objective import Objective, centred
 
 
 @dataclass(eq=False)
@@ -145,7 +145,7 @@ class Run:
         model.fit(untouched(features, model), self.y, **fit_weights(model, self.sample_weight))
         problem = Inputs(model, features).problem(self.y, self.sample_weight)
         if isinstance(problem, Objective):
-            answers = scan(problem.holding("auto"), np.array(strengths) / strengths[0])
+            answers = scan(centred(problem.holding("auto")), np.array(strengths) / strengths[0])
         else:
             answers = self._each(path, features, model, problem)
         for position, trial in enumerate(path):

@@ -21,7 +21,7 @@ from skinfluence.answers import (
     rows_alone_in_their_class,
     warn_alone,
 )
-from skinfluence.objective import Objective
+from skinfluence.objective import Objective, centred
 from skinfluence.quantity import Quantity
 from skinfluence.smooth import derivatives, effects, steps
 from skinfluence.smooth.deletions import Deletions
@@ -283,7 +283,7 @@ class SmoothAnswers(Locked, Answers):
 
 @answers_of.register
 def _(problem: Objective, *, solver, hold, precision, verbose):
-    objective = problem.holding(hold)
+    objective = centred(problem.holding(hold))
     refuse_separable(objective)
     solver = resolve_solver(solver, objective, precision)
     return SmoothAnswers(solver.factor(objective), solver, verbose)

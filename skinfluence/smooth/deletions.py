@@ -275,21 +275,27 @@ class Deletions:
             S = self.factor.solve(unit.reshape(k * d, -1)).reshape(unit.shape)
             own = S[:, columns, :, position]
             out[:, block] = np.einsum("ka,cab,kb->kc", D, own, D)
-        return np.sqrt(out) * self._units
+        design = self.objective.design
+        if design.intercept:
+            out[:, -1] *= design.intercept**2
+        if design.shift is not None:
+            out[:, -1] = self._intercept_variances()
+        return np.sqrt(out)
 
-    @cached_property
-    def _units(self):
-        # The intercept is stored in units of its constant column.
-        units = np.ones(self.objective.design.n_columns)
-        if self.objective.design.intercept:
-            units[-1] = self.objective.design.intercept
-        return units
+    def _intercept_variances(self):
+        """Of the intercept of columns as they were given, a combination of the parameters."""
+        design, D = self.objective.design, self._directions
+        k, d = self.objective.theta.shape
+        to_given = design.in_units(np.eye(d))[:, -1]
+        directions = np.kron(np.eye(k), to_given[:, None])
+        solved = directions.T @ self.factor.solve(directions)
+        return np.einsum("ka,ab,kb->k", D, solved, D)
 
     def steps(self, method, tol):
         """Changes of the parameters without each row: ``(block, (b, n_outputs, n_columns))``."""
         for block, moved in self._removal_steps(method, tol):
             seen = self.objective.loss.expand(moved.transpose(0, 2, 1)).transpose(0, 2, 1)
-            yield block, seen * self._units
+            yield block, self.objective.design.in_units(seen)
 
     def sizes(self, method, tol):
         """``d_i' H d_i`` of each row's removal."""

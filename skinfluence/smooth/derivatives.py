@@ -31,9 +31,7 @@ def up_params(factor, rows):
             step -= extra
         out[block] = objective.loss.expand(step.transpose(0, 2, 1)).transpose(0, 2, 1)
     out *= objective.n_samples
-    if objective.design.intercept:
-        out[:, :, -1] *= objective.design.intercept
-    return out
+    return objective.design.in_units(out)
 
 
 def up_loss(factor, test_gradients, rows=None):

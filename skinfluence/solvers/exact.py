@@ -9,14 +9,40 @@ from scipy import linalg
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.threads import SMALL, in_parts, small_blas
 from skinfluence._utils.typing import Precision
+from skinfluence.design import far_from_zero
 from skinfluence.solvers.base import Factor, SingularHessianError, check_damping
 
 REMEDY = (
     "Penalise the model (a finite C, alpha > 0), drop constant, duplicate or linearly dependent "
     "columns, or rescale the features."
 )
+PENALISED = (
+    "The penalty is too small beside the features to determine them: penalise more, drop duplicate "
+    "or linearly dependent columns, or rescale the features."
+)
 # Rows of a dual matrix are left out while what they add up to, relative to H, is below this.
 IDLE = 1e-13
+
+
+def remedy(objective):
+    """What to do about a Hessian that cannot be factored: what it is about this one."""
+    design = objective.design
+    if design.in_memory:
+        columns, middles, spreads = far_from_zero(design.X)
+        with np.errstate(divide="ignore"):
+            far = np.abs(middles) / spreads
+        # Half the digits of float64, or a constant: squares have lost all of the spread.
+        far_columns = columns[far > 1e7]
+        if len(far_columns):
+            worst = np.argmax(np.where(np.isfinite(far), far, 0.0))
+            how = f"{far[worst]:.0e} times their spread" if np.isfinite(far[worst]) else "constant"
+            more = f" and {len(far_columns) - 1} more" if len(far_columns) > 1 else ""
+            return (
+                f"Columns far from zero (column {far_columns[0]}{more}, up to {how}) have squares "
+                "that leave no digits to what tells rows apart. Centre the columns "
+                "(StandardScaler), or fit an intercept without a penalty, which is centred here."
+            )
+    return PENALISED if objective.penalty.any() else REMEDY
 
 
 class Exact:
@@ -91,8 +117,16 @@ class Exact:
         raise ValueError(f"form must be 'auto', 'primal' or 'dual'. Got {form!r} instead.")
 
 
-def cholesky(A, what):
+def cholesky(A, what, advice=lambda: REMEDY):
     """Lower Cholesky factor of the symmetric ``A`` after scaling to unit diagonal.
+
+    Parameters
+    ----------
+    A : ndarray
+    what : str
+        Its name, for errors.
+    advice : callable
+        What to do about a matrix without a factor.
 
     Returns
     -------
@@ -106,12 +140,12 @@ def cholesky(A, what):
     diagonal = np.diagonal(A)
     if not np.all(np.isfinite(diagonal)):
         raise SingularHessianError(
-            f"{what} must be finite. It has NaN or infinite entries. {REMEDY}"
+            f"{what} must be finite. It has NaN or infinite entries. {advice()}"
         )
     if not (diagonal > 0).all():
         raise SingularHessianError(
             f"{what} must be positive definite. {int((~(diagonal > 0)).sum())} of its "
-            f"{len(A)} diagonal entries are not positive. {REMEDY}"
+            f"{len(A)} diagonal entries are not positive. {advice()}"
         )
     s = 1.0 / np.sqrt(diagonal)
     scaled = s[:, None] * A
@@ -127,7 +161,7 @@ def cholesky(A, what):
     if rcond < 10 * np.finfo(A.dtype).eps:
         raise SingularHessianError(
             f"{what} must be positive definite. Its reciprocal condition number is {rcond:.1e} "
-            f"after scaling, so some parameters are not determined by the data. {REMEDY}"
+            f"after scaling, so some parameters are not determined by the data. {advice()}"
         )
     return L, s, rcond
 
@@ -159,7 +193,14 @@ def cho_inverse(L, scale):
     return inverse
 
 
-class PrimalFactor(Factor):
+class DenseFactor(Factor):
+    """A factor that says what to do where there is none."""
+
+    def _advice(self):
+        return remedy(self.objective)
+
+
+class PrimalFactor(DenseFactor):
     """Cholesky of the Hessian itself: O(n p^2 + p^3) once, O(p^2) per right-hand side."""
 
     name = "primal Cholesky"
@@ -169,7 +210,7 @@ class PrimalFactor(Factor):
         p = objective.n_parameters
         check_fits((3, p, p), "Use solver='cg'.", what="The Hessian and its factor")
         self._H = self.curvature.dense()
-        self._L, self._scale, self.rcond = cholesky(self._H, "The Hessian")
+        self._L, self._scale, self.rcond = cholesky(self._H, "The Hessian", self._advice)
 
     @property
     def cholesky(self):
@@ -255,7 +296,7 @@ class MixedFactor(PrimalFactor):
             H = H[np.ix_(self._used, self._used)]
             if not np.delete(self._diagonal, self._used).all():
                 raise SingularHessianError(f"Columns of zeros must be penalised. {REMEDY}")
-        self._L, self._scale, self.rcond = cholesky(H, "The Hessian")
+        self._L, self._scale, self.rcond = cholesky(H, "The Hessian", self._advice)
         del H
 
     def _rough(self, B):
@@ -337,7 +378,7 @@ class MixedFactor(PrimalFactor):
         )
 
 
-class DualFactor(Factor):
+class DualFactor(DenseFactor):
     """Cholesky in the space of the training outputs, for fewer rows than parameters.
 
     With ``w_i Lambda_i = F_i F_i'`` and ``A = F' J``, ``H = A'A + R``. The features go by
@@ -376,12 +417,12 @@ class DualFactor(Factor):
             del kernel
             B[np.diag_indices(n * k)] += 1.0
             self._rows = np.arange(n)
-            self._L, self._scale, self.rcond = cholesky(B, "The dual matrix")
+            self._L, self._scale, self.rcond = cholesky(B, "The dual matrix", self._advice)
         if design.intercept:
             self._border = design.intercept * self._F.transpose(0, 2, 1).reshape(n * k, k)
             self._B_border = self._B_solve(self._border)
             schur = self._border.T @ self._B_border + penalty[-1] * np.eye(k)
-            self._schur = cholesky(schur, "The Hessian of the intercept")
+            self._schur = cholesky(schur, "The Hessian of the intercept", self._advice)
 
     @staticmethod
     def _refuse_indefinite():
@@ -396,7 +437,7 @@ class DualFactor(Factor):
         q = F**2 * own
         if not np.isfinite(q).all():
             raise SingularHessianError(
-                f"The dual matrix must be finite. It has NaN or infinite entries. {REMEDY}"
+                f"The dual matrix must be finite. It has NaN or infinite entries. {self._advice()}"
             )
         # Leaving rows out changes H by less than their sum, relatively: here, by round-off.
         order = np.argsort(q)
@@ -408,7 +449,7 @@ class DualFactor(Factor):
         self.rcond = float((self._scale.min(initial=1.0) ** 2) / max(1, len(q)))
         if self.rcond < 10 * np.finfo(float).eps:
             raise SingularHessianError(
-                f"The dual matrix is too badly scaled, 1 to {1.0 / self.rcond:.1e}. {REMEDY}"
+                f"The dual matrix is too badly scaled, 1 to {1.0 / self.rcond:.1e}. {self._advice()}"
             )
         part = self.objective.design.take(self._rows)
         B = part.self_kernel(F[self._rows] * self._scale, self._inverse_penalty)
@@ -417,7 +458,7 @@ class DualFactor(Factor):
         with small_blas(len(B)):
             self._L, info = linalg.lapack.dpotrf(B.T, lower=1, clean=1, overwrite_a=1)
         if info:
-            raise SingularHessianError(f"The dual matrix could not be factored. {REMEDY}")
+            raise SingularHessianError(f"The dual matrix could not be factored. {self._advice()}")
 
     def _B_solve(self, T):
         if len(self._rows) * self.objective.loss.n_outputs == len(T):
