@@ -95,15 +95,19 @@ class Design(ABC):
         X = self.X[rows]
         return X if self.shift is None else _moved(X, self.shift)
 
+    def far_columns(self):
+        """As :func:`far_from_zero`; none are known of rows in blocks."""
+        if self.in_memory:
+            return far_from_zero(self.X)
+        return np.empty(0, dtype=np.intp), np.empty(0), np.empty(0)
+
     def centred(self):
         """The same rows with columns far from zero as distances from their middle.
 
         Itself where there are none. For a free intercept, see :func:`~skinfluence.objective.centred`.
         """
-        if not self.in_memory or self.shift is not None:
-            return self
-        columns, middles, _ = far_from_zero(self.X)
-        if not len(columns):
+        columns, middles, _ = self.far_columns()
+        if self.shift is not None or not len(columns):
             return self
         shift = np.zeros(self.n_features)
         shift[columns] = middles

@@ -79,13 +79,22 @@ class Deletions:
         return np.einsum("ka,iab,kb->ik", D, objective.hessians, D)
 
     @cached_property
-    def _complements(self):
-        """``1 - l`` of every row where the factor knows it without cancellation, else None."""
-        n = self.objective.n_samples
-        if self.objective.loss.n_outputs > 1:
-            return None
-        known = self.factor.complements(np.arange(n), np.ones(n))
-        return None if known is None else known[:, 0, 0]
+    def _known_complements(self):
+        """``I - w_i Lambda_i h_i`` where the factor has it, or None."""
+        return self.factor.complements(np.arange(self.n_samples), np.ones(self.n_samples))
+
+    @property
+    def _without_cancellation(self):
+        known = self._known_complements
+        return known is not None and bool(np.isfinite(known).all())
+
+    @cached_property
+    def complements(self):
+        """``I - w_i Lambda_i h_i`` of each row, (n_samples, K, K)."""
+        objective, known = self.objective, self._known_complements
+        taken = objective.weights[:, None, None] * (objective.hessians @ self.h)
+        out = np.eye(objective.loss.n_outputs) - taken
+        return out if known is None else np.where(np.isfinite(known), known, out)
 
     @cached_property
     def kept(self):
@@ -93,21 +102,15 @@ class Deletions:
 
         Shape (n_samples, n_outputs).
         """
-        objective, factor = self.objective, self.factor
-        if objective.loss.n_outputs == 1:
-            kept = self._complements
-            kept = (1.0 - self.leverage if kept is None else kept)[:, None]
-        else:
-            H, D = objective.hessians, self._directions
-            own = np.einsum("ka,iab,kb->ik", D, H, D)
-            taken = np.einsum("ka,iab,ibc,icd,kd->ik", D, H, self.h, H, D, optimize=True)
-            taken *= objective.weights[:, None]
-            # A saturated output takes nothing: its curvature is no number any more.
-            kept = 1.0 - np.divide(taken, own, out=np.zeros_like(taken), where=own != 0)
+        H, D, factor = self.objective.hessians, self._directions, self.factor
+        own = np.einsum("ka,iab,kb->ik", D, H, D)
+        left = np.einsum("ka,iab,ibc,kc->ik", D, self.complements, H, D, optimize=True)
+        # A saturated output takes nothing: its curvature is no number any more.
+        kept = np.divide(left, own, out=np.ones_like(left), where=own != 0)
         if factor.is_random:
             return kept
         known = max(steps.SINGULAR, 10.0 * factor.leverage_error)
-        if self._complements is None:
+        if not self._without_cancellation:
             known = max(known, 4.0 * self._rounding)
         return np.where(kept > known, kept, np.nan)
 
@@ -147,7 +150,7 @@ class Deletions:
         if known or not isinstance(self.loss, (SquaredError, Tweedie)):
             return 1.0
         objective = self.objective
-        sure = self._complements is not None or not objective.penalty.any()
+        sure = self._without_cancellation or not objective.penalty.any()
         lost = 0.0 if sure else self._rounding
         self._check_free(np.array([self._free]), objective.weights > 0, lost)
         squares = self._residuals**2 / self._information
@@ -167,9 +170,8 @@ class Deletions:
     def _free(self):
         """Degrees of freedom of the residuals."""
         weighted = self.objective.weights > 0
-        kept = self._complements
-        if kept is not None:
-            return float(kept[weighted].sum())
+        if self._without_cancellation:
+            return float(np.einsum("ikk->", self.complements[weighted]))
         return np.count_nonzero(weighted) * len(self._directions) - self.edf
 
     def _check_free(self, free, rows, lost=0.0):
@@ -213,7 +215,7 @@ class Deletions:
         taken = k * w * q / left
         free = self._free - k * (w > 0) + taken
         lost = self._rounding * taken
-        if self._complements is None:
+        if not self._without_cancellation:
             # Errors of leverages are those of what they leave.
             lost = lost / left
         known = ~np.isnan(left)

@@ -9,7 +9,6 @@ from scipy import linalg
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.threads import SMALL, in_parts, small_blas
 from skinfluence._utils.typing import Precision
-from skinfluence.design import far_from_zero
 from skinfluence.solvers.base import Factor, SingularHessianError, check_damping
 
 REMEDY = (
@@ -26,22 +25,20 @@ IDLE = 1e-13
 
 def remedy(objective):
     """What to do about a Hessian that cannot be factored: what it is about this one."""
-    design = objective.design
-    if design.in_memory:
-        columns, middles, spreads = far_from_zero(design.X)
-        with np.errstate(divide="ignore"):
-            far = np.abs(middles) / spreads
-        # Half the digits of float64, or a constant: squares have lost all of the spread.
-        far_columns = columns[far > 1e7]
-        if len(far_columns):
-            worst = np.argmax(np.where(np.isfinite(far), far, 0.0))
-            how = f"{far[worst]:.0e} times their spread" if np.isfinite(far[worst]) else "constant"
-            more = f" and {len(far_columns) - 1} more" if len(far_columns) > 1 else ""
-            return (
-                f"Columns far from zero (column {far_columns[0]}{more}, up to {how}) have squares "
-                "that leave no digits to what tells rows apart. Centre the columns "
-                "(StandardScaler), or fit an intercept without a penalty, which is centred here."
-            )
+    columns, middles, spreads = objective.design.far_columns()
+    with np.errstate(divide="ignore"):
+        far = np.abs(middles) / spreads
+    # Half the digits of float64, or a constant: squares have lost all of the spread.
+    lost = columns[far > 1e7]
+    if len(lost):
+        worst = far[np.argmax(np.where(np.isfinite(far), far, 0.0))]
+        how = f"{worst:.0e} times their spread" if np.isfinite(worst) else "constant"
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        return (
+            f"Columns far from zero (column {lost[0]}{more}, up to {how}) have squares that leave no "
+            "digits to what tells rows apart. Centre the columns (StandardScaler), or fit an "
+            "intercept without a penalty, which is centred here."
+        )
     return PENALISED if objective.penalty.any() else REMEDY
 
 
