@@ -53,7 +53,8 @@ class Top:
         Training rows by falling / rising removal effect. Positive effects are helpful: removing
         the row raises the test loss.
     helpful_effects, harmful_effects : ndarray of shape (n_test, k)
-        NaN, last, for rows without an answer (the only one of a class).
+        NaN, last, for rows without an answer, such as the only one of a class: a warning names
+        them.
     """
 
     helpful: np.ndarray
@@ -271,10 +272,7 @@ class Answers(ABC):
         for block, values in self.row_stream(quantity, np.arange(n), None, method, tol):
             rows = np.broadcast_to(np.arange(n)[block], values.T.shape)
             for sign in kept:
-                ranked = np.where(np.isnan(values.T), -np.inf, sign * values.T)
-                kept[sign] = _merge(kept[sign], ranked, rows, k)
-        for _, values in kept.values():
-            values[np.isinf(values)] = np.nan
+                kept[sign] = _merge(kept[sign], sign * values.T, rows, k)
         (helpful, up), (harmful, down) = kept[1], kept[-1]
         return Top(helpful, up, harmful, -down)
 
@@ -339,7 +337,7 @@ def warn_alone(rows):
 
 
 def _merge(kept, values, rows, k):
-    """The k largest values of each line of two candidate sets, sorted."""
+    """The k largest values of each line of two candidate sets, sorted; numpy sorts NaN last."""
     if kept[0] is not None:
         values = np.concatenate([kept[1], values], axis=1)
         rows = np.concatenate([kept[0], rows], axis=1)

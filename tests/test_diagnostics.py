@@ -420,3 +420,140 @@ def test_saturated_probabilities_have_residuals_of_zero():
     model.coef_[:], model.intercept_[:] = 0.01, 0.0
     residuals = Influence(model, X, np.array([0, 1, 1, 0, 1]))
     assert diagnostics.resid_studentized_internal(residuals)[4] == 0.0
+
+
+ANSWERS = {
+    "cooks_distance": lambda inf, method: diagnostics.cooks_distance(inf, method=method),
+    "dfbetas": lambda inf, method: diagnostics.dfbetas(inf, method=method),
+    "dffits": lambda inf, method: diagnostics.dffits(inf, method=method),
+    "loo": lambda inf, method: inf.loo_predict(method=method),
+    "removal_effect": lambda inf, method: (
+        inf.removal_effect(inf.objective.design.X[:2], of="decision_function", method=method).T
+    ),
+    "top": lambda inf, method: (
+        inf.top(
+            inf.objective.design.X[:2], inf.objective.y[:2], k=30, method=method
+        ).helpful_effects.T
+    ),
+}
+
+
+@pytest.mark.parametrize("method", ["one-step", "auto", "exact"])
+@pytest.mark.parametrize("question", ANSWERS)
+def test_every_row_without_an_answer_is_named_once(question, method):
+    X, y = a_category_seen_once()
+    influence = Influence(linear_model.LinearRegression().fit(X, y), X, y)
+    with pytest.warns(UserWarning, match="Row 5 has") as caught:
+        found = ANSWERS[question](influence, method).reshape(30, -1)
+    assert len(caught) == 1
+    assert np.isnan(found).any(axis=1).sum() == 1
+    where = 29 if question == "top" else 5
+    assert np.isnan(found[where]).all()
+
+
+@pytest.mark.parametrize("method", ["auto", "exact"])
+@pytest.mark.parametrize("name", ["cooks_distance", "dfbetas", "dffits"])
+def test_rows_whose_refits_have_no_optimum_are_named(name, method):
+    """Without one overlapping row the classes are separated, and nothing is penalised."""
+    x = np.append(np.r_[np.linspace(-2, -0.2, 10), np.linspace(0.1, 2, 10)], 0.3)[:, None]
+    y = np.append(np.repeat([0, 1], 10), 0)
+    influence = Influence(linear_model.LogisticRegression(C=np.inf, **TIGHT).fit(x, y), x, y)
+    with pytest.warns(UserWarning, match="Row.* 20 ha.* no answer"):
+        found = getattr(diagnostics, name)(influence, method=method).reshape(21, -1)
+    assert np.isnan(found[20]).all()
+
+
+def test_an_infinite_effect_is_not_taken_for_none():
+    """A count far out, whose loss overflows without the row that holds the slope."""
+    answers = SmoothAnswers.__new__(SmoothAnswers)
+    answers.problem = case("ridge").objective
+    values = np.arange(30.0)[:, None]
+    values[3], values[4], values[5] = np.nan, np.inf, -np.inf
+    answers.row_stream = lambda *ignored: iter(
+        [(slice(0, 10), values[:10]), (slice(10, 30), values[10:])]
+    )
+    top = answers.top(None, 30, "auto", 1e-3)
+    assert top.helpful[0, 0] == 4 and top.helpful_effects[0, 0] == np.inf
+    assert top.harmful[0, 0] == 5 and top.harmful_effects[0, 0] == -np.inf
+    assert top.helpful[0, -1] == 3 and np.isnan(top.helpful_effects[0, -1])
+
+
+# The same problem in other words ---------------------------------------------------------------
+
+
+def asked(influence, names=NAMES):
+    out = {}
+    for name in names:
+        try:
+            out[name] = np.array(getattr(diagnostics, name)(influence))
+        except ValueError:
+            continue
+    return out
+
+
+@EVERY
+def test_rows_in_another_order_have_the_same_diagnostics(name):
+    model, task = DELETED[name]
+    X, y, weight = data_for(task)
+    order = np.random.default_rng(0).permutation(len(y))
+    here = asked(Influence(model.fit(X, y, sample_weight=weight), X, y, weight))
+    there = asked(Influence(model, X[order], y[order], weight[order]))
+    for question, values in here.items():
+        np.testing.assert_allclose(
+            there[question], values[order], rtol=1e-8, atol=1e-10, err_msg=question
+        )
+
+
+@pytest.mark.parametrize("name", ["least-squares", "logistic", "poisson"])
+def test_units_of_the_columns_do_not_matter_where_the_penalty_goes_with_them(name):
+    """Columns times s with coefficients over s; a penalty is undone by none at all."""
+    model, task = DELETED[name]
+    X, y, weight = data_for(task)
+    model = {
+        "logistic": linear_model.LogisticRegression(C=np.inf, **TIGHT),
+        "poisson": PoissonRegressor(alpha=0.0, **TIGHT),
+    }.get(name, model)
+    scale = np.array([1e-6, 1.0, 1e6])
+    here = asked(Influence(model.fit(X, y, sample_weight=weight), X, y, weight))
+    model.coef_ = model.coef_ / scale
+    there = asked(Influence(model, X * scale, y, weight))
+    for question, values in here.items():
+        np.testing.assert_allclose(there[question], values, rtol=1e-7, atol=1e-9, err_msg=question)
+
+
+@pytest.mark.parametrize("name", ["ridge", "logistic", "softmax", "gamma"])
+def test_a_column_twice_is_one_with_half_the_penalty(name):
+    """Leverages and distances are those of the decision values, not of how they are written."""
+    model, task = DELETED[name]
+    X, y, weight = data_for(task)
+    here = Influence(model.fit(X, y, sample_weight=weight), X, y, weight)
+    theta = here.objective.theta
+    last = theta[:, :-1] / np.sqrt(2.0)
+    twice = replace(
+        here.objective,
+        design=here.objective.design.like(np.column_stack([X, X]) / np.sqrt(2.0)),
+        theta=np.column_stack([last, last, theta[:, -1]]),
+        penalty=np.append(np.tile(here.objective.penalty[:-1], 2), 0.0),
+    )
+    parts = SmoothAnswers(Exact().factor(twice), Exact()).deletions()
+    expected = here.answers.deletions()
+    np.testing.assert_allclose(parts.leverage, expected.leverage, rtol=1e-8)
+    np.testing.assert_allclose(parts.scaled_residuals, expected.scaled_residuals, rtol=1e-8)
+    for method in ("one-step", "exact"):
+        found, other = parts.sizes(method, 1e-3), expected.sizes(method, 1e-3)
+        np.testing.assert_allclose(found, other, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", DELETED)
+def test_halves_of_a_row_share_its_leverage(name):
+    model, task = DELETED[name]
+    X, y, weight = data_for(task)
+    here = Influence(model.fit(X, y, sample_weight=weight), X, y, weight)
+    halves = weight.copy()
+    halves[4] *= 0.5
+    there = Influence(
+        model, np.vstack([X, X[[4]]]), np.append(y, y[[4]]), np.append(halves, halves[4])
+    )
+    whole, split = diagnostics.leverage(here), diagnostics.leverage(there)
+    np.testing.assert_allclose(split[[4, -1]], whole[4] / 2, rtol=1e-8)
+    np.testing.assert_allclose(np.delete(split, [4, -1]), np.delete(whole, 4), rtol=1e-8)

@@ -11,6 +11,7 @@ from skinfluence import certificate
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.locks import Locked
 from skinfluence._utils.memory import check_fits, row_blocks
+from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
 from skinfluence.answers import (
     FEWER_TESTS,
@@ -186,8 +187,10 @@ class SmoothAnswers(Locked, Answers):
 
     def _steps_by_method(self, edits, method, tol):
         if method in LOCAL:
+            a = steps.step_coefficients(self.factor, edits, method)
             for block in row_blocks(len(edits.rows), 32 * self.problem.n_parameters):
-                yield block, steps.parameter_steps(self.factor, edits.take(block), method)
+                part = edits.take(block)
+                yield block, steps.steps_from(self.factor, part, method, a[block])
             return
         for block, solved in self._solved(edits, method, tol):
             yield block, solved.steps
@@ -264,7 +267,7 @@ class SmoothAnswers(Locked, Answers):
             # Edits without an answer have raised.
             return found, bound, used
         failed = ~certificate.within(bound, size, tol, round_off)
-        _warn_uncertified(np.count_nonzero(failed), len(points), tol, solver)
+        _warn_uncertified(np.count_nonzero(failed), len(points), tol)
         return found, bound, used
 
     def _solved(self, edits, method, tol):
@@ -272,13 +275,17 @@ class SmoothAnswers(Locked, Answers):
         solver, tol = self.edit_solver(), _relative(method, tol)
         # Edits without an optimum get NaN from the caller: no work on them.
         edits = edits.undone(empties_a_class(edits, solver.objective), solver.objective)
-        failed = 0
+        failed, gone = 0, []
         with progress_bar(len(edits.rows), "edits", self.verbose) as advance:
             for block, solved in solver.solve_rows(edits, tol):
-                failed += np.count_nonzero(_failed(solved, tol, solver))
+                uncertified = _failed(solved, tol, solver)
+                unanswered = np.isnan(solved.steps).any(axis=(1, 2))
+                failed += np.count_nonzero(uncertified & ~unanswered)
+                gone.extend(edits.rows[block][unanswered])
                 advance(block.stop - block.start)
                 yield block, solved
-        _warn_uncertified(failed, len(edits.rows), tol, solver)
+        _warn_unanswered(gone, solver)
+        _warn_uncertified(failed, len(edits.rows), tol)
 
 
 @answers_of.register
@@ -316,23 +323,28 @@ def _failed(solved, tol, solver):
     return np.isnan(solved.steps).any(axis=(1, 2))
 
 
-def _warn_uncertified(failed, total, tol, solver):
-    if not failed:
+def _warn_unanswered(rows, solver):
+    """Say which rows have no answer, and why."""
+    if not rows:
         return
-    if solver.M is None:
-        warnings.warn(
-            f"{failed} of {total} edits have no answer (NaN): after them the Hessian is not "
-            "positive definite, so there is no optimum that continues this one. Penalise more, or "
-            "choose a convex loss.",
-            ConvergenceWarning,
-            stacklevel=level_outside(),
-        )
+    reason = (
+        "no answer (NaN): after the edit the Hessian is not positive definite, so there is no "
+        "optimum that continues this one. Penalise more, or choose a convex loss."
+        if solver.M is None
+        else "no answer (NaN): after the edit a parameter is not determined, or the classes are "
+        "separated, so there is no optimum. Penalise the model, or drop the columns that one row "
+        "decides."
+    )
+    warnings.warn(f"{rows_have(rows)} {reason}", ConvergenceWarning, stacklevel=level_outside())
+
+
+def _warn_uncertified(failed, total, tol):
+    if not failed:
         return
     warnings.warn(
         f"{failed} of {total} edits could not be certified to a relative error of {tol:.0e}: they "
-        "were solved by Newton's method as far as it goes (NaN where a parameter is not determined "
-        "any more), and effect(...) has the bound of each. Scale the features, penalise more, or "
-        "accept a larger tol.",
+        "were solved by Newton's method as far as it goes, and effect(...) has the bound of each. "
+        "Scale the features, penalise more, or accept a larger tol.",
         ConvergenceWarning,
         stacklevel=level_outside(),
     )

@@ -35,7 +35,7 @@ class RowBatch:
         if Z is not None:
             right = right + edits.shift[:, None, None] * (objective.unit_penalty * objective.theta)
         self.right = right
-        a = steps.step_coefficients(factor, edits, "one-step", h)
+        a = steps.step_coefficients(factor, edits, "one-step", h, say=False)
         self.theta_steps = steps.steps_from(factor, edits, "one-step", a)
         # -P v of the current iterates: what they solve.
         self.solved = right.copy()

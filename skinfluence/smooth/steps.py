@@ -127,7 +127,7 @@ def row_leverages(factor, edits, method="one-step"):
     return factor.leverages(edits.design, shift)
 
 
-def step_coefficients(factor, edits, method, leverages=None):
+def step_coefficients(factor, edits, method, leverages=None, say=True):
     """The ``a_i`` of ``dtheta_i = -(H + shift R0)^-1 (J_i' a_i + shift R0 theta)``.
 
     Parameters
@@ -137,6 +137,8 @@ def step_coefficients(factor, edits, method, leverages=None):
     method : {"influence", "one-step"}
     leverages : ndarray of shape (m, K, K), default=None
         ``h_i`` at the shift of each edit, if they are known.
+    say : bool, default=True
+        Warn of rows of leverage 1, which have NaN.
 
     Returns
     -------
@@ -155,7 +157,7 @@ def step_coefficients(factor, edits, method, leverages=None):
     if Z is not None:
         at_row = at_rows(edits.design, Z)
         right = right - edits.shift[:, None] * (edits.hessian @ at_row[..., None])[..., 0]
-    return _solve_complements(complements(factor, edits, h), right, edits.rows)
+    return _solve_complements(complements(factor, edits, h), right, edits.rows, say)
 
 
 def complements(factor, edits, h):
@@ -183,7 +185,7 @@ def complements(factor, edits, h):
     return out
 
 
-def _solve_complements(A, right, rows):
+def _solve_complements(A, right, rows, say):
     """Solve each small system; NaN, with a warning, where it is singular to round-off."""
     with np.errstate(divide="ignore", invalid="ignore"):
         if A.shape[1] == 1:
@@ -197,7 +199,8 @@ def _solve_complements(A, right, rows):
     # Relative to 1: these are one minus a leverage.
     size, given = np.abs(out).max(axis=1, initial=0.0), np.abs(right).max(axis=1, initial=0.0)
     singular = ~(size <= given / SINGULAR)
-    if singular.any():
+    out[singular] = np.nan
+    if say and singular.any():
         warnings.warn(
             f"{rows_have(rows[singular])} leverage 1: a parameter is determined by that row alone, "
             "and there is none without it, so its answers are NaN. Penalise the model, or drop the "
@@ -205,7 +208,6 @@ def _solve_complements(A, right, rows):
             UserWarning,
             stacklevel=level_outside(),
         )
-        out[singular] = np.nan
     return out
 
 
