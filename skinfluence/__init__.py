@@ -24,6 +24,7 @@ __all__ = [
     "distributed",
     "edits",
     "hinge",
+    "inspection",
     "kernel_ridge",
     "linear_model",
     "losses",

@@ -6,9 +6,9 @@ import io
 import numpy as np
 
 from skinfluence._utils._optional import require
+from skinfluence.inspection.base import FAINT, GRID, INK, MANY, MARKED, POINTS, Display
 
-COLORS = {"drop": "#c2410c", "relabel": "#1d4ed8", "keep": "#94a3b8", "planted": "#7c3aed"}
-INK, FAINT, GRID = "#1f2937", "#6b7280", "#e5e7eb"
+COLORS = {"drop": MARKED, "relabel": POINTS, "keep": "#94a3b8", "planted": "#7c3aed"}
 
 STYLE = {
     "font.family": "sans-serif",
@@ -30,7 +30,7 @@ STYLE = {
 }
 
 
-class RankedLossDisplay:
+class RankedLossDisplay(Display):
     """Leave-one-out losses from the most to the least suspicious row.
 
     Parameters
@@ -63,11 +63,7 @@ class RankedLossDisplay:
             planted = np.asarray(planted, dtype=bool)[table["row"].to_numpy()]
         return cls(table["loo_loss"].to_numpy(), table["action"].to_numpy(), planted=planted)
 
-    def plot(self, ax=None):
-        """Draw on `ax`, or on a new figure; return self."""
-        plt = require("matplotlib.pyplot", extra="audit")
-        if ax is None:
-            _, ax = plt.subplots()
+    def _draw(self, ax):
         rank = np.arange(1, len(self.loss) + 1)
         self.points_ = {}
         for action in ("keep", "drop", "relabel"):
@@ -79,7 +75,7 @@ class RankedLossDisplay:
                     s=9,
                     color=COLORS[action],
                     label=f"{action} ({chosen.sum():,})",
-                    rasterized=len(rank) > 2000,
+                    rasterized=len(rank) > MANY,
                     zorder=2 if action == "keep" else 3,
                 )
         if self.planted is not None:
@@ -92,12 +88,10 @@ class RankedLossDisplay:
                 linewidth=0.8,
                 color=COLORS["planted"],
                 label=f"planted error ({self.planted.sum():,})",
-                rasterized=len(rank) > 2000,
+                rasterized=len(rank) > MANY,
             )
         ax.set(xlabel="rank, most suspicious first", ylabel="leave-one-out loss")
         ax.legend(loc="upper right")
-        self.ax_, self.figure_ = ax, ax.figure
-        return self
 
 
 def figure_uri(draw, *, size=(6.4, 3.4)):
