@@ -20,7 +20,7 @@ from skinfluence import Influence
 from skinfluence.solvers import SingularHessianError
 from tests.registries import ESTIMATORS, SOLVERS, Case, make_data, name_of
 from tests.truth import class_factor, parameters_of, refit, relative_error, set_parameters
-from tests.versions import logistic_cv
+from tests.versions import l1_logistic, logistic_cv
 
 HOLDS = ("C", "lambda")
 EVERY = pytest.mark.parametrize("case", ESTIMATORS, ids=name_of)
@@ -615,14 +615,14 @@ def test_top_needs_a_positive_k():
 def test_an_l1_penalty_is_refused_with_the_remedy():
     X, y, _ = Case("LogisticRegression").data()
     for share in (1.0, 0.5):
-        model = linear_model.LogisticRegression(solver="saga", l1_ratio=share, max_iter=5000)
+        model = l1_logistic(share=share, solver="saga", max_iter=5000)
         with pytest.raises(ValueError, match=r"L1 share of .*Fit with an L2 penalty"):
             Influence(model.fit(X, y), X, y)
 
 
 def test_a_fit_without_influence_still_fits():
     X, y, _ = Case("LogisticRegression").data()
-    model = skinfluence.linear_model.LogisticRegression(solver="liblinear", l1_ratio=1.0)
+    model = l1_logistic(skinfluence.linear_model.LogisticRegression, solver="liblinear")
     assert model.fit(X, y).predict(X).shape == y.shape
     with pytest.raises(ValueError, match="L1"):
         model.self_influence()

@@ -1,10 +1,11 @@
-"""What the tests write in another way for other versions of scikit-learn."""
+"""What the tests write in another way for other versions of scikit-learn and scipy."""
 
 import pytest
-from sklearn.linear_model import LogisticRegressionCV
+import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.utils import estimator_checks
 
-# TODO(scikit-learn 1.8 as minimum): drop this module.
+# TODO(scikit-learn 1.8 and scipy 1.12 as minimum): drop this module.
 HAS_LEGACY_ATTRIBUTES = "use_legacy_attributes" in LogisticRegressionCV().get_params()
 
 
@@ -17,6 +18,18 @@ def logistic_cv(cls=LogisticRegressionCV, *, legacy=False, **params):
     if HAS_LEGACY_ATTRIBUTES:
         params = {"l1_ratios": (0,), "use_legacy_attributes": legacy, **params}
     return cls(**{"scoring": "neg_log_loss", **params})
+
+
+def l1_logistic(cls=LogisticRegression, *, share=1.0, **params):
+    """A LogisticRegression with an L1 share; 1.7 reads it where ``penalty`` says so."""
+    if HAS_LEGACY_ATTRIBUTES:
+        return cls(l1_ratio=share, **params)
+    return cls(penalty="l1" if share == 1.0 else "elasticnet", l1_ratio=share, **params)
+
+
+def random_csr(rng, shape, density):
+    """Rows with some entries uniform, the others zero; scipy 1.11 has no ``random_array``."""
+    return sp.csr_array(sp.random(*shape, density=density, format="csr", random_state=rng))
 
 
 def parametrize_with_checks(estimators, **options):

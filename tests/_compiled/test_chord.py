@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from skinfluence._compiled import chord
+from tests.versions import random_csr
 
 DELTAS = [1e-12, 1e-8, 1e-4, 0.03, 0.0501, 0.3, 0.999, 1.001, 4.0, 50.0]
 
@@ -66,7 +67,7 @@ def displacements(rng, n_blocks, n_aug, n_samples, size, dtype=np.float64):
 
 
 def one_hot(rng, n_samples, n_features=12):
-    X = sp.random_array((n_samples, n_features), density=0.3, rng=rng, format="csr")
+    X = random_csr(rng, (n_samples, n_features), 0.3)
     X.data[:] = rng.choice([1.0, 1.0, -0.5], X.nnz)
     return X
 
@@ -81,7 +82,7 @@ def test_remainder_has_no_cancellation(loss, compiled):
         y = np.array([1.0, 2.0, 1.0, 3.0, 1.0, 1.5, 2.0])
     terms = terms_of(loss, eta, y)
     delta = np.outer(DELTAS, [1.0, -1.0]).ravel()
-    eye = sp.eye_array(len(eta), format="csr")
+    eye = sp.csr_array(sp.eye(len(eta)))
     if compiled:
         U = np.zeros((1, len(eta), chord.BLOCK))
         U[0, :, : len(delta)] = delta

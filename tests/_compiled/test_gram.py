@@ -6,12 +6,13 @@ import scipy.sparse as sp
 
 from skinfluence._compiled import gram
 from skinfluence._compiled.lines import Lines
+from tests.versions import random_csr
 
 
 @pytest.fixture
 def design():
     rng = np.random.default_rng(0)
-    X = sp.random_array((80, 9), density=0.25, rng=rng, format="csr")
+    X = random_csr(rng, (80, 9), 0.25)
     X.data[:] = rng.normal(size=X.nnz)
     assert np.any(np.diff(X.indptr) == 0)
     return X, rng

@@ -23,6 +23,7 @@ from skinfluence.leave_one_out import loo_loss
 from skinfluence.solvers import CG, Exact
 from tests.registries import TIGHT, make_data
 from tests.truth import relative_error, sklearn_parameters
+from tests.versions import l1_logistic
 
 N, D = 90, 4
 MODELS = {
@@ -313,7 +314,7 @@ def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(ValueError, match="C"):
         fit(LogisticRegression(C=-1.0), X, y)
     with pytest.raises(ValueError, match="L2"):
-        fit(LogisticRegression(l1_ratio=1.0, solver="saga"), X, y)
+        fit(l1_logistic(solver="saga"), X, y)
     with pytest.raises(ValueError, match="rows and columns"):
         fit(LogisticRegression(), X[:, 0], y)
     with pytest.raises(ValueError, match="same number of rows"):

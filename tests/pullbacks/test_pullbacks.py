@@ -59,6 +59,7 @@ from skinfluence._utils._compat import IterativeImputer
 from skinfluence.pipeline import NoDerivativeError, pullback
 from skinfluence.pullbacks import composition
 from tests.truth import refit, relative_error
+from tests.versions import random_csr
 
 N, ROWS = 30, (4, 9)
 
@@ -469,7 +470,7 @@ def test_blocks_of_rows_give_the_same(monkeypatch, rng):
 
 def test_wide_sparse_rows_are_not_made_dense_by_linear_maps(monkeypatch):
     """At 100,000 columns a projection needs no dense copy of the rows."""
-    X = sp.random_array((40, 100_000), density=1e-4, format="csr", rng=np.random.default_rng(0))
+    X = random_csr(np.random.default_rng(0), (40, 100_000), 1e-4)
     transformer = make_pipeline(MaxAbsScaler(), TruncatedSVD(3, random_state=0)).fit(X)
     monkeypatch.setattr(sp.csr_array, "toarray", None)
     monkeypatch.setattr(sp.csr_matrix, "toarray", None)
