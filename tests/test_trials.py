@@ -1,0 +1,89 @@
+"""Seeded random trials, judged by the oracle; ``python -m benchmarks.trials`` runs as many as wanted."""
+
+import warnings
+from itertools import count, islice
+
+import numpy as np
+import pytest
+
+from skinfluence import Influence
+from tests.trials.drawing import draw
+from tests.trials.passing import fingerprint
+from tests.trials.running import FAILURES, FINE, run
+
+# Trials that fail, each with what is wrong. The list is to become empty.
+KNOWN = {
+    0: "conjugate gradients do not end on columns of very different scales",
+    48: "squared distances are made of cancelled squares",
+    90: "Newton's method on a user's loss stops relative to the whole objective",
+    260: "the smooth hinge of temperature 0.001 takes too long to fit",
+    278: "the dual calls a well determined problem singular",
+    329: "squared distances are made of cancelled squares",
+    464: "one step of a diverged fit, nearly collinear columns: off by 2e-4",
+}
+# Of those, the ones that take the whole time limit: they are not run.
+ENDLESS = {0, 260}
+N_TRIALS = 300
+
+
+def small(seed):
+    """Whether a trial is cheap: few rows and columns, and none of the rare families."""
+    trial = draw(seed)
+    n, d = trial.X.shape
+    return n <= 30 and d <= 8 and trial.family != "module"
+
+
+SEEDS = list(islice(filter(small, count()), N_TRIALS))
+
+
+def failures(seed):
+    with warnings.catch_warnings():
+        # What a question says is recorded where it is asked; this is scikit-learn's.
+        warnings.simplefilter("ignore")
+        outcomes, _ = run(seed)
+    assert {one.kind for one in outcomes} <= {*FAILURES, *FINE}
+    return [f"{one.kind}: {one.question}: {one.detail}" for one in outcomes if one.failed]
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(
+            seed,
+            marks=pytest.mark.xfail(reason=KNOWN[seed], strict=False, run=seed not in ENDLESS),
+        )
+        if seed in KNOWN
+        else seed
+        for seed in SEEDS
+    ],
+)
+def test_an_answer_is_right_or_refused_in_words(seed):
+    """To see what it asks: python -m benchmarks.trials --only SEED."""
+    assert not failures(seed)
+
+
+def test_a_trial_is_its_seed():
+    for seed in SEEDS[:20]:
+        one, other = draw(seed), draw(seed)
+        assert fingerprint(one.X) == fingerprint(other.X)
+        assert repr(one.questions) == repr(other.questions)
+
+
+def test_a_wrong_answer_is_seen(monkeypatch):
+    """Trials that are all right are none once effects are a thousandth too large."""
+    honest = Influence.removal_effect
+    monkeypatch.setattr(
+        Influence, "removal_effect", lambda *args, **more: 1.001 * honest(*args, **more)
+    )
+    exact = [
+        seed
+        for seed in SEEDS
+        if any(q.kind == "removal" and q.method == "exact" for q in draw(seed).questions)
+    ]
+    assert any(failures(seed) for seed in exact[:5])
+
+
+def test_nothing_in_a_trial_is_the_same_array_twice():
+    """A trial whose data share memory would not see that one of them was written to."""
+    trial = draw(SEEDS[0])
+    assert not np.shares_memory(trial.X, trial.X_test)
