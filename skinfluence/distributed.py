@@ -20,6 +20,7 @@ from sklearn.linear_model import (
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from skinfluence._utils.validation import refuse_masked
 from skinfluence.adapters import linear as _linear  # noqa: F401  registers the objectives
 from skinfluence.inputs import Inputs
 from skinfluence.losses import SumToZero
@@ -85,9 +86,13 @@ GammaRegressor or TweedieRegressor
     >>> fit(LogisticRegression(C=0.5), X, y).coef_.shape
     (3, 4)
     """
-    if not isinstance(estimator, FITTED_HERE):
+    if not _is_fitted_here(estimator):
         known = ", ".join(cls.__name__ for cls in FITTED_HERE)
-        raise TypeError(f"fit is for {known}. Got {type(estimator).__name__}.")
+        raise TypeError(
+            f"fit is for {known}, and not for subclasses that fit in another way. Got "
+            f"{type(estimator).__name__}."
+        )
+    refuse_masked(X=X, y=y, sample_weight=sample_weight)
     y = column_or_1d(np.asarray(y))
     sample_weight = None if sample_weight is None else np.asarray(sample_weight)
     _start(estimator, _width(X), y)
@@ -98,6 +103,12 @@ GammaRegressor or TweedieRegressor
     if isinstance(estimator, InfluenceMixin):
         estimator._remember(X, y, sample_weight)
     return estimator
+
+
+def _is_fitted_here(estimator):
+    """Whether it is one of the classes, or a subclass whose ``fit`` is theirs."""
+    fits = [cls.fit for cls in FITTED_HERE] + [InfluenceMixin.fit]
+    return isinstance(estimator, FITTED_HERE) and type(estimator).fit in fits
 
 
 def _width(X):
@@ -160,6 +171,8 @@ def write_removal_effect(influence, out, X, y=None, *, of="loss", method="auto",
     ------
     ValueError
         For an array of another shape.
+    TypeError
+        For an array that does not hold floating-point numbers.
 
     Notes
     -----
@@ -171,4 +184,8 @@ def write_removal_effect(influence, out, X, y=None, *, of="loss", method="auto",
     expected = (*quantity.shape[:1], n, *quantity.shape[1:])
     if tuple(out.shape) != expected:
         raise ValueError(f"out must have the shape of the answer, {expected}. Got {out.shape}.")
+    if np.dtype(out.dtype).kind != "f":
+        raise TypeError(
+            f"out must hold floating-point numbers: effects are small. Got dtype {out.dtype}."
+        )
     return answers.row_effects(quantity, np.arange(n), None, method, tol, out)

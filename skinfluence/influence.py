@@ -26,6 +26,7 @@ from skinfluence._utils.typing import (
     Precision,
     Scoring,
 )
+from skinfluence._utils.validation import refuse_masked
 from skinfluence.answers import Tests, Top, answers_of, warn_of
 from skinfluence.edits import Edit
 from skinfluence.inputs import Inputs
@@ -517,6 +518,7 @@ class Influence:
 
     def _encode_y(self, y):
         """The loss's y, class positions or targets for callables, and class weights."""
+        refuse_masked(y=y)
         labels = self.objective.labels
         if labels is None:
             y = column_or_1d(np.asarray(y, dtype=float))

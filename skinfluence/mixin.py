@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._utils.fingerprint import fingerprint, is_in_memory
 from skinfluence._utils.locks import Locked
+from skinfluence._utils.validation import refuse_masked
 from skinfluence.answers import warn_of
 from skinfluence.blocks import is_large
 from skinfluence.influence import Influence
@@ -128,6 +129,7 @@ class InfluenceMixin:
         -------
         self : estimator
         """
+        refuse_masked(X=X, y=y, sample_weight=sample_weight)
         # Before the fit, which may overwrite them.
         data = TrainingData(X, y, sample_weight)
         super().fit(spared(self, X), y, sample_weight=sample_weight)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -254,3 +254,32 @@ def test_killing_a_worker_changes_nothing(tmp_path):
     assert relative_error(losses, loo_loss(expected, method="one-step")) < 1e-10
     effects = expected.top(X[:5], y[:5], k=4, method="one-step")
     assert relative_error(top.helpful_effects, effects.helpful_effects) < 1e-10
+
+
+class Halved(Ridge):
+    """Another estimator: its fit is not the one of its base class."""
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(0.5 * X, y, sample_weight)
+        return self
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegressionCV(), Halved()], ids=["cv", "subclass"])
+def test_a_subclass_that_fits_in_another_way_is_refused(estimator):
+    X, y = make_data("binary", 30, D, seed=0)
+    with pytest.raises(TypeError, match=f"Got {type(estimator).__name__}"):
+        fit(estimator, X, np.unique(y, return_inverse=True)[1])
+    assert not hasattr(estimator, "coef_")
+
+
+@pytest.mark.parametrize("dtype", [int, bool, object, complex])
+def test_effects_are_written_into_floating_point_numbers_only(dtype):
+    X, y = make_data("regression", 30, D, seed=0)
+    influence = Influence(Ridge().fit(X, y), X, y)
+    out = np.empty((3, 30), dtype=dtype)
+    before = out.copy()
+    with pytest.raises(TypeError, match="floating-point"):
+        write_removal_effect(influence, out, X[:3], y[:3])
+    np.testing.assert_array_equal(out, before)
+    single = write_removal_effect(influence, np.empty((3, 30), np.float32), X[:3], y[:3])
+    np.testing.assert_allclose(single, influence.removal_effect(X[:3], y[:3]), rtol=1e-5)

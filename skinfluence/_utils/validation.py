@@ -22,6 +22,7 @@ def check_sample_weight(sample_weight, n_samples):
     """
     if sample_weight is None:
         return np.ones(n_samples)
+    refuse_masked(sample_weight=sample_weight)
     if np.ndim(sample_weight) == 0:
         weights = np.full(n_samples, float(sample_weight))
     else:
@@ -35,6 +36,24 @@ def check_sample_weight(sample_weight, n_samples):
     if not weights.any():
         raise ValueError("sample_weight must have at least one non-zero entry.")
     return weights
+
+
+def refuse_masked(**arrays):
+    """Refuse masked numpy and dask arrays by name: what is under a mask would count as a number.
+
+    Raises
+    ------
+    ValueError
+        Where something is masked; a numpy mask without a masked entry is none.
+    """
+    for name, array in arrays.items():
+        lazy = isinstance(getattr(array, "_meta", None), np.ma.MaskedArray)
+        if lazy or (isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array)):
+            remedy = "dask.array.ma.filled(...)" if lazy else f"{name}.filled(...)"
+            raise ValueError(
+                f"{name} must hold a number everywhere. Got a masked array, whose masked entries are "
+                f"none: drop the rows, or fill them with {remedy} and impute."
+            )
 
 
 def check_rows(X, y):

@@ -7,6 +7,7 @@ from sklearn.utils.validation import validate_data
 
 from skinfluence._utils.rows import index_of
 from skinfluence._utils.untouched import transformed
+from skinfluence._utils.validation import refuse_masked
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
 from skinfluence.inputs.frozen import check_same_rows
 from skinfluence.inputs.wrappers import line_of, opened
@@ -49,6 +50,7 @@ class Inputs:
 
     def __init__(self, estimator, X, y=None):
         check_same_rows(estimator)
+        refuse_masked(X=X, y=y)
         self.transformers, self._targets = [], []
         self.model = estimator
         while (layer := opened(self.model)) is not None:
@@ -68,6 +70,7 @@ class Inputs:
         y : array-like of shape (n_train,)
         sample_weight : array-like of shape (n_train,) or None
         """
+        refuse_masked(y=y, sample_weight=sample_weight)
         lines = []
         for transformer in self._targets:
             lines.append(line_of(transformer, y))
@@ -94,6 +97,7 @@ class Inputs:
 
     def transform(self, X):
         """Rows as the model sees them, validated by the transformers and the model."""
+        refuse_masked(X=X)
         if is_tensor(X) and not self.transformers:
             rows = device_rows(X)
             # One row shows the width, and the one that is not finite is refused like any other.

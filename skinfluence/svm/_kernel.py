@@ -68,7 +68,7 @@ class SVC(InfluenceMixin, svm.SVC):
                 "probability must be False. Got probability=True, which fits a second model by an "
                 "internal cross-validation; use CalibratedClassifierCV(SVC(), ensemble=False)."
             )
-        rows, labels = check_classification(self, X, y)
+        rows, labels = check_classification(self, X, y, sample_weight)
         classes, codes = np.unique(column_or_1d(labels), return_inverse=True)
         given = None if sample_weight is None else np.asarray(sample_weight)
         weight = check_sample_weight(given, rows.shape[0])

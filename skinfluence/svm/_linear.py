@@ -116,7 +116,7 @@ class LinearSVC(InfluenceMixin, svm.LinearSVC):
             is known for (``penalty="l1"``, ``multi_class="crammer_singer"``).
         """
         self._check_parameters()
-        rows, labels = check_classification(self, X, y)
+        rows, labels = check_classification(self, X, y, sample_weight)
         self.classes_ = np.unique(labels)
         n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         self.coef_ = np.zeros((n_outputs, rows.shape[1]))

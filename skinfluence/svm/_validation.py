@@ -4,8 +4,10 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from skinfluence._utils.validation import refuse_masked
 
-def check_classification(estimator, X, y):
+
+def check_classification(estimator, X, y, sample_weight=None):
     """Rows and labels of a classifier that needs two classes.
 
     Raises
@@ -13,6 +15,7 @@ def check_classification(estimator, X, y):
     ValueError
         For targets that are no labels, or of fewer than two classes.
     """
+    refuse_masked(X=X, y=y, sample_weight=sample_weight)
     X, y = validate_data(estimator, X, y, accept_sparse="csr", dtype=np.float64, order="C")
     check_classification_targets(y)
     classes = np.unique(y)
