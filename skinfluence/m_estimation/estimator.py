@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinfluence._utils.calls import level_outside
-from skinfluence._utils.validation import check_rows, check_sample_weight
+from skinfluence._utils.validation import check_rows, check_sample_weight, refuse_masked
 from skinfluence.design import DenseDesign
 from skinfluence.losses import decided
 from skinfluence.m_estimation.newton import minimise
@@ -142,6 +142,7 @@ class MEstimator(InfluenceMixin, BaseEstimator):
         ConvergenceWarning
             If the fit ends before a minimum, or at a saddle.
         """
+        refuse_masked(X=X, y=y, sample_weight=sample_weight)
         rows = validate_data(self, X, dtype=np.float64, order="C")
         start = self._start()
         problem = self._problem(rows, y, sample_weight, start, None)
@@ -282,7 +283,17 @@ def _fit(problem, max_iter):
     options = {"maxiter": max_iter, "gtol": 1e-8, "ftol": 1e-14}
     near = minimize(of, problem.theta, jac=True, method="L-BFGS-B", options=options)
     found = minimise(problem.at(near.x))
-    values = np.linalg.eigvalsh(found.problem.hessian())
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        H = found.problem.hessian()
+    if not np.isfinite(H).all():
+        shown = ", ".join(f"{value:.6g}" for value in found.problem.theta[:5])
+        raise ValueError(
+            "The loss must have finite derivatives where the fit ends. Its Hessian is not finite at "
+            f"params [{shown}{', …' if len(found.problem.theta) > 5 else ''}]: the fit ran to the edge "
+            "of where the loss is defined. Write it so that all params are allowed (exp, not a "
+            "square root of a difference), or start from another init."
+        )
+    values = np.linalg.eigvalsh(H)
     if not found.converged:
         warnings.warn(
             f"The fit did not reach a minimum: Newton decrement {found.decrement:.1e} after "

@@ -93,12 +93,17 @@ def minimise(problem, H=None, enough=0.0):
     halved until the value falls enough (Armijo). The iteration ends where the decrement falls no
     longer: beyond that there is only round-off.
     """
-    with small_blas(problem.n_parameters):
+    # Steps may leave where a loss is defined; what is not finite there is no improvement.
+    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with small_blas(problem.n_parameters), quiet:
         return _minimise(problem, H, enough)
 
 
 def _minimise(problem, H, enough):
-    solve = _descent(problem.hessian() if H is None else H)
+    H = problem.hessian() if H is None else H
+    if not np.isfinite(H).all():
+        return Minimum(problem, np.inf, 0, False)
+    solve = _descent(H)
     # Whether the Hessian is that of the last parameters, or has been seen to be as good.
     trusted = H is None
     step, decrement = _step(problem, solve)
@@ -128,7 +133,11 @@ def _minimise(problem, H, enough):
                 short = _is_tiny(step, problem, 1e-6)
                 return Minimum(best, min(after, decrement), n_iter, short)
             problem = trial
-        solve, trusted = _descent(problem.hessian()), True
+        H = problem.hessian()
+        if not np.isfinite(H).all():
+            # The edge of where the loss is defined.
+            return Minimum(problem, decrement, n_iter, False)
+        solve, trusted = _descent(H), True
         step, decrement = _step(problem, solve)
     return Minimum(problem, decrement, MAX_STEPS, False)
 

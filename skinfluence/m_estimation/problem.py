@@ -10,7 +10,7 @@ import numpy as np
 
 from skinfluence.design import DenseDesign
 from skinfluence.losses import decided
-from skinfluence.m_estimation.rows import RowLoss
+from skinfluence.m_estimation.rows import ReadOnly, RowLoss
 from skinfluence.objective import Labels, resolve_hold
 from skinfluence.problem import Problem
 
@@ -175,7 +175,7 @@ class MProblem(Problem):
 
 def predictions(decision, params, X):
     """What a user's ``decision=`` says about rows, shape (n_rows,) or (n_rows, n_outputs)."""
-    found = np.asarray(decision(params, X), dtype=float)
+    found = np.asarray(ReadOnly(decision, "decision")(params, X), dtype=float)
     if found.ndim not in (1, 2) or len(found) != len(X):
         raise ValueError(
             f"decision must return one number or one line per row, ({len(X)}, ...). Got an array of "

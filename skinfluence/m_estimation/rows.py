@@ -40,6 +40,7 @@ def row_loss(loss, params, X, y):
     UserWarning
         If the rows have to be looped over.
     """
+    loss = ReadOnly(loss, "loss")
     rows = np.linspace(0, len(X) - 1, min(PROBES, len(X))).astype(int)
     rng = np.random.default_rng(0)
     # Zero parameters make rows alike: what broadcasting does is seen away from them.
@@ -62,7 +63,7 @@ def row_loss(loss, params, X, y):
             UserWarning,
             stacklevel=level_outside(),
         )
-    return RowLoss(loss, broadcasts=reason is None)
+    return RowLoss(loss.function, broadcasts=reason is None)
 
 
 def _one(loss, params, x, y):
@@ -81,6 +82,8 @@ def _differs(loss, params, X, y, single):
     try:
         with np.errstate(all="ignore"):
             together = np.asarray(loss(params, X, y))
+    except WritesError:
+        raise
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     if together.shape != single.shape:
@@ -88,6 +91,44 @@ def _differs(loss, params, X, y, single):
     if not np.allclose(together, single, rtol=1e-9, atol=1e-12, equal_nan=True):
         return "several rows together give other values than one at a time"
     return None
+
+
+class WritesError(ValueError):
+    """A user's function wrote into its arguments."""
+
+
+class ReadOnly:
+    """A user's function, called with arrays that it cannot write into: they are the user's own.
+
+    Parameters
+    ----------
+    function : callable
+    name : str
+        For the error.
+    """
+
+    def __init__(self, function, name):
+        self.function = function
+        self.name = name
+
+    def __call__(self, *arrays):
+        try:
+            return self.function(*[_read_only(array) for array in arrays])
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            raise WritesError(
+                f"{self.name} must not write into its arguments, which are the data themselves. Got "
+                f"{error}; write x = 0.5 * x for x *= 0.5."
+            ) from error
+
+
+def _read_only(array):
+    if type(array) is not np.ndarray:
+        return array
+    array = array.view()
+    array.flags.writeable = False
+    return array
 
 
 class RowLoss:
@@ -102,7 +143,7 @@ class RowLoss:
     """
 
     def __init__(self, loss, broadcasts):
-        self.loss = loss
+        self.loss = ReadOnly(loss, "loss")
         self.broadcasts = broadcasts
 
     def _each(self, params, X, y):

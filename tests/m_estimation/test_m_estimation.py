@@ -1,6 +1,7 @@
 """MEstimator: any loss written with autograd gets what the shipped losses get."""
 
 import pickle
+import warnings
 
 import autograd.numpy as anp
 import numpy as np
@@ -673,3 +674,66 @@ def test_a_perfect_fit_is_an_optimum(recwarn):
     model = make("pseudo-huber").fit(X, exact)
     assert np.abs(model.removal_effect(X[:3], exact[:3])).max() < 1e-12
     assert not recwarn.list
+
+
+# The user's own arrays ---------------------------------------------------------------------------
+
+
+def _halves_rows(params, x, y):
+    x *= 0.5
+    return (y - x @ params) ** 2
+
+
+def _writes_targets(params, x, y):
+    if np.ndim(y):
+        y[:] = 0.0
+    return (y - x @ params) ** 2
+
+
+def _moves_params(params, x, y):
+    if isinstance(params, np.ndarray):
+        params += 1.0
+    return (y - x @ params) ** 2
+
+
+@pytest.mark.parametrize("loss", [_halves_rows, _writes_targets, _moves_params])
+def test_a_loss_never_writes_into_the_data(loss, rng):
+    """The rows that it gets are the caller's: what it does to them is refused, and not done."""
+    X, y = rng.standard_normal((20, 3)), rng.standard_normal(20)
+    kept = X.copy(), y.copy()
+    with pytest.raises(ValueError, match="must not write into its arguments"):
+        with warnings.catch_warnings():
+            # Where it broadcasts no longer, the first thing said is that.
+            warnings.simplefilter("ignore", UserWarning)
+            MEstimator(loss, 3, l2=0.1).fit(X, y)
+    np.testing.assert_array_equal(X, kept[0])
+    np.testing.assert_array_equal(y, kept[1])
+
+
+def _centres(params, X):
+    X -= 1.0
+    return X @ params
+
+
+def test_a_decision_never_writes_into_the_rows(rng):
+    X, y = rng.standard_normal((20, 3)), rng.standard_normal(20)
+    model = MEstimator(_squared_residual, 3, l2=0.1, decision=_centres).fit(X, y)
+    kept = X.copy()
+    with pytest.raises(ValueError, match="decision must not write"):
+        model.predict(X)
+    np.testing.assert_array_equal(X, kept)
+
+
+def _squared_residual(params, x, y):
+    return (y - x @ params) ** 2
+
+
+def test_a_fit_that_ends_at_the_edge_of_its_loss_says_so(rng):
+    """The root of 1 - params^2 falls down to the edge, where no derivative is finite."""
+
+    def edge(params, x, y):
+        return anp.sqrt(1.0 - params[0] ** 2) + 0.1 * (y - x @ params) ** 2
+
+    X = rng.standard_normal((30, 2))
+    with pytest.raises(ValueError, match=r"finite derivatives where the fit ends.*\["):
+        MEstimator(edge, 2, l2=0.01).fit(X, 3.0 * X[:, 0])
