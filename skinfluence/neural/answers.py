@@ -118,6 +118,11 @@ class ModuleAnswers(Locked, Answers):
 
     def pert_loss(self, tests, rows, aggregate, pull_back, out):
         problem = self.problem
+        if problem.network.takes_integers:
+            raise ValueError(
+                "influence_pert needs rows that can move. Got integers, such as tokens; ask it of "
+                "the module after its embedding, on embedded rows."
+            )
         S = -problem.n_samples * self.factor.solve(self._test_gradients(tests, aggregate))
         for block in problem.blocks(2 * problem.loss.n_outputs, len(rows)):
             part = rows[block]
@@ -144,22 +149,30 @@ class ModuleAnswers(Locked, Answers):
             part = rows[block]
             x = problem.design.inputs(part, problem.network)
             G = problem.network.gradients(x, problem.gradients[part])
-            yield block, (G + problem.unit_penalty_gradient if share else G)
+            yield block, (G + self._shares(part) if share else G)
+
+    def _shares(self, rows):
+        """Each row's share of the penalty's gradient, one line for all where all rows count."""
+        share, counted = self.problem.unit_penalty_gradient, self.problem.counted
+        if counted is None or counted.all():
+            return share[None]
+        return counted[rows, None] * share
 
     def _row_products(self, rows, S):
         """The products of rows' gradients with the columns of ``S``, as ``(slice, (b, m))``."""
         problem, network, m = self.problem, self.problem.network, S.shape[1]
         moving, _ = problem.activations
         dear = FORWARD * m * moving >= problem.n_parameters
-        if dear or not network.goes_forward(problem.design.inputs(rows[:1], network)):
+        if dear or not network.goes_forward:
             for block, G in self._row_gradients(rows):
                 yield block, G @ S
             return
-        share = problem.unit_penalty_gradient @ S
+        shares = self._shares(rows) @ S
         for block in problem.passes(m, n_rows=len(rows)):
             part = rows[block]
             moved = network.multiply(problem.design.inputs(part, network), S)
-            yield block, np.einsum("bk,bkm->bm", problem.gradients[part], moved) + share
+            along = np.einsum("bk,bkm->bm", problem.gradients[part], moved)
+            yield block, along + (shares[block] if len(shares) > 1 else shares)
 
     def _test_gradients(self, tests, aggregate):
         """``J_t' g_t`` as (p, n_test), or their mean as one column."""
@@ -229,10 +242,13 @@ class ModuleAnswers(Locked, Answers):
         rows, change = np.array([row]), np.array([-weight])
         if label is None:
             return Points(rows, change, None, None, np.empty(0))
-        y = problem.labels.targets[[label]]
-        if (y == problem.y[row]).all():
+        labels = problem.labels
+        y = labels.targets[[label]]
+        placed = problem.counted is None or problem.counted[row]
+        if placed and (y == problem.y[row]).all():
             return Points(rows, np.zeros(1), None, None, np.empty(0))
-        return Points(rows, change, problem.design.take(rows), y, np.array([weight]))
+        added = problem.sample_weight[[row]] * labels.class_weight[label]
+        return Points(rows, change, problem.design.take(rows), y, added)
 
     def _changes(self, quantity, steps):
         """Change of a quantity for steps (E, p) of the parameters: (E, n_test, ...) or (E,)."""

@@ -22,6 +22,8 @@ CLOSE = 0.3
 ALIKE = 1e-3
 # Below this a Ritz value from products in single precision is computed again in double.
 CLEARLY = 1e-3
+# Damping that is more than round-off, over the mean of the diagonal.
+ENOUGH = 1e-8
 # Residual of the probe of a report.
 PROBED = 1e-3
 
@@ -147,7 +149,7 @@ class ModuleCholesky(_ModuleFactor, PrimalFactor):
             self._L, self._scale, self.rcond = cholesky(self.matrix, "The Hessian")
         except SingularHessianError:
             smallest = float(linalg.eigh(self.matrix, eigvals_only=True, subset_by_index=[0, 0])[0])
-            raise refusal(problem, smallest) from None
+            raise refusal(problem, smallest, np.abs(np.diagonal(self.matrix)).mean()) from None
 
     def _sibling(self, shift):
         H = self.matrix.copy()
@@ -187,7 +189,7 @@ class ModuleCG(_ModuleFactor, CGFactor):
         else:
             self._diagonal = self.curvature.diagonal(self._dtype)
         if not ((self._diagonal > 0) & (self._diagonal < np.inf)).all():
-            raise refusal(problem, float(self._diagonal.min()))
+            raise refusal(problem, float(self._diagonal.min()), np.abs(self._diagonal).mean())
 
     def _rough_product(self, V):
         return self.curvature.product(V, self._dtype)
@@ -203,7 +205,11 @@ class ModuleCG(_ModuleFactor, CGFactor):
             self._smallest = smallest
         if smallest <= 0:
             # In the Hessian's own units.
-            raise refusal(self.objective, _smallest_ritz(self.curvature))
+            raise self._refusal()
+
+    def _refusal(self):
+        smallest = _smallest_ritz(self.curvature)
+        return refusal(self.objective, smallest, np.abs(self._diagonal).mean())
 
     def _short_lanczos(self, dtype):
         product = self._preconditioner.around(lambda V: self.curvature.product(V, dtype))
@@ -224,7 +230,7 @@ class ModuleCG(_ModuleFactor, CGFactor):
         along = np.einsum("ij,ij->j", solution.X, B)
         if solution.converged.all() and (along < 0).any():
             # ``b' H^-1 b`` of a solution as good as exact.
-            raise refusal(self.objective, _smallest_ritz(self.curvature))
+            raise self._refusal()
         return solution
 
     def _sibling(self, shift):
@@ -234,7 +240,10 @@ class ModuleCG(_ModuleFactor, CGFactor):
 def _alike(problem):
     """Whether the network does the same in single precision, to a few digits."""
     try:
-        single = problem.network.cast(np.float32).outputs(problem.design.X)
+        network = problem.network.cast(np.float32)
+        single = network.outputs(problem.design.X)
+        # Kernels of single precision may lack derivatives that those of double have.
+        network.multiply(problem.design.X[:1], np.zeros((problem.n_parameters, 1)))
     except (RuntimeError, IndexError):
         # Constants that stay in double, positions that single precision moves.
         return False
@@ -316,17 +325,39 @@ def lanczos(product, p, steps, which=0):
     return float(np.linalg.eigvalsh(T[: j + 1, : j + 1])[which])
 
 
-def refusal(problem, smallest):
-    smallest /= problem.total_weight
+def refusal(problem, smallest, size):
+    """What a Hessian that is not positive definite is refused with.
+
+    Parameters
+    ----------
+    problem : ModuleProblem
+    smallest : float
+        A Ritz value.
+    size : float
+        The mean of the diagonal, which says what is round-off.
+    """
+    smallest, size = smallest / problem.total_weight, size / problem.total_weight
+    enough = max(-smallest, 0.0) + ENOUGH * size
     remedy = (
-        f"Pass damping > {max(-smallest, 0.0):.1e} (it is reported and part of every answer), "
+        f"Pass damping > {_rounded_up(enough):.1e} (it is reported and part of every answer), "
         "weight_decay as in training, or parameters= for fewer of them"
     )
     if problem.hessian == "full":
         remedy += "; hessian='gauss-newton' is never negative; or train on to a minimum"
     else:
         remedy += ". An undecayed bias before a softmax is never determined: decay it"
+    value = f"The smallest Ritz value of the mean loss's is {smallest:.1e}"
+    if abs(smallest) <= 1e-10 * size:
+        value += (
+            ", which is zero but for rounding: some parameters move no output (units that never "
+        )
+        value += "fire, parts that do not run), or not alone"
     return SingularHessianError(
-        f"The {problem.hessian} Hessian must be positive definite. The smallest Ritz value of the "
-        f"mean loss's is {smallest:.1e}. {remedy}."
+        f"The {problem.hessian} Hessian must be positive definite. {value}. {remedy}."
     )
+
+
+def _rounded_up(value):
+    """The next number of two digits."""
+    unit = 10.0 ** (np.floor(np.log10(max(value, 1e-300))) - 1)
+    return np.ceil(value / unit) * unit

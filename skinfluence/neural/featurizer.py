@@ -9,7 +9,8 @@ from sklearn.utils.validation import check_memory
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.progress import progress_bar
-from skinfluence.neural.running import Rows, check_rowwise, evaluating, import_torch, placed
+from skinfluence.neural.loading import Rows
+from skinfluence.neural.running import check_rowwise, evaluating, import_torch, placed
 from skinfluence.pullbacks import pullback
 
 

@@ -21,12 +21,14 @@ from skinfluence.solvers.base import Factor
 class _Layer:
     """One layer: its module, where its parameters are in the flat vector, and its two factors."""
 
+    name: str
     part: object
     places: np.ndarray
     has_weight: bool
     has_bias: bool
     A: object = 0.0
     G: object = 0.0
+    runs: bool = True
 
     def inputs(self, x):
         """Inputs as (b, n_in, T), the bias's 1 last."""
@@ -134,11 +136,19 @@ def kfac_factor(problem):
     if network.bucket is not None:
         raise ValueError("hessian='kfac' and projection= cannot be given together.")
     layers = _layers(network)
+    layers = _that_run(
+        layers, network, problem.design.inputs(np.arange(problem.n_samples)[:3], network)
+    )
     for block in problem.passes(problem.loss.n_outputs):
         weighted = problem.weights[block, None, None] * problem.hessians[block]
         x = problem.design.inputs(block, network)
         _accumulate(layers, network, x, network.tensor(weighted))
     for layer in layers:
+        if not layer.runs:
+            # Nothing depends on it: what is added to the diagonal is its Hessian.
+            columns, rows = layer.places.shape[1], layer.places.shape[0]
+            layer.A, layer.G = np.zeros((columns, columns)), np.zeros((rows, rows))
+            continue
         layer.A = layer.A.cpu().numpy().astype(np.float64)
         layer.G = layer.G.cpu().numpy().astype(np.float64)
         # Sum over rows of w a a' (a mean of the weighted outer products) times sum of b' w Lambda b.
@@ -159,7 +169,7 @@ def _layers(network):
         found = [places.pop(one) for one in own if one in places and _is_plain(torch, part)]
         if found:
             flags = [one in network.names for one in own]
-            layers.append(_Layer(part, np.concatenate(found, axis=1), *flags))
+            layers.append(_Layer(name or "the module", part, np.concatenate(found, axis=1), *flags))
     if places:
         raise ValueError(
             "hessian='kfac' needs parameters of Linear and Conv2d layers (one group, zero "
@@ -176,35 +186,107 @@ def _is_plain(torch, part):
     return isinstance(part, torch.nn.Linear)
 
 
-def _accumulate(layers, network, x, weighted):
-    """Add a batch to the sums of both factors of every layer."""
-    torch = import_torch()
-    caught = {}
+def _that_run(layers, network, x):
+    """The layers, with which of them run; refuse those that are no product of two factors.
+
+    Raises
+    ------
+    ValueError
+        For a layer that runs twice, shares its parameters, or whose rows are not those of the batch.
+    """
+    torch, named = import_torch(), dict(network.module.named_parameters(remove_duplicate=False))
+    owners = {}
+    for name, value in named.items():
+        owners.setdefault(id(value), []).append(name)
+    calls, eta = _caught(layers, network, x)
+    slopes = _slopes(layers, calls, eta)
+    expected = network.gradients(x, np.ones((len(x), eta.shape[1])))
+    for i, layer in enumerate(layers):
+        shared = [owners[id(p)] for p in layer.part.parameters(recurse=False)]
+        shared = next((names for names in shared if len(names) > 1), None)
+        if shared:
+            raise ValueError(_REMEDY.format(f"{' and '.join(shared)} are one parameter"))
+        if len(calls[i]) > 1:
+            raise ValueError(_REMEDY.format(f"{layer.name} runs {len(calls[i])} times"))
+        layer.runs = bool(calls[i])
+        if not layer.runs:
+            continue
+        try:
+            a, b = layer.inputs(calls[i][0][0]), layer.outputs(torch.stack(slopes[i], dim=1))
+            found = torch.einsum("bkot,bjt->boj", b, a).cpu().numpy()
+            near = 1e-6 if network.dtype == torch.float64 else 1e-2
+            own = expected[:, layer.places]
+            same = found.shape == own.shape
+            same = same and np.abs(found - own).max() <= near * np.abs(own).max()
+        except RuntimeError:
+            same = False
+        if not same:
+            raise ValueError(
+                _REMEDY.format(f"{layer.name} does not run on one row of its input per row")
+            )
+    return layers
+
+
+_REMEDY = (
+    "hessian='kfac' needs layers that run once in a pass, on the rows of the batch, with parameters "
+    "of their own. {}; use hessian='gauss-newton', or parameters= without it."
+)
+
+
+def _caught(layers, network, x):
+    """Inputs and outputs of each call of each layer, and the decision values."""
+    torch, calls = import_torch(), [[] for _ in layers]
 
     def catch(i):
         def hook(module, inputs, output):
             # What follows may change both in place: it gets a copy, and so do we.
-            caught[i] = inputs[0].detach().clone(), output
+            calls[i].append((inputs[0].detach().clone(), output))
             return output.clone()
 
         return hook
 
     handles = [layer.part.register_forward_hook(catch(i)) for i, layer in enumerate(layers)]
+    held = [value for layer in layers for value in layer.part.parameters(recurse=False)]
     try:
         with torch.enable_grad():
-            # Parameters do not ask for gradients; the input does, so that a graph is kept.
-            eta = network.run(x.detach().requires_grad_(True).clone())
-            outputs = [caught[i][1] for i in range(len(layers))]
-            slopes = [
-                torch.autograd.grad(eta[:, k].sum(), outputs, retain_graph=k + 1 < eta.shape[1])
-                for k in range(eta.shape[1])
-            ]
+            if x.is_floating_point():
+                # Parameters do not ask for gradients; the input does, so that a graph is kept.
+                eta = network.run(x.detach().requires_grad_(True).clone())
+            else:
+                for value in held:
+                    value.requires_grad_(True)
+                eta = network.run(x)
     finally:
         for handle in handles:
             handle.remove()
-    for i, layer in enumerate(layers):
-        a = layer.inputs(caught[i][0])
-        b = layer.outputs(torch.stack([one[i] for one in slopes], dim=1))
+        for value in held:
+            value.requires_grad_(False)
+    return calls, eta
+
+
+def _slopes(layers, calls, eta):
+    """For each layer that runs, derivatives of each decision value in its outputs."""
+    torch = import_torch()
+    run = [i for i in range(len(layers)) if calls[i]]
+    outputs = [calls[i][-1][1] for i in run]
+    found = {i: [] for i in run}
+    for k in range(eta.shape[1]):
+        grads = torch.autograd.grad(
+            eta[:, k].sum(), outputs, retain_graph=k + 1 < eta.shape[1], allow_unused=True
+        )
+        for i, output, one in zip(run, outputs, grads, strict=True):
+            found[i].append(torch.zeros_like(output) if one is None else one)
+    return found
+
+
+def _accumulate(layers, network, x, weighted):
+    """Add a batch to the sums of both factors of every layer."""
+    torch = import_torch()
+    calls, eta = _caught(layers, network, x)
+    for i, slopes in _slopes(layers, calls, eta).items():
+        layer = layers[i]
+        a = layer.inputs(calls[i][0][0])
+        b = layer.outputs(torch.stack(slopes, dim=1))
         layer.A = layer.A + torch.einsum("bit,bjt->ij", a, a)
         moved = torch.einsum("bkl,blot->bkot", weighted, b)
         layer.G = layer.G + torch.einsum("bkot,bkpt->op", b, moved) / a.shape[2]

@@ -2,17 +2,18 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import check_random_state
 
-from skinfluence._utils.validation import check_rows, check_sample_weight
+from skinfluence import leave_one_out
+from skinfluence._utils.validation import check_rows, check_sample_weight, refuse_masked
 from skinfluence.influence import Influence
 from skinfluence.neural.answers import ModuleAnswers
-from skinfluence.neural.losses import loss_of
+from skinfluence.neural.loading import taken
 from skinfluence.neural.network import Network
 from skinfluence.neural.problem import ModuleInputs, ModuleProblem, decay_of
-from skinfluence.neural.running import check_rowwise, import_torch
+from skinfluence.neural.running import check_rowwise
 from skinfluence.neural.solving import factor_of
-from skinfluence.objective import Labels
+from skinfluence.neural.training import as_trained, check_curved, check_gradient, targets
 
 HESSIANS = ("gauss-newton", "full", "kfac")
 
@@ -30,12 +31,14 @@ class ModuleInfluence(Influence):
         Trained. A copy is taken, in evaluation mode: dropout is off, batch normalisation uses its
         running statistics, and training on changes no answer.
     loss : torch loss, callable or Loss
-        ``nn.CrossEntropyLoss()``, ``nn.BCEWithLogitsLoss()`` or their functions (exact numpy
-        twins are used), any ``loss(outputs, targets)`` in torch, or a
-        :class:`skinfluence.losses.Loss`. It is called row by row; the mean is taken here.
+        As in training, with its class weights and ``ignore_index``: ``nn.CrossEntropyLoss()``,
+        ``nn.BCEWithLogitsLoss()``, ``nn.NLLLoss()``, ``nn.BCELoss()`` or their functions (exact
+        numpy twins are used), any ``loss(outputs, targets)`` in torch, or a
+        :class:`skinfluence.losses.Loss`. It is called row by row; the mean is taken here, and
+        compared with that of your loss.
     X : array-like of shape (n_train, ...), tensor, Dataset or DataLoader
         The training rows; train indices refer to them. A Dataset is read into memory, in its own
-        order.
+        order; of a DataLoader the rows that its sampler draws, as its ``collate_fn`` makes them.
     y : array-like of shape (n_train,), default=None
         Class positions 0 .. K - 1, or numbers. None takes the second entry of the Dataset's items.
     sample_weight : array-like of shape (n_train,), default=None
@@ -50,7 +53,7 @@ class ModuleInfluence(Influence):
         you.
     parameters : str or list of str, default=None
         Parameters or parts of the module that may move, such as ``"head"``; the others are held.
-        All when None.
+        All when None. Those with ``requires_grad=False`` are always held.
     projection : int, default=None
         Let the parameters move only in a random subspace of that dimension: gradients are
         compressed to it, for networks with more parameters than a Hessian can have.
@@ -79,7 +82,10 @@ class ModuleInfluence(Influence):
     SingularHessianError
         If the Hessian is not positive definite, with its smallest Ritz value and what to do.
     ValueError
-        For a module that is random in evaluation mode or mixes the rows of a batch.
+        For a module that is random in evaluation mode or mixes the rows of a batch; for a loss
+        that has no curvature, or of which a batch's is not the mean or the sum of its rows'.
+    TypeError
+        For a module that does not return one real tensor, or has complex parameters.
 
     Warns
     -----
@@ -129,29 +135,54 @@ class ModuleInfluence(Influence):
             raise ValueError(f"hessian must be one of {HESSIANS}. Got {hessian!r} instead.")
         if not 0.0 <= damping < np.inf:
             raise ValueError(f"damping must be finite and non-negative. Got {damping!r} instead.")
+        refuse_masked(X=X, y=y, sample_weight=sample_weight)
+        X, y = taken(X, y)
         inputs = ModuleInputs(X, input_shape)
         design = inputs.training_rows
+        y = targets(y)
+        check_rows(design.X, y)
         rng = check_random_state(random_state)
         network = Network(module, parameters, device, dtype, projection, rng)
-        check_rowwise(lambda x: network.run(x), network.tensor(design.X[:3]))
-        n_outputs = network.outputs(design.X[:1]).shape[1]
-        loss, is_classifier = loss_of(loss, n_outputs)
-        y = column_or_1d(_second(X) if y is None else np.asarray(y))
-        check_rows(design.X, y)
-        labels = _labels(n_outputs) if is_classifier else None
+        network.prepare(design.X[:3])
+        check_rowwise(lambda x: network.run(x), network.rows(design.X[:3]))
+        whole = network.module
+        trained = as_trained(loss, y, network, design.X)
+        sample_weight = check_sample_weight(sample_weight, len(y))
+        weights = sample_weight * trained.class_weights
+        if not weights.any():
+            raise ValueError("Some row must have weight. sample_weight and the loss leave out all.")
         problem = ModuleProblem(
             network=network,
-            loss=loss,
+            loss=trained.loss,
             design=design,
-            y=labels.targets[labels.codes(y)] if is_classifier else _numbers(y),
-            weights=check_sample_weight(sample_weight, len(y)),
+            y=trained.y,
+            weights=weights,
+            sample_weight=sample_weight,
             decay=decay_of(weight_decay, network),
             damping=float(damping),
             hessian=hessian,
-            labels=labels,
+            labels=trained.labels,
+            counted=trained.counted,
         ).holding(hold)
+        check_gradient(problem, trained, whole)
+        check_curved(problem)
+        is_classifier = trained.labels is not None
         estimator = _Classifier(module) if is_classifier else _Regressor(module)
         self._hold(estimator, inputs, ModuleAnswers(factor_of(problem, solver), verbose))
+
+    def loo_score(self, scoring=None, *, method="auto", tol=1e-3, frozen=None):
+        """A scorer on the pooled leave-one-out outputs, of the rows that the loss counts.
+
+        Parameters
+        ----------
+        scoring : str or scorer, default=None
+            As in scikit-learn; accuracy or R2 when None.
+        method, tol, frozen
+            As in :meth:`loo_decision_function`.
+        """
+        scorer = leave_one_out.resolve_scorer(scoring, self.objective)
+        outputs = leave_one_out.outputs(self, method, tol, frozen)
+        return outputs.score(self._y(), scorer, np.flatnonzero(self.objective.counted))
 
     def __repr__(self):
         problem = self.objective
@@ -173,27 +204,3 @@ class _Regressor(RegressorMixin, BaseEstimator):
 
     def __init__(self, module):
         self.module = module
-
-
-def _labels(n_outputs):
-    classes = np.arange(max(n_outputs, 2))
-    return Labels(classes=classes, targets=classes, class_weight=np.ones(len(classes)))
-
-
-def _numbers(y):
-    y = np.asarray(y, dtype=np.float64)
-    if not np.isfinite(y).all():
-        raise ValueError("y must be finite. It holds NaN or infinite values.")
-    return y
-
-
-def _second(X):
-    """The targets of a Dataset of (input, target) pairs."""
-    torch = import_torch()
-    if isinstance(X, torch.utils.data.DataLoader):
-        X = X.dataset
-    if not isinstance(X, torch.utils.data.Dataset):
-        raise ValueError("y must be given unless X is a Dataset of (input, target) pairs.")
-    if not len(X) or not isinstance(X[0], tuple | list) or len(X[0]) < 2:
-        raise ValueError("The items of the Dataset must be (input, target) pairs, or pass y.")
-    return np.array([np.asarray(X[i][1]) for i in range(len(X))])

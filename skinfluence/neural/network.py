@@ -4,12 +4,17 @@ Arrays in, arrays out; parameters are one flat vector ``z``, the displacement fr
 """
 
 import copy
+from contextlib import nullcontext
 from functools import cached_property
 
 import numpy as np
 
 from skinfluence._utils.memory import BLOCK_BYTES, row_blocks
-from skinfluence.neural.running import import_torch, placed
+from skinfluence.neural.operations import ways, ways_of
+from skinfluence.neural.running import import_torch, in_words, placed, refuse_complex
+
+# Directions that move at once where Jacobians are taken forward.
+COLUMNS = 32
 
 
 class Network:
@@ -20,7 +25,8 @@ class Network:
     module : torch.nn.Module
         Copied, in evaluation mode; training it further changes nothing here.
     parameters : None, str or list of str
-        Names of parameters or of parts of the module; all when None.
+        Names of parameters or of parts of the module; all when None. Those with
+        ``requires_grad=False`` are held.
     device, dtype
         As in :func:`~skinfluence.neural.running.placed`.
     projection : int, default=None
@@ -35,16 +41,27 @@ class Network:
         Of the chosen parameters.
     theta : ndarray of shape (n_chosen,)
         Their values, flattened one after the other.
+    link : Link or None
+        Its inverse is taken of what the module gives; see :mod:`skinfluence.neural.splitting`.
+    takes_integers : bool
+        Whether rows stay integers, such as tokens.
     """
+
+    link = None
+    takes_integers = False
+    # What torch.func can do with the module, and what has to be entered for it; see `prepare`.
+    _maps = _goes_forward = True
+    _ways = ()
 
     def __init__(self, module, parameters, device, dtype, projection=None, rng=None):
         torch = import_torch()
         original = module
         module, self.device, self.dtype = placed(module, device, dtype)
         module = copy.deepcopy(module) if module is original else module
-        self.module = module.eval().requires_grad_(False)
-        every = dict(self.module.named_parameters())
+        refuse_complex(module)
+        every = dict(module.named_parameters())
         self.names = _chosen(every, parameters)
+        self.module = module.eval().requires_grad_(False)
         self.shapes = [every[name].shape for name in self.names]
         self.sizes = [every[name].numel() for name in self.names]
         self._base = torch.cat([every[name].flatten() for name in self.names])
@@ -123,6 +140,49 @@ class Network:
         X = X if isinstance(X, torch.Tensor) else torch.as_tensor(np.array(X))
         return X.to(device=self.device, dtype=self.dtype)
 
+    def rows(self, X):
+        """Rows as a tensor where the module is, as it takes them."""
+        if not self.takes_integers:
+            return self.tensor(X)
+        torch = import_torch()
+        X = X if isinstance(X, torch.Tensor) else torch.as_tensor(np.array(X, dtype=np.int64))
+        return X.to(device=self.device, dtype=torch.int64)
+
+    def prepare(self, X):
+        """Find out how the module takes rows, and what ``torch.func`` can do with it.
+
+        Parameters
+        ----------
+        X : ndarray of shape (b, ...)
+            A few rows.
+
+        Raises
+        ------
+        ValueError
+            For a module that does not run on the rows, or has no derivatives.
+        TypeError
+            For one that does not return a tensor.
+        """
+        torch = import_torch()
+        self.takes_integers = _wants_integers(self, X)
+        x = self.rows(X)
+        with torch.no_grad():
+            out = self.module(x)
+        check_output(out, len(x))
+        self._ways = ways_of(self.module, x)
+        K, p = self.outputs(X).shape[1], self.n_parameters
+        try:
+            self.adjoint(X, np.ones((len(x), K, 1)))
+        except (RuntimeError, NotImplementedError) as error:
+            raise ValueError(
+                "torch.func must be able to differentiate the module. It cannot: "
+                f"{in_words(error)}. Checkpointing saves no memory here: leave it out in evaluation "
+                "mode (if self.training), and write an autograd.Function of your own with "
+                "setup_context and vmap."
+            ) from error
+        self._maps = _works(lambda: self.jacobians(X))
+        self._goes_forward = _works(lambda: self.multiply(X, np.zeros((p, 2))))
+
     def _zero(self):
         return import_torch().zeros(self.n_parameters, device=self.device, dtype=self.dtype)
 
@@ -135,21 +195,28 @@ class Network:
             name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes)
         }
         # A copy: a module may begin with an operation in place.
-        out = torch.func.functional_call(self.module, values, (x.clone(),))
-        return out.reshape(len(x), -1)
+        return self._called(
+            lambda: torch.func.functional_call(self.module, values, (x.clone(),)), len(x)
+        )
+
+    def _called(self, call, n_rows):
+        """Decision values (b, K) of a call of the module, before its last activation if linked."""
+        with ways(self._ways) if self._ways else nullcontext():
+            out = call().reshape(n_rows, -1)
+        return out if self.link is None else self.link.inverse(out)
 
     def _one(self, z, x):
         return self._batch(z, x[None])[0]
 
     def run(self, x):
         """Decision values of a tensor of rows, (b, K)."""
-        return self.module(x).reshape(len(x), -1)
+        return self._called(lambda: self.module(x), len(x))
 
     def outputs(self, X, budget=256):
         """Decision values, ndarray of shape (n_rows, K)."""
         torch = import_torch()
         with torch.no_grad():
-            found = [self.run(self.tensor(X[block])) for block in row_blocks(len(X), 1, budget)]
+            found = [self.run(self.rows(X[block])) for block in row_blocks(len(X), 1, budget)]
         return _array(torch.cat(found))
 
     def activations(self, X):
@@ -166,7 +233,7 @@ class Network:
             For the way back to the chosen parameters, and to all of them: parts that are held run
             forward too.
         """
-        torch, x = import_torch(), self.tensor(X)
+        torch, x = import_torch(), self.rows(X)
         held = {name: value.detach() for name, value in self.module.named_parameters()}
 
         def chosen(x):
@@ -206,40 +273,62 @@ class Network:
 
     def jacobians(self, X):
         """``J_i`` of all rows of a block as a tensor of shape (b, K, p)."""
-        func = import_torch().func
-        one = func.vmap(func.jacrev(self._one), in_dims=(None, 0))
-        return one(self._zero(), self.tensor(X))
+        torch, func, x = import_torch(), import_torch().func, self.rows(X)
+        if self._maps:
+            return func.vmap(func.jacrev(self._one), in_dims=(None, 0))(self._zero(), x)
+        p = self.n_parameters
+        if self._goes_forward and p <= len(x):
+            units = torch.eye(p, device=self.device, dtype=self.dtype)
+            parts = [self._moved(x, units[:, one]) for one in row_blocks(p, 1, COLUMNS)]
+            return torch.cat(parts, dim=2)
+        found = []
+        for row in x:
+            # Some operations, such as recurrent layers, cannot be mapped over rows.
+            eta, pull = func.vjp(lambda z, row=row: self._one(z, row), self._zero())
+            units = torch.eye(len(eta), device=eta.device, dtype=eta.dtype)
+            found.append(torch.stack([pull(unit)[0] for unit in units]))
+        return torch.stack(found)
 
     def gradients(self, X, C):
         """``J_i' c_i`` of each row of a block, ndarray of shape (b, p)."""
-        func = import_torch().func
+        func, x, c = import_torch().func, self.rows(X), self.tensor(C)
 
         def weighted(z, x, c):
             return (self._one(z, x) * c).sum()
 
-        one = func.vmap(func.grad(weighted), in_dims=(None, 0, 0))
-        return _array(one(self._zero(), self.tensor(X), self.tensor(C)))
+        if self._maps:
+            one = func.vmap(func.grad(weighted), in_dims=(None, 0, 0))
+            return _array(one(self._zero(), x, c))
+        return _array((self.jacobians(x).mT @ c[:, :, None])[:, :, 0])
 
     def multiply(self, X, V):
         """``J_i V`` of a block: (p, m) to ndarray of shape (b, K, m)."""
-        func, x = import_torch().func, self.tensor(X)
+        return _array(self._moved(self.rows(X), self.tensor(V)))
+
+    def _moved(self, x, V):
+        """As :meth:`multiply`, of tensors."""
+        func = import_torch().func
+        if not self._goes_forward:
+            return self.jacobians(x) @ V
 
         def moved(v):
             return func.jvp(lambda z: self._batch(z, x), (self._zero(),), (v,))[1]
 
-        return _array(_columns(moved, self.tensor(V), out=2))
+        return _columns(moved, V, out=2)
 
-    def goes_forward(self, X):
+    @property
+    def maps(self):
+        """Whether the network can be mapped over rows; recurrent layers cannot."""
+        return self._maps
+
+    @property
+    def goes_forward(self):
         """Whether every operation has a derivative forward; a custom one may have none."""
-        try:
-            self.multiply(X, np.zeros((self.n_parameters, 1)))
-        except (RuntimeError, NotImplementedError):
-            return False
-        return True
+        return self._goes_forward
 
     def adjoint(self, X, U):
         """``sum_i J_i' U_i`` of a block: (b, K, m) to ndarray of shape (p, m)."""
-        func, x = import_torch().func, self.tensor(X)
+        func, x = import_torch().func, self.rows(X)
         _, pull = func.vjp(lambda z: self._batch(z, x), self._zero())
         return _array(_columns(lambda u: pull(u)[0], self.tensor(U), out=1))
 
@@ -259,7 +348,7 @@ class Network:
         product : ndarray of shape (p, m)
         """
         c = None if C is None else self.tensor(C)
-        return _array(self.tensor_product(self.tensor(X), self.tensor(A), self.tensor(V), c))
+        return _array(self.tensor_product(self.rows(X), self.tensor(A), self.tensor(V), c))
 
     def tensor_product(self, x, A, V, c=None):
         """As :meth:`product`, of tensors and where they are."""
@@ -268,6 +357,9 @@ class Network:
         def eta(z):
             return self._batch(z, x)
 
+        if c is None and not self._goes_forward:
+            J = self.jacobians(x)
+            return (J.mT @ (A @ (J @ V))).sum(0)
         if c is None:
             moved = _columns(lambda v: func.jvp(eta, (zero,), (v,))[1], V, out=2)
             _, pull = func.vjp(eta, zero)
@@ -280,6 +372,10 @@ class Network:
             return ((c + 0.5 * (A @ moved[:, :, None])[:, :, 0]) * moved).sum()
 
         slope = func.grad(value)
+        if not self._goes_forward:
+            # The Hessian is symmetric: back through the way back.
+            pull = func.vjp(slope, zero)[1]
+            return import_torch().stack([pull(v)[0] for v in V.T], dim=1)
         # Where the network is linear a derivative may be a constant zero, which vmap refuses.
         return _columns(lambda v: func.jvp(slope, (zero,), (v,))[1] + 0.0 * v, V, out=1)
 
@@ -297,12 +393,15 @@ class Network:
         -------
         gradients : ndarray of shape (m, b, n_inputs)
         """
-        func, x, c = import_torch().func, self.tensor(X), self.tensor(C)
+        func, x, c = import_torch().func, self.rows(X), self.tensor(C)
         zero = self._zero()
 
         def value(x, a, s):
-            eta, moved = func.jvp(lambda z: self._batch(z, x), (zero,), (s,))
-            return (a * eta).sum() + (c * moved).sum()
+            if self._goes_forward:
+                eta, moved = func.jvp(lambda z: self._batch(z, x), (zero,), (s,))
+                return (a * eta).sum() + (c * moved).sum()
+            eta, pull = func.vjp(lambda z: self._batch(z, x), zero)
+            return (a * eta).sum() + pull(c)[0] @ s
 
         A, S = self.tensor(A), self.tensor(S)
         found = [func.grad(value)(x, A[:, :, j], S[:, j]) for j in range(S.shape[1])]
@@ -321,8 +420,14 @@ def _chosen(every, parameters):
     """Names of the parameters that are meant, in the module's order."""
     if not every:
         raise ValueError("The module must have parameters. Got none.")
+    free = {name for name, value in every.items() if value.requires_grad}
+    if not free:
+        raise ValueError(
+            "Parameters with requires_grad=False are held, and all of the module's are. Call "
+            "requires_grad_(True) on those that were trained."
+        )
     if parameters is None:
-        return list(every)
+        return [name for name in every if name in free]
     wanted = [parameters] if isinstance(parameters, str) else list(parameters)
     for name in wanted:
         if not any(_belongs(one, name) for one in every):
@@ -330,11 +435,79 @@ def _chosen(every, parameters):
                 "parameters must name parameters or parts of the module, such as "
                 f"{', '.join(list(every)[:6])}. Got {name!r}."
             )
-    return [one for one in every if any(_belongs(one, name) for name in wanted)]
+        if not any(_belongs(one, name) for one in free):
+            raise ValueError(
+                "Parameters with requires_grad=False are held. Got parameters= with "
+                f"{name!r}, of which all are; call requires_grad_(True) on those that were trained."
+            )
+    return [one for one in every if one in free and any(_belongs(one, name) for name in wanted)]
 
 
 def _belongs(parameter, name):
     return parameter == name or parameter.startswith(name + ".")
+
+
+def _works(call):
+    try:
+        call()
+    except (RuntimeError, NotImplementedError):
+        return False
+    return True
+
+
+def _wants_integers(network, X):
+    """Whether the module runs on integer rows only, as an embedding does."""
+    torch = import_torch()
+    x = network.tensor(X)
+    try:
+        with torch.no_grad():
+            network.module(x.clone())
+        return False
+    except Exception as error:
+        if not bool((x == x.round()).all()):
+            raise _does_not_run(X, error) from error
+        try:
+            with torch.no_grad():
+                network.module(x.long())
+        except Exception:
+            raise _does_not_run(X, error) from error
+    if np.asarray(X).dtype.kind == "f":
+        raise ValueError(
+            f"The module runs on integer rows only, such as tokens. Got {np.asarray(X).dtype}; pass "
+            "X.astype(int)."
+        )
+    return True
+
+
+def _does_not_run(X, error):
+    return ValueError(
+        f"The module must run on a batch of rows of shape {np.shape(X)[1:]}. It raised "
+        f"{type(error).__name__}: {in_words(error)}"
+    )
+
+
+def check_output(out, n_rows):
+    """Refuse what is not one real tensor with a line per row."""
+    torch = import_torch()
+    if not isinstance(out, torch.Tensor):
+        found = type(out).__name__
+        if isinstance(out, tuple | list):
+            found += f" of {len(out)}; pass a module whose forward returns self.net(x)[0]"
+        elif hasattr(out, "keys"):
+            names = ", ".join(repr(name) for name in list(out.keys())[:5])
+            found += f" with {names}; pass a module whose forward returns one of them"
+        raise TypeError(
+            "The module must return one tensor, of which the loss is taken. Got "
+            f"{found}, as self.net = net in a torch.nn.Module of your own."
+        )
+    if out.is_complex():
+        raise TypeError(
+            f"The module must return real numbers. Got {out.dtype}; take .abs() or .real."
+        )
+    if out.ndim < 1 or len(out) != n_rows:
+        raise ValueError(
+            f"The module must return one line per row, {n_rows}. Got shape {tuple(out.shape)}."
+        )
 
 
 def _array(tensor):

@@ -13,8 +13,8 @@ import numpy as np
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.rows import index_of
 from skinfluence.losses import Loss
+from skinfluence.neural.loading import Rows
 from skinfluence.neural.network import Network
-from skinfluence.neural.running import Rows
 from skinfluence.objective import Labels, resolve_hold
 from skinfluence.problem import Problem
 
@@ -32,9 +32,9 @@ class ModuleRows:
     def inputs(self, rows, network):
         """Some rows as a tensor where a network is; all of them stay there if they are few."""
         if self.X.size * network.itemsize > network.budget:
-            return network.tensor(self.X[rows])
+            return network.rows(self.X[rows])
         if network.itemsize not in self._placed:
-            self._placed[network.itemsize] = network.tensor(self.X)
+            self._placed[network.itemsize] = network.rows(self.X)
         return self._placed[network.itemsize][rows]
 
     @property
@@ -103,6 +103,9 @@ class ModuleProblem(Problem):
     y : ndarray of shape (n_samples,)
         As the loss wants it.
     weights : ndarray of shape (n_samples,)
+        With those of the classes; 0 for rows that the loss leaves out.
+    sample_weight : ndarray of shape (n_samples,)
+        Before those of the classes.
     decay : ndarray of shape (n_chosen,)
         Weight decay of each chosen parameter, in units of the mean loss.
     damping : float
@@ -111,6 +114,8 @@ class ModuleProblem(Problem):
     hold : {"C", "lambda"}
         What an edit keeps: ``W decay`` or ``decay``.
     labels : Labels or None
+    counted : ndarray of bool of shape (n_samples,), default=None
+        Rows that the loss does not leave out; all when None.
     """
 
     network: Network
@@ -118,18 +123,15 @@ class ModuleProblem(Problem):
     design: ModuleRows
     y: np.ndarray
     weights: np.ndarray
+    sample_weight: np.ndarray
     decay: np.ndarray
     damping: float
     hessian: str
     hold: str = "lambda"
     labels: Labels | None = None
+    counted: np.ndarray | None = None
 
     model_name = "a torch module"
-
-    @property
-    def sample_weight(self):
-        """Weights before class weights, of which there are none."""
-        return self.weights
 
     @property
     def n_parameters(self):
@@ -144,12 +146,17 @@ class ModuleProblem(Problem):
     @cached_property
     def gradients(self):
         """``dl/d eta``, without weights, shape (n_samples, n_outputs)."""
-        return self.loss.gradient(self.eta, self.y)
+        return self._of_counted(self.loss.gradient(self.eta, self.y))
 
     @cached_property
     def hessians(self):
         """``Lambda_i``, without weights, shape (n_samples, n_outputs, n_outputs)."""
-        return self.loss.hessian(self.eta, self.y)
+        return self._of_counted(self.loss.hessian(self.eta, self.y))
+
+    def _of_counted(self, found):
+        if self.counted is not None and not self.counted.all():
+            found[~self.counted] = 0.0
+        return found
 
     @cached_property
     def roots(self):

@@ -1,13 +1,10 @@
-"""Running torch modules: where, in which precision and mode, and on which rows.
+"""Running torch modules: where, in which precision and mode.
 
 Nothing here knows of influence. torch is imported inside the functions.
 """
 
 import copy
 from contextlib import contextmanager
-
-import numpy as np
-import scipy.sparse as sp
 
 from skinfluence._utils._optional import require
 
@@ -66,6 +63,8 @@ def placed(module, device="auto", dtype=None):
     own_dtype = floating[0] if floating else torch.get_default_dtype()
     dtype = own_dtype if dtype is None else _torch_dtype(dtype)
     if own_device != device or any(one != dtype for one in floating):
+        # Conversion would take their imaginary parts away.
+        refuse_complex(module)
         module = copy.deepcopy(module).to(device=device, dtype=dtype)
     return module, device, dtype
 
@@ -77,6 +76,23 @@ def _torch_dtype(dtype):
     if found not in known.values():
         raise ValueError(f"dtype must be None, 'float32' or 'float64'. Got {dtype!r} instead.")
     return found
+
+
+def in_words(error):
+    """The first line of an error of torch, without a full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].split(". Please")[0].rstrip(". ")[:300]
+
+
+def refuse_complex(module):
+    """Refuse complex parameters and buffers: a real vector of parameters would hold half of them."""
+    named = [*module.named_parameters(), *module.named_buffers()]
+    for name, value in named:
+        if value.is_complex():
+            raise TypeError(
+                f"Parameters and buffers must be real. Got {value.dtype} in {name!r}; keep the real "
+                "and the imaginary parts as one real parameter (torch.view_as_complex in forward)."
+            )
 
 
 @contextmanager
@@ -124,90 +140,3 @@ def check_rowwise(function, x):
             "does a batch normalisation lack running statistics?"
         )
     return together.shape[1]
-
-
-class Rows:
-    """Inputs of a module, one per row: an array, a tensor or a map-style Dataset.
-
-    Parameters
-    ----------
-    X : array-like of shape (n_rows, ...), tensor, torch Dataset or DataLoader
-        Of a Dataset the items are inputs or tuples that begin with one; of a DataLoader its
-        dataset is read, in its own order.
-    shape : tuple, default=None
-        Of one row as the module takes it. Flattened rows are brought into this shape; the rows'
-        own shape when None.
-
-    Attributes
-    ----------
-    shape : tuple
-    """
-
-    def __init__(self, X, shape=None):
-        torch = import_torch()
-        if isinstance(X, torch.utils.data.DataLoader):
-            X = X.dataset
-        self._dataset = isinstance(X, torch.utils.data.Dataset)
-        if self._dataset:
-            if not hasattr(X, "__len__"):
-                raise TypeError("A Dataset must have a length. Got an iterable one.")
-            self._X, own = X, None
-            if len(X):
-                own = np.shape(_first(X[0]))
-        else:
-            self._X = _checked_array(X)
-            own = self._X.shape[1:]
-        if not len(self._X):
-            raise ValueError("X must have at least one row. Got none.")
-        self.shape = tuple(own if shape is None else shape)
-        if own != self.shape and own != (int(np.prod(self.shape)),):
-            raise ValueError(
-                f"Rows must have shape {self.shape}, or be flattened to "
-                f"{int(np.prod(self.shape))} values. Got rows of shape {tuple(own)}."
-            )
-
-    def __len__(self):
-        return len(self._X)
-
-    @property
-    def n_inputs(self):
-        """Values per row."""
-        return int(np.prod(self.shape))
-
-    def array(self, rows):
-        """Some rows (a slice or indices), shape (n_rows, *shape)."""
-        if self._dataset:
-            if isinstance(rows, slice):
-                rows = range(*rows.indices(len(self)))
-            X = _checked_array(np.stack([np.asarray(_first(self._X[int(i)])) for i in rows]))
-        else:
-            X = self._X[rows]
-        return X.reshape(-1, *self.shape)
-
-    def hashable(self):
-        """What a cache is keyed by."""
-        return self._X
-
-
-def _first(item):
-    return item[0] if isinstance(item, tuple | list) else item
-
-
-def _checked_array(X):
-    torch = import_torch()
-    if sp.issparse(X):
-        raise TypeError("A module needs dense inputs. Got a sparse matrix; pass X.toarray().")
-    if isinstance(X, torch.Tensor):
-        X = X.detach().cpu().numpy()
-    X = np.asarray(X)
-    if X.ndim < 2:
-        raise ValueError(
-            f"X must have one row per sample, at least two-dimensional. Got shape {X.shape}. "
-            "Reshape one sample with X[None]."
-        )
-    if X.dtype.kind not in "biuf":
-        raise TypeError(f"X must hold numbers. Got dtype {X.dtype}.")
-    # A sum is NaN or infinite where an entry is, and needs no copy.
-    if X.dtype.kind == "f" and not np.isfinite(X.sum()) and not np.isfinite(X).all():
-        raise ValueError("X must be finite. It holds NaN or infinite values.")
-    return X

@@ -1,5 +1,7 @@
 """LiSSA on minibatches of rows of a module."""
 
+from functools import cached_property
+
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
@@ -50,7 +52,7 @@ class ModuleLiSSA(_ModuleFactor, LiSSAFactor):
         added, n = self.curvature.added, problem.n_samples
         self._columns = self.curvature.diagonal()
         if not (self._columns > 0).all():
-            raise refusal(problem, float(self._columns.min()))
+            raise refusal(problem, float(self._columns.min()), np.abs(self._columns).mean())
         if solver.scale == "auto":
             metric = self._columns
             shares = self._shares(metric)
@@ -91,20 +93,79 @@ class ModuleLiSSA(_ModuleFactor, LiSSAFactor):
         return (1.0 - 1.0 / m) * largest + single / m
 
     def walk(self, B, V, rngs, active, n_steps):
-        torch, problem, network = import_torch(), self.objective, self.objective.network
-        b, step = network.tensor(B[active, 0].T), network.tensor(self._step)[:, None]
-        added = network.tensor(self.curvature.added)[:, None]
-        means = np.empty_like(V[active])
-        for repeat, rng in enumerate(rngs):
-            v, total = network.tensor(V[active, repeat, 0].T), torch.zeros_like(b)
-            for block in row_blocks(n_steps, 1, DRAWN // self.solver.batch_size):
-                for rows in self.draw(rng, block.stop - block.start):
-                    x, A = (
-                        problem.design.inputs(rows, network),
-                        network.tensor(self._curved[rows]),
-                    )
-                    v = v + step * (b - network.tensor_product(x, A, v) - added * v)
-                    total += v
-            V[active, repeat, 0] = v.T.cpu().numpy()
-            means[:, repeat, 0] = (total / n_steps).T.cpu().numpy()
-        return means
+        problem, network = self.objective, self.objective.network
+        kept = 8 * problem.n_samples * problem.loss.n_outputs * problem.n_parameters
+        # A step through the network costs a hundred times its product with rows that are kept.
+        step = self._by_rows if kept <= network.budget else self._by_passes
+        b, added = B[active, 0].T, self.curvature.added[:, None]
+        v = np.ascontiguousarray(V[active, :, 0].transpose(1, 2, 0))
+        take = step(b, self._step[:, None], added)
+        v, total = take.start(v), take.start(np.zeros_like(v))
+        for block in row_blocks(n_steps, 1, DRAWN // self.solver.batch_size):
+            drawn = np.stack([self.draw(rng, block.stop - block.start) for rng in rngs], axis=1)
+            for rows in drawn:
+                v = take(v, rows)
+                total += v
+        V[active, :, 0] = take.end(v).transpose(2, 0, 1)
+        return take.end(total).transpose(2, 0, 1)[:, :, None] / n_steps
+
+    def _by_rows(self, b, step, added):
+        return _ByRows(self._roots, b, step, added)
+
+    def _by_passes(self, b, step, added):
+        return _ByPasses(self.objective, self._curved, b, step, added)
+
+    @cached_property
+    def _roots(self):
+        """``F_i' J_i`` of all rows for ``F_i F_i'`` the curvature of a draw, (n, K, p)."""
+        values, vectors = np.linalg.eigh(self._curved)
+        F = vectors * np.sqrt(np.maximum(values, 0.0))[:, None]
+        network = self.objective.network
+        parts = [
+            (network.tensor(F[at]).mT @ J).cpu().numpy() for at, J in self.curvature.jacobians()
+        ]
+        return np.concatenate(parts).astype(np.float64)
+
+
+class _ByRows:
+    """A step of all repeats, of shape (repeats, p, m), with products of rows that are kept."""
+
+    def __init__(self, roots, b, step, added):
+        self.roots, self.b, self.step, self.added = roots, b, step, added
+        self.size = roots.shape[2]
+
+    def start(self, v):
+        return v
+
+    end = start
+
+    def __call__(self, v, rows):
+        half = self.roots[rows].reshape(len(rows), -1, self.size)
+        curved = half.transpose(0, 2, 1) @ (half @ v)
+        return v + self.step * (self.b - curved - self.added * v)
+
+
+class _ByPasses:
+    """The same with passes through the network, one for all repeats where it can be mapped."""
+
+    def __init__(self, problem, curved, b, step, added):
+        self.problem, self.curved, self.network = problem, curved, problem.network
+        tensor = self.network.tensor
+        self.b, self.step, self.added = tensor(b), tensor(step), tensor(added)
+
+    def start(self, v):
+        return self.network.tensor(v)
+
+    def end(self, v):
+        return v.cpu().numpy().astype(np.float64)
+
+    def __call__(self, v, rows):
+        network, torch = self.network, import_torch()
+        x = self.problem.design.inputs(rows.ravel(), network)
+        x = x.reshape(*rows.shape, *x.shape[1:])
+        A = network.tensor(self.curved[rows])
+        if network.maps:
+            product = torch.func.vmap(network.tensor_product)(x, A, v)
+        else:
+            product = torch.stack([network.tensor_product(*one) for one in zip(x, A, v)])
+        return v + self.step * (self.b - product - self.added * v)
