@@ -19,7 +19,6 @@ KNOWN = {
     260: "the smooth hinge of temperature 0.001 takes too long to fit",
     278: "the dual calls a well determined problem singular",
     329: "squared distances are made of cancelled squares",
-    464: "one step of a diverged fit, nearly collinear columns: off by 2e-4",
 }
 # Of those, the ones that take the whole time limit: they are not run.
 ENDLESS = {0, 260}
