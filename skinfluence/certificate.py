@@ -68,6 +68,50 @@ def remainder_factor(r):
     return np.where(r < 1e-3, series, np.where(r < np.inf, closed, np.inf))
 
 
+def remainder_average(M, r):
+    """``M (e^r - 1 - r) / r^2``: a step's remaining gradient over ``(sum_j w_j l'' delta_j^4)^1/2``.
+
+    An average over the rows in the place of the largest change.
+    """
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        closed = (np.expm1(r) - r) / r**2
+        series = 1 / 2 + r * (1 / 6 + r * (1 / 24 + r / 60))
+    return M * np.where(r < 1e-3, series, np.where(r < np.inf, closed, np.inf))
+
+
+def own_value_bound(M, kappa, error, r, gradient, fourth, size):
+    """Error of a row's own decision value after a Newton step corrected to second order.
+
+    ``E M psi(r + M kappa E) (F + kappa E |u|_P) / |g| + M^2 chi(r) F^2 / |g|`` with
+    ``psi(t) = (e^t - 1) / t`` and ``chi(r) = (e^r - 1 - r - r^2 / 2) / r^3``.
+
+    Parameters
+    ----------
+    M : float
+        That bounds the fourth derivative too: by ``M^2`` times the second.
+    kappa : ndarray
+    error : ndarray
+        ``E``, a bound on ``|u - d|_P``.
+    r : ndarray
+        ``M`` times the largest change of a decision value under the step.
+    gradient : ndarray
+        ``|g|`` of the step ``u = -g P^-1 x``.
+    fourth : ndarray
+        ``F = (sum_j w_j l'' delta_j^4)^1/2`` over the rows after the edit.
+    size : ndarray
+        ``|u|_P``.
+    """
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        reach = r + M * kappa * error
+        psi = np.where(reach < 1e-8, 1.0 + reach, np.expm1(reach) / reach)
+        closed = (np.expm1(r) - r - 0.5 * r**2) / r**3
+        series = 1 / 6 + r * (1 / 24 + r * (1 / 120 + r / 360))
+        chi = np.where(r < 1e-2, series, closed)
+        steps = error * M * psi * (fourth + kappa * error * size)
+        out = (steps + M**2 * chi * fourth**2) / gradient
+    return np.where(np.isnan(out), np.inf, out)
+
+
 def chord_bound(M, kappa, bound, r):
     """Distance of the next chord iterate from ``d``: contraction of ``bound``, that of the last.
 

@@ -40,6 +40,9 @@ class Loss(ABC):
         Of a binary loss: the targets of the rest and of the class itself.
     needs_positive : bool
         Whether a free intercept has its optimum at minus infinity when no target is positive.
+    third : callable or None
+        ``third(eta, y)``: the third derivative of a loss of one output, shape ``(...)``, where the
+        fourth is at most ``M^2`` times the second; certificates of a row's own value need it.
     hessian_product : callable or None
         ``hessian_product(P, V)``: the Hessian at ``eta`` times vectors V, (n, m, n_outputs), with
         ``P = hessian_state(eta)``; for losses that need no (n_outputs, n_outputs) matrix and no
@@ -51,6 +54,7 @@ class Loss(ABC):
     coding = None
     needs_positive = False
     hessian_product = None
+    third = None
 
     def check_y(self, y):
         """The targets themselves, if the loss is defined for them.
@@ -186,6 +190,10 @@ class Binomial(SingleOutputLoss):
         return np.broadcast_to(
             expit(eta) * expit(-eta), np.broadcast_shapes(eta.shape, np.shape(y))
         )
+
+    def third(self, eta, y):
+        eta = eta[..., 0]
+        return expit(eta) * expit(-eta) * -np.tanh(0.5 * eta)
 
     def predict_proba(self, eta):
         return np.concatenate([expit(-eta), expit(eta)], axis=-1)
@@ -459,6 +467,10 @@ class Tweedie(SingleOutputLoss):
         a, b = 2.0 - self.power, 1.0 - self.power
         return a * np.exp(a * eta) - b * y * np.exp(b * eta)
 
+    def third(self, eta, y):
+        a, b = 2.0 - self.power, 1.0 - self.power
+        return a**2 * np.exp(a * eta[..., 0]) - b**2 * y * np.exp(b * eta[..., 0])
+
 
 class Poisson(Tweedie):
     """Poisson loss with log link, ``exp(eta) - y eta``."""
@@ -504,6 +516,10 @@ class SmoothHinge(SingleOutputLoss):
     def _second(self, eta, y):
         z = (1.0 - y * eta) / self.temperature
         return expit(z) * expit(-z) / self.temperature
+
+    def third(self, eta, y):
+        z = (1.0 - y * eta[..., 0]) / self.temperature
+        return y * expit(z) * expit(-z) * np.tanh(0.5 * z) / self.temperature**2
 
 
 class SquaredHinge(SingleOutputLoss):

@@ -5,6 +5,7 @@ Each stage is tried on the edits the one before could not certify (``doc/certifi
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -19,6 +20,8 @@ from skinfluence.smooth import batch_newton as refits
 from skinfluence.smooth import steps
 from skinfluence.smooth.accuracy import SPLIT, Accuracy, inflation, shrink, solve_error
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
+from skinfluence.smooth.own_values import own_values
+from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.row_batch import RowBatch, largest_eigenvalue
 from skinfluence.solvers import SingularHessianError
@@ -27,6 +30,9 @@ from skinfluence.solvers import SingularHessianError
 CHORD_RADIUS = 0.7
 # Relative error that counts as solved to round-off by method="exact".
 ROUND_OFF = 1e-9
+# Single precision certifies own values to this; rows left over, as a share of all, from which a pass
+# over all pairs of rows pays.
+PAIRS_TOL, PAIRS_SHARE = 1e-5, 0.1
 # Parameter steps kept at once.
 BATCH_BYTES = 2**28
 
@@ -84,18 +90,45 @@ class EditSolver:
 
     # Edits at one row --------------------------------------------------------------------------
 
-    def own_steps_at_once(self, edits, tol):
-        """Newton steps of each row's own decision values, where they are known to solve the edit.
+    @cached_property
+    def pair_sums(self):
+        """The sums over pairs of rows that certify own values, made on first use."""
+        return PairSums(self.factor)
 
-        Of a quadratic loss, by a factor whose leverages are as accurate as its solves: all but rows
-        whose edit leaves little of the Hessian along them, where errors grow. Needs the leverages
-        only, no solve per row.
+    def own_steps_at_once(self, edits, tol):
+        """Steps of each row's own decision values, where they are known to solve the edit.
+
+        No solve per row: of a quadratic loss the leverages say it all, of other losses of one output
+        the sums over pairs of rows, where enough rows are asked for.
 
         Returns
         -------
         solved : ndarray of bool, shape (m,)
             To a relative error of ``tol``.
         eta_steps : ndarray of shape (n_solved, n_outputs)
+        """
+        if self.M and self._pairs_pay(edits, tol):
+            found = own_values(self.accuracy, edits, self.pair_sums)
+            solved = found.within(tol)
+            return solved, found.change[solved, None]
+        return self._own_quadratic_steps(edits, tol)
+
+    def _pairs_pay(self, edits, tol):
+        """Whether a pass over all pairs of rows is cheaper than a pass for each row that needs one."""
+        if not (PairSums.serves(self.factor) and self.objective.hold == "C" and tol >= PAIRS_TOL):
+            return False
+        if "pair_sums" in vars(self):
+            return True
+        h = steps.row_leverages(self.factor, edits)[:, 0, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            size = np.abs(edits.gradient[:, 0]) * np.sqrt(h / (1.0 + edits.hessian[:, 0, 0] * h))
+            s = self.M * np.sqrt(self.accuracy.row_sizes.max(initial=0.0)) * size
+        return np.count_nonzero(~(s < tol)) > PAIRS_SHARE * self.objective.n_samples
+
+    def _own_quadratic_steps(self, edits, tol):
+        """Those of a quadratic loss, by a factor whose leverages are as accurate as its solves.
+
+        All but rows whose edit leaves little of the Hessian along them, where errors grow.
         """
         factor, n = self.factor, len(edits.rows)
         nothing = np.zeros(n, dtype=bool), np.empty((0, self.objective.loss.n_outputs))

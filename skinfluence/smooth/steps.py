@@ -167,7 +167,7 @@ def complements(factor, edits, h):
     """
     out = np.eye(h.shape[1]) + edits.hessian @ h
     objective = factor.objective
-    if objective.hold != "C":
+    if np.ndim(edits.one_shift):
         return out
     old = objective.weights[edits.rows]
     # Edits that take a share of the curvature of their row and leave its direction.
@@ -178,7 +178,8 @@ def complements(factor, edits, h):
             axis=(1, 2)
         )
     taken = np.flatnonzero(straight & (share > 0) & (share <= 1))
-    known = factor.complements(edits.rows[taken], share[taken]) if len(taken) else None
+    own = factor.shifted(edits.one_shift)
+    known = own.complements(edits.rows[taken], share[taken]) if len(taken) else None
     if known is not None:
         fair = np.isfinite(known).all(axis=(1, 2))
         out[taken[fair]] = known[fair]

@@ -11,6 +11,12 @@ from skinfluence._utils.threads import SMALL, in_parts, small_blas
 from skinfluence._utils.typing import Precision
 from skinfluence.solvers.base import Factor, SingularHessianError, check_damping
 
+# A solve of the dual form that loses less than this is not refined; up to how often it is.
+SOLVED, MAX_REFINEMENTS = 1e-12, 4
+# Beyond this loss leverages come by refined solves too.
+ROUGH = 1e-9
+# Parameters up to which the primal form takes over where the dual one fails.
+LARGEST_RESCUE = 5_000
 REMEDY = (
     "Penalise the model (a finite C, alpha > 0), drop constant, duplicate or linearly dependent "
     "columns, or rescale the features."
@@ -95,6 +101,8 @@ class Exact:
         if form == "auto":
             small = outputs < objective.n_parameters and self.has_dual(objective)
             form = "dual" if small else "primal"
+            if small and self.precision != "mixed":
+                return self._smaller(objective, damping)
         if self.precision == "mixed":
             if form != "primal":
                 raise ValueError(
@@ -112,6 +120,16 @@ class Exact:
         if form == "primal":
             return PrimalFactor(objective, damping=damping)
         raise ValueError(f"form must be 'auto', 'primal' or 'dual'. Got {form!r} instead.")
+
+    @staticmethod
+    def _smaller(objective, damping):
+        """The dual form, or the primal one where columns of very different scales cancel in it."""
+        try:
+            return DualFactor(objective, damping=damping)
+        except SingularHessianError:
+            if objective.n_parameters > LARGEST_RESCUE:
+                raise
+        return PrimalFactor(objective, damping=damping)
 
 
 def cholesky(A, what, advice=lambda: REMEDY):
@@ -420,6 +438,36 @@ class DualFactor(DenseFactor):
             self._B_border = self._B_solve(self._border)
             schur = self._border.T @ self._B_border + penalty[-1] * np.eye(k)
             self._schur = cholesky(schur, "The Hessian of the intercept", self._advice)
+        self._refinements = self._needed_refinements()
+
+    def _needed_refinements(self):
+        """How often a solve is refined with the Hessian itself, until float64 has no more to give.
+
+        The dual form subtracts numbers as large as the penalty is weak. Seen on one right-hand side
+        drawn with the Hessian as its covariance, so that no direction is missed.
+        """
+        k, d = self.objective.theta.shape
+        rng = np.random.default_rng(0)
+        z = rng.choice((-1.0, 1.0), size=(self.objective.n_samples, k, 1))
+        drawn = self.objective.design.adjoint((self._F @ z)[..., 0]).T
+        drawn = drawn + np.sqrt(self.curvature.penalty) * rng.choice((-1.0, 1.0), size=(k, d))
+        b = drawn.reshape(-1, 1)
+        x = self._rough(b)
+        size, lost = np.sqrt(abs(float((b.T @ x)[0, 0]))), np.inf
+        for done in range(MAX_REFINEMENTS + 1):
+            residual = b - self.curvature.matmat(x)
+            correction = self._rough(residual)
+            before, lost = lost, np.sqrt(abs(float((residual.T @ correction)[0, 0])))
+            if not done:
+                self._rough_error = lost / size if size else 0.0
+            if lost <= SOLVED * size or (not lost < 0.5 * before and lost <= 1e3 * SOLVED * size):
+                return done
+            x = x + correction
+        raise SingularHessianError(
+            "The dual form must solve to float64. Got columns of such different scales that its "
+            f"solves stay off by {lost / size:.1e}. Scale the features, or use "
+            "skinfluence.solvers.Exact('primal')."
+        )
 
     @staticmethod
     def _refuse_indefinite():
@@ -489,6 +537,12 @@ class DualFactor(DenseFactor):
         return out.reshape(-1, k, m).transpose(1, 0, 2)
 
     def _solve(self, B):
+        X = self._rough(B)
+        for _ in range(self._refinements):
+            X = X + self._rough(B - self.curvature.matmat(X))
+        return X, 0
+
+    def _rough(self, B):
         k, d = self.objective.theta.shape
         features = self.objective.design.n_features
         V = B.reshape(k, d, -1)
@@ -500,11 +554,14 @@ class DualFactor(DenseFactor):
             out[:, features] = self._schur_solve(rest)
             T = T + self._B_border @ out[:, features]
         out[:, :features] = scaled - self._inverse_penalty[:, None] * self._At(T)
-        return out.reshape(B.shape), 0
+        return out.reshape(B.shape)
 
     def _leverages(self, design):
         objective = self.objective
         k = objective.loss.n_outputs
+        if self._rough_error > ROUGH:
+            # Leverages cancel like solves, and have no refinement of their own.
+            return self.leverages_by_solves(objective.design if design is None else design)
         if design is not None or k > 1:
             return self._leverages_of(objective.design if design is None else design)
         F, kept = self._F[:, 0, 0], self._kept[:, 0, 0]

@@ -1,0 +1,155 @@
+"""The price of certified leave-one-out, in fits: all rows left out, one thread, CPU seconds.
+
+    python benchmarks/price.py                        # tables that ship with scikit-learn, random ones
+    python benchmarks/price.py --data DIR a9a         # see benchmarks/data.py for the folder
+
+The unit is one ``newton-cholesky`` fit to 1e-10, timed between the repeats of the question. The
+factorisation is part of every answer. ``error`` is the largest of |answer - refit| / |refit - fit|
+over a sample of rows; ``over`` counts answers off by more than the tolerance and the floor of float64.
+"""
+
+import argparse
+import time
+import warnings
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from skinfluence import Influence
+
+TOL = 1e-3
+METHODS = ("one-step", "auto", "exact")
+
+
+def breast_cancer():
+    X, y = load_breast_cancer(return_X_y=True)
+    return StandardScaler().fit_transform(X), y
+
+
+def digits_3_8():
+    X, y = load_digits(return_X_y=True)
+    chosen = np.isin(y, (3, 8))
+    return X[chosen] / 16.0, (y[chosen] == 8).astype(int)
+
+
+def one_hot(n=1000, d=61, seed=0):
+    """Twelve categories of five levels and a number: the shape of a credit table."""
+    rng = np.random.default_rng(seed)
+    levels = rng.integers(0, 5, (n, 12))
+    X = np.concatenate([np.eye(5)[levels].reshape(n, 60), rng.standard_normal((n, 1))], axis=1)
+    score = X @ rng.normal(0, 0.8, d)
+    return X, (score - np.median(score) + rng.logistic(size=n) > 0).astype(int)
+
+
+def heavy_tails(n=4601, d=57, seed=0):
+    """Counts with long tails and many zeros, standardised: the shape of a table of words in mails."""
+    rng = np.random.default_rng(seed)
+    spam = rng.random(n) < 0.39
+    rate = rng.gamma(0.3, 2.0, (2, d))
+    X = rng.gamma(0.15, rate[spam.astype(int)] / 0.15) * (rng.random((n, d)) < 0.35)
+    return StandardScaler().fit_transform(X), (spam ^ (rng.random(n) < 0.07)).astype(int)
+
+
+def random(n, d, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d))
+    return X, (X @ rng.standard_normal(d) / np.sqrt(d) * 2 + rng.logistic(size=n) > 0).astype(int)
+
+
+def a9a(folder):
+    from benchmarks.data import libsvm
+
+    X, y = libsvm(folder, "a9a")
+    return np.asarray(X.todense()) if hasattr(X, "todense") else X, y
+
+
+WORKS = {
+    "breast cancer C=.01": (breast_cancer, 0.01),
+    "breast cancer C=1": (breast_cancer, 1.0),
+    "breast cancer C=100": (breast_cancer, 100.0),
+    "digits 3 v 8": (digits_3_8, 1.0),
+    "one-hot 1,000 x 61": (one_hot, 1.0),
+    "heavy tails 4,601 x 57": (heavy_tails, 1.0),
+    "random 10,000 x 100": (lambda: random(10_000, 100), 1.0),
+    "random 20,000 x 50": (lambda: random(20_000, 50), 1.0),
+    "random 20,000 x 100": (lambda: random(20_000, 100), 1.0),
+}
+
+
+def fitted(X, y, C):
+    return LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10, max_iter=1000).fit(X, y)
+
+
+def cpu(call):
+    start = time.process_time()
+    found = call()
+    return time.process_time() - start, found
+
+
+def in_fits(fit, ask, repeats):
+    """CPU seconds of a fit and of an answer, the least of each over interleaved repeats."""
+    ask()
+    times = [(cpu(fit)[0], *cpu(ask)) for _ in range(repeats)]
+    return min(t[0] for t in times), min(t[1] for t in times), times[-1][2]
+
+
+def refit_error(X, y, C, answer, rows, tol):
+    """Largest relative error of some answers, and how many are off by more than they may be."""
+    before = fitted(X, y, C).decision_function(X)
+    worst, over = 0.0, 0
+    for i in rows:
+        kept = np.delete(np.arange(len(y)), i)
+        model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-14, max_iter=1000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(X[kept], y[kept])
+        true = model.decision_function(X[[i]])[0]
+        change, error = abs(true - before[i]), abs(answer[i] - true)
+        worst = max(worst, error / max(change, 1e-12))
+        over += error > tol * change + 1e-9 * max(1.0, abs(true))
+    return worst, over
+
+
+def measure(name, X, y, C, methods, repeats, n_refits):
+    model = fitted(X, y, C)
+    rows = np.random.default_rng(0).choice(len(y), min(n_refits, len(y)), replace=False)
+    for method in methods:
+        ask = lambda method=method: Influence(model, X, y).loo_decision_function(
+            method=method, tol=TOL
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            unit, seconds, answer = in_fits(lambda: fitted(X, y, C), ask, repeats)
+        tol = {"one-step": np.inf, "auto": TOL, "exact": 1e-6}[method]
+        worst, over = refit_error(X, y, C, answer, rows, tol)
+        print(
+            f"{name:26s} {method:9s} fit {unit:8.4f} s   answer {seconds:8.4f} s   "
+            f"{seconds / unit:7.2f} fits   error {worst:.1e}   over {over} of {len(rows)}",
+            flush=True,
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("works", nargs="*", help="parts of names; all when none is given")
+    parser.add_argument("--data", help="folder with a9a; see benchmarks/data.py")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--refits", type=int, default=20)
+    arguments = parser.parse_args()
+    works = dict(WORKS)
+    if arguments.data:
+        works["a9a dense"] = (lambda: a9a(arguments.data), 1.0)
+    with threadpool_limits(1):
+        for name, (make, C) in works.items():
+            if arguments.works and not any(part in name for part in arguments.works):
+                continue
+            X, y = make()
+            measure(name, X, y, C, arguments.methods, arguments.repeats, arguments.refits)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Sums over all pairs of rows that say what leaving a row out does to its own decision value.
+
+For one-row edits every step is a multiple of ``H^-1 x_i``, so what a bound needs of the other rows
+are sums of powers of ``K_ij = x_i' H^-1 x_j``: one pass over K in single precision, its upper half
+only, serves all rows and all edits of them. The rounding is counted.
+"""
+
+import numpy as np
+from scipy import linalg
+
+from skinfluence._utils.threads import small_blas
+from skinfluence.solvers.exact import PrimalFactor
+
+# Rows and columns of one block of K: it stays in cache, and each entry is used twice.
+ROWS, COLUMNS = 256, 1024
+# Relative rounding of a sum over a block in single precision, and the smallest normal number.
+SUMMED, TINY = 3e-5, 1.2e-38
+EPS = 2.0**-24
+
+
+class PairSums:
+    """Sums over the rows ``j != i`` of positive weight, for each training row i.
+
+    Parameters
+    ----------
+    factor : PrimalFactor
+        Of an objective with one output.
+
+    Attributes
+    ----------
+    largest : ndarray of shape (n_samples,)
+        At least ``max_j |K_ij|``.
+    cubes, cubes_error : ndarray of shape (n_samples,)
+        ``sum_j w_j l'''_j K_ij^3`` and a bound on its rounding.
+    quarts : ndarray of shape (n_samples,)
+        At least ``sum_j w_j l''_j K_ij^4``.
+    """
+
+    def __init__(self, factor):
+        objective = factor.objective
+        weights, M = objective.weights, objective.loss.self_concordance
+        second = weights * objective.hessians[:, 0, 0]
+        third = weights * objective.loss.third(objective.eta, objective.y)
+        rows = _half_solved(factor)
+        norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        unique, of = _distinct(objective.design, rows)
+        m, d = len(unique), rows.shape[1]
+        n = norm[unique]
+        T, W = np.bincount(of, third, m), np.bincount(of, second, m)
+        there = np.bincount(of, weights > 0, m) > 0
+        cosines = (rows[unique] / np.where(n > 0, n, 1.0)[:, None]).astype(np.float32)
+        del rows
+        sizes = n * there, T * n**3, W * n**4
+        scales = [float(np.abs(one).max(initial=0.0)) or 1.0 for one in sizes]
+        found = _sums(cosines, *(one / s for one, s in zip(sizes, scales, strict=True)))
+        largest, cubes, quarts = (one * s for one, s in zip(found, scales, strict=True))
+
+        # K is off by at most gamma |a_i| |a_j|, sums by SUMMED and by what underflows.
+        gamma = (d + 4) * EPS
+        edf, heavy = float(W @ n**2), float(W @ n**4)
+        quarts = n**4 * (quarts * (1.0 + SUMMED) + m * TINY * scales[2])
+        rounded = (quarts**0.25 + gamma * n * heavy**0.25) ** 4
+        error = 3.0 * gamma * n * np.sqrt(edf * rounded) + SUMMED * n * np.sqrt(rounded)
+        largest = n * (largest * (1.0 + 4.0 * EPS) + gamma * float(sizes[0].max(initial=0.0)))
+
+        # Copies of a row are at the leverage of the row itself.
+        own = norm**2
+        copies = np.bincount(of, weights > 0, m)[of] - (weights > 0)
+        self.largest = np.maximum(largest[of], np.where(copies > 0, own, 0.0))
+        self.cubes = n[of] ** 3 * cubes[of] + (T[of] - third) * own**3
+        self.cubes_error = M * error[of] + n[of] ** 3 * m * TINY * scales[1]
+        self.quarts = rounded[of] + np.maximum(W[of] - second, 0.0) * own**4
+
+    @staticmethod
+    def serves(factor):
+        """Whether a factor has what the sums are made of."""
+        objective = factor.objective
+        return (
+            type(factor) is PrimalFactor
+            and objective.loss.n_outputs == 1
+            and objective.design.in_memory
+            and bool(objective.loss.self_concordance)
+            and objective.loss.third is not None
+        )
+
+
+def _half_solved(factor):
+    """``L^-1 x_i`` of every row, whose products are K, (n_samples, n_parameters)."""
+    L, scale = factor.cholesky
+    rows = factor.objective.design.dense_rows() * scale
+    with small_blas(len(L)):
+        return linalg.solve_triangular(
+            L, rows.T, lower=True, overwrite_b=True, check_finite=False
+        ).T
+
+
+def _distinct(design, rows):
+    """One row of each set of equal ones, and which of them each row is."""
+    key = rows @ np.random.default_rng(0).standard_normal(rows.shape[1])
+    _, first, of = np.unique(key, return_index=True, return_inverse=True)
+    if len(first) == len(key) or not (rows[first][of] == rows).all():
+        return np.arange(len(key)), np.arange(len(key))
+    return first, of
+
+
+def _sums(cosines, size, third, fourth):
+    """The sums of each distinct row over all the others."""
+    from skinfluence._compiled.pairs import columns_of_block, rows_of_block
+
+    m = len(cosines)
+    largest, cubes, quarts = np.zeros(m, dtype=np.float32), np.zeros(m), np.zeros(m)
+    size, third, fourth = (np.asarray(one, dtype=np.float32) for one in (size, third, fourth))
+    buffer = np.empty(ROWS * COLUMNS, dtype=np.float32)
+    for low in range(0, m, ROWS):
+        left = cosines[low : low + ROWS]
+        high = low + len(left)
+        mine = slice(low, high)
+        for start in range(low, m, COLUMNS):
+            right = cosines[start : start + COLUMNS]
+            K = buffer[: len(left) * len(right)].reshape(len(left), len(right))
+            np.matmul(left, right.T, out=K)
+            if start == low:
+                # Every pair once, and no row with itself.
+                for i in range(len(left)):
+                    K[i, : i + 1] = 0.0
+            rows_of_block(K, start, size, third, fourth, largest[mine], cubes[mine], quarts[mine])
+            there = slice(start, start + len(right))
+            columns_of_block(
+                K,
+                size[mine],
+                third[mine],
+                fourth[mine],
+                largest[there],
+                cubes[there],
+                quarts[there],
+            )
+    return largest.astype(float), cubes, quarts
