@@ -13,8 +13,9 @@ from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.exact import PrimalFactor, cholesky
 
 MAX_STEPS = 30
-# Up to how many parameters a Hessian of its own is factored for each edit.
-MAX_PARAMETERS = 512
+# Up to how many parameters a Hessian of its own is factored for each edit: beyond, it costs more than
+# the steps of conjugate gradients that it saves.
+MAX_PARAMETERS = 24
 # Steps of conjugate gradients per Newton step, and what they leave of the gradient.
 MAX_INNER = 60
 FORCING = 0.03

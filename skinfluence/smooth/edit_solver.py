@@ -20,7 +20,7 @@ from skinfluence.smooth import batch_newton as refits
 from skinfluence.smooth import steps
 from skinfluence.smooth.accuracy import SPLIT, Accuracy, inflation, shrink, solve_error
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
-from skinfluence.smooth.own_values import own_values
+from skinfluence.smooth.own_values import OwnChords, own_values
 from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.row_batch import RowBatch, largest_eigenvalue
@@ -32,7 +32,7 @@ CHORD_RADIUS = 0.7
 ROUND_OFF = 1e-9
 # Single precision certifies own values to this; rows left over, as a share of all, from which a pass
 # over all pairs of rows pays.
-PAIRS_TOL, PAIRS_SHARE = 1e-5, 0.1
+PAIRS_TOL, PAIRS_SHARE = 1e-4, 0.1
 # Parameter steps kept at once.
 BATCH_BYTES = 2**28
 
@@ -95,6 +95,10 @@ class EditSolver:
         """The sums over pairs of rows that certify own values, made on first use."""
         return PairSums(self.factor)
 
+    @cached_property
+    def _own_chords(self):
+        return OwnChords(self.accuracy)
+
     def own_steps_at_once(self, edits, tol):
         """Steps of each row's own decision values, where they are known to solve the edit.
 
@@ -109,8 +113,12 @@ class EditSolver:
         """
         if self.M and self._pairs_pay(edits, tol):
             found = own_values(self.accuracy, edits, self.pair_sums)
-            solved = found.within(tol)
-            return solved, found.change[solved, None]
+            solved, change = found.within(tol), found.change
+            left = np.flatnonzero(~solved)
+            if len(left) and OwnChords.serves(self.objective):
+                again = self._own_chords.solve(edits.take(left), tol)
+                solved[left], change[left] = again.within(tol), again.change
+            return solved, change[solved, None]
         return self._own_quadratic_steps(edits, tol)
 
     def _pairs_pay(self, edits, tol):

@@ -41,7 +41,7 @@ class PairSums:
         weights, M = objective.weights, objective.loss.self_concordance
         second = weights * objective.hessians[:, 0, 0]
         third = weights * objective.loss.third(objective.eta, objective.y)
-        rows = _half_solved(factor)
+        rows = half_solved(factor)
         norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))
         unique, of = _distinct(objective.design, rows)
         m, d = len(unique), rows.shape[1]
@@ -84,7 +84,7 @@ class PairSums:
         )
 
 
-def _half_solved(factor):
+def half_solved(factor):
     """``L^-1 x_i`` of every row, whose products are K, (n_samples, n_parameters)."""
     L, scale = factor.cholesky
     rows = factor.objective.design.dense_rows() * scale

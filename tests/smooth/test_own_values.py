@@ -10,7 +10,7 @@ from skinfluence.design import design_of
 from skinfluence.objective import Objective
 from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.newton import minimise
-from skinfluence.smooth.own_values import own_values
+from skinfluence.smooth.own_values import OwnChords, own_values
 from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.steps import removals, row_edits
 from skinfluence.solvers import Exact
@@ -128,6 +128,27 @@ def test_no_own_value_is_farther_from_the_solved_one_than_its_bound(name, penalt
                 eta = np.einsum("ikd,id->i", solved.steps, edits.design.take(block).dense_rows())
                 error = np.abs(found.change[block] - eta)
                 assert (error <= found.bound[block] + 1e-9 * np.abs(eta)).all()
+
+
+@pytest.mark.parametrize("name", ["logistic", "smooth-hinge"])
+@pytest.mark.parametrize("penalty", [0.01, 0.1, 3.0])
+@pytest.mark.parametrize("heavy", [False, True])
+@pytest.mark.parametrize("tol", [1e-2, 1e-3])
+def test_no_chord_is_farther_from_the_solved_value_than_its_bound(name, penalty, heavy, tol):
+    certified = asked = 0
+    for seed in range(3):
+        objective = optimum(name, seed, n=150, penalty=penalty, heavy=heavy)
+        solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
+        chords = OwnChords(solver.accuracy)
+        for edits in edits_of(objective, np.random.default_rng(seed)):
+            found = chords.solve(edits, tol)
+            certified, asked = certified + found.within(tol).sum(), asked + len(edits.rows)
+            for block, solved in solver.solve_rows(edits, 1e-9):
+                eta = np.einsum("ikd,id->i", solved.steps, edits.design.take(block).dense_rows())
+                error, fair = np.abs(found.change[block] - eta), np.isfinite(found.bound[block])
+                assert (error <= found.bound[block] + 1e-9 * np.abs(eta))[fair].all()
+    # Not by never answering.
+    assert certified > (0.5 if heavy else 0.9) * asked
 
 
 def test_each_part_of_the_bound_is_needed():
