@@ -1,6 +1,10 @@
 """Validation shared by the adapters."""
 
 import numpy as np
+import scipy.sparse as sp
+
+# Sums of products of features up to here leave room for products with weights.
+LARGEST_PRODUCT = 1e300
 
 
 def check_sample_weight(sample_weight, n_samples):
@@ -32,7 +36,14 @@ def check_sample_weight(sample_weight, n_samples):
             f"sample_weight must have one entry per row, ({n_samples},). Got {weights.shape}."
         )
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError("sample_weight must be finite and non-negative.")
+        wrong = weights[~(np.isfinite(weights) & (weights >= 0))]
+        raise ValueError(
+            f"sample_weight must be finite and non-negative. Got {wrong[0]:g} and {len(wrong) - 1} "
+            "more like it; drop those rows, or give them weight 0."
+            if len(wrong) > 1
+            else f"sample_weight must be finite and non-negative. Got {wrong[0]:g}; drop that row, or "
+            "give it weight 0."
+        )
     if not weights.any():
         raise ValueError("sample_weight must have at least one non-zero entry.")
     return weights
@@ -54,6 +65,22 @@ def refuse_masked(**arrays):
                 f"{name} must hold a number everywhere. Got a masked array, whose masked entries are "
                 f"none: drop the rows, or fill them with {remedy} and impute."
             )
+
+
+def check_squares(X):
+    """Refuse features whose products overflow.
+
+    Raises
+    ------
+    ValueError
+    """
+    values = X.data if sp.issparse(X) else X
+    largest = float(np.abs(values).max(initial=0.0))
+    if not X.shape[1] * largest < LARGEST_PRODUCT / max(largest, 1.0):
+        raise ValueError(
+            f"Products of features must be finite. Got an entry of size {largest:.1e}; rescale the "
+            "features, for instance with StandardScaler."
+        )
 
 
 def check_rows(X, y):

@@ -8,11 +8,13 @@ weigh a row in the problem of its own class only, so that the loss undoes them i
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.spatial.distance import cdist
 from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR, NuSVC, NuSVR, OneClassSVM
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence._utils._compat import fitted_gamma
+from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.validation import check_rows, check_sample_weight
 from skinfluence.adapters.linear import linear_objective
 from skinfluence.hinge.losses import Hinge, OneVsOneHinge
@@ -23,6 +25,9 @@ from skinfluence.objective import Labels, objective_of
 
 # liblinear gives no dual coefficients: rows this near to the margin start halfway to their bound.
 NEAR_MARGIN = 1e-3
+# Share of a column's spread by which two computations of the same rows may differ.
+SAME_ROWS = 1e-10
+EPS = np.finfo(np.float64).eps
 
 
 @objective_of.register
@@ -199,17 +204,46 @@ def _support(model, X, sample_weight):
     libsvm drops rows of weight zero and counts the others, so ``support_`` may count those.
     """
     support = np.asarray(model.support_)
+    if not len(support):
+        return support
     for rows in (np.arange(X.shape[0]), np.flatnonzero(sample_weight > 0)):
-        if not len(support):
-            return support
-        if support.max() < len(rows):
-            differs = abs(X[rows[support]] - model.support_vectors_)
-            if differs.max() == 0.0:
-                return rows[support]
+        if support.max() < len(rows) and _same_rows(X, rows[support], model.support_vectors_):
+            return rows[support]
     raise ValueError(
         "X must hold the rows given to fit, in the same order. Got rows that differ from the support "
         "vectors of the fitted model."
     )
+
+
+def _same_rows(X, rows, vectors):
+    """Whether some rows are the vectors, which the same transformer may have computed before.
+
+    The two computations differ by units in the last place of a column, or of the largest column
+    where a projection leaves others small beside it: then each vector must also be a thousand times
+    nearer to its row than to any other.
+    """
+    low, high = _column_extremes(X)
+    size, spread = np.maximum(np.abs(low), np.abs(high)), high - low
+    differs = _column_extremes(abs(X[rows] - vectors))[1]
+    if (differs <= 8.0 * EPS * size + SAME_ROWS * spread).all():
+        return True
+    if sp.issparse(X) or not (differs <= 256.0 * EPS * size.max()).all():
+        return False
+    X, vectors = (A / np.where(spread > 0, spread, 1.0) for A in (X, vectors))
+    for block in row_blocks(len(rows), 16 * len(X)):
+        own = np.linalg.norm(vectors[block] - X[rows[block]], axis=1)
+        others = cdist(vectors[block], X)
+        others[cdist(X[rows[block]], X) == 0.0] = np.inf
+        if not (own <= 1e-3 * others.min(axis=1)).all():
+            return False
+    return True
+
+
+def _column_extremes(X):
+    low, high = X.min(axis=0), X.max(axis=0)
+    if sp.issparse(X):
+        low, high = low.toarray(), high.toarray()
+    return np.ravel(low), np.ravel(high)
 
 
 def _expansions(model, support, codes):

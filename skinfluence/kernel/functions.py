@@ -10,9 +10,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.spatial.distance import cdist
 from sklearn.metrics import pairwise
 
 from skinfluence._utils.memory import row_blocks
+
+# Bits that squared norms may take off the exponent of a kernel: of rows as they are, which gives
+# scikit-learn's own values, and around their mean.
+FEW_BITS, MANY_BITS = 5, 12
 
 
 class Kernel(ABC):
@@ -164,16 +169,24 @@ class RBF(Kernel):
     gamma: float
 
     def _values(self, X, Z):
+        # Distances of squares and products, where what cancels in them is small enough.
+        if not self._rounds_to(FEW_BITS, X, Z):
+            X, Z = _centred(X, Z)
+            if not self._rounds_to(MANY_BITS, X, Z):
+                return _rbf_of_differences(X, Z, self.gamma)
         return pairwise.rbf_kernel(X, Z, self.gamma)
+
+    def _rounds_to(self, bits, X, Z):
+        """Whether squares of the rows themselves leave the exponent rounded to so many bits."""
+        largest = max(_squared_norms(A).max(initial=0.0) for A in ([X] if Z is X else [X, Z]))
+        return self.gamma * largest < 2.0**bits
 
     def diagonal(self, X):
         return np.ones(X.shape[0])
 
     def grad_combination(self, X, Z, coef):
-        # sum_j c_j k_j (x - z_j) as two products; around the mean of Z, where less cancels.
-        if not (sp.issparse(X) or sp.issparse(Z)):
-            centre = Z.mean(axis=0)
-            X, Z = X - centre, Z - centre
+        # sum_j c_j k_j (x - z_j) as two products.
+        X, Z = _centred(X, Z)
         K = self._values(X, Z)
         rows = _dense(X)
         out = (K @ coef).T[:, :, None] * rows
@@ -367,6 +380,26 @@ def _weighted_sums(weights, c, Z):
     if sp.issparse(Z):
         return _dense(Z.T @ (weights * c).T).T
     return weights @ (c[:, None] * Z)
+
+
+def _centred(X, Z):
+    """Dense rows around the mean of Z, as far as anything that depends on differences goes."""
+    if sp.issparse(X) or sp.issparse(Z) or not len(Z):
+        return X, Z
+    centre = Z.mean(axis=0)
+    moved = Z - centre
+    return (moved if X is Z else X - centre), moved
+
+
+def _rbf_of_differences(X, Z, gamma):
+    """The kernel from the differences themselves, in blocks."""
+    K = np.empty((X.shape[0], Z.shape[0]))
+    for columns in row_blocks(Z.shape[0], 8 * Z.shape[1]):
+        part = _dense(Z[columns])
+        for rows in row_blocks(X.shape[0], 8 * (X.shape[1] + len(part))):
+            K[rows, columns] = cdist(_dense(X[rows]), part, "sqeuclidean")
+    K *= -gamma
+    return np.exp(K, out=K)
 
 
 def _squared_norms(X):

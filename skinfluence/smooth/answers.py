@@ -29,6 +29,7 @@ from skinfluence.smooth.deletions import Deletions
 from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
 from skinfluence.smooth.newton import polish, refuse_separable
 from skinfluence.smooth.others import effect_on_others
+from skinfluence.smooth.piecewise import is_piecewise
 from skinfluence.solvers import resolve_solver
 from skinfluence.solvers.base import Moved
 
@@ -317,6 +318,8 @@ def _failed(solved, tol, solver):
     """Which edits were not certified or, without certificates, have no answer: NaN from here on."""
     if solver.M is not None:
         return ~solved.within(tol)
+    if is_piecewise(solver.objective.loss):
+        return np.isnan(solved.steps).any(axis=(1, 2))
     # A loss that is not convex: where its Hessian at the fit is not positive definite after the
     # edit, Newton's method ends at another optimum, if at any.
     solved.steps[~(solved.leverage < 1.0)] = np.nan
@@ -330,7 +333,7 @@ def _warn_unanswered(rows, solver):
     reason = (
         "no answer (NaN): after the edit the Hessian is not positive definite, so there is no "
         "optimum that continues this one. Penalise more, or choose a convex loss."
-        if solver.M is None
+        if solver.M is None and not is_piecewise(solver.objective.loss)
         else "no answer (NaN): after the edit a parameter is not determined, or the classes are "
         "separated, so there is no optimum. Penalise the model, or drop the columns that one row "
         "decides."

@@ -17,7 +17,7 @@ from skinfluence._utils.threads import small_blas
 from skinfluence.curvature import Curvature
 from skinfluence.edits import edited
 from skinfluence.smooth import batch_newton as refits
-from skinfluence.smooth import steps
+from skinfluence.smooth import piecewise, steps
 from skinfluence.smooth.accuracy import SPLIT, Accuracy, inflation, shrink, solve_error
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
 from skinfluence.smooth.own_values import OwnChords, own_values
@@ -175,6 +175,8 @@ class EditSolver:
             yield block, self._solve_block(edits.take(block), tol)
 
     def _solve_block(self, edits, tol):
+        if piecewise.is_piecewise(self.objective.loss):
+            return self._solved_exactly(edits)
         state = RowBatch(self.accuracy, edits, self.remainders)
         floor, round_off = (
             one * state.inflation for one in (self.accuracy.floor, self.accuracy.round_off)
@@ -202,6 +204,19 @@ class EditSolver:
                 for i in self._refit(state, left, tol, bound, used):
                     self._finish(state, i, tol, bound, used)
         return Solved(state.theta_steps, bound + floor, state.size, used, state.leverage, round_off)
+
+    def _solved_exactly(self, edits):
+        h = steps.row_leverages(self.factor, edits)
+        # One step by Woodbury's formula, where what it divides by has digits.
+        left = np.einsum("ikk->ik", steps.complements(self.factor, edits, h))
+        push = np.divide(edits.gradient, left, out=np.zeros(left.shape), where=left > 1e-6)
+        starts = -self.factor.solve_rows(edits.design, push)
+        found = piecewise.solve_rows(self.objective, self.solver, edits, starts)
+        flat = found.reshape(len(found), -1)
+        size = np.sqrt(np.maximum(np.einsum("ij,ji->i", flat, self.factor.curvature @ flat.T), 0.0))
+        leverage = largest_eigenvalue(h, -edits.hessian)
+        nothing, used = np.full(len(found), np.inf), np.full(len(found), "newton", dtype="<U8")
+        return Solved(found, nothing, size, used, leverage, nothing)
 
     def _certified(self, bound, size, tol):
         """Relative to the true size, which is at least ``size - bound``; never below round-off."""
@@ -328,6 +343,8 @@ class EditSolver:
 
     def _solve_points(self, points, tol):
         problem = edited(self.objective, points)
+        if piecewise.is_piecewise(problem.loss):
+            return self._points_exactly(problem, points)
         inverse = steps.EditedInverse(self.factor, self.solver, points)
         right = inverse.right
         shape = self.objective.theta.shape
@@ -378,6 +395,18 @@ class EditSolver:
                 refuse_separable(problem.at(self.objective.theta + v))
         floor, round_off = self.accuracy.floor * inflated, self.accuracy.round_off * inflated
         return v, bound + floor, size, used, round_off
+
+    def _points_exactly(self, problem, points):
+        objective = self.objective
+        shift = points.shift * objective.unit_penalty
+        design, gradient, _ = steps.stack(objective, points)
+        pushes = (gradient != 0.0) | piecewise.near_margin(objective, design)
+        moves = pushes.any(axis=0) | (shift * objective.theta).any(axis=1)
+        found, _ = piecewise.minimise(problem, self.solver, np.flatnonzero(moves))
+        step = found.theta - objective.theta
+        flat = step.ravel()
+        size = np.sqrt(max(0.0, flat @ (Curvature(problem) @ flat)))
+        return step, np.inf, size, "newton", np.inf
 
     def _kappa(self, inverse, points):
         """A bound on ``|x_j|_{P^-1}`` over the rows of positive weight after the edit.

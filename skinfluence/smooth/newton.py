@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence._utils.calls import level_outside
 from skinfluence.losses import OneVsRest
+from skinfluence.smooth import piecewise
 
 MAX_STEPS = 200
 # Up to this change of the log-curvature a step with the Hessian at hand halves the decrement at
@@ -37,6 +38,10 @@ def polish(factor, solver):
         distance. The size of the objective says nothing of it: what leaving a row out changes can
         be smaller than what float64 resolves of the whole.
     """
+    if piecewise.is_piecewise(factor.objective.loss):
+        best, _ = piecewise.minimise(factor.objective, solver)
+        same = (best.hessians == factor.objective.hessians)[best.weights > 0].all()
+        return factor.moved_to(best) if same else solver.factor(best)
     best = factor.objective
     step, start, rounding = _rounded_step(factor, best)
     if start <= rounding:

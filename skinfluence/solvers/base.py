@@ -157,6 +157,12 @@ class Factor(Locked, ABC):
         other.__dict__.pop("_spectrum", None)
         return other
 
+    def moved_to(self, objective):
+        """The factor at other parameters, where the Hessian is the same."""
+        other = copy.copy(self)
+        other.objective, other.curvature = objective, self._curvature_at(objective)
+        return other
+
     def _curvature_at(self, objective):
         return Curvature(objective, self.curvature.shift, self.curvature.damping)
 

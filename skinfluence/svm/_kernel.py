@@ -137,8 +137,14 @@ def _resolved_gamma(gamma, X, weight):
         )
     share = weight / weight.sum() / d
     mean = float((share @ X).sum())
-    squares = X.multiply(X) if sp.issparse(X) else X**2
-    variance = float((share @ squares).sum()) - mean**2
+    if sp.issparse(X):
+        away = X.copy()
+        away.data = (X.data - mean) ** 2
+        # What is not stored is 0.
+        stored = np.asarray(away.sum(axis=1)).ravel()
+        variance = float(share @ (stored + (d - np.diff(X.indptr)) * mean**2))
+    else:
+        variance = float((share @ (X - mean) ** 2).sum())
     return 1.0 / (d * variance) if variance > 0 else 1.0
 
 

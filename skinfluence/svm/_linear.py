@@ -13,6 +13,7 @@ from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.losses import SmoothHinge
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import objective_of
+from skinfluence.smooth import piecewise
 from skinfluence.smooth.newton import minimise
 from skinfluence.solvers import resolve_solver
 from skinfluence.svm._validation import check_classification
@@ -153,18 +154,19 @@ class LinearSVC(InfluenceMixin, svm.LinearSVC):
 
     def _fit_smooth(self, objective):
         solver = _Counted(resolve_solver("auto", objective, "float64"))
-        if self.loss == "smooth_hinge":
+        if self.loss == "squared_hinge":
+            objective, n_steps = piecewise.minimise(objective, solver)
+        else:
             # From a smooth problem to the one asked for: Newton's method has a region of its own
             # at each temperature, which shrinks with it.
-            for temperature in _cooling(self.temperature):
+            for temperature in [*_cooling(self.temperature), self.temperature]:
                 objective = minimise(_at_temperature(objective, temperature), solver).objective
-            objective = _at_temperature(objective, self.temperature)
-        objective = minimise(objective, solver).objective
+            n_steps = solver.n_factors
         d = objective.design.n_features
         self.coef_ = objective.theta[:, :d].copy()
         if self.fit_intercept:
             self.intercept_ = objective.theta[:, d] * objective.design.intercept
-        self.n_iter_ = solver.n_factors
+        self.n_iter_ = n_steps
 
 
 class _Counted:
