@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute._iterative import IterativeImputer as IterativeImputer
 from sklearn.model_selection._search import BaseSearchCV as BaseSearchCV
+from sklearn.utils._param_validation import validate_parameter_constraints
 
 L1_REMEDY = (
     "The L1 penalty has no second derivative, so its influence is not defined by a Hessian. Fit "
@@ -120,3 +121,21 @@ def write_svc(model, start, support, support_vectors, n_support, dual_coef, inte
     # libsvm counts the first of two classes as positive, scikit-learn the second.
     sign = -1.0 if len(n_support) == 2 else 1.0
     model._dual_coef_, model._intercept_ = sign * dual_coef, sign * intercept
+
+
+def check_parameters(estimator, but=()):
+    """Refuse parameters that scikit-learn's own ``fit`` would refuse.
+
+    Parameters
+    ----------
+    estimator : estimator
+    but : iterable of str
+        Parameters with rules of their own.
+
+    Raises
+    ------
+    ValueError
+    """
+    rules = {k: v for k, v in estimator._parameter_constraints.items() if k not in but}
+    given = {k: v for k, v in estimator.get_params(deep=False).items() if k in rules}
+    validate_parameter_constraints(rules, given, type(estimator).__name__)

@@ -38,11 +38,8 @@ def check_sample_weight(sample_weight, n_samples):
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         wrong = weights[~(np.isfinite(weights) & (weights >= 0))]
         raise ValueError(
-            f"sample_weight must be finite and non-negative. Got {wrong[0]:g} and {len(wrong) - 1} "
-            "more like it; drop those rows, or give them weight 0."
-            if len(wrong) > 1
-            else f"sample_weight must be finite and non-negative. Got {wrong[0]:g}; drop that row, or "
-            "give it weight 0."
+            f"sample_weight must be finite and non-negative. Got {wrong[0]:g} in {len(wrong)} of "
+            f"{n_samples} rows; drop them, or give them weight 0."
         )
     if not weights.any():
         raise ValueError("sample_weight must have at least one non-zero entry.")

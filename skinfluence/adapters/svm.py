@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence._utils._compat import fitted_gamma
 from skinfluence._utils.memory import row_blocks
-from skinfluence._utils.validation import check_rows, check_sample_weight
+from skinfluence._utils.validation import check_rows, check_sample_weight, check_squares
 from skinfluence.adapters.linear import linear_objective
 from skinfluence.hinge.losses import Hinge, OneVsOneHinge
 from skinfluence.hinge.problem import HingeObjective
@@ -61,6 +61,7 @@ def _(model: LinearSVC, X, y, sample_weight=None):
 def _rows_of(model, X, y, sample_weight):
     y = column_or_1d(y)
     check_rows(X, y)
+    check_squares(X)
     k = len(model.classes_)
     codes = Labels(model.classes_, np.arange(k), np.ones(k)).codes(y)
     return codes, check_sample_weight(sample_weight, X.shape[0])

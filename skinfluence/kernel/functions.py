@@ -132,10 +132,13 @@ class Poly(_DotProduct):
         return float(self.degree).is_integer() and self.coef0 >= 0 and self.gamma >= 0
 
     def _values(self, X, Z):
-        return pairwise.polynomial_kernel(X, Z, self.degree, self.gamma, self.coef0)
+        # Who asks refuses values that are not finite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return pairwise.polynomial_kernel(X, Z, self.degree, self.gamma, self.coef0)
 
     def diagonal(self, X):
-        return (self.gamma * _squared_norms(X) + self.coef0) ** self.degree
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (self.gamma * _squared_norms(X) + self.coef0) ** self.degree
 
     def _slopes(self, X, Z):
         slopes = pairwise.polynomial_kernel(X, Z, 1, self.gamma, self.coef0)

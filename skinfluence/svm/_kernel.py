@@ -10,13 +10,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import column_or_1d
 
-from skinfluence._utils._compat import write_svc
+from skinfluence._utils._compat import check_parameters, write_svc
 from skinfluence._utils.validation import check_sample_weight
 from skinfluence.adapters.svm import svc_kernel
 from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import objective_of
 from skinfluence.svm._validation import check_classification
+
+# Iterations of libsvm where the user sets no limit: the path goes on from wherever it stops.
+MOST_ITERATIONS = 1_000_000
 
 
 class SVC(InfluenceMixin, svm.SVC):
@@ -31,7 +34,9 @@ class SVC(InfluenceMixin, svm.SVC):
     -----
     Kernels: ``"rbf"``, ``"linear"`` and ``"poly"`` with an integer degree and ``coef0 >= 0``.
     ``probability=True`` is refused: it fits a second model by cross-validation. ``tol``,
-    ``max_iter``, ``shrinking`` and ``cache_size`` are those of libsvm's fit, where the path starts.
+    ``max_iter``, ``shrinking`` and ``cache_size`` are those of libsvm's fit, where the path starts;
+    ``max_iter=-1`` stops libsvm after a million iterations, as on columns of very different sizes
+    it may never end, and the path goes on from there.
 
     Examples
     --------
@@ -68,6 +73,12 @@ class SVC(InfluenceMixin, svm.SVC):
                 "probability must be False. Got probability=True, which fits a second model by an "
                 "internal cross-validation; use CalibratedClassifierCV(SVC(), ensemble=False)."
             )
+        check_parameters(self, but=("gamma", "probability"))
+        if np.isinf(self.C):
+            raise ValueError(
+                "C must be finite. Got inf: without a penalty an SVM has no optimum where its classes "
+                "overlap. Fit with a large C, say 1e6."
+            )
         rows, labels = check_classification(self, X, y, sample_weight)
         classes, codes = np.unique(column_or_1d(labels), return_inverse=True)
         given = None if sample_weight is None else np.asarray(sample_weight)
@@ -89,7 +100,10 @@ class SVC(InfluenceMixin, svm.SVC):
             self.class_weight, classes=classes, y=y, sample_weight=weight
         )
         params = {**self.get_params(deep=False), "class_weight": None}
-        start = svm.SVC(**{**params, "gamma": _resolved_gamma(self.gamma, X, weight)})
+        params["gamma"] = _resolved_gamma(self.gamma, X, weight)
+        if self.max_iter == -1:
+            params["max_iter"] = MOST_ITERATIONS
+        start = svm.SVC(**params)
         start._gamma = start.gamma
         # Refuses kernels before any work is done.
         svc_kernel(start, X.shape[1])

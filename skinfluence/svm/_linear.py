@@ -8,6 +8,7 @@ import numpy as np
 from sklearn import svm
 from sklearn.exceptions import ConvergenceWarning
 
+from skinfluence._utils._compat import check_parameters
 from skinfluence.adapters.svm import OwnClassWeighted, refuse_unknown_linear
 from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.losses import SmoothHinge
@@ -137,6 +138,7 @@ class LinearSVC(InfluenceMixin, svm.LinearSVC):
             value = getattr(self, name)
             if not isinstance(value, numbers.Real) or not 0.0 < value < np.inf:
                 raise ValueError(f"{name} must be positive and finite. Got {value!r} instead.")
+        check_parameters(self, but=("loss", "temperature"))
 
     def _fit_hinge(self, X, y, sample_weight):
         params = {k: v for k, v in self.get_params(deep=False).items() if k != "temperature"}

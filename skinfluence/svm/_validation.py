@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from skinfluence._utils.validation import refuse_masked
+from skinfluence._utils.validation import check_squares, refuse_masked
 
 
 def check_classification(estimator, X, y, sample_weight=None):
@@ -13,10 +13,12 @@ def check_classification(estimator, X, y, sample_weight=None):
     Raises
     ------
     ValueError
-        For targets that are no labels, or of fewer than two classes.
+        For targets that are no labels, or of fewer than two classes, and for features whose products
+        overflow.
     """
     refuse_masked(X=X, y=y, sample_weight=sample_weight)
     X, y = validate_data(estimator, X, y, accept_sparse="csr", dtype=np.float64, order="C")
+    check_squares(X)
     check_classification_targets(y)
     classes = np.unique(y)
     if len(classes) < 2:

@@ -1,6 +1,7 @@
 """Effects on hinge models: equal to refits, exactly zero where they are, and refused where unknown."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -8,7 +9,10 @@ import scipy.sparse as sp
 import sklearn.svm
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
+from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -469,3 +473,40 @@ def test_ties_raise_nothing_and_are_certified(kind, model):
         truth = refit.decision_function(X[:9]) - model.decision_function(X[:9])
         effect = inf.removal_effect(X[:9], of="decision_function", indices=[i])[:, 0]
         np.testing.assert_allclose(effect, truth, rtol=0, atol=1e-8)
+
+
+TWICE = {
+    "tf-idf": (lambda: make_pipeline(TfidfVectorizer(), ours.SVC()), "words"),
+    "svd": (lambda: make_pipeline(TfidfVectorizer(), TruncatedSVD(8), ours.SVC()), "words"),
+    "arpack": (lambda: make_pipeline(TruncatedSVD(5, algorithm="arpack"), ours.SVC()), "numbers"),
+    "pca": (lambda: make_pipeline(PCA(), sklearn.svm.SVC()), "numbers"),
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_rows_that_a_transformer_computes_again_are_the_rows_of_the_fit(name):
+    """`fit_transform` and `transform` differ in the last place, or more in small components."""
+    rng = np.random.RandomState(0)
+    make, kind = TWICE[name]
+    if kind == "words":
+        X = [" ".join(f"w{k}" for k in rng.zipf(1.5, 15) if k < 500) + " end" for _ in range(60)]
+    else:
+        X = rng.standard_normal((60, 8)) * 10.0 ** np.arange(-4, 4)
+    y = rng.randint(0, 2, 60)
+    model = make().fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert np.isfinite(Influence(model, X, y).removal_effect(X[:2], y[:2])).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+def test_other_rows_are_never_those_of_the_fit(scale):
+    """Two that are exchanged, also where they differ in one small column beside a large constant."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.full(40, 1e6), scale * rng.standard_normal(40)])
+    y = np.arange(40) % 2
+    model = sklearn.svm.SVC(gamma=1.0 / scale**2).fit(X, y)
+    i, j = model.support_[:2]
+    X[[i, j]] = X[[j, i]]
+    with pytest.raises(ValueError, match="same order"):
+        Influence(model, X, y)

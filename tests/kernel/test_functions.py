@@ -146,3 +146,27 @@ def test_a_design_is_rows_and_a_kernel(rows):
     np.testing.assert_allclose(part.cross(design.like(Z)), design.kernel(X[[3, 5]], Z))
     np.testing.assert_array_equal(design.like(Z.tolist()).X, Z)
     assert sp.issparse(design.like(sp.csc_array(Z)).X)
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
+@pytest.mark.parametrize("offset", [1e3, 1e7])
+def test_an_offset_that_changes_no_distance_changes_no_rbf_value(rng, offset, sparse):
+    """Eighths are exact beside 1e7; the squares of 1e7 are not beside those of eighths."""
+    X, Z = np.round(8.0 * rng.standard_normal((50, 3))) / 8.0, np.round(rng.standard_normal((9, 3)))
+    kernel = kernels.RBF(0.7)
+    near = np.exp(-0.7 * ((X[:, None] - Z) ** 2).sum(axis=2))
+    away = [sp.csr_array(A + offset) if sparse else A + offset for A in (X, Z)]
+    np.testing.assert_allclose(kernel(*away), near, rtol=1e-12, atol=1e-15)
+    K = kernel(away[0])
+    np.testing.assert_array_equal(K, K.T)
+    np.testing.assert_allclose(K, kernel(X), rtol=1e-12, atol=1e-15)
+
+
+def test_groups_of_rows_far_apart_keep_the_distances_within_them(rng):
+    """No middle is near both: differences are taken."""
+    X = np.round(8.0 * rng.standard_normal((40, 2))) / 8.0
+    X[20:] += 1e8
+    K = kernels.RBF(0.5)(X)
+    within = np.exp(-0.5 * ((X[:20, None] - X[:20]) ** 2).sum(axis=2))
+    np.testing.assert_allclose(K[:20, :20], within, rtol=1e-14)
+    assert not K[:20, 20:].any()

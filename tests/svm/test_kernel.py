@@ -8,6 +8,7 @@ import scipy.sparse as sp
 import sklearn.svm
 from sklearn.base import clone
 
+from skinfluence import Influence
 from skinfluence.svm import SVC, LinearSVC
 from tests.registries import make_data
 from tests.versions import parametrize_with_checks
@@ -134,3 +135,60 @@ def test_bad_parameters_are_refused_by_name(params, message):
     X, y = make_data("binary", 20, 20, 0)
     with pytest.raises(ValueError, match=message):
         SVC(**params).fit(X, y)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e8])
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
+def test_gamma_scale_keeps_the_spread_of_columns_far_from_zero(shift, sparse):
+    rng = np.random.default_rng(0)
+    X, y = np.round(8.0 * rng.standard_normal((40, 3))) / 8.0, np.arange(40) % 2
+    X[0, 1] = -shift
+    rows = sp.csr_array(X + shift) if sparse else X + shift
+    model = SVC().fit(rows, y)
+    assert model._gamma == pytest.approx(1.0 / (3.0 * np.var(X)), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "model", [SVC(), SVC(kernel="linear"), LinearSVC(), LinearSVC(loss="hinge")]
+)
+def test_what_no_answer_can_come_from_is_refused_in_words(model):
+    """And without a warning of numpy's."""
+    X, y = make_data("binary", 20, 3, 0)
+    large, weight = X.copy(), np.ones(20)
+    large[3, 1], weight[4] = 1e160, -1.0
+    with pytest.raises(ValueError, match=r"Got an entry of size 1.0e\+160"):
+        clone(model).fit(large, y)
+    with pytest.raises(ValueError, match="Got -1 in 1 of 20 rows"):
+        clone(model).fit(X, y, weight)
+    theirs = getattr(sklearn.svm, type(model).__name__)().fit(X, y)
+    with pytest.raises(ValueError, match=r"Got an entry of size 1.0e\+160"):
+        Influence(theirs, large, y)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SVC(tol="a"),
+        SVC(max_iter=1.5),
+        SVC(gamma=-1.0),
+        SVC(C=np.inf),
+        LinearSVC(tol="a"),
+        LinearSVC(fit_intercept="no"),
+        LinearSVC(max_iter=1.5),
+        LinearSVC(C=np.inf),
+        LinearSVC(dual=3),
+    ],
+    ids=repr,
+)
+def test_parameters_are_validated_as_scikit_learns(model):
+    X, y = make_data("binary", 20, 3, 0)
+    with pytest.raises(ValueError, match="must be"):
+        model.fit(X, y)
+
+
+def test_libsvm_may_not_end_and_the_fit_does():
+    """Its iterations have a limit; the path goes on to the optimum."""
+    X, y = make_data("binary", 40, 3, 0)
+    exact = SVC(kernel="linear", C=10.0).fit(X, y)
+    cut = SVC(kernel="linear", C=10.0, max_iter=3).fit(X, y)
+    np.testing.assert_allclose(cut.coef_, exact.coef_, rtol=0, atol=1e-9)
