@@ -96,7 +96,8 @@ GammaRegressor or TweedieRegressor
     y = column_or_1d(np.asarray(y))
     sample_weight = None if sample_weight is None else np.asarray(sample_weight)
     _start(estimator, _width(X), y)
-    objective = centred(Inputs(estimator, X).problem(y, sample_weight))
+    # Of parameters that are still zero: no fit yet.
+    objective = centred(Inputs(estimator, X).problem(y, sample_weight, same_fit=False))
     found = minimise(objective, resolve_solver(solver, objective)).objective
     refuse_separable(found)
     _finish(estimator, found)
@@ -128,7 +129,7 @@ def _start(estimator, n_features, y):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         blank = clone(estimator).fit(np.zeros((len(targets), n_features)), targets)
-    for name in ("feature_names_in_", "n_iter_"):
+    for name in ("feature_names_in_", "n_iter_", "solver_"):
         vars(estimator).pop(name, None)
         vars(blank).pop(name, None)
     params = blank.get_params()

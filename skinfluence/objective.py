@@ -176,6 +176,10 @@ class Objective(Problem):
 
     def gradient(self):
         """Gradient of ``Phi`` at ``theta``, shape (n_parameters,)."""
+        return self._gradient
+
+    @cached_property
+    def _gradient(self):
         data = self.design.adjoint(self.weights[:, None] * self.gradients).T
         return (data + self.penalty * self.theta).ravel()
 
@@ -209,7 +213,8 @@ class Objective(Problem):
 
     def holding(self, hold):
         """The same objective with another meaning of edits; ``"auto"`` is the estimator's own."""
-        return replace(self, hold=resolve_hold(hold, self.natural_hold))
+        hold = resolve_hold(hold, self.natural_hold)
+        return self if hold == self.hold else replace(self, hold=hold)
 
 
 def centred(objective):

@@ -28,6 +28,10 @@ NEAR_MARGIN = 1e-3
 # Share of a column's spread by which two computations of the same rows may differ.
 SAME_ROWS = 1e-10
 EPS = np.finfo(np.float64).eps
+OTHER_DATA = (
+    "X, y and sample_weight must be those of the fit, the rows in the same order. Got others:"
+)
+AS_FITTED = "Pass what was given to fit, weights included."
 
 
 @objective_of.register
@@ -127,6 +131,7 @@ def _linear_hinge(model, X, codes, class_weight, sample_weight):
     weights = sample_weight * class_weight[codes]
     bound = model.C * weights[:, None] * loss.factors[codes]
     margin = loss.signs[codes] * eta
+    _refuse_above_nothing(model, margin, bound)
     share = np.where(
         margin < 1.0 - NEAR_MARGIN, 1.0, np.where(margin > 1.0 + NEAR_MARGIN, 0.0, 0.5)
     )
@@ -145,22 +150,44 @@ def _linear_hinge(model, X, codes, class_weight, sample_weight):
     )
 
 
+def _refuse_above_nothing(model, margin, bound):
+    """No descent that ended at an optimum ends above an objective of no coefficients at all."""
+    penalty = (
+        np.sum(model.coef_**2) + np.sum(np.square(model.intercept_)) / model.intercept_scaling**2
+    )
+    value = 0.5 * penalty + np.sum(bound * np.maximum(0.0, 1.0 - margin))
+    if value > (1.0 + 1e-6) * np.sum(bound) and np.max(model.n_iter_) < model.max_iter:
+        raise ValueError(
+            f"{OTHER_DATA} at these parameters the objective is {value:.3g}, more than the "
+            f"{np.sum(bound):.3g} of no coefficients at all. {AS_FITTED}"
+        )
+
+
 @objective_of.register
 def _(model: SVC, X, y, sample_weight=None):
     kernel = svc_kernel(model, X.shape[1])
     codes, sample_weight = _rows_of(model, X, y, sample_weight)
     k = len(model.classes_)
     support = _support(model, X, sample_weight)
+    loss, weights = _one_vs_one(model, k), sample_weight * model.class_weight_[codes]
+    beta = _expansions(model, support, codes)
+    share = beta * loss.signs[codes].T
+    bound = float(model.C) * weights
+    if (share < -1e-6 * bound).any() or (share > (1.0 + 1e-6) * bound).any():
+        raise ValueError(
+            f"{OTHER_DATA} coefficients of the fitted model have the signs of other classes, or are "
+            f"above C times the weight of their row. {AS_FITTED}"
+        )
     return HingeObjective(
         design=KernelDesign(X, kernel),
-        loss=_one_vs_one(model, k),
+        loss=loss,
         C=float(model.C),
         free_bias=True,
         y=codes,
-        weights=sample_weight * model.class_weight_[codes],
+        weights=weights,
         sample_weight=sample_weight,
         labels=Labels(model.classes_, np.arange(k), model.class_weight_),
-        beta=_expansions(model, support, codes),
+        beta=beta,
         bias=np.array(model.intercept_, dtype=np.float64),
     )
 

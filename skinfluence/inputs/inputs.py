@@ -10,6 +10,7 @@ from skinfluence._utils.untouched import transformed
 from skinfluence._utils.validation import refuse_masked
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
 from skinfluence.inputs.frozen import check_same_rows
+from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import line_of, opened
 from skinfluence.objective import Objective, objective_of
 from skinfluence.pullbacks import pull_back_through
@@ -62,13 +63,15 @@ class Inputs:
         self.labels = index_of(X, y)
         self.training_X = self.transform(X)
 
-    def problem(self, y, sample_weight):
+    def problem(self, y, sample_weight, *, same_fit=True):
         """The fitted problem of the model, in the units of the user's targets.
 
         Parameters
         ----------
         y : array-like of shape (n_train,)
         sample_weight : array-like of shape (n_train,) or None
+        same_fit : bool, default=True
+            Refuse data that the model was not fitted on.
         """
         refuse_masked(y=y, sample_weight=sample_weight)
         lines = []
@@ -76,6 +79,8 @@ class Inputs:
             lines.append(line_of(transformer, y))
             y = lines[-1](y)
         problem = objective_of(self.model, self.training_X, y, sample_weight)
+        if same_fit:
+            check_same_fit(self.model, problem)
         for line in reversed(lines):
             if not isinstance(problem, Objective):
                 raise TypeError(_LINEAR_ONLY.format(name=type(self.model).__name__))

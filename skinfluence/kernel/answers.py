@@ -21,6 +21,9 @@ from skinfluence.kernel.system import KernelSystem
 from skinfluence.quantity import Quantity
 from skinfluence.solvers.base import SolveReport
 
+# Of the terms of the system of a fit; Cholesky leaves 1e-13, and lstsq little more.
+OTHER_ROWS = 1e-10
+
 
 class KernelAnswers(Answers):
     """Effects of edits of a kernel ridge regression, exact but for ``"influence"``.
@@ -128,11 +131,27 @@ class KernelAnswers(Answers):
         value = 0.5 * self.problem.alpha * float(self.problem.y[self.system.rows] @ self.beta)
         if 0.5 * report.newton_decrement**2 <= 0.1 * value / self.problem.n_samples + 1e-12:
             return None
+        self._refuse_other_rows()
         return (
             "The fit is not the solution of its problem: Newton decrement "
             f"{report.newton_decrement:.1e}. Answers are about the solution for the X, y, "
             "sample_weight and parameters given here; check that they are those of the fit."
         )
+
+    def _refuse_other_rows(self):
+        """A solution in closed form is that of a system a rounding away: larger, it is another's."""
+        rows, system = self.system.rows, self.system
+        dual = self.problem.dual_coef[rows]
+        left = system.K @ dual + system.ridge * dual - self.problem.y[rows]
+        size = np.abs(system.K) @ np.abs(dual) + system.ridge * np.abs(dual)
+        error = np.linalg.norm(left) / np.linalg.norm(size + np.abs(self.problem.y[rows]))
+        if error > OTHER_ROWS:
+            raise ValueError(
+                "X, y and sample_weight must be those of the fit, the rows in the same order. Got "
+                f"others: the coefficients of the fitted model leave {error:.0e} of the terms of their "
+                "system, and a solution in closed form leaves round-off. Pass what was given to fit, "
+                "weights included."
+            )
 
     def polished(self):
         return self

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -592,7 +591,7 @@ def test_data_that_are_not_those_of_the_fit_are_noticed(data):
     model = KernelRidge(kernel="rbf", gamma=0.4).fit(data.X, data.y)
     with pytest.raises(ValueError, match="rows given to fit"):
         Influence(model, data.X[1:], data.y[1:])
-    with pytest.warns(ConvergenceWarning, match="not the solution"):
+    with pytest.raises(ValueError, match="rows in the same order"):
         Influence(model, data.X, data.y[::-1])
     y = with_weight(data.y, 0, np.nan)
     with pytest.raises(ValueError, match="y must be finite"):

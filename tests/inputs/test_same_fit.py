@@ -1,0 +1,131 @@
+"""Rows in another order, forgotten weights: refused as what they are, and no honest fit is."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    RidgeCV,
+    SGDClassifier,
+)
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+
+from skinfluence import Influence
+from tests.registries import ESTIMATORS, make_data, name_of
+
+N = 200
+ORDER = np.random.default_rng(4).permutation(N)
+
+FITS = {
+    "lbfgs": (LogisticRegression(), "binary"),
+    "lbfgs softmax": (LogisticRegression(), "softmax"),
+    "lbfgs weak": (LogisticRegression(C=1e-4), "binary"),
+    "newton-cg": (LogisticRegression(solver="newton-cg"), "binary"),
+    "newton-cholesky": (LogisticRegression(solver="newton-cholesky"), "binary"),
+    "liblinear": (LogisticRegression(solver="liblinear"), "binary"),
+    "balanced": (LogisticRegression(class_weight="balanced"), "binary"),
+    "ridge": (Ridge(), "regression"),
+    "ridge svd": (Ridge(solver="svd"), "regression"),
+    "ridge cg": (Ridge(solver="sparse_cg"), "regression"),
+    "ridge lsqr": (Ridge(solver="lsqr"), "regression"),
+    "ridge gcv": (RidgeCV(), "regression"),
+    "least squares": (LinearRegression(), "regression"),
+    "ridge classifier": (RidgeClassifier(), "softmax"),
+    "poisson": (PoissonRegressor(), "counts"),
+    "poisson newton": (PoissonRegressor(solver="newton-cholesky"), "counts"),
+    "kernel ridge": (KernelRidge(alpha=0.5, kernel="rbf"), "regression"),
+    "kernel ridge weak": (KernelRidge(alpha=1e-6, kernel="rbf"), "regression"),
+    "svc": (SVC(), "binary"),
+}
+WEIGHTED = pytest.mark.parametrize(("model", "task"), FITS.values(), ids=FITS)
+# Where no rule of the solver says what it leaves, the objective still may not rise above nothing.
+BY_VALUE = {
+    "sag": (LogisticRegression(solver="sag", max_iter=2000), "binary"),
+    "saga": (LogisticRegression(solver="saga", max_iter=2000), "softmax"),
+    "ridge saga": (Ridge(solver="saga", max_iter=5000), "regression"),
+    "squared hinge": (LinearSVC(max_iter=20000), "binary"),
+    "hinge": (LinearSVC(loss="hinge", max_iter=20000), "binary"),
+    "one-vs-rest": (OneVsRestClassifier(LogisticRegression()), "softmax"),
+}
+
+
+def _data(task):
+    X, y = make_data(task, N, 5, seed=1)
+    return X, y, np.random.default_rng(2).uniform(0.2, 3.0, N)
+
+
+@WEIGHTED
+def test_the_data_of_the_fit_are_accepted(model, task):
+    X, y, w = _data(task)
+    for scale in (1.0, np.array([1.0, 1e3, 1e-3, 30.0, 1.0])):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            Influence(model.fit(X * scale, y, sample_weight=w), X * scale, y, w)
+
+
+@WEIGHTED
+def test_forgotten_weights_are_refused(model, task):
+    X, y, w = _data(task)
+    model.fit(X, y, sample_weight=w)
+    with pytest.raises(ValueError, match="those of the fit"):
+        Influence(model, X, y)
+
+
+@pytest.mark.parametrize(
+    ("model", "task"), [*FITS.values(), *BY_VALUE.values()], ids=[*FITS, *BY_VALUE]
+)
+@pytest.mark.parametrize("what", ["rows", "targets"])
+def test_another_order_is_refused(model, task, what):
+    X, y, _ = _data(task)
+    model.fit(X, y)
+    X, y = (X[ORDER], y) if what == "rows" else (X, y[ORDER])
+    with pytest.raises(ValueError, match=r"those of the fit|rows given to fit"):
+        Influence(model, X, y)
+
+
+def test_behind_a_pipeline_and_on_sparse_rows():
+    X, y, _ = _data("binary")
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    with pytest.raises(ValueError, match="the rows in the same order"):
+        Influence(model, X[ORDER], y)
+    csr = sp.csr_array(X)
+    with pytest.raises(ValueError, match="the rows in the same order"):
+        Influence(Ridge().fit(csr, X[:, 0] + X[:, 1] ** 2), csr[ORDER], X[:, 0] + X[:, 1] ** 2)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cg", "sag", "saga", "liblinear"])
+def test_a_fit_that_ran_out_of_iterations_is_warned_about(solver):
+    """It is near no optimum, and its rows are right: said as before."""
+    X, y, w = _data("binary")
+    X = X * np.array([1.0, 1e3, 1e-3, 30.0, 1.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(solver=solver, max_iter=1).fit(X, y, sample_weight=w)
+    with pytest.warns(ConvergenceWarning, match="not at the optimum"):
+        Influence(model, X, y, w)
+
+
+def test_stochastic_descent_that_stopped_early_is_warned_about():
+    X, y, _ = _data("binary")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = SGDClassifier(loss="log_loss", max_iter=1, random_state=0).fit(50 * X, y)
+    with pytest.warns(ConvergenceWarning, match="not at the optimum"):
+        Influence(model, 50 * X, y)
+
+
+@pytest.mark.parametrize("case", ESTIMATORS, ids=name_of)
+def test_no_fit_of_the_registry_is_refused(case):
+    X, y, w = case.data()
+    Influence(case.fit(X, y, w), X, y, w)
