@@ -366,9 +366,11 @@ class EditSolver:
         # As in RowBatch: the error before the edit counts in the norm of P.
         added = steps.points_leverage(self.factor, points, gained=True)
         inflated = np.sqrt(float(inflation(added, points.shift, self.objective)))
-        noise = self.accuracy.floor * (np.sqrt(growth) - 1.0) + own_noise * np.sqrt(growth)
-        bound = float(certificate.newton_step_bound(self.M, kappa, np.array(size)))
-        bound += slack * size + noise
+        # Where nothing bounds the edited Hessian from below, all of this is infinite or NaN.
+        with np.errstate(over="ignore", invalid="ignore"):
+            noise = self.accuracy.floor * (np.sqrt(growth) - 1.0) + own_noise * np.sqrt(growth)
+            bound = float(certificate.newton_step_bound(self.M, kappa, np.array(size)))
+            bound += slack * size + noise
         used = "one-step"
         while not self._certified(bound, size, tol):
             r, nonlinear = self._remainder(problem, v)

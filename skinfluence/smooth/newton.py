@@ -11,6 +11,8 @@ from skinfluence.losses import OneVsRest
 from skinfluence.smooth import piecewise
 
 MAX_STEPS = 200
+# Steps after which it is looked at whether there is an optimum.
+LOOKS = 20
 # Up to this change of the log-curvature a step with the Hessian at hand halves the decrement at
 # least, in exact arithmetic: where it does not, only round-off is left.
 NEAR = 0.3
@@ -143,6 +145,8 @@ def minimise(objective, solver):
     ------
     SingularHessianError
         If the Hessian is not positive definite on the way.
+    SeparableError
+        If there is no optimum: an unpenalised classifier whose classes it separates.
 
     Notes
     -----
@@ -154,9 +158,12 @@ def minimise(objective, solver):
     """
     factor = solver.factor(objective)
     step, decrement = _step(factor, objective)
-    for _ in range(MAX_STEPS):
+    for step_number in range(MAX_STEPS):
         if not decrement:
             return Minimum(objective, factor, 0.0)
+        if step_number % LOOKS == LOOKS - 1:
+            # Towards infinity it would go on for ever.
+            refuse_separable(objective)
         trial = _shortened(factor, objective, step, decrement)
         if trial is None:
             # The solves are no better than this: let the certificate judge.

@@ -61,7 +61,9 @@ class RowBatch:
         # The floor is in the norm of H: the error after the edit is as much larger in that of P as
         # weight is taken away, the error before it as weight is added.
         own = accuracy.rounding(edits.design, edits.gradient, edits.hessian, accuracy.sizes(h))
-        self.noise = accuracy.floor * (np.sqrt(self.growth) - 1.0) + own * np.sqrt(self.growth)
+        with np.errstate(invalid="ignore"):
+            noise = accuracy.floor * (np.sqrt(self.growth) - 1.0) + own * np.sqrt(self.growth)
+        self.noise = np.where(np.isnan(noise), np.inf, noise)
         self.inflation = np.sqrt(
             inflation(largest_eigenvalue(h, edits.hessian), edits.shift, objective)
         )

@@ -25,6 +25,7 @@ PENALISED = (
     "The penalty is too small beside the features to determine them: penalise more, drop duplicate "
     "or linearly dependent columns, or rescale the features."
 )
+DUAL, UNDETERMINED = "The dual matrix", ", so some parameters are not determined by the data"
 # Rows of a dual matrix are left out while what they add up to, relative to H, is below this.
 IDLE = 1e-13
 
@@ -176,7 +177,7 @@ def cholesky(A, what, advice=lambda: REMEDY):
     if rcond < 10 * np.finfo(A.dtype).eps:
         raise SingularHessianError(
             f"{what} must be positive definite. Its reciprocal condition number is {rcond:.1e} "
-            f"after scaling, so some parameters are not determined by the data. {advice()}"
+            f"after scaling{'' if what == DUAL else UNDETERMINED}. {advice()}"
         )
     return L, s, rcond
 
@@ -432,7 +433,7 @@ class DualFactor(DenseFactor):
             del kernel
             B[np.diag_indices(n * k)] += 1.0
             self._rows = np.arange(n)
-            self._L, self._scale, self.rcond = cholesky(B, "The dual matrix", self._advice)
+            self._L, self._scale, self.rcond = cholesky(B, DUAL, self._advice)
         if design.intercept:
             self._border = design.intercept * self._F.transpose(0, 2, 1).reshape(n * k, k)
             self._B_border = self._B_solve(self._border)
@@ -467,6 +468,12 @@ class DualFactor(DenseFactor):
             "The dual form must solve to float64. Got columns of such different scales that its "
             f"solves stay off by {lost / size:.1e}. Scale the features, or use "
             "skinfluence.solvers.Exact('primal')."
+        )
+
+    def _advice(self):
+        return (
+            "In the dual form columns of very different scales cancel: scale the features, or use "
+            f"skinfluence.solvers.Exact('primal'). {super()._advice()}"
         )
 
     @staticmethod
