@@ -121,13 +121,23 @@ class Influence:
         polish: bool = False,
         verbose: bool = False,
     ) -> None:
+        options = {"solver": solver, "hold": hold, "precision": precision, "verbose": verbose}
+        self._make(estimator, X, y, sample_weight, polish=polish, same_fit=True, **options)
+
+    @classmethod
+    def _of_fit(cls, estimator, X, y, sample_weight):
+        """An Influence on data that are known to be those of the fit, whatever the parameters are."""
+        made = cls.__new__(cls)
+        options = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
+        made._make(estimator, X, y, sample_weight, polish=False, same_fit=False, **options)
+        return made
+
+    def _make(self, estimator, X, y, sample_weight, *, polish, same_fit, **options):
         check_is_fitted(estimator)
         inputs = Inputs(estimator, X, y)
-        problem = inputs.problem(y, sample_weight)
+        problem = inputs.problem(y, sample_weight, same_fit=same_fit)
         check_problem(problem)
-        answers = answers_of(
-            problem, solver=solver, hold=hold, precision=precision, verbose=verbose
-        )
+        answers = answers_of(problem, **options)
         self._hold(estimator, inputs, answers.polished() if polish else answers)
 
     def _hold(self, estimator, inputs, answers):

@@ -80,7 +80,7 @@ class TrainingData(Locked):
             alone = copy.copy(estimator)
             for name in OURS:
                 vars(alone).pop(name, None)
-            influence = Influence(alone, *self.values)
+            influence = Influence._of_fit(alone, *self.values)
             if model is not None and None not in self._at_fit:
                 self._influence, self._model = influence, model
             return influence

@@ -67,7 +67,8 @@ def check_same_fit(model, problem):
     if found is not None:
         raise ValueError(
             "X, y and sample_weight must be those of the fit, the rows in the same order. Got "
-            f"others: {found}. Pass what was given to fit, weights included."
+            f"others: {found}. Pass what was given to fit, weights included, and the model as it was "
+            "fitted."
         )
 
 

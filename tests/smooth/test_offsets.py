@@ -197,7 +197,7 @@ def test_an_intercept_that_does_not_take_it_up_is_not_blamed_on_the_penalty(mode
     # Decision values that the offset does not saturate.
     model.coef_ = np.reshape([0.5, -0.5, 0.0], model.coef_.shape)
     with pytest.raises(SingularHessianError, match=r"\de\+08 times their spread.*Centre") as caught:
-        Influence(model, X + 3e8, y)
+        Influence._of_fit(model, X + 3e8, y, None)
     assert "Penalise" not in str(caught.value)
 
 
