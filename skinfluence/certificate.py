@@ -127,4 +127,6 @@ def within(bound, size, tol, floor):
 
     The true size is at least ``size - bound``; ``floor`` is already part of ``bound``.
     """
-    return bound <= np.maximum(tol * (size - bound), 0.0) + 2.0 * floor
+    with np.errstate(invalid="ignore"):
+        # NaN, of an edit without an answer, is within nothing.
+        return bound <= np.maximum(tol * (size - bound), 0.0) + 2.0 * floor

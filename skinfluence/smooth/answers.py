@@ -330,14 +330,23 @@ def _warn_unanswered(rows, solver):
     """Say which rows have no answer, and why."""
     if not rows:
         return
-    reason = (
-        "no answer (NaN): after the edit the Hessian is not positive definite, so there is no "
-        "optimum that continues this one. Penalise more, or choose a convex loss."
-        if solver.M is None and not is_piecewise(solver.objective.loss)
-        else "no answer (NaN): after the edit a parameter is not determined, or the classes are "
-        "separated, so there is no optimum. Penalise the model, or drop the columns that one row "
-        "decides."
-    )
+    if solver.M is None and not is_piecewise(solver.objective.loss):
+        reason = (
+            "no answer (NaN): after the edit the Hessian is not positive definite, so there is no "
+            "optimum that continues this one. Penalise more, or choose a convex loss."
+        )
+    elif solver.objective.penalty.any():
+        reason = (
+            "no answer (NaN): after the edit the penalty is too small beside the features for "
+            "float64 to see what determines a parameter. Penalise more, rescale the features, or "
+            "drop the columns that one row decides."
+        )
+    else:
+        reason = (
+            "no answer (NaN): after the edit a parameter is not determined, or the classes are "
+            "separated, so there is no optimum. Penalise the model, or drop the columns that one "
+            "row decides."
+        )
     warnings.warn(f"{rows_have(rows)} {reason}", ConvergenceWarning, stacklevel=level_outside())
 
 

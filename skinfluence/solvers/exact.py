@@ -13,6 +13,8 @@ from skinfluence.solvers.base import Factor, SingularHessianError, check_damping
 
 # A solve of the dual form that loses less than this is not refined; up to how often it is.
 SOLVED, MAX_REFINEMENTS = 1e-12, 4
+# What refinements may leave: certificates measure it and count it.
+WORST = 1e-7
 # Beyond this loss leverages come by refined solves too.
 ROUGH = 1e-9
 # Parameters up to which the primal form takes over where the dual one fails.
@@ -464,6 +466,8 @@ class DualFactor(DenseFactor):
             if lost <= SOLVED * size or (not lost < 0.5 * before and lost <= 1e3 * SOLVED * size):
                 return done
             x = x + correction
+        if lost <= WORST * size:
+            return MAX_REFINEMENTS
         raise SingularHessianError(
             "The dual form must solve to float64. Got columns of such different scales that its "
             f"solves stay off by {lost / size:.1e}. Scale the features, or use "

@@ -107,6 +107,11 @@ WARNINGS = [
     (r"leverage 1: a parameter is|take away rows of leverage 1", "leverage 1", _singular),
     (r"Newton's method stopped", "Newton stopped", _always),
     (r"CG stopped after", "CG stopped", _solver("cg")),
+    (
+        r"float64 to see what determines|a parameter is not determined, or",
+        "undetermined",
+        _singular,
+    ),
     (r"have no answer \(NaN\)", "not convex", _family("TweedieRegressor", "MEstimator")),
     (r"The optimality conditions", "kkt", _family("SVC", "LinearSVC hinge")),
     (
