@@ -6,15 +6,16 @@ from dataclasses import replace
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skinfluence._utils.calls import level_outside
 from skinfluence.active_set.base import Base, Found
 from skinfluence.active_set.certificate import certify
 from skinfluence.active_set.changes import Changes, rows_in
 from skinfluence.active_set.moves import Moves
 from skinfluence.active_set.polish import polish
-from skinfluence.active_set.problem import BOUND
+from skinfluence.active_set.problem import BOUND, SAID
 
 # Violation of the optimality conditions, in decision values, up to which a path is accepted, and
-# beyond which the best that was found is warned about; both not below round-off.
+# beyond which the best that was found is warned about; both not below round-off, up to SAID.
 ACCEPTED, WARNED = 1e-9, 1e-8
 # Shares by which targets and bounds are moved to break ties, tried in this order.
 _JITTERS = (0.0, 1e-8, 1e-8, 1e-7)
@@ -145,8 +146,8 @@ class Paths:
         responses = base.tableau.table[place]
         margin = place < base.tableau.m
         own = np.where(margin, base.tableau.table[place, place], 1.0)
-        if base.problem.free_bias and base.tableau.m == 1:
-            own[margin] = np.nan
+        alone = base.problem.free_bias and base.tableau.m == 1
+        own[margin & (alone | (own == 0.0))] = np.nan
         return self._local(rows, moving, place, -beta[rows[moving]] / own, responses)
 
     def weight_derivative(self, rows):
@@ -242,14 +243,13 @@ class Paths:
                 parts += self._run(attempt, changes, edits, n_pivots, kkt, failed)
             pending = np.concatenate([np.zeros(0, dtype=np.intp), *failed])
         parts += [self._afresh(changes, e, n_pivots, kkt) for e in pending]
-        beyond = defined & ~(kkt <= max(WARNED, self._rounding))
+        beyond = defined & ~(kkt <= max(WARNED, min(self._rounding, SAID)))
         if beyond.any():
             warnings.warn(
                 f"The optimality conditions of {np.sum(beyond)} of {len(kkt)} edited problems "
-                f"are violated, by up to {np.nanmax(kkt):.1e}. The kernel matrix may be indefinite "
-                f"or badly scaled.",
+                f"are violated, by up to {np.nanmax(kkt):.1e}. {solution.problem.reason(solution.beta)}",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=level_outside(),
             )
         return _assembled(changes, parts, np.flatnonzero(~defined), n_pivots, kkt)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skinfluence.active_set.problem import HingeProblem
+from skinfluence._utils.calls import level_outside
+from skinfluence.active_set.problem import SAID, HingeProblem
 from skinfluence.active_set.tableau import Tableau, independent, solve_margin
 
 # Violation of the optimality conditions that ends a polish, and the one that is warned about.
@@ -79,7 +80,8 @@ def polish(problem, beta0=None, bias0=None):
     Warns
     -----
     ConvergenceWarning
-        If the optimality conditions stay violated by more than 1e-9 and more than round-off.
+        If the optimality conditions stay violated by more than 1e-9 and more than round-off, and from
+        1e-6 on in any case.
 
     Notes
     -----
@@ -117,13 +119,13 @@ def polish(problem, beta0=None, bias0=None):
             break
         g = f - bias
         rows = np.union1d(rows, _violated(problem.violation(beta, f), rows))
-    if best is None or best.kkt_residual > max(_LOOSE, problem.rounding(beta)):
+    if best is None or best.kkt_residual > max(_LOOSE, min(problem.rounding(beta), SAID)):
         best = best or _solution(problem, beta, bias, g, start, n_pivots)
         warnings.warn(
             f"The optimality conditions are violated by {best.kkt_residual:.1e} after {n_pivots} "
-            f"changes of role. The kernel matrix may be indefinite or badly scaled.",
+            f"changes of role. {problem.reason(best.beta)}",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=level_outside(),
         )
     return best
 

@@ -12,6 +12,9 @@ NONE, MARGIN, BOUND = 0, 1, 2
 # Coefficients this close to a limit are at it, relative to the bound or, where no coefficient comes
 # near its bound, to the largest of them.
 AT_LIMIT = 1e-12
+# Violation of the optimality conditions, in decision values, that is said even where round-off of a
+# badly scaled kernel explains it: answers are no better.
+SAID = 1e-6
 
 
 class HingeProblem:
@@ -134,6 +137,16 @@ class HingeProblem:
         """What round-off alone may leave of the optimality conditions."""
         size = np.sqrt(np.maximum(self.diagonal, 0.0))
         return float(np.finfo(float).eps * size.max() * (size @ np.abs(beta)))
+
+    def reason(self, beta):
+        """Why the optimality conditions may stay violated, in words."""
+        rounding = self.rounding(beta)
+        if rounding < SAID:
+            return "The kernel matrix may be indefinite or badly scaled."
+        return (
+            f"Kernel values and coefficients are so large that round-off alone may leave {rounding:.0e}: "
+            "scale the features, or fit with a smaller C."
+        )
 
     def roles(self, beta):
         """``NONE``, ``MARGIN`` or ``BOUND`` of each row."""

@@ -3,10 +3,13 @@
 import copy
 import numbers
 import threading
+import warnings
 
 import numpy as np
 
+from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
 from skinfluence.active_set import BOUND, MARGIN, Paths, polish
 from skinfluence.answers import (
@@ -272,8 +275,7 @@ class HingeAnswers(Answers):
             paths, among = self._path(output)
             at = np.searchsorted(among, rows[mine])
             if method == "one-step":
-                check_margin(self.problem, self._solutions[output])
-                moves = paths.one_step(at)
+                moves = self._span(output, paths, at, rows[mine])
             else:
                 moves = paths.remove(at)
             shifts = Shifts(self.problem, moves, mine, among)
@@ -344,8 +346,7 @@ class HingeAnswers(Answers):
         for j in range(self.problem.n_outputs):
             paths, rows = self._path(j)
             if method == "one-step":
-                check_margin(self.problem, self._solutions[j])
-                moves, new = self._span_moves(points, paths, rows), None
+                moves, new = self._span_moves(j, points, paths, rows), None
             else:
                 moves, new = edit_moves(self.problem, j, rows, paths, points)
             if moves is None:
@@ -357,12 +358,26 @@ class HingeAnswers(Answers):
             pivots += moves.n_pivots[0]
         return step, kkt if method != "one-step" else np.nan, pivots
 
-    def _span_moves(self, points, paths, rows):
+    def _span(self, output, paths, at, rows):
+        """The span rule for some rows, at their places in the path; says which it has no answer for."""
+        check_margin(self.problem, self._solutions[output])
+        moves = paths.one_step(at)
+        gone = rows[moves.moving[np.isnan(moves.delta_bias)]]
+        if len(gone):
+            warnings.warn(
+                f"{rows_have(gone)} no one-step answer (NaN): without it no row is left on the margin "
+                "to hold the free intercept. Ask with method='auto', the exact path.",
+                UserWarning,
+                stacklevel=level_outside(),
+            )
+        return moves
+
+    def _span_moves(self, output, points, paths, rows):
         removed = np.array_equal(points.row_changes, -self.problem.weights[points.rows])
         if points.new is not None or len(points.rows) != 1 or not removed:
             raise ValueError(ONE_STEP)
         at = np.flatnonzero(rows == points.rows[0])
-        return paths.one_step(at) if len(at) else None
+        return self._span(output, paths, at, points.rows) if len(at) else None
 
     def own_removals(self, method, tol, rows=None):
         check_method(method)

@@ -24,7 +24,7 @@ from skinfluence.smooth.own_values import OwnChords, own_values
 from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.row_batch import RowBatch, largest_eigenvalue
-from skinfluence.solvers import SingularHessianError
+from skinfluence.solvers import CG, Exact, SingularHessianError
 
 # Beyond this change of the log-curvature a chord with the old Hessian does not contract.
 CHORD_RADIUS = 0.7
@@ -75,14 +75,16 @@ class EditSolver:
     factor : Factor
         At the optimum of its objective.
     solver : solver object
-        For the Hessians of edited problems.
+        For the Hessians of edited problems; those of few parameters are factored directly.
     split : int, default=1000
         Rows of largest leverage whose decision values the split bound follows exactly.
     """
 
     def __init__(self, factor, solver, split=SPLIT):
         self.factor = factor
-        self.solver = solver
+        small = factor.objective.n_parameters <= refits.MAX_PARAMETERS
+        # Conjugate gradients take minutes on a Hessian of a few columns of very different sizes.
+        self.solver = Exact() if isinstance(solver, CG) and small else solver
         self.accuracy = Accuracy(factor, split=split)
         self.objective = factor.objective
         self.M = self.objective.loss.self_concordance

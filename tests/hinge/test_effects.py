@@ -510,3 +510,33 @@ def test_other_rows_are_never_those_of_the_fit(scale):
     X[[i, j]] = X[[j, i]]
     with pytest.raises(ValueError, match="same order"):
         Influence(model, X, y)
+
+
+@pytest.mark.parametrize("model", [ours.LinearSVC(loss="hinge", C=20.0), ours.SVC(kernel="linear")])
+def test_conditions_that_round_off_leaves_violated_are_said(model):
+    """Products of features of 1e8 leave nothing of a margin of 1: no answer without a word."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([1e8 + rng.standard_normal(30), 1e4 * rng.standard_normal(30)])
+    y = np.arange(30) % 2
+    with pytest.warns(ConvergenceWarning, match="round-off alone may leave .* scale the features"):
+        model = clone(model).fit(X, y)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        effect = Influence(model, X, y).effect(edits.remove(0), X[:2], of="decision_function")
+    assert effect.kkt_residual < 1e-6 or any("are violated" in str(one.message) for one in said)
+
+
+def test_the_row_that_holds_the_free_intercept_has_no_one_step_answer_and_is_named():
+    X = np.array([[-3.0], [-2.0], [-0.1], [0.2], [2.0], [3.0], [0.5]])
+    y = np.array([0, 0, 0, 0, 1, 1, 1])
+    # Coefficients at their bounds do not add up to zero: one row in between makes up for it.
+    weight = np.array([1.0, 1.3, 0.9, 1.1, 0.8, 1.2, 0.7])
+    inf = Influence(ours.SVC(kernel="linear", C=0.01).fit(X, y, weight), X, y, weight)
+    (row,) = np.flatnonzero(inf.report().role[:, 0] == "margin")
+    with pytest.warns(UserWarning, match=f"Row {row} has no one-step answer"):
+        found = inf.removal_effect(X[:2], of="decision_function", method="one-step")
+    assert np.isnan(found[:, row]).all()
+    assert np.isfinite(np.delete(found, row, axis=1)).all()
+    with pytest.warns(UserWarning, match=f"Row {row} has no one-step answer"):
+        inf.effect(edits.remove(row), X[:2], of="decision_function", method="one-step")
+    assert np.isfinite(inf.removal_effect(X[:2], of="decision_function")).all()

@@ -1,6 +1,7 @@
 """LinearSVC: scikit-learn's contract, an exact fit, and answers equal to refits."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence import Influence, edits
 from skinfluence.objective import objective_of
+from skinfluence.solvers import CG
 from skinfluence.svm import LinearSVC
 from tests.registries import make_data
 from tests.truth import relative_error, relative_l2
@@ -221,3 +223,28 @@ def test_a_fit_far_from_its_optimum_is_reported():
     model.coef_ = model.coef_ + 0.05
     with pytest.warns(ConvergenceWarning, match="not at the optimum"):
         Influence(model, X, y)
+
+
+def test_edits_of_a_cold_smooth_hinge_end_soon_whatever_solves_the_rest():
+    """Conjugate gradients on seven columns of very different sizes took minutes for each edit."""
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((18, 7)) * 10.0 ** rng.uniform(-2, 3, 7) + 10.0 ** rng.uniform(0, 3, 7)
+    y = np.arange(18) % 2
+    model = LinearSVC(loss="smooth_hinge", temperature=0.01, C=50.0).fit(X, y)
+    factored = []
+
+    class Counted(CG):
+        def factor(self, objective):
+            factored.append(objective)
+            return super().factor(objective)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = Influence(model, X, y, solver=Counted()).removal_effect(
+            X[:2], indices=[0, 1], of="decision_function"
+        )
+        expected = Influence(model, X, y).removal_effect(
+            X[:2], indices=[0, 1], of="decision_function"
+        )
+    assert len(factored) <= 3
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
