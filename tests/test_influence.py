@@ -493,9 +493,11 @@ def test_bad_indices_are_refused():
         inf.influence_up_params(indices=[36])
     with pytest.raises(IndexError, match="-37"):
         inf.influence_up_params(indices=[0, -37])
-    for bad in ([1.0], ["0"], [[0, 1]], [True, False]):
-        with pytest.raises(TypeError, match="integer rows"):
+    for bad in ([1.0], ["0"], [[0, 1]]):
+        with pytest.raises(TypeError, match="integer positions"):
             inf.influence_up_params(indices=bad)
+    with pytest.raises(ValueError, match="A mask must have one entry per training row, 36"):
+        inf.influence_up_params(indices=[True, False])
 
 
 def test_no_indices_give_an_empty_answer():
@@ -641,7 +643,7 @@ def test_several_targets_are_refused():
     both = np.column_stack([y, -y])
     for model in (
         linear_model.Ridge(),
-        linear_model.Ridge(alpha=[1.0, 2.0]),
+        linear_model.Ridge(alpha=np.array([1.0, 2.0])),
         linear_model.LinearRegression(),
         linear_model.RidgeCV(alpha_per_target=True),
     ):

@@ -303,7 +303,7 @@ def table():
             "shop": rng.choice(["a", "b", "c"], N),
         }
     )
-    X.loc[7, "age"], X.loc[3, "color"] = np.nan, None
+    X.loc[7, "age"], X.loc[3, "color"] = np.nan, np.nan
     return X
 
 
