@@ -4,14 +4,15 @@ import numpy as np
 from sklearn.kernel_ridge import KernelRidge
 
 from skinfluence._utils.validation import check_sample_weight, check_targets
-from skinfluence.kernel import answers as _answers  # noqa: F401  registers the answers
-from skinfluence.kernel.functions import KernelDesign, kernel_of
-from skinfluence.kernel.problem import KernelProblem
 from skinfluence.objective import objective_of
 
 
 @objective_of.register
 def _(model: KernelRidge, X, y, sample_weight=None):
+    from skinfluence.kernel import KernelDesign, kernel_of
+    from skinfluence.kernel import answers as _answers  # noqa: F401  registers the answers
+    from skinfluence.kernel.problem import KernelProblem
+
     y = check_targets(X, y)
     alpha = np.ravel(model.alpha)
     if len(alpha) != 1:

@@ -17,9 +17,6 @@ from skinfluence._utils._compat import fitted_gamma
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_squares
 from skinfluence.adapters.linear import linear_objective
-from skinfluence.hinge.losses import Hinge, OneVsOneHinge
-from skinfluence.hinge.problem import HingeObjective
-from skinfluence.kernel.functions import KernelDesign, Linear, Poly, kernel_of
 from skinfluence.losses import OneVsRest, SmoothHinge, SquaredHinge
 from skinfluence.objective import Labels, objective_of
 
@@ -118,6 +115,10 @@ def own_class_factors(class_weight):
 
 
 def _linear_hinge(model, X, codes, class_weight, sample_weight):
+    from skinfluence.hinge.losses import Hinge
+    from skinfluence.hinge.problem import HingeObjective
+    from skinfluence.kernel import KernelDesign, Linear, Poly
+
     k = len(model.classes_)
     if k == 2:
         loss = Hinge([[-1.0], [1.0]])
@@ -165,6 +166,9 @@ def _refuse_above_nothing(model, margin, bound):
 
 @objective_of.register
 def _(model: SVC, X, y, sample_weight=None):
+    from skinfluence.hinge.problem import HingeObjective
+    from skinfluence.kernel import KernelDesign
+
     kernel = svc_kernel(model, X.shape[1])
     codes, sample_weight = _rows_of(model, X, y, sample_weight)
     k = len(model.classes_)
@@ -193,6 +197,8 @@ def _(model: SVC, X, y, sample_weight=None):
 
 
 def _one_vs_one(model, n_classes):
+    from skinfluence.hinge.losses import Hinge, OneVsOneHinge
+
     if n_classes == 2:
         return Hinge([[-1.0], [1.0]])
     return OneVsOneHinge(n_classes, model.decision_function_shape, model.break_ties)
@@ -206,6 +212,8 @@ def svc_kernel(model, n_features):
     ValueError
         For kernels that are not positive semi-definite, or not known between new rows.
     """
+    from skinfluence.kernel import kernel_of
+
     name = model.kernel
     if callable(name) or name == "precomputed":
         shown = "a callable" if callable(name) else "'precomputed'"
