@@ -74,6 +74,9 @@ def check_same_fit(model, problem):
 
 def _solver(model):
     """The name of what fitted the model; None where nothing is known of how it stops."""
+    if type(model).__module__.partition(".")[0] not in ("sklearn", "skinfluence"):
+        # A class of somebody else's may minimise what it likes.
+        return None
     if isinstance(model, LinearRegression):
         if not hasattr(model, "singular_"):
             return "lsqr"
