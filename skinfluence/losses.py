@@ -192,6 +192,7 @@ class Binomial(SingleOutputLoss):
         )
 
     def third(self, eta, y):
+        """Third derivative, shape ``(...)``."""
         eta = eta[..., 0]
         return expit(eta) * expit(-eta) * -np.tanh(0.5 * eta)
 
@@ -468,6 +469,7 @@ class Tweedie(SingleOutputLoss):
         return a * np.exp(a * eta) - b * y * np.exp(b * eta)
 
     def third(self, eta, y):
+        """Third derivative, shape ``(...)``."""
         a, b = 2.0 - self.power, 1.0 - self.power
         return a**2 * np.exp(a * eta[..., 0]) - b**2 * y * np.exp(b * eta[..., 0])
 
@@ -518,6 +520,7 @@ class SmoothHinge(SingleOutputLoss):
         return expit(z) * expit(-z) / self.temperature
 
     def third(self, eta, y):
+        """Third derivative, shape ``(...)``."""
         z = (1.0 - y * eta[..., 0]) / self.temperature
         return y * expit(z) * expit(-z) * np.tanh(0.5 * z) / self.temperature**2
 

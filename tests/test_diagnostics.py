@@ -417,7 +417,7 @@ def test_a_fit_without_residuals_is_refused_in_words(name):
 def test_saturated_probabilities_have_residuals_of_zero():
     X = np.array([[-1.0], [1.0], [-1.0], [2.0], [1e5]])
     model = ours.LogisticRegression(solver="newton-cholesky").fit(X, [0, 1, 1, 0, 1])
-    model.coef_[:], model.intercept_[:] = 0.01, 0.0
+    model.coef_[:], model.intercept_[:], model.max_iter = 0.01, 0.0, 1
     residuals = Influence(model, X, np.array([0, 1, 1, 0, 1]))
     assert diagnostics.resid_studentized_internal(residuals)[4] == 0.0
 

@@ -725,7 +725,7 @@ def test_forgotten_training_data_is_an_error_with_the_way_out():
 
 
 @pytest.mark.parametrize("wrong", ["permuted rows", "other labels", "no weights"])
-def test_wrong_training_data_gives_a_warning(wrong, rng):
+def test_wrong_training_data_are_refused(wrong, rng):
     X, y, weight = Case("LogisticRegression", weighted=True).data()
     model = linear_model.LogisticRegression(tol=1e-10).fit(X, y, sample_weight=weight)
     if wrong == "permuted rows":
@@ -734,7 +734,7 @@ def test_wrong_training_data_gives_a_warning(wrong, rng):
         y = rng.permutation(y)
     else:
         weight = None
-    with pytest.warns(ConvergenceWarning, match="check that X, y and sample_weight"):
+    with pytest.raises(ValueError, match="X, y and sample_weight must be those of the fit"):
         Influence(model, X, y, weight)
 
 

@@ -111,7 +111,9 @@ def test_every_answer_is_that_of_rows_in_memory(model, blockwise, tmp_path):
     assert isinstance(inf.objective.design, BlockedDesign)
     expected = all_answers(Influence(fitted, X, y), X[:5], y[:5])
     for question, found in all_answers(inf, X[:5], y[:5]).items():
-        assert relative_error(found, expected[question]) < 1e-10, question
+        # Of leave-one-out each answer is certified to 1e-3, in memory by another route.
+        bar = 1e-3 if question == ("loo", "auto") else 1e-10
+        assert relative_error(found, expected[question]) < bar, question
 
 
 @pytest.mark.parametrize("array", ARRAYS)
