@@ -18,6 +18,8 @@ ORIGINALS = {
     "libsvm": "the LIBSVM data page (a9a)",
     "diabetes130": "UCI, 'Diabetes 130-US hospitals for years 1999-2008'",
     "enron": "the Enron-spam corpus of Metsis et al. (2006), as JSON lines",
+    "adult": "UCI, 'Adult' (Kohavi, 1996)",
+    "noisy_news": "Hedderich et al. (2020), Hausa headlines with gold and automatic labels",
 }
 
 

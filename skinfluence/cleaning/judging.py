@@ -25,65 +25,112 @@ def judge_labels(estimator, influence, y, options):
     """Columns of the table, by training row, for a classifier."""
     classes = np.asarray(estimator.classes_)
     codes = np.searchsorted(classes, y)
+    n = len(y)
     alone = np.bincount(codes, minlength=len(classes))[codes] == 1
+    suspect = suspected(options["suspect"], classes)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # The core warns of rows alone in their class at every question, and answers NaN for them;
         # `notes` says it once.
         warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
-        left_out = _left_out(influence, options)
+        left_out, noise = _left_out_and_noise(influence, codes, classes, suspect, options)
         proba, loss = left_out.predict_proba(), left_out.loss()
         effect = influence.answers.effect_on_others(np.isfinite(loss))
-    # Without such a row there is no class to be right about: nothing to suggest.
-    best = np.where(alone, codes, np.nan_to_num(proba).argmax(axis=1))
     known = np.isfinite(loss)
-    noise = estimate_noise(proba[known], codes[known])
-    error_proba, best_proba = np.zeros(len(y)), np.zeros(len(y))
-    error_proba[known] = 1.0 - noise.posterior[np.arange(known.sum()), codes[known]]
-    best_proba[known] = noise.posterior[np.arange(known.sum()), best[known]]
-    disagrees = best != codes
-    relabel = disagrees & (best_proba >= RELABEL_FROM)
-    drop = disagrees & ~relabel & (error_proba >= DROP_FROM) & (effect < 0)
+    posterior, log_odds = np.zeros_like(proba), np.full(n, np.nan)
+    posterior[np.arange(n), codes] = 1.0
+    posterior[known] = noise.posterior(proba[known], codes[known])
+    log_odds[known] = noise.log_odds(proba[known], codes[known])
+    error_proba = 1.0 - posterior[np.arange(n), codes]
+    wrong = noise.claimed & (error_proba >= DROP_FROM)
+    another = np.where(np.arange(len(classes)) == codes[:, None], -1.0, posterior)
+    # Without a row that is alone there is no class to be right about: nothing to suggest.
+    likely = np.where(alone, codes, np.nan_to_num(proba).argmax(axis=1))
+    best = np.where(wrong, another.argmax(axis=1), likely)
+    relabel = wrong & (another.max(axis=1) >= RELABEL_FROM)
+    drop = wrong & ~relabel
     emptied = ~np.isin(codes, codes[~(relabel | drop)])
     columns = {
         "given": y,
         "suggested": classes[best],
-        "suggested_proba": proba[np.arange(len(y)), best],
+        "suggested_proba": proba[np.arange(n), best],
         "loo_loss": loss,
         "error_proba": error_proba,
         "self_influence": influence.self_influence(),
         "effect_of_dropping": effect,
         "action": np.select([emptied, relabel, drop], ["keep", "relabel", "drop"], "keep"),
     }
+    scores = {
+        "error_proba": log_odds,
+        "loo_loss": loss,
+        "margin": _shortfall(proba, codes),
+        "self_influence": columns["self_influence"],
+    }
     evidence = {
         "classes": classes,
         "loo_proba": proba,
-        "loo_prediction": classes[best],
-        "noise_share": noise.share,
+        "loo_prediction": classes[likely],
+        "noise": noise,
         "notes": (
             *_note_on_lonely_rows(y[alone]),
             *noise.notes,
             *_note_on_emptied_classes(classes[np.unique(codes[emptied])]),
         ),
     }
-    return columns, evidence
+    return columns, scores, evidence
 
 
-def _left_out(influence, options):
-    """Leave-one-out outputs; with "auto" one step for all rows, then certified for the top ones."""
+def suspected(suspect, classes):
+    """``{"true": c}`` or ``{"given": c}`` as the kind and the position of the class; None for None."""
+    if suspect is None:
+        return None
+    rule = (
+        "suspect must be {'true': c}, for members of class c that were mislabelled, or {'given': c}, "
+        "for labels c that cannot be trusted. Got "
+    )
+    if not isinstance(suspect, dict) or len(suspect) != 1 or not {"true", "given"} & set(suspect):
+        raise ValueError(f"{rule}{suspect!r}.")
+    ((kind, label),) = suspect.items()
+    at = [i for i, name in enumerate(classes.tolist()) if name == label]
+    if not at:
+        raise ValueError(f"{rule}{suspect!r}; the classes are {_listed(classes)}.")
+    return kind, at[0]
+
+
+def _shortfall(proba, codes):
+    """By how much the most likely other class is ahead of the given one."""
+    others = np.where(np.arange(proba.shape[1]) == codes[:, None], -np.inf, proba)
+    return others.max(axis=1) - proba[np.arange(len(codes)), codes]
+
+
+def _left_out_and_noise(influence, codes, classes, suspect, options):
+    """Leave-one-out outputs and the noise in the labels.
+
+    With "auto" one step for all rows, by which the noise is estimated, and a certificate for those
+    that look most wrong or surprising.
+    """
+
+    def noise_in(left_out):
+        known = np.isfinite(left_out.loss())
+        proba = left_out.predict_proba()[known]
+        return known, proba, estimate_noise(proba, codes[known], classes, suspect)
+
+    asked = {"method": options["method"], "frozen": options["frozen"]}
     if options["method"] != "auto" or not influence.answers.certifies:
-        return outputs(influence, **options)
-    first = outputs(influence, **{**options, "method": "one-step"})
-    loss = first.loss()
-    n_certified = max(MIN_CERTIFIED_ROWS, CERTIFIED_ROWS // first.eta.shape[1])
-    rows = np.sort(np.argsort(-loss, kind="stable")[:n_certified])
-    rows = rows[np.isfinite(loss[rows])]
-    eta = first.eta.copy()
-    eta[rows] = influence.answers.own_removals("auto", CERTIFIED_TOL, rows)
-    return Outputs(first.estimator, first.objective, eta)
+        left_out = outputs(influence, **asked)
+        return left_out, noise_in(left_out)[2]
+    first = outputs(influence, **{**asked, "method": "one-step"})
+    known, proba, noise = noise_in(first)
+    log_odds = np.full(len(codes), -np.inf)
+    log_odds[known] = noise.log_odds(proba, codes[known])
+    return _certified(influence, first, [first.loss(), log_odds]), noise
 
 
 def judge_targets(estimator, influence, y, options):
     """Columns of the table, by training row, for a regressor."""
+    if options["suspect"] is not None:
+        raise ValueError(
+            f"suspect= names a class, and a regressor has none. Got {options['suspect']!r}; leave it out."
+        )
     left_out = _left_out(influence, options)
     prediction, loss = left_out.predict(), left_out.loss()
     residual = y - prediction
@@ -99,20 +146,41 @@ def judge_targets(estimator, influence, y, options):
         "effect_of_dropping": effect,
         "action": np.where((np.abs(z) > EXTREME_RESIDUAL) & (effect < 0), "drop", "keep"),
     }
+    scores = {"loo_loss": loss, "self_influence": columns["self_influence"]}
     evidence = {
         "classes": None,
         "loo_proba": None,
         "loo_prediction": prediction,
-        "noise_share": None,
+        "noise": None,
         "notes": (),
     }
-    return columns, evidence
+    return columns, scores, evidence
+
+
+def _left_out(influence, options):
+    """Leave-one-out outputs; with "auto" one step for all rows, then certified for the top ones."""
+    asked = {"method": options["method"], "frozen": options["frozen"]}
+    if options["method"] != "auto" or not influence.answers.certifies:
+        return outputs(influence, **asked)
+    first = outputs(influence, **{**asked, "method": "one-step"})
+    return _certified(influence, first, [first.loss()])
+
+
+def _certified(influence, first, scores):
+    """One-step outputs with those of the rows of highest scores solved to a certified error."""
+    n_certified = max(MIN_CERTIFIED_ROWS, CERTIFIED_ROWS // first.eta.shape[1])
+    share = -(-n_certified // len(scores))
+    rows = np.unique([np.argsort(-score, kind="stable")[:share] for score in scores])
+    rows = rows[np.isfinite(first.loss()[rows])]
+    eta = first.eta.copy()
+    eta[rows] = influence.answers.own_removals("auto", CERTIFIED_TOL, rows)
+    return Outputs(first.estimator, first.objective, eta)
 
 
 def _note_on_lonely_rows(labels):
     if len(labels) == 0:
         return ()
-    shown = ", ".join(repr(str(label)) for label in labels[:5]) + (" …" if len(labels) > 5 else "")
+    shown = _listed(labels)
     return (
         f"{len(labels)} row{'s are' if len(labels) > 1 else ' is'} the only one of "
         f"{'their' if len(labels) > 1 else 'its'} class ({shown}): without it the model cannot know "
@@ -123,11 +191,13 @@ def _note_on_lonely_rows(labels):
 def _note_on_emptied_classes(emptied):
     if len(emptied) == 0:
         return ()
-    shown = ", ".join(repr(str(label)) for label in emptied[:5]) + (
-        " …" if len(emptied) > 5 else ""
-    )
+    shown = _listed(emptied)
     return (
         f"Every row of {'these classes' if len(emptied) > 1 else 'one class'} looks wrong ({shown}). "
         "No suggestion is made that leaves a class without rows: is it a misspelt or superfluous "
         "label?",
     )
+
+
+def _listed(labels):
+    return ", ".join(repr(str(label)) for label in labels[:5]) + (" …" if len(labels) > 5 else "")

@@ -1,21 +1,22 @@
-"""How many labels are wrong, and which: disagreement beyond what overlapping classes explain."""
+"""How many labels are wrong, and which: noise that may depend on the class."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import gammaln
 
-# Log likelihood by which a share of wrong labels must explain the labels better than none does:
-# by chance alone about 1 clean set in 50 gains so much.
-MIN_GAIN = 2.0
-# Beyond this share the labels say nothing about what the errors are.
-MAX_SHARE = 0.45
-# A share of errors can be told from overlap only if some rows are clear-cut: so sure, for a fifth.
-CLEAR, CLEAR_SHARE = 0.9, 0.2
-# Probabilities below this differ by rounding only.
-SMALLEST = 1e-30
-SHARPNESS = np.log([0.1, 30.0])
+from skinfluence.cleaning.shapes import SMALLEST, Likelihood, Shape
+
+# Shapes are told apart by this many rows as well as by more; a fixed sample of them.
+ROWS_FOR_SHAPES = 6000
+# In doubt about a shape, this share of any other error is thought possible beside it.
+LEAK = 0.03
+# So that rows that a shape calls right are still in an order.
+LEAST_DOUBT = 1e-6
+# A kind of error that makes up this much of all errors is called by its name.
+MAINLY = 2 / 3
+# Classes of which at least this much of the worst one's share is wrong are hit like it.
+ALIKE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,19 +26,61 @@ class Noise:
     Attributes
     ----------
     share : float
-        Share of the labels that are wrong.
-    posterior : ndarray of shape (n_samples, n_classes)
-        Chance of each class to be the right one, given the label.
+        Share of the labels that are wrong; 0 where no errors are claimed.
+    matrix : ndarray of shape (n_classes, n_classes)
+        P(given | true), rows true; the identity where no errors are claimed.
+    claimed : bool
+        Whether errors are claimed at all.
     notes : tuple of str
-        Why no error is claimed, where none can be.
+        What was found, or why no errors are claimed.
+    shapes : tuple of Shape
+        Labels that are all right, then the shapes of errors that were fitted.
+    weights : ndarray of shape (n_shapes,)
+        How well each explains the labels, summing to one.
+    suspect : tuple or None
+        What the user said about the errors.
     """
 
     share: float
-    posterior: np.ndarray
-    notes: tuple = ()
+    matrix: np.ndarray
+    claimed: bool
+    notes: tuple
+    shapes: tuple
+    weights: np.ndarray
+    suspect: tuple | None = None
+
+    def right(self, proba):
+        """Estimated chances of the true labels, before the given ones are seen."""
+        logs = _logs(proba)
+        parts = zip(self.weights, self.shapes, strict=True)
+        return sum(weight * np.exp(shape.log_right(logs)) for weight, shape in parts)
+
+    def posterior(self, proba, codes):
+        """Chance of each class to be the right one, given the label."""
+        logs = _logs(proba)
+        out = np.zeros_like(logs)
+        out[np.arange(len(codes)), codes] = self.weights[0]
+        for weight, shape in zip(self.weights[1:], self.shapes[1:], strict=True):
+            out += weight * shape.posterior(logs, codes)
+        return out
+
+    def log_odds(self, proba, codes):
+        """Log odds that the label is wrong, averaged over the shapes: what ranks the rows."""
+        logs, k = _logs(proba), len(self.matrix)
+        out = np.zeros(len(codes))
+        # Labels that are all right have no order: their weight goes to the plainest errors.
+        shapes, weights = self.shapes[1:] or self.shapes, self.weights[1:].copy()
+        if not len(weights):
+            weights = np.zeros(1)
+        leaks = LEAK * np.maximum(1.0 - weights, LEAST_DOUBT)
+        weights[0] += self.weights[0]
+        for weight, shape, leak in zip(weights, shapes, leaks, strict=True):
+            if weight > 0:
+                out += weight * shape.log_odds(logs, codes, _leak(k, self.suspect, leak))
+        return out
 
 
-def estimate_noise(proba, codes):
+def estimate_noise(proba, codes, classes=None, suspect=None):
     """Split the disagreement of labels with leave-one-out probabilities into errors and overlap.
 
     Parameters
@@ -46,6 +89,10 @@ def estimate_noise(proba, codes):
         Leave-one-out probabilities.
     codes : ndarray of int, shape (n_samples,)
         Positions of the labels in the columns of `proba`.
+    classes : sequence of n_classes names, default=None
+        For the notes. Positions by default.
+    suspect : {("true", int), ("given", int)}, default=None
+        Only members of this class were mislabelled, or only labels of this class are wrong.
 
     Returns
     -------
@@ -54,93 +101,169 @@ def estimate_noise(proba, codes):
 
     Notes
     -----
-    Right labels follow ``q = softmax(log prior + s (log p - log prior))``, the probabilities ``p``
-    sharpened, because errors in the training labels blunt them; a label is replaced by one of the
-    other classes with chance ``share``. Both numbers maximise the likelihood of the labels. Where
-    classes overlap, disagreement fades as the probabilities grow, and ``share = 0`` explains it;
-    errors leave disagreement where the probabilities say there should be none. A share above 0 is
-    claimed only if the model beats the prior, some rows are clear-cut and the likelihood gains.
+    True labels follow ``q = softmax(a log p + b)``: the probabilities ``p`` sharpened, because errors
+    in the labels blunt them, and shifted, because one-sided errors shift them. A label of class k is
+    given as j with chance ``T[k, j]``, so that ``P(given j | x) = sum_k q_k T[k, j]``: errors show as a
+    ceiling that the curve of given labels does not pass however sure the model is; overlap does not.
+
+    ``T`` is one of several shapes: no errors; even ones; every class with its own share; only one of
+    two classes; for more classes sparse sets of even errors, classes and single pairs of classes, out of a
+    lasso path. Each shape is fitted by maximum likelihood with ``-(log a - 0.2)^2 / 2 - |b|^2 / 2``
+    and weighs ``exp(l - log(n) / 2 #shares - log binom(N, #shares))``, the last term for the sets that
+    were searched for. A shape in which a class is given more often as another one than as itself is
+    left out: classes could swap their names.
+
+    The chance of an error is the average of Bayes' rule over the shapes by weight. The ranking averages
+    the log odds instead, so that a doubtful shape cannot shout down the rest; each shape leaks a little
+    into all other errors, the more the more doubtful it is, and without errors the order is that of
+    even ones, which is the order of the loss.
     """
     n, k = proba.shape
-    if n == 0 or k < 2:
-        return Noise(0.0, proba)
-    logs = np.log(np.maximum(proba, SMALLEST))
-    prior = np.bincount(codes, minlength=k) / n
-    log_prior = np.log(np.maximum(prior, 0.5 / n))
-    evidence = logs - log_prior
+    identity, certain = np.eye(k), np.ones(1)
+    classes = np.arange(k) if classes is None else classes
     rows = np.arange(n)
-
-    def certain():
-        """Labels taken as they are."""
-        posterior = np.zeros_like(proba)
-        posterior[rows, codes] = 1.0
-        return posterior
-
-    def right(sharpness):
-        return np.exp(log_softmax(log_prior + np.exp(sharpness) * evidence, axis=1))
-
-    def fit(sharpness, share=None):
-        given = right(sharpness)[rows, codes]
-        share = _best_share(given, k) if share is None else share
-        return _log_likelihood(given, share, k), share
-
-    without = _maximum(lambda sharpness: fit(sharpness, 0.0)[0])
-    tempered = np.log(np.maximum(right(without)[rows, codes], SMALLEST))
-    gain = tempered - log_prior[codes]
-    if not gain.mean() > 2.0 * gain.std() / np.sqrt(n) + 1e-9:
-        note = (
-            "The model predicts these labels no better than the class shares alone do "
-            f"(leave-one-out log loss {-logs[rows, codes].mean():.3g}, of the shares "
-            f"{-log_prior[codes].mean():.3g}), so nothing can be said about wrong labels and no change "
-            "is suggested. Add columns that matter."
-        )
-        return Noise(0.0, certain(), (note,))
-    best = _maximum(lambda sharpness: fit(sharpness)[0])
-    likelihood, share = fit(best)
-    q = right(best)
-    surest = np.sort(q.max(axis=1))[-max(1, round(CLEAR_SHARE * n)) :]
-    if likelihood - fit(without, 0.0)[0] < MIN_GAIN:
-        return Noise(0.0, certain())
-    if surest.mean() < CLEAR:
-        note = (
-            "No part of these rows is clear-cut for the model, so wrong labels cannot be told from "
-            "overlapping classes and no change is suggested. The ranking still shows the most "
-            "surprising rows."
-        )
-        return Noise(0.0, certain(), (note,))
-    posterior = q * share / (k - 1)
-    posterior[rows, codes] = q[rows, codes] * (1.0 - share)
-    posterior /= np.maximum(posterior.sum(axis=1, keepdims=True), SMALLEST)
-    return Noise(float(share), posterior)
+    if n > ROWS_FOR_SHAPES:
+        rows = np.sort(np.random.RandomState(0).permutation(n)[:ROWS_FOR_SHAPES])
+    likelihood = Likelihood(np.maximum(_logs(proba)[rows], np.log(SMALLEST)), codes[rows])
+    none = likelihood.fit(()) if n and k > 1 else Shape.trivial(k)
+    if n == 0 or k < 2:
+        return Noise(0.0, identity, False, (), (none,), certain, suspect)
+    blind = _note_on_blindness(likelihood, none, proba, codes)
+    if blind is not None:
+        return Noise(0.0, identity, False, (blind,), (none,), certain, suspect)
+    shapes, evidence = _shapes(likelihood, none, suspect)
+    weights = np.exp(evidence - evidence.max())
+    weights /= weights.sum()
+    noise = Noise(0.0, identity, False, (), tuple(shapes), weights, suspect)
+    wrong = 1.0 - noise.posterior(proba, codes)[np.arange(n), codes]
+    if weights[0] >= 0.5 or wrong.sum() < 1.0:
+        note = _note_on_no_errors(likelihood, shapes, classes, suspect)
+        return replace(noise, notes=(note,))
+    share = float(wrong.mean())
+    matrix = sum(weight * shape.T for weight, shape in zip(weights, shapes, strict=True))
+    note = _note_on_errors(share, matrix, noise.right(proba).mean(axis=0), classes)
+    return replace(noise, share=share, matrix=matrix, claimed=True, notes=(note,))
 
 
-def _maximum(function):
-    """Maximiser on the range of sharpness; coarse grid first, as there may be two hills."""
-    grid = np.linspace(*SHARPNESS, 15)
-    at = int(np.argmax([function(point) for point in grid]))
-    around = grid[max(0, at - 1)], grid[min(len(grid) - 1, at + 1)]
-    found = minimize_scalar(
-        lambda point: -function(point), bounds=around, method="bounded", options={"xatol": 1e-3}
+def _shapes(likelihood, none, suspect):
+    """The shapes, "none" first and the plainest errors second, and the log of their weights."""
+    k, price = likelihood.k, 0.5 * np.log(likelihood.n)
+    shapes, evidence = [none], [none.value]
+    if suspect is not None:
+        names = [[suspect]]
+        if k > 2:
+            kind, c = suspect
+            others = [i for i in range(k) if i != c]
+            names.append([("cell", c, i) if kind == "true" else ("cell", i, c) for i in others])
+    else:
+        names = [[("even",)], [("true", i) for i in range(k)]]
+        if k == 2:
+            names += [[("true", 0)], [("true", 1)]]
+    for kinds in names:
+        shape = likelihood.fit(kinds)
+        shapes.append(shape)
+        evidence.append(shape.value - price * len(kinds))
+    if k > 2 and suspect is None:
+        searched, n_kinds = likelihood.searched(none)
+        for shape in searched:
+            m = len(shape.names)
+            choices = gammaln(n_kinds + 1) - gammaln(m + 1) - gammaln(n_kinds - m + 1)
+            shapes.append(shape)
+            evidence.append(shape.value - price * m - choices)
+    stays = [not shape.swaps for shape in shapes]
+    shapes = [shape for shape, stay in zip(shapes, stays, strict=True) if stay]
+    return shapes, np.array(evidence)[stays]
+
+
+def _logs(proba):
+    return np.log(np.maximum(proba, np.finfo(float).tiny))
+
+
+def _leak(k, suspect, share):
+    """Errors thought possible beside a shape; with a suspect, only such as it names."""
+    leak = np.full((k, k), share / (k - 1))
+    np.fill_diagonal(leak, 0.0)
+    if suspect is not None:
+        kind, c = suspect
+        keeps = np.zeros((k, k), dtype=bool)
+        keeps[(c, slice(None)) if kind == "true" else (slice(None), c)] = True
+        leak[~keeps] = 0.0
+    return leak
+
+
+def _note_on_blindness(likelihood, none, proba, codes):
+    """Why nothing can be said: the model knows no more than the class shares; None if it does."""
+    k = likelihood.k
+    prior = np.bincount(codes, minlength=k) / len(codes)
+    log_prior = np.log(np.maximum(prior, 0.5 / len(codes)))
+    rows = np.arange(likelihood.n)
+    tempered = none.log_right(likelihood.logs)[rows, likelihood.codes]
+    gain = tempered - log_prior[likelihood.codes]
+    if gain.mean() > 2.0 * gain.std() / np.sqrt(likelihood.n) + 1e-9:
+        return None
+    loss = -np.log(np.maximum(proba[np.arange(len(codes)), codes], SMALLEST)).mean()
+    return (
+        "The model predicts these labels no better than the class shares alone do "
+        f"(leave-one-out log loss {loss:.3g}, of the shares {-log_prior[codes].mean():.3g}), so "
+        "nothing can be said about wrong labels and no change is suggested. Add columns that matter."
     )
-    return float(found.x) if -found.fun > function(grid[at]) else float(grid[at])
 
 
-def _log_likelihood(given, share, k):
-    labels = given * (1.0 - share) + (1.0 - given) * share / (k - 1)
-    return float(np.log(np.maximum(labels, SMALLEST)).sum())
+def _note_on_no_errors(likelihood, shapes, classes, suspect):
+    """That no errors are claimed, how many there may be nevertheless, and what would tell."""
+    k = likelihood.k
+    kinds = [suspect] if suspect else [("even",), *(("true", i) for i in range(k))]
+    known = {shape.names: shape for shape in shapes}
+    most, where = 0.0, ""
+    for kind in kinds:
+        shape = known.get((kind,)) or likelihood.fit([kind])
+        share = likelihood.largest(shape)
+        right = np.exp(shape.log_right(likelihood.logs)).mean(axis=0)
+        errors = float(right @ _leak(k, kind if len(kind) == 2 else None, 1.0).sum(axis=1)) * share
+        if errors >= most:
+            most, where = errors, _kind_in_words(kind, classes)
+    return (
+        "No errors are claimed: classes that overlap explain these labels as well. Up to "
+        f"{_percent(most)} of the labels may be wrong nevertheless{where}. More rows or better "
+        "columns would tell; if you know which class was mislabelled, say so with suspect=. The "
+        "ranking shows the most surprising rows; score='margin' is another order to look at, and the "
+        "better one where labels were made by rules on the columns themselves."
+    )
 
 
-def _best_share(given, k):
-    """The share of highest likelihood: concave, so bisection of its derivative."""
-    slope = (1.0 - given) / (k - 1) - given
-    low, high = 0.0, MAX_SHARE
+def _kind_in_words(kind, classes):
+    if kind[0] == "even":
+        return ", evenly"
+    name = repr(str(classes[kind[1]]))
+    if kind[0] == "true":
+        return f", if it is members of {name} that were mislabelled"
+    return f", if it is labels {name} that are wrong"
 
-    def rises(share):
-        return (slope / np.maximum(given + share * slope, SMALLEST)).sum() > 0
 
-    if not rises(0.0):
-        return 0.0
-    for _ in range(30):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if rises(middle) else (low, middle)
-    return 0.5 * (low + high)
+def _note_on_errors(share, matrix, right, classes):
+    """What was found, as a lower bound."""
+    flows = right[:, None] * matrix
+    np.fill_diagonal(flows, 0.0)
+    total = max(flows.sum(), SMALLEST)
+    k = len(flows)
+    true, given = np.unravel_index(flows.argmax(), flows.shape)
+    names = [repr(str(label)) for label in classes]
+    rates = 1.0 - np.diag(matrix)
+    if rates.min() >= ALIKE * rates.max():
+        how = "all classes alike" if k > 2 else "both classes alike"
+    elif flows[true, given] >= MAINLY * total:
+        how = f"mainly {names[true]} given as {names[given]}"
+    elif flows.sum(axis=1).max() >= MAINLY * total:
+        how = f"mainly members of {names[flows.sum(axis=1).argmax()]}"
+    elif flows.sum(axis=0).max() >= MAINLY * total:
+        how = f"mainly those that say {names[flows.sum(axis=0).argmax()]}"
+    else:
+        how = "some classes more than others"
+    return (
+        f"At least about {_percent(share)} of the labels look wrong, {how}. Errors that follow the "
+        "columns, as those of automatic labels do, the model learns: they are not counted."
+    )
+
+
+def _percent(share):
+    return f"{100 * share:.{1 if share < 0.1 else 0}f} %"

@@ -58,7 +58,7 @@ class RankedLossDisplay(Display):
     @classmethod
     def from_audit(cls, audit, *, planted=None):
         """Take the losses and actions from an `Audit`; `planted` is in the order of its rows."""
-        table = audit.table
+        table = audit.table.sort_values("loo_loss", ascending=False, kind="stable")
         if planted is not None:
             planted = np.asarray(planted, dtype=bool)[table["row"].to_numpy()]
         return cls(table["loo_loss"].to_numpy(), table["action"].to_numpy(), planted=planted)
@@ -90,7 +90,7 @@ class RankedLossDisplay(Display):
                 label=f"planted error ({self.planted.sum():,})",
                 rasterized=len(rank) > MANY,
             )
-        ax.set(xlabel="rank, most suspicious first", ylabel="leave-one-out loss")
+        ax.set(xlabel="rows, most surprising first", ylabel="leave-one-out loss")
         ax.legend(loc="upper right")
 
 
@@ -169,6 +169,43 @@ def draw_reliability(ax, proba, codes):
         ylabel="label agrees",
     )
     ax.legend(loc="upper left")
+
+
+def draw_ceilings(ax, audit, n_classes=3, n_bins=12):
+    """How often a class is given, against the chance that it is the right one."""
+    noise, known = audit.noise, np.isfinite(audit.loo_proba).all(axis=1)
+    codes = np.searchsorted(audit.classes, audit.y)[known]
+    right = noise.right(audit.loo_proba[known])
+    # The classes that lose the most, in their own colours; as many as can be told apart.
+    worst = np.argsort(np.diag(noise.matrix), kind="stable")[:n_classes]
+    ax.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--", label="all labels right")
+    for k, color in zip(
+        worst, (COLORS["relabel"], COLORS["drop"], COLORS["planted"]), strict=False
+    ):
+        bins = np.minimum((n_bins * right[:, k]).astype(int), n_bins - 1)
+        counts = np.bincount(bins, minlength=n_bins)
+        filled = counts > 0
+        x = np.bincount(bins, right[:, k], n_bins)[filled] / counts[filled]
+        y = np.bincount(bins, codes == k, n_bins)[filled] / counts[filled]
+        model = np.bincount(bins, right @ noise.matrix[:, k], n_bins)[filled] / counts[filled]
+        ax.plot(x, model, color=color, linewidth=1.2, linestyle=":")
+        ax.plot(
+            x,
+            y,
+            color=color,
+            marker="o",
+            markersize=5,
+            linewidth=1.8,
+            label=_short(audit.classes[k]),
+        )
+    ax.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="chance to be the right class", ylabel="given as it")
+    ax.legend(loc="upper left")
+
+
+def _short(label):
+    """A label that fits a legend."""
+    text = str(label).replace("$", r"\$")
+    return text if len(text) <= 24 else text[:23] + "…"
 
 
 def draw_predictions(ax, table):

@@ -5,6 +5,7 @@ import sys
 from skinfluence._utils._optional import require
 from skinfluence.cleaning.report import chance, number, percent, signed, summarise
 
+MAX_PRINTED_CLASSES = 6
 STYLES = {"drop": "dark_orange3", "relabel": "bold blue", "keep": "dim"}
 
 
@@ -44,6 +45,7 @@ def print_audit(*, problem, selection, found, verification, score, top, files):
             + "Others if dropped: change of the other rows' mean loss; negative "
             "= dropping the row helps them.[/]\n"
         )
+    _print_noise(console, found)
     for note in found.notes:
         console.print(f"[yellow]note:[/] {_escaped(note)}\n")
     _print_verification(console, verification)
@@ -73,7 +75,9 @@ def _print_head(console, problem, selection, found):
         console.print(f"leave-one-out R² {summary['loo_r2']:.3f}", end="")
     console.print(f" · mean leave-one-out loss {summary['mean_loo_loss']:.4g}", end="")
     if found.noise_share is not None:
-        console.print(f" · wrong labels, estimated {percent(found.noise_share, 1)}", end="")
+        claimed = found.noise.claimed
+        share = f"at least {percent(found.noise_share, 1)}" if claimed else "none claimed"
+        console.print(f" · wrong labels: {share}", end="")
     console.print(
         f"\nsuggested: relabel {counts.get('relabel', 0):,}, drop {counts.get('drop', 0):,}, "
         f"keep {counts.get('keep', 0):,}\n"
@@ -113,6 +117,19 @@ def _ranking(problem, found, top):
             cells.append("yes" if problem.planted[line["row"]] else "")
         table.add_row(*cells)
     return table
+
+
+def _print_noise(console, found):
+    """The chances of each given label, by true label; for a handful of classes."""
+    if found.noise is None or not found.noise.claimed or len(found.classes) > MAX_PRINTED_CLASSES:
+        return
+    table = _table(title="Which class is given as which (estimated, by true class)")
+    table.add_column("true")
+    for label in found.classes:
+        table.add_column(_escaped(label), justify="right")
+    for label, chances in zip(found.classes, found.noise.matrix.tolist(), strict=True):
+        table.add_row(_escaped(label), *(percent(chance, 1) for chance in chances))
+    console.print(table)
 
 
 def _print_verification(console, verification):

@@ -3,7 +3,7 @@
 Refits live in `verification`, pictures in `plots`, the page in `report`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,12 @@ from skinfluence.inputs.frozen import check_frozen
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+# What the rows can be ranked by, the default first.
+SCORES = {
+    judge_labels: ("error_proba", "loo_loss", "margin", "self_influence"),
+    judge_targets: ("loo_loss", "self_influence"),
+}
+
 
 def audit(
     estimator: Any,
@@ -30,14 +36,16 @@ def audit(
     *,
     sample_weight: ArrayLike | None = None,
     ids: ArrayLike | None = None,
+    suspect: Mapping[str, Any] | None = None,
+    score: Literal["error_proba", "loo_loss", "margin", "self_influence"] | None = None,
     method: Literal["auto", "one-step", "exact"] = "auto",
     frozen: Frozen = None,
     influence: Influence | None = None,
 ) -> "Audit":
     """Rank the training rows of a fitted model by how wrong they look without themselves.
 
-    Every row is judged by the model that has not seen it, for the price of about one fit. A high
-    leave-one-out loss says that the other rows contradict this one.
+    Every row is judged by the model that has not seen it. A high leave-one-out loss says that the
+    other rows contradict this one; what is known about the errors says whether it is wrong.
 
     Parameters
     ----------
@@ -51,10 +59,18 @@ def audit(
         The weights given to ``fit``.
     ids : array-like of shape (n_samples,), default=None
         Names of the rows for the table. The index of a DataFrame `X` or the row number by default.
+    suspect : {``{"true": c}``, ``{"given": c}``}, default=None
+        What you know about the errors: only members of class c were mislabelled, or only labels c
+        cannot be trusted. In small tables with overlapping classes the labels themselves do not tell.
+    score : {"error_proba", "loo_loss", "margin", "self_influence"}, default=None
+        What the table is ranked by: how likely the label is wrong (default for classifiers),
+        the leave-one-out loss (default for regressors), by how much the most likely other class is
+        ahead of the given one without the row, or how strongly the row pulls the model towards
+        itself. "error_proba" and "margin" are for classifiers.
     method : {"auto", "one-step", "exact"}, default="auto"
         How leave-one-out answers are computed. "one-step": one Newton step for every row. "auto":
-        so too, and then the rows it finds most surprising are solved with a certified error: 300
-        for two classes, fewer for more, never fewer than 20.
+        so too, and then the rows that look most surprising or most wrong are solved with a certified
+        error: about 300 for two classes, fewer for more, never fewer than 20.
         "exact": every row solved to round-off.
     frozen : {None, "accept"}, default=None
         The transformers of a pipeline stay as fitted on all rows, and a warning says so; one that
@@ -72,15 +88,16 @@ def audit(
     A surprising label can be wrong, or right in a place where the classes overlap. ``error_proba``
     tells the two apart: where the probabilities say that one label in ten disagrees, one in ten does
     without any error; errors leave disagreement where there should be none. The labels are explained
-    by right ones, which follow the leave-one-out probabilities (sharpened, because errors blunt
-    them), and by a share that was replaced by another class, ``noise_share`` [1]_; both by maximum
-    likelihood, and ``error_proba`` by Bayes' rule. Where the model does not beat the shares of the
-    classes, where no row is clear-cut, or where no errors explain the labels as well, the share is 0
-    and nothing is suggested; a note says so. The suggested action is
+    by right ones, which follow the leave-one-out probabilities (sharpened and shifted, because errors
+    blunt and shift them), and by a chance ``noise_matrix[true, given]`` that one class is given as
+    another [1]_: none, the same for all, or its own for some classes or pairs of classes. These shapes
+    are fitted by maximum likelihood, weighed by how well they explain the labels, and averaged;
+    ``error_proba`` is Bayes' rule. Where the model does not beat the shares of the classes, or where
+    no errors explain the labels as well, nothing is suggested, and a note says why and how many errors
+    cannot be excluded. The suggested action is
 
-    - **relabel** when the label is more likely wrong than right, and the suggested class has a chance
-      of at least a half;
-    - **drop** when ``error_proba >= 1/3`` and dropping is predicted to lower the loss of the others;
+    - **relabel** when another class has a chance of at least a half to be the right one;
+    - **drop** when the label is wrong with a chance of at least a third, and no class is that likely;
     - **keep** otherwise, and wherever a class would lose its last row.
 
     For a regressor: **drop** when the leave-one-out residual is extreme (3.5 robust standard
@@ -89,7 +106,7 @@ def audit(
     References
     ----------
     .. [1] Bootkrajang & Kaban (2012), Label-noise robust logistic regression and its applications,
-       ECML PKDD: a model of the true label and a chance that it was replaced.
+       ECML PKDD: a model of the true label and a chance for each pair that it was replaced.
 
     Examples
     --------
@@ -131,6 +148,7 @@ def audit(
         raise TypeError(
             f"audit needs a fitted classifier or regressor. Got {type(estimator).__name__} instead."
         )
+    score = _known_score(score, SCORES[judge])
     if influence is None:
         influence = Influence(estimator, X, y, sample_weight=sample_weight)
     if not influence.answers.knows("effect_on_others"):
@@ -141,14 +159,18 @@ def audit(
         )
     # Once for all the leave-one-out questions of the audit.
     check_frozen(estimator, frozen)
-    columns, evidence = judge(estimator, influence, y, {"method": method, "frozen": "accept"})
+    options = {"method": method, "frozen": "accept", "suspect": suspect}
+    columns, scores, evidence = judge(estimator, influence, y, options)
+    noise = evidence.pop("noise")
     return Audit(
         estimator=estimator,
         X=X,
         y=y,
         sample_weight=None if sample_weight is None else np.asarray(sample_weight),
         task="classification" if judge is judge_labels else "regression",
-        table=_ranked_table(columns, ids),
+        table=_ranked_table(columns, scores[score], ids),
+        score=score,
+        noise=noise,
         **evidence,
     )
 
@@ -160,9 +182,10 @@ class Audit:
     Attributes
     ----------
     table : DataFrame of n_samples rows
-        The most suspicious row first. ``row`` is the position in `X`, ``id`` its name; ``given`` the
-        target it carries; ``suggested`` what the model without the row predicts, with
-        ``suggested_proba`` for a classifier or ``residual_z`` (the leave-one-out residual in robust
+        The most suspicious row first, by ``score``. ``row`` is the position in `X`, ``id`` its name;
+        ``given`` the target it carries; ``suggested`` what the model without the row predicts or,
+        where an action is suggested, the other label most likely to be right; ``suggested_proba``
+        its probability without the row for a classifier, ``residual_z`` (the leave-one-out residual in robust
         standard deviations) for a regressor; ``loo_loss`` the loss of the row under the model
         without it, in nats or squared units of the target; ``error_proba`` the estimated chance that
         a label is wrong (classifiers only); ``self_influence`` how strongly the row
@@ -179,9 +202,10 @@ class Audit:
         Leave-one-out probabilities in the order of the training rows.
     loo_prediction : ndarray of shape (n_samples,)
         Leave-one-out predictions in the order of the training rows.
-    noise_share : float or None
-        Estimated share of wrong labels, for a classifier; 0 where overlapping classes explain the
-        labels as well.
+    score : str
+        What the table is ranked by.
+    noise : Noise or None
+        The estimate of the errors in the labels of a classifier.
     notes : tuple of str
         What the reader should know about this audit.
     """
@@ -195,8 +219,32 @@ class Audit:
     classes: Any
     loo_proba: Any
     loo_prediction: np.ndarray
-    noise_share: Any
+    score: str
+    noise: Any
     notes: tuple
+
+    @property
+    def noise_share(self) -> float | None:
+        """Estimated share of wrong labels, at least; 0 where no errors are claimed.
+
+        None for a regressor.
+        """
+        return None if self.noise is None else self.noise.share
+
+    @property
+    def noise_matrix(self) -> "DataFrame | None":
+        """Estimated chance of each given label (columns) by true label (rows).
+
+        The identity where no errors are claimed, None for a regressor.
+        """
+        if self.noise is None:
+            return None
+        pd = require("pandas", extra="audit")
+        return pd.DataFrame(
+            self.noise.matrix,
+            index=pd.Index(self.classes, name="true"),
+            columns=pd.Index(self.classes, name="given"),
+        )
 
     def __repr__(self) -> str:
         counts = self.table["action"].value_counts()
@@ -408,10 +456,22 @@ def _common_dtype(first, second):
     return np.promote_types(first, second)
 
 
-def _ranked_table(columns, ids):
+def _known_score(score, known):
+    """The score by name, the first one for None."""
+    if score is None:
+        return known[0]
+    if score not in known:
+        what = "classifier" if "margin" in known else "regressor"
+        raise ValueError(
+            f"score of a {what} must be one of {', '.join(map(repr, known))}. Got {score!r}."
+        )
+    return score
+
+
+def _ranked_table(columns, score, ids):
     pd = require("pandas", extra="audit")
-    # Stable, so that ties keep the order of the training set. A row without an answer (NaN) is last.
-    order = np.argsort(-columns["loo_loss"], kind="stable")
+    # Equal scores by loss, equal losses as in the training set. A row without an answer is last.
+    order = np.lexsort((-columns["loo_loss"], -score))
     table = pd.DataFrame({"row": np.arange(len(order)), "id": np.asarray(ids), **columns})
     table = table.iloc[order].reset_index(drop=True)
     table.insert(0, "rank", np.arange(1, len(order) + 1))

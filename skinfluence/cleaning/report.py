@@ -12,6 +12,12 @@ from skinfluence.cleaning import plots
 # A heat map of labels is readable up to this many classes.
 MAX_CONFUSION_CLASSES = 20
 N_PICTURES = 24
+RANKED_BY = {
+    "error_proba": "how likely the label is wrong",
+    "loo_loss": "leave-one-out loss",
+    "margin": "how far another class is ahead of the given one",
+    "self_influence": "how strongly the row pulls the model towards itself",
+}
 
 
 def render(
@@ -77,6 +83,8 @@ def render(
         model=_model_name(audit.estimator),
         notes=audit.notes,
         noise_share=audit.noise_share,
+        noise=_noise(audit),
+        ranked_by=RANKED_BY[audit.score],
         rows=_rows(audit, top, details, images, planted),
         n_top=min(top, len(audit.y)),
         pictures=_pictures(audit, images, planted),
@@ -207,7 +215,8 @@ def _figures(audit, planted, selection):
     """Data URIs of the pictures, by name; None for a picture that has nothing to show."""
     table = audit.table
     display = plots.RankedLossDisplay.from_audit(audit, planted=planted)
-    figures = dict.fromkeys(("depth", "reliability", "confusion", "predictions", "selection"))
+    names = ("depth", "reliability", "ceilings", "confusion", "predictions", "selection")
+    figures = dict.fromkeys(names)
     figures |= {
         "ranked": plots.figure_uri(display.plot, size=(6.4, 3.6)),
         "effects": plots.figure_uri(lambda ax: plots.draw_effects(ax, table), size=(6.4, 3.6)),
@@ -222,6 +231,10 @@ def _figures(audit, planted, selection):
         figures["reliability"] = plots.figure_uri(
             lambda ax: plots.draw_reliability(ax, audit.loo_proba, codes), size=(6.4, 3.6)
         )
+        if audit.noise.claimed:
+            figures["ceilings"] = plots.figure_uri(
+                lambda ax: plots.draw_ceilings(ax, audit), size=(6.4, 3.6)
+            )
         some = (table["action"] != "keep").any()
         if some and 2 < len(audit.classes) <= MAX_CONFUSION_CLASSES:
             figures["confusion"] = plots.figure_uri(
@@ -237,6 +250,23 @@ def _figures(audit, planted, selection):
             size=(6.4, 3.6),
         )
     return figures
+
+
+def _noise(audit):
+    """The noise matrix as the template shows it; None without errors or with too many classes."""
+    if audit.noise is None or not audit.noise.claimed or len(audit.classes) > MAX_CONFUSION_CLASSES:
+        return None
+    rows = zip(audit.classes, audit.noise.matrix.tolist(), strict=True)
+    return {
+        "classes": [str(label) for label in audit.classes],
+        "rows": [
+            {
+                "label": str(label),
+                "cells": [{"chance": c, "right": i == j} for j, c in enumerate(cells)],
+            }
+            for i, (label, cells) in enumerate(rows)
+        ],
+    }
 
 
 def _verification(audit, verification):

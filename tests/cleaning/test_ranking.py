@@ -32,15 +32,71 @@ def found(demo):
     return audit(pipeline().fit(demo.X, demo.y), demo.X, demo.y, frozen="accept")
 
 
-def test_the_table_has_one_row_per_training_row_ranked_by_loss(found, demo):
+def test_the_table_has_one_row_per_training_row(found, demo):
     table = found.table
     assert sorted(table["row"]) == list(range(len(demo.y)))
-    assert table["loo_loss"].is_monotonic_decreasing
     np.testing.assert_array_equal(table["given"], demo.y[table["row"]])
     expected = "rank row id given suggested suggested_proba loo_loss error_proba self_influence effect_of_dropping action"
     assert list(table.columns) == expected.split()
     assert set(table["action"]) <= {"drop", "relabel", "keep"}
     assert table["error_proba"].between(0, 1).all()
+
+
+def test_the_table_is_ranked_by_the_score_asked_for(demo):
+    model = pipeline().fit(demo.X, demo.y)
+
+    def ranked(score):
+        return audit(model, demo.X, demo.y, frozen="accept", score=score)
+
+    for score in ("loo_loss", "self_influence"):
+        assert ranked(score).table[score].is_monotonic_decreasing
+    found = ranked("margin")
+    codes = np.searchsorted(found.classes, demo.y)
+    proba = found.loo_proba.copy()
+    given = proba[np.arange(len(codes)), codes]
+    proba[np.arange(len(codes)), codes] = -1.0
+    margin = given - proba.max(axis=1)
+    assert (np.diff(margin[found.table["row"]]) >= 0).all()
+    assert ranked(None).score == "error_proba"
+    with pytest.raises(ValueError, match=r"score of a classifier must be one of .* Got 'trimmed'"):
+        ranked("trimmed")
+
+
+def test_a_regressor_has_no_chances_to_rank_by():
+    X, y = load_diabetes(return_X_y=True)
+    model = Ridge(alpha=0.1).fit(X, y)
+    assert (
+        audit(model, X, y, score="self_influence").table["self_influence"].is_monotonic_decreasing
+    )
+    with pytest.raises(ValueError, match="score of a regressor must be one of"):
+        audit(model, X, y, score="margin")
+    with pytest.raises(ValueError, match="suspect= names a class, and a regressor has none"):
+        audit(model, X, y, suspect={"true": 1})
+
+
+@pytest.mark.parametrize(
+    "suspect", [{"true": "class_9"}, {"wrong": "class_0"}, {}, "class_0", {"true": 1, "given": 2}]
+)
+def test_a_suspect_that_is_no_class_is_refused(demo, suspect):
+    model = pipeline().fit(demo.X, demo.y)
+    with pytest.raises(ValueError, match=r"suspect must be .* Got "):
+        audit(model, demo.X, demo.y, frozen="accept", suspect=suspect)
+
+
+def test_with_a_suspect_only_its_labels_are_called_wrong(demo):
+    model = pipeline().fit(demo.X, demo.y)
+    found = audit(model, demo.X, demo.y, frozen="accept", suspect={"given": "class_1"})
+    changed = found.table[found.table["action"] != "keep"]
+    assert len(changed) and (changed["given"] == "class_1").all()
+    assert (found.noise_matrix.to_numpy()[:, [0, 2]] == np.eye(3)[:, [0, 2]]).sum() >= 4
+
+
+def test_the_noise_matrix_names_its_classes(found):
+    matrix = found.noise_matrix
+    assert matrix.index.name == "true" and matrix.columns.name == "given"
+    assert list(matrix.index) == list(matrix.columns) == ["class_0", "class_1", "class_2"]
+    np.testing.assert_allclose(matrix.sum(axis=1), 1)
+    assert 0 < found.noise_share < 0.2 and "At least about" in found.notes[0]
 
 
 def test_planted_errors_come_first(found, demo):

@@ -1,0 +1,195 @@
+"""Which labels are wrong: average precision of the ranking and of the suggestions, on planted errors.
+
+    python benchmarks/noise.py                                   # what ships with scikit-learn
+    python benchmarks/noise.py --data DIR adult enron hausa      # see benchmarks/data.py for the folder
+    python benchmarks/noise.py --cleanlab                        # beside cleanlab on 10-fold probabilities
+
+``random``: labels replaced by any other class; ``1`` and ``0``: only labels of that class (of the
+two, or of the first two) are replaced. The penalty is chosen by leave-one-out loss on the noisy labels.
+"""
+
+import argparse
+import warnings
+
+import data
+import numpy as np
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import cross_val_predict
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from skinfluence import Influence
+from skinfluence.cleaning import audit
+from skinfluence.leave_one_out import loo_loss
+from skinfluence.linear_model import LogisticRegression
+
+STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
+
+
+def breast_cancer(args, rng):
+    X, y = load_breast_cancer(return_X_y=True)
+    return StandardScaler().fit_transform(X), y, None
+
+
+def digits(args, rng):
+    X, y = load_digits(return_X_y=True)
+    return X / 16.0, y, None
+
+
+def adult(args, rng):
+    import pandas as pd
+
+    table = pd.read_csv(
+        data.folder(args.data, "adult") / "adult.data.xz", header=None, skipinitialspace=True
+    )
+    table = table.iloc[rng.permutation(len(table))[: args.rows]]
+    numbers, categories = [0, 4, 10, 11, 12], [1, 5, 6, 7, 8, 9, 13]
+    X = make_column_transformer(
+        (StandardScaler(), numbers),
+        (OneHotEncoder(sparse_output=False, min_frequency=5), categories),
+    ).fit_transform(table)
+    return X, (table[14] == ">50K").to_numpy().astype(int), None
+
+
+def enron(args, rng):
+    texts, y = data.load_enron(args.data)
+    rows = rng.permutation(len(y))[: args.rows]
+    X = TfidfVectorizer(min_df=3, sublinear_tf=True).fit_transform([texts[i] for i in rows])
+    return X, y[rows], None
+
+
+def _hausa(args):
+    import pandas as pd
+
+    table = pd.read_csv(data.folder(args.data, "noisy_news") / "hausa.csv.gz")
+    return table[table["split"] == "train"]
+
+
+def hausa(args, rng):
+    """Headlines with their right topics; errors are planted."""
+    table = _hausa(args)
+    y = np.unique(table["label"], return_inverse=True)[1]
+    return TfidfVectorizer(sublinear_tf=True).fit_transform(table["title"]), y, None
+
+
+def hausa_real(args, rng):
+    """Headlines with topics from word lists, half of them wrong."""
+    table = _hausa(args)
+    classes = np.unique(table["label"])
+    known = table["distant_label"].isin(classes).to_numpy()
+    table = table[known]
+    y, given = (np.searchsorted(classes, table[name]) for name in ("label", "distant_label"))
+    return TfidfVectorizer(sublinear_tf=True).fit_transform(table["title"]), y, given
+
+
+SETS = {
+    "breast-cancer": breast_cancer, "digits": digits, "adult": adult, "enron": enron,
+    "hausa": hausa, "hausa-real": hausa_real,
+}  # fmt: skip
+
+
+def plant(y, kind, share, rng):
+    """Labels with errors in a share of all rows (random), or of the rows of one class."""
+    K = y.max() + 1
+    struck = rng.random(len(y)) < share
+    if kind == "clean":
+        return y.copy()
+    if kind != "random":
+        struck &= y == int(kind)
+    noisy = y.copy()
+    noisy[struck] = (y[struck] + rng.integers(1, K, struck.sum())) % K
+    return noisy
+
+
+def fitted(X, y):
+    """Logistic regression with the penalty of least leave-one-out loss."""
+    best = None
+    for C in STRENGTHS:
+        model = LogisticRegression(C=C, tol=1e-6, max_iter=1000).fit(X, y)
+        influence = Influence(model, X, y)
+        loss = np.nanmean(loo_loss(influence, "one-step"))
+        if best is None or loss < best[0]:
+            best = loss, model, influence
+    return best[1:]
+
+
+def suggested(found):
+    return (found.table.sort_values("row")["action"] != "keep").to_numpy()
+
+
+def figures(scores, flagged, wrong):
+    """Average precision, precision, recall and share flagged."""
+    hits = (flagged & wrong).sum()
+    return {
+        "AP": average_precision_score(wrong, scores) if wrong.any() else np.nan,
+        "precision": hits / flagged.sum() if flagged.any() else np.nan,
+        "recall": hits / wrong.sum() if wrong.any() else np.nan,
+        "flagged": flagged.mean(),
+    }
+
+
+def cleanlab(model, X, given):
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    proba = cross_val_predict(model, X, given, cv=10, method="predict_proba")
+    quality = get_label_quality_scores(given, proba, method="self_confidence")
+    return proba, -quality, find_label_issues(given, proba)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("sets", nargs="*", default=["breast-cancer", "digits"], choices=[*SETS, []])
+    data.add_data_option(parser)
+    parser.add_argument("--rows", type=int, default=3000)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.05, 0.1, 0.2])
+    parser.add_argument("--kinds", nargs="+", default=["clean", "random", "1", "0"])
+    parser.add_argument("--cleanlab", action="store_true")
+    parser.add_argument("--keep", metavar="FOLDER", help="write the probabilities there, as npz")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(f"{'set':>14} {'noise':>10} {'C':>6}  by        AP    precision  recall  flagged   share")
+    for name in args.sets:
+        for seed in range(args.seeds):
+            rng = np.random.default_rng(seed)
+            X, y, given = SETS[name](args, rng)
+            runs = [(kind, share) for kind in args.kinds for share in args.shares]
+            runs = [run for run in runs if run[0] != "clean" or run[1] == args.shares[0]]
+            for kind, share in runs if given is None else [("real", 0.0)]:
+                noisy = plant(y, kind, share, rng) if given is None else given
+                show(args, name, seed, kind, share, X, y, noisy)
+
+
+def show(args, name, seed, kind, share, X, y, given):
+    """One line for each way to find the errors."""
+    wrong = given != y
+    model, influence = fitted(X, given)
+    found = audit(model, X, given, influence=influence)
+    score = np.empty(len(y))
+    score[found.table["row"]] = -np.arange(len(y), dtype=float)
+    lines = {"audit": (score, suggested(found), found.noise_share)}
+    loss = found.table.sort_values("row")["loo_loss"].to_numpy()
+    lines["loo_loss"] = (np.nan_to_num(loss), np.zeros(len(y), dtype=bool), np.nan)
+    kept = {"loo": found.loo_proba, "given": given, "y": y, "C": model.C}
+    if args.cleanlab:
+        proba, quality, flagged = cleanlab(model, X, given)
+        lines["cleanlab"] = (quality, flagged, np.nan)
+        kept["cv"] = proba
+    if args.keep:
+        np.savez(f"{args.keep}/{name}-{kind}-{share:g}-{seed}.npz", **kept)
+    for by, (scores, flagged, claimed) in lines.items():
+        f = figures(scores, flagged, wrong)
+        print(
+            f"{name:>14} {kind + f' {share:g}':>10} {model.C:6g}  {by:<9} {f['AP']:.3f}   "
+            f"{f['precision']:.3f}     {f['recall']:.3f}   {f['flagged']:.4f}   {claimed:.4f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    with threadpool_limits(1):
+        main()
