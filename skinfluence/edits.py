@@ -299,6 +299,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
         stacked = sp.vstack(new_X, format="csr") if sp.issparse(new_X[0]) else np.vstack(new_X)
         new = objective.design.like(stacked)
         new_y = np.concatenate(new_y)
+        _refuse_overflow(objective, new, new_y)
     else:
         new, new_y = None, None
     points = Points(rows, row_changes, new, new_y, new_weights)
@@ -318,6 +319,26 @@ def _position(row, n, labels, found):
     if not -n <= row < n:
         raise IndexError(f"Rows must be below {n}, the rows given to fit. Got row {row}.")
     return row % n
+
+
+def _refuse_overflow(objective, new, new_y):
+    """Of a smooth model: new rows at which the loss, or what is derived from it, is not a number."""
+    if not hasattr(objective, "theta") or not hasattr(objective.loss, "hessian_state"):
+        return
+    with np.errstate(all="ignore"):
+        eta = new.multiply(objective.theta.T)
+        # Squared: what an answer multiplies.
+        size = [objective.loss.value(eta, new_y), objective.loss.gradient(eta, new_y)]
+        lost = ~np.isfinite(
+            [np.square(np.reshape(one, (len(eta), -1))).sum(axis=1) for one in size]
+        )
+    if lost.any():
+        row = int(np.flatnonzero(lost.any(axis=0))[0])
+        raise ValueError(
+            "The loss of an added or replaced row must be a number at the fit. Got a row whose decision "
+            f"value is {np.abs(eta[row]).max():.3g}, where it overflows; is the row in the units of the "
+            "training rows?"
+        )
 
 
 def _refuse_empty_class(objective, points):

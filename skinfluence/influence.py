@@ -26,7 +26,7 @@ from skinfluence._utils.typing import (
     Precision,
     Scoring,
 )
-from skinfluence._utils.validation import refuse_masked
+from skinfluence._utils.validation import in_numpy, refuse_masked
 from skinfluence.answers import Tests, Top, answers_of, warn_of
 from skinfluence.edits import Edit
 from skinfluence.inputs import Inputs
@@ -529,7 +529,7 @@ class Influence:
     def _encode_y(self, y):
         """The loss's y, class positions or targets for callables, and class weights."""
         refuse_masked(y=y)
-        labels = self.objective.labels
+        y, labels = in_numpy(y), self.objective.labels
         if labels is None:
             y = column_or_1d(np.asarray(y, dtype=float))
             if y.ndim != 1 or not np.isfinite(y).all():

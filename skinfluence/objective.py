@@ -47,7 +47,7 @@ class Labels:
         y = np.asarray(y)
         if y.ndim != 1:
             raise ValueError(f"y must be one-dimensional. Got an array of shape {y.shape}.")
-        known = np.isin(y, self.classes)
+        found, known = self._positions(y)
         if not known.all():
             unseen = sorted({repr(label) for label in y[~known].tolist()})
             fitted = [repr(label) for label in self.classes.tolist()]
@@ -55,7 +55,18 @@ class Labels:
                 f"y must hold labels the model was fitted on, {_shown(fitted)}. Got "
                 f"{_shown(unseen)} too. Drop those rows, or fit a model that knows the label."
             )
-        return np.searchsorted(self.classes, y.astype(self.classes.dtype, copy=False))
+        return found
+
+    def _positions(self, y):
+        """Positions of labels, and which are known; integers of any type are compared exactly."""
+        if y.dtype == self.classes.dtype and y.dtype != object:
+            found = np.minimum(np.searchsorted(self.classes, y), len(self.classes) - 1)
+            return found, self.classes[found] == y
+        # numpy compares signed with unsigned integers, and integers with floats, as floats, where
+        # labels above 2 ** 53 are the same.
+        place = {label: k for k, label in enumerate(self.classes.tolist())}
+        found = np.array([place.get(label, -1) for label in y.tolist()], dtype=np.intp)
+        return np.maximum(found, 0), found >= 0
 
     def codes_of(self, y):
         """Positions of the classes from the loss's ``y``, the inverse of ``targets[codes]``."""
@@ -239,6 +250,40 @@ def resolve_hold(hold, natural):
     if hold not in ("auto", "C", "lambda"):
         raise ValueError(f"hold must be 'auto', 'C' or 'lambda'. Got {hold!r} instead.")
     return natural if hold == "auto" else hold
+
+
+def refuse_empty_classes(problem):
+    """Refuse a class, or positive targets, whose rows all have weight zero.
+
+    Raises
+    ------
+    ValueError
+        The optimum is at infinity: decision values of the fit say where its solver stopped.
+    """
+    if not problem.needs_all_classes:
+        return
+    kinds = problem.kinds(problem.y)
+    n_kinds = 1 if problem.labels is None else len(problem.labels.classes)
+    rows = kinds >= 0
+    weight = np.bincount(kinds[rows], problem.weights[rows], n_kinds)
+    empty = np.flatnonzero(weight == 0)
+    if len(empty):
+        raise ValueError(
+            "Every class must have rows of positive weight, and so must the positive targets of a count "
+            f"model. Got none of {problem.kind_name(empty[0])}: the optimum is at infinity. Drop those "
+            "rows and fit again."
+        )
+
+
+def refuse_unknown(model):
+    """Refuse an estimator without a registered objective, before its data are looked at.
+
+    Raises
+    ------
+    TypeError
+    """
+    if objective_of.dispatch(type(model)) is objective_of.dispatch(object):
+        objective_of(model, None, None)
 
 
 @singledispatch

@@ -1,5 +1,7 @@
 """Validation shared by the adapters."""
 
+import copy
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -78,6 +80,22 @@ def check_squares(X):
             f"Products of features must be finite. Got an entry of size {largest:.1e}; rescale the "
             "features, for instance with StandardScaler."
         )
+
+
+def in_numpy(values):
+    """A tensor as an array in memory; anything else as it is."""
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else values
+
+
+def model_in_numpy(model):
+    """A model fitted on tensors as one whose attributes are arrays; another as it is."""
+    tensors = [name for name, value in vars(model).items() if hasattr(value, "detach")]
+    if not tensors:
+        return model
+    model = copy.copy(model)
+    for name in tensors:
+        setattr(model, name, in_numpy(getattr(model, name)))
+    return model
 
 
 def check_rows(X, y):

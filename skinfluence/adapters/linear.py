@@ -104,7 +104,7 @@ def _logistic(model, X, y, sample_weight, C, l1_ratio):
     labels = _class_labels(classes, np.arange(len(classes)), np.ones(len(classes)))
     codes = labels.codes(y)
     weighted = compute_class_weight(
-        model.class_weight, classes=classes, y=y, sample_weight=sample_weight
+        model.class_weight, classes=classes, y=classes[codes], sample_weight=sample_weight
     )
     labels = _class_labels(classes, np.arange(len(classes)), weighted)
     liblinear = model.solver == "liblinear"
@@ -194,7 +194,7 @@ def _ridge_classifier(model, X, y, sample_weight, alpha):
     weighted = np.ones(n_classes)
     if model.class_weight is not None:
         present, first = np.unique(codes, return_index=True)
-        weighted[present] = compute_sample_weight(model.class_weight, y)[first]
+        weighted[present] = compute_sample_weight(model.class_weight, classes[codes])[first]
     return linear_objective(
         model,
         X,

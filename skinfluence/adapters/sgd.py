@@ -32,7 +32,7 @@ def _(model: SGDClassifier, X, y, sample_weight=None):
     loss, targets = class_loss(loss, len(classes))
     sample_weight = check_sample_weight(sample_weight, X.shape[0])
     codes = Labels(classes, targets, np.ones(len(classes))).codes(y)
-    class_weight = compute_class_weight(model.class_weight, classes=classes, y=y)
+    class_weight = compute_class_weight(model.class_weight, classes=classes, y=classes[codes])
     return _objective(
         model,
         X,

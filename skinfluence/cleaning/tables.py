@@ -259,7 +259,8 @@ def _checked_target(target, task):
         )
     if task == "regression" and not numeric:
         raise InputError(
-            f"--task regression needs numbers, and the target {name!r} is not numeric."
+            f"--task regression needs numbers, and the target {name!r} is not numeric: "
+            f"{_no_numbers(target)}."
         )
     if task == "auto":
         task = _guessed_task(target, distinct, numeric)
@@ -269,15 +270,36 @@ def _checked_target(target, task):
         raise InputError(
             f"the target {name!r} has a different value in each of its {n_rows} rows, so there are "
             "no classes to learn"
-            + (". If it is a quantity, pass --task regression." if numeric else ": is it an id?")
+            + (
+                ". If it is a quantity, pass --task regression."
+                if numeric
+                else f": is it an id, or a quantity with cells that are no numbers ({_no_numbers(target)})?"
+            )
         )
     if not numeric:
         return target.astype(str).to_numpy(dtype=str), task
+    if pd.api.types.is_integer_dtype(target):
+        # Through float64 the largest would merge.
+        unsigned = pd.api.types.is_unsigned_integer_dtype(target)
+        return target.to_numpy(dtype=np.uint64 if unsigned else np.int64), task
     values = target.to_numpy(dtype=float)
     if np.any(values != np.round(values)):
         # Classes that are fractions are names: a model would take them for a quantity.
         return np.array([str(value) for value in target]), task
-    return (target.to_numpy(dtype=np.int64) if _is_integer(target) else values), task
+    return values, task
+
+
+def _no_numbers(target):
+    """In words, which cells are no numbers."""
+    pd = require("pandas", extra="audit")
+    cells = target.astype(str)
+    bad = cells[pd.to_numeric(cells, errors="coerce").isna()]
+    if not len(bad):
+        return "its cells are texts that are numbers"
+    return (
+        f"{len(bad)} of {len(cells)} cells are no numbers, the first {bad.iloc[0]!r} in row "
+        f"{bad.index[0]}; write 1234.5 without separators, and nothing where it is not known"
+    )
 
 
 def _guessed_task(target, distinct, numeric):
@@ -332,11 +354,6 @@ def _check_features(X, target):
             )
         if _is_number(X[column]):
             _check_finite(X[column], f"column {column!r}")
-
-
-def _is_integer(column):
-    pd = require("pandas", extra="audit")
-    return pd.api.types.is_signed_integer_dtype(column)
 
 
 def _is_number(column):

@@ -50,6 +50,7 @@ def check_frozen(estimator, frozen):
     """
     if frozen not in (None, "accept"):
         raise ValueError(f"frozen must be None or 'accept'. Got {frozen!r} instead.")
+    check_no_samplers(estimator)
     if frozen == "accept":
         return
     leaves = list(transformers_of(estimator))
@@ -70,6 +71,27 @@ def check_frozen(estimator, frozen):
             "row. Pass frozen='accept' if that is what you ask.",
             UserWarning,
             stacklevel=level_outside(),
+        )
+
+
+def check_no_samplers(estimator):
+    """Refuse samplers, after which a model is fitted on other rows than the pipeline was given.
+
+    Raises
+    ------
+    TypeError
+    """
+    samplers = [
+        f"{name} ({type(one).__name__})"
+        for name, one in transformers_of(estimator)
+        if hasattr(one, "fit_resample") and not hasattr(one, "transform")
+    ]
+    if samplers:
+        raise TypeError(
+            "The model of a pipeline must be fitted on the rows that the pipeline was given. Got "
+            f"{', '.join(samplers)}, which draws others: without a row it would draw anew. Ask about the "
+            "model on the rows of its fit: Z, z = sampler.fit_resample(X, y), with the random_state of "
+            "the pipeline; Influence(model.fit(Z, z), Z, z). Or give weights instead of drawing."
         )
 
 

@@ -7,12 +7,13 @@ from sklearn.utils.validation import validate_data
 
 from skinfluence._utils.rows import index_of
 from skinfluence._utils.untouched import transformed
-from skinfluence._utils.validation import refuse_masked
+from skinfluence._utils.validation import in_numpy, model_in_numpy, refuse_masked
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
-from skinfluence.inputs.frozen import check_same_rows
+from skinfluence.inputs.frozen import check_no_samplers, check_same_rows
+from skinfluence.inputs.rows import row_like, with_plain_numbers
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import line_of, opened
-from skinfluence.objective import Objective, objective_of
+from skinfluence.objective import Objective, objective_of, refuse_empty_classes, refuse_unknown
 from skinfluence.pullbacks import pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
 
@@ -50,6 +51,7 @@ class Inputs:
     """
 
     def __init__(self, estimator, X, y=None):
+        check_no_samplers(estimator)
         check_same_rows(estimator)
         refuse_masked(X=X, y=y)
         self.transformers, self._targets = [], []
@@ -59,6 +61,8 @@ class Inputs:
             if layer.target is not None:
                 self._targets.append(layer.target)
             self.model = layer.inside
+        # Before the rows: what they are is of no interest to a model that cannot be asked about.
+        refuse_unknown(self.model)
         self._raw = X
         self.labels = index_of(X, y)
         self.training_X = self.transform(X)
@@ -74,13 +78,16 @@ class Inputs:
             Refuse data that the model was not fitted on.
         """
         refuse_masked(y=y, sample_weight=sample_weight)
+        y, sample_weight = in_numpy(y), in_numpy(sample_weight)
+        model = model_in_numpy(self.model)
         lines = []
         for transformer in self._targets:
             lines.append(line_of(transformer, y))
             y = lines[-1](y)
-        problem = objective_of(self.model, self.training_X, y, sample_weight)
+        problem = objective_of(model, self.training_X, y, sample_weight)
+        refuse_empty_classes(problem)
         if same_fit:
-            check_same_fit(self.model, problem)
+            check_same_fit(model, problem)
         for line in reversed(lines):
             if not isinstance(problem, Objective):
                 raise TypeError(_LINEAR_ONLY.format(name=type(self.model).__name__))
@@ -130,16 +137,8 @@ class Inputs:
             row = [x]
         elif sp.issparse(x) or np.ndim(x) == 2:
             row = x
-        elif hasattr(x, "to_frame"):
-            row = x.to_frame().T
-        elif hasattr(self._raw, "iloc"):
-            columns = self._raw.columns
-            values = [x[name] for name in columns] if hasattr(x, "keys") else list(x)
-            if len(values) != len(columns):
-                raise ValueError(f"A row must have {len(columns)} values. Got {len(values)}.")
-            row = type(self._raw)([values], columns=columns)
         else:
-            row = np.asarray(x).reshape(1, -1)
+            row = row_like(self._raw, x)
         row = self.transform(row)
         if row.shape[0] != 1:
             raise ValueError(f"One row is needed. Got {row.shape[0]}.")
@@ -160,7 +159,7 @@ class Inputs:
     def _raw_rows(self, rows):
         if isinstance(self.training_X, Rows):
             return self.training_X.raw(rows)
-        X = _safe_indexing(self._raw, rows)
+        X = with_plain_numbers(_safe_indexing(self._raw, rows))
         # A list of rows is an array; a list of texts or mappings stays one.
         return np.asarray(X, dtype=object) if isinstance(X, list) and np.ndim(X) == 2 else X
 

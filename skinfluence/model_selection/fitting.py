@@ -10,7 +10,7 @@ from sklearn.utils.validation import column_or_1d
 
 from skinfluence._utils.untouched import untouched
 from skinfluence.inputs.wrappers import opened
-from skinfluence.objective import objective_of
+from skinfluence.objective import refuse_unknown
 
 
 def check_data(X, y, sample_weight=None, groups=None):
@@ -52,8 +52,7 @@ def check_known(estimator):
             f"row. Got {type(model).__name__}. Pass its best_estimator_, whose parameters are then "
             "held, or use cross_val_predict for the nested question."
         )
-    if objective_of.dispatch(type(model)) is objective_of.dispatch(object):
-        objective_of(model, None, None)
+    refuse_unknown(model)
 
 
 def fitted(estimator, X, y, sample_weight):

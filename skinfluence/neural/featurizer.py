@@ -5,10 +5,11 @@ from contextlib import contextmanager
 import joblib
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_memory
+from sklearn.utils.validation import check_memory, validate_data
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.progress import progress_bar
+from skinfluence.inputs.rows import with_plain_numbers
 from skinfluence.neural.loading import Rows
 from skinfluence.neural.running import check_rowwise, evaluating, import_torch, placed
 from skinfluence.pullbacks import pullback
@@ -104,6 +105,8 @@ class TorchFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         tags.requires_fit = False
         tags.input_tags.two_d_array = True
         tags.input_tags.three_d_array = True
+        # Features have the precision of the module.
+        tags.transformer_tags.preserves_dtype = []
         return tags
 
     def fit(self, X, y=None):
@@ -119,7 +122,8 @@ class TorchFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         -------
         self : TorchFeaturizer
         """
-        rows = Rows(X, self.input_shape)
+        self._check_names(X, reset=True)
+        rows = Rows(with_plain_numbers(X), self.input_shape)
         with self._running() as features:
             first = features.tensor(rows.array(slice(0, min(3, len(rows)))))
             self._n_features_out = check_rowwise(features, first)
@@ -140,6 +144,7 @@ class TorchFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         features : ndarray of shape (n_samples, n_features)
             float64 if computed so, else float32.
         """
+        self._check_names(X, reset=False)
         rows = self._rows(X)
         memory = check_memory(self.memory)
         # A batch costs less than finding out whether it has been seen.
@@ -151,7 +156,15 @@ class TorchFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return memory.cache(_features_of, ignore=["featurizer", "rows"])(key, self, rows)
 
     def _rows(self, X):
-        return Rows(X, getattr(self, "input_shape_", self.input_shape))
+        return Rows(with_plain_numbers(X), getattr(self, "input_shape_", self.input_shape))
+
+    def _check_names(self, X, reset):
+        """Columns of a frame have the names and the order of the fit."""
+        if reset:
+            vars(self).pop("feature_names_in_", None)
+        # A transform without a fit takes rows as they come.
+        if hasattr(X, "columns") and (reset or hasattr(self, "n_features_in_")):
+            validate_data(self, X, reset=reset, skip_check_array=True)
 
     @contextmanager
     def _running(self):

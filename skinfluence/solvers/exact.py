@@ -301,6 +301,7 @@ class MixedFactor(PrimalFactor):
     name = "primal Cholesky, mixed precision"
 
     def __init__(self, objective, shift=0.0, damping=0.0):
+        _refuse_many_shifts(objective)
         Factor.__init__(self, objective, shift, damping)
         p = objective.n_parameters
         check_fits((2, p, p), "Use solver='cg'.", "The Hessian and its factor", itemsize=4)
@@ -310,6 +311,8 @@ class MixedFactor(PrimalFactor):
         # Columns of zeros do not meet the others: their block is the penalty.
         self._used = (d * np.arange(k)[:, None] + used).ravel()
         self._diagonal = np.tile(self.curvature.penalty, k)
+        if not len(self._used):
+            self._used = np.arange(p)
         if len(self._used) < p:
             H = H[np.ix_(self._used, self._used)]
             if not np.delete(self._diagonal, self._used).all():
@@ -389,10 +392,19 @@ class MixedFactor(PrimalFactor):
         inverse[np.ix_(self._used, self._used)] = inner
         return inverse
 
-    @cached_property
-    def _spectrum(self):
-        raise NotImplementedError(
-            "precision='mixed' with hold='lambda' needs equal weights. Use precision='float64'."
+    def _curvature_at(self, objective):
+        _refuse_many_shifts(objective)
+        return super()._curvature_at(objective)
+
+
+def _refuse_many_shifts(objective):
+    """Every row of another weight takes another share of the penalty: a factorisation each."""
+    weights = objective.weights[objective.weights > 0]
+    if objective.unit_penalty.any() and (weights != weights[0]).any():
+        raise ValueError(
+            "precision='mixed' with a penalty per unit of weight (hold='lambda') needs equal "
+            f"weights. Got weights from {weights.min():.3g} to {weights.max():.3g}; use "
+            "precision='float64'."
         )
 
 

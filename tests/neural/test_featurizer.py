@@ -214,3 +214,30 @@ def test_what_cannot_be_answered_is_refused(options, data, message):
 def test_wrong_kinds_are_refused(module, X, message):
     with pytest.raises(TypeError, match=message):
         TorchFeaturizer(module).fit(digit_pictures(4)[0] if X is None else X)
+
+
+def test_columns_of_a_frame_keep_their_names_and_order():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(np.random.default_rng(0).standard_normal((20, 3)), columns=list("abc"))
+    features = TorchFeaturizer(nn.Linear(3, 2)).fit(frame)
+    expected = features.transform(frame)
+    assert features.feature_names_in_.tolist() == ["a", "b", "c"]
+    for other in (frame[["c", "b", "a"]], frame.rename(columns={"a": "z"})):
+        with pytest.raises(ValueError, match="feature names"):
+            features.transform(other)
+    np.testing.assert_array_equal(features.transform(frame.to_numpy()), expected)
+    for backend in ("pyarrow", "numpy_nullable"):
+        nullable = frame.convert_dtypes(dtype_backend=backend)
+        again = TorchFeaturizer(features.module).fit(nullable)
+        np.testing.assert_array_equal(again.transform(nullable), expected)
+    nullable.iloc[0, 0] = pd.NA
+    with pytest.raises(ValueError, match="finite"):
+        features.transform(nullable)
+
+
+def test_features_have_the_precision_of_the_module_not_of_the_rows():
+    from sklearn.utils import get_tags
+
+    features = TorchFeaturizer(nn.Linear(3, 2))
+    assert get_tags(features).transformer_tags.preserves_dtype == []
+    assert features.fit(np.zeros((4, 3))).transform(np.zeros((4, 3))).dtype == np.float32
