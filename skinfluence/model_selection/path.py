@@ -161,7 +161,14 @@ def certified(objective, method, tol):
         bound[rows] = _loss_bound(objective, edits.hessian[rows], h[rows], rows, eta, distance)
 
     everything = np.arange(len(eta))
-    solve(everything, ROUND_OFF if method == "exact" else ROW_TOLS[0])
+    if method != "exact" and edit_solver.knows_own_values(ROW_TOLS[1]):
+        found = edit_solver.own_values(edits, ROW_TOLS[1])
+        known = np.flatnonzero(np.isfinite(found.bound))
+        eta[known] = objective.eta[known] + found.change[known, None]
+        bound[known] = _loss_error(objective, known, eta, found.bound[known])
+        solve(np.setdiff1d(everything, known), ROW_TOLS[1])
+    else:
+        solve(everything, ROUND_OFF if method == "exact" else ROW_TOLS[0])
     for row_tol in () if method == "exact" else ROW_TOLS[1:]:
         weighted = objective.sample_weight * bound
         loss = objective.sample_weight @ np.abs(objective.loss.value(eta, objective.y))
@@ -176,15 +183,21 @@ def certified(objective, method, tol):
 
 def _loss_bound(objective, hessian, h, rows, eta, distance):
     """Error of the loss of each row when its parameters are wrong by ``distance``, in P's norm."""
-    loss, y, eta = objective.loss, objective.y[rows], eta[rows]
+    loss = objective.loss
     if loss.self_concordance == 0.0:
-        return np.zeros(len(eta))
+        return np.zeros(len(rows))
     # |x_i|_{P^-1} of the row that is removed.
     identity = np.eye(h.shape[1])
     own = h @ np.linalg.inv(identity + hessian @ h)
     size = np.max([np.einsum("ikl,k,l->i", own, v, v) for v in loss.spread_directions()], axis=0)
     with np.errstate(invalid="ignore"):
         spread = np.where(distance > 0, np.sqrt(np.maximum(size, 0.0)) * distance, 0.0)
+    return _loss_error(objective, rows, eta, spread)
+
+
+def _loss_error(objective, rows, eta, spread):
+    """Error of the loss of each row when its decision values are wrong by ``spread``."""
+    loss, y, eta = objective.loss, objective.y[rows], eta[rows]
     if loss.n_outputs > 1:
         # Softmax: the loss is 1-Lipschitz in the range of the change over the classes.
         return spread

@@ -114,18 +114,40 @@ class EditSolver:
         eta_steps : ndarray of shape (n_solved, n_outputs)
         """
         if self.M and self._pairs_pay(edits, tol):
-            found = own_values(self.accuracy, edits, self.pair_sums)
-            solved, change = found.within(tol), found.change
-            left = np.flatnonzero(~solved)
-            if len(left) and OwnChords.serves(self.objective):
-                again = self._own_chords.solve(edits.take(left), tol)
-                solved[left], change[left] = again.within(tol), again.change
-            return solved, change[solved, None]
+            found = self.own_values(edits, tol)
+            solved = found.within(tol)
+            return solved, found.change[solved, None]
         return self._own_quadratic_steps(edits, tol)
+
+    def knows_own_values(self, tol):
+        """Whether :meth:`own_values` serves this factor, and to this tolerance."""
+        return PairSums.serves(self.factor) and self.objective.hold == "C" and tol >= PAIRS_TOL
+
+    def own_values(self, edits, tol):
+        """Changes of each row's own decision value, with bounds: by sums over pairs, then by chords.
+
+        Parameters
+        ----------
+        edits : RowEdits
+        tol : float
+            Relative error from which on chords are not worth while.
+
+        Returns
+        -------
+        found : OwnValues
+        """
+        found = own_values(self.accuracy, edits, self.pair_sums)
+        left = np.flatnonzero(~found.within(tol))
+        if len(left) and OwnChords.serves(self.objective):
+            again = self._own_chords.solve(edits.take(left), tol)
+            better = again.bound < found.bound[left]
+            found.change[left[better]] = again.change[better]
+            found.bound[left[better]] = again.bound[better]
+        return found
 
     def _pairs_pay(self, edits, tol):
         """Whether a pass over all pairs of rows is cheaper than a pass for each row that needs one."""
-        if not (PairSums.serves(self.factor) and self.objective.hold == "C" and tol >= PAIRS_TOL):
+        if not self.knows_own_values(tol):
             return False
         if "pair_sums" in vars(self):
             return True
