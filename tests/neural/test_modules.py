@@ -5,13 +5,13 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
-from torch.utils.checkpoint import checkpoint
 
 from skinfluence.neural import ModuleInfluence, TorchFeaturizer
 from skinfluence.solvers import LiSSA, SingularHessianError
 from tests.neural.networks import nn, torch
 
 F, parametrizations = nn.functional, nn.utils.parametrizations
+checkpoint = torch.utils.checkpoint.checkpoint
 N = 20
 
 
