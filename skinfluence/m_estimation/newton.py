@@ -100,12 +100,12 @@ def minimise(problem, H=None, enough=0.0):
 
 
 def _minimise(problem, H, enough):
+    # Whether the Hessian is that of the last parameters, or has been seen to be as good.
+    trusted = H is None
     H = problem.hessian() if H is None else H
     if not np.isfinite(H).all():
         return Minimum(problem, np.inf, 0, False)
     solve = _descent(H)
-    # Whether the Hessian is that of the last parameters, or has been seen to be as good.
-    trusted = H is None
     step, decrement = _step(problem, solve)
     rounding = 1e-13 * problem.size
     # A Hessian costs about 2 p gradients, ten digits at contraction r cost 23 / log(1 / r).
