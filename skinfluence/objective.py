@@ -263,6 +263,12 @@ def refuse_empty_classes(problem):
     if not problem.needs_all_classes:
         return
     kinds = problem.kinds(problem.y)
+    if len(problem.weights) != len(kinds):
+        raise ValueError(
+            "A problem must have one weight for each target. Got "
+            f"{len(problem.weights)} weights and {len(kinds)} targets; check them in objective_of "
+            "with skinfluence.utils.validation.check_sample_weight."
+        )
     n_kinds = 1 if problem.labels is None else len(problem.labels.classes)
     rows = kinds >= 0
     weight = np.bincount(kinds[rows], problem.weights[rows], n_kinds)

@@ -392,10 +392,6 @@ class MixedFactor(PrimalFactor):
         inverse[np.ix_(self._used, self._used)] = inner
         return inverse
 
-    def _curvature_at(self, objective):
-        _refuse_many_shifts(objective)
-        return super()._curvature_at(objective)
-
 
 def _refuse_many_shifts(objective):
     """Every row of another weight takes another share of the penalty: a factorisation each."""
