@@ -112,6 +112,7 @@ class Exact:
                     "precision='mixed' needs more training outputs than parameters. Got "
                     f"{outputs} and {objective.n_parameters}; use precision='float64'."
                 )
+            _refuse_many_shifts(objective)
             return MixedFactor(objective, damping=damping)
         if form == "dual":
             if not self.has_dual(objective):
@@ -301,7 +302,6 @@ class MixedFactor(PrimalFactor):
     name = "primal Cholesky, mixed precision"
 
     def __init__(self, objective, shift=0.0, damping=0.0):
-        _refuse_many_shifts(objective)
         Factor.__init__(self, objective, shift, damping)
         p = objective.n_parameters
         check_fits((2, p, p), "Use solver='cg'.", "The Hessian and its factor", itemsize=4)
