@@ -96,6 +96,10 @@ def main(argv=None):
     with multiprocessing.Pool(given.jobs) as pool:
         for i, trial in enumerate(pool.imap_unordered(one, seeds, chunksize=4), 1):
             found.append(trial)
+            kinds = sorted({o["kind"] for o in trial["outcomes"] if o["failed"]})
+            if kinds:
+                # At once: a long run may be stopped.
+                print(f"seed {trial['seed']}: {', '.join(kinds)}", file=sys.stderr, flush=True)
             if i % 500 == 0:
                 failed = sum(any(o["failed"] for o in t["outcomes"]) for t in found)
                 print(f"{i} trials, {failed} failed, {time.time() - begin:.0f} s", file=sys.stderr)
