@@ -77,6 +77,9 @@ def _solver(model):
     if type(model).__module__.partition(".")[0] not in ("sklearn", "skinfluence"):
         # A class of somebody else's may minimise what it likes.
         return None
+    if np.asarray(getattr(model, "coef_", 0.0)).dtype == np.float32:
+        # In single precision a solver stops where its rounding lets it.
+        return None
     if isinstance(model, LinearRegression):
         if not hasattr(model, "singular_"):
             return "lsqr"

@@ -64,7 +64,8 @@ def resolve_solver(solver: SolverLike, objective, precision: Precision = "float6
         if p <= LARGEST_PRIMAL and (p <= outputs or not has_dual):
             return Exact("primal")
         if outputs <= LARGEST_DUAL and has_dual:
-            return Exact("dual")
+            # The smaller form, which the primal one takes over from where it fails.
+            return Exact() if outputs < p else Exact("dual")
         return Exact("primal") if p <= LARGEST_PRIMAL else CG()
     raise ValueError(
         "solver must be 'auto', 'exact', 'cg', 'lissa' or a solver object such as "
