@@ -35,6 +35,7 @@ from skinfluence.quantity import Effect
 from skinfluence.smooth import answers as _smooth  # noqa: F401  registers the answers about an Objective
 from skinfluence.solvers import SingularHessianError, SolveReport
 from skinfluence.solvers.base import SolverLike
+from skinfluence.statistics import BUDGET
 
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
 
@@ -448,7 +449,14 @@ class Influence:
     # Leave one out -----------------------------------------------------------------------------
 
     def loo_decision_function(
-        self, *, method: Method = "auto", tol: float = 1e-3, frozen: Frozen = None
+        self,
+        *,
+        method: Method = "auto",
+        tol: float = 1e-3,
+        frozen: Frozen = None,
+        indices: ArrayLike | None = None,
+        labels: Names | None = None,
+        budget: float = BUDGET,
     ) -> Floats:
         """Decision values of each training row from the model without it, (n_train, ...).
 
@@ -458,35 +466,71 @@ class Influence:
         ----------
         method, tol
             As in :meth:`removal_effect`.
-        frozen : {None, "accept"}, default=None
-            The transformers of a pipeline stay as fitted on all rows. None: say so in a warning,
-            and refuse those whose ``fit`` used y. ``"accept"``: answer for them as they are.
+        frozen : {None, "accept", "refuse"}, default=None
+            What becomes of the transformers of a pipeline. None: they are without the row too, as
+            after ``clone(pipeline).fit`` on the other rows; where that is not known they stay as
+            fitted, which a warning says, and those whose ``fit`` used y are refused. ``"accept"``:
+            they stay as fitted on all rows. ``"refuse"``: an error where anything would.
+        indices : array-like of int or of bool, default=None
+            Training rows by position, or a mask of them; all when None.
+        labels : array-like of labels, default=None
+            Training rows by the index of their frame, instead of ``indices``.
+        budget : float, default=60.0
+            Seconds that may go into fitting transformers again without each row, where nothing
+            cheaper is known. Beyond it an error says how long it would take.
+
+        Returns
+        -------
+        values : ndarray of shape (n_rows,) or (n_rows, n_classes)
+
+        Raises
+        ------
+        OverBudgetError
+            A ``RuntimeError``, with the estimate and the remedies.
         """
-        return leave_one_out.outputs(self, method, tol, frozen).decision_function()
+        rows = self._rows(indices, labels)
+        found = self._loo(rows, method, tol, frozen, budget)
+        return found.decision_function(rows[:, None])
 
     def loo_predict_proba(
-        self, *, method: Method = "auto", tol: float = 1e-3, frozen: Frozen = None
+        self,
+        *,
+        method: Method = "auto",
+        tol: float = 1e-3,
+        frozen: Frozen = None,
+        indices: ArrayLike | None = None,
+        labels: Names | None = None,
+        budget: float = BUDGET,
     ) -> Floats:
         """Class probabilities of each training row without it, (n_train, n_classes).
 
         Parameters
         ----------
-        method, tol, frozen
+        method, tol, frozen, indices, labels, budget
             As in :meth:`loo_decision_function`.
         """
-        return leave_one_out.outputs(self, method, tol, frozen).predict_proba()
+        rows = self._rows(indices, labels)
+        return self._loo(rows, method, tol, frozen, budget).predict_proba(rows[:, None])
 
     def loo_predict(
-        self, *, method: Method = "auto", tol: float = 1e-3, frozen: Frozen = None
+        self,
+        *,
+        method: Method = "auto",
+        tol: float = 1e-3,
+        frozen: Frozen = None,
+        indices: ArrayLike | None = None,
+        labels: Names | None = None,
+        budget: float = BUDGET,
     ) -> NDArray[Any]:
         """Predictions for each training row from the model without it, (n_train,).
 
         Parameters
         ----------
-        method, tol, frozen
+        method, tol, frozen, indices, labels, budget
             As in :meth:`loo_decision_function`.
         """
-        return leave_one_out.outputs(self, method, tol, frozen).predict()
+        rows = self._rows(indices, labels)
+        return self._loo(rows, method, tol, frozen, budget).predict(rows[:, None])
 
     def loo_score(
         self,
@@ -495,18 +539,22 @@ class Influence:
         method: Method = "auto",
         tol: float = 1e-3,
         frozen: Frozen = None,
+        indices: ArrayLike | None = None,
+        labels: Names | None = None,
+        budget: float = BUDGET,
     ) -> float:
-        """A scorer on the pooled leave-one-out outputs.
+        """A scorer on the pooled leave-one-out outputs, of all rows or of some.
 
         Parameters
         ----------
         scoring : str or scorer, default=None
             As in scikit-learn; accuracy or R2 when None.
-        method, tol, frozen
+        method, tol, frozen, indices, labels, budget
             As in :meth:`loo_decision_function`.
         """
-        options = {"method": method, "tol": tol, "frozen": frozen}
-        return leave_one_out.pooled_score(self, self._y(), scoring, **options)
+        rows = None if indices is labels is None else self._rows(indices, labels)
+        options = {"method": method, "tol": tol, "frozen": frozen, "budget": budget}
+        return leave_one_out.pooled_score(self, self._y(), scoring, rows, **options)
 
     def report(self) -> SolveReport:
         """How the systems are solved and how near the fit is to its optimum: a SolveReport."""
@@ -519,6 +567,10 @@ class Influence:
         labels = self.objective.labels
         y = self.objective.y
         return y if labels is None else labels.classes[labels.codes_of(y)]
+
+    def _loo(self, rows, method, tol, frozen, budget):
+        every = len(rows) == self.objective.n_samples and (rows == np.arange(len(rows))).all()
+        return leave_one_out.outputs(self, method, tol, frozen, None if every else rows, budget)
 
     def _rows(self, indices, labels=None):
         n = self.objective.n_samples

@@ -6,22 +6,97 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import get_tags
 
 from skinfluence.answers import rows_alone_in_their_class, warn_alone
-from skinfluence.inputs.frozen import check_frozen
+from skinfluence.inputs.frozen import check_frozen, uses_y
+from skinfluence.statistics import BUDGET, WholePipeline, any_learns, fitted_leaves, why_not
+
+FROZEN = (None, "accept", "refuse")
 
 
-def loo_eta(influence, method="auto", tol=1e-3, frozen=None):
+def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=BUDGET):
     """Leave-one-out decision values in the loss's outputs, shape (n_samples, n_outputs).
 
-    Rows of weight zero get their fitted values. A row whose removal leaves no model (the last one
-    of its class, with a free intercept) gets NaN. ``frozen``: :func:`skinfluence.inputs.frozen.check_frozen`.
+    Without a row the transformers of a pipeline are fitted without it too, unless they are held
+    (``frozen="accept"``) or that is not known, which :func:`~skinfluence.inputs.frozen.check_frozen`
+    says. Where nothing but the model learned from the rows, those of weight zero get their fitted
+    values. A row whose removal leaves no model (the last one of its class, with a free intercept)
+    gets NaN, and so do rows that were not asked for.
     """
-    check_frozen(influence.estimator, frozen)
-    eta = np.array(influence.answers.own_removals(method, tol))
-    lonely = rows_alone_in_their_class(influence.objective)
+    whole = whole_pipeline(influence, method, frozen)
+    problem = influence.objective
+    asked = np.arange(problem.n_samples) if rows is None else np.unique(rows)
+    lonely = np.intersect1d(rows_alone_in_their_class(problem), asked)
+    if whole is None:
+        own = influence.answers.own_removals(method, tol, None if rows is None else asked)
+        if rows is None:
+            eta = np.array(own)
+        else:
+            eta = np.full((problem.n_samples, *own.shape[1:]), np.nan)
+            eta[asked] = own
+    else:
+        asked = np.setdiff1d(asked, lonely)
+        eta = np.full((problem.n_samples, problem.loss.n_outputs), np.nan)
+        eta[asked] = whole.own_values(asked, method, tol, budget)
     if len(lonely):
         warn_alone(lonely)
         eta[lonely] = np.nan
     return eta
+
+
+def whole_pipeline(influence, method, frozen):
+    """What answers about the pipeline without a row; None where its transformers stay as fitted.
+
+    Parameters
+    ----------
+    influence : Influence
+    method : str
+    frozen : {None, "accept", "refuse"}
+
+    Raises
+    ------
+    ValueError
+        With ``"refuse"``, where a part of the pipeline would stay as fitted.
+    """
+    if frozen not in FROZEN:
+        raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
+    steps = influence._inputs.steps
+    if frozen == "accept":
+        return None
+    if frozen == "refuse":
+        _refuse_balanced(influence)
+    if not any_learns(steps):
+        return None
+    inputs = influence._inputs
+    raw, training_X = inputs.raw, inputs.training_X
+    why = why_not(influence.answers, steps, training_X, raw, method)
+    if why is None and inputs.moves_targets and any(uses_y(one) for _, one in fitted_leaves(steps)):
+        why = "A step that used y is asked about behind a transformer of the targets."
+    if why is None:
+        y = influence._y()
+        whole = WholePipeline(influence.answers, steps, raw, y, training_X)
+        if whole.is_refittable:
+            return whole
+        why = (
+            "Fitted again on all rows they do not give what they gave: they were fitted on other "
+            "rows, with weights of their own, or draw."
+        )
+    if frozen == "refuse":
+        raise ValueError(
+            "With frozen='refuse' no part of a pipeline may stay as fitted on all rows. Got "
+            f"{', '.join(name for name, _ in steps)}. {why} Pass frozen='accept' to hold them."
+        )
+    check_frozen(influence.estimator, None, why)
+    return None
+
+
+def _refuse_balanced(influence):
+    model = getattr(influence._inputs, "model", None)
+    weights = getattr(model, "class_weight", None)
+    if isinstance(weights, str):
+        raise ValueError(
+            "With frozen='refuse' nothing that was learned from the rows may stay as fitted. Got "
+            f"class_weight={weights!r}, whose weights are held. Pass the weights as a dict, or "
+            "frozen='accept'."
+        )
 
 
 class Outputs(BaseEstimator):
@@ -89,9 +164,9 @@ class Outputs(BaseEstimator):
         return float(scoring(self, rows[:, None], np.asarray(y)[rows]))
 
 
-def outputs(influence, method="auto", tol=1e-3, frozen=None):
-    """The leave-one-out :class:`Outputs` of all rows."""
-    eta = loo_eta(influence, method, tol, frozen)
+def outputs(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=BUDGET):
+    """The leave-one-out :class:`Outputs` of all rows, NaN where others than ``rows`` are asked."""
+    eta = loo_eta(influence, method, tol, frozen, rows, budget)
     return Outputs(influence.estimator, influence.objective, eta)
 
 
@@ -109,13 +184,13 @@ def resolve_scorer(scoring, objective):
     return scoring
 
 
-def pooled_score(influence, y, scoring, **options):
-    """A scorer applied once to the leave-one-out outputs of all rows."""
+def pooled_score(influence, y, scoring, rows=None, **options):
+    """A scorer applied once to the leave-one-out outputs of all rows, or of some."""
     scorer = resolve_scorer(scoring, influence.objective)
-    return outputs(influence, **options).score(y, scorer)
+    return outputs(influence, rows=rows, **options).score(y, scorer, rows)
 
 
-def loo_loss(influence, method="auto", tol=1e-3, frozen=None):
+def loo_loss(influence, method="auto", tol=1e-3, frozen=None, budget=BUDGET):
     """Leave-one-out loss of each training row under its own label, unweighted.
 
     Parameters
@@ -123,12 +198,12 @@ def loo_loss(influence, method="auto", tol=1e-3, frozen=None):
     influence : Influence
     method, tol
         See :meth:`Influence.removal_effect`.
-    frozen : {None, "accept"}, default=None
-        ``"accept"``: answer for the transformers of a pipeline as they are.
+    frozen, budget
+        See :meth:`Influence.loo_decision_function`.
 
     Returns
     -------
     losses : ndarray of shape (n_train,)
         In units of the model's own loss: log loss, half squared error, half deviance.
     """
-    return outputs(influence, method, tol, frozen).loss()
+    return outputs(influence, method, tol, frozen, budget=budget).loss()

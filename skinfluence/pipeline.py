@@ -14,14 +14,18 @@ from skinfluence.influence import Influence
 from skinfluence.mixin import InfluenceMixin, TrainingData, spared
 from skinfluence.pullbacks import NoDerivativeError, pullback
 from skinfluence.pullbacks.registry import numeric
+from skinfluence.statistics import Moves, OverBudgetError, statistics
 
 __all__ = [
+    "Moves",
     "NamedInfluence",
     "NoDerivativeError",
+    "OverBudgetError",
     "Pipeline",
     "influence_by_name",
     "make_pipeline",
     "pullback",
+    "statistics",
 ]
 
 FEWER = "Ask for fewer rows with indices=, or for aggregate='mean' over the test points."
@@ -32,8 +36,9 @@ _predicts = available_if(lambda self: hasattr(self, "predict"))
 class Pipeline(InfluenceMixin, sklearn.pipeline.Pipeline):
     """scikit-learn's :class:`~sklearn.pipeline.Pipeline` with influence methods on raw inputs.
 
-    Parameters are scikit-learn's. The transformers stay as fitted in every what-if, and the
-    pipeline holds the training data like any estimator with influence methods. It needs no steps
+    Parameters are scikit-learn's. ``loo_*`` are about the whole pipeline; in other what-ifs the
+    transformers stay as fitted. The pipeline holds the training data like any estimator with
+    influence methods. It needs no steps
     of this package: any model whose objective is known will do.
 
     Examples

@@ -95,7 +95,6 @@ def questions(model, X, y):
     ],
     ids=lambda model: type(model).__name__,
 )
-@pytest.mark.filterwarnings("ignore:The transformers of the pipeline are frozen")
 def test_four_questions_in_a_row_factor_once(model, counted):
     X, y, _ = data()
     model = clone(model).fit(X, y)

@@ -55,6 +55,11 @@ def refuse_old_multiclass(model, n_classes):
         )
 
 
+def pca_solver(transformer):
+    """The ``svd_solver`` that a fitted PCA used."""
+    return transformer._fit_svd_solver
+
+
 def power_scale(transformer):
     """The scale that a fitted PowerTransformer divides by, 1 without ``standardize``."""
     return transformer._scaler.scale_ if transformer.standardize else 1.0

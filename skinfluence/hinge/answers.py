@@ -385,7 +385,7 @@ class HingeAnswers(Answers):
         eta = self._eta[rows]
         with progress_bar(self.problem.n_outputs, "problems", self.verbose) as advance:
             for j in range(self.problem.n_outputs):
-                eta[:, j] += self._shifts(j, rows, None, method).own()
+                eta[:, j] += self._shifts(j, rows, None, method).own(rows)
                 advance(1)
         return eta
 

@@ -45,12 +45,12 @@ class Shifts:
             change += self.moves.delta_bias[inside, None]
             out[self.positions[inside] - block.start] += change
 
-    def own(self):
-        """Change at the edited row itself, when every training row was asked, (n_samples,)."""
-        out = np.zeros(self.problem.n_samples)
+    def own(self, rows):
+        """Change at the edited row itself, each of the ``rows`` that were asked, (n_edits,)."""
+        out = np.zeros(len(rows))
         X = self.problem.design.X
         for block in row_blocks(len(self.positions), 16 * (len(self.columns) + 1)):
-            values = self.problem.cross(X[self.positions[block]], X[self.columns])
+            values = self.problem.cross(X[rows[self.positions[block]]], X[self.columns])
             change = np.einsum("ij,ij->i", self.moves.delta_beta[block], values)
             out[self.positions[block]] = change + self.moves.delta_bias[block]
         return out
@@ -88,11 +88,11 @@ class Pushes:
             moved = self.one.cross(X, self._tests, self._solved)
             out[pushing] += self.amounts[block][pushing, None] * moved
 
-    def own(self):
-        """Change at the edited row itself, when every training row was asked, (n_samples,)."""
-        out = np.zeros(self.problem.n_samples)
+    def own(self, rows):
+        """Change at the edited row itself, each of the ``rows`` that were asked, (n_edits,)."""
+        out = np.zeros(len(rows))
         pushing = np.flatnonzero(self.amounts)
         for block in row_blocks(len(pushing), 16 * (len(self.one.centres) + 1)):
             part = pushing[block]
-            out[part] = self.amounts[part] * self.one.diagonal(self.problem.design.X[part])
+            out[part] = self.amounts[part] * self.one.diagonal(self.problem.design.X[rows[part]])
         return out

@@ -19,6 +19,7 @@ from sklearn.utils import get_tags
 
 from skinfluence._utils.calls import level_outside
 from skinfluence.inputs.wrappers import opened
+from skinfluence.statistics.registry import learns
 
 # Supervised, but neither their tags nor their signatures say so.
 SUPERVISED = (PLSSVD, SelectKBest, SelectPercentile)
@@ -27,7 +28,7 @@ SUPERVISED = (PLSSVD, SelectKBest, SelectPercentile)
 FIT_OTHERWISE = (TargetEncoder, NMF, MiniBatchNMF, DictionaryLearning, LocallyLinearEmbedding)
 
 
-def check_frozen(estimator, frozen):
+def check_frozen(estimator, frozen, why=None):
     """Refuse transformers that used y, and say that the others are frozen.
 
     Parameters
@@ -37,6 +38,8 @@ def check_frozen(estimator, frozen):
     frozen : {None, "accept"}
         ``"accept"``: answer for the transformers as they are, whatever they learned from, and say
         nothing.
+    why : str, default=None
+        Why the answer is not about the whole pipeline, a sentence.
 
     Raises
     ------
@@ -56,19 +59,21 @@ def check_frozen(estimator, frozen):
     leaves = list(transformers_of(estimator))
     leaking = [f"{name} ({type(one).__name__})" for name, one in leaves if uses_y(one)]
     if leaking:
+        reason = f" {why}" if why else ""
         raise ValueError(
             "The transformers of a pipeline stay as fitted on all rows when a row is left out, so "
             f"none may have used y. Got {', '.join(leaking)}, which would leak the label of each "
-            "row into its own leave-one-out answer. Refit the whole pipeline with "
+            f"row into its own leave-one-out answer.{reason} Refit the whole pipeline with "
             "sklearn.model_selection.cross_val_predict, drop the step, or pass frozen='accept' to "
             "get the answers for the transformers as they are."
         )
     learned = [name for name, one in leaves if learns(one)]
     if learned:
+        why = f" {why}" if why else ""
         warnings.warn(
             f"The transformers of the pipeline are frozen ({', '.join(learned)}): this answers the "
             "question for the preprocessing as fitted on all rows, only the model is without a "
-            "row. Pass frozen='accept' if that is what you ask.",
+            f"row.{why} Pass frozen='accept' if that is what you ask.",
             UserWarning,
             stacklevel=level_outside(),
         )
@@ -170,14 +175,6 @@ def uses_y(transformer):
     except (AttributeError, TypeError, ValueError):
         return False
     return y is not None and y.default is inspect.Parameter.empty
-
-
-def learns(transformer):
-    """Whether fitting the transformer looks at the rows at all."""
-    if isinstance(transformer, FrozenEstimator):
-        return False
-    tags = _tags(transformer)
-    return tags is None or tags.requires_fit
 
 
 def _tags(transformer):

@@ -43,6 +43,8 @@ class Inputs:
         Training rows as the model sees them.
     labels : pandas Index or None
         Of the training rows, where they are a frame's.
+    steps : list of (str, transformer)
+        What the rows go through, fitted, by name.
 
     Raises
     ------
@@ -54,13 +56,14 @@ class Inputs:
         check_no_samplers(estimator)
         check_same_rows(estimator)
         refuse_masked(X=X, y=y)
-        self.transformers, self._targets = [], []
+        self.steps, self._targets = [], []
         self.model = estimator
         while (layer := opened(self.model)) is not None:
-            self.transformers += [step for _, step in layer.transformers]
+            self.steps += layer.transformers
             if layer.target is not None:
                 self._targets.append(layer.target)
             self.model = layer.inside
+        self.transformers = [step for _, step in self.steps]
         # Before the rows: what they are is of no interest to a model that cannot be asked about.
         refuse_unknown(self.model)
         self._raw = X
@@ -93,6 +96,16 @@ class Inputs:
                 raise TypeError(_LINEAR_ONLY.format(name=type(self.model).__name__))
             problem = problem.with_targets_back(line.slope, line.offset)
         return problem
+
+    @property
+    def raw(self):
+        """The training rows as the user passed them."""
+        return self._raw
+
+    @property
+    def moves_targets(self):
+        """Whether the model was fitted on transformed targets."""
+        return bool(self._targets)
 
     @property
     def n_raw_features(self):

@@ -11,9 +11,9 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.typing import Floats, Frozen, MatrixLike, Method, Response, Scoring
 from skinfluence.edits import Points
 from skinfluence.influence import Influence
-from skinfluence.inputs.frozen import check_frozen
-from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer
+from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer, whole_pipeline
 from skinfluence.model_selection.fitting import check_data, check_known, fitted
+from skinfluence.statistics import BUDGET
 
 RESPONSES = ("predict", "predict_proba", "predict_log_proba", "decision_function", "loss")
 
@@ -28,6 +28,7 @@ def loo_predict(
     method: Method = "auto",
     tol: float = 1e-3,
     frozen: Frozen = None,
+    budget: float = BUDGET,
 ) -> NDArray[Any]:
     """Outputs of every row from the model fitted without it.
 
@@ -37,8 +38,7 @@ def loo_predict(
     Parameters
     ----------
     estimator : estimator or Pipeline
-        Not changed; a clone is fitted on all rows. The transformers of a pipeline stay as fitted
-        there.
+        Not changed; a clone is fitted on all rows.
     X : array-like of shape (n_samples, n_features)
     y : array-like of shape (n_samples,)
     sample_weight : array-like of shape (n_samples,), default=None
@@ -51,9 +51,14 @@ def loo_predict(
         See :meth:`skinfluence.Influence.removal_effect`.
     tol : float, default=1e-3
         For ``"auto"``: certified error of the parameters relative to their change.
-    frozen : {None, "accept"}, default=None
-        None: warn that the transformers of a pipeline are frozen, and refuse those whose ``fit``
-        used y. ``"accept"``: answer for them as they are.
+    frozen : {None, "accept", "refuse"}, default=None
+        What becomes of the transformers of a pipeline. None: they are without the row too; where
+        that is not known they stay as fitted on all rows, which a warning says, and those whose
+        ``fit`` used y are refused. ``"accept"``: they stay as fitted. ``"refuse"``: an error where
+        anything would.
+    budget : float, default=60.0
+        Seconds that may go into fitting transformers again without each row, where nothing
+        cheaper is known. Beyond it an error says how long it would take.
 
     Returns
     -------
@@ -80,8 +85,8 @@ def loo_predict(
     0.1296
     """
     _check_response(estimator, response_method)
-    influence, _ = _influence(estimator, X, y, sample_weight, frozen)
-    found = outputs(influence, method, tol, "accept")
+    influence, _ = _influence(estimator, X, y, sample_weight)
+    found = outputs(influence, method, tol, frozen, budget=budget)
     return _respond(found, response_method)
 
 
@@ -95,12 +100,13 @@ def loo_score(
     method: Method = "auto",
     tol: float = 1e-3,
     frozen: Frozen = None,
+    budget: float = BUDGET,
 ) -> float:
     """A scorer on the leave-one-out outputs of all rows, taken together.
 
     Parameters
     ----------
-    estimator, X, y, sample_weight, method, tol, frozen
+    estimator, X, y, sample_weight, method, tol, frozen, budget
         As in :func:`loo_predict`.
     scoring : str or callable, default=None
         As in scikit-learn; accuracy or R2 when None. It is called once, on the outputs of all rows
@@ -125,8 +131,8 @@ def loo_score(
     >>> print(f"{loo_score(Ridge(alpha=0.01), X, y):.3f}")
     0.494
     """
-    influence, y = _influence(estimator, X, y, sample_weight, frozen)
-    return influence.loo_score(scoring, method=method, tol=tol, frozen="accept")
+    influence, y = _influence(estimator, X, y, sample_weight)
+    return influence.loo_score(scoring, method=method, tol=tol, frozen=frozen, budget=budget)
 
 
 def leave_one_group_out(
@@ -140,6 +146,7 @@ def leave_one_group_out(
     method: Method = "auto",
     tol: float = 1e-3,
     frozen: Frozen = None,
+    budget: float = BUDGET,
 ) -> NDArray[Any]:
     """Outputs of every row from the model fitted without its whole group.
 
@@ -148,7 +155,7 @@ def leave_one_group_out(
 
     Parameters
     ----------
-    estimator, X, y, sample_weight, response_method, method, tol, frozen
+    estimator, X, y, sample_weight, response_method, method, tol, frozen, budget
         As in :func:`loo_predict`.
     groups : array-like of shape (n_samples,)
         The group of each row; at least two groups.
@@ -179,7 +186,8 @@ def leave_one_group_out(
     (442,)
     """
     _check_response(estimator, response_method)
-    found, _, _ = _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen)
+    options = {"method": method, "tol": tol, "frozen": frozen, "budget": budget}
+    found, _, _ = _group_outputs(estimator, X, y, groups, sample_weight, **options)
     return _respond(found, response_method)
 
 
@@ -194,6 +202,7 @@ def leave_one_group_out_score(
     method: Method = "auto",
     tol: float = 1e-3,
     frozen: Frozen = None,
+    budget: float = BUDGET,
 ) -> Floats:
     """The score of each group under the model fitted without it.
 
@@ -201,7 +210,7 @@ def leave_one_group_out_score(
 
     Parameters
     ----------
-    estimator, X, y, groups, sample_weight, method, tol, frozen
+    estimator, X, y, groups, sample_weight, method, tol, frozen, budget
         As in :func:`leave_one_group_out`.
     scoring : str or callable, default=None
         As in scikit-learn; accuracy or R2 when None. What a callable gets as X are row positions.
@@ -222,7 +231,8 @@ def leave_one_group_out_score(
     >>> leave_one_group_out_score(Ridge(), X, y, groups=np.arange(442) % 5).shape
     (5,)
     """
-    found, y, members = _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen)
+    options = {"method": method, "tol": tol, "frozen": frozen, "budget": budget}
+    found, y, members = _group_outputs(estimator, X, y, groups, sample_weight, **options)
     scorer = resolve_scorer(scoring, found.objective)
     return np.array([found.score(y, scorer, rows) for rows in members])
 
@@ -253,15 +263,14 @@ def _respond(found, response_method):
     return getattr(found, response_method)()
 
 
-def _influence(estimator, X, y, sample_weight, frozen):
+def _influence(estimator, X, y, sample_weight):
     check_known(estimator)
-    check_frozen(estimator, frozen)
     X, y, sample_weight = check_data(X, y, sample_weight)
     model = fitted(estimator, X, y, sample_weight)
     return Influence(model, X, y, sample_weight), y
 
 
-def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen):
+def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen, budget):
     if groups is None:
         raise ValueError("The 'groups' parameter should not be None.")
     X, y, sample_weight = check_data(X, y, sample_weight, groups)
@@ -273,15 +282,18 @@ def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen):
         )
     sizes = np.bincount(position)
     members = np.split(np.argsort(position, kind="stable"), np.cumsum(sizes)[:-1])
-    influence, y = _influence(estimator, X, y, sample_weight, frozen)
+    influence, y = _influence(estimator, X, y, sample_weight)
+    pipeline = whole_pipeline(influence, method, frozen)
     objective = influence.objective
     whole = _groups_of_whole_classes(objective, names, position)
-    left = [
-        Points(rows, -objective.weights[rows], None, None, np.empty(0))
-        for rows, gone in zip(members, whole, strict=True)
-        if not gone
-    ]
-    eta = influence.answers.own_group_removals(left, method, tol)
+    left = [rows for rows, gone in zip(members, whole, strict=True) if not gone]
+    if pipeline is None:
+        points = [Points(rows, -objective.weights[rows], None, None, np.empty(0)) for rows in left]
+        eta = influence.answers.own_group_removals(points, method, tol)
+    else:
+        eta = np.full((len(y), objective.loss.n_outputs), np.nan)
+        for rows, values in zip(left, pipeline.group_values(left, budget), strict=True):
+            eta[rows] = values
     eta[whole[position]] = np.nan
     return Outputs(influence.estimator, objective, eta), y, members
 

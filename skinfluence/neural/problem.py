@@ -66,6 +66,9 @@ class ModuleInputs:
         Of one row as the module takes it.
     """
 
+    # Nothing is fitted on the way.
+    steps = ()
+
     def __init__(self, X, input_shape=None):
         rows = Rows(X, input_shape)
         self.shape = rows.shape

@@ -239,6 +239,26 @@ class SmoothAnswers(Locked, Answers):
             eta[rest[block]] += steps.at_rows(edits.design.take(block), solved.steps)
         return eta
 
+    def own_removals_rescaled(self, method, tol, rows, ratio):
+        """As :meth:`own_removals`, where the penalty of each column moves with the row.
+
+        Parameters
+        ----------
+        method : {"auto", "exact"}
+        tol : float
+        rows : ndarray of int, shape (m,)
+        ratio : ndarray of shape (m, n_features)
+            What the penalty of each coefficient is multiplied by; what is free stays free.
+        """
+        basis = self.basis(method)
+        if basis.design.intercept:
+            ratio = np.column_stack([ratio, np.ones(len(rows))])
+        edits = replace(steps.removals(basis, rows), ratio=ratio)
+        eta = basis.eta[rows]
+        for block, solved in self._solved(edits, method, tol):
+            eta[block] += steps.at_rows(edits.design.take(block), solved.steps)
+        return eta
+
     def own_group_removals(self, removals, method, tol):
         basis = self.basis(method)
         eta = basis.eta.copy()

@@ -23,6 +23,7 @@ from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
 from skinfluence.smooth.own_values import OwnChords, own_values
 from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.remainders import RemainderPass
+from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import RowBatch, largest_eigenvalue
 from skinfluence.solvers import CG, Exact, SingularHessianError
 
@@ -201,7 +202,8 @@ class EditSolver:
     def _solve_block(self, edits, tol):
         if piecewise.is_piecewise(self.objective.loss):
             return self._solved_exactly(edits)
-        state = RowBatch(self.accuracy, edits, self.remainders)
+        kind = RowBatch if edits.ratio is None else RescaledBatch
+        state = kind(self.accuracy, edits, self.remainders)
         floor, round_off = (
             one * state.inflation for one in (self.accuracy.floor, self.accuracy.round_off)
         )
@@ -249,7 +251,7 @@ class EditSolver:
 
     def _refit(self, state, left, tol, bound, used):
         """Newton's method on many edited problems together; those it could not certify."""
-        if self.M is None:
+        if self.M is None or state.edits.ratio is not None:
             return left
         # Where nothing bounds the edited Hessian from below, nothing certifies here.
         left, rest = left[np.isfinite(state.growth[left])], left[~np.isfinite(state.growth[left])]
@@ -285,6 +287,8 @@ class EditSolver:
         weights, y = self.objective.weights.copy(), self.objective.y.copy()
         weights[row], y[row] = edits.weight[i], edits.y[i]
         penalty = self.objective.penalty + edits.shift[i] * self.objective.unit_penalty
+        if edits.ratio is not None:
+            penalty = penalty * edits.ratio[i]
         problem = replace(self.objective, weights=weights, y=y, penalty=penalty, sample_weight=None)
         used[i] = "newton"
         try:

@@ -44,6 +44,8 @@ class RowEdits:
         The loss's y of the row after the edit.
     weight : ndarray of shape (m,)
         Weight of the row after the edit.
+    ratio : ndarray of shape (m, n_columns), default=None
+        What each entry of the penalty is multiplied by; None for nothing.
     """
 
     design: Design
@@ -53,6 +55,7 @@ class RowEdits:
     rows: np.ndarray
     y: np.ndarray
     weight: np.ndarray
+    ratio: np.ndarray | None = None
 
     @property
     def one_shift(self):
@@ -70,6 +73,7 @@ class RowEdits:
             self.rows[chosen],
             self.y[chosen],
             self.weight[chosen],
+            None if self.ratio is None else self.ratio[chosen],
         )
 
     def undone(self, chosen, objective):
@@ -81,7 +85,10 @@ class RowEdits:
         y, weight = np.array(self.y), self.weight.copy()
         gradient[chosen], hessian[chosen], shift[chosen] = 0.0, 0.0, 0.0
         y[chosen], weight[chosen] = objective.y[rows], objective.weights[rows]
-        return RowEdits(self.design, gradient, hessian, shift, self.rows, y, weight)
+        ratio = self.ratio
+        if ratio is not None:
+            ratio = np.where(chosen[:, None], 1.0, ratio)
+        return RowEdits(self.design, gradient, hessian, shift, self.rows, y, weight, ratio)
 
 
 def row_edits(objective, rows, y, weight):

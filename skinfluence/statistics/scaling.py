@@ -1,0 +1,114 @@
+"""Scalers: a row that leaves changes what columns are divided by, and shifts them."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
+
+from skinfluence.statistics.registry import NOTHING, Moves, statistics
+
+# Below this share of a variance, what a row leaves of it is summed anew: a difference would cancel.
+LITTLE = 1e-3
+EPS = np.finfo(np.float64).eps
+
+
+@statistics.register
+def _(transformer: StandardScaler, X, rows):
+    if not transformer.with_std:
+        return Moves(shifted=transformer.with_mean)
+    X = _numbers(X)
+    if X is None:
+        return None
+    n = X.shape[0]
+    if n < 3:
+        return None
+    scale = np.empty((len(rows), X.shape[1]))
+    mean = np.asarray(X.mean(axis=0)).ravel()
+    if sp.issparse(X):
+        # Of few stored values: the squares of the others are those of the mean.
+        variance = np.asarray(X.multiply(X).mean(axis=0)).ravel() - mean**2
+        variance = np.maximum(variance, 0.0)
+        away = X[rows].toarray() - mean
+    else:
+        variance = np.mean((X - mean) ** 2, axis=0)
+        away = X[rows] - mean
+    # Row i takes its square along, and moves the mean.
+    after = (n * variance - away**2 * (n / (n - 1.0))) / (n - 1.0)
+    mean_after = mean - away / (n - 1.0)
+    for i, j in zip(*np.nonzero(after < LITTLE * variance), strict=True):
+        column = X[:, [j]].toarray().ravel() if sp.issparse(X) else X[:, j]
+        left = np.delete(column, rows[i])
+        mean_after[i, j] = left.mean()
+        after[i, j] = np.mean((left - mean_after[i, j]) ** 2)
+    scale[:] = np.sqrt(np.maximum(after, 0.0))
+    # A column counts as constant where its variance is round-off; it is then divided by 1.
+    constant = after <= (n - 1) * EPS * after + ((n - 1) * mean_after * EPS) ** 2
+    scale[constant | (scale < 10.0 * EPS)] = 1.0
+    return Moves(scale / transformer.scale_, shifted=transformer.with_mean)
+
+
+@statistics.register
+def _(transformer: MinMaxScaler, X, rows):
+    X = _numbers(X)
+    if X is None or sp.issparse(X) or X.shape[0] < 3:
+        return None
+    lowest, highest = _without(X, rows, 0), _without(X, rows, -1)
+    span = highest - lowest
+    span[span < 10.0 * EPS] = 1.0
+    before = (transformer.feature_range[1] - transformer.feature_range[0]) / transformer.scale_
+    moved = (lowest != transformer.data_min_) | (highest != transformer.data_max_)
+    if not moved.any():
+        return NOTHING
+    scale = np.where(moved, span / before, 1.0)
+    # Left out, such a row may be clipped itself.
+    other = moved.any(axis=1) if transformer.clip else None
+    return Moves(scale, shifted=True, other=other)
+
+
+@statistics.register
+def _(transformer: MaxAbsScaler, X, rows):
+    X = _numbers(X)
+    if X is None or X.shape[0] < 3:
+        return None
+    size = abs(X)
+    if sp.issparse(size):
+        first = size.max(axis=0).toarray().ravel()
+        own = size[rows].toarray()
+        second = _second_largest(size.tocsc())
+        largest = np.where(own == first, second, first)
+    else:
+        largest = _without(size, rows, -1)
+    largest[largest < 10.0 * EPS] = 1.0
+    scale = largest / transformer.scale_
+    if (scale == 1.0).all():
+        return NOTHING
+    other = (scale != 1.0).any(axis=1) if getattr(transformer, "clip", False) else None
+    return Moves(scale, other=other)
+
+
+def _numbers(X):
+    """Finite float64 columns, or None: missing values are counted by column."""
+    if sp.issparse(X):
+        X = sp.csr_array(X, dtype=np.float64)
+        return X if np.isfinite(X.data).all() else None
+    try:
+        X = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    return X if X.ndim == 2 and np.isfinite(X).all() else None
+
+
+def _without(X, rows, end):
+    """The smallest (end 0) or largest (end -1) of each column without each of the rows."""
+    ranked = np.sort(X, axis=0)
+    first, second = ranked[end], ranked[1 if end == 0 else -2]
+    # Where two rows share the extreme the second is the first.
+    return np.where(X[rows] == first, second, first)
+
+
+def _second_largest(size):
+    second = np.zeros(size.shape[1])
+    for j in range(size.shape[1]):
+        stored = size.data[size.indptr[j] : size.indptr[j + 1]]
+        stored = np.concatenate([stored, np.zeros(min(2, size.shape[0] - len(stored)))])
+        second[j] = np.sort(stored)[-2]
+    return second
