@@ -400,3 +400,44 @@ def test_help_exits_with_0(capsys):
     assert main(["--help"]) == 0
     assert main(["audit", "--help"]) == 0
     assert main([]) == 2
+
+
+UNSIGNED = {
+    "uint8": np.array([0, 1], dtype=np.uint8),
+    "UInt8": pd.array([0, 1], dtype="UInt8"),
+    "category": pd.Categorical(np.array([0, 1], dtype=np.uint8)),
+    "above 2**53": np.array([2**60, 2**60 + 1], dtype=np.uint64),
+}
+
+
+@pytest.mark.parametrize("kind", UNSIGNED)
+def test_unsigned_targets_come_back_as_they_were(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((120, 2))
+    positive = (X[:, 0] + 0.1 * rng.standard_normal(120) > 0).astype(int)
+    positive[:4] = 1 - positive[:4]
+    frame = pd.DataFrame(
+        {"a": X[:, 0], "b": X[:, 1], "y": pd.Series(UNSIGNED[kind]).take(positive).to_numpy()}
+    )
+    if kind in ("UInt8", "category"):
+        frame["y"] = frame["y"].astype(UNSIGNED[kind].dtype)
+    frame.to_parquet(tmp_path / "t.parquet")
+    options = ["--task", "classification", "--cleaned", "--no-html", "--verify", 0, "--quiet"]
+    assert run(tmp_path / "t.parquet", "--target", "y", *options, "--out", tmp_path / "o") == 0
+    cleaned = pd.read_csv(tmp_path / "o" / "cleaned.csv", dtype=str)
+    assert set(cleaned["y"]) == {str(value) for value in UNSIGNED[kind]}
+
+
+@pytest.mark.parametrize(
+    ("cells", "named"),
+    [
+        (["?" if i == 9 else f"{i}.5" for i in range(40)], "'?' in row 9"),
+        ([f"{i + 1000:,.2f}" for i in range(40)], "'1,000.00' in row 0"),
+    ],
+    ids=["one cell", "separators"],
+)
+@pytest.mark.parametrize("task", ["regression", "auto"])
+def test_cells_that_are_no_numbers_are_named(tmp_path, capsys, cells, named, task):
+    pd.DataFrame({"x": np.arange(40.0), "price": cells}).to_csv(tmp_path / "t.csv", index=False)
+    assert run(tmp_path / "t.csv", "--target", "price", "--task", task, "--quiet") == 2
+    assert named in capsys.readouterr().err

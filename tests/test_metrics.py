@@ -328,3 +328,10 @@ def test_metrics_that_need_y_say_so():
     inf = Influence(logistic().fit(X, y), X, y)
     with pytest.raises(ValueError, match="Pass y"):
         inf.removal_effect(X, of=metrics.margin)
+
+
+def test_slices_by_the_labels_of_a_frame_are_refused():
+    """After a split they are not the positions of the test points."""
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match="a mask"):
+        metrics.mean_loss(pd.Index([7, 3]))

@@ -366,6 +366,8 @@ class MixedFactor(PrimalFactor):
         B[np.arange(len(part)), np.arange(len(part)) % k] = part
         HV = B.reshape(len(part), -1).T
         HV = HV[:, HV.any(axis=0)]
+        if not HV.size:
+            return 2.0 * float(np.finfo(np.float32).eps)
         V = self._solve(HV)[0]
         size = np.einsum("ij,ij->j", HV, V)
         W = self.inverse @ HV.astype(np.float32)

@@ -332,3 +332,36 @@ def test_models_fitted_on_tensors_are_answered_about():
         check=True,
         env={**os.environ, "SCIPY_ARRAY_API": "1"},
     )
+
+
+# Precision -------------------------------------------------------------------------------------
+
+
+def test_rows_that_are_all_zero_are_answered_in_either_precision():
+    """Nothing is learned from them: no removal changes a decision value."""
+    X, y = np.zeros((6, 2)), np.array([0, 1, 2, 0, 1, 2])
+    model = LogisticRegression(fit_intercept=False).fit(X, y)
+    for precision in ("float64", "mixed"):
+        inf = Influence(model, X, y, precision=precision)
+        found = inf.removal_effect(np.ones((1, 2)), of="decision_function")
+        np.testing.assert_array_equal(found, np.zeros((1, 6, 3)))
+
+
+@pytest.mark.parametrize("hold", ["auto", "lambda"])
+def test_mixed_precision_says_at_once_where_it_would_need_a_factor_for_each_row(hold):
+    X, y = _data()
+    weight = np.linspace(0.5, 2.0, N)
+    cls = PoissonRegressor if hold == "auto" else RidgeClassifier
+    model = cls().fit(X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match=r"needs equal weights.*from 0\.5 to 2"):
+        Influence(model, X, y, weight, precision="mixed", hold=hold)
+    if hold == "lambda":
+        inf = Influence(model, X, y, weight, precision="mixed")
+        with pytest.raises(ValueError, match="needs equal weights"):
+            inf.effect(edits.remove(0), X[:2], y[:2], hold="lambda")
+    equal = Influence(cls().fit(X, y), X, y, precision="mixed", hold=hold)
+    exact = Influence(cls().fit(X, y), X, y, hold=hold)
+    ask = {"of": "decision_function", "method": "exact"}
+    np.testing.assert_allclose(
+        equal.removal_effect(X[:3], **ask), exact.removal_effect(X[:3], **ask), atol=1e-9
+    )
