@@ -390,7 +390,8 @@ class EditSolver:
         changed, gradient, hessian = steps.stack(self.objective, points)
         sizes = self.accuracy.sizes(solved.leverages(changed))
         own_noise = self.accuracy.rounding(changed, gradient, hessian, sizes).sum()
-        slack = lost / size + 2.0 * error * growth
+        with np.errstate(invalid="ignore"):
+            slack = lost / size + 2.0 * error * growth
         # As in RowBatch: the error before the edit counts in the norm of P.
         added = steps.points_leverage(self.factor, points, gained=True)
         inflated = np.sqrt(float(inflation(added, points.shift, self.objective)))
