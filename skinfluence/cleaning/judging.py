@@ -34,7 +34,7 @@ def judge_labels(estimator, influence, y, options):
         warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
         left_out, noise = _left_out_and_noise(influence, codes, classes, suspect, options)
         proba, loss = left_out.predict_proba(), left_out.loss()
-        effect = influence.answers.effect_on_others(np.isfinite(loss))
+        effect = _effect(influence, loss, options)
     known = np.isfinite(loss)
     posterior, log_odds = np.zeros_like(proba), np.full(n, np.nan)
     posterior[np.arange(n), codes] = 1.0
@@ -56,7 +56,7 @@ def judge_labels(estimator, influence, y, options):
         "loo_loss": loss,
         "error_proba": error_proba,
         "self_influence": influence.self_influence(),
-        "effect_of_dropping": effect,
+        **effect,
         "action": np.select([emptied, relabel, drop], ["keep", "relabel", "drop"], "keep"),
     }
     scores = {
@@ -136,15 +136,18 @@ def judge_targets(estimator, influence, y, options):
     residual = y - prediction
     spread = 1.4826 * np.nanmedian(np.abs(residual - np.nanmedian(residual)))
     z = (residual - np.nanmedian(residual)) / max(spread, np.finfo(float).tiny)
-    effect = influence.answers.effect_on_others(np.isfinite(loss))
+    effect = _effect(influence, loss, options)
+    drop = np.abs(z) > EXTREME_RESIDUAL
+    if effect:
+        drop &= effect["effect_of_dropping"] < 0
     columns = {
         "given": y,
         "suggested": prediction,
         "residual_z": z,
         "loo_loss": loss,
         "self_influence": influence.self_influence(),
-        "effect_of_dropping": effect,
-        "action": np.where((np.abs(z) > EXTREME_RESIDUAL) & (effect < 0), "drop", "keep"),
+        **effect,
+        "action": np.where(drop, "drop", "keep"),
     }
     scores = {"loo_loss": loss, "self_influence": columns["self_influence"]}
     evidence = {
@@ -155,6 +158,13 @@ def judge_targets(estimator, influence, y, options):
         "notes": (),
     }
     return columns, scores, evidence
+
+
+def _effect(influence, loss, options):
+    """The column of effects on the others; none where they were not asked for."""
+    if not options["effects"]:
+        return {}
+    return {"effect_of_dropping": influence.answers.effect_on_others(np.isfinite(loss))}
 
 
 def _left_out(influence, options):

@@ -5,6 +5,7 @@ import sys
 from skinfluence._utils._optional import require
 from skinfluence.cleaning.report import chance, number, percent, signed, summarise
 
+OTHERS = "Others if dropped: change of the other rows' mean loss; negative = dropping the row helps them."
 MAX_PRINTED_CLASSES = 6
 STYLES = {"drop": "dark_orange3", "relabel": "bold blue", "keep": "dim"}
 
@@ -42,8 +43,8 @@ def print_audit(*, problem, selection, found, verification, score, top, files):
             "[dim]LOO loss: how much the model without the row is surprised by its label; higher "
             "is more suspicious.\n"
             + wrong
-            + "Others if dropped: change of the other rows' mean loss; negative "
-            "= dropping the row helps them.[/]\n"
+            + (OTHERS if "effect_of_dropping" in found.table else "")
+            + "[/]\n"
         )
     _print_noise(console, found)
     for note in found.notes:
@@ -95,7 +96,9 @@ def _ranking(problem, found, top):
     table.add_column("LOO loss", justify="right")
     if labels:
         table.add_column("wrong?", justify="right")
-    table.add_column("others if dropped", justify="right")
+    effects = "effect_of_dropping" in found.table
+    if effects:
+        table.add_column("others if dropped", justify="right")
     table.add_column("action")
     if problem.planted is not None:
         table.add_column("planted")
@@ -110,7 +113,7 @@ def _ranking(problem, found, top):
             percent(line["suggested_proba"]) if labels else number(line["residual_z"], 2),
             f"{line['loo_loss']:.2f}" if labels else number(line["loo_loss"]),
             *([chance(line["error_proba"])] if labels else []),
-            signed(100 * line["effect_of_dropping"] / mean, 3),
+            *([signed(100 * line["effect_of_dropping"] / mean, 3)] if effects else []),
             f"[{STYLES[line['action']]}]{line['action']}[/]",
         ]
         if problem.planted is not None:

@@ -38,6 +38,7 @@ def audit(
     ids: ArrayLike | None = None,
     suspect: Mapping[str, Any] | None = None,
     score: Literal["error_proba", "loo_loss", "margin", "self_influence"] | None = None,
+    effects: bool = True,
     method: Literal["auto", "one-step", "exact"] = "auto",
     frozen: Frozen = None,
     influence: Influence | None = None,
@@ -67,6 +68,11 @@ def audit(
         the leave-one-out loss (default for regressors), by how much the most likely other class is
         ahead of the given one without the row, or how strongly the row pulls the model towards
         itself. "error_proba" and "margin" are for classifiers.
+    effects : bool, default=True
+        Whether to work out what dropping each row does to the others, the column
+        ``effect_of_dropping``: about the price of two Hessians and leverages, or of n solves where
+        there are fewer rows than parameters. It is known of linear models with a smooth loss and of
+        kernel ridge regression.
     method : {"auto", "one-step", "exact"}, default="auto"
         How leave-one-out answers are computed. "one-step": one Newton step for every row. "auto":
         so too, and then the rows that look most surprising or most wrong are solved with a certified
@@ -101,7 +107,8 @@ def audit(
     - **keep** otherwise, and wherever a class would lose its last row.
 
     For a regressor: **drop** when the leave-one-out residual is extreme (3.5 robust standard
-    deviations) and dropping is predicted to lower the loss of the other rows; **keep** otherwise.
+    deviations) and, with ``effects=True``, dropping is predicted to lower the loss of the other rows;
+    **keep** otherwise.
 
     References
     ----------
@@ -151,15 +158,15 @@ def audit(
     score = _known_score(score, SCORES[judge])
     if influence is None:
         influence = Influence(estimator, X, y, sample_weight=sample_weight)
-    if not influence.answers.knows("effect_on_others"):
+    if effects and not influence.answers.knows("effect_on_others"):
         raise TypeError(
             "audit weighs what dropping a row does to the others, which is known of linear models with "
             "a smooth loss and of kernel ridge regression. Got "
-            f"{influence.objective.model_name}; rank the rows by skinfluence.leave_one_out.loo_loss."
+            f"{influence.objective.model_name}; pass effects=False."
         )
     # Once for all the leave-one-out questions of the audit.
     check_frozen(estimator, frozen)
-    options = {"method": method, "frozen": "accept", "suspect": suspect}
+    options = {"method": method, "frozen": "accept", "suspect": suspect, "effects": effects}
     columns, scores, evidence = judge(estimator, influence, y, options)
     noise = evidence.pop("noise")
     return Audit(
@@ -190,7 +197,8 @@ class Audit:
         without it, in nats or squared units of the target; ``error_proba`` the estimated chance that
         a label is wrong (classifiers only); ``self_influence`` how strongly the row
         pulls the model towards itself; ``effect_of_dropping`` the predicted change of the mean
-        leave-one-out loss of the *other* rows, so that a negative number says dropping helps them;
+        leave-one-out loss of the *other* rows, so that a negative number says dropping helps them
+        (not with ``effects=False``);
         ``action`` one of "drop", "relabel", "keep".
     estimator, X, y, sample_weight
         What was audited, as given.

@@ -84,6 +84,7 @@ def render(
         notes=audit.notes,
         noise_share=audit.noise_share,
         noise=_noise(audit),
+        has_effects="effect_of_dropping" in audit.table,
         ranked_by=RANKED_BY[audit.score],
         rows=_rows(audit, top, details, images, planted),
         n_top=min(top, len(audit.y)),
@@ -169,13 +170,13 @@ def _rows(audit, top, details, images, planted):
     mean = audit.table["loo_loss"].mean()
     lines = []
     for line in audit.table.head(top).to_dict("records"):
-        row = line["row"]
+        row, effect = line["row"], line.get("effect_of_dropping", np.nan)
         shown = {} if details is None else _shown(details.iloc[row])
         lines.append(
             {
                 **line,
-                "effect": signed(100 * line["effect_of_dropping"] / mean, 3),
-                "helps": line["effect_of_dropping"] < 0,
+                "effect": signed(100 * effect / mean, 3),
+                "helps": effect < 0,
                 "planted": planted is not None and bool(planted[row]),
                 "picture": None if images is None else plots.picture_uri(images[row]),
                 "details": shown,
@@ -215,12 +216,13 @@ def _figures(audit, planted, selection):
     """Data URIs of the pictures, by name; None for a picture that has nothing to show."""
     table = audit.table
     display = plots.RankedLossDisplay.from_audit(audit, planted=planted)
-    names = ("depth", "reliability", "ceilings", "confusion", "predictions", "selection")
+    names = ("effects", "depth", "reliability", "ceilings", "confusion", "predictions", "selection")
     figures = dict.fromkeys(names)
-    figures |= {
-        "ranked": plots.figure_uri(display.plot, size=(6.4, 3.6)),
-        "effects": plots.figure_uri(lambda ax: plots.draw_effects(ax, table), size=(6.4, 3.6)),
-    }
+    figures["ranked"] = plots.figure_uri(display.plot, size=(6.4, 3.6))
+    if "effect_of_dropping" in table:
+        figures["effects"] = plots.figure_uri(
+            lambda ax: plots.draw_effects(ax, table), size=(6.4, 3.6)
+        )
     if planted is not None:
         order = table["row"].to_numpy()
         figures["depth"] = plots.figure_uri(

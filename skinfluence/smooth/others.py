@@ -5,6 +5,11 @@ import numpy as np
 from skinfluence._utils.memory import row_blocks
 from skinfluence.losses import SumToZero
 
+# Rows that are followed pair by pair: a small part of the price of the rest.
+FOLLOWED = 100
+# Of central differences of curvatures, in units of decision values.
+STEP = 1e-4
+
 
 def effect_on_others(factor, answered):
     """Predicted change of the mean leave-one-out loss of the other rows when each row is dropped.
@@ -27,13 +32,17 @@ def effect_on_others(factor, answered):
     The leave-one-out output of row j is ``eta_j + h_j (I - L_j h_j)^-1 g_j`` with leverage ``h_j``,
     gradient ``g_j`` and curvature ``L_j``. Dropping row i moves
 
-    - ``eta_j``, by one Newton step; the loss of j is evaluated where that takes it;
+    - ``eta_j``, by one Newton step;
     - the Hessian that ``h_j`` is taken in, by the curvature of row i itself, and by the curvature of
       every other row k, whose output moved too.
 
-    The last part is small for each pair and adds up to most of the effect. The sum over j of its
-    consequences is linear in each change of curvature, so it is prepared once as one K x K matrix
-    ``M_k`` per row. O(n^2 (d K + K^2)) in blocks; no n x n array is kept. The penalty is held.
+    The last part is small for each pair and adds up to most of the effect. Losses are followed to
+    second order and curvatures to first in what row i moves, so that the sum over j is prepared
+    once: a vector of parameters (the adjoint of the mean loss, one solve) and two forms
+    ``sum_j J_j' S_j J_j``, taken through the inverse Hessian at every row. The rows that move the others
+    the farthest are then followed pair by pair, losses and curvatures as they are where the step
+    takes them. O(n p^2) in the primal, n K solves where there are fewer rows than parameters. The
+    penalty is held.
     """
     objective = factor.objective.holding("C")
     loss, y = objective.loss, objective.y
@@ -47,40 +56,117 @@ def effect_on_others(factor, answered):
     # Where leaving a row out leaves no model, I - L h is singular: such rows move nothing.
     step = np.linalg.inv(np.eye(k) - hessians @ h * answered[:, None, None])
     step[~answered] = 0.0
+    spread = step.transpose(0, 2, 1)
     removal = _apply(step, gradients)
     alone = eta + _apply(h, removal)
-    before = loss.value(alone, y)
     # How much the loss of j, counted in the mean, grows with a change of h_j: adjoint' dh removal.
     adjoint = _apply(step, weight_in_mean[:, None] * loss.gradient(alone, y))
-    spread = step.transpose(0, 2, 1)
+    # And with the square of a change of eta_j.
+    curved = weight_in_mean[:, None, None] * (step @ loss.hessian(alone, y) @ spread)
 
-    def moves(rows, coefficients):
-        """``J_j H^-1 J_i' c_i`` for all j and the rows i of a block, 0 for j = i: (n, b, K)."""
-        part = objective.design.take(rows)
-        Z = np.asarray(factor.solve_rows(part, coefficients[rows]))
-        moved = objective.design.multiply(np.ascontiguousarray(Z.reshape(-1, d).T))
-        moved = moved.reshape(n, part.n_samples, k)
-        moved[np.arange(n)[rows], np.arange(part.n_samples)] = 0.0
-        return moved
+    crossed = removal[:, :, None] * adjoint[:, None]
+    crossed = (crossed + crossed.transpose(0, 2, 1)) / 2
+    M, N = _forms(factor, np.stack([crossed, curved]))
+    # A row is not among its others.
+    M = weights[:, None, None] * (M - h @ crossed @ h)
+    N = N - h @ curved @ h
+    pull = adjoint - _slope_of_curvature(loss, eta, y, M)
+    u = factor.solve(objective.design.adjoint(pull).T.reshape(-1, 1)).reshape(k, d)
+    own = objective.design.multiply(np.ascontiguousarray(u.T)) - _apply(h, pull)
+    squared = 0.5 * np.einsum("na,nab,nb->n", removal, N, removal)
+    along = np.einsum("na,na->n", removal, own) + squared
+    squared[~answered] = 0.0
+    far = np.sort(np.argsort(-np.abs(squared), kind="stable")[:FOLLOWED])
 
-    blocks = list(row_blocks(n, 8 * k * (3 * objective.n_parameters + 8 * n)))
-    M = np.zeros((n, k, k))
-    for rows in blocks:
-        M += moves(rows, removal).transpose(0, 2, 1) @ moves(rows, adjoint)
-    M = weights[:, None, None] * (M + M.transpose(0, 2, 1)) / 2
-
-    effects = np.einsum("nab,nba->n", objective.hessians @ spread, M)
-    unbent = _curvature_along(loss, eta[:, None], y[:, None], M)
-    for rows in blocks:
-        moved = moves(rows, removal)
-        after = loss.value(alone[:, None] + moved @ step, y[:, None])
-        after -= before[:, None]
-        after[np.arange(n)[rows], np.arange(after.shape[1])] = 0.0
-        effects[rows] += weight_in_mean @ after
-        bent = _curvature_along(loss, eta[:, None] + moved, y[:, None], M) - unbent
-        effects[rows] -= bent.sum(axis=0)
+    before = loss.value(alone, y)
+    for block in row_blocks(len(far), 8 * k * (2 * objective.n_parameters + 8 * n)):
+        rows = far[block]
+        moved = _moves(factor, rows, removal[rows])
+        after = weight_in_mean @ (
+            loss.value(alone[:, None] + moved @ step, y[:, None]) - before[:, None]
+        )
+        bent = _curvature_along(loss, eta[:, None] + moved, y[:, None], M)
+        along[rows] = after - (bent - _curvature_along(loss, eta[:, None], y[:, None], M)).sum(
+            axis=0
+        )
+    effects = along + np.einsum("nab,nba->n", hessians @ spread, M)
     effects[~answered] = np.nan
     return effects
+
+
+def _moves(factor, rows, coefficients):
+    """``J_j H^-1 J_i' c_i`` for all j and some rows i, 0 for j = i: (n, n_rows, K)."""
+    design = factor.objective.design
+    n, (k, d) = design.n_samples, factor.objective.theta.shape
+    Z = np.asarray(factor.solve_rows(design.take(rows), coefficients))
+    moved = design.multiply(np.ascontiguousarray(Z.reshape(-1, d).T)).reshape(n, len(rows), k)
+    moved[rows, np.arange(len(rows))] = 0.0
+    return moved
+
+
+def _forms(factor, S):
+    """``J_i H^-1 (sum_j J_j' S_mj J_j) H^-1 J_i'`` of every row, (m, n, K, K)."""
+    objective = factor.objective
+    n, (k, d) = objective.n_samples, objective.theta.shape
+    if objective.n_parameters > n * k:
+        return _forms_by_rows(factor, S)
+    pairs = np.tril_indices(k)
+    out = np.empty_like(S)
+    for some, values in zip(out, S, strict=True):
+        grams = objective.design.grams(np.ascontiguousarray(values[:, *pairs].T))
+        A = np.empty((k, d, k, d))
+        for a, b, gram in zip(*pairs, grams, strict=True):
+            A[a, :, b] = gram
+            A[b, :, a] = gram
+        A = A.reshape(k * d, k * d)
+        inner = factor.solve(np.ascontiguousarray(factor.solve(A).T)).reshape(k, d, k, d)
+        blocks = [0.5 * (inner[a, :, b] + inner[a, :, b].T) for a, b in zip(*pairs, strict=True)]
+        forms = objective.design.quadratics(np.array(blocks))
+        some[:, *pairs] = forms
+        some[:, *pairs[::-1]] = forms
+    return out
+
+
+def _forms_by_rows(factor, S):
+    """As :func:`_forms`, by a solve for each row and output."""
+    objective = factor.objective
+    n, (k, d) = objective.n_samples, objective.theta.shape
+    out = np.empty_like(S)
+    for rows in row_blocks(n, 8 * k * (3 * objective.n_parameters + 4 * n)):
+        part = objective.design.take(rows)
+        moved = np.empty((k, part.n_samples, n, k))
+        for a in range(k):
+            unit = np.broadcast_to(np.eye(k)[a], (part.n_samples, k))
+            Z = np.asarray(factor.solve_rows(part, unit))
+            columns = np.ascontiguousarray(Z.reshape(-1, d).T)
+            product = objective.design.multiply(columns).reshape(n, part.n_samples, k)
+            moved[a] = product.transpose(1, 0, 2)
+        for m, values in enumerate(S):
+            turned = np.einsum("abnc,ncd->abnd", moved, values, optimize=True)
+            out[m, rows] = np.einsum("abnc,ebnc->bae", turned, moved, optimize=True)
+    return out
+
+
+def _slope_of_curvature(loss, eta, y, M):
+    """Gradient in ``eta_i`` of ``trace(loss.hessian(eta_i) M_i)``, shape (n, K)."""
+    if loss.third is not None:
+        return (loss.third(eta, y) * M[:, 0, 0])[:, None]
+    if isinstance(loss, SumToZero):
+        # The softmax Hessian is diag(p) - p p': no K x K x K array per row is needed.
+        full = loss.basis @ M @ loss.basis.T
+        p = loss.predict_proba(eta)
+        diagonal = np.diagonal(full, axis1=1, axis2=2)
+        turned = _apply(full, p)
+        along = diagonal - 2.0 * turned
+        return (p * (along - np.einsum("na,na->n", p, along)[:, None])) @ loss.basis
+    out = np.empty_like(eta)
+    for a, unit in enumerate(np.eye(eta.shape[1])):
+        ends = [
+            np.einsum("nab,nab->n", loss.hessian(eta + side * STEP * unit, y), M)
+            for side in (-1.0, 1.0)
+        ]
+        out[:, a] = (ends[1] - ends[0]) / (2.0 * STEP)
+    return out
 
 
 def _curvature_along(loss, eta, y, M):

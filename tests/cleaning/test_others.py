@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 from sklearn.datasets import load_diabetes
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
@@ -11,6 +12,8 @@ from skinfluence.datasets import load_demo
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.smooth import others
+from skinfluence.svm import LinearSVC
 
 
 def effect_on_others(influence, answered=None):
@@ -58,6 +61,50 @@ def test_effects_follow_refits(name, C, rank, error):
     assert np.linalg.norm(effects[rows] - truth) < error * np.linalg.norm(truth)
 
 
+@pytest.mark.parametrize(("name", "C"), [("breast-cancer", 0.1), ("wine", 0.1)])
+def test_effects_follow_refits_without_going_through_pairs(name, C, monkeypatch):
+    """The sums over all other rows, prepared once, which is all that most rows of a large table get."""
+    monkeypatch.setattr(others, "FOLLOWED", 0)
+    test_effects_follow_refits(name, C, 0.98, 0.25)
+
+
+@pytest.mark.parametrize(
+    "make_model",
+    [
+        lambda: LogisticRegression(C=0.001, tol=1e-10),
+        lambda: LinearSVC(C=0.001, loss="smooth_hinge", temperature=0.3, tol=1e-10),
+        lambda: OneVsRestClassifier(LogisticRegression(C=0.001, tol=1e-10)),
+    ],
+    ids=["logistic", "smooth hinge", "one against the rest"],
+)
+def test_sums_over_rows_are_those_of_pairs(make_model, monkeypatch):
+    """Where a row moves the others little; with few columns and with more of them than rows."""
+    demo = load_demo("breast-cancer", flip_share=0.1)
+    # A free intercept moves by about 1 / rows however strong the penalty is.
+    for rows, shift in ((200, 0.03), (20, 0.06)):
+        X, y = StandardScaler().fit_transform(demo.X)[:rows], demo.y[:rows]
+        factor = Influence(make_model().fit(X, y), X, y).answers.factor
+        answered = np.ones(rows, dtype=bool)
+        found = {}
+        for followed in (0, rows):
+            monkeypatch.setattr(others, "FOLLOWED", followed)
+            found[followed] = others.effect_on_others(factor, answered)
+        error = np.linalg.norm(found[0] - found[rows])
+        assert error < shift * np.linalg.norm(found[rows])
+
+
+def test_rows_and_parameters_give_the_same_forms():
+    demo = load_demo("wine", flip_share=0.1)
+    X = StandardScaler().fit_transform(demo.X)
+    factor = Influence(LogisticRegression(C=0.1).fit(X, demo.y), X, demo.y).answers.factor
+    K = factor.objective.loss.n_outputs
+    S = np.random.RandomState(0).normal(size=(2, len(X), K, K))
+    S = S + S.transpose(0, 1, 3, 2)
+    np.testing.assert_allclose(
+        others._forms(factor, S), others._forms_by_rows(factor, S), atol=1e-9
+    )
+
+
 def test_ridge_effects_follow_refits():
     """No curvature changes; what is left out is the interaction of the pair in the step itself."""
     X, y = load_diabetes(return_X_y=True)
@@ -94,7 +141,8 @@ def test_a_kind_without_the_answer_is_refused_by_its_name():
     model = MEstimator(
         lambda q, x, y: (y - x @ q) ** 2, 10, l2=0.1, decision=lambda q, X: X @ q
     ).fit(X, y)
-    with pytest.raises(TypeError, match="Got an MEstimator"):
+    with pytest.raises(TypeError, match=r"Got an MEstimator.*pass effects=False"):
         audit(model, X, y)
+    assert "effect_of_dropping" not in audit(model, X, y, effects=False).table
     with pytest.raises(TypeError, match="Got an MEstimator, which does not"):
         effect_on_others(Influence(model, X, y))

@@ -91,6 +91,14 @@ def test_with_a_suspect_only_its_labels_are_called_wrong(demo):
     assert (found.noise_matrix.to_numpy()[:, [0, 2]] == np.eye(3)[:, [0, 2]]).sum() >= 4
 
 
+def test_effects_can_be_left_out_and_change_no_suggestion(found, demo):
+    without = audit(pipeline().fit(demo.X, demo.y), demo.X, demo.y, frozen="accept", effects=False)
+    expected = found.table.drop(columns="effect_of_dropping")
+    pd.testing.assert_frame_equal(without.table, expected)
+    page = without.to_html()
+    assert "others if dropped" not in page and "Loss of the others" not in page
+
+
 def test_the_noise_matrix_names_its_classes(found):
     matrix = found.noise_matrix
     assert matrix.index.name == "true" and matrix.columns.name == "given"
