@@ -31,6 +31,10 @@ GAIN = 1e-7
 MONOTONE = ("lbfgs", "newton-cg", "newton-cholesky")
 # Stop by the largest entry of the gradient per unit of weight.
 BY_GRADIENT = MONOTONE
+# Stop where a pass changes no coefficient by more than tol of the largest, which the first few passes
+# may do above where they began.
+STOCHASTIC = ("sag", "saga")
+SETTLED, SETTLED_TOL = 10, 1e-3
 # Of a least squares problem: no more than round-off is left.
 DIRECT = ("cholesky", "svd", "eigen", "lstsq")
 # Of one too, by products with the rows; what they have left of the first step's gain.
@@ -59,7 +63,11 @@ def check_same_fit(model, problem):
         return
     while isinstance(model, OneVsRestClassifier) or opened(model) is not None:
         inside = opened(model)
-        model = model.estimators_[0] if inside is None else inside.inside
+        if inside is not None:
+            model = inside.inside
+            continue
+        # One that ran out of iterations is above what the rule of the others leaves.
+        model = max(model.estimators_, key=_steps)
     solver = _solver(model)
     if solver is None:
         return
@@ -104,6 +112,11 @@ def _converged(model):
         return bool(np.max(n_iter) < most / 2 and most >= 50)
     # scipy's lsqr has a limit of its own.
     return bool(np.max(n_iter) < (2 * model.n_features_in_ if most is None else most))
+
+
+def _steps(model):
+    n_iter = getattr(model, "n_iter_", None)
+    return 0 if n_iter is None else np.max(n_iter)
 
 
 def _has_no_limit(model):
@@ -179,9 +192,23 @@ def _is_small(problem, share):
     return np.linalg.norm(problem.gradient()) <= share * weight * size * pull
 
 
+def _beyond_rounding(problem):
+    """The gradient of a least squares problem, at zero where it is no more than round-off.
+
+    Residuals are as exact as the targets and the decision values are.
+    """
+    gradient = problem.gradient()
+    weights = problem.weights[:, None]
+    sizes = np.sqrt(problem.design.squared_columns(weights + 0.0 * problem.gradients).T)
+    y = problem.y.reshape(problem.n_samples, -1)
+    exact = np.sqrt(np.sum(weights * y**2)) + np.sum(np.abs(problem.theta) * sizes)
+    limit = MARGIN * np.finfo(np.float64).eps * exact * sizes.ravel()
+    return np.where(np.abs(gradient) <= limit, 0.0, gradient)
+
+
 def _gain_left(problem):
     """What a step down the gradient gains, over what the first one does; least squares."""
-    gradient = problem.gradient()
+    gradient = _beyond_rounding(problem)
     if not gradient.any():
         return 0.0
     nothing = _nothing(problem)
@@ -211,6 +238,8 @@ def _above_nothing(model, problem, solver):
     """In words, an objective above that of no coefficients at all; None if it is not."""
     from_zero = solver in MONOTONE and not getattr(model, "warm_start", False)
     if not (from_zero or (solver is not None and _converged(model))):
+        return None
+    if solver in STOCHASTIC and (np.min(model.n_iter_) < SETTLED or model.tol > SETTLED_TOL):
         return None
     if isinstance(problem.loss, SquaredError):
         nothing = _nothing(problem).value()

@@ -129,3 +129,44 @@ def test_stochastic_descent_that_stopped_early_is_warned_about():
 def test_no_fit_of_the_registry_is_refused(case):
     X, y, w = case.data()
     Influence(case.fit(X, y, w), X, y, w)
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "svd", "lsqr", "sparse_cg"])
+@pytest.mark.parametrize("value", [0.1, 7.3, 1e9])
+def test_constant_targets_are_those_of_the_fit(solver, value):
+    """Residuals are round-off then, and so is all that is left."""
+    X, _, w = _data("regression")
+    y = np.full(N, value)
+    for weight in (None, w):
+        Influence(Ridge(solver=solver).fit(X, y, sample_weight=weight), X, y, weight)
+    Influence(RidgeCV().fit(X, y), X, y)
+
+
+@pytest.mark.parametrize("solver", ["newton-cg", "lbfgs"])
+def test_one_of_many_models_may_run_out_of_iterations(solver):
+    """The first says nothing about the others."""
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((100, 4)) * 10.0 ** rng.uniform(-2, 2, 4)
+        unit = X / X.std(axis=0)
+        y = (unit[:, 0] + 0.3 * rng.standard_normal(100) > 0).astype(int)
+        y[unit[:, 1] > 0.7] = 2
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            inside = LogisticRegression(C=1e3, solver=solver, max_iter=15)
+            Influence(OneVsRestClassifier(inside).fit(X, y), X, y)
+
+
+@pytest.mark.parametrize("solver", ["sag", "saga"])
+def test_stochastic_averages_may_stop_above_where_they_began(solver):
+    X, y = np.array([[0.0], [0.0], [0.0], [1.0], [0.0], [0.0], [0.0], [1.0]]), np.arange(8) % 2
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        wide = rng.standard_normal((60, 8)) * 10.0 ** rng.uniform(-6, 6, 8)
+        coarse = LogisticRegression(solver=solver, tol=0.1, max_iter=2000, random_state=seed)
+        fine = LogisticRegression(solver=solver, C=1e4, random_state=seed)
+        labels = rng.integers(0, 2, 60)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            Influence(coarse.fit(wide, labels), wide, labels)
+            Influence(fine.fit(X, y), X, y)
