@@ -221,9 +221,14 @@ def _print_of(data):
 
 def spared(estimator, X):
     """X, or a copy that the fit may overwrite, which takes what ``copy_X=True`` takes."""
+    try:
+        params = estimator.get_params()
+    except TypeError:
+        # A class where an instance belongs: the fit refuses it, in scikit-learn's words.
+        return X
     overwrites = any(
         value is False and name.rpartition("__")[2] in ("copy", "copy_X")
-        for name, value in estimator.get_params().items()
+        for name, value in params.items()
     )
     if not overwrites or not hasattr(X, "copy"):
         return X

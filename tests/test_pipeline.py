@@ -435,3 +435,14 @@ def test_names_are_asked_of_a_fitted_model_of_ours(data):
         inf = Influence(logistic().fit(*data), *data)
         with pytest.raises(ValueError, match=next(iter(options))):
             influence_by_name(inf, **{"X": data[0], "y": data[1], **options})
+
+
+@pytest.mark.parametrize("step", [StandardScaler, sklearn.linear_model.LogisticRegression])
+def test_a_class_in_the_place_of_an_instance_is_refused_as_by_scikit_learn(step):
+    X, y = np.eye(4), np.array([0, 1, 0, 1])
+    instance = StandardScaler()
+    for kind in (Pipeline, sklearn.pipeline.Pipeline):
+        with pytest.raises(
+            TypeError, match=r"Expected an estimator instance .*, got estimator class"
+        ):
+            kind([("first", step), ("last", instance)]).fit(X, y)
