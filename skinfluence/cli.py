@@ -7,11 +7,14 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
+import os
 import shlex
 import signal
 import sys
 import threading
 import warnings
+from collections import Counter
 from pathlib import Path
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130
@@ -37,8 +40,14 @@ def main(argv=None):
             try:
                 arguments = _parser().parse_args(argv)
             except SystemExit as stop:
+                sys.stdout.flush()
                 return int(stop.code or 0)
             _audit(arguments, "skinfluence " + shlex.join(argv))
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads has seen enough. Files are written before anything is printed.
+        _discard_output()
+        return OK
     except KeyboardInterrupt:
         print("skinfluence audit: interrupted, nothing written", file=sys.stderr)
         return INTERRUPTED
@@ -48,6 +57,14 @@ def main(argv=None):
         print(f"skinfluence audit: error: {reason}", file=sys.stderr)
         return USER_ERROR
     return OK
+
+
+def _discard_output():
+    """Send what is still to be flushed nowhere, so that the interpreter ends without a complaint."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @contextlib.contextmanager
@@ -102,6 +119,22 @@ def _parser():
         default="",
         help="columns to leave out, separated by commas",
     )
+    source.add_argument(
+        "--na-values",
+        metavar="A,B",
+        default="",
+        help="further texts that stand for nothing in a csv, separated by commas",
+    )
+    source.add_argument(
+        "--keep-na",
+        action="store_true",
+        help="take NA, None, null and the like in a csv for values; only empty cells are missing",
+    )
+    source.add_argument(
+        "--drop-missing-target",
+        action="store_true",
+        help="set aside the rows whose target is missing",
+    )
     model = audit.add_argument_group("how")
     model.add_argument(
         "--C", type=_positive, help="inverse penalty strength (default: lowest leave-one-out loss)"
@@ -146,6 +179,7 @@ def _audit(arguments, command):
 
     for module in ["pandas", "rich", "tqdm", *(["jinja2", "matplotlib"] if arguments.html else [])]:
         require(module, extra="audit")
+    _check_output(arguments)
     talk = not (arguments.quiet or arguments.json)
     with _collected_warnings() as warned:
         problem = _problem(arguments)
@@ -178,11 +212,36 @@ def _audit(arguments, command):
         contents = _contents(arguments, command, **outcome)
         write_together(contents)
     if arguments.json:
-        print(json.dumps(_summary(arguments, files=contents, **outcome), indent=2))
+        summary = _summary(arguments, files=contents, **outcome)
+        print(json.dumps(_finite(summary), indent=2, allow_nan=False))
     elif not arguments.quiet:
         from skinfluence.cleaning.printing import print_audit
 
         print_audit(top=arguments.top, files=contents, **outcome)
+
+
+def _outputs(arguments):
+    """What will be written where, by name."""
+    folder = Path(arguments.out)
+    names = ["issues", *(["report"] if arguments.html else [])]
+    names += ["cleaned"] if arguments.cleaned else []
+    return {name: folder / (name + (".html" if name == "report" else ".csv")) for name in names}
+
+
+def _check_output(arguments):
+    """Refuse to write over the table that is read, by whatever path it is reached."""
+    from skinfluence.cleaning.tables import InputError
+
+    if arguments.file is None:
+        return
+    source = Path(arguments.file)
+    for path in _outputs(arguments).values():
+        same = path.exists() and source.exists() and os.path.samefile(path, source)
+        if same or path.resolve() == source.resolve():
+            raise InputError(
+                f"{path} would be written over {arguments.file}, which is the table to audit. Name "
+                "another folder with --out."
+            )
 
 
 def _problem(arguments):
@@ -203,22 +262,25 @@ def _problem(arguments):
         task=arguments.task,
         id_column=arguments.id_column,
         drop_columns=[name for name in arguments.drop_columns.split(",") if name],
+        na_values=[text.strip() for text in arguments.na_values.split(",") if text.strip()],
+        keep_na=arguments.keep_na,
+        drop_missing_target=arguments.drop_missing_target,
     )
 
 
 def _contents(arguments, command, *, problem, selection, found, verification, score):
     """What to write where."""
-    folder = Path(arguments.out)
+    paths = _outputs(arguments)
     issues = found.table.assign(row=problem.rows[found.table["row"]])
     if problem.planted is not None:
         rows = found.table["row"].to_numpy()
         issues = issues.assign(true=problem.y_true[rows], planted=problem.planted[rows])
-    contents = {folder / "issues.csv": issues.to_csv(index=False)}
+    contents = {paths["issues"]: _without_formulas(issues).to_csv(index=False)}
     if arguments.html:
-        contents[folder / "report.html"] = found.to_html(
+        contents[paths["report"]] = found.to_html(
             title=f"Audit of {problem.name}",
             top=max(arguments.top, 50),
-            details=None if problem.images is not None else problem.frame.iloc[problem.rows],
+            details=None if problem.images is not None else _details(problem),
             images=problem.images,
             verification=verification,
             planted=problem.planted,
@@ -227,23 +289,56 @@ def _contents(arguments, command, *, problem, selection, found, verification, sc
             command=command,
         )
     if arguments.cleaned:
-        contents[folder / "cleaned.csv"] = _cleaned(problem, found.plan()).to_csv(index=False)
+        contents[paths["cleaned"]] = _cleaned(problem, found.plan())
     return contents
+
+
+def _without_formulas(table):
+    """The table with an apostrophe before texts that a spreadsheet would run."""
+    from skinfluence.cleaning.outputs import inert
+
+    texts = [name for name in table.columns if not _is_number(table[name])]
+    return table.assign(**{name: [inert(value) for value in table[name]] for name in texts})
+
+
+def _is_number(column):
+    return column.dtype.kind in "biuf"
+
+
+def _details(problem):
+    """The rows as a person knows them; lists and the like as texts."""
+    rows = problem.frame.iloc[problem.rows]
+    odd = [name for name in rows.columns if rows[name].map(_is_container).any()]
+    return rows.assign(**{name: rows[name].map(str) for name in odd})
+
+
+def _is_container(value):
+    return hasattr(value, "__len__") and not isinstance(value, (str, bytes))
 
 
 def _cleaned(problem, plan):
     """The table as read with the plan carried out; rows that were set aside stay as they are."""
+    rows = problem.rows
+    # Labels as the table holds them: of several ways to write a class, the one most used.
+    written = _as_written(problem)
+    labels = dict(zip(rows[plan.relabel].tolist(), plan.labels.tolist(), strict=True))
+    labels = {row: written[label] for row, label in labels.items()}
+    if problem.source is not None:
+        return problem.source.edited(problem.target, labels, rows[plan.drop].tolist())
     cleaned = problem.frame.copy()
-    labels = dict(zip(problem.rows[plan.relabel].tolist(), plan.labels.tolist()))
     before = cleaned[problem.target]
     if labels:
-        # Labels were compared as text unless numeric: give back the values as the table holds them.
-        original = {str(value): value for value in before}
-        after = [
-            original[str(labels[row])] if row in labels else value for row, value in before.items()
-        ]
+        after = [labels.get(row, value) for row, value in before.items()]
         cleaned[problem.target] = type(before)(after, index=before.index, dtype=before.dtype)
-    return cleaned.drop(index=problem.rows[plan.drop])
+    return cleaned.drop(index=rows[plan.drop]).to_csv(index=False)
+
+
+def _as_written(problem):
+    ways = {}
+    cells = problem.frame[problem.target].iloc[problem.rows]
+    for label, cell in zip(problem.y.tolist(), cells, strict=True):
+        ways.setdefault(label, Counter())[cell] += 1
+    return {label: found.most_common(1)[0][0] for label, found in ways.items()}
 
 
 def _summary(arguments, *, problem, selection, found, verification, score, files):
@@ -277,6 +372,26 @@ def _summary(arguments, *, problem, selection, found, verification, score, files
         summary["depths"] = records(found.depth_table(problem.planted))
         summary["accuracy_on_true_labels"] = score
     return summary
+
+
+def _finite(value, where="", missing=None):
+    """The same with null for numbers that are not finite, which JSON has no word for, and a note."""
+    if missing is None:
+        names = []
+        value = _finite(value, where, names)
+        if names:
+            value["notes"].append(
+                f"null stands for numbers that are not finite: {', '.join(dict.fromkeys(names))}."
+            )
+        return value
+    if isinstance(value, dict):
+        return {key: _finite(inner, key, missing) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner, where, missing) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        missing.append(where)
+        return None
+    return value
 
 
 @contextlib.contextmanager

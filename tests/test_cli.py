@@ -361,6 +361,101 @@ def test_an_unforeseen_failure_is_one_line(table, monkeypatch, capsys):
     assert capsys.readouterr().err == "skinfluence audit: error: singular matrix\n"
 
 
+def two_columns(n=120, wrong=6):
+    """A csv of two numbers and a label, with errors far from the border."""
+    rng = np.random.RandomState(0)
+    frame = pd.DataFrame({"x": rng.normal(size=n), "z": rng.normal(size=n)})
+    frame["label"] = np.where(frame["x"] > 0, "a", "b")
+    rows = np.argsort(-frame["x"].abs())[:wrong]
+    frame.loc[rows, "label"] = frame.loc[rows, "label"].map({"a": "b", "b": "a"})
+    return frame
+
+
+SHORT = ["--no-html", "--verify", 0, "--C", 1]
+
+
+@pytest.mark.parametrize("link", ["same", "symbolic"])
+def test_the_table_that_is_read_is_never_written_over(link, tmp_path, capsys, monkeypatch):
+    """Refused before any work, by whatever path the table is reached."""
+    monkeypatch.setattr("skinfluence.cleaning.tables.file_problem", None)
+    (tmp_path / "out").mkdir()
+    two_columns().to_csv("out/cleaned.csv", index=False)
+    before = (tmp_path / "out" / "cleaned.csv").read_bytes()
+    name = "out/cleaned.csv"
+    if link == "symbolic":
+        name = "linked.csv"
+        (tmp_path / name).symlink_to(tmp_path / "out" / "cleaned.csv")
+    assert run(name, "--target", "label", *SHORT, "--cleaned", "--out", "out") == 2
+    assert "would be written over" in capsys.readouterr().err
+    assert (tmp_path / "out" / "cleaned.csv").read_bytes() == before
+    assert written(tmp_path / "out") == ["cleaned.csv"]
+
+
+def test_json_has_null_where_a_number_is_not_finite_and_says_so(capsys):
+    frame = two_columns(60, 0)
+    frame.assign(label=frame["x"] * 1e-200).to_csv("data.csv", index=False)
+    assert run("data.csv", "--target", "label", *SHORT, "--json") == 0
+
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    summary = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert summary["loo_r2"] is None
+    assert any("null" in note and "loo_r2" in note for note in summary["notes"])
+
+
+def test_a_spreadsheet_runs_nothing_of_issues_csv(tmp_path):
+    """Texts that begin like a formula come after an apostrophe; numbers stay numbers."""
+    frame = two_columns()
+    frame["label"] = frame["label"].map({"a": "=1+1", "b": "@SUM(A1)"})
+    frame["name"] = [f"-{i}" if i % 2 else f"+cmd|{i}" for i in range(len(frame))]
+    frame.to_csv("data.csv", index=False)
+    assert run("data.csv", "--target", "label", "--id-column", "name", *SHORT, "--quiet") == 0
+    issues = pd.read_csv(tmp_path / "skinfluence-audit" / "issues.csv", dtype=str)
+    assert set(issues["given"]) == {"'=1+1", "'@SUM(A1)"}
+    for row, name in zip(issues["row"].astype(int), issues["id"], strict=True):
+        assert name == (f"-{row}" if row % 2 else f"'+cmd|{row}")
+
+
+def test_a_column_of_lists_can_be_left_out_as_the_error_says(capsys, tmp_path):
+    two_columns().assign(tags=[[1, 2]] * 120).to_parquet("data.parquet")
+    options = ["--target", "label", "--verify", 0, "--C", 1, "--quiet"]
+    assert run("data.parquet", *options, "--drop-columns", "tags") == 0
+    assert "[1 2]" in (tmp_path / "skinfluence-audit" / "report.html").read_text()
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake(tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    two_columns().to_csv("data.csv", index=False)
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "skinfluence.cli", "audit", "data.csv", "--target", "label"]
+    done = subprocess.run(
+        [*command, *map(str, SHORT)], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert done.returncode == 0 and done.stderr == b""
+    assert written(tmp_path / "skinfluence-audit") == ["issues.csv"]
+
+
+def test_a_home_that_cannot_be_written_is_not_needed(tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    two_columns().to_csv("data.csv", index=False)
+    (tmp_path / "home").write_text("a file, so no folder can be made in it")
+    command = [sys.executable, "-m", "skinfluence.cli", "audit", "data.csv", "--target", "label"]
+    environment = {**os.environ, "HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [*command, *map(str, SHORT), "--quiet"], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 # What it leaves behind -------------------------------------------------------------------------
 
 

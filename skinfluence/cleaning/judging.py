@@ -26,6 +26,7 @@ def judge_labels(estimator, influence, y, options):
     classes = np.asarray(estimator.classes_)
     codes = np.searchsorted(classes, y)
     n = len(y)
+    labels = _as_given(classes, codes, y)
     alone = np.bincount(codes, minlength=len(classes))[codes] == 1
     suspect = suspected(options["suspect"], classes)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
@@ -51,7 +52,7 @@ def judge_labels(estimator, influence, y, options):
     emptied = ~np.isin(codes, codes[~(relabel | drop)])
     columns = {
         "given": y,
-        "suggested": classes[best],
+        "suggested": labels[best],
         "suggested_proba": proba[np.arange(n), best],
         "loo_loss": loss,
         "error_proba": error_proba,
@@ -68,7 +69,7 @@ def judge_labels(estimator, influence, y, options):
     evidence = {
         "classes": classes,
         "loo_proba": proba,
-        "loo_prediction": classes[likely],
+        "loo_prediction": labels[likely],
         "noise": noise,
         "notes": (
             *_note_on_lonely_rows(y[alone]),
@@ -77,6 +78,17 @@ def judge_labels(estimator, influence, y, options):
         ),
     }
     return columns, scores, evidence
+
+
+def _as_given(classes, codes, y):
+    """The classes as values of `y`, whose type an estimator does not always keep."""
+    present, first = np.unique(codes, return_index=True)
+    if y.dtype != object and len(present) == len(classes):
+        return y[first]
+    labels = classes.astype(object)
+    for code, row in zip(present, first, strict=True):
+        labels[code] = y[row]
+    return labels
 
 
 def suspected(suspect, classes):

@@ -6,14 +6,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
+# What spreadsheets run: the signs, and the white space that some skip before them.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 
 def write_together(contents):
-    """Write texts to paths: all of them or, when anything fails, none.
+    """Write files: all of them or, when anything fails, none.
 
     Parameters
     ----------
-    contents : dict of path to str
-        What to write where. Folders that do not exist are made.
+    contents : dict of path to str or bytes
+        What to write where, texts in UTF-8. Folders that do not exist are made.
 
     Examples
     --------
@@ -30,7 +33,8 @@ def write_together(contents):
         for i, (path, text) in enumerate(contents.items()):
             path = Path(path)
             stage = _stage_beside(path.parent, stages)
-            (stage / f"new{i}").write_text(text, encoding="utf-8", newline="")
+            content = text if isinstance(text, bytes) else text.encode("utf-8")
+            (stage / f"new{i}").write_bytes(content)
             staged.append((stage, i, path))
         for _, _, path in staged:
             if path.is_dir():
@@ -78,3 +82,26 @@ def _make_folders(folder, made):
     for new in reversed(missing):
         new.mkdir()
         made.append(new)
+
+
+def inert(value):
+    """A text with an apostrophe before it where a spreadsheet would take it for a formula.
+
+    Parameters
+    ----------
+    value : object
+        Anything but a text is given back as it is; so is a text that is a number.
+
+    Examples
+    --------
+    >>> from skinfluence.cleaning.outputs import inert
+    >>> inert("=1+1"), inert("-1.5"), inert("a=b")
+    ("'=1+1", '-1.5', 'a=b')
+    """
+    if not isinstance(value, str) or not value.startswith(FORMULA_STARTS):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return "'" + value
+    return value

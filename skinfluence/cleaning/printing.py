@@ -31,9 +31,15 @@ def print_audit(*, problem, selection, found, verification, score, top, files):
         What was written.
     """
     rich_console = require("rich.console", extra="audit")
+
+    class Console(rich_console.Console):
+        def on_broken_pipe(self):
+            # rich would leave with exit code 1.
+            raise BrokenPipeError
+
     # Off a terminal the width of nothing is 80: too narrow for the table, and nobody resizes a log.
     width = None if sys.stdout.isatty() else 110
-    console = rich_console.Console(width=width, highlight=False)
+    console = Console(width=width, highlight=False)
     _print_head(console, problem, selection, found)
     if top:
         wrong = "wrong?: estimated chance that the label is wrong. "

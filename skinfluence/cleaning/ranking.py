@@ -138,7 +138,7 @@ def audit(
     """
     require("pandas", extra="audit")
     check_consistent_length(X, y, sample_weight, ids)
-    y = np.asarray(y)
+    y = _plain(y)
     if ids is None:
         ids = X.index if hasattr(X, "iloc") else np.arange(len(y))
     if is_classifier(estimator):
@@ -462,6 +462,16 @@ def _common_dtype(first, second):
     if (first.kind in text) != (second.kind in text):
         return np.dtype(object)
     return np.promote_types(first, second)
+
+
+def _plain(y):
+    """Targets as an array; whole numbers and booleans of a nullable type keep their kind."""
+    kind = getattr(getattr(y, "dtype", None), "kind", "O")
+    values = np.asarray(y)
+    if values.dtype != object or kind not in "biu" or y.isna().any():
+        return values
+    numpy_dtype = getattr(y.dtype, "numpy_dtype", None)
+    return np.asarray(y, dtype=np.dtype(kind) if numpy_dtype is None else numpy_dtype)
 
 
 def _known_score(score, known):

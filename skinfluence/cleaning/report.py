@@ -119,7 +119,8 @@ def summarise(audit):
         summary["loo_accuracy"] = float(np.mean(audit.loo_prediction == audit.y))
     else:
         residual = audit.y - audit.loo_prediction
-        summary["loo_r2"] = float(1 - np.mean(residual**2) / np.var(audit.y))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            summary["loo_r2"] = float(1 - np.mean(residual**2) / np.var(audit.y))
     return summary
 
 

@@ -1,6 +1,8 @@
 """The model of an audit from the command line: vectorised columns, one penalty chosen by LOO."""
 
+import os
 import sys
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,12 +174,29 @@ def _preprocessing(problem):
         return make_pipeline(StandardScaler())
     from sklearn.impute import SimpleImputer
 
-    skrub = require("skrub", extra="audit")
+    skrub = _skrub()
     return make_pipeline(
         skrub.TableVectorizer(high_cardinality=skrub.StringEncoder(random_state=0)),
         SimpleImputer(strategy="median", add_indicator=True),
         StandardScaler(),
     )
+
+
+def _skrub():
+    """The package skrub, which makes a folder in HOME as it is imported, also where that cannot be."""
+    names = ("SKB_DATA_DIRECTORY", "SKRUB_DATA_DIRECTORY")  # from skrub 0.7 on, and before
+    try:
+        return require("skrub", extra="audit")
+    except OSError:
+        before = dict(os.environ)
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ.update(dict.fromkeys(names, folder))
+            try:
+                return require("skrub", extra="audit")
+            finally:
+                for name in names:
+                    os.environ.pop(name)
+                os.environ.update({name: before[name] for name in names if name in before})
 
 
 def _model(problem, strength):

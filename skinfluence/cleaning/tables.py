@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from skinfluence._utils._optional import require
+from skinfluence.cleaning.cells import MISSING, read_column
+from skinfluence.cleaning.text_table import read_text_table
 from skinfluence.datasets import load_demo
 
 # A numeric target with more distinct values than this, or with fractions, is a quantity.
@@ -25,8 +27,6 @@ READERS = {
 
 
 TEXT = (".csv", ".tsv")
-# Tried in this order until the header has more than one column.
-SEPARATORS = (",", ";", "\t", "|")
 
 # Beyond this the square of a number, or a sum of squares, is not finite.
 MAX_NUMBER = 1e100
@@ -45,7 +45,7 @@ class Problem:
     name : str
         File name or name of the demo.
     frame : DataFrame
-        The table as read, the target included.
+        The table as read, the target included; the cells of a csv as they are written.
     rows : ndarray of int
         Rows of `frame` that are audited; the next three attributes hold these rows only.
     X : DataFrame
@@ -66,6 +66,8 @@ class Problem:
         The targets without the planted errors, for a demo.
     images : ndarray or None
         One picture per row, for a demo that has pictures.
+    source : TextTable or None
+        The csv as it lies on the disk.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Problem:
     planted: Any = None
     y_true: Any = None
     images: Any = None
+    source: Any = None
 
 
 def demo_problem(name, *, flip_share=0.1, random_state=0):
@@ -104,9 +107,43 @@ def demo_problem(name, *, flip_share=0.1, random_state=0):
     )
 
 
-def file_problem(path, target, *, task="auto", id_column=None, drop_columns=()):
-    """Read a table and turn it into a problem, or raise an InputError of one line."""
-    frame, reading_notes = read_table(path)
+def file_problem(
+    path,
+    target,
+    *,
+    task="auto",
+    id_column=None,
+    drop_columns=(),
+    na_values=(),
+    keep_na=False,
+    drop_missing_target=False,
+):
+    """Read a table and turn it into a problem, or raise an InputError of one line.
+
+    Parameters
+    ----------
+    path : path
+        A csv, tsv or parquet file.
+    target : str
+        The column to audit.
+    task : {"auto", "classification", "regression"}, default="auto"
+        What kind of target it is.
+    id_column : str, default=None
+        Names the rows.
+    drop_columns : collection of str, default=()
+        Columns that are no features.
+    na_values : collection of str, default=()
+        What else stands for nothing in a csv.
+    keep_na : bool, default=False
+        Whether "NA", "None", "null" and the like are values in a csv, as any other text.
+    drop_missing_target : bool, default=False
+        Whether rows without a target are set aside. They are refused otherwise.
+
+    Returns
+    -------
+    problem : Problem
+    """
+    frame, notes, source = read_table(path)
     if target is None:
         raise InputError(
             "name the column to audit with --target. "
@@ -116,28 +153,161 @@ def file_problem(path, target, *, task="auto", id_column=None, drop_columns=()):
         _check_column(frame, column, path)
     if target in drop_columns or target == id_column:
         raise InputError(f"{target!r} is the target; it cannot be dropped or be the id column too.")
-    y, task = _checked_target(frame[target], task)
     X = frame.drop(columns=list({target, *drop_columns, *([id_column] if id_column else [])}))
+    targets, marks, read_as_missing = frame[target], {"", *na_values}, {}
+    if source is not None:
+        marks |= set() if keep_na else MISSING
+        targets = _meant_target(targets, marks, task)
+        X, reading_notes = _meant(X, marks, keep_na, source.sep)
+        notes = (*notes, *reading_notes)
+        missing = targets.isna().to_numpy()
+        texts = frame[target].to_numpy()[missing]
+        read_as_missing = {text: int((texts == text).sum()) for text in dict.fromkeys(texts)}
+    known = np.flatnonzero(targets.notna())
+    if len(known) < len(targets):
+        if not drop_missing_target or len(known) == 0:
+            raise InputError(_missing_target(targets, read_as_missing))
+        notes = (
+            *notes,
+            f"{len(targets) - len(known)} of {len(targets)} rows have no {target!r}"
+            f"{_marks_in_words(read_as_missing)}. They are set aside: not in the model, not in the "
+            "ranking, unchanged in cleaned.csv.",
+        )
+    y, task = _checked_target(targets.iloc[known], task)
     _check_features(X, target)
     ids = frame[id_column].to_numpy() if id_column else np.arange(len(frame))
-    rows, notes = np.arange(len(frame)), ()
+    rows = np.arange(len(y))
     if task == "classification":
-        rows, notes = _rows_of_shared_classes(y, target)
+        rows, more = _rows_of_shared_classes(y, target)
+        notes = (*notes, *more)
     return Problem(
         name=Path(path).name,
         frame=frame,
-        rows=rows,
-        X=X.iloc[rows],
+        rows=known[rows],
+        X=X.iloc[known[rows]],
         y=y[rows],
-        ids=ids[rows],
+        ids=ids[known[rows]],
         target=target,
         task=task,
-        notes=(*reading_notes, *notes),
+        notes=tuple(notes),
+        source=source,
+    )
+
+
+def _meant(texts, marks, keep_na, sep):
+    """The features of a csv as what they mean, and notes on what was read as what."""
+    pd = require("pandas", extra="audit")
+    columns, notes, commas, gone = {}, [], [], {}
+    for name in texts.columns:
+        cells = texts[name].to_numpy(dtype=object)
+        column = read_column(cells, marks, comma=sep == ";")
+        if column.values is not None:
+            columns[name] = pd.Series(column.values)
+        else:
+            columns[name] = texts[name].mask(column.missing)
+            if keep_na:
+                # The vectoriser takes the bare words for nothing.
+                words = sorted(MISSING - marks)
+                columns[name] = columns[name].replace({word: f"text {word}" for word in words})
+        if column.comma:
+            commas.append(name)
+        if column.odd or (column.marked and not column.comma):
+            notes.append(_on_numbers(name, cells, column))
+        for text in dict.fromkeys(cells[column.missing].tolist()):
+            if text.strip() and text in marks:
+                gone.setdefault(text, []).append(name)
+    if commas:
+        many = len(commas) > 1
+        notes.append(
+            f"The numbers of column{'s' if many else ''} {_listed(commas)} have decimal commas."
+        )
+    if gone:
+        words = "; ".join(f"{text!r} in {_listed(names)}" for text, names in gone.items())
+        notes.append(f"Read as missing: {words}. If these are values, pass --keep-na.")
+    return pd.DataFrame(columns, index=texts.index), notes
+
+
+def _on_numbers(name, cells, column):
+    words = [f"Column {name!r} is read as numbers"]
+    if column.marked and not column.comma:
+        row = column.marked[0]
+        words.append(f"{cells[row]!r} in row {row} as {column.values[row]:.15g}")
+    if column.odd:
+        row, many = column.odd[0], len(column.odd) > 1
+        words.append(
+            f"{len(column.odd)} cell{'s that are' if many else ' that is'} no number "
+            f"{'are' if many else 'is'} missing, {'the first ' if many else ''}{cells[row]!r} in row {row}"
+        )
+    return f"{words[0]}: {'; '.join(words[1:])}."
+
+
+def _meant_target(texts, marks, task):
+    """The target of a csv as numbers where it is a quantity or counts, else as the texts it holds."""
+    pd = require("pandas", extra="audit")
+    cells = texts.to_numpy(dtype=object)
+    missing = np.fromiter((text.strip() in marks for text in cells), bool, len(cells))
+    known = cells[~missing]
+    labels = texts.mask(missing)
+    numbers = pd.to_numeric(known, errors="coerce")
+    plain = len(known) > 0 and not np.isnan(numbers.astype(float)).any()
+    if plain and task != "regression":
+        whole = all(text.strip().lstrip("+-").isdigit() for text in known)
+        padded = any(text.lstrip("+-").startswith("0") and len(text) > 1 for text in known)
+        few = len(set(known)) <= MAX_NUMERIC_CLASSES or task == "classification"
+        # "0042" is a code; and beyond 64 bits different numbers would become one.
+        if (whole and padded and few) or (whole and numbers.dtype.kind == "f"):
+            return labels
+    if plain:
+        if not missing.any():
+            return pd.Series(numbers, name=texts.name)
+        kind = {"i": "Int64", "u": "UInt64", "f": "float64"}[numbers.dtype.kind]
+        full = pd.Series(np.nan if kind == "float64" else pd.NA, index=texts.index, dtype=kind)
+        full[~missing] = numbers
+        return full.rename(texts.name)
+    if task == "classification" or not len(known):
+        return labels
+    column = read_column(cells, marks)
+    if column.values is None or column.values.dtype.kind != "f":
+        return labels
+    values = column.values[~column.missing]
+    if task == "auto" and len(np.unique(values)) <= MAX_NUMERIC_CLASSES:
+        return labels
+    return pd.Series(column.values, name=texts.name)
+
+
+def _missing_target(targets, texts):
+    missing = np.flatnonzero(targets.isna())
+    first = ", ".join(str(row) for row in missing[:3])
+    words = [text for text in texts if text in MISSING and text]
+    return (
+        f"the target {targets.name!r} is missing in {len(missing)} of {len(targets)} rows (first: row "
+        f"{first}, counting from 0){_marks_in_words(texts)}. "
+        + (f"If {_listed(words)} is a class, pass --keep-na. " if words else "")
+        + "Fill them in, or leave these rows out of the audit with --drop-missing-target."
+    )
+
+
+def _marks_in_words(texts):
+    shown = [text for text in texts if text.strip()]
+    if not shown:
+        return ""
+    return (
+        f"; read as missing: {', '.join(f'{text!r} ({texts[text]} cells)' for text in shown[:8])}"
     )
 
 
 def read_table(path):
-    """Read a csv, tsv or parquet file: a DataFrame with string column names, and notes on it."""
+    """Read a csv, tsv or parquet file.
+
+    Returns
+    -------
+    frame : DataFrame
+        With string column names; the cells of a csv are the texts in it.
+    notes : tuple of str
+        What was recognised.
+    source : TextTable or None
+        The file itself, for a csv.
+    """
     pd = require("pandas", extra="audit")
     path = Path(path)
     if not path.exists():
@@ -152,13 +322,24 @@ def read_table(path):
         raise InputError(f"{path.name} is empty.")
     if READERS[suffix] == "read_parquet":
         require("pyarrow", extra="audit")
+    source, notes = None, ()
     try:
-        frame, notes = _read_csv(path, suffix) if suffix in TEXT else (pd.read_parquet(path), ())
+        if suffix in TEXT:
+            source, header, notes = read_text_table(path, suffix)
+            frame = source.cells
+        else:
+            frame = pd.read_parquet(path)
     except InputError:
         raise
     except Exception as error:  # pandas and pyarrow raise a dozen kinds; all mean the same here.
         reason = " ".join(str(error).split())
         raise InputError(f"{path.name} cannot be read as {suffix[1:]}: {reason}") from error
+    if source is not None:
+        _check_distinct(pd.Index([name for name in header if name]), path)
+        if not isinstance(frame.index, pd.RangeIndex):
+            raise InputError(
+                f"{path.name}: its rows have more fields than its header. Name all columns."
+            )
     if any(name is not None for name in frame.index.names):
         # A named index of a parquet file is a column to everybody else.
         frame = frame.reset_index(allow_duplicates=True)
@@ -166,56 +347,7 @@ def read_table(path):
         raise InputError(f"{path.name} has a header but no rows.")
     frame.columns = [str(column) for column in frame.columns]
     _check_distinct(frame.columns, path)
-    return frame.reset_index(drop=True), notes
-
-
-def _read_csv(path, suffix):
-    """Read a table as text, whatever separates its columns and however it is encoded."""
-    pd = require("pandas", extra="audit")
-    notes = []
-    for encoding in ("utf-8", "cp1252"):
-        try:
-            header, sep = _header(path, suffix, encoding)
-            frame = pd.read_csv(path, sep=sep, encoding=encoding)
-            break
-        except UnicodeDecodeError:
-            with path.open("rb") as file:
-                if encoding == "cp1252" or b"\x00" in file.read(2**20):
-                    raise
-            notes.append(f"{path.name} is not UTF-8; it was read as Windows-1252 (Latin-1).")
-    _check_distinct(pd.Index([name for name in header if name]), path)
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise InputError(
-            f"{path.name}: its rows have more fields than its header. Name all columns."
-        )
-    if sep not in (",", "\t") or (sep == "\t" and suffix != ".tsv"):
-        notes.append(f"The columns of {path.name} are separated by {sep!r}.")
-    if sep == ";":
-        comma = pd.read_csv(path, sep=sep, encoding=encoding, decimal=",")
-        if _n_numeric(comma) > _n_numeric(frame):
-            frame = comma
-            notes.append("Its numbers have decimal commas.")
-    return frame, tuple(notes)
-
-
-def _header(path, suffix, encoding):
-    """The names as written, before pandas makes them unique, and what separates them."""
-    pd = require("pandas", extra="audit")
-    best, chosen = [], ","
-    for sep in ["\t"] if suffix == ".tsv" else SEPARATORS:
-        row = pd.read_csv(
-            path, sep=sep, encoding=encoding, header=None, nrows=1, dtype=str, keep_default_na=False
-        )
-        names = [str(name).strip() for name in row.iloc[0]]
-        if len(names) > len(best):
-            best, chosen = names, sep
-        if len(best) > 1:
-            break
-    return best, chosen
-
-
-def _n_numeric(frame):
-    return frame.select_dtypes("number").shape[1]
+    return frame.reset_index(drop=True), tuple(notes), source
 
 
 def _check_distinct(names, path):
@@ -237,13 +369,6 @@ def _checked_target(target, task):
     """The target as an array and its task, or one line on why it cannot be audited."""
     pd = require("pandas", extra="audit")
     name, n_rows = target.name, len(target)
-    missing = int(target.isna().sum())
-    if missing:
-        first = ", ".join(str(row) for row in np.flatnonzero(target.isna())[:3])
-        raise InputError(
-            f"the target {name!r} is missing in {missing} of {n_rows} rows (first: row {first}, "
-            "counting from 0). Fill them in or remove these rows first."
-        )
     if pd.api.types.is_datetime64_any_dtype(target):
         raise InputError(f"the target {name!r} is a date. Give a column of classes or of numbers.")
     if pd.api.types.is_complex_dtype(target) or _holds_objects(target):

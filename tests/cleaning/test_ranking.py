@@ -283,3 +283,19 @@ def test_the_plot_is_a_display(found, demo):
 def test_the_repr_counts_actions(found):
     counts = found.table["action"].value_counts()
     assert f"relabel={counts['relabel']}" in repr(found)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "boolean", "Int64", "uint8", "category", "object"])
+def test_suggested_labels_have_the_type_of_the_given_ones(dtype):
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(200, 2))
+    y = pd.Series(X[:, 0] > 0)
+    y[:8] = ~y[:8]
+    y = y.map({True: "yes", False: "no"}) if dtype in ("category", "object") else y
+    y = y.astype(dtype)
+    found = audit(LogisticRegression().fit(X, y), X, y)
+    assert found.plan().relabel.size > 0
+    given = {type(value) for value in found.table["given"]}
+    assert given == {type(value) for value in found.table["suggested"]}
+    assert given == {type(value) for value in found.loo_prediction}
+    assert set(found.plan().labels.tolist()) <= set(y.tolist())
