@@ -464,7 +464,7 @@ def _common_dtype(first, second):
     return np.promote_types(first, second)
 
 
-def _plain(y):
+def _plain(y: Any) -> np.ndarray:
     """Targets as an array; whole numbers and booleans of a nullable type keep their kind."""
     kind = getattr(getattr(y, "dtype", None), "kind", "O")
     values = np.asarray(y)
