@@ -96,7 +96,7 @@ class Design(ABC):
         return X if self.shift is None else _moved(X, self.shift)
 
     def far_columns(self):
-        """As :func:`far_from_zero`; none are known of rows in blocks."""
+        """As ``far_from_zero``; none are known of rows in blocks."""
         if self.in_memory:
             return far_from_zero(self.X)
         return np.empty(0, dtype=np.intp), np.empty(0), np.empty(0)
@@ -104,7 +104,7 @@ class Design(ABC):
     def centred(self):
         """The same rows with columns far from zero as distances from their middle.
 
-        Itself where there are none. For a free intercept, see :func:`~skinfluence.objective.centred`.
+        Itself where there are none. For a free intercept, see ``skinfluence.objective.centred``.
         """
         columns, middles, _ = self.far_columns()
         if self.shift is not None or not len(columns):
