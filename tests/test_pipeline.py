@@ -437,6 +437,10 @@ def test_names_are_asked_of_a_fitted_model_of_ours(data):
             influence_by_name(inf, **{"X": data[0], "y": data[1], **options})
 
 
+@pytest.mark.skipif(
+    tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 8),
+    reason="said in other words before",
+)
 @pytest.mark.parametrize("step", [StandardScaler, sklearn.linear_model.LogisticRegression])
 def test_a_class_in_the_place_of_an_instance_is_refused_as_by_scikit_learn(step):
     X, y = np.eye(4), np.array([0, 1, 0, 1])
