@@ -10,6 +10,10 @@ from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.exact import cholesky
 
 MAX_STEPS = 200
+# A decrement that is this share of the step solves an edit.
+ENOUGH = 1e-10
+# Decrements up to this many times the rounding of the gradient are round-off.
+ROUNDED = 10.0
 
 
 def factored(H, damping=0.0):
@@ -49,10 +53,13 @@ def _descent(H):
     try:
         return factored(H)[0]
     except SingularHessianError:
-        values, vectors = np.linalg.eigh(H)
+        # Parameters of one size first: eigenvalues of small ones would be round-off of large ones'.
+        curved = np.abs(np.diagonal(H))
+        scale = 1.0 / np.sqrt(np.maximum(curved, 1e-16 * curved.max(initial=1e-300)))
+        values, vectors = np.linalg.eigh(scale[:, None] * H * scale)
         size = np.abs(values)
         size = np.maximum(size, 1e-8 * size.max() + 1e-300)
-        return lambda g: vectors @ ((vectors.T @ g) / size)
+        return lambda g: scale * (vectors @ ((vectors.T @ (scale * g)) / size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +83,7 @@ class Minimum:
     converged: bool
 
 
-def minimise(problem, H=None, enough=0.0):
+def minimise(problem, H=None, origin=None):
     """Minimise a problem from its parameters; steps fall in value, also where H is indefinite.
 
     Parameters
@@ -84,60 +91,58 @@ def minimise(problem, H=None, enough=0.0):
     problem : Problem
     H : ndarray of shape (n_params, n_params), default=None
         A Hessian to begin with, if one near is known.
-    enough : float, default=0.0
-        A decrement at which to stop before round-off.
+    origin : ndarray of shape (n_params,), default=None
+        Parameters to measure from: a decrement that is nothing beside the distance from there, in
+        the norm of the Hessian, ends the iteration before round-off does.
 
     Notes
     -----
     A Hessian is kept while it shrinks the gradient faster than a new one would pay. Steps are
     halved until the value falls enough (Armijo). The iteration ends where the decrement falls no
-    longer: beyond that there is only round-off.
+    longer: beyond that there is only round-off, which is that of the rows' own gradients. The size of
+    the objective says nothing of it: what one row changes can be far smaller.
     """
     # Steps may leave where a loss is defined; what is not finite there is no improvement.
     quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
     with small_blas(problem.n_parameters), quiet:
-        return _minimise(problem, H, enough)
+        return _minimise(problem, H, origin)
 
 
-def _minimise(problem, H, enough):
-    # Whether the Hessian is that of the last parameters, or has been seen to be as good.
-    trusted = H is None
+def _minimise(problem, H, origin):
+    # Whether the Hessian is that of the last parameters, and whether it has been as good as that.
+    fresh = trusted = H is None
     H = problem.hessian() if H is None else H
     if not np.isfinite(H).all():
         return Minimum(problem, np.inf, 0, False)
     solve = _descent(H)
     step, decrement = _step(problem, solve)
-    rounding = 1e-13 * problem.size
     # A Hessian costs about 2 p gradients, ten digits at contraction r cost 23 / log(1 / r).
     keep = np.clip(np.exp(-11.5 / problem.n_parameters), 0.1, 0.7)
     for n_iter in range(1, MAX_STEPS + 1):
-        in_round_off = 0.5 * decrement**2 < 1e3 * rounding or _is_tiny(step, problem)
         trial = None
         if decrement > 0:
-            trial = _shortened(problem, step, decrement, rounding)
+            trial = _shortened(problem, step, decrement)
             trial = trial or _flatter(problem, step, decrement, keep, solve)
-        if trial is None:
-            if trusted:
-                return Minimum(problem, decrement, n_iter, in_round_off)
-        else:
-            after_step, after = _step(trial, solve)
-            if after < (0.9 if in_round_off else keep) * decrement:
-                trusted = trusted or after < keep * decrement
-                problem, step, decrement = trial, after_step, after
-                if decrement <= enough:
-                    return Minimum(problem, decrement, n_iter, True)
-                continue
-            if in_round_off and trusted:
+        after_step, after = (None, np.inf) if trial is None else _step(trial, solve)
+        if after < keep * decrement:
+            problem, step, decrement = trial, after_step, after
+            fresh, trusted = False, True
+            if origin is not None and decrement <= ENOUGH * _norm(H, problem.theta - origin):
+                return Minimum(problem, decrement, n_iter, True)
+            continue
+        if fresh or trusted:
+            rounded = decrement <= ROUNDED * problem.rounding(solve)
+            if rounded or (fresh and _is_flat(problem, H, decrement)):
                 best = trial if after < decrement else problem
-                # A valley without end gets flat too, but its steps stay long.
-                short = _is_tiny(step, problem, 1e-6)
-                return Minimum(best, min(after, decrement), n_iter, short)
-            problem = trial
+                return Minimum(best, min(after, decrement), n_iter, True)
+        if trial is None and fresh:
+            return Minimum(problem, decrement, n_iter, False)
+        problem = problem if trial is None else trial
         H = problem.hessian()
         if not np.isfinite(H).all():
             # The edge of where the loss is defined.
             return Minimum(problem, decrement, n_iter, False)
-        solve, trusted = _descent(H), True
+        solve, fresh, trusted = _descent(H), True, True
         step, decrement = _step(problem, solve)
     return Minimum(problem, decrement, MAX_STEPS, False)
 
@@ -151,8 +156,24 @@ def _flatter(problem, step, decrement, keep, solve):
     return trial if _step(trial, solve)[1] < keep * decrement else None
 
 
-def _is_tiny(step, problem, relative=1e-13):
-    return bool(np.abs(step).max() <= relative * (np.abs(problem.theta).max() + 1e-3))
+def _is_flat(problem, H, decrement):
+    """Whether a decrement that falls no longer is round-off of a loss that cancels inside.
+
+    Nothing beside the objective, and beside the parameters: a valley without end gets flat too, but
+    its steps stay long.
+    """
+    if 0.5 * decrement**2 >= 1e3 * _rounding(problem):
+        return False
+    return decrement <= 1e-6 * _norm(H, problem.theta)
+
+
+def _norm(H, step):
+    return float(np.sqrt(max(0.0, step @ H @ step)))
+
+
+def _rounding(problem):
+    """What rounding may do to the value."""
+    return 1e-13 * problem.size
 
 
 def _step(problem, solve):
@@ -161,8 +182,8 @@ def _step(problem, solve):
     return step, float(np.sqrt(max(0.0, -gradient @ step)))
 
 
-def _shortened(problem, step, decrement, rounding):
-    scale, value = 1.0, problem.value()
+def _shortened(problem, step, decrement):
+    scale, value, rounding = 1.0, problem.value(), _rounding(problem)
     # Overflow on the way gives an infinite value or NaN, and a shorter step.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         while scale > 1e-12:

@@ -147,6 +147,21 @@ class MProblem(Problem):
         """Hessian of ``Phi``, without damping, shape (n_params, n_params)."""
         return self.row_loss.hessian(self.theta, *self._weighted) + np.diag(self.penalty)
 
+    def rounding(self, solve):
+        """The rounding of the gradient as a decrement, by a solve with the Hessian.
+
+        Each row's gradient is rounded relative to itself and, through what the loss makes of the
+        parameters, to ``H_i |theta|``; signs at random add these up as rounding does.
+        """
+        X, y, weights = self._weighted
+        rng, p = np.random.default_rng(0), self.n_parameters
+        rows, others = rng.choice((-1.0, 1.0), (2, len(weights))) * weights
+        signs, pull = rng.choice((-1.0, 1.0), (2, p))
+        rounded = self.row_loss.gradient(self.theta, X, y, rows)
+        rounded += self.row_loss.hessian_product(self.theta, X, y, others, signs * self.theta)
+        rounded += pull * self.penalty * self.theta
+        return float(np.finfo(float).eps * np.sqrt(abs(rounded @ solve(rounded))))
+
     @cached_property
     def gradients(self):
         """Gradient of each row's loss, without weights, shape (n_samples, n_params)."""

@@ -194,6 +194,15 @@ class RowLoss:
                 out[k] += pull(direction)
         return 0.5 * (out + out.T)
 
+    def hessian_product(self, params, X, y, weights, direction):
+        """``sum_i w_i H_i d``, shape (n_params,), one pass."""
+        out = np.zeros(len(params))
+        for block in row_blocks(len(X), 1, PASS_ROWS):
+            part = X[block], y[block], weights[block]
+            pull, _ = make_vjp(grad(lambda q, part=part: self._weighted(q, *part)))(params)
+            out += pull(direction)
+        return out
+
     def row_hessians(self, params, X, y):
         """Hessian of each row, shape (n_samples, n_params, n_params).
 

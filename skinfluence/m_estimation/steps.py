@@ -75,7 +75,12 @@ def newton_steps(H, changes):
     P = H + changes.hessian
     positive = _positive(P, np.linalg.cholesky(H))
     steps = np.full_like(changes.gradient, np.nan)
-    steps[positive] = -np.linalg.solve(P[positive], changes.gradient[positive, :, None])[..., 0]
+    # Parameters of one size first: pivots are chosen by size.
+    P, scale = P[positive], 1.0 / np.sqrt(np.einsum("ijj->ij", P[positive]))
+    P *= scale[:, :, None]
+    P *= scale[:, None, :]
+    right = scale * changes.gradient[positive]
+    steps[positive] = -scale * np.linalg.solve(P, right[..., None])[..., 0]
     return steps
 
 
@@ -114,8 +119,7 @@ def refit(problem, edited_problem, step, P):
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if not begin.value() <= edited_problem.value():
             begin = edited_problem
-    size = step @ P @ step
-    found = minimise(begin, P, enough=1e-10 * np.sqrt(size) if size > 0 else 0.0)
+    found = minimise(begin, P, problem.theta)
     if not found.converged or not (started or _is_minimum(found.problem)):
         return np.full_like(step, np.nan)
     return found.problem.theta - problem.theta
@@ -147,7 +151,7 @@ def points_step(problem, H, points, method):
     if lost.any():
         leverage = float(linalg.eigh(lost, H, eigvals_only=True)[-1])
     if method == "influence":
-        return -np.linalg.solve(H, changes.gradient[0]), leverage
+        return -factored(H)[0](changes.gradient[0]), leverage
     step = newton_steps(H, changes)[0]
     if method != "one-step":
         step = refit(problem, edited(problem, points), step, H + changes.hessian[0])

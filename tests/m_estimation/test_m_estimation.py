@@ -17,6 +17,8 @@ from skinfluence import Influence, diagnostics, edits
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.m_estimation import MEstimator
 from skinfluence.solvers import SingularHessianError
+from tests.oracle.optimum import minimise
+from tests.oracle.problems import problem_of
 from tests.registries import make_data
 from tests.truth import relative_error
 from tests.versions import parametrize_with_checks
@@ -737,3 +739,43 @@ def test_a_fit_that_ends_at_the_edge_of_its_loss_says_so(rng):
     X = rng.standard_normal((30, 2))
     with pytest.raises(ValueError, match=r"finite derivatives where the fit ends.*\["):
         MEstimator(edge, 2, l2=0.01).fit(X, 3.0 * X[:, 0])
+
+
+# Accuracy ----------------------------------------------------------------------------------------
+
+
+def plain_logistic(params, x, y):
+    return anp.logaddexp(0.0, (1 - 2 * y) * (x @ params))
+
+
+def product(params, X):
+    return X @ params
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("method", ["auto", "exact"])
+def test_columns_of_wild_scales_do_not_end_a_refit_early(wide, method):
+    """A first step that overshoots a million times is no measure of what may be left."""
+    rng = np.random.default_rng(3)
+    n, p = (12, 30) if wide else (30, 6)
+    scales = 10.0 ** rng.uniform(-8, 8, p)
+    X, y = np.round(rng.standard_normal((n, p)), 1) * scales, np.arange(n) % 3 % 2
+    l2 = 0.3
+    model = MEstimator(plain_logistic, p, l2=l2, decision=product, classes=[0, 1]).fit(X, y)
+    rows = range(min(n, 12))
+    ask = dict(of="decision_function", method=method, indices=list(rows))
+    found = model.relabel_effect(X[:4], **ask)
+    before = optimum(X, y, l2)
+    for i in rows:
+        other = y.copy()
+        other[i] = 1 - y[i]
+        expected = (X[:4] @ (optimum(X, other, l2) - before).T).astype(float)[:, 0]
+        np.testing.assert_allclose(
+            found[:, i, other[i]], expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max()
+        )
+
+
+def optimum(X, y, l2):
+    """That of logistic regression in long double."""
+    params = {"C": 1 / l2, "fit_intercept": False}
+    return minimise(problem_of("LogisticRegression", params, X, y, classes=[0, 1])).theta
