@@ -1,4 +1,4 @@
-"""The command line: ``skinfluence audit FILE --target COLUMN`` or ``skinfluence audit --demo digits``.
+"""The command line: ``skinfluence audit FILE --target COLUMN``, ``skinfluence apply FILE decisions.csv``.
 
 Parsing and talking only; the work is done in `skinfluence.cleaning`.
 """
@@ -35,6 +35,7 @@ def main(argv=None):
         interrupted.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    name = f"skinfluence {argv[0]}" if argv[:1] and argv[0] in COMMANDS else "skinfluence"
     try:
         with _terminated_like_interrupted():
             try:
@@ -42,19 +43,19 @@ def main(argv=None):
             except SystemExit as stop:
                 sys.stdout.flush()
                 return int(stop.code or 0)
-            _audit(arguments, "skinfluence " + shlex.join(argv))
+            COMMANDS[arguments.command](arguments, "skinfluence " + shlex.join(argv))
             sys.stdout.flush()
     except BrokenPipeError:
         # Who reads has seen enough. Files are written before anything is printed.
         _discard_output()
         return OK
     except KeyboardInterrupt:
-        print("skinfluence audit: interrupted, nothing written", file=sys.stderr)
+        print(f"{name}: interrupted, nothing written", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, TypeError, ArithmeticError, MemoryError, ImportError, OSError) as error:
         # InputError and numpy's LinAlgError are ValueErrors. Anything else is a bug worth a traceback.
         reason = " ".join(str(error).split()) or type(error).__name__
-        print(f"skinfluence audit: error: {reason}", file=sys.stderr)
+        print(f"{name}: error: {reason}", file=sys.stderr)
         return USER_ERROR
     return OK
 
@@ -92,6 +93,12 @@ def _parser():
         prog="skinfluence", description="Which rows of a training set make its model wrong?"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_audit(commands, DEMOS)
+    _add_apply(commands)
+    return parser
+
+
+def _add_audit(commands, demos):
     audit = commands.add_parser(
         "audit",
         help="rank the suspicious rows of a labelled table",
@@ -104,7 +111,7 @@ def _parser():
     source.add_argument("file", nargs="?", metavar="FILE", help="a csv, tsv or parquet table")
     source.add_argument("--target", metavar="COLUMN", help="the column of labels")
     source.add_argument(
-        "--demo", choices=DEMOS, help="a data set from scikit-learn with some labels flipped"
+        "--demo", choices=demos, help="a data set from scikit-learn with some labels flipped"
     )
     source.add_argument(
         "--task",
@@ -168,7 +175,27 @@ def _parser():
     )
     output.add_argument("--json", action="store_true", help="print one JSON object and no table")
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    return parser
+
+
+def _add_apply(commands):
+    apply = commands.add_parser(
+        "apply",
+        help="carry out what was decided in report.html",
+        description=(
+            "Write the audited table with the decisions carried out that the review sheet, "
+            "report.html, saved as decisions.csv. A csv comes back as it is but for the cells and "
+            "lines that were decided about."
+        ),
+    )
+    apply.add_argument("file", metavar="FILE", help="the table that was audited")
+    apply.add_argument("decisions", metavar="DECISIONS", help="decisions.csv of its review sheet")
+    apply.add_argument(
+        "--out",
+        metavar="FILE",
+        help="what to write (default: FILE with .cleaned before its ending)",
+    )
+    apply.add_argument("--json", action="store_true", help="print one JSON object")
+    apply.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
 def _audit(arguments, command):
@@ -220,6 +247,27 @@ def _audit(arguments, command):
         print_audit(top=arguments.top, files=contents, **outcome)
 
 
+def _apply(arguments, command):
+    from skinfluence._utils._optional import require
+    from skinfluence.cleaning.decisions import carry_out, cleaned_path
+    from skinfluence.cleaning.outputs import write_together
+
+    for module in ["pandas", *([] if arguments.json or arguments.quiet else ["rich"])]:
+        require(module, extra="audit")
+    out = cleaned_path(arguments.file) if arguments.out is None else Path(arguments.out)
+    for given in (arguments.file, arguments.decisions):
+        _refuse_to_write_over(out, given)
+    content, changes, decisions = carry_out(arguments.file, arguments.decisions, out)
+    write_together({out: content})
+    if arguments.json:
+        summary = {"target": decisions.target, "decided": len(decisions.given), "file": str(out)}
+        print(json.dumps({**summary, "changes": changes}, indent=2))
+    elif not arguments.quiet:
+        from skinfluence.cleaning.printing import print_changes
+
+        print_changes(changes, decisions, out)
+
+
 def _outputs(arguments):
     """What will be written where, by name."""
     folder = Path(arguments.out)
@@ -230,18 +278,21 @@ def _outputs(arguments):
 
 def _check_output(arguments):
     """Refuse to write over the table that is read, by whatever path it is reached."""
-    from skinfluence.cleaning.tables import InputError
-
     if arguments.file is None:
         return
-    source = Path(arguments.file)
     for path in _outputs(arguments).values():
-        same = path.exists() and source.exists() and os.path.samefile(path, source)
-        if same or path.resolve() == source.resolve():
-            raise InputError(
-                f"{path} would be written over {arguments.file}, which is the table to audit. Name "
-                "another folder with --out."
-            )
+        _refuse_to_write_over(path, arguments.file)
+
+
+def _refuse_to_write_over(path, given):
+    from skinfluence.cleaning.tables import InputError
+
+    source = Path(given)
+    same = path.exists() and source.exists() and os.path.samefile(path, source)
+    if same or path.resolve() == source.resolve():
+        raise InputError(
+            f"{path} would be written over {given}, which is read. Name another place with --out."
+        )
 
 
 def _problem(arguments):
@@ -279,7 +330,7 @@ def _contents(arguments, command, *, problem, selection, found, verification, sc
     if arguments.html:
         contents[paths["report"]] = found.to_html(
             title=f"Audit of {problem.name}",
-            top=max(arguments.top, 50),
+            top=None if arguments.top <= 50 else arguments.top,
             details=None if problem.images is not None else _details(problem),
             images=problem.images,
             verification=verification,
@@ -287,10 +338,27 @@ def _contents(arguments, command, *, problem, selection, found, verification, sc
             selection=selection,
             cleaning_score=score,
             command=command,
+            reviewed=_reviewed(arguments, problem),
         )
     if arguments.cleaned:
         contents[paths["cleaned"]] = _cleaned(problem, found.plan())
     return contents
+
+
+def _reviewed(arguments, problem):
+    """What decisions about the rows of a file are about; None for a demo."""
+    from skinfluence.cleaning.decisions import Reviewed, fingerprint_of
+
+    if arguments.file is None:
+        return None
+    return Reviewed(
+        name=problem.name,
+        fingerprint=fingerprint_of(Path(arguments.file).read_bytes()),
+        target=problem.target,
+        rows=problem.rows,
+        written=_as_written(problem),
+        given=problem.frame[problem.target].to_numpy()[problem.rows],
+    )
 
 
 def _without_formulas(table):
@@ -444,6 +512,9 @@ def _count(text):
     if value < 0:
         raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
     return value
+
+
+COMMANDS = {"audit": _audit, "apply": _apply}
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 tables, choosing the model, writing reports) lives in the other modules of this package.
 """
 
-from skinfluence.cleaning.ranking import Audit, Plan, audit
+from skinfluence.cleaning.plans import Plan
+from skinfluence.cleaning.ranking import Audit, audit
 
 __all__ = ["Audit", "Plan", "audit"]

@@ -41,7 +41,7 @@ def judge_labels(estimator, influence, y, options):
     posterior[np.arange(n), codes] = 1.0
     posterior[known] = noise.posterior(proba[known], codes[known])
     log_odds[known] = noise.log_odds(proba[known], codes[known])
-    error_proba = 1.0 - posterior[np.arange(n), codes]
+    error_proba = np.maximum(1.0 - posterior[np.arange(n), codes], 0.0)
     wrong = noise.claimed & (error_proba >= DROP_FROM)
     another = np.where(np.arange(len(classes)) == codes[:, None], -1.0, posterior)
     # Without a row that is alone there is no class to be right about: nothing to suggest.

@@ -10,6 +10,41 @@ MAX_PRINTED_CLASSES = 6
 STYLES = {"drop": "dark_orange3", "relabel": "bold blue", "keep": "dim"}
 
 
+MAX_PRINTED_CHANGES = 20
+
+
+def print_changes(changes, decisions, path):
+    """Print what carrying out decisions changed.
+
+    Parameters
+    ----------
+    changes : list of dict
+        As :func:`skinfluence.cleaning.decisions.carry_out` gives them.
+    decisions : Decisions
+        What was decided.
+    path : path
+        What was written.
+    """
+    console = _console()
+    dropped = len(decisions.drop)
+    console.print(
+        f"{len(decisions.given):,} decisions about {_escaped(repr(decisions.target))}: "
+        f"{len(changes) - dropped:,} changed, {dropped:,} dropped, "
+        f"{len(decisions.given) - len(changes):,} stay as they are"
+    )
+    if changes:
+        table = _table()
+        for name in ("row", "before", "after"):
+            table.add_column(name)
+        for line in changes[:MAX_PRINTED_CHANGES]:
+            after = "[dim]dropped[/]" if line["after"] is None else _escaped(line["after"])
+            table.add_row(str(line["row"]), _escaped(line["before"]), after)
+        console.print(table)
+        if len(changes) > MAX_PRINTED_CHANGES:
+            console.print(f"and {len(changes) - MAX_PRINTED_CHANGES:,} more; --json lists all\n")
+    console.print(f"[bold]Written[/] {_escaped(path)}")
+
+
 def print_audit(*, problem, selection, found, verification, score, top, files):
     """Print what was found: the ranked table, the refits, the planted truth, the files.
 
@@ -30,16 +65,7 @@ def print_audit(*, problem, selection, found, verification, score, top, files):
     files : iterable of path
         What was written.
     """
-    rich_console = require("rich.console", extra="audit")
-
-    class Console(rich_console.Console):
-        def on_broken_pipe(self):
-            # rich would leave with exit code 1.
-            raise BrokenPipeError
-
-    # Off a terminal the width of nothing is 80: too narrow for the table, and nobody resizes a log.
-    width = None if sys.stdout.isatty() else 110
-    console = Console(width=width, highlight=False)
+    console = _console()
     _print_head(console, problem, selection, found)
     if top:
         wrong = "wrong?: estimated chance that the label is wrong. "
@@ -59,6 +85,19 @@ def print_audit(*, problem, selection, found, verification, score, top, files):
     if problem.planted is not None:
         _print_truth(console, problem, found, score)
     console.print("[bold]Written[/] " + "\n        ".join(_escaped(path) for path in files))
+
+
+def _console():
+    rich_console = require("rich.console", extra="audit")
+
+    class Console(rich_console.Console):
+        def on_broken_pipe(self):
+            # rich would leave with exit code 1.
+            raise BrokenPipeError
+
+    # Off a terminal the width of nothing is 80: too narrow for the table, and nobody resizes a log.
+    width = None if sys.stdout.isatty() else 110
+    return Console(width=width, highlight=False)
 
 
 def _print_head(console, problem, selection, found):

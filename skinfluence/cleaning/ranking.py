@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier, is_regressor
-from sklearn.utils import _safe_indexing, check_consistent_length
+from sklearn.utils import check_consistent_length
 
 from skinfluence import Influence
 from skinfluence._utils._optional import require
 from skinfluence._utils.typing import Frozen, MatrixLike
 from skinfluence.cleaning.judging import judge_labels, judge_targets
+from skinfluence.cleaning.plans import Plan, carry_out, decided_plan, log_of, suggested_plan
 from skinfluence.inputs.frozen import check_frozen
 
 if TYPE_CHECKING:
@@ -267,7 +268,9 @@ class Audit:
         *,
         top: int | None = None,
         actions: Collection[Literal["drop", "relabel"]] = ("drop", "relabel"),
-    ) -> "Plan":
+        budget: int | None = None,
+        decisions: str | PathLike[str] | None = None,
+    ) -> Plan:
         """Collect what to drop and what to relabel.
 
         Parameters
@@ -276,26 +279,27 @@ class Audit:
             Look only at this many rows from the top of the table. All by default.
         actions : collection of {"drop", "relabel"}, default=("drop", "relabel")
             Which suggestions to follow.
+        budget : int, default=None
+            Change at most this many rows, the first suggestions of the table. All by default.
+        decisions : path-like, default=None
+            The ``decisions.csv`` that the page of `to_html` saved: the plan is what was decided there,
+            whatever was suggested. An error where it is about other rows.
 
         Returns
         -------
         plan : Plan
             With ``drop``, ``relabel`` and ``labels``.
         """
-        unknown = set(actions) - {"drop", "relabel"}
-        if unknown:
-            raise ValueError(f"actions may hold 'drop' and 'relabel'. Got {sorted(unknown)!r}.")
-        table = self.table.head(len(self.table) if top is None else top)
-        table = table[table["action"].isin(list(actions))].sort_values("row")
-        relabel = table[table["action"] == "relabel"]
-        return Plan(
-            drop=table.loc[table["action"] == "drop", "row"].to_numpy(),
-            relabel=relabel["row"].to_numpy(),
-            labels=np.asarray(relabel["suggested"], dtype=self.y.dtype),
-        )
+        if decisions is not None:
+            return decided_plan(self, decisions)
+        return suggested_plan(self, top, actions, budget)
 
     def apply(
-        self, X: Any, y: ArrayLike | None = None, *, plan: "Plan | None" = None
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        plan: Plan | Literal["relabel", "drop"] | Mapping[int, Any] | None = None,
     ) -> tuple[Any, NDArray[Any], NDArray[np.intp]]:
         """Give the rows and targets with a plan carried out; nothing is changed in place.
 
@@ -305,8 +309,10 @@ class Audit:
             Rows in the order of the training set: the training rows or anything that goes with them.
         y : array-like of shape (n_samples,), default=None
             Targets to correct. The audited ones by default.
-        plan : Plan, default=None
-            What to carry out. ``self.plan()`` by default.
+        plan : {Plan, "relabel", "drop", mapping}, default=None
+            What to carry out. ``self.plan()`` by default. "relabel": every row that looks wrong gets
+            its suggested label. "drop": every row that looks wrong goes. A mapping from rows to the
+            labels they get, None for those that go, is carried out as it is.
 
         Returns
         -------
@@ -317,15 +323,25 @@ class Audit:
         kept : ndarray of int
             Their positions in the training set.
         """
-        check_consistent_length(X, self.y)
-        plan = self.plan() if plan is None else plan
-        y = np.array(self.y if y is None else y)
-        if len(plan.relabel):
-            # Wide enough for the new labels: in an array of "<U1" "long" would become "l".
-            y = y.astype(_common_dtype(y.dtype, np.asarray(plan.labels).dtype))
-            y[plan.relabel] = plan.labels
-        kept = np.setdiff1d(np.arange(len(y)), plan.drop)
-        return _safe_indexing(X, kept), y[kept], kept
+        return carry_out(self, X, y, plan)
+
+    def changes(
+        self, plan: Plan | Literal["relabel", "drop"] | Mapping[int, Any] | None = None
+    ) -> "DataFrame":
+        """Say what a plan changes: the log to keep beside the cleaned rows.
+
+        Parameters
+        ----------
+        plan : {Plan, "relabel", "drop", mapping}, default=None
+            As in :meth:`apply`.
+
+        Returns
+        -------
+        log : DataFrame
+            ``row``, ``id``, ``action``, the target ``before`` and ``after`` (None for dropped rows),
+            and why; the most suspicious row first.
+        """
+        return log_of(self, plan)
 
     def verify(
         self,
@@ -413,7 +429,10 @@ class Audit:
         return RankedLossDisplay.from_audit(self, planted=planted).plot(ax)
 
     def to_html(self, path: str | PathLike[str] | None = None, **options: Any) -> str:
-        """Write the audit as one self-contained page.
+        """Write the audit as one self-contained page on which its rows can be decided about.
+
+        The rows of the page are accepted, changed or rejected by key or click; decisions stay in the
+        browser, and its button saves them as ``decisions.csv`` for :meth:`plan`.
 
         Parameters
         ----------
@@ -421,7 +440,8 @@ class Audit:
             Where to write. Nothing is written by default.
         **options
             Passed on to `skinfluence.cleaning.report.render`: ``title``, ``top``, ``details``,
-            ``images``, ``verification``, ``planted``, ``selection``, ``cleaning_score``, ``command``.
+            ``images``, ``verification``, ``planted``, ``selection``, ``cleaning_score``, ``command``,
+            ``reviewed``, ``neighbours``.
 
         Returns
         -------
@@ -435,33 +455,6 @@ class Audit:
         if path is not None:
             write_together({path: page})
         return page
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What to change in a training set.
-
-    Attributes
-    ----------
-    drop : ndarray of int
-        Rows to remove, ascending.
-    relabel : ndarray of int
-        Rows to give another label, ascending.
-    labels : ndarray
-        The labels for the rows of ``relabel``.
-    """
-
-    drop: np.ndarray
-    relabel: np.ndarray
-    labels: np.ndarray
-
-
-def _common_dtype(first, second):
-    """A type that holds the values of both; numbers next to text stay what they are."""
-    text = "US"
-    if (first.kind in text) != (second.kind in text):
-        return np.dtype(object)
-    return np.promote_types(first, second)
 
 
 def _plain(y: Any) -> np.ndarray:

@@ -1,6 +1,8 @@
-"""The audit as one page: no scripts, no links to anything outside, pictures inside the file."""
+"""The audit as one page, on which its rows can be decided about. Nothing is loaded from anywhere."""
 
+import base64
 import contextlib
+import hashlib
 import importlib.metadata
 from pathlib import Path
 
@@ -8,10 +10,15 @@ import numpy as np
 
 from skinfluence._utils._optional import require
 from skinfluence.cleaning import plots
+from skinfluence.cleaning.decisions import fingerprint_of_targets
+from skinfluence.cleaning.neighbours import nearest, too_many
 
 # A heat map of labels is readable up to this many classes.
 MAX_CONFUSION_CLASSES = 20
 N_PICTURES = 24
+# Rows in the table; and with those that have a suggestion, of which a page holds so many.
+TOP, MAX_ROWS = 50, 500
+N_NEIGHBOURS = 5
 RANKED_BY = {
     "error_proba": "how likely the label is wrong",
     "loo_loss": "leave-one-out loss",
@@ -24,7 +31,7 @@ def render(
     audit,
     *,
     title="Label audit",
-    top=50,
+    top=None,
     details=None,
     images=None,
     verification=None,
@@ -32,6 +39,8 @@ def render(
     selection=None,
     cleaning_score=None,
     command=None,
+    reviewed=None,
+    neighbours=True,
 ):
     """Render an audit as a self-contained HTML page.
 
@@ -41,8 +50,8 @@ def render(
         What to show.
     title : str, default="Label audit"
         Heading of the page.
-    top : int, default=50
-        Rows in the table.
+    top : int, default=None
+        Rows in the table. By default 50 and those with a suggestion, 500 at most.
     details : DataFrame of n_samples rows, default=None
         The rows as a person knows them, shown on request under each line of the table.
     images : ndarray of shape (n_samples, height, width), default=None
@@ -57,6 +66,10 @@ def render(
         Accuracy against the truth, by what was done to the training set.
     command : str, default=None
         The command that made the report.
+    reviewed : Reviewed, default=None
+        The file that decisions are about. The rows and targets in memory by default.
+    neighbours : bool, default=True
+        Whether each row is shown with the rows nearest to it. Left out where that takes minutes.
 
     Returns
     -------
@@ -74,6 +87,12 @@ def render(
         Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     )
     counts = audit.table["action"].value_counts()
+    table = _shown_rows(audit, top)
+    script = Path(__file__).with_name("review.js").read_text(encoding="utf-8")
+    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    rows = _rows(audit, table, details, images, planted, reviewed)
+    if neighbours and len(audit.y) > 1 and not too_many(audit, len(table)):
+        _add_neighbours(audit, rows, details, images)
     return template.render(
         title=title,
         task=audit.task,
@@ -86,8 +105,13 @@ def render(
         noise=_noise(audit),
         has_effects="effect_of_dropping" in audit.table,
         ranked_by=RANKED_BY[audit.score],
-        rows=_rows(audit, top, details, images, planted),
-        n_top=min(top, len(audit.y)),
+        rows=rows,
+        n_unseen=int(sum(counts.get(one, 0) for one in ("drop", "relabel")))
+        - int((table["action"] != "keep").sum()),
+        reviewed=_about(audit, reviewed),
+        # Markup: a script is not escaped. It holds nothing of the user's.
+        script=require("markupsafe", extra="audit").Markup(script),
+        script_hash=f"sha256-{script_hash}",
         pictures=_pictures(audit, images, planted),
         figures=_figures(audit, planted, selection),
         depth=None if planted is None else audit.depth_table(planted).to_dict("records"),
@@ -166,25 +190,93 @@ def _model_name(estimator):
     return type(last).__name__
 
 
-def _rows(audit, top, details, images, planted):
+def _shown_rows(audit, top):
+    """The part of the table that the page shows."""
+    if top is not None:
+        return audit.table.head(top)
+    chosen = (audit.table["action"] != "keep") | (audit.table["rank"] <= TOP)
+    return audit.table[chosen].head(MAX_ROWS)
+
+
+def _about(audit, reviewed):
+    """What the decisions are about, as the template shows it."""
+    labels = [] if audit.classes is None else audit.classes.tolist()
+    if reviewed is None:
+        return {
+            "file": None,
+            "fingerprint": fingerprint_of_targets(audit.y, _ids(audit)),
+            "target": "y",
+            "labels": [str(label) for label in labels],
+        }
+    return {
+        "file": reviewed.name,
+        "fingerprint": reviewed.fingerprint,
+        "target": reviewed.target,
+        "labels": [str(reviewed.written.get(label, label)) for label in labels],
+    }
+
+
+def _ids(audit):
+    """Names of the rows in the order of the training set."""
+    return audit.table.sort_values("row")["id"].tolist()
+
+
+def _rows(audit, table, details, images, planted, reviewed):
     """The lines of the table, as the template shows them."""
     mean = audit.table["loo_loss"].mean()
     lines = []
-    for line in audit.table.head(top).to_dict("records"):
+    for line in table.to_dict("records"):
         row, effect = line["row"], line.get("effect_of_dropping", np.nan)
         shown = {} if details is None else _shown(details.iloc[row])
+        given, suggested = line["given"], line["suggested"]
+        if reviewed is not None:
+            given, suggested = reviewed.given[row], reviewed.written.get(suggested, suggested)
         lines.append(
             {
                 **line,
+                "position": row if reviewed is None else int(reviewed.rows[row]),
+                "given_written": str(given),
+                "suggested_written": str(suggested),
                 "effect": signed(100 * effect / mean, 3),
                 "helps": effect < 0,
                 "planted": planted is not None and bool(planted[row]),
                 "picture": None if images is None else plots.picture_uri(images[row]),
                 "details": shown,
-                "preview": " · ".join(f"{name}: {text}" for name, text in shown.items()),
+                "preview": _preview(shown),
+                "neighbours": [],
+                "twin": None,
             }
         )
     return lines
+
+
+def _preview(shown):
+    return " · ".join(f"{name}: {text}" for name, text in shown.items())
+
+
+def _add_neighbours(audit, lines, details, images):
+    """Give each line the rows that are nearest to it."""
+    found, same = nearest(audit, np.array([line["row"] for line in lines]), N_NEIGHBOURS)
+    ids = _ids(audit)
+    labels = audit.task == "classification"
+    for line, others, twins in zip(lines, found.tolist(), same.tolist(), strict=True):
+        for other, twin in zip(others, twins, strict=True):
+            given = audit.y[other]
+            agrees = bool(given == audit.y[line["row"]])
+            shown = {} if details is None else _shown(details.iloc[other])
+            text = str(given) if labels else number(float(given), 4)
+            line["neighbours"].append(
+                {
+                    "id": ids[other],
+                    "given": text,
+                    "short": text if len(text) <= 24 else text[:23] + "…",
+                    "agrees": agrees or not labels,
+                    "preview": _preview(shown)[:300],
+                    "picture": None if images is None else plots.picture_uri(images[other]),
+                }
+            )
+            if twin and not agrees:
+                line["twin"] = text
 
 
 def _shown(values):
@@ -194,7 +286,7 @@ def _shown(values):
 
 
 def _text(value):
-    if value is None or value != value or str(value) in ("NaT", "<NA>"):
+    if value is None or value != value or str(value) in ("", "NaT", "<NA>"):
         return "missing"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 

@@ -204,6 +204,71 @@ def test_a_plan_can_be_limited_and_made_by_hand(found, demo):
         found.plan(actions=["burn"])
 
 
+def test_a_plan_is_all_of_one_kind_or_a_mapping(found, demo):
+    flagged = found.table[found.table["action"] != "keep"].set_index("row")
+    X, y, kept = found.apply(demo.X, plan="drop")
+    assert set(range(len(demo.y))) - set(kept) == set(flagged.index) and len(X) == len(y) == len(
+        kept
+    )
+    _, y, kept = found.apply(demo.X, plan="relabel")
+    assert (y[flagged.index] == flagged["suggested"]).all()
+    changed = np.flatnonzero(y != demo.y)
+    assert set(changed) == set(flagged.index) and len(kept) == len(demo.y)
+    _, y, kept = found.apply(demo.X, plan={3: "a much longer label", np.int64(5): None})
+    assert y[3] == "a much longer label" and 5 not in kept
+    assert (y[kept != 3] == demo.y[kept[kept != 3]]).all()
+
+
+def test_a_plan_of_some_rows_changes_the_first_ones(found):
+    few = found.plan(budget=3)
+    rows = np.concatenate([few.drop, few.relabel])
+    assert sorted(rows) == sorted(found.table.loc[found.table["action"] != "keep", "row"].head(3))
+    assert len(found.plan(budget=0)) == 0 and len(found.plan(budget=10**6)) == len(found.plan())
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ("burn", "must be a Plan, 'relabel', 'drop'"),
+        ({-1: None}, "0 to 177. Got -1"),
+        ({178: None}, "0 to 177. Got 178"),
+        ({0.5: None}, "by position"),
+        ({True: None}, "by position"),
+        (Plan(np.array([3]), np.array([3]), np.array(["class_0"])), "Got row 3 twice"),
+        (Plan(np.array([3]), np.array([4]), np.array([])), "Got 0 for 1"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_refused(found, demo, plan, words):
+    with pytest.raises(ValueError, match=words):
+        found.apply(demo.X, plan=plan)
+
+
+def test_the_log_says_what_a_plan_changes(found, demo):
+    log = found.changes({4: "class_9", 2: None})
+    assert sorted(log["row"]) == [2, 4]
+    by_row = log.set_index("row")
+    assert by_row.loc[4, ["action", "before", "after"]].tolist() == [
+        "relabel",
+        demo.y[4],
+        "class_9",
+    ]
+    assert by_row.loc[2, "action"] == "drop" and by_row.loc[2, "after"] is None
+    _, y, kept = found.apply(demo.X)
+    log = found.changes()
+    gone = np.setdiff1d(np.arange(len(demo.y)), kept)
+    moved = kept[y != demo.y[kept]]
+    assert sorted(log["row"]) == sorted([*gone, *moved])
+    relabelled = log[log["action"] == "relabel"]
+    assert (relabelled["after"] == y[np.searchsorted(kept, relabelled["row"])]).all()
+
+
+def test_no_prediction_takes_the_place_of_a_measurement():
+    X, y = load_diabetes(return_X_y=True)
+    result = audit(Ridge().fit(X, y), X, y)
+    with pytest.raises(ValueError, match="no measurement"):
+        result.apply(X, plan="relabel")
+
+
 def test_ids_come_from_the_index_or_the_argument(demo):
     frame = pd.DataFrame(demo.X, index=[f"r{i}" for i in range(len(demo.y))])
     model = pipeline().fit(frame, demo.y)
