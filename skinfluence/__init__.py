@@ -24,6 +24,7 @@ __all__ = [
     "distributed",
     "edits",
     "hinge",
+    "inference",
     "inspection",
     "kernel_ridge",
     "linear_model",

@@ -164,6 +164,10 @@ def mean_loss(rows=None, loss=log_loss):
             raise ValueError("rows must hold at least one test point. Got none.")
         return anp.mean(loss(part, target))
 
+    def take(some, n):
+        return mean_loss(np.bincount(np.arange(n)[chosen], minlength=n)[some] > 0, loss)
+
+    function.take = take
     return function
 
 
@@ -201,6 +205,11 @@ def auroc(temperature):
             return _ranked_pairs(eta, positive)
         return _smooth_pairs(eta[positive], eta[~positive], temperature)
 
+    def without_each(eta, y):
+        function(eta, y)
+        return _pairs_without_each(eta, np.asarray(y) == 1, temperature)
+
+    function.without_each = without_each
     return function
 
 
@@ -227,13 +236,14 @@ def demographic_parity(groups, *, positive=1, temperature=1.0):
     """
     _check_temperature(temperature)
     names, group = _grouped(groups)
+    options = {"positive": positive, "temperature": temperature}
 
     def function(eta):
         _check_groups(group, eta)
         rates = _rate(eta, positive, temperature)
         return _gap([anp.mean(rates[group == g]) for g in range(len(names))])
 
-    return function
+    return _taking(function, groups, lambda some: demographic_parity(some, **options))
 
 
 def equal_opportunity(groups, *, positive=1, temperature=1.0):
@@ -254,6 +264,7 @@ def equal_opportunity(groups, *, positive=1, temperature=1.0):
     """
     _check_temperature(temperature)
     names, group = _grouped(groups)
+    options = {"positive": positive, "temperature": temperature}
 
     def function(eta, y):
         _check_groups(group, eta)
@@ -267,7 +278,7 @@ def equal_opportunity(groups, *, positive=1, temperature=1.0):
         rates = _rate(eta, positive, temperature)
         return _gap([anp.mean(rates[rows]) for rows in members])
 
-    return function
+    return _taking(function, groups, lambda some: equal_opportunity(some, **options))
 
 
 # Plumbing ---------------------------------------------------------------------------------------
@@ -360,6 +371,41 @@ defvjp(
     lambda _, high, low, T: lambda g: g * _pair_slopes(high, low, T)[1],
     argnums=(0, 1),
 )
+
+
+def _pairs_without_each(eta, positive, temperature):
+    """The mean over pairs without each point, from what its own pairs add to the sum."""
+    high, low = eta[positive], eta[~positive]
+    if min(len(high), len(low)) < 2:
+        raise ValueError(
+            "Each class must have two test points, so that one is left without any of them. Got "
+            f"{len(high)} of the second class and {len(low)} of the first."
+        )
+    if temperature == 0:
+        # Below it, ties by half: ranks among all less those among its own.
+        own = np.empty(len(eta))
+        own[positive] = rankdata(eta)[positive] - rankdata(high)
+        own[~positive] = len(high) - (rankdata(eta)[~positive] - rankdata(low))
+    else:
+        own = np.zeros(len(eta))
+        up, down = np.empty(len(high)), np.zeros(len(low))
+        for block in _pair_blocks(high, low):
+            won = _won(high[block], low, temperature)
+            up[block] = won.sum(axis=1)
+            down += won.sum(axis=0)
+        own[positive], own[~positive] = up, down
+    pairs = np.where(positive, (len(high) - 1) * len(low), len(high) * (len(low) - 1))
+    return (own[positive].sum() - own) / pairs
+
+
+def _taking(function, groups, again):
+    """A metric of groups that can be made for some of the test points."""
+
+    def take(some, n):
+        return again(np.asarray(groups)[some])
+
+    function.take = take
+    return function
 
 
 def _grouped(groups):

@@ -54,7 +54,7 @@ class Quantity:
         self.y = tests.y
         self.eta = eta
         if callable(of):
-            self._call = _as_called(of, tests.codes)
+            self._call = as_called(of, tests.codes)
         self._evaluate = {
             "loss": self._loss,
             "decision_function": self._decision,
@@ -110,7 +110,8 @@ def _numbers(found):
         raise TypeError(f"A callable must return numbers. Got {found!r}.") from error
 
 
-def _as_called(of, codes):
+def as_called(of, codes):
+    """A callable ``of`` as a function of the decision values alone."""
     try:
         signature = inspect.signature(of)
         positional = [

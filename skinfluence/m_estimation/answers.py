@@ -210,7 +210,7 @@ class MAnswers(Answers):
             yield block, self._changes(quantity, steps, method)
 
     def effects(self, points, quantity, method, tol):
-        steps, leverage = self._points_steps(points, method, tol)
+        steps, leverage = self.points_steps(points, method, tol)
         values = self._changes(quantity, steps, method)
         values = np.swapaxes(values, 0, 1) if quantity.shape else values
         used = np.full(len(points), method if method in LOCAL else "newton", dtype="<U9")
@@ -230,7 +230,7 @@ class MAnswers(Answers):
     def own_group_removals(self, removals, method, tol):
         problem, _ = self._basis(method)
         eta = problem.outputs(problem.theta, problem.design.X, problem.y)
-        steps, _ = self._points_steps(removals, method, tol)
+        steps, _ = self.points_steps(removals, method, tol)
         self._move(eta, [one.rows for one in removals], steps, problem)
         return eta
 
@@ -266,7 +266,8 @@ class MAnswers(Answers):
                 steps[i] = refit(problem, other, steps[i], H + changes.hessian[i])
         return steps
 
-    def _points_steps(self, points, method, tol):
+    def points_steps(self, points, method, tol):
+        """Steps of the parameters under edits, (n_edits, n_params), and their leverages."""
         problem, H = self._basis(method)
         _check_tol(method, tol)
         steps, leverage = np.empty((len(points), problem.n_parameters)), np.empty(len(points))

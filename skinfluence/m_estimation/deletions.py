@@ -54,6 +54,40 @@ class MDeletions:
         for block, steps in self.answers.row_steps(rows, None, method, tol):
             yield block, steps[:, None]
 
+    def score_steps(self, power):
+        """As for linear models; rows whose Hessian has any rank have no root of a leverage."""
+        self.check_exact()
+        if power == 0.5:
+            raise ValueError(
+                "kind='hc2' needs rows whose Hessians are of decision values. Got an MEstimator; use "
+                "'hc0', 'hc1', 'hc3' or 'jackknife'."
+            )
+        answers = self.answers.holding("C")
+        rows = np.arange(self.n_samples)
+        if power:
+            for block, steps in answers.row_steps(rows, None, "one-step", 1e-3):
+                yield block, -steps[:, None]
+            return
+        scale = answers.problem.weights / self.n_samples
+        for block in row_blocks(self.n_samples, 24 * answers.problem.n_parameters):
+            yield block, scale[block, None, None] * answers.up_params(rows[block])
+
+    def check_exact(self):
+        """Refuse a damped Hessian."""
+        if self.answers.problem.damping:
+            raise ValueError(
+                "Standard errors need the Hessian of the fit. Got damping="
+                f"{self.answers.problem.damping:g}; fit with damping=0."
+            )
+
+    def group_steps(self, points, method, tol):
+        """Changes of the parameters under edits, (n_edits, 1, n_params)."""
+        return self.answers.points_steps(points, method, tol)[0][:, None]
+
+    def inverse_hessian(self):
+        """``A^-1``."""
+        return self.answers.inverse
+
     def sizes(self, method, tol):
         """``d_i' A d_i`` of each row's removal."""
         problem = self.answers.problem

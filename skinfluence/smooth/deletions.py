@@ -296,8 +296,93 @@ class Deletions:
     def steps(self, method, tol):
         """Changes of the parameters without each row: ``(block, (b, n_outputs, n_columns))``."""
         for block, moved in self._removal_steps(method, tol):
-            seen = self.objective.loss.expand(moved.transpose(0, 2, 1)).transpose(0, 2, 1)
-            yield block, self.objective.design.in_units(seen)
+            yield block, self._seen(moved)
+
+    def score_steps(self, power):
+        """``-H^-1 J_i' w_i C_i^-power g_i`` of each row, where ``C_i = I - w_i Lambda_i h_i``.
+
+        ``power=0`` is the derivative in the weight, relative to it; ``power=1`` is minus one Newton
+        step to the fit without the row, at the same penalty.
+
+        Parameters
+        ----------
+        power : {0, 0.5, 1}
+
+        Yields
+        ------
+        block : slice
+        steps : ndarray of shape (b, n_outputs, n_columns)
+
+        Raises
+        ------
+        ValueError
+            For leverages that are estimates, and for rows of leverage 1.
+        """
+        factor, objective = self.factor, self.objective
+        self.check_exact()
+        scores = objective.weights[:, None] * objective.gradients
+        if power:
+            self._refuse_alone()
+            scores = self._divided(scores, power)
+        for block in row_blocks(self.n_samples, 24 * objective.n_parameters):
+            part = objective.design.take(block)
+            yield block, self._seen(-factor.solve_rows(part, scores[block]))
+
+    def group_steps(self, points, method, tol):
+        """Changes of the parameters under edits, (n_edits, n_outputs, n_columns)."""
+        self.check_exact()
+        return self._seen(self.answers.solve_points(points, method, tol)[0])
+
+    def inverse_hessian(self):
+        """``H^-1`` of the parameters as the user sees them, both axes raveled as they are."""
+        self.check_exact()
+        k, d = self.objective.theta.shape
+        once = self._seen(self.factor.solve(np.eye(k * d)).T.reshape(-1, k, d))
+        once = once.reshape(k * d, -1)
+        return self._seen(once.T.reshape(-1, k, d)).reshape(once.shape[1], -1)
+
+    def _seen(self, steps):
+        """Steps of the core's parameters (b, K, d), or changes of them, in the user's."""
+        seen = self.objective.loss.expand(steps.transpose(0, 2, 1)).transpose(0, 2, 1)
+        return self.objective.design.in_units(seen)
+
+    def check_exact(self):
+        """Refuse estimates of leverages and a damped Hessian."""
+        factor = self.factor
+        if factor.is_random or factor.curvature.damping:
+            what = "random estimates" if factor.is_random else "a damped Hessian"
+            raise ValueError(
+                f"Standard errors need the Hessian of the fit. Got {what}, of the solver {factor.name}; "
+                "use solver='auto' or 'exact'."
+            )
+
+    def _refuse_alone(self):
+        alone = np.flatnonzero(np.isnan(self.kept).any(axis=1) & (self.objective.weights > 0))
+        if len(alone):
+            raise ValueError(
+                "Residuals are divided by what the leverage of their row leaves of 1. "
+                f"{rows_have(alone)} leverage 1. Use kind='hc0' or 'hc1', penalise the model, or drop "
+                "the columns that one row decides."
+            )
+
+    def _divided(self, scores, power):
+        """``C_i^-power s_i`` of each row."""
+        C = self.complements
+        if C.shape[-1] == 1:
+            return scores / C[:, :, 0] ** power
+        if power == 1:
+            return np.linalg.solve(C, scores[:, :, None])[:, :, 0]
+        # C = I - A S A^-1 with S symmetric and A the root of w Lambda, which may be singular: the
+        # power series of the root in S needs no inverse of A.
+        values, Q = np.linalg.eigh(self.objective.hessians)
+        A = (Q * np.sqrt(np.maximum(values, 0.0))[:, None, :]) @ Q.transpose(0, 2, 1)
+        A *= np.sqrt(self.objective.weights)[:, None, None]
+        S = A @ self.h @ A
+        values, Q = np.linalg.eigh(S)
+        left = np.sqrt(1.0 - values)
+        series = (Q / (left * (1.0 + left))[:, None, :]) @ Q.transpose(0, 2, 1)
+        moved = A @ (series @ (A @ (self.h @ scores[:, :, None])))
+        return scores + moved[:, :, 0]
 
     def sizes(self, method, tol):
         """``d_i' H d_i`` of each row's removal."""
