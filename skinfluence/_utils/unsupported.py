@@ -25,9 +25,6 @@ _NETWORK = (
 )
 _KERNEL_RIDGE = "Fit KernelRidge with the same kernel, or Ridge: their loss is smooth."
 _NO_TARGET = "It predicts no target, so no loss can be asked about."
-_NO_FIT = (
-    "It minimises no loss. Refit without the rows: its fit is cheap; or use LogisticRegression."
-)
 
 ADVICE = {
     "BaseDecisionTree": _TREES,
@@ -58,15 +55,14 @@ ADVICE = {
     "_BaseChain": _PER_OUTPUT,
     "RFE": "Ask on the columns it kept: Influence(model.estimator_, model.transform(X), y).",
     "NeighborsBase": (
-        "It has no parameters: removing a row changes the answers of its neighbours only, and "
-        "model.kneighbors(X) says whose they are."
+        "Removing a row changes the answers of its neighbours only. Fit KNeighborsClassifier or "
+        "KNeighborsRegressor, which are answered about; model.kneighbors(X) names the rows."
     ),
     "BaseMultilayerPerceptron": _NETWORK,
-    "_BaseNB": _NO_FIT,
-    "_BaseDiscreteNB": _NO_FIT,
-    "LinearDiscriminantAnalysis": _NO_FIT,
-    "QuadraticDiscriminantAnalysis": _NO_FIT,
-    "NearestCentroid": _NO_FIT,
+    "CategoricalNB": "Fit BernoulliNB or MultinomialNB on OneHotEncoder's columns.",
+    "NearestCentroid": (
+        "Fit LinearDiscriminantAnalysis: centroids with the covariance of the rows about them."
+    ),
     "GaussianProcessRegressor": (
         "Fit KernelRidge with the fitted parameters of the kernel and alpha equal to the noise: the "
         "same mean."

@@ -29,7 +29,7 @@ from sklearn.model_selection import (
     TunedThresholdClassifierCV,
     cross_val_predict,
 )
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import RadiusNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
@@ -277,7 +277,7 @@ REFUSED = {
     "forest": (RandomForestClassifier(3), "cross_val_predict"),
     "tree": (DecisionTreeClassifier(), "Trees are piecewise constant"),
     "boosting": (GradientBoostingRegressor(n_estimators=3), "Trees are piecewise constant"),
-    "neighbours": (KNeighborsClassifier(), "kneighbors"),
+    "neighbours": (RadiusNeighborsClassifier(9.0), "kneighbors"),
     "network": (MLPClassifier(max_iter=2), r"skinfluence\.neural"),
     "calibrated": (
         CalibratedClassifierCV(LogisticRegression(), cv=2),

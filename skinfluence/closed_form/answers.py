@@ -1,0 +1,196 @@
+"""Answers about models in closed form: every edit is what its sums say."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.naming import rows_have
+from skinfluence.answers import Answers, answers_of, check_method
+from skinfluence.closed_form.problem import ClosedProblem
+from skinfluence.quantity import Quantity
+
+INSTEAD = "removal_effect, effect and loo_*, which are exact"
+
+
+@dataclass(frozen=True)
+class ClosedReport:
+    """What a model in closed form is made of.
+
+    Attributes
+    ----------
+    model : str
+    n_rows, n_columns : int
+    """
+
+    model: str
+    n_rows: int
+    n_columns: int
+
+    def __str__(self):
+        return (
+            f"{self.model}, {self.n_rows} rows x {self.n_columns} columns: sums, nothing is solved"
+        )
+
+
+class ClosedAnswers(Answers):
+    """Edits of a model in closed form, to round-off by every method but ``"influence"``.
+
+    Parameters
+    ----------
+    problem : ClosedProblem
+
+    Notes
+    -----
+    Leaving each row out takes it from the sums of its class; any other edit counts again what the rows
+    after it add up to, one fit each.
+    """
+
+    def __init__(self, problem):
+        self.problem = problem
+        self.family = problem.family
+
+    def report(self):
+        X = self.problem.design.X
+        return ClosedReport(self.problem.model_name, *X.shape)
+
+    def holding(self, hold):
+        self.problem.holding("auto" if hold is None else hold)
+        return self
+
+    # Derivatives
+
+    def up_params(self, rows):
+        self._refuse("the derivative of its parameters", INSTEAD)
+
+    def up_loss(self, tests, rows, aggregate):
+        self._refuse("influence_up_loss", INSTEAD)
+
+    def pert_loss(self, tests, rows, aggregate, pull_back, out):
+        self._refuse("influence_pert", "effect(edits.replace(...))")
+
+    def self_influence(self):
+        self._refuse("self_influence", INSTEAD)
+
+    # Edits
+
+    def quantity(self, tests, of, method):
+        check_method(method)
+        if method == "influence":
+            raise ValueError(
+                f"Edits of {self.problem.model_name} are counted whole: method must be 'auto', 'exact' or "
+                "'one-step', which are the same. Got 'influence'."
+            )
+        return Quantity(of, self.problem.loss, tests, self.family.scores(tests.design.X))
+
+    def row_stream(self, quantity, rows, label, method, tol):
+        X, gone = quantity.design.X, []
+        if label is None:
+            found = self.family.scores_without(X, rows)
+        else:
+            found = self._relabelled(X, rows, label)
+        for block, scores in found:
+            gone.extend(rows[block][np.isnan(scores).reshape(len(scores), -1).any(axis=1)])
+            yield block, quantity.change(scores - quantity.eta)
+        self._warn(gone)
+
+    def _relabelled(self, X, rows, label):
+        family = self.family
+        target = self.problem.labels.targets[label]
+        for i, row in enumerate(rows):
+            codes = family.codes.copy()
+            codes[row] = target
+            yield slice(i, i + 1), self._scores_of(X, family.X, codes, family.weights)[None]
+
+    def effects(self, points, quantity, method, tol):
+        values = np.empty((len(points), *quantity.shape))
+        leverage = np.empty(len(points))
+        for i, one in enumerate(points):
+            after = self._after(one)
+            scores = after.scores(quantity.design.X)
+            values[i] = quantity.change((scores - quantity.eta)[None])[0]
+            leverage[i] = self._leverage(one)
+        values = np.swapaxes(values, 0, 1) if quantity.shape else values
+        return values, np.zeros(len(points)), np.full(len(points), "exact"), leverage
+
+    def own_removals(self, method, tol, rows=None):
+        self._check_finite(method)
+        rows = np.arange(self.problem.n_samples) if rows is None else rows
+        found = self.family.own_scores(rows)
+        gone = rows[np.isnan(found).any(axis=1)]
+        self._warn(np.setdiff1d(gone, self._lonely()))
+        return found
+
+    def own_group_removals(self, removals, method, tol):
+        self._check_finite(method)
+        out = self.family.scores(self.problem.design.X)
+        for one in removals:
+            out[one.rows] = self._after(one).scores(self.problem.design.X[one.rows])
+        return out
+
+    def _after(self, points):
+        """The family after an edit; rows of weight zero are gone."""
+        family = self.family
+        weights = family.weights.copy()
+        weights[points.rows] = np.maximum(weights[points.rows] + points.row_changes, 0.0)
+        there = np.ones(len(weights), dtype=bool)
+        there[points.rows] = weights[points.rows] > 0
+        X, codes, weights = family.X[there], family.codes[there], weights[there]
+        if points.new is not None:
+            new = points.new.X
+            X = sp.vstack([X, new], format="csr") if sp.issparse(X) else np.concatenate([X, new])
+            codes = np.concatenate([codes, points.new_y])
+            weights = np.concatenate([weights, points.new_weights])
+        if not family.takes_weights and (weights != 1).any():
+            raise ValueError(
+                f"Rows of {self.problem.model_name} count one each, or are not there: an edit may give "
+                f"them weight 1 or 0. Got {weights[weights != 1][0]:g}."
+            )
+        return family.again(X, codes, weights)
+
+    def _scores_of(self, X, *rows):
+        try:
+            return self.family.again(*rows).scores(X)
+        except ValueError:
+            return np.full((X.shape[0], self.problem.loss.n_outputs), np.nan)
+
+    def _leverage(self, points):
+        """The largest share that an edit takes of the weight of a class, or of all."""
+        less = np.maximum(-points.row_changes, 0.0)
+        if self.problem.labels is None:
+            return less.sum() / self.problem.total_weight
+        taken = np.bincount(self.family.codes[points.rows], less, self.family.n_classes)
+        return float((taken / np.bincount(self.family.codes, self.family.weights)).max())
+
+    def _check_finite(self, method):
+        check_method(method)
+        if method == "influence":
+            self._refuse("its first order", INSTEAD)
+
+    def _lonely(self):
+        if not self.problem.needs_all_classes:
+            return np.empty(0, dtype=np.intp)
+        codes = self.family.codes
+        return np.flatnonzero(np.bincount(codes)[codes] == 1)
+
+    def _warn(self, gone):
+        if len(gone):
+            warnings.warn(
+                f"{rows_have(np.asarray(gone))} no answer (NaN): the others have no fit, because a class "
+                "is left without rows, a covariance is singular, or there are fewer rows than neighbours.",
+                UserWarning,
+                stacklevel=level_outside(),
+            )
+
+
+@answers_of.register
+def _(problem: ClosedProblem, *, solver, hold, precision, verbose):
+    problem.holding(hold)
+    if solver != "auto" or precision != "float64":
+        raise ValueError(
+            f"For {problem.model_name} nothing is solved: solver must be 'auto' and precision 'float64'. "
+            f"Got {solver!r} and {precision!r}."
+        )
+    return ClosedAnswers(problem)

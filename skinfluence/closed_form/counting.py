@@ -1,0 +1,240 @@
+"""Naive Bayes of counts: multinomial, complement and Bernoulli.
+
+With F the counts by class and column, a row scores ``x . b_k + c_k``, b and c made of logarithms of
+``F + alpha``. Without row i of weight w the counts of its class lose ``w x_i``: b moves where the row
+is not zero, and by what the totals lose, one number for all columns. So that leaving each row out
+costs the entries of the row, not its columns.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.preprocessing import binarize
+
+from skinfluence.closed_form.family import Family, log_priors
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Scores of one class, ``scale (x . base + x . moved_i + shift_i sum(x)) + constant_i``.
+
+    Attributes
+    ----------
+    base : ndarray of shape (n_features,)
+    moved : CSR array of shape (b, n_features) or None
+        For each row that is left out, where it is not zero.
+    shift, scale, constant : ndarray of shape (b,) or float
+    """
+
+    base: np.ndarray
+    moved: object = None
+    shift: object = 0.0
+    scale: object = 1.0
+    constant: object = 0.0
+
+    def at(self, X):
+        """Scores of rows of X without each row, shape (b or 1, m)."""
+        out = (X @ self.base)[None, :]
+        if self.moved is not None:
+            out = out + _dense(self.moved @ X.T)
+        out = out + np.multiply.outer(self.shift, _dense(X.sum(axis=1)).ravel())
+        return np.reshape(self.scale, (-1, 1)) * out + np.reshape(self.constant, (-1, 1))
+
+    def own(self, R):
+        """Scores of rows, each without itself, shape (b,)."""
+        out = R @ self.base
+        if self.moved is not None:
+            out = out + _dense(R.multiply(self.moved).sum(axis=1)).ravel()
+        return self.scale * (out + self.shift * _dense(R.sum(axis=1)).ravel()) + self.constant
+
+
+class CountingFamily(Family):
+    """Counts of columns by class.
+
+    Parameters
+    ----------
+    X, codes, weights, n_classes
+        See :class:`~skinfluence.closed_form.family.Family`.
+    alpha : float or ndarray of shape (n_features,)
+        What is added to each count.
+    priors : ndarray of shape (n_classes,) or None
+    options : dict
+        Of the kind.
+    """
+
+    takes_weights = True
+    # Whether leaving a row out moves columns where it is zero.
+    moves_all_columns = False
+
+    def __init__(self, X, codes, weights, n_classes, alpha, priors, **options):
+        super().__init__(X, codes, weights, n_classes)
+        self.alpha, self.priors, self.options = np.asarray(alpha, dtype=float), priors, options
+        self.seen = sp.csr_array(self.see(X))
+        member = sp.csr_array(
+            (weights, (codes, np.arange(len(codes)))), shape=(n_classes, len(codes))
+        )
+        self.features = (member @ self.seen).toarray()
+
+    def again(self, X, codes, weights):
+        make = type(self)
+        return make(X, codes, weights, self.n_classes, self.alpha, self.priors, **self.options)
+
+    def see(self, X):
+        """Rows as they are counted."""
+        return X
+
+    @abstractmethod
+    def parts(self, k):
+        """The :class:`Parts` of a class as fitted."""
+
+    @abstractmethod
+    def parts_without(self, k, c, w, R):
+        """The :class:`Parts` of a class without each of some rows R of class c and weights w."""
+
+    def scores(self, X):
+        X = sp.csr_array(self.see(X))
+        found = np.stack([self.parts(k).at(X)[0] for k in range(self.n_classes)], axis=1)
+        return found + self.log_priors(self.counts)
+
+    def own_scores(self, rows):
+        out = np.empty((len(rows), self.n_classes))
+        for group in self._alike(rows):
+            R, parts = self._without(rows[group])
+            for k, one in enumerate(parts):
+                out[group, k] = one.own(R)
+        return self._whole(out, rows)
+
+    def scores_without(self, X, rows):
+        X = sp.csr_array(self.see(X))
+        for block in self.blocks(rows, X):
+            some = rows[block]
+            out = np.empty((len(some), X.shape[0], self.n_classes))
+            for group in self._alike(some):
+                for k, one in enumerate(self._without(some[group])[1]):
+                    out[group, :, k] = one.at(X)
+            yield block, self._whole(out, some)
+
+    def _without(self, rows):
+        R, c, w = self.seen[rows], self.codes[rows[0]], self.weights[rows]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return R, [self.parts_without(k, c, w, R) for k in range(self.n_classes)]
+
+    def _alike(self, rows):
+        """Positions of rows of one class, and of one weight where that moves all columns."""
+        keys = self.codes[rows].astype(float)[:, None]
+        if self.moves_all_columns:
+            keys = np.column_stack([keys, self.weights[rows]])
+        _, group = np.unique(keys, axis=0, return_inverse=True)
+        return [np.flatnonzero(group == g) for g in range(group.max(initial=-1) + 1)]
+
+    def _whole(self, scores, rows):
+        """With the classes' priors; NaN for all classes where one of them has no rows left."""
+        counts = np.tile(self.counts, (len(rows), 1))
+        counts[np.arange(len(rows)), self.codes[rows]] -= self.weights[rows]
+        gone = (counts <= 1e-12 * self.counts).any(axis=1)
+        counts[gone] = 1.0
+        scores += self.log_priors(counts if scores.ndim == 2 else counts[:, None])
+        scores[gone] = np.nan
+        return scores
+
+    def log_priors(self, counts):
+        """What the priors add to the scores."""
+        return log_priors(counts, self.priors)
+
+    def _log_moves(self, counts, R, w):
+        """``log(counts - w x)``, less ``log(counts)``, where rows are not zero: a CSR array."""
+        moved = R.copy()
+        taken = np.repeat(w, np.diff(R.indptr)) * R.data
+        moved.data = np.log1p(-taken / counts[R.indices])
+        return moved
+
+
+class MultinomialFamily(CountingFamily):
+    """Shares of a class's counts: ``b = log(F + alpha) - log(sum(F + alpha))``."""
+
+    def parts(self, k):
+        smoothed = self.features[k] + self.alpha
+        return Parts(np.log(smoothed), shift=-np.log(smoothed.sum()))
+
+    def parts_without(self, k, c, w, R):
+        if k != c:
+            return self.parts(k)
+        smoothed = self.features[k] + self.alpha
+        total = smoothed.sum() - w * _dense(R.sum(axis=1)).ravel()
+        return Parts(np.log(smoothed), self._log_moves(smoothed, R, w), -np.log(total))
+
+
+class ComplementFamily(CountingFamily):
+    """Shares of the other classes' counts, whose logarithms count against the class.
+
+    ``options["norm"]``: divided by the sum of the logarithms.
+    """
+
+    def log_priors(self, counts):
+        # scikit-learn uses them where there is one class, which has nothing to ask about.
+        return 0.0
+
+    def _others(self, k):
+        return self.features.sum(axis=0) - self.features[k] + self.alpha
+
+    def _scale(self, logs, total):
+        """What ``x . logs - sum(x) log(total)`` is multiplied by; ``logs`` is their sum."""
+        if not self.options["norm"]:
+            return -1.0
+        return 1.0 / (logs - self.seen.shape[1] * np.log(total))
+
+    def parts(self, k):
+        others = self._others(k)
+        logs, total = np.log(others), others.sum()
+        return Parts(logs, shift=-np.log(total), scale=self._scale(logs.sum(), total))
+
+    def parts_without(self, k, c, w, R):
+        if k == c:
+            return self.parts(k)
+        others = self._others(k)
+        logs, moved = np.log(others), self._log_moves(others, R, w)
+        total = others.sum() - w * _dense(R.sum(axis=1)).ravel()
+        sums = logs.sum() + _dense(moved.sum(axis=1)).ravel()
+        return Parts(logs, moved, -np.log(total), self._scale(sums, total))
+
+
+class BernoulliFamily(CountingFamily):
+    """Shares of a class's rows in which a column is on, and off.
+
+    ``options["threshold"]``: above which a number is on; None where numbers are 0 and 1.
+    """
+
+    moves_all_columns = True
+
+    def see(self, X):
+        threshold = self.options["threshold"]
+        return X if threshold is None else binarize(X, threshold=threshold)
+
+    def parts(self, k):
+        on = self.features[k] + self.alpha
+        every = self.counts[k] + 2 * self.alpha
+        off = every - on
+        return Parts(np.log(on) - np.log(off), constant=(np.log(off) - np.log(every)).sum())
+
+    def parts_without(self, k, c, w, R):
+        if k != c:
+            return self.parts(k)
+        # All of one weight. First as if the row were off in all columns, then where it is on.
+        w = w[0]
+        on, every = self.features[k] + self.alpha, self.counts[k] + 2 * self.alpha
+        # Where the class is never off, the row is on.
+        always = self.counts[k] - self.features[k] < 0.5 * w
+        on_base, off_base = on - w * always, every - on - w * ~always
+        base = np.log(on_base) - np.log(off_base)
+        constant = (np.log(off_base) - np.log(every - w)).sum()
+        moved, switched = R.copy(), R.copy()
+        taken = np.where(always, 0.0, w)[R.indices]
+        switched.data = -np.log1p(-taken / (every - on)[R.indices])
+        moved.data = np.log1p(-taken / on[R.indices]) - switched.data
+        return Parts(base, moved, constant=constant + _dense(switched.sum(axis=1)).ravel())
+
+
+def _dense(found):
+    return found.toarray() if sp.issparse(found) else np.asarray(found)

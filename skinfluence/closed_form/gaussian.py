@@ -1,0 +1,90 @@
+"""Gaussian naive Bayes.
+
+Without a row of weight w from a class of weight N, with ``v = x - mean`` and S the squares,
+
+    mean' = mean - w v / (N - w),      S' = S - w v^2 N / (N - w),      var' = S' / (N - w)
+
+and all classes' variances share ``epsilon``, a part of the largest variance of all rows, each
+counted once, which moves too.
+"""
+
+import numpy as np
+
+from skinfluence.closed_form.family import Family, log_priors
+from skinfluence.closed_form.sums import Sums
+
+
+class GaussianFamily(Family):
+    """Means and variances of each column in each class.
+
+    Parameters
+    ----------
+    X, codes, weights, n_classes
+        See :class:`Family`.
+    priors : ndarray of shape (n_classes,) or None
+    smoothing : float
+        ``var_smoothing`` of scikit-learn.
+    """
+
+    takes_weights = True
+
+    def __init__(self, X, codes, weights, n_classes, priors, smoothing):
+        super().__init__(X, codes, weights, n_classes)
+        self.priors, self.smoothing = priors, smoothing
+        self.classes = [Sums.of(X[mine], weights[mine]) for mine in self.members]
+        self.every = Sums.of(X, np.ones(len(X)))
+
+    def again(self, X, codes, weights):
+        return GaussianFamily(X, codes, weights, self.n_classes, self.priors, self.smoothing)
+
+    def scores(self, X):
+        epsilon = self.smoothing * self.every.variance.max()
+        densities = [_log_density(X - one.mean, one.variance + epsilon) for one in self.classes]
+        return np.stack(densities, axis=1) + log_priors(self.counts, self.priors)
+
+    def own_scores(self, rows):
+        out = np.empty((len(rows), self.n_classes))
+        counts = np.tile(self.counts, (len(rows), 1))
+        epsilon = self._epsilon_without(rows)
+        for k, one in enumerate(self.classes):
+            mine = self.codes[rows] == k
+            other = self.X[rows[~mine]] - one.mean
+            out[~mine, k] = _log_density(other, one.variance + epsilon[~mine])
+            counts[mine, k], mean, variance = one.without_each(self.place[rows[mine]])
+            out[mine, k] = _log_density(self.X[rows[mine]] - mean, variance + epsilon[mine])
+        return self._whole(out, counts)
+
+    def scores_without(self, X, rows):
+        epsilon = self._epsilon_without(rows)
+        for block in self.blocks(rows, X):
+            out = np.empty((len(rows[block]), len(X), self.n_classes))
+            counts = np.tile(self.counts, (len(rows[block]), 1))
+            for i, row in enumerate(rows[block]):
+                for k, one in enumerate(self.classes):
+                    mean, variance = one.mean, one.variance
+                    if k == self.codes[row]:
+                        left, mean, variance = one.without_each(self.place[[row]])
+                        counts[i, k] = left[0]
+                    out[i, :, k] = _log_density(X - mean, variance + epsilon[block][i])
+            yield block, self._whole(out, counts[:, None])
+
+    def _whole(self, densities, counts):
+        """Scores from densities; NaN for all classes where one of them has no rows left."""
+        gone = (counts == 0).any(axis=-1)
+        with np.errstate(divide="ignore"):
+            out = densities + log_priors(counts, self.priors)
+        out[np.broadcast_to(gone, out.shape[:-1])] = np.nan
+        return out
+
+    def _epsilon_without(self, rows):
+        # No column gains by the loss of a row: the largest is among those above what is surely left.
+        n, largest = self.every.weight, self.every.scatter.argmax()
+        gap = self.X[rows, largest] - self.every.mean[largest]
+        least = (self.every.scatter[largest] - gap**2 * n / (n - 1)).min(initial=np.inf)
+        some = self.every.scatter >= min(least, self.every.scatter[largest])
+        _, _, variance = self.every.of_columns(some).without_each(rows)
+        return self.smoothing * variance.max(axis=1, keepdims=True)
+
+
+def _log_density(gap, variance):
+    return -0.5 * (np.log(2.0 * np.pi * variance) + gap**2 / variance).sum(axis=1)

@@ -1,0 +1,97 @@
+"""Nearest neighbours: a row that leaves hands its vote to the next one.
+
+Answers are those of a search among the other rows up to ties: of rows at one distance, which are the
+nearest is the search's to choose.
+"""
+
+import numpy as np
+from sklearn.neighbors import NearestNeighbors
+
+from skinfluence._utils.memory import row_blocks
+from skinfluence.closed_form.family import NoModelError
+
+
+class NeighbourFamily:
+    """Votes, or the mean target, of the nearest training rows.
+
+    Parameters
+    ----------
+    X : ndarray or CSR array of shape (n_samples, n_features)
+    codes : ndarray of shape (n_samples,)
+        Positions of the classes, or the targets.
+    weights : ndarray of shape (n_samples,)
+        All one: a neighbour is there or not.
+    n_classes : int or None
+        None for a regression.
+    voting : {"uniform", "distance"} or callable
+    search : dict
+        Parameters of :class:`~sklearn.neighbors.NearestNeighbors`.
+    """
+
+    takes_weights = False
+
+    def __init__(self, X, codes, weights, n_classes, voting, search):
+        self.X, self.codes, self.weights, self.n_classes = X, codes, weights, n_classes
+        self.voting, self.search = voting, search
+        if X.shape[0] < self.k:
+            raise NoModelError(
+                f"A search for {self.k} neighbours needs as many rows. Got {X.shape[0]}."
+            )
+        self.found = NearestNeighbors(**search).fit(X)
+        self.targets = codes[:, None] if n_classes is None else np.eye(n_classes)[codes]
+
+    @property
+    def k(self):
+        """How many neighbours vote."""
+        return self.search["n_neighbors"]
+
+    def again(self, X, codes, weights):
+        """The same kind of model of other rows."""
+        return NeighbourFamily(X, codes, weights, self.n_classes, self.voting, self.search)
+
+    def scores(self, X):
+        """Shares of the votes, or the mean target, (m, n_outputs)."""
+        return self._voted(*self.found.kneighbors(X))
+
+    def own_scores(self, rows):
+        """Of training rows, each without itself."""
+        if self.X.shape[0] == self.k:
+            return np.full((len(rows), self.targets.shape[1]), np.nan)
+        distances, neighbours = self.found.kneighbors()
+        return self._voted(distances[rows], neighbours[rows])
+
+    def scores_without(self, X, rows):
+        """Of rows of X without each of some training rows, in blocks; see ``Family``."""
+        n_outputs = self.targets.shape[1]
+        reachable = self.X.shape[0] > self.k
+        if reachable:
+            distances, neighbours = self.found.kneighbors(X, self.k + 1)
+            before = self._voted(distances[:, :-1], neighbours[:, :-1])
+        for block in row_blocks(len(rows), 8 * (1 + X.shape[0]) * n_outputs):
+            out = np.full((len(rows[block]), X.shape[0], n_outputs), np.nan)
+            if reachable:
+                out[:] = before
+                for i, row in enumerate(rows[block]):
+                    tests = np.flatnonzero((neighbours[:, :-1] == row).any(axis=1))
+                    stay = neighbours[tests] != row
+                    shape = (len(tests), self.k)
+                    out[i, tests] = self._voted(
+                        distances[tests][stay].reshape(shape),
+                        neighbours[tests][stay].reshape(shape),
+                    )
+            yield block, out
+
+    def _voted(self, distances, neighbours):
+        votes = self.targets[neighbours]
+        if self.voting == "uniform":
+            return votes.mean(axis=1)
+        weights = _by_distance(distances) if self.voting == "distance" else self.voting(distances)
+        return (weights[:, :, None] * votes).sum(axis=1) / weights.sum(axis=1, keepdims=True)
+
+
+def _by_distance(distances):
+    """One over the distance; only rows at none where there are such."""
+    with np.errstate(divide="ignore"):
+        weights = 1.0 / distances
+    there = np.isinf(weights)
+    return np.where(there.any(axis=1, keepdims=True), there, weights)

@@ -1,0 +1,97 @@
+"""The fitted problem of a model in closed form, and what its scores mean."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinfluence.design import Design
+from skinfluence.losses import Loss, Multinomial, decided
+from skinfluence.objective import Labels
+from skinfluence.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedProblem(Problem):
+    """A model in closed form and its training data.
+
+    Parameters
+    ----------
+    design : Design
+    y : ndarray of shape (n_samples,)
+        Positions of the classes, or targets.
+    weights : ndarray of shape (n_samples,)
+    family : Family
+        Of the training rows.
+    loss : Loss
+        Of the family's scores.
+    labels : Labels or None
+    model_name : str
+    needs_all_classes : bool
+    """
+
+    design: Design
+    y: np.ndarray
+    weights: np.ndarray
+    family: object
+    loss: Loss
+    labels: Labels | None
+    model_name: str
+    needs_all_classes: bool
+
+    @property
+    def sample_weight(self):
+        """The weights: there are no class weights."""
+        return self.weights
+
+    def kinds(self, y):
+        return np.asarray(y, dtype=np.intp)
+
+    def holding(self, hold):
+        """The same problem: there is no penalty."""
+        if hold not in ("auto", "C"):
+            raise ValueError(
+                f"Edits of {self.model_name} hold no penalty: hold must be 'auto' or 'C'. Got "
+                f"{hold!r}."
+            )
+        return self
+
+
+class Posterior(Multinomial):
+    """The log loss of scores that are logarithms of posterior probabilities, up to a constant.
+
+    Parameters
+    ----------
+    n_classes : int
+    as_ratio : bool
+        Whether users see the difference of two scores as one decision value.
+    """
+
+    def __init__(self, n_classes, as_ratio):
+        super().__init__(n_classes)
+        self.as_ratio = as_ratio and n_classes == 2
+
+    def expand(self, eta):
+        return eta[..., 1:] - eta[..., :1] if self.as_ratio else eta
+
+
+class Votes(Loss):
+    """One minus the share of the neighbours that have the label."""
+
+    def __init__(self, n_classes):
+        self.n_outputs = n_classes
+
+    def value(self, eta, y):
+        picked = np.broadcast_to(np.asarray(y, dtype=np.intp), eta.shape[:-1])[..., None]
+        return 1.0 - np.take_along_axis(eta, picked, axis=-1)[..., 0]
+
+    def gradient(self, eta, y):
+        return -np.eye(self.n_outputs)[np.asarray(y, dtype=np.intp)]
+
+    def hessian(self, eta, y):
+        return np.zeros((*eta.shape, self.n_outputs))
+
+    def decide(self, eta):
+        return decided(eta)
+
+    def predict_proba(self, eta):
+        return eta
