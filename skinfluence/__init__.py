@@ -22,6 +22,7 @@ __all__ = [
     "design",
     "diagnostics",
     "distributed",
+    "editing",
     "edits",
     "hinge",
     "inference",

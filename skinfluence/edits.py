@@ -31,6 +31,11 @@ class _Unset(Enum):
 _UNSET = _Unset.UNSET
 
 
+def is_given(value):
+    """Whether a term of an edit says this, or leaves it as it is."""
+    return value is not _UNSET
+
+
 @dataclass(frozen=True, eq=False)
 class _Term:
     """One weighted point. Its sample weight is ``scale`` x the row's own + ``amount``.
@@ -262,7 +267,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
     new_X, new_y, new_weights = [], [], []
     found = {}
     for term in edit.terms:
-        row = None if term.row is None else _position(term.row, n, labels, found)
+        row = None if term.row is None else position(term.row, n, labels, found)
         if term.scale < 0 and row in taken:
             raise ValueError(f"An edit may change a row once. Row {row} is named twice.")
         taken.update([row] if term.scale < 0 else [])
@@ -309,7 +314,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
     return points
 
 
-def _position(row, n, labels, found):
+def position(row, n, labels, found):
     """The position of one row; ``found`` keeps those of rows that were named together."""
     if isinstance(row, tuple):
         rows, k = row

@@ -28,6 +28,8 @@ from skinfluence._utils.typing import (
 )
 from skinfluence._utils.validation import in_numpy, refuse_masked
 from skinfluence.answers import Tests, Top, answers_of, warn_of
+from skinfluence.editing import Edited
+from skinfluence.editing.model import edited_model
 from skinfluence.edits import Edit
 from skinfluence.inputs import Inputs
 from skinfluence.problem import check_problem
@@ -108,6 +110,9 @@ class Influence:
     >>> inf.removal_effect(X[:2], y[:2]).shape
     (2, 150)
     """
+
+    # Rows that :meth:`after` took out.
+    _gone = frozenset()
 
     def __init__(
         self,
@@ -413,6 +418,54 @@ class Influence:
             values = values[:, 0] if quantity.shape else values[0]
             return answers.effect_type(values, *[one[0] for one in trust])
         return answers.effect_type(values, *trust)
+
+    def edited(
+        self, edit: Edit, *, tol: float = 1e-8, frozen: Literal["accept"] | None = None
+    ) -> Edited:
+        """The fitted estimator after an edit of the training data, as a refit would give it.
+
+        Parameters
+        ----------
+        edit : Edit
+            From :mod:`skinfluence.edits`.
+        tol : float, default=1e-8
+            Error of the parameters relative to their change, in the norm of the edited Hessian, of
+            smooth models; kernel models are solved exactly.
+        frozen : {None, "accept"}, default=None
+            What becomes of that which learned from the rows besides the model: the transformers of
+            a pipeline, balanced class weights, ``gamma="scale"``. None: fitted again on the edited
+            rows, as by ``clone(estimator).fit``. ``"accept"``: as fitted.
+
+        Returns
+        -------
+        edited : Edited
+            With ``estimator``, ``error_at(X)`` and ``report``.
+
+        Raises
+        ------
+        ValueError
+            For an edit without a model (see :meth:`effect`), and for transformers that do not give
+            what they gave when they are fitted again.
+
+        Notes
+        -----
+        The estimator is a copy; it holds nothing of removed rows. Fitting it again, or a clone, is
+        as with any other.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skinfluence import Influence, edits
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = LogisticRegression(max_iter=500).fit(X, y)
+        >>> after = Influence(model, X, y).edited(edits.remove([0, 77]))
+        >>> after.estimator
+        LogisticRegression(max_iter=500)
+        >>> bool(after.error_at(X).max() < 1e-6)
+        True
+        """
+        return edited_model(self, edit, tol, frozen)
 
     def top(
         self,

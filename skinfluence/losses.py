@@ -572,3 +572,15 @@ class AutogradLoss(Loss):
         first = grad(lambda e: self.fn(e, y).sum())
         columns = [grad(lambda e, k=k: first(e)[..., k].sum())(eta) for k in range(self.n_outputs)]
         return np.stack(columns, axis=-1)
+
+
+def own_class_factors(class_weight):
+    """1 for a row's own class, ``1 / class_weight`` for the others, (n_classes, n_classes)."""
+    if not (class_weight > 0).all():
+        raise ValueError(
+            "With three classes or more the class weights of LinearSVC must be positive. Got "
+            f"{class_weight}; drop the rows of a class that should not count."
+        )
+    factors = np.repeat(1.0 / class_weight[:, None], len(class_weight), axis=1)
+    np.fill_diagonal(factors, 1.0)
+    return factors

@@ -17,7 +17,7 @@ from skinfluence._utils._compat import fitted_gamma
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_squares
 from skinfluence.adapters.linear import linear_objective
-from skinfluence.losses import OneVsRest, SmoothHinge, SquaredHinge
+from skinfluence.losses import OneVsRest, SmoothHinge, SquaredHinge, own_class_factors
 from skinfluence.objective import Labels, objective_of
 
 # liblinear gives no dual coefficients: rows this near to the margin start halfway to their bound.
@@ -100,18 +100,6 @@ class OwnClassWeighted(OneVsRest):
 
     def _factors(self, y):
         return self.factors[np.asarray(y, dtype=np.intp)]
-
-
-def own_class_factors(class_weight):
-    """1 for a row's own class, ``1 / class_weight`` for the others, (n_classes, n_classes)."""
-    if not (class_weight > 0).all():
-        raise ValueError(
-            "With three classes or more the class weights of LinearSVC must be positive. Got "
-            f"{class_weight}; drop the rows of a class that should not count."
-        )
-    factors = np.repeat(1.0 / class_weight[:, None], len(class_weight), axis=1)
-    np.fill_diagonal(factors, 1.0)
-    return factors
 
 
 def _linear_hinge(model, X, codes, class_weight, sample_weight):

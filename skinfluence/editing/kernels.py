@@ -1,0 +1,158 @@
+"""Kernel models after an edit: ridge regression and hinge models, at their exact optimum."""
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from skinfluence._utils._compat import write_svc
+from skinfluence.editing.solving import Solved, solve_edited
+from skinfluence.editing.writing import like
+from skinfluence.hinge.answers import HingeAnswers
+from skinfluence.hinge.problem import HingeObjective
+from skinfluence.kernel.answers import KernelAnswers
+from skinfluence.kernel.problem import KernelProblem
+
+# Kernel ridge regression -----------------------------------------------------------------------
+
+
+@solve_edited.register
+def _(problem: KernelProblem, answers, points, tol):
+    return solved_ridge(KernelAnswers(with_dual(problem, np.zeros(problem.n_samples))))
+
+
+def with_dual(problem, dual):
+    """The problem at other coefficients."""
+    return replace(problem, dual_coef=dual)
+
+
+def solved_ridge(answers, size=np.nan):
+    """The :class:`Solved` problem of answers about a kernel ridge regression, solved exactly."""
+    problem, system = answers.problem, answers.system
+    dual = np.zeros(problem.n_samples)
+    dual[system.rows] = answers.beta
+    function = float(np.sqrt(max((problem.weights * answers.eta) @ problem.y, 0.0)))
+    reach, bound = KernelReach(problem.alpha), system.accuracy * function
+    if not problem.design.kernel.knows_new_rows:
+        # A precomputed kernel does not say how large it is at new points.
+        bound = np.inf
+    return Solved(with_dual(problem, dual), bound, size, "closed form", reach, write_ridge, 1)
+
+
+class KernelReach:
+    """``(k(x, x) / scale)^1/2``: what a function of norm one may be at a point."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, design):
+        return np.sqrt(np.maximum(design.diagonal(), 0.0) / self.scale)[:, None]
+
+
+def write_ridge(model, solved, left, lines):
+    """A KernelRidge of the rows that are left, which are all that it holds."""
+    made, problem = like(model), solved.problem
+    X = problem.design.X[left]
+    if not problem.design.kernel.knows_new_rows:
+        # Precomputed: the kernel values with the rows that are left.
+        X = X[:, left]
+        made.n_features_in_ = len(left)
+    kept = getattr(model, "X_fit_", None)
+    made.X_fit_ = sp.csr_matrix(X) if sp.issparse(X) and isinstance(kept, sp.spmatrix) else X
+    made.dual_coef_ = problem.dual_coef[left]
+    return made
+
+
+# Hinge models ----------------------------------------------------------------------------------
+
+
+@solve_edited.register
+def _(problem: HingeObjective, answers, points, tol):
+    start = in_its_bounds(problem, answers, np.arange(problem.n_samples))
+    return solved_hinge(HingeAnswers(start))
+
+
+def in_its_bounds(problem, answers, left):
+    """An edited hinge problem at the optimum of the one before, as far as its bounds allow.
+
+    Parameters
+    ----------
+    problem : HingeObjective
+    answers : HingeAnswers
+        Before the edit.
+    left : ndarray of int
+        Which of the rows, new ones last, ``problem`` holds.
+    """
+    more = max(0, int(left.max(initial=-1)) + 1 - answers.problem.n_samples)
+    beta = np.pad(answers.beta, ((0, 0), (0, more)))[:, left]
+    edge = (problem.weights[:, None] * problem.units(problem.y)).T
+    beta = np.clip(beta, np.minimum(edge, 0.0), np.maximum(edge, 0.0))
+    return replace(problem, beta=beta, bias=answers.bias, fitted_eta=None)
+
+
+def solved_hinge(answers):
+    """The :class:`Solved` problem of answers about a hinge model, at its exact optimum."""
+    problem = replace(answers.problem, beta=answers.beta, bias=answers.bias)
+    kkt = max(float(one.kkt_residual) for one in answers.solutions)
+    bounds = problem.C * problem.loss.factors.max() * problem.total_weight * problem.n_outputs
+    # The gap between primal and dual is at most the violations times the bounds of their rows.
+    bound = float(np.sqrt(2.0 * kkt * bounds))
+    reach = HingeReach(problem)
+    floor = kkt if reach.free else 0.0
+    return Solved(problem, bound, np.nan, "path", reach, write_hinge, problem.n_outputs, floor)
+
+
+class HingeReach:
+    """As :class:`KernelReach`; a free intercept moves by no more than the decision values do."""
+
+    def __init__(self, problem):
+        self.free = problem.free_bias
+        held = problem.weights > 0
+        diagonal = problem.design.kernel.diagonal(problem.design.X[held])
+        self.largest = np.sqrt(diagonal.max(initial=0.0)) if self.free else 0.0
+
+    def __call__(self, design):
+        return np.sqrt(np.maximum(design.diagonal(), 0.0))[:, None] + self.largest
+
+
+def write_hinge(model, solved, left, lines):
+    """An SVC or a LinearSVC; of the rows it holds support vectors only."""
+    problem = solved.problem
+    if hasattr(model, "support_vectors_"):
+        return _write_svc(like(model), model, problem, left)
+    made = like(model)
+    made.coef_ = np.asarray((problem.design.X.T @ problem.beta.T).T)
+    if model.fit_intercept:
+        made.intercept_ = problem.intercept**2 * problem.beta.sum(axis=1)
+    return made
+
+
+def _write_svc(made, model, problem, left):
+    k = len(model.classes_)
+    beta, codes = problem.beta[:, left], problem.y[left]
+    used = np.flatnonzero(beta.any(axis=0))
+    support = used[np.argsort(codes[used], kind="stable")]
+    own = codes[support]
+    dual = np.zeros((k - 1, len(support)))
+    if k == 2:
+        dual[:] = beta[:, support]
+    else:
+        for pair, (a, b) in enumerate(zip(*np.triu_indices(k, 1), strict=True)):
+            dual[b - 1, own == a] = beta[pair, support[own == a]]
+            dual[a, own == b] = beta[pair, support[own == b]]
+    vectors = problem.design.X[left[support]]
+    if sp.issparse(model.dual_coef_):
+        m, n = dual.shape
+        # Every entry stored: libsvm reads the values as a dense array.
+        stored = (dual.ravel(), np.tile(np.arange(n), m), np.arange(m + 1) * n)
+        dual = type(model.dual_coef_)(stored, shape=(m, n))
+        vectors = type(model.support_vectors_)(vectors)
+    counts = np.bincount(own, minlength=k)
+    write_svc(made, model, support, vectors, counts, dual, problem.bias.copy())
+    for name in ("_training_data", "n_iter_"):
+        vars(made).pop(name, None)
+    made.shape_fit_ = (len(left), problem.design.n_features)
+    if hasattr(problem.design.kernel, "gamma"):
+        made._gamma = float(problem.design.kernel.gamma)
+    made.class_weight_ = np.array(problem.labels.class_weight)
+    return made

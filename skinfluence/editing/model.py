@@ -1,0 +1,153 @@
+"""The fitted estimator after an edit."""
+
+import copy
+
+import numpy as np
+
+from skinfluence.editing.problems import edited_problem
+from skinfluence.editing.result import Edited, EditReport
+from skinfluence.editing.rows import edited_rows
+from skinfluence.editing.solving import solve_edited
+from skinfluence.editing.writing import innermost, rebuilt
+from skinfluence.inputs.wrappers import line_of
+from skinfluence.objective import resolve_hold
+
+FROZEN = (None, "accept")
+
+
+def check_asked(influence, tol, frozen):
+    """Refuse what is no tolerance, and meanings of edits that no refit has."""
+    if not 0 < tol < 1:
+        raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
+    if frozen not in FROZEN:
+        raise ValueError(f"frozen must be None or 'accept'. Got {frozen!r} instead.")
+    problem = influence.objective
+    natural = getattr(problem, "natural_hold", "C")
+    if resolve_hold(getattr(problem, "hold", natural), natural) != natural:
+        raise ValueError(
+            "The model after an edit is the one that a refit gives, which holds "
+            f"{natural!r}. Got Influence(..., hold={problem.hold!r}); leave hold out."
+        )
+
+
+def edited_model(influence, edit, tol, frozen):
+    """See :meth:`Influence.edited`."""
+    check_asked(influence, tol, frozen)
+    return Move(influence, edit, tol, frozen).edited()
+
+
+class Move:
+    """One edit of a fitted model, solved.
+
+    Parameters
+    ----------
+    influence : Influence
+    edit : Edit
+    tol : float
+    frozen : {None, "accept"}
+
+    Attributes
+    ----------
+    rows : EditedRows
+    gone : frozenset of int
+        Rows that this edit and earlier ones removed.
+    left : ndarray of int
+        The numbers of all others.
+    solved : Solved
+    """
+
+    def __init__(self, influence, edit, tol, frozen):
+        self.influence = influence
+        points = influence._resolve(edit)
+        self.rows = edited_rows(influence, edit)
+        self.gone = influence._gone | set(self.rows.gone.tolist())
+        n = influence.objective.n_samples + len(self.rows.added)
+        self.left = np.setdiff1d(np.arange(n), np.fromiter(self.gone, dtype=np.intp))
+        # Here: it registers kinds of problems whose rooms only their own models load.
+        from skinfluence.editing.whole import WholeEdit, learned_from_rows
+
+        self.again = learned_from_rows(influence) if frozen is None else ()
+        self.whole = None
+        self.problem = edited_problem(influence, self.rows, points.shift)
+        if self.again:
+            self.whole = WholeEdit(
+                influence, self.rows, self.left, self.problem, lines_of(influence)
+            )
+            self.solved = self.whole.solve(tol)
+        else:
+            self.solved = solve_edited(self.problem, influence.answers, points, tol)
+
+    @property
+    def report(self):
+        """An :class:`EditReport`."""
+        route = "edit" if self.whole is None else "whole pipeline"
+        solved = self.solved
+        return EditReport(route, solved.method_used, solved.bound, solved.size, tuple(self.again))
+
+    def estimator(self):
+        """The fitted estimator."""
+        influence = self.influence
+        if self.whole is not None:
+            return self.whole.estimator()
+        model = innermost(influence.estimator)
+        model = self.solved.write(model, self.solved, self.left, lines_of(influence))
+        return rebuilt(influence.estimator, model, None)
+
+    def edited(self):
+        """The :class:`Edited` estimator."""
+        estimator = self.estimator()
+        edited = Edited(estimator, self.report)
+        edited._error = ErrorAt(self, innermost(estimator))
+        return edited
+
+
+class ErrorAt:
+    """From raw rows to the error of their decision values; it holds no training rows.
+
+    Parameters
+    ----------
+    move : Move
+    model : estimator
+        The edited one.
+    """
+
+    def __init__(self, move, model):
+        solved = move.solved
+        whole = move.whole is not None
+        self.inputs = without_rows(move.whole.inputs if whole else move.influence._inputs)
+        self.inputs.model = model
+        self.design = solved.problem.design.take(slice(0, 0))
+        self.reach, self.n_values = solved.reach, solved.n_values
+        self.bound, self.floor = solved.bound, solved.floor
+        if hasattr(self.reach, "without"):
+            left = np.arange(solved.problem.n_samples) if whole else move.left
+            self.reach = self.reach.without(solved.problem, left)
+        # The whole route solves in the units that the model has its targets in.
+        lines = move.whole.lines if whole else ()
+        self.scale = float(np.prod([abs(one.slope) for one in lines]))
+
+    def __call__(self, X):
+        X = self.inputs.transform(X)
+        shape = X.shape[0], self.n_values
+        if not np.isfinite(self.bound):
+            return np.full(shape, np.inf)
+        error = self.bound * self.reach(self.design.like(X)) + self.floor
+        return np.broadcast_to(error, shape) / self.scale
+
+
+def without_rows(inputs):
+    """Inputs that transform, and hold no training rows."""
+    made = copy.copy(inputs)
+    held = {"_raw", "_base", "_made", "_replaced", "_added", "training_X", "labels"}
+    vars(made).update(dict.fromkeys(held & vars(made).keys()))
+    return made
+
+
+def lines_of(influence):
+    """The straight lines that the targets went through to the model, outermost first."""
+    inputs, y, lines = influence._inputs, None, []
+    for transformer in getattr(inputs, "_targets", ()):
+        y = influence._y() if y is None else y
+        lines.append(line_of(transformer, y))
+        y = lines[-1](y)
+    return lines

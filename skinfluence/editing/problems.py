@@ -1,0 +1,105 @@
+"""The fitted problem after an edit, every row with the number it had, at the old parameters."""
+
+from dataclasses import fields, is_dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from skinfluence.design import design_of
+from skinfluence.editing.rows import weights_of
+
+
+def edited_problem(influence, rows, shift):
+    """The problem on the edited rows: removed ones have weight zero, new ones come last.
+
+    Parameters
+    ----------
+    influence : Influence
+    rows : EditedRows
+    shift : float
+        What the edit adds to the total weight.
+
+    Returns
+    -------
+    problem : Problem
+        Of the same kind, at the same parameters.
+    """
+    problem = influence.objective
+    weights, y = problem.weights.copy(), problem.y
+    sample_weight = weights_of(problem).copy()
+    relabelled = {row: one for row, one in rows.changed.items() if one.y is not None}
+    if relabelled:
+        y = y.copy()
+        y[list(relabelled)] = influence._encode_y([one.y for one in relabelled.values()])[0]
+    for row, one in rows.changed.items():
+        before = sample_weight[row]
+        own = row in relabelled or not before
+        factor = class_weight(problem, y[[row]])[0] if own else weights[row] / before
+        weights[row], sample_weight[row] = factor * one.sample_weight, one.sample_weight
+    if rows.added:
+        encoded = influence._encode_y([one.y for one in rows.added])[0]
+        own = np.array([one.sample_weight for one in rows.added])
+        weights = np.append(weights, own * class_weight(problem, encoded))
+        sample_weight = np.append(sample_weight, own)
+        y = np.concatenate([y, encoded])
+    more = {}
+    if hasattr(problem, "unit_penalty"):
+        more["penalty"] = problem.penalty + shift * problem.unit_penalty
+    if "sample_weight" in names_of(problem):
+        more["sample_weight"] = sample_weight
+    return replace(
+        problem,
+        design=edited_design(influence, rows),
+        y=y,
+        weights=weights,
+        **more,
+    )
+
+
+def names_of(problem):
+    """What a problem is made of."""
+    return {one.name for one in fields(problem)}
+
+
+def edited_design(influence, rows):
+    """The design with replaced rows in their places and new ones at the end."""
+    design, encode = influence.objective.design, influence._inputs.transform_row
+    X = design.X
+    moved = {row: encode(one.x) for row, one in rows.changed.items() if one.x is not None}
+    new = [encode(one.x) for one in rows.added]
+    if not (moved or new):
+        return design
+    if not isinstance(X, np.ndarray) and not sp.issparse(X):
+        raise TypeError(
+            "Rows can be replaced and added where all are in memory. Got rows that are read in blocks, "
+            "or lie on a device; ask Influence.effect for the change that such an edit makes."
+        )
+    # As the design holds them, perhaps as distances from the middle of a column.
+    moved = {row: design.like(x).X for row, x in moved.items()}
+    new = [design.like(x).X for x in new]
+    X = _stacked(X, moved, new)
+    if is_dataclass(design):
+        # Rows known through a kernel.
+        return replace(design, X=X)
+    return design_of(X, design.intercept, design.shift)
+
+
+def _stacked(X, moved, new):
+    if not sp.issparse(X):
+        X = X.copy() if moved else X
+        for row, x in moved.items():
+            X[row] = x[0]
+        return np.vstack([X, *new]) if new else X
+    pieces, start = [], 0
+    for row in sorted(moved):
+        pieces += [X[start:row], moved[row]]
+        start = row + 1
+    return sp.csr_array(sp.vstack([*pieces, X[start:], *new], format="csr"))
+
+
+def class_weight(problem, y):
+    """The class weights of targets as the loss has them, (m,)."""
+    if problem.labels is None:
+        return np.ones(len(y))
+    labels = problem.labels
+    return labels.class_weight[labels.codes_of(y)]

@@ -1,0 +1,274 @@
+"""Edits of everything that learned from the rows: transformers, class weights, kernel widths."""
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.svm import SVC
+from sklearn.utils import _safe_indexing
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.validation import validate_data
+
+from skinfluence._utils.untouched import untouched
+from skinfluence._utils.validation import model_in_numpy
+from skinfluence.editing.kernels import in_its_bounds, solved_hinge, solved_ridge
+from skinfluence.editing.problems import names_of
+from skinfluence.editing.rows import EditedInputs, weights_of
+from skinfluence.editing.solving import solve_anew
+from skinfluence.editing.writing import innermost, like, rebuilt
+from skinfluence.hinge.answers import HingeAnswers
+from skinfluence.inputs.frozen import uses_y
+from skinfluence.kernel.answers import KernelAnswers
+from skinfluence.kernel.problem import KernelProblem
+from skinfluence.losses import own_class_factors
+from skinfluence.objective import Labels, Objective, objective_of
+from skinfluence.statistics import any_learns, fitted_leaves
+from skinfluence.statistics.registry import learns
+
+# Fitted again on the rows of the fit, steps give what they gave to this share of a column's size.
+SAME = 1e-6
+
+
+def learned_from_rows(influence):
+    """What learned from the rows besides the model, by name: it moves with an edit."""
+    inputs = influence._inputs
+    found = [name for name, one in fitted_leaves(inputs.steps) if learns(one)]
+    model = inputs.model
+    if isinstance(getattr(model, "class_weight", None), str):
+        found.append("class_weight")
+    if isinstance(model, SVC) and isinstance(model.gamma, str) and model.gamma == "scale":
+        # A linear kernel has no gamma.
+        found += ["gamma"] if hasattr(influence.objective.design.kernel, "gamma") else []
+    return tuple(found)
+
+
+class WholeEdit:
+    """An edit of a whole pipeline: what learned from the rows is fitted again, the model solved.
+
+    Parameters
+    ----------
+    influence : Influence
+    rows : EditedRows
+    left : ndarray of int
+        Rows after the edit, new ones included, without those that were removed.
+    problem : Problem
+        After the edit with everything else held, all rows with their numbers.
+    lines : list of Line
+        What the targets went through.
+
+    Attributes
+    ----------
+    inputs : EditedInputs
+        With the steps as fitted on the rows that are left.
+    solved : Solved
+        On the rows that are left, in the units in which the model has its targets.
+    """
+
+    def __init__(self, influence, rows, left, problem, lines):
+        self.influence, self.left, self.problem, self.lines = influence, left, problem, lines
+        steps = influence._inputs.steps
+        self.moves = any_learns(steps)
+        if self.moves:
+            refuse_other_fits(influence, lines)
+        self.inputs = EditedInputs(influence._inputs, rows, None)
+        labels = problem.labels
+        self.y = problem.y if labels is None else labels.classes[labels.codes_of(problem.y)]
+        self.X, fitted = fitted_on(steps, self.inputs.raw, self.y, left)
+        self.columns = _columns(influence._inputs.steps, fitted)
+        self.inputs.steps = [(name, one) for (name, _), one in zip(steps, fitted, strict=True)]
+        self.inputs.transformers = fitted
+        self.model = self._start()
+        self.inputs.model = self.model
+
+    def _start(self):
+        """The model in the new columns, as it is read by ``validate_data``."""
+        made = like(innermost(self.influence.estimator))
+        if self.moves:
+            self.X = validate_data(
+                made, self.X, reset=True, accept_sparse="csr", dtype=np.float64, order="C"
+            )
+        return made
+
+    def solve(self, tol):
+        """The :class:`Solved` problem."""
+        problem, answers = self.problem, self.influence.answers
+        if isinstance(problem, Objective):
+            self.solved = solve_anew(self._objective(), answers.edit_solver().solver, tol)
+        elif isinstance(problem, KernelProblem):
+            design = problem.design.like(self.X)
+            self.solved = solved_ridge(
+                KernelAnswers(self._taken(design, dual_coef=np.zeros(len(self.left))))
+            )
+        elif hasattr(problem, "free_bias"):
+            self.solved = solved_hinge(HingeAnswers(self._hinge(answers)))
+        else:
+            raise TypeError(
+                "The steps of a pipeline are fitted again before linear models, kernel ridge regression "
+                f"and support vector machines. Got {problem.model_name}; pass frozen='accept' to hold "
+                "them as fitted."
+            )
+        return self.solved
+
+    def estimator(self):
+        """The fitted pipeline."""
+        everything = np.arange(len(self.left))
+        model = self.solved.write(self.model, self.solved, everything, ())
+        return rebuilt(self.influence.estimator, model, list(self.inputs.transformers))
+
+    def _objective(self):
+        """The smooth problem on the rows that are left, from the old coefficients."""
+        y = self.y
+        for line in self.lines:
+            y = line(y)
+        weights = weights_of(self.problem)[self.left]
+        return objective_of(model_in_numpy(self._placed()), self.X, y[self.left], weights)
+
+    def _placed(self):
+        """The model with its old coefficients in the new columns, zero in those that are new."""
+        model = like(self.model)
+        if not hasattr(model, "estimators_"):
+            return self._placed_in(model)
+        model.estimators_ = [
+            rebuilt(one, self._placed_in(like(innermost(one))), None) for one in model.estimators_
+        ]
+        return model
+
+    def _placed_in(self, model):
+        before = np.asarray(model.coef_)
+        coef = np.zeros((*before.shape[:-1], self.X.shape[1]))
+        if self.columns is not None:
+            there = np.flatnonzero(self.columns >= 0)
+            coef[..., there] = before[..., self.columns[there]]
+        elif coef.shape == before.shape:
+            coef = before
+        model.coef_ = coef
+        return model
+
+    def _taken(self, design, **more):
+        """The problem of the rows that are left, by name of what has one entry for each row."""
+        problem, left = self.problem, self.left
+        names = {"y", "weights", "sample_weight"} & names_of(problem)
+        own = {name: getattr(problem, name)[left] for name in names}
+        return replace(problem, design=design, **own, **more)
+
+    def _hinge(self, answers):
+        problem, model, left = self.problem, self.model, self.left
+        ours = type(model).__module__.startswith("skinfluence")
+        own = problem.sample_weight[left]
+        kernel = problem.design.kernel
+        if isinstance(model, SVC) and model.gamma == "scale" and hasattr(kernel, "gamma"):
+            kernel = replace(
+                kernel, gamma=scaled_gamma(self.X, own if ours else np.ones(len(left)))
+            )
+        start = self._taken(replace(problem.design.like(self.X), kernel=kernel))
+        labels = problem.labels
+        if isinstance(getattr(model, "class_weight", None), str):
+            counted = own if ours or not isinstance(model, SVC) else None
+            weight = compute_class_weight(
+                model.class_weight,
+                classes=labels.classes,
+                y=labels.classes[start.y],
+                sample_weight=counted,
+            )
+            loss = problem.loss
+            if not isinstance(model, SVC) and len(labels.classes) > 2:
+                loss = type(loss)(loss.signs, own_class_factors(weight))
+            start = replace(
+                start,
+                labels=Labels(labels.classes, labels.targets, weight),
+                weights=own * weight[start.y],
+                loss=loss,
+            )
+        return in_its_bounds(start, answers, left)
+
+
+def fitted_on(steps, raw, y, rows):
+    """Steps fitted on some rows, and what they make of those."""
+    X, fitted = raw if len(rows) == raw_length(raw) else _safe_indexing(raw, rows), []
+    if not steps:
+        return X, fitted
+    X = untouched(X, *(one for _, one in steps))
+    for _, step in steps:
+        fitted.append(clone(step))
+        X = fitted[-1].fit_transform(X, y[rows])
+    return X, fitted
+
+
+def raw_length(raw):
+    """Rows of a container."""
+    return raw.shape[0] if hasattr(raw, "shape") else len(raw)
+
+
+def refuse_other_fits(influence, lines):
+    """Refuse steps that, fitted again on the same rows, do not give what they gave.
+
+    Raises
+    ------
+    ValueError
+    """
+    inputs, problem = influence._inputs, influence.objective
+    names = ", ".join(name for name, one in fitted_leaves(inputs.steps) if learns(one))
+    if lines and any(uses_y(one) for _, one in fitted_leaves(inputs.steps)):
+        raise ValueError(
+            "A step that uses y cannot be fitted again behind a transformer of the targets. Got "
+            f"{names}. Pass frozen='accept' to hold the steps as fitted."
+        )
+    if not isinstance(inputs.training_X, np.ndarray) and not sp.issparse(inputs.training_X):
+        raise TypeError(
+            "The steps of a pipeline are fitted again where all rows are in memory. Got rows that are "
+            "read in blocks, or lie on a device; pass frozen='accept' to hold the steps as fitted."
+        )
+    kept = np.setdiff1d(np.arange(problem.n_samples), np.fromiter(influence._gone, dtype=np.intp))
+    X, _ = fitted_on(inputs.steps, inputs.raw, influence._y(), kept)
+    X = X.to_numpy() if hasattr(X, "to_numpy") else X
+    before = inputs.training_X[kept]
+    same = X.shape == before.shape
+    if same:
+        away, size = abs(X - before), abs(before)
+        away, size = ((one.max(axis=0)) for one in (away, size))
+        away, size = (
+            one.toarray().ravel() if sp.issparse(one) else np.ravel(one) for one in (away, size)
+        )
+        same = bool((away <= SAME * size).all())
+    if not same:
+        raise ValueError(
+            "The steps of a pipeline must be what a fit on its rows gives. Got "
+            f"{names}: fitted again on the same rows, they give others (they draw, or were fitted on "
+            "other rows or with weights). Pass frozen='accept' to hold them as fitted."
+        )
+
+
+def scaled_gamma(X, weight):
+    """What ``gamma="scale"`` is on some rows: one over columns times their variance."""
+    d = X.shape[1]
+    share = weight / weight.sum() / d
+    mean = float((share @ X).sum())
+    if sp.issparse(X):
+        away = X.copy()
+        away.data = (X.data - mean) ** 2
+        # What is not stored is 0.
+        stored = np.asarray(away.sum(axis=1)).ravel()
+        variance = float(share @ (stored + (d - np.diff(X.indptr)) * mean**2))
+    else:
+        variance = float((share @ (X - mean) ** 2).sum())
+    return 1.0 / (d * variance) if variance > 0 else 1.0
+
+
+def _columns(before, after):
+    """Where each new column was among the old ones, -1 for nowhere; None without names."""
+    old, new = (_names(steps) for steps in ([one for _, one in before], after))
+    if old is None or new is None:
+        return None
+    place = {name: j for j, name in enumerate(old)}
+    return np.array([place.get(name, -1) for name in new], dtype=np.intp)
+
+
+def _names(steps):
+    names = None
+    for step in steps:
+        try:
+            names = step.get_feature_names_out(*([] if names is None else [names]))
+        except (AttributeError, ValueError, TypeError):
+            return None
+    return names

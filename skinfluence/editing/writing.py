@@ -1,0 +1,128 @@
+"""From the parameters of a solved problem to a fitted estimator of the user's own class."""
+
+import copy
+
+import numpy as np
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import Pipeline
+
+from skinfluence.inputs.wrappers import opened
+
+# What describes the fit on the rows before the edit, and would be false of the model after it.
+OF_THE_FIT = (
+    "n_iter_",
+    "rank_",
+    "singular_",
+    "t_",
+    "best_score_",
+    "cv_results_",
+    "cv_values_",
+    "coefs_paths_",
+    "scores_",
+    "best_index_",
+    "refit_time_",
+    "n_splits_",
+)
+# What estimators with influence methods hold of their training rows.
+TRAINING_DATA = ("_training_data",)
+
+
+def like(model):
+    """A copy of a fitted estimator without what only described its fit, or held its rows."""
+    made = copy.copy(model)
+    for name in (*OF_THE_FIT, *TRAINING_DATA):
+        vars(made).pop(name, None)
+    return made
+
+
+def write_linear(model, solved, left, lines):
+    """A linear model at the parameters of a solved problem.
+
+    Parameters
+    ----------
+    model : estimator
+        Fitted, with ``coef_`` and ``intercept_``, or one-vs-rest over such.
+    solved : Solved
+    left : ndarray of int
+        Not needed.
+    lines : list of Line
+        What the targets went through on their way to the model, outermost first.
+    """
+    problem = solved.problem
+    theta = problem.design.in_units(problem.loss.expand(problem.theta.T).T)
+    theta = np.array(theta)
+    for line in lines:
+        theta *= line.slope
+        if line.offset:
+            theta[:, -1] += line.offset
+    coef = theta[:, :-1] if problem.design.intercept else theta
+    offset = theta[:, -1] if problem.design.intercept else None
+    made = like(model)
+    if isinstance(model, OneVsRestClassifier):
+        inner = [
+            _with_parameters(
+                like(innermost(one)), coef[[k]], None if offset is None else offset[[k]]
+            )
+            for k, one in enumerate(model.estimators_)
+        ]
+        made.estimators_ = [
+            rebuilt(one, part, None) for one, part in zip(model.estimators_, inner, strict=True)
+        ]
+        return made
+    return _with_parameters(made, coef, offset)
+
+
+def _with_parameters(model, coef, offset):
+    if not hasattr(model, "coef_"):
+        raise TypeError(
+            "The model after an edit is written into coef_ and intercept_. Got "
+            f"{type(model).__name__}, which has none; ask Influence.effect for the change of its outputs."
+        )
+    before = np.asarray(model.coef_)
+    model.coef_ = np.ascontiguousarray(coef if before.ndim == 2 else coef[0])
+    if offset is not None:
+        model.intercept_ = offset.copy() if np.ndim(model.intercept_) else float(offset[0])
+    # Copies that scikit-learn keeps of the coefficients of stochastic descent.
+    for name in ("_average_coef", "_average_intercept", "_standard_coef", "_standard_intercept"):
+        vars(model).pop(name, None)
+    return model
+
+
+def innermost(estimator):
+    """The model inside wrappers."""
+    while (layer := opened(estimator)) is not None:
+        estimator = layer.inside
+    return estimator
+
+
+def rebuilt(estimator, model, transformers):
+    """The wrappers of an estimator around another model.
+
+    Parameters
+    ----------
+    estimator : estimator, Pipeline, search or wrapper
+    model : estimator
+        Takes the place of the innermost one.
+    transformers : list of transformers or None
+        Fitted, in the order that rows go through them; copies of those there are when None.
+    """
+    if opened(estimator) is None:
+        return model
+    made = like(estimator)
+    if isinstance(estimator, Pipeline):
+        made.steps = list(estimator.steps)
+        own = [i for i, (_, one) in enumerate(made.steps[:-1]) if one not in (None, "passthrough")]
+        for i in own:
+            name, step = made.steps[i]
+            made.steps[i] = (
+                name,
+                copy.deepcopy(step) if transformers is None else transformers.pop(0),
+            )
+        name, last = made.steps[-1]
+        made.steps[-1] = (name, rebuilt(last, model, transformers))
+        return made
+    for name in ("best_estimator_", "regressor_", "estimator"):
+        if hasattr(estimator, name):
+            setattr(made, name, rebuilt(getattr(estimator, name), model, transformers))
+            return made
+    raise TypeError(f"{type(estimator).__name__} has no model inside that could be replaced.")

@@ -1,0 +1,366 @@
+"""The model after an edit predicts as a refit on the edited rows does, and knows how nearly."""
+
+import pickle
+import warnings
+
+import autograd.numpy as anp
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from sklearn import linear_model, svm
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor, make_column_transformer
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardScaler
+
+from skinfluence import Influence, edits
+from skinfluence import linear_model as ours
+from skinfluence import svm as our_svm
+from skinfluence.kernel_ridge import KernelRidge as OurKernelRidge
+from skinfluence.m_estimation import MEstimator
+from skinfluence.objective import objective_of
+from tests.truth import polish
+
+NEWTON = {"solver": "newton-cholesky", "tol": 1e-13, "max_iter": 500}
+Xc, yc = load_breast_cancer(return_X_y=True)
+Xc, yc = Xc[:150, :6] / Xc[:, :6].std(axis=0), np.array(["bad", "good"])[yc[:150]]
+Xi, yi = load_iris(return_X_y=True)
+Xd, yd = load_diabetes(return_X_y=True)
+Xd, yd = 10.0 * Xd[:120], yd[:120]
+counts = np.round(yd / 20)
+
+
+def huber(params, x, y):
+    return anp.sqrt(1.0 + (y - x @ params[:-1] - params[-1]) ** 2) - 1.0
+
+
+def plane(params, X):
+    return X @ params[:-1] + params[-1]
+
+
+MODELS = {
+    "logistic": (linear_model.LogisticRegression(**NEWTON), Xc, yc),
+    "logistic-balanced": (
+        linear_model.LogisticRegression(class_weight="balanced", **NEWTON),
+        Xc,
+        yc,
+    ),
+    "softmax": (linear_model.LogisticRegression(**NEWTON), Xi, yi),
+    "softmax-ours": (ours.LogisticRegression(**NEWTON), Xi, yi),
+    "liblinear": (
+        linear_model.LogisticRegression(
+            solver="liblinear", tol=1e-13, max_iter=5000, intercept_scaling=3.0
+        ),
+        Xc,
+        yc,
+    ),
+    "ridge": (linear_model.Ridge(alpha=0.3, solver="cholesky"), Xd, yd),
+    "no-intercept": (linear_model.Ridge(alpha=0.3, solver="cholesky", fit_intercept=False), Xd, yd),
+    "least-squares": (linear_model.LinearRegression(), Xd, yd),
+    "ridge-cv": (linear_model.RidgeCV(alphas=[0.1]), Xd, yd),
+    "ridge-classifier": (linear_model.RidgeClassifier(solver="cholesky"), Xi, yi),
+    "ridge-classifier-balanced": (
+        linear_model.RidgeClassifier(class_weight="balanced", solver="cholesky"),
+        Xi,
+        yi,
+    ),
+    "poisson": (linear_model.PoissonRegressor(alpha=0.1, **NEWTON), Xd, counts),
+    "gamma": (linear_model.GammaRegressor(alpha=0.1, **NEWTON), Xd, yd),
+    "tweedie": (linear_model.TweedieRegressor(power=1.5, alpha=0.1, **NEWTON), Xd, counts),
+    "one-vs-rest": (OneVsRestClassifier(linear_model.LogisticRegression(**NEWTON)), Xi, yi),
+    "kernel-ridge": (KernelRidge(kernel="rbf", alpha=0.1, gamma=0.3), Xd, yd),
+    "kernel-ridge-ours": (OurKernelRidge(kernel="poly", alpha=0.1, degree=2), Xd, yd),
+    "svc": (our_svm.SVC(C=3.0, gamma=0.5), Xi, yi),
+    "svc-scale": (our_svm.SVC(C=3.0), Xi, yi),
+    "svc-balanced": (our_svm.SVC(C=2.0, gamma=0.1, class_weight="balanced"), Xc, yc),
+    "linear-hinge": (our_svm.LinearSVC(loss="hinge"), Xc, yc),
+    "linear-hinge-balanced": (our_svm.LinearSVC(loss="hinge", class_weight="balanced"), Xi, yi),
+    "squared-hinge": (our_svm.LinearSVC(), Xi, yi),
+    "smooth-hinge": (our_svm.LinearSVC(loss="smooth_hinge", temperature=0.3), Xc, yc),
+    "m-estimator": (
+        MEstimator(huber, n_params=Xd.shape[1] + 1, l2=0.1, decision=plane),
+        Xd,
+        yd / 50,
+    ),
+    "target-line": (
+        TransformedTargetRegressor(
+            linear_model.Ridge(solver="cholesky"), transformer=StandardScaler()
+        ),
+        Xd,
+        yd,
+    ),
+    "scaler-logistic": (
+        make_pipeline(StandardScaler(), linear_model.LogisticRegression(**NEWTON)),
+        Xc,
+        yc,
+    ),
+    "scaler-ridge": (
+        make_pipeline(StandardScaler(), linear_model.Ridge(solver="cholesky")),
+        Xd,
+        yd,
+    ),
+    "scaler-svc": (make_pipeline(StandardScaler(), our_svm.SVC()), Xi, yi),
+    "scaler-kernel-ridge": (
+        make_pipeline(StandardScaler(), KernelRidge(kernel="rbf", alpha=0.1)),
+        Xd,
+        yd,
+    ),
+    "target-line-scaler": (
+        TransformedTargetRegressor(
+            make_pipeline(StandardScaler(), linear_model.Ridge(solver="cholesky")),
+            transformer=StandardScaler(),
+        ),
+        Xd,
+        yd,
+    ),
+}
+
+
+def with_row(A, row, value):
+    out = A.copy()
+    out[row] = value
+    return out
+
+
+def edits_of(X, y):
+    """Edits by name, each with the rows and targets that a refit gets."""
+    other = next(label for label in np.unique(y) if label != y[5])
+    return {
+        "remove": (edits.remove([3, 77]), np.delete(X, [3, 77], 0), np.delete(y, [3, 77])),
+        "relabel": (edits.relabel(5, other), X, with_row(y, 5, other)),
+        "replace": (edits.replace(7, 1.3 * X[7]), with_row(X, 7, 1.3 * X[7]), y),
+        "several": (
+            edits.add(0.7 * X[9], y[9]) + edits.remove(0) + edits.replace(8, X[8] + 0.1, other),
+            np.vstack([with_row(X, 8, X[8] + 0.1)[1:], 0.7 * X[9]]),
+            np.append(with_row(y, 8, other)[1:], y[9]),
+        ),
+    }
+
+
+def outputs(model, X):
+    return model.decision_function(X) if hasattr(model, "decision_function") else model.predict(X)
+
+
+@pytest.mark.parametrize("kind", ["remove", "relabel", "replace", "several"])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_edited_model_predicts_as_the_refit_does(name, kind):
+    """Every estimator, pipelines included, to 1e-8 of the largest output of a refit from scratch."""
+    model, X, y = MODELS[name]
+    model = clone(model).fit(X, y)
+    before = pickle.dumps(model)
+    edit, X_after, y_after = edits_of(X, y)[kind]
+    after = Influence(model, X, y).edited(edit)
+    refit = clone(model).fit(X_after, y_after)
+    found, wanted = outputs(after.estimator, X), outputs(refit, X)
+    # liblinear ends where its objective gains nothing to twelve digits.
+    share = 1e-6 if name == "liblinear" else 1e-8
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=share * np.abs(wanted).max())
+    assert type(after.estimator) is type(model)
+    assert (after.error_at(X) >= 0).all()
+    assert pickle.dumps(model) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["logistic", "softmax", "ridge", "poisson", "gamma", "scaler-logistic"]
+)
+def test_the_error_is_within_its_bound(name):
+    """Against refits taken to round-off by Newton's method; a loose tol gives room to be wrong in."""
+    model, X, y = MODELS[name]
+    model = clone(model).fit(X, y)
+    edit, X_after, y_after = edits_of(X, y)["remove"]
+    refit = clone(model).fit(X_after, y_after)
+    last = refit[-1] if hasattr(refit, "steps") else refit
+    seen = refit[:-1].transform(X_after) if hasattr(refit, "steps") else X_after
+    at = refit[:-1].transform(X) if hasattr(refit, "steps") else X
+    best = polish(objective_of(last, seen, y_after))
+    wanted = best.loss.expand(best.design.like(at).multiply(best.theta.T))
+    for tol in (0.1, 1e-3, 1e-8):
+        after = Influence(model, X, y).edited(edit, tol=tol)
+        last = after.estimator[-1] if hasattr(model, "steps") else after.estimator
+        eta = at @ np.atleast_2d(last.coef_).T + last.intercept_
+        error = np.reshape(after.error_at(X), eta.shape)
+        assert (np.abs(eta - wanted) <= error).all()
+        # Not a bound that says nothing: tol is of the change.
+        assert error.max() < 10 * tol * max(1.0, np.abs(wanted).max())
+
+
+def test_the_error_of_a_loss_of_which_nothing_is_known_is_infinite():
+    model, X, y = MODELS["m-estimator"]
+    after = Influence(clone(model).fit(X, y), X, y).edited(edits.remove(0))
+    assert np.isinf(after.error_at(X)).all() and np.isinf(after.report.bound)
+
+
+@pytest.mark.parametrize("name", ["logistic", "kernel-ridge-ours", "svc", "scaler-logistic"])
+def test_the_edited_model_is_an_estimator_like_others(name):
+    """It pickles, clones, is cross-validated and fitted again, and the original never notices."""
+    model, X, y = MODELS[name]
+    model = clone(model).fit(X, y)
+    wanted = outputs(model, X)
+    after = Influence(model, X, y).edited(edits.remove([3, 77]))
+    again = pickle.loads(pickle.dumps(after))
+    np.testing.assert_array_equal(outputs(again.estimator, X), outputs(after.estimator, X))
+    np.testing.assert_array_equal(again.error_at(X[:5]), after.error_at(X[:5]))
+    scores = cross_val_score(after.estimator, X, y), cross_val_score(model, X, y)
+    np.testing.assert_array_equal(*scores)
+    after.estimator.fit(X[:90], y[:90])
+    np.testing.assert_array_equal(outputs(model, X), wanted)
+
+
+@pytest.mark.parametrize("name", ["kernel-ridge", "svc", "softmax-ours", "scaler-svc"])
+def test_the_edited_model_holds_nothing_of_removed_rows(name):
+    model, X, y = MODELS[name]
+    secret = X.copy()
+    secret[3] = 0.12345678901234 + np.arange(X.shape[1])
+    model = clone(model).fit(secret, y)
+    after = Influence(model, secret, y).edited(edits.remove(3))
+    dumped = pickle.dumps(after)
+    assert secret[3, :1].tobytes() not in dumped
+
+
+def test_weights_and_sparse_rows_count():
+    rng = np.random.default_rng(0)
+    weight = rng.uniform(0.5, 2.0, len(yc))
+    X = sp.csr_array(np.where(np.abs(Xc) > 1.0, Xc, 0.0))
+    model = linear_model.LogisticRegression(**NEWTON).fit(X, yc, weight)
+    inf = Influence(model, X, yc, weight)
+    edit = edits.remove([0, 4]) + edits.reweight(9, 3.0) + edits.add(X[[20]], yc[0], 1.5)
+    left = np.setdiff1d(np.arange(len(yc)), [0, 4])
+    weight[9] = 3.0
+    refit = clone(model).fit(
+        sp.vstack([X[left], X[[20]]]).tocsr(),
+        np.append(yc[left], yc[0]),
+        np.append(weight[left], 1.5),
+    )
+    wanted = refit.decision_function(X)
+    np.testing.assert_allclose(inf.edited(edit).estimator.decision_function(X), wanted, rtol=1e-9)
+
+
+def frame():
+    rng = np.random.default_rng(1)
+    table = pd.DataFrame(
+        {
+            "size": rng.normal(size=60),
+            "kind": rng.choice(["a", "b"], 60),
+            "age": rng.normal(3, 2, 60),
+        },
+        index=[f"row {i}" for i in range(60)],
+    )
+    table.loc["row 7", "kind"] = "only here"
+    return table, (table["size"] + rng.normal(size=60) > 0).to_numpy()
+
+
+def test_a_category_that_leaves_with_its_only_row_takes_its_column_along():
+    """Frames, names of rows, and a one-hot column that a refit no longer has."""
+    X, y = frame()
+    steps = make_column_transformer(
+        (StandardScaler(), ["size", "age"]), (OneHotEncoder(handle_unknown="ignore"), ["kind"])
+    )
+    model = make_pipeline(steps, linear_model.LogisticRegression(**NEWTON)).fit(X, y)
+    after = Influence(model, X, y).edited(
+        edits.remove(labels="row 7") + edits.add([0.3, "new", 2.0], True)
+    )
+    new = pd.DataFrame([{"size": 0.3, "kind": "new", "age": 2.0}])
+    X_after = pd.concat([X.drop(index="row 7"), new])
+    refit = clone(model).fit(X_after, np.append(np.delete(y, 7), True))
+    assert after.estimator[-1].coef_.shape == refit[-1].coef_.shape
+    np.testing.assert_allclose(
+        after.estimator.decision_function(X), refit.decision_function(X), atol=1e-9
+    )
+    assert after.error_at(X).max() < 1e-9
+
+
+def test_texts_are_edited_as_texts():
+    texts = [
+        "spam ham eggs",
+        "ham ham",
+        "cheap spam",
+        "eggs and ham",
+        "spam spam now",
+        "all of it",
+    ] * 3
+    y = np.array([1, 0, 1, 0, 1, 0] * 3)
+    model = make_pipeline(TfidfVectorizer(), linear_model.LogisticRegression(**NEWTON)).fit(
+        texts, y
+    )
+    after = Influence(model, texts, y).edited(edits.remove(0) + edits.add("a new word", 1))
+    refit = clone(model).fit([*texts[1:], "a new word"], np.append(y[1:], 1))
+    np.testing.assert_allclose(
+        after.estimator.decision_function(texts), refit.decision_function(texts), atol=1e-9
+    )
+
+
+def test_wrappers_stay_around_the_edited_model():
+    search = GridSearchCV(linear_model.LogisticRegression(**NEWTON), {"C": [0.1, 1.0]}).fit(Xc, yc)
+    after = Influence(search, Xc, yc).edited(edits.remove([3, 77])).estimator
+    left = np.setdiff1d(np.arange(len(yc)), [3, 77])
+    refit = clone(search.best_estimator_).fit(Xc[left], yc[left])
+    np.testing.assert_allclose(after.decision_function(Xc), refit.decision_function(Xc), rtol=1e-8)
+    assert isinstance(after, GridSearchCV) and after.best_params_ == search.best_params_
+    frozen = FrozenEstimator(search.best_estimator_)
+    after = Influence(frozen, Xc, yc).edited(edits.remove([3, 77])).estimator
+    assert isinstance(after, FrozenEstimator)
+    np.testing.assert_allclose(after.decision_function(Xc), refit.decision_function(Xc), rtol=1e-8)
+
+
+def test_held_transformers_stay_as_fitted():
+    """With frozen="accept" the model alone is fitted again, on the features as they were."""
+    model, X, y = MODELS["scaler-logistic"]
+    model = clone(model).fit(X, y)
+    after = Influence(model, X, y).edited(edits.remove([3, 77]), frozen="accept")
+    seen = np.delete(model[0].transform(X), [3, 77], 0)
+    refit = clone(model[-1]).fit(seen, np.delete(y, [3, 77]))
+    wanted = refit.decision_function(model[0].transform(X))
+    np.testing.assert_allclose(after.estimator.decision_function(X), wanted, rtol=1e-8)
+    assert after.report.fitted_again == () and after.report.route == "edit"
+    assert after.estimator[0] is not model[0]
+
+
+def test_what_no_refit_gives_is_refused():
+    model = linear_model.LogisticRegression(**NEWTON).fit(Xc, yc)
+    inf = Influence(model, Xc, yc)
+    with pytest.raises(ValueError, match="tol must lie between"):
+        inf.edited(edits.remove(0), tol=0.0)
+    with pytest.raises(ValueError, match="frozen must be"):
+        inf.edited(edits.remove(0), frozen="refuse")
+    with pytest.raises(ValueError, match="Every class must keep weight"):
+        inf.edited(edits.remove(np.flatnonzero(yc == "good")))
+    with pytest.raises(ValueError, match="leave hold out"):
+        Influence(model, Xc, yc, hold="lambda").edited(edits.remove(0))
+    drawing = make_pipeline(
+        QuantileTransformer(n_quantiles=5, subsample=50, random_state=np.random.RandomState(0)),
+        linear_model.LogisticRegression(**NEWTON),
+    ).fit(Xc, yc)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        inf = Influence(drawing, Xc, yc)
+    with pytest.raises(ValueError, match="fitted again on the same rows, they give others"):
+        inf.edited(edits.remove(0))
+    assert inf.edited(edits.remove(0), frozen="accept").report.route == "edit"
+
+
+def test_a_precomputed_kernel_loses_the_columns_of_removed_rows():
+    K = np.exp(-0.3 * np.square(Xd[:, None] - Xd).sum(axis=2))
+    model = KernelRidge(kernel="precomputed", alpha=0.1).fit(K, yd)
+    after = Influence(model, K, yd).edited(edits.remove([3, 77]))
+    left = np.setdiff1d(np.arange(len(yd)), [3, 77])
+    refit = clone(model).fit(K[np.ix_(left, left)], yd[left])
+    wanted = refit.predict(K[:, left])
+    np.testing.assert_allclose(after.estimator.predict(K[:, left]), wanted, rtol=1e-10)
+    assert np.isinf(after.error_at(K[:, left])).all()
+
+
+def test_libsvms_fit_is_the_edited_one_as_far_as_libsvm_goes():
+    model = svm.SVC(C=3.0, tol=1e-10).fit(Xi, yi)
+    after = Influence(model, Xi, yi).edited(edits.remove([3, 77]))
+    refit = clone(model).fit(np.delete(Xi, [3, 77], 0), np.delete(yi, [3, 77]))
+    np.testing.assert_allclose(
+        after.estimator.decision_function(Xi), refit.decision_function(Xi), atol=1e-6
+    )
+    np.testing.assert_array_equal(after.estimator.predict(Xi), refit.predict(Xi))
