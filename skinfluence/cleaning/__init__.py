@@ -6,5 +6,6 @@ tables, choosing the model, writing reports) lives in the other modules of this 
 
 from skinfluence.cleaning.plans import Plan
 from skinfluence.cleaning.ranking import Audit, audit
+from skinfluence.cleaning.resampling import LabelCleaner
 
-__all__ = ["Audit", "Plan", "audit"]
+__all__ = ["Audit", "LabelCleaner", "Plan", "audit"]

@@ -98,7 +98,7 @@ def as_plan(audit, plan):
     if plan is None:
         return audit.plan()
     if isinstance(plan, Plan):
-        _check_rows(np.concatenate([plan.drop, plan.relabel]), len(audit.y))
+        check_rows(np.concatenate([plan.drop, plan.relabel]), len(audit.y))
         if len(plan.relabel) != len(plan.labels):
             raise ValueError(
                 "A plan needs one label for each row to relabel. Got "
@@ -109,7 +109,7 @@ def as_plan(audit, plan):
         return _one_way(audit, plan)
     if isinstance(plan, Mapping):
         rows = list(plan)
-        _check_rows(rows, len(audit.y))
+        check_rows(rows, len(audit.y))
         drop = sorted(row for row in rows if plan[row] is None)
         relabel = sorted(row for row in rows if plan[row] is not None)
         return Plan(
@@ -137,15 +137,15 @@ def _one_way(audit, way):
     return Plan(drop=none, relabel=rows, labels=labels)
 
 
-def _check_rows(rows, n):
+def check_rows(rows, n):
     for row in rows:
         if isinstance(row, (bool, np.bool_)) or not isinstance(row, numbers.Integral):
-            raise ValueError(f"A plan names rows by position, 0 to {n - 1}. Got {row!r}.")
+            raise ValueError(f"Rows are named by position, 0 to {n - 1}. Got {row!r}.")
         if not 0 <= row < n:
-            raise ValueError(f"A plan names rows by position, 0 to {n - 1}. Got {row}.")
+            raise ValueError(f"Rows are named by position, 0 to {n - 1}. Got {row}.")
     if len(set(rows)) < len(rows):
         twice = next(row for row in rows if list(rows).count(row) > 1)
-        raise ValueError(f"A plan changes each row once. Got row {twice} twice.")
+        raise ValueError(f"Each row is named once. Got row {twice} twice.")
 
 
 def carry_out(audit, X, y, plan):

@@ -165,6 +165,7 @@ def audit(
             "a smooth loss and of kernel ridge regression. Got "
             f"{influence.objective.model_name}; pass effects=False."
         )
+    asked = {"method": method, "frozen": frozen}
     # Once for all the leave-one-out questions of the audit.
     check_frozen(estimator, frozen)
     options = {"method": method, "frozen": "accept", "suspect": suspect, "effects": effects}
@@ -179,6 +180,8 @@ def audit(
         table=_ranked_table(columns, scores[score], ids),
         score=score,
         noise=noise,
+        checked=np.zeros(len(y), dtype=bool),
+        options={**asked, "score": score, "suspect": suspect, "effects": effects},
         **evidence,
     )
 
@@ -217,6 +220,10 @@ class Audit:
         The estimate of the errors in the labels of a classifier.
     notes : tuple of str
         What the reader should know about this audit.
+    checked : ndarray of bool, shape (n_samples,)
+        Rows that a person has checked, see :meth:`update`.
+    options : dict
+        How the audit was asked for.
     """
 
     estimator: Any
@@ -231,6 +238,8 @@ class Audit:
     score: str
     noise: Any
     notes: tuple
+    checked: np.ndarray
+    options: dict
 
     @property
     def noise_share(self) -> float | None:
@@ -342,6 +351,33 @@ class Audit:
             and why; the most suspicious row first.
         """
         return log_of(self, plan)
+
+    def update(self, rows: ArrayLike, labels: ArrayLike | None = None) -> "Audit":
+        """Audit again with what a person found out about some rows; nothing is changed in place.
+
+        The model is fitted on from where it is, where its solver can start there, and the transformers
+        that did not look at y stay as they are. The rows count as checked from now on: their action is
+        "keep", they come last in the table, and plans leave them alone.
+
+        Parameters
+        ----------
+        rows : array-like of int
+            Positions of the rows that were looked at.
+        labels : array-like of shape (n_rows,), default=None
+            Their right targets. The given ones by default, which says that they are right.
+
+        Returns
+        -------
+        audit : Audit
+            Of the corrected targets, with a column ``checked``.
+        """
+        from skinfluence.cleaning.updating import updated
+
+        def again(estimator, y):
+            given = {"sample_weight": self.sample_weight, "ids": _in_order(self.table)}
+            return audit(estimator, self.X, y, **given, **self.options)
+
+        return updated(self, rows, labels, again)
 
     def verify(
         self,
@@ -465,6 +501,11 @@ def _plain(y: Any) -> np.ndarray:
         return values
     numpy_dtype = getattr(y.dtype, "numpy_dtype", None)
     return np.asarray(y, dtype=np.dtype(kind) if numpy_dtype is None else numpy_dtype)
+
+
+def _in_order(table):
+    """Names of the rows in the order of the training set."""
+    return table.sort_values("row")["id"].to_numpy()
 
 
 def _known_score(score, known):
