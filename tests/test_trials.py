@@ -14,9 +14,7 @@ from tests.trials.running import FAILURES, FINE, run
 # Trials that fail, each with what is wrong. The list is to become empty.
 KNOWN = {
     0: "conjugate gradients do not end on columns of very different scales",
-    90: "Newton's method on a user's loss stops relative to the whole objective",
     260: "the smooth hinge of temperature 0.001 takes too long to fit",
-    278: "the dual calls a well determined problem singular",
 }
 # Of those, the ones that take the whole time limit: they are not run.
 ENDLESS = {0, 260}

@@ -40,6 +40,8 @@ DIRECT = ("cholesky", "svd", "eigen", "lstsq")
 # Of one too, by products with the rows; what they have left of the first step's gain.
 KRYLOV = ("lsqr", "sparse_cg")
 KRYLOV_GAIN = 1e-4
+# Sizes of columns whose products with each other have lost half of their digits.
+HALF_OF_DIGITS = 1e-8
 # Line searches begin with steps of length one and shorten them a few dozen times.
 SHORTEST = 1e-9
 
@@ -127,7 +129,7 @@ def _left(model, problem, solver):
     """In words, a gradient that the stopping rule of the solver does not leave; None for none."""
     if solver in BY_GRADIENT:
         return _by_gradient(model, problem, solver)
-    if solver in DIRECT and not _is_small(problem, 1e-8):
+    if solver in DIRECT and not _is_small(problem, 1e-8) and not _is_badly_scaled(problem):
         gain = _gain_left(problem)
         if gain > GAIN:
             return (
@@ -149,7 +151,9 @@ def _left(model, problem, solver):
     if _gain_left(problem) <= KRYLOV_GAIN:
         return None
     spread = Curvature(replace(problem, penalty=np.zeros_like(problem.penalty))).diagonal().sum()
-    return _by_norm(model, problem, solver, np.sqrt(2.0 * _nothing(problem).value() * spread))
+    # scipy's lsqr adds eps to the norm of the residuals.
+    left = np.sqrt(2.0 * _nothing(problem).value()) + np.finfo(np.float64).eps
+    return _by_norm(model, problem, solver, left * np.sqrt(spread))
 
 
 def _by_gradient(model, problem, solver):
@@ -192,17 +196,25 @@ def _is_small(problem, share):
     return np.linalg.norm(problem.gradient()) <= share * weight * size * pull
 
 
+def _is_badly_scaled(problem):
+    """Whether columns are so different that a factorisation rounds small ones away."""
+    sizes = problem.design.squared_columns(problem.weights[:, None])
+    sizes = sizes[sizes > 0]
+    return bool(len(sizes)) and sizes.min() < HALF_OF_DIGITS**2 * sizes.max()
+
+
 def _beyond_rounding(problem):
     """The gradient of a least squares problem, at zero where it is no more than round-off.
 
-    Residuals are as exact as the targets and the decision values are.
+    Residuals are as exact as the targets and the decision values are, and factorisations round all
+    columns relative to the largest one.
     """
     gradient = problem.gradient()
     weights = problem.weights[:, None]
     sizes = np.sqrt(problem.design.squared_columns(weights + 0.0 * problem.gradients).T)
     y = problem.y.reshape(problem.n_samples, -1)
     exact = np.sqrt(np.sum(weights * y**2)) + np.sum(np.abs(problem.theta) * sizes)
-    limit = MARGIN * np.finfo(np.float64).eps * exact * sizes.ravel()
+    limit = MARGIN * np.finfo(np.float64).eps * exact * sizes.max()
     return np.where(np.abs(gradient) <= limit, 0.0, gradient)
 
 

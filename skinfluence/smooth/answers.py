@@ -30,7 +30,7 @@ from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
 from skinfluence.smooth.newton import polish, refuse_separable
 from skinfluence.smooth.others import effect_on_others
 from skinfluence.smooth.piecewise import is_piecewise
-from skinfluence.solvers import resolve_solver
+from skinfluence.solvers import Exact, resolve_solver
 from skinfluence.solvers.base import Moved
 
 
@@ -275,8 +275,9 @@ class SmoothAnswers(Locked, Answers):
         used = np.full(len(points), method, dtype="<U9")
         with progress_bar(len(points), "edits", self.verbose) as advance:
             if method in LOCAL:
+                solver = self.solver.for_edits() if isinstance(self.solver, Exact) else self.solver
                 for i, one in enumerate(points):
-                    found[i] = steps.points_step(self.factor, self.solver, one, method)
+                    found[i] = steps.points_step(self.factor, solver, one, method)
                     advance(1)
                 return found, bound, used
             solver, tol = self.edit_solver(), _relative(method, tol)

@@ -86,6 +86,8 @@ class EditSolver:
         small = factor.objective.n_parameters <= refits.MAX_PARAMETERS
         # Conjugate gradients take minutes on a Hessian of a few columns of very different sizes.
         self.solver = Exact() if isinstance(solver, CG) and small else solver
+        if isinstance(self.solver, Exact):
+            self.solver = self.solver.for_edits()
         self.accuracy = Accuracy(factor, split=split)
         self.objective = factor.objective
         self.M = self.objective.loss.self_concordance

@@ -17,7 +17,8 @@ SOLVED, MAX_REFINEMENTS = 1e-12, 4
 WORST = 1e-7
 # Beyond this loss leverages come by refined solves too.
 ROUGH = 1e-9
-# Parameters up to which the primal form takes over where the dual one fails.
+# Parameters up to which the primal form takes over where the dual one fails, which is no matter of
+# what determines the parameters: that is what the primal one then says.
 LARGEST_RESCUE = 5_000
 REMEDY = (
     "Penalise the model (a finite C, alpha > 0), drop constant, duplicate or linearly dependent "
@@ -27,7 +28,10 @@ PENALISED = (
     "The penalty is too small beside the features to determine them: penalise more, drop duplicate "
     "or linearly dependent columns, or rescale the features."
 )
-DUAL, UNDETERMINED = "The dual matrix", ", so some parameters are not determined by the data"
+DUAL, SINGLE = "The dual matrix", "The Hessian in single precision"
+UNDETERMINED = ", so some parameters are not determined by the data"
+# Entries of a Hessian whose inverse single precision holds too.
+LEAST_SINGLE, MOST_SINGLE = 1e-37, 1e37
 # Rows of a dual matrix are left out while what they add up to, relative to H, is below this.
 IDLE = 1e-13
 
@@ -58,7 +62,8 @@ class Exact:
     ----------
     form : {"auto", "primal", "dual"}, default="auto"
         ``"primal"`` factors the Hessian, ``"dual"`` the kernel matrix of the training outputs;
-        ``"auto"`` takes the smaller one.
+        ``"auto"`` takes the smaller one. Where columns of very different scales cancel in the dual
+        form, the primal one takes over up to 5,000 parameters; ``report().solver`` names what is used.
     precision : {"float64", "mixed"}, default="float64"
         ``"mixed"`` (primal only): Gram matrices, factorisation and leverages in float32, each
         solve refined to float64 with exact Hessian products. The relative error this leaves in
@@ -105,7 +110,7 @@ class Exact:
             small = outputs < objective.n_parameters and self.has_dual(objective)
             form = "dual" if small else "primal"
             if small and self.precision != "mixed":
-                return self._smaller(objective, damping)
+                return self._dual(objective, damping)
         if self.precision == "mixed":
             if form != "primal":
                 raise ValueError(
@@ -120,20 +125,42 @@ class Exact:
                     "The dual form needs a penalty on every feature. Got an unpenalised "
                     "model; use Exact('primal')."
                 )
-            return DualFactor(objective, damping=damping)
+            return self._dual(objective, damping, named=True)
         if form == "primal":
             return PrimalFactor(objective, damping=damping)
         raise ValueError(f"form must be 'auto', 'primal' or 'dual'. Got {form!r} instead.")
 
+    def for_edits(self):
+        """The solver of edited problems: where single precision fails on one, double takes over."""
+        return self if self.precision == "float64" else _SingleOrDouble(self)
+
     @staticmethod
-    def _smaller(objective, damping):
+    def _dual(objective, damping, named=False):
         """The dual form, or the primal one where columns of very different scales cancel in it."""
         try:
             return DualFactor(objective, damping=damping)
-        except SingularHessianError:
-            if objective.n_parameters > LARGEST_RESCUE:
+        except SingularHessianError as error:
+            refused = named and isinstance(error, _CurvesDownError)
+            if refused or objective.n_parameters > LARGEST_RESCUE:
                 raise
         return PrimalFactor(objective, damping=damping)
+
+
+class _CurvesDownError(SingularHessianError):
+    """Of the dual form, which takes square roots of second derivatives."""
+
+
+class _SingleOrDouble:
+    """Factors edited problems in single precision, in double where that has too few digits."""
+
+    def __init__(self, solver):
+        self._single, self._double = solver, Exact("primal", damping=solver.damping)
+
+    def factor(self, objective):
+        try:
+            return self._single.factor(objective)
+        except SingularHessianError:
+            return self._double.factor(objective)
 
 
 def cholesky(A, what, advice=lambda: REMEDY):
@@ -180,7 +207,7 @@ def cholesky(A, what, advice=lambda: REMEDY):
     if rcond < 10 * np.finfo(A.dtype).eps:
         raise SingularHessianError(
             f"{what} must be positive definite. Its reciprocal condition number is {rcond:.1e} "
-            f"after scaling{'' if what == DUAL else UNDETERMINED}. {advice()}"
+            f"after scaling{'' if what in (DUAL, SINGLE) else UNDETERMINED}. {advice()}"
         )
     return L, s, rcond
 
@@ -305,7 +332,8 @@ class MixedFactor(PrimalFactor):
         Factor.__init__(self, objective, shift, damping)
         p = objective.n_parameters
         check_fits((2, p, p), "Use solver='cg'.", "The Hessian and its factor", itemsize=4)
-        H = self.curvature.dense(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            H = self.curvature.dense(np.float32)
         k, d = objective.theta.shape
         used = objective.design.used_columns
         # Columns of zeros do not meet the others: their block is the penalty.
@@ -317,8 +345,18 @@ class MixedFactor(PrimalFactor):
             H = H[np.ix_(self._used, self._used)]
             if not np.delete(self._diagonal, self._used).all():
                 raise SingularHessianError(f"Columns of zeros must be penalised. {REMEDY}")
-        self._L, self._scale, self.rcond = cholesky(H, "The Hessian", self._advice)
+        sizes = np.diagonal(H)
+        if not ((sizes >= LEAST_SINGLE) & (sizes <= MOST_SINGLE)).all():
+            worst = self._used[np.argmax(np.abs(np.log(np.maximum(sizes, 1e-300))))] % d
+            raise SingularHessianError(
+                "Single precision must hold the squares of the columns. Got those of column "
+                f"{worst}, which add up to {sizes.max():.0e}. {self._advice()}"
+            )
+        self._L, self._scale, self.rcond = cholesky(H, SINGLE, self._advice)
         del H
+
+    def _advice(self):
+        return "Use precision='float64', or scale the features (StandardScaler)."
 
     def _rough(self, B):
         scaled = (self._scale[:, None] * B[self._used]).astype(np.float32)
@@ -433,6 +471,11 @@ class DualFactor(DenseFactor):
                 self._refuse_indefinite()
             self._F = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
         penalty = self.curvature.penalty
+        if not (penalty[: design.n_features] > 0).all():
+            raise SingularHessianError(
+                "The dual form needs a penalty on every feature. Got none: with hold='lambda' it goes "
+                "with the weight. Keep rows of positive weight."
+            )
         self._inverse_penalty = 1.0 / penalty[: design.n_features]
         own = design.squared_norms(np.append(self._inverse_penalty, 0.0)[: design.n_columns])
         self._own_kernel = own
@@ -486,13 +529,13 @@ class DualFactor(DenseFactor):
 
     def _advice(self):
         return (
-            "In the dual form columns of very different scales cancel: scale the features, or use "
-            f"skinfluence.solvers.Exact('primal'). {super()._advice()}"
+            "In the dual form columns of very different scales cancel: scale the features, penalise "
+            "more, or use skinfluence.solvers.Exact('primal')."
         )
 
     @staticmethod
     def _refuse_indefinite():
-        raise SingularHessianError(
+        raise _CurvesDownError(
             "The dual form needs a convex loss. Some samples have a negative second derivative; "
             "use skinfluence.solvers.Exact('primal')."
         )

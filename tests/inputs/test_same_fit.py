@@ -170,3 +170,16 @@ def test_stochastic_averages_may_stop_above_where_they_began(solver):
             warnings.simplefilter("ignore", ConvergenceWarning)
             Influence(coarse.fit(wide, labels), wide, labels)
             Influence(fine.fit(X, y), X, y)
+
+
+@pytest.mark.parametrize("solver", ["svd", "cholesky", "lsqr", "sparse_cg", "auto"])
+@pytest.mark.parametrize("unit", [1e-20, 1e8])
+@pytest.mark.parametrize("size", [1.0, 1e10, 1e20])
+def test_targets_and_columns_in_any_unit_are_those_of_the_fit(size, unit, solver):
+    """A factorisation rounds small columns away beside large ones; lsqr adds eps to residuals."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 4)) * [1, 1, size, 1]
+    y = unit * (X[:, 0] + rng.standard_normal(30))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Influence(Ridge(solver=solver, alpha=1e-3).fit(X, y), X, y)

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
 
+from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
 from skinfluence.solvers import CG, Exact, SingularHessianError, resolve_solver
 from skinfluence.solvers.exact import DualFactor
+from tests.oracle.optimum import minimise
+from tests.oracle.problems import problem_of
 from tests.registries import LOSSES, SOLVERS
 from tests.truth import relative_error
 
@@ -306,3 +310,77 @@ def test_factors_survive_pickling(solver, rng):
     again = pickle.loads(pickle.dumps(factor))
     for shift in (0.0, 0.5, np.array([0.1, 0.2])):
         np.testing.assert_array_equal(again.solve(B, shift), factor.solve(B, shift))
+
+
+# Where one form or one precision has too few digits ---------------------------------------------
+
+
+def wild(n, d, seed=0):
+    """Columns of scales from 1e-8 to 1e8, which a penalty determines all the same."""
+    rng = np.random.default_rng(seed)
+    X = np.round(rng.standard_normal((n, d)), 2) * 10.0 ** np.linspace(-8, 8, d)
+    return X, np.arange(n) % 3
+
+
+@pytest.mark.parametrize(("n", "d"), [(12, 8), (8, 20)])
+@pytest.mark.parametrize("method", ["one-step", "exact"])
+def test_columns_that_cancel_in_the_dual_form_are_no_reason_to_refuse_it(n, d, method):
+    X, y = wild(n, d)
+    params = {"C": 30.0, "fit_intercept": True}
+    truth = problem_of("LogisticRegression", params, X, y, classes=range(3))
+    best = minimise(truth).theta
+    model = LogisticRegression(solver="newton-cholesky", **params).fit(X, y)
+    outputs = truth.basis @ best
+    model.coef_ = outputs[:, :-1].astype(float)
+    model.intercept_ = outputs[:, -1].astype(float)
+    inf = Influence(model, X, y, solver=Exact("dual"))
+    ask = dict(of="decision_function", method=method)
+    found = inf.removal_effect(X[:3], indices=[0, 5], **ask)
+    if method == "one-step":
+        # That of the primal form, whose columns are brought to one size.
+        expected = Influence(model, X, y, solver=Exact("primal")).removal_effect(
+            X[:3], indices=[0, 5], **ask
+        )
+        return np.testing.assert_allclose(found, expected, rtol=1e-6)
+    rows = truth.rows(X[:3])
+    for position, i in enumerate([0, 5]):
+        edited = truth.edited({i: 0.0})
+        expected = edited.outputs(minimise(edited).theta, rows) - truth.outputs(best, rows)
+        np.testing.assert_allclose(found[:, position], expected.astype(float), rtol=1e-6)
+
+
+def test_edits_with_too_few_digits_in_single_precision_are_factored_in_double():
+    """Two columns a thousandth apart: what some edits leave of their difference float32 cannot see."""
+    rng = np.random.default_rng(4)
+    X = np.round(rng.standard_normal((8, 2)), 1)
+    X[:, 1] = X[:, 0] + 10.0 ** rng.uniform(-4, -2.5) * np.round(rng.standard_normal(8), 1)
+    X, y = (
+        (X, np.arange(8) % 2)
+        if rng.random() > 0.7
+        else (np.vstack([[0, 1], X[1:]]), np.arange(8) % 2)
+    )
+    params = {"C": 1e6, "fit_intercept": False}
+    model = LogisticRegression(solver="newton-cholesky", tol=1e-10, **params).fit(X, y)
+    truth = problem_of("LogisticRegression", params, X, y, classes=[0, 1])
+    rows = truth.rows(X)
+    before = truth.outputs(minimise(truth).theta, rows)
+    inf = Influence(model, X, y, precision="mixed")
+    ask = dict(of="decision_function", method="exact")
+    found = inf.removal_effect(X, **ask)
+    for i in range(8):
+        edited = truth.edited({i: 0.0})
+        expected = (edited.outputs(minimise(edited).theta, rows) - before).astype(float)[:, 0]
+        whole = inf.effect(edits.remove(i), X, **ask).values
+        for one in (found[:, i], whole):
+            np.testing.assert_allclose(one, expected, rtol=1e-6, atol=1e-6 * abs(expected).max())
+
+
+@pytest.mark.parametrize("size", [1e20, 1e30, 1e39])
+def test_columns_beyond_single_precision_are_refused_by_name(size, rng):
+    X = rng.standard_normal((30, 4))
+    X[:, 2] *= size
+    model = Ridge(solver="svd").fit(X, X[:, 0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(SingularHessianError, match=r"column 2.*precision='float64'"):
+            Influence(model, X, X[:, 0], precision="mixed")

@@ -189,7 +189,8 @@ class Asking:
 
     def _ask(self, question):
         trial, p = self.trial, self.passed
-        local = question.method in LOCAL
+        # One step of kernel ridge regression is its solution.
+        local = question.method in LOCAL and trial.family != "KernelRidge"
         # Methods of estimators take no options.
         self.options = {} if question.kind.endswith("method") else trial.options
         hold = self.options.get("hold", "auto")
