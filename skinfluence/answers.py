@@ -308,8 +308,11 @@ def check_method(method):
         raise ValueError(f"method must be one of {METHODS}. Got {method!r} instead.")
 
 
-def rows_alone_in_their_class(objective):
-    """Rows without which a class, or no positive count, has weight: no optimum is left."""
+def rows_alone(objective):
+    """Rows without which nothing, a class, or no positive count, has weight: no optimum is left."""
+    heaviest = np.argmax(objective.weights)
+    if not objective.keeps_weight(-objective.weights[heaviest]):
+        return np.array([heaviest], dtype=np.intp)
     if not objective.needs_all_classes:
         return np.empty(0, dtype=np.intp)
     kinds = objective.kinds(objective.y)
@@ -324,8 +327,16 @@ def warn_of(concern):
         warnings.warn(concern, ConvergenceWarning, stacklevel=level_outside())
 
 
-def warn_alone(rows):
+def warn_alone(objective, rows):
     """Say which rows have no leave-one-out model."""
+    if not objective.keeps_weight(-objective.weights[rows[0]]):
+        warnings.warn(
+            f"Row {rows[0]} has all the training weight: without it nothing is left to fit, so its "
+            "answers are NaN. Add rows, or give others weight.",
+            UserWarning,
+            stacklevel=level_outside(),
+        )
+        return
     shown = ", ".join(str(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
     warnings.warn(
         f"Row {shown} is the only one of its class with weight (or the only positive count): "

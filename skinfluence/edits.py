@@ -308,7 +308,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
     else:
         new, new_y = None, None
     points = Points(rows, row_changes, new, new_y, new_weights)
-    if not objective.total_weight + points.shift > 1e-12 * objective.total_weight:
+    if not objective.keeps_weight(points.shift):
         raise NoOptimumError("The edit removes all the training weight: nothing is left to fit.")
     _refuse_empty_class(objective, points)
     return points

@@ -5,7 +5,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import get_scorer
 from sklearn.utils import get_tags
 
-from skinfluence.answers import rows_alone_in_their_class, warn_alone
+from skinfluence.answers import rows_alone, warn_alone
 from skinfluence.inputs.frozen import check_frozen, uses_y
 from skinfluence.statistics import BUDGET, WholePipeline, any_learns, fitted_leaves, why_not
 
@@ -24,7 +24,7 @@ def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=B
     whole = whole_pipeline(influence, method, frozen)
     problem = influence.objective
     asked = np.arange(problem.n_samples) if rows is None else np.unique(rows)
-    lonely = np.intersect1d(rows_alone_in_their_class(problem), asked)
+    lonely = np.intersect1d(rows_alone(problem), asked)
     if whole is None:
         own = influence.answers.own_removals(method, tol, None if rows is None else asked)
         if rows is None:
@@ -37,7 +37,7 @@ def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=B
         eta = np.full((problem.n_samples, problem.loss.n_outputs), np.nan)
         eta[asked] = whole.own_values(asked, method, tol, budget)
     if len(lonely):
-        warn_alone(lonely)
+        warn_alone(problem, lonely)
         eta[lonely] = np.nan
     return eta
 

@@ -270,13 +270,17 @@ def refuse_empty_classes(problem):
             "with skinfluence.utils.validation.check_sample_weight."
         )
     n_kinds = 1 if problem.labels is None else len(problem.labels.classes)
+    refuse_weightless(kinds, problem.weights, n_kinds, problem.kind_name)
+
+
+def refuse_weightless(kinds, weights, n_kinds, name):
+    """Refuse a kind of targets without a row of positive weight; of kind -1 none is needed."""
     rows = kinds >= 0
-    weight = np.bincount(kinds[rows], problem.weights[rows], n_kinds)
-    empty = np.flatnonzero(weight == 0)
+    empty = np.flatnonzero(np.bincount(kinds[rows], weights[rows], n_kinds) == 0)
     if len(empty):
         raise ValueError(
             "Every class must have rows of positive weight, and so must the positive targets of a count "
-            f"model. Got none of {problem.kind_name(empty[0])}: the optimum is at infinity. Drop those "
+            f"model. Got none of {name(empty[0])}: the optimum is at infinity. Drop those "
             "rows and fit again."
         )
 

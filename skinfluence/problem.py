@@ -47,6 +47,10 @@ class Problem(ABC):
         """``sum_i w_i``."""
         return float(self.weights.sum())
 
+    def keeps_weight(self, shift):
+        """Whether more than round-off is left of the total weight once it moves by ``shift``."""
+        return self.total_weight + shift > 1e-12 * self.total_weight
+
     @abstractmethod
     def holding(self, hold):
         """The same problem with another meaning of edits, ``"C"``, ``"lambda"`` or ``"auto"``.

@@ -1,13 +1,17 @@
 """Edits by one Newton step: against a dense Newton step written out here, and their errors."""
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn import linear_model
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skinfluence import Influence, edits
+from skinfluence.m_estimation import MEstimator
+from skinfluence.solvers import CG, Exact
 from tests.registries import Case, make_data, name_of
 from tests.truth import class_factor, parameters_of, relative_error
 
@@ -486,6 +490,49 @@ def test_removing_the_last_row_of_a_class_has_no_answer():
     with pytest.warns(UserWarning, match="Row 4"):
         top = inf.top(X[:3], y[:3], k=36, method="one-step")
     assert not (top.helpful[:, :35] == 4).any()
+
+
+def _decision(theta, x):
+    return anp.dot(x, theta)
+
+
+def _row_loss(theta, x, y):
+    return (_decision(theta, x) - y) ** 2
+
+
+@pytest.mark.parametrize("method", ["influence", "one-step", "auto", "exact"])
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (linear_model.Ridge(), {}),
+        (linear_model.Ridge(), {"solver": Exact("dual")}),
+        (linear_model.Ridge(fit_intercept=False), {}),
+        (linear_model.GammaRegressor(), {"hold": "lambda"}),
+        (linear_model.GammaRegressor(), {"solver": Exact("dual")}),
+        (linear_model.TweedieRegressor(power=0), {"solver": CG()}),
+        (linear_model.PoissonRegressor(), {}),
+        (KernelRidge(kernel="rbf"), {}),
+        (MEstimator(_row_loss, 8, decision=_decision, l2=1.0), {}),
+    ],
+)
+def test_a_row_with_all_the_weight_has_no_answer(model, options, method):
+    """Nothing is left to fit without it: NaN, and a warning that says so and nothing else."""
+    X, _ = make_data("regression", 6, 8, 0)
+    y, weights = np.arange(1.0, 7.0), np.where(np.arange(6) == 2, 3.0, 0.0)
+    inf = Influence(model.fit(X, y, sample_weight=weights), X, y, weights, **options)
+    rest = np.delete(np.arange(6), 2)
+    for ask in (
+        lambda: inf.removal_effect(X[:3], y[:3], method=method).T,
+        lambda: inf.loo_predict(method=method),
+    ):
+        with pytest.warns(UserWarning) as said:
+            found = ask()
+        assert ["Row 2 has all the training weight" in str(one.message) for one in said] == [True]
+        assert np.isnan(found[2]).all()
+        assert np.isfinite(found[rest]).all()
+    np.testing.assert_allclose(found[rest], model.predict(X)[rest], rtol=1e-9)
+    with pytest.raises(ValueError, match="removes all the training weight"):
+        inf.effect(edits.remove(2), X[:3], y[:3], method=method)
 
 
 def test_a_penalised_intercept_survives_the_last_row_of_a_class():

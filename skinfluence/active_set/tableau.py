@@ -1,7 +1,7 @@
 """The response of every row to every other, for one set of rows on the margin."""
 
 import numpy as np
-from scipy.linalg import get_lapack_funcs, lu_factor, lu_solve
+from scipy.linalg import get_lapack_funcs, lu_solve
 
 from skinfluence._utils.memory import check_fits, row_blocks
 
@@ -49,7 +49,7 @@ class Tableau:
         size = len(self.rows)
         check_fits((size, size + 1), "Ask for one-step effects instead.", "The tableau")
         self.table = np.zeros((size, size + 1))
-        self._factor = lu_factor(_bordered(problem, margin), check_finite=False) if m else None
+        self._factor = _factored(_bordered(problem, margin)) if m else None
         V = self._solve(_with_ones(problem, problem.block(margin, others)))
         inverse = self._solve(np.eye(m + problem.free_bias, m, -int(problem.free_bias)))
         self.table[:m, :m] = _rows_of(problem, inverse).T
@@ -147,7 +147,7 @@ def solve_margin(problem, margin, beta):
     beta : ndarray of shape (n,)
     bias : float
     f : ndarray of shape (n,)
-        Decision values of all rows, the targets on the margin.
+        Decision values of all rows, the targets on the margin. NaN where the system is singular.
     """
     beta, bias = beta.copy(), 0.0
     beta[margin] = 0.0
@@ -157,7 +157,9 @@ def solve_margin(problem, margin, beta):
         A = _bordered(problem, margin)
         if problem.free_bias:
             wanted = np.append(-beta.sum(), wanted)
-        factor = lu_factor(A, check_finite=False)
+        factor = _factored(A)
+        if not np.diagonal(factor[0]).all():
+            return beta, np.nan, np.full(len(beta), np.nan)
         found = lu_solve(factor, wanted, check_finite=False)
         for _ in range(2):
             found += lu_solve(factor, wanted - A @ found, check_finite=False)
@@ -165,6 +167,11 @@ def solve_margin(problem, margin, beta):
             bias, found = found[0], found[1:]
         beta[margin] = found
     return beta, bias, problem.decision(beta) + bias
+
+
+def _factored(A):
+    """LU factors and pivots, as of scipy's lu_factor, which warns of singular matrices."""
+    return get_lapack_funcs("getrf", (A,))(A)[:2]
 
 
 def independent(problem, places, rows):

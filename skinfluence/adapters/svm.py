@@ -18,7 +18,7 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_squares
 from skinfluence.adapters.linear import linear_objective
 from skinfluence.losses import OneVsRest, SmoothHinge, SquaredHinge, own_class_factors
-from skinfluence.objective import Labels, objective_of
+from skinfluence.objective import Labels, objective_of, refuse_weightless
 
 # liblinear gives no dual coefficients: rows this near to the margin start halfway to their bound.
 NEAR_MARGIN = 1e-3
@@ -116,6 +116,7 @@ def _linear_hinge(model, X, codes, class_weight, sample_weight):
         kernel = Poly(gamma=1.0, degree=1, coef0=float(model.intercept_scaling) ** 2)
     else:
         kernel = Linear()
+    refuse_weightless(codes, sample_weight, k, lambda code: f"class {model.classes_[code]}")
     eta = np.asarray(X @ np.atleast_2d(model.coef_).T + model.intercept_)
     weights = sample_weight * class_weight[codes]
     bound = model.C * weights[:, None] * loss.factors[codes]
@@ -165,6 +166,8 @@ def _(model: SVC, X, y, sample_weight=None):
     kernel = svc_kernel(model, X.shape[1])
     codes, sample_weight = _rows_of(model, X, y, sample_weight)
     k = len(model.classes_)
+    # libsvm leaves such a class out of its coefficients.
+    refuse_weightless(codes, sample_weight, k, lambda code: f"class {model.classes_[code]}")
     support = _support(model, X, sample_weight)
     loss, weights = _one_vs_one(model, k), sample_weight * model.class_weight_[codes]
     beta = _expansions(model, support, codes)

@@ -17,7 +17,7 @@ from skinfluence.answers import (
     Answers,
     answers_of,
     check_method,
-    rows_alone_in_their_class,
+    rows_alone,
     warn_alone,
 )
 from skinfluence.hinge import derivatives
@@ -238,11 +238,11 @@ class HingeAnswers(Answers):
         return Quantity(of, self.problem.loss, tests, self._decision(tests.design.X))
 
     def row_stream(self, quantity, rows, label, method, tol):
-        lonely = np.isin(rows, rows_alone_in_their_class(self.problem))
+        lonely = np.isin(rows, rows_alone(self.problem))
         if label is not None:
             lonely &= self.problem.y[rows] != label
         if lonely.any():
-            warn_alone(rows[lonely])
+            warn_alone(self.problem, rows[lonely])
         tests = quantity.design.X
         with progress_bar(len(rows), "edits", self.verbose) as advance:
             shifts = [self._shifts(j, rows, label, method) for j in range(self.problem.n_outputs)]

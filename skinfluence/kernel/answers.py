@@ -13,7 +13,14 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence._utils.memory import check_fits, row_blocks
-from skinfluence.answers import LOCAL, Answers, answers_of, check_method
+from skinfluence.answers import (
+    LOCAL,
+    Answers,
+    answers_of,
+    check_method,
+    rows_alone,
+    warn_alone,
+)
 from skinfluence.kernel.edits import change_of, solve_edit
 from skinfluence.kernel.others import effect_on_others
 from skinfluence.kernel.problem import KernelProblem
@@ -248,12 +255,17 @@ class KernelAnswers(Answers):
     def row_stream(self, quantity, rows, label, method, tol):
         factors = self._removal_factors(method)
         place = self.place[rows]
+        alone = np.isin(rows, rows_alone(self.problem))
+        if alone.any():
+            warn_alone(self.problem, rows[alone])
         S = self.system.solve(self._test_columns(quantity.design)[self.system.rows])
         for block in row_blocks(len(rows), 24 * S.shape[1]):
             part = place[block]
             # Rows of weight zero have nothing to take away.
             moved = np.where(part >= 0, -factors[part], 0.0)[:, None] * S[part]
-            yield block, quantity.change(moved[:, :, None])
+            values = quantity.change(moved[:, :, None])
+            values[alone[block]] = np.nan
+            yield block, values
 
     def _removal_factors(self, method):
         """What moves ``-s_ti`` for the removal of each active row, (n_active,)."""

@@ -10,7 +10,14 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.progress import progress_bar
-from skinfluence.answers import LOCAL, Answers, answers_of, check_method
+from skinfluence.answers import (
+    LOCAL,
+    Answers,
+    answers_of,
+    check_method,
+    rows_alone,
+    warn_alone,
+)
 from skinfluence.m_estimation.deletions import MDeletions
 from skinfluence.m_estimation.newton import factored, minimise
 from skinfluence.m_estimation.problem import MProblem
@@ -220,7 +227,9 @@ class MAnswers(Answers):
         problem, _ = self._basis(method)
         rows = np.arange(problem.n_samples) if rows is None else rows
         eta = problem.outputs(problem.theta, problem.design.X, problem.y)
-        for block, steps in self.row_steps(rows, None, method, tol):
+        # The caller knows which those are, and says so.
+        alone = np.isin(rows, rows_alone(problem))
+        for block, steps in self._row_steps(rows, None, method, tol, alone):
             self._move(eta, [[row] for row in rows[block]], steps, problem)
         return eta[rows]
 
@@ -240,16 +249,25 @@ class MAnswers(Answers):
         Removals, or relabellings where a label's position is given. NaN, with a warning, where
         the edited problem has no minimum near.
         """
+        alone = np.isin(rows, rows_alone(self.problem)) & (label is None)
+        if alone.any():
+            warn_alone(self.problem, rows[alone])
+        return self._row_steps(rows, label, method, tol, alone)
+
+    def _row_steps(self, rows, label, method, tol, alone):
         problem, H = self._basis(method)
         _check_tol(method, tol)
         p, unsolved = problem.n_parameters, 0
         with progress_bar(len(rows), "edits", self.verbose) as advance:
             for block in row_blocks(len(rows), 32 * p * p, BATCH_BYTES):
-                part = rows[block]
+                asked = np.flatnonzero(~alone[block])
+                part = rows[block][asked]
                 y = None if label is None else np.repeat(problem.labels.targets[label], len(part))
-                steps = self._block_steps(problem, H, part, y, method)
-                unsolved += np.count_nonzero(np.isnan(steps).any(axis=1))
-                advance(len(part))
+                steps = np.full((len(rows[block]), p), np.nan)
+                if len(part):
+                    steps[asked] = self._block_steps(problem, H, part, y, method)
+                unsolved += np.count_nonzero(np.isnan(steps[asked]).any(axis=1))
+                advance(len(steps))
                 yield block, steps
         _warn_unsolved(unsolved, len(rows), method)
 

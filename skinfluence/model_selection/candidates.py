@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.untouched import untouched
-from skinfluence.answers import answers_of, rows_alone_in_their_class, warn_alone
+from skinfluence.answers import answers_of, rows_alone, warn_alone
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.frozen import check_frozen
 from skinfluence.leave_one_out import Outputs, resolve_scorer
@@ -183,11 +183,11 @@ class Run:
         start = time.perf_counter()
         objective = found.objective
         outputs = Outputs(trial.model, objective, found.eta)
-        alone = rows_alone_in_their_class(objective)
+        alone = rows_alone(objective)
         if len(alone):
             found.eta[alone] = np.nan
             if not self.said_alone:
-                warn_alone(alone)
+                warn_alone(objective, alone)
                 self.said_alone = True
         trial.method = found.method
         trial.loss = _loss_key(objective.loss)

@@ -19,7 +19,7 @@ from skinfluence.answers import (
     Answers,
     answers_of,
     check_method,
-    rows_alone_in_their_class,
+    rows_alone,
     warn_alone,
 )
 from skinfluence.objective import Objective, centred
@@ -169,9 +169,9 @@ class SmoothAnswers(Locked, Answers):
             edits = steps.removals(basis, rows)
         else:
             edits = steps.relabels(basis, rows, label)
-        lonely = empties_a_class(edits, basis)
+        lonely = leaves_no_model(edits, basis)
         if lonely.any():
-            warn_alone(edits.rows[lonely])
+            warn_alone(basis, edits.rows[lonely])
         return edits.undone(lonely, basis), lonely
 
     def row_stream(self, quantity, rows, label, method, tol):
@@ -226,6 +226,8 @@ class SmoothAnswers(Locked, Answers):
         basis = self.basis(method)
         rows = np.arange(basis.n_samples) if rows is None else rows
         edits = steps.removals(basis, rows)
+        # The caller knows them, and says NaN.
+        edits = edits.undone(leaves_no_model(edits, basis), basis)
         eta = basis.eta[rows]
         if method in LOCAL:
             return eta + steps.own_eta_steps(self.factor, edits, method)
@@ -296,7 +298,7 @@ class SmoothAnswers(Locked, Answers):
         """Certified steps of one-row edits, in blocks; says how many were not certified."""
         solver, tol = self.edit_solver(), _relative(method, tol)
         # Edits without an optimum get NaN from the caller: no work on them.
-        edits = edits.undone(empties_a_class(edits, solver.objective), solver.objective)
+        edits = edits.undone(leaves_no_model(edits, solver.objective), solver.objective)
         failed, gone = 0, []
         with progress_bar(len(edits.rows), "edits", self.verbose) as advance:
             for block, solved in solver.solve_rows(edits, tol):
@@ -318,13 +320,15 @@ def _(problem: Objective, *, solver, hold, precision, verbose):
     return SmoothAnswers(solver.factor(objective), solver, verbose)
 
 
-def empties_a_class(edits, objective):
-    """Which one-row edits leave a class without weight, a mask of shape (m,)."""
-    lonely = np.isin(edits.rows, rows_alone_in_their_class(objective))
+def leaves_no_model(edits, objective):
+    """Which one-row edits leave nothing, or a class, without weight, a mask of shape (m,)."""
+    lonely = np.isin(edits.rows, rows_alone(objective))
     if not lonely.any():
         return lonely
-    moved = (edits.y != objective.y[edits.rows]).reshape(len(lonely), -1).any(axis=1)
-    return lonely & ((edits.weight <= 0) | moved)
+    gone = edits.weight <= 0
+    if objective.needs_all_classes:
+        gone |= (edits.y != objective.y[edits.rows]).reshape(len(lonely), -1).any(axis=1)
+    return lonely & gone
 
 
 def _relative(method, tol):

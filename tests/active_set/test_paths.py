@@ -11,6 +11,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
 
 from skinfluence.active_set import BOUND, MARGIN, NONE, HingeProblem, NewRows, Paths, polish
+from skinfluence.active_set.tableau import solve_margin
 
 BIAS = pytest.mark.parametrize("free_bias", [True, False], ids=["free", "penalised"])
 COSTS = pytest.mark.parametrize("C", [0.1, 1.0, 10.0])
@@ -583,3 +584,13 @@ def test_huge_kernels_are_certified_or_warned_about():
     honest = max(problem.violation(solution.beta, f).max(), problem.imbalance(solution.beta))
     assert honest < 1e-6 or caught
     assert solution.kkt_residual > 0.1 * honest - 1e-6
+
+
+def test_a_singular_margin_is_told_by_its_values():
+    """Two rows alike cannot both be on the margin; scipy's warning would blame nobody."""
+    X = np.array([[1.0, 2.0], [1.0, 2.0], [-1.0, 0.5]])
+    problem = HingeProblem(X @ X.T, np.array([1, 1, -1]), np.ones(3), free_bias=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, _, f = solve_margin(problem, np.array([0, 1]), np.zeros(3))
+    assert np.isnan(f).all()

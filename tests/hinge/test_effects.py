@@ -333,6 +333,17 @@ def test_a_loose_fit_is_reported():
     assert inf.report().kkt_residual < 1e-8
 
 
+@pytest.mark.parametrize("model", [sklearn.svm.SVC(), ours.LinearSVC(loss="hinge")], ids=str)
+def test_a_class_of_weight_zero_is_refused(model):
+    """libsvm leaves it out of its coefficients: their rows would be those of other classes."""
+    X, y = make_data("softmax", 40, 4, 0)
+    classes = np.unique(y)
+    for one in classes:
+        weights = np.where(y == one, 0.0, 1.0)
+        with pytest.raises(ValueError, match=r"row.* of positive"):
+            Influence(model.fit(X, y, weights), X, y, weights)
+
+
 def test_the_last_row_of_a_class_has_no_answer():
     X, y = make_data("softmax", 40, 4, 0)
     keep = np.concatenate([np.flatnonzero(y != 10), np.flatnonzero(y == 10)[:1]])

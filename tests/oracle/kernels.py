@@ -103,6 +103,8 @@ class MachineProblem:
         if not self.free_bias:
             return f, error
         low, high = _bias_between(f_rows, y, a, c)
+        if not (np.isfinite(low) and np.isfinite(high)):
+            return f, np.full(len(f), np.inf)
         slack = off * np.sqrt(np.maximum(K.diagonal().max(), 0))
         width = abs(high - low)
         if width > 1e-8 * (1 + abs(low)) + 4 * slack:
@@ -117,7 +119,7 @@ def _bias_between(f, y, a, c):
     above, below = a > 1e-7 * c, a < (1 - LD(1e-7)) * c
     can_rise = np.where(y > 0, below, above)
     can_fall = np.where(y > 0, above, below)
-    return wanted[can_rise].max(), wanted[can_fall].min()
+    return wanted[can_rise].max(initial=-np.inf), wanted[can_fall].min(initial=np.inf)
 
 
 def _interior_point(K, y, c, free_bias, max_iter=120):

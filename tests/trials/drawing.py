@@ -513,8 +513,11 @@ def _transform(rng, family, params, fitting, options, container, weights):
     if family in ("LogisticRegression", "Ridge", "PoissonRegressor") and weights is not None:
         choices.append("split")
     if family in ("LogisticRegression", "Ridge") and dense:
-        choices.append("rescaled")
-        if params["fit_intercept"] and params.get("solver") != "liblinear":
+        # With its intercept liblinear penalises what is not rescaled.
+        penalised = params["fit_intercept"] and params.get("solver") == "liblinear"
+        if not penalised:
+            choices.append("rescaled")
+        if params["fit_intercept"] and not penalised:
             choices.append("offset")
     if rng.random() > 0.15 or family in ("SGDClassifier", "SGDRegressor", "module"):
         return "none"

@@ -182,6 +182,8 @@ class Linear:
     def lonely(self):
         """Whether a kind of target that must have weight has one row of it only."""
         problem = self.problem
+        if (problem.weights > 0).sum() <= 1:
+            return True
         if problem.kinds is None:
             return False
         kinds = problem.kinds[1](problem.y)
@@ -202,16 +204,19 @@ class Linear:
         if not edited.has_optimum():
             raise NoOptimumError("a class, or all positive counts, without weight")
         rows = list(changes)
-        parts = [(problem.X[rows], problem.y[rows], edited.weights[rows] - problem.weights[rows])]
+        old, now = problem.weights[rows], edited.weights[rows]
+        parts = [(problem.X[rows], problem.y[rows], now - old, now + old)]
         n = len(problem.X)
         if new:
-            parts.append((edited.X[n:], edited.y[n:], edited.weights[n:]))
+            parts.append((edited.X[n:], edited.y[n:], edited.weights[n:], edited.weights[n:]))
         b = np.zeros(problem.shape, dtype=LD)
-        for part, targets, w in parts:
+        rounded = []
+        for part, targets, w, both in parts:
             if len(part):
                 eta = (part @ theta.T) @ problem.basis.T
                 g = problem.loss.gradient(eta, targets) @ problem.basis
                 b += np.where(w[:, None] != 0, w[:, None] * g, 0).T @ part
+                rounded.append((part, both, np.abs(g).max(axis=1)))
         b += (edited.penalty - problem.penalty) * theta
         own = problem if method == "influence" else edited
         try:
@@ -235,6 +240,10 @@ class Linear:
             # Leverages are rounded to float32, which a step near leverage 1 enlarges.
             loose = loose * before**2
         size = factor.norm(step)
+        # Weights before and after are rounded, whatever their difference.
+        for part, weight, g in rounded:
+            own = factor.inverse_norms(problem.directions(part)).reshape(len(part), -1).max(axis=1)
+            solve = solve + EPS * float((weight * g * own).sum())
         allowed = norms * (EXACT * loose * size + ROUNDING * loose * before * solve)
         step = step.reshape(problem.shape)
         eta0, change = problem.outputs(theta, rows), problem.outputs(step, rows)
@@ -331,7 +340,8 @@ class KernelRidge:
         self.problem = KernelRidgeProblem(X, y, self.s, params["alpha"], params["kernel"], params)
 
     def lonely(self):
-        return False
+        """Whether one row has all the weight."""
+        return (self.s > 0).sum() <= 1
 
     def truth(self, edit, X, y, of, method, tol, bound=None, absolute=False):
         changes, new = changes_of(edit, self.s, float)

@@ -67,12 +67,23 @@ def _wild(trial, question, facts):
     return "wild scales" in trial.traits or facts.pivot < 1e-9
 
 
+def _sparse(trial, question, facts):
+    return trial.container in ("csr", "csc")
+
+
+def _never(trial, question, facts):
+    return False
+
+
 def _family(*names):
     return lambda trial, question, facts: trial.family in names
 
 
 # In the order in which they are tried: a pattern, a name, and when it is true.
 REFUSALS = [
+    (r"Every class must have rows of positive weight", "class of no weight", _no_optimum),
+    (r"Every class needs a row of positive sample_weight", "class of no weight", _no_optimum),
+    (r"A module needs dense inputs", "dense inputs", _sparse),
     (
         r"must be positive definite|not penalised and only|not positive definite|Columns of zeros must be",
         "singular",
@@ -98,9 +109,12 @@ REFUSALS = [
     (r"must weigh all classes the same", "ovr weights", _family("OneVsRestClassifier")),
     (r"A callable must return", "callable", _always),
     (r"a positive target", "no positive count", _no_optimum),
+    # Trials always pass the data of the fit.
+    (r"must be those of the fit", "other data", _never),
 ]
 WARNINGS = [
     (r"is the only one of its class", "alone in its class", _lonely),
+    (r"has all the training weight", "alone", _lonely),
     (r"^Group .* holds all the weight", "group is a class", _singular),
     (r"The fit is not at the optimum", "fit stopped early", _far),
     (r"could not be certified", "not certified", _always),
