@@ -70,9 +70,12 @@ def columns_of_block(K, size, third, fourth, largest, cubes, quarts):
 
 
 @njit(cache=True, nogil=True, **_FAST)
-def _logistic_lanes(delta, Z, p, s, mass, size, scale, rho, largest, left, bent, carried, turned):
+def _logistic_lanes(
+    delta, Z, p, s, mass, size, scale, far, rho, largest, left, bent, carried, turned, fell, rose
+):
     """Of one edit and some rows: weighted remainders, and sums in lanes that run in vectors."""
-    one, two = np.float32(1.0), np.float32(2.0)
+    one, two, zero = np.float32(1.0), np.float32(2.0), np.float32(0.0)
+    below, above = one - far, one + far
     for j in range(len(delta)):
         d = delta[j] * scale
         x = np.float32(0.125) * d
@@ -104,10 +107,13 @@ def _logistic_lanes(delta, Z, p, s, mass, size, scale, rho, largest, left, bent,
         bent[j] += turn * square
         carried[j] += mass[j] * q * q * square
         turned[j] += turn * size[j]
+        heavy = mass[j] * size[j]
+        fell[j] += heavy * max(below - q, zero)
+        rose[j] += heavy * max(q - above, zero)
 
 
 @njit(cache=True, nogil=True)
-def logistic_remainders(delta, Z, p, s, mass, size, scale, rho, sums):
+def logistic_remainders(delta, Z, p, s, mass, size, scale, far, rho, sums):
     """Remainders of the logistic loss under many steps, with sums over the rows.
 
     Parameters
@@ -118,15 +124,18 @@ def logistic_remainders(delta, Z, p, s, mass, size, scale, rho, sums):
         Probabilities of the two sides, weights times ``p s``, and squared sizes of the rows.
     scale : float32
         Factor of ``delta``.
+    far : float32
+        Change of a curvature, relative to it, beyond which it is added up.
     rho : ndarray of float32, shape (m, n_samples)
         Filled with the weighted remainders.
-    sums : ndarray of shape (5, m)
-        Filled with the largest ``|scale delta|``, ``sum rho^2 / mass`` and, with q the ratio of the
-        curvature after a step to the one before, ``sum mass Z^2 (q - 1)^2``, ``sum mass Z^2 q^2``
-        and ``sum mass size (q - 1)^2``.
+    sums : ndarray of shape (7, m)
+        Joined by the largest ``|scale delta|``, ``sum rho^2 / mass`` and, with q the ratio of the
+        curvature after a step to the one before, ``sum mass Z^2 (q - 1)^2``, ``sum mass Z^2 q^2``,
+        ``sum mass size (q - 1)^2``, and ``sum mass size`` times what q is below ``1 - far`` and
+        above ``1 + far``.
     """
     n = delta.shape[1]
-    lanes = np.empty((5, MANY_LANES), dtype=np.float32)
+    lanes = np.empty((7, MANY_LANES), dtype=np.float32)
     for i in range(len(delta)):
         lanes[:] = 0.0
         for low in range(0, n, MANY_LANES):
@@ -139,13 +148,16 @@ def logistic_remainders(delta, Z, p, s, mass, size, scale, rho, sums):
                 mass[low:high],
                 size[low:high],
                 scale,
+                far,
                 rho[i, low:high],
                 lanes[0],
                 lanes[1],
                 lanes[2],
                 lanes[3],
                 lanes[4],
+                lanes[5],
+                lanes[6],
             )
-        sums[0, i] = lanes[0].max()
-        for k in range(1, 5):
-            sums[k, i] = lanes[k].sum()
+        sums[0, i] = max(sums[0, i], lanes[0].max())
+        for k in range(1, 7):
+            sums[k, i] += lanes[k].sum()

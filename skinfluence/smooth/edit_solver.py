@@ -19,12 +19,14 @@ from skinfluence.edits import edited
 from skinfluence.smooth import batch_newton as refits
 from skinfluence.smooth import piecewise, steps
 from skinfluence.smooth.accuracy import SPLIT, Accuracy, inflation, shrink, solve_error
+from skinfluence.smooth.moved_rows import MovedRows
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
-from skinfluence.smooth.own_values import OwnChords, own_values
-from skinfluence.smooth.pair_sums import PairSums
+from skinfluence.smooth.own_values import OneRowEdits, own_values
+from skinfluence.smooth.pair_sums import PairSums, half_solved
 from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import RowBatch, largest_eigenvalue
+from skinfluence.smooth.single_chords import SingleChords
 from skinfluence.solvers import CG, Exact, SingularHessianError
 
 # Beyond this change of the log-curvature a chord with the old Hessian does not contract.
@@ -98,11 +100,19 @@ class EditSolver:
     @cached_property
     def pair_sums(self):
         """The sums over pairs of rows that certify own values, made on first use."""
-        return PairSums(self.factor)
+        return PairSums(self.factor, self._half_solved)
 
     @cached_property
-    def _own_chords(self):
-        return OwnChords(self.accuracy)
+    def _half_solved(self):
+        return half_solved(self.factor)
+
+    @cached_property
+    def _single_chords(self):
+        return SingleChords(self.accuracy, self._half_solved)
+
+    @cached_property
+    def _moved_rows(self):
+        return MovedRows(self.accuracy, self._half_solved)
 
     def own_steps_at_once(self, edits, tol):
         """Steps of each row's own decision values, where they are known to solve the edit.
@@ -139,14 +149,33 @@ class EditSolver:
         -------
         found : OwnValues
         """
-        found = own_values(self.accuracy, edits, self.pair_sums)
+        own = OneRowEdits(self.accuracy, edits)
+        found = own_values(own, self.pair_sums)
         left = np.flatnonzero(~found.within(tol))
-        if len(left) and OwnChords.serves(self.objective):
-            again = self._own_chords.solve(edits.take(left), tol)
-            better = again.bound < found.bound[left]
-            found.change[left[better]] = again.change[better]
-            found.bound[left[better]] = again.bound[better]
+        if not len(left) or not SingleChords.serves(self.objective):
+            return found
+        own = own.take(left)
+        far = self.M * np.abs(own.alpha) * self.pair_sums.largest[own.rows]
+        again, iterates = self._single_chords.own_values(own, tol, far)
+        rest = np.flatnonzero(~again.within(tol))
+        if len(rest):
+            self._own_by_newton(own.take(rest), iterates[rest], rest, again, tol)
+        better = again.bound < found.bound[left]
+        found.change[left[better]] = again.change[better]
+        found.bound[left[better]] = again.bound[better]
         return found
+
+    def _own_by_newton(self, own, starts, rest, found, tol):
+        """Own values that chords could not certify, written to where they belong."""
+
+        def is_enough(now, which):
+            bound = now.change_error + own.floor[which]
+            return certificate.within(bound, np.abs(now.change), tol, own.round_off[which])
+
+        solved = self._moved_rows.solve(own, starts, is_enough)
+        bound = solved.change_error + own.floor
+        better = bound < found.bound[rest]
+        found.change[rest[better]], found.bound[rest[better]] = solved.change[better], bound[better]
 
     def _pairs_pay(self, edits, tol):
         """Whether a pass over all pairs of rows is cheaper than a pass for each row that needs one."""

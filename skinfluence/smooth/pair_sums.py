@@ -25,6 +25,8 @@ class PairSums:
     ----------
     factor : PrimalFactor
         Of an objective with one output.
+    rows : ndarray of shape (n_samples, n_parameters), default=None
+        Its :func:`half_solved` rows, if they are known.
 
     Attributes
     ----------
@@ -36,12 +38,12 @@ class PairSums:
         At least ``sum_j w_j l''_j K_ij^4``.
     """
 
-    def __init__(self, factor):
+    def __init__(self, factor, rows=None):
         objective = factor.objective
         weights, M = objective.weights, objective.loss.self_concordance
         second = weights * objective.hessians[:, 0, 0]
         third = weights * objective.loss.third(objective.eta, objective.y)
-        rows = half_solved(factor)
+        rows = half_solved(factor) if rows is None else rows
         norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))
         unique, of = _distinct(objective.design, rows)
         m, d = len(unique), rows.shape[1]
@@ -49,7 +51,6 @@ class PairSums:
         T, W = np.bincount(of, third, m), np.bincount(of, second, m)
         there = np.bincount(of, weights > 0, m) > 0
         cosines = (rows[unique] / np.where(n > 0, n, 1.0)[:, None]).astype(np.float32)
-        del rows
         sizes = n * there, T * n**3, W * n**4
         scales = [float(np.abs(one).max(initial=0.0)) or 1.0 for one in sizes]
         found = _sums(cosines, *(one / s for one, s in zip(sizes, scales, strict=True)))

@@ -126,11 +126,16 @@ def relabels(objective, rows, label):
 
 def row_leverages(factor, edits, method="one-step"):
     """``h_i`` of each edit's row at its own shift, shape (m, n_outputs, n_outputs)."""
-    shift = 0.0 if method == "influence" else edits.one_shift
+    held = method == "influence" or factor.objective.hold == "C"
+    shift = 0.0 if held else edits.one_shift
     n = factor.objective.n_samples
     # The dual has a short cut for all training rows at once: one inverse instead of n solves.
     if len(edits.rows) == n and np.array_equal(edits.rows, np.arange(n)):
         return factor.leverages(None, shift)
+    if np.ndim(shift) == 0:
+        known = factor.shifted(shift).kept_leverages
+        if known is not None:
+            return known[edits.rows]
     return factor.leverages(edits.design, shift)
 
 

@@ -105,6 +105,10 @@ class SolveReport:
     standard_error: float = 0.0
 
 
+# Up to this size the leverages of the training rows are kept.
+KEPT_BYTES = 2**26
+
+
 class Factor(Locked, ABC):
     """A factorised Hessian. Read-only once made, so queries may run concurrently.
 
@@ -123,6 +127,8 @@ class Factor(Locked, ABC):
     leverage_error = 0.0
     is_random = False
     rtol = 0.0
+    # Leverages of the training rows once they were asked for, where they are small.
+    kept_leverages = None
 
     def __init__(self, objective, shift=0.0, damping=0.0):
         self.objective = objective
@@ -224,8 +230,18 @@ class Factor(Locked, ABC):
         shift = np.asarray(shift, dtype=float)
         if shift.ndim == 0 or self.objective.hold == "C":
             own = self if shift.ndim else self.shifted(float(shift))
-            return own._leverages(design)
+            return own._leverages(design) if design is not None else own._training_leverages()
         return self._leverages_each(design, shift)
+
+    def _training_leverages(self):
+        """Those of all training rows, kept for the next question where they are small."""
+        h = self.kept_leverages
+        if h is None:
+            h = self._leverages(None)
+            if h.nbytes <= KEPT_BYTES and not self.is_random:
+                h.flags.writeable = False
+                self.kept_leverages = h
+        return h
 
     def complements(self, rows, share):
         """``I - share_i w_i Lambda_i h_i`` of training rows where it is known without cancellation.

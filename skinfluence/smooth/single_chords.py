@@ -1,0 +1,239 @@
+"""Chord iterations of many one-row edits side by side, in single precision with its rounding counted.
+
+Derivations are in ``doc/certificate.md``, "Chords in single precision".
+"""
+
+import numpy as np
+from scipy.special import expit
+
+from skinfluence import certificate
+from skinfluence.losses import Binomial, SmoothHinge
+from skinfluence.smooth.own_values import answered
+from skinfluence.smooth.pair_sums import EPS
+
+# Edits iterated side by side, entries of one block of edits and rows, rows of one sum in single
+# precision, and iterations.
+SIDE_BY_SIDE, ENTRIES, SUMMED_ROWS, PASSES = 128, 2**16, 256, 8
+# Edits that are left to Newton's method, as what a pass costs beside its products is more.
+FEW = 12
+# Changes of the log-curvature up to which remainders are taken in single precision and to which a
+# start is shortened.
+FARTHEST, BEGIN = 4.0, 1.0
+# Relative rounding of a remainder in single precision, of a product of SUMMED_ROWS of them, and of
+# sums of squares.
+REMAINDER, SUMMED, SUMS = 4e-6, (SUMMED_ROWS + 4) * EPS, 1e-4
+# Changes of a curvature, relative to it, that are bounded by their largest; larger ones row by row.
+BENT = 0.25
+
+
+class SingleChords:
+    """Chords of many one-row edits.
+
+    In coordinates in which the Hessian is the identity, an edit is a rank-one change of it. The
+    iterates are accelerated (Anderson's method with two steps before); a bound needs nothing but the
+    iterate it is made for.
+
+    Parameters
+    ----------
+    accuracy : Accuracy
+        Of an objective with one output.
+    rows : ndarray of shape (n_samples, n_parameters)
+        The :func:`half_solved` rows of its factor.
+    """
+
+    def __init__(self, accuracy, rows):
+        objective = accuracy.objective
+        self.objective, self.rows = objective, rows
+        self._single = self.rows.astype(np.float32)
+        eta, loss = objective.eta[:, 0], objective.loss
+        if isinstance(loss, SmoothHinge):
+            eta, self._scale = (eta - objective.y) / loss.temperature, 1.0 / loss.temperature
+        else:
+            self._scale = 1.0
+        mass = objective.weights * expit(eta) * expit(-eta)
+        terms = expit(eta), expit(-eta), mass, accuracy.row_sizes
+        self._terms = [one.astype(np.float32) for one in terms]
+        self._edf = float(objective.weights @ (objective.hessians[:, 0, 0] * accuracy.row_sizes))
+
+    @staticmethod
+    def serves(objective):
+        """Whether the loss has its remainders in single precision."""
+        return isinstance(objective.loss, Binomial | SmoothHinge)
+
+    def own_values(self, own, tol, far):
+        """Iterate until each change of an own value is certified to ``tol``, or cannot be here.
+
+        Parameters
+        ----------
+        own : OneRowEdits
+        tol : float
+        far : ndarray of shape (m,)
+            ``M`` times the largest change of a decision value under the whole step.
+
+        Returns
+        -------
+        found : OwnValues
+        steps : ndarray of shape (m, n_parameters)
+            The last iterates, in the coordinates of :attr:`rows`.
+        """
+        chords = _Chords(self, own, np.minimum(1.0, BEGIN / np.maximum(far, BEGIN)))
+        change, bound = np.full(len(own), np.nan), np.full(len(own), np.inf)
+        while len(chords.open):
+            values, limits, after, r = chords.own_values()
+            some = chords.open
+            better = limits < bound[some]
+            change[some[better]], bound[some[better]] = values[better], limits[better]
+            done = certificate.within(bound[some], np.abs(change[some]), tol, own.round_off[some])
+            chords.go_on(~done & (r < FARTHEST), after)
+        return answered(own, change, bound), chords.steps
+
+
+class _Chords:
+    """The iterates of some edits, of which fewer and fewer are open."""
+
+    def __init__(self, single, own, share):
+        self.single, self.own = single, own
+        self.open = np.flatnonzero(own.are_bounded)
+        self._a = single.rows[own.rows[self.open]]
+        self._share = share[self.open]
+        self._w = (self._share * own.alpha[self.open])[:, None] * self._a
+        self._history = []
+        self._passes = 0
+        self.steps = np.zeros((len(own), single.rows.shape[1]))
+        self.steps[self.open] = self._w
+
+    def go_on(self, left, after):
+        """The next iterates of those that are ``left`` open."""
+        f = after - self._w
+        self._passes += 1
+        left = np.flatnonzero(left & np.isfinite(f).all(axis=1) & (self._passes < PASSES))
+        if len(left) < FEW:
+            left = left[:0]
+        self.open, self._a = self.open[left], self._a[left]
+        history = [(p[left], q[left]) for p, q in self._history]
+        self._w, self._history = _accelerated(self._w[left], f[left], history)
+        self.steps[self.open] = self._w
+
+    def own_values(self):
+        """Own values of the next iterates with their bounds, those iterates, and how far rows moved."""
+        own = self.own.take(self.open)
+        S, r, G, bent, carried, turned, kept, _ = self._pass(own)
+        after, E, rounded = self._judged(own, S, r, G, turned, kept)
+        reach = own.M * own.kappa * E
+        gamma = self._gamma
+        # Of each of what the sums are weighted with gamma is lost.
+        lost = gamma * np.sqrt(turned) + 1e-15
+        with np.errstate(over="ignore", invalid="ignore"):
+            carry = np.sqrt(carried) + lost + gamma * np.sqrt(self.single._edf)
+            limit = (1.0 + SUMS) * np.sqrt(bent) + lost + np.expm1(reach) * carry
+            limit = own.length * (E * limit + rounded + own.slack * own.size) + own.floor
+        limit[np.isnan(limit)] = np.inf
+        return np.einsum("bd,bd->b", self._a, after), limit, after, r
+
+    @property
+    def _gamma(self):
+        return (self._a.shape[1] + 6) * EPS
+
+    def _pass(self, own):
+        """Remainders of all rows after the edits: their sum, and what bounds are made of."""
+        single, objective = self.single, self.single.objective
+        m, n = len(own), objective.n_samples
+        S, sums = np.zeros((m, self._a.shape[1])), np.zeros((7, m))
+        for low in range(0, m, SIDE_BY_SIDE):
+            some = slice(low, min(low + SIDE_BY_SIDE, m))
+            self._block(own, some, n, S[some], sums[:, some])
+        # Of the logistic loss in its own units: l'' is its curvature times the scale.
+        r, G = sums[0], np.sqrt(sums[1] / single._scale)
+        bent, carried, turned, fell, rose = sums[2:] * single._scale
+        moved = np.einsum("bd,bd->b", self._a, self._w)
+        loss, eta, weight = objective.loss, own.eta, own.weight
+        second = loss.hessian(eta, own.y)[:, 0, 0]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            rest = loss.remainder(eta, own.y, moved[:, None])[:, 0]
+            q = loss.hessian(eta + moved[:, None], own.y)[:, 0, 0] / second
+            there = weight > 0
+            S += np.where(there, weight * rest, 0.0)[:, None] * self._a
+            own_z = np.where(there, weight * second * own.length**2, 0.0)
+            q = np.where(there, q, 1.0)
+            G = np.sqrt(G**2 + np.where(there, weight * rest**2 / second, 0.0))
+            bent = bent + own_z * (q - 1.0) ** 2
+            carried = carried + own_z * q**2
+            r = np.where(there, np.maximum(r, np.abs(moved) * own.M), r)
+            # Rows beyond BENT are added up in the norm of P, with what their rounding can be.
+            lost = own.M * self._gamma * _norm(self._w) * own.kappa * single._edf
+            fell, rose = (
+                own.growth * (one * (1.0 + SUMS) + lost)
+                + own_z * np.maximum(side * (q - 1.0) - BENT, 0.0)
+                for one, side in ((fell, -1.0), (rose, 1.0))
+            )
+            kept = np.maximum(1.0 - BENT - fell, np.exp(-r))
+            changed = np.minimum(np.expm1(r), BENT + np.maximum(fell, rose))
+        return S, r, G, bent, carried, turned, kept, changed
+
+    def _block(self, own, some, n, S, sums):
+        from skinfluence._compiled.pairs import logistic_remainders
+
+        single = self.single
+        rows, a, first = own.rows[some], self._a[some], not self._passes
+        m = len(rows)
+        # x_j' z over |z|_P, for z = P^-1 x.
+        unit = own.grown[some] / own.length[some]
+        z, w = (unit[:, None] * a).astype(np.float32), self._w[some].astype(np.float32)
+        ratio = (self._share[some] * own.alpha[some] / unit).astype(np.float32) if first else None
+        width = max(SUMMED_ROWS, ENTRIES // m // SUMMED_ROWS * SUMMED_ROWS)
+        held = np.empty((3, m * min(width, n)), dtype=np.float32)
+        for start in range(0, n, width):
+            stop = min(start + width, n)
+            part = single._single[start:stop]
+            Z, delta, rho = (one[: m * len(part)].reshape(m, -1) for one in held)
+            np.matmul(z, part.T, out=Z)
+            if first:
+                np.multiply(Z, ratio[:, None], out=delta)
+            else:
+                np.matmul(w, part.T, out=delta)
+            inside = np.flatnonzero((rows >= start) & (rows < stop))
+            Z[inside, rows[inside] - start] = 0.0
+            delta[inside, rows[inside] - start] = 0.0
+            terms = [one[start:stop] for one in single._terms]
+            scale, far = np.float32(single._scale), np.float32(BENT)
+            logistic_remainders(delta, Z, *terms, scale, far, rho, sums)
+            for low in range(0, len(part), SUMMED_ROWS):
+                S += rho[:, low : low + SUMMED_ROWS] @ part[low : low + SUMMED_ROWS]
+
+    def _judged(self, own, S, r, G, turned, kept):
+        """The next iterates, bounds on the errors of these ones, and what rounding leaves."""
+        D, a, w = own.D, self._a, self._w
+        b = own.g[:, None] * a + S
+        along = np.einsum("bd,bd->b", a, b) * D * own.grown
+        after = along[:, None] * a - b
+        size = _norm(w, D, a)
+        with np.errstate(over="ignore", invalid="ignore"):
+            rounded = self._gamma * _norm(w) * np.sqrt(turned) + REMAINDER * (G + 2.0 * size)
+            rounded += SUMMED * G * np.sqrt(self.single._edf * own.growth)
+            left = _norm(after - w, D, a) * (1.0 + own.slack)
+            left += own.slack * size + rounded + own.noise
+            E = np.where(r < FARTHEST, left / np.maximum(kept, 0.0), np.inf)
+        return after, certificate.gradient_bound(own.M, own.kappa, E, 0.0), rounded
+
+
+def _norm(v, D=None, a=None):
+    """``|v|`` of each line, or ``|v|_P`` with ``P = I + D a a'``."""
+    square = np.einsum("bd,bd->b", v, v)
+    if D is not None:
+        square += D * np.einsum("bd,bd->b", a, v) ** 2
+    return np.sqrt(np.maximum(square, 0.0))
+
+
+def _accelerated(w, f, history):
+    """Next iterates from this one and up to two before: the combination of least residual."""
+    kept = [*history, (w, f)][-3:]
+    if len(kept) == 1:
+        return w + f, kept
+    dw = np.stack([w - p for p, _ in kept[:-1]], axis=1)
+    df = np.stack([f - q for _, q in kept[:-1]], axis=1)
+    normal = np.einsum("bkd,bld->bkl", df, df)
+    k = normal.shape[1]
+    trace = np.einsum("bkk->b", normal)
+    normal += (1e-10 * trace + 1e-300)[:, None, None] * np.eye(k)
+    share = np.linalg.solve(normal, np.einsum("bkd,bd->bk", df, f)[..., None])
+    return w + f - np.einsum("bkl,bkd->bd", share, dw + df), kept
