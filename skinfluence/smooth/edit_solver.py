@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import certificate
@@ -36,6 +37,8 @@ ROUND_OFF = 1e-9
 # Single precision certifies own values to this; rows left over, as a share of all, from which a pass
 # over all pairs of rows pays.
 PAIRS_TOL, PAIRS_SHARE = 1e-4, 0.1
+# Rows of largest leverage whose moves say where an iteration begins.
+FOLLOWED = 100
 # Parameter steps kept at once.
 BATCH_BYTES = 2**28
 
@@ -241,11 +244,13 @@ class EditSolver:
         bound = np.where(state.idle, 0.0, state.newton_bound())
         used = np.full(len(edits.rows), "one-step", dtype="<U8")
         left = np.flatnonzero(~self._certified(bound, state.size, tol))
-        if self.M is not None and len(left):
+        if len(left) and tol >= PAIRS_TOL and self._serves_single(state):
+            left = self._by_single_chords(state, left, tol, bound, used)
+        elif self.M is not None and len(left):
             bound[left] = np.minimum(bound[left], state.split_bound(left))
             left = left[~self._certified(bound[left], state.size[left], tol)]
-            if len(left):
-                state.use(left)
+        if len(left) and self.M is not None:
+            state.use(left)
         while self.M is not None and len(left):
             r, after = state.chord(left, bound[left])
             better = after < bound[left]
@@ -261,6 +266,59 @@ class EditSolver:
                 for i in self._refit(state, left, tol, bound, used):
                     self._finish(state, i, tol, bound, used)
         return Solved(state.theta_steps, bound + floor, state.size, used, state.leverage, round_off)
+
+    def _serves_single(self, state):
+        """Whether the edits of a batch are served by chords in single precision."""
+        return self._serves_moved(state) and SingleChords.serves(self.objective)
+
+    def _by_single_chords(self, state, left, tol, bound, used):
+        """Chords in single precision; the edits that they leave."""
+        own = OneRowEdits(self.accuracy, state.edits.take(left))
+        far = self._single_chords.moved(own, self.accuracy.largest[0][:FOLLOWED])
+        found, error, size = self._single_chords.solve(own, tol, far, self.accuracy.round_off)
+        self._take_over(state, left, found, error, size, tol, bound, used, "chord")
+        left = left[~self._certified(bound[left], state.size[left], tol)]
+        return self._by_moved_rows(state, left, tol, bound, used)
+
+    def _serves_moved(self, state):
+        """Whether edits of a batch are served by Newton steps that renew the rows that moved."""
+        objective, p = self.objective, self.objective.n_parameters
+        return (
+            type(state) is RowBatch
+            and PairSums.serves(self.factor)
+            and objective.hold == "C"
+            and not objective.design.is_sparse
+            and (p <= 64 or p * p <= 20 * objective.n_samples)
+        )
+
+    def _by_moved_rows(self, state, left, tol, bound, used):
+        """Newton steps that renew the Hessian where rows moved; the edits that they leave."""
+        if not len(left):
+            return left
+        own = OneRowEdits(self.accuracy, state.edits.take(left))
+        L, scale = self.factor.cholesky
+        starts = (state.theta_steps[left, 0] / scale) @ L
+
+        def is_enough(now, which):
+            return self._certified(now.error, now.size, tol)
+
+        solved = self._moved_rows.solve(own, starts, is_enough)
+        self._take_over(
+            state, left, solved.steps, solved.error, solved.size, tol, bound, used, "newton"
+        )
+        return left[~self._certified(bound[left], state.size[left], tol)]
+
+    def _take_over(self, state, left, found, error, size, tol, bound, used, name):
+        """Keep what is certified of some iterates, in the coordinates of half-solved rows."""
+        sure = self._certified(error, size, tol)
+        L, scale = self.factor.cholesky
+        with small_blas(len(L)):
+            moved = linalg.solve_triangular(
+                L, found[sure].T, lower=True, trans="T", check_finite=False
+            )
+        done = left[sure]
+        state.theta_steps[done, 0] = (scale[:, None] * moved).T
+        state.size[done], bound[done], used[done] = size[sure], error[sure], name
 
     def _solved_exactly(self, edits):
         h = steps.row_leverages(self.factor, edits)
@@ -284,6 +342,8 @@ class EditSolver:
         """Newton's method on many edited problems together; those it could not certify."""
         if self.M is None or state.edits.ratio is not None:
             return left
+        if self._serves_moved(state):
+            left = self._by_moved_rows(state, left, tol, bound, used)
         # Where nothing bounds the edited Hessian from below, nothing certifies here.
         left, rest = left[np.isfinite(state.growth[left])], left[~np.isfinite(state.growth[left])]
         found = refits.refit(

@@ -83,7 +83,8 @@ class MovedRows:
         found = Solutions(
             np.zeros((m, self.rows.shape[1])), nothing, np.zeros(m), np.zeros(m), nothing.copy()
         )
-        width = max(1, ENTRIES // self.objective.n_samples)
+        n, d = self.rows.shape
+        width = max(1, ENTRIES // max(n, d * d))
         possible = np.flatnonzero(own.are_bounded)
         for low in range(0, len(possible), width):
             which = possible[low : low + width]

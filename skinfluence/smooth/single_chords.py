@@ -13,7 +13,7 @@ from skinfluence.smooth.pair_sums import EPS
 
 # Edits iterated side by side, entries of one block of edits and rows, rows of one sum in single
 # precision, and iterations.
-SIDE_BY_SIDE, ENTRIES, SUMMED_ROWS, PASSES = 128, 2**16, 256, 8
+SIDE_BY_SIDE, ENTRIES, SUMMED_ROWS, PASSES = 128, 2**19, 256, 8
 # Edits that are left to Newton's method, as what a pass costs beside its products is more.
 FEW = 12
 # Changes of the log-curvature up to which remainders are taken in single precision and to which a
@@ -60,6 +60,13 @@ class SingleChords:
         """Whether the loss has its remainders in single precision."""
         return isinstance(objective.loss, Binomial | SmoothHinge)
 
+    def moved(self, own, rows):
+        """``M`` times the largest change that whole steps make at some other rows, (m,)."""
+        K = np.abs(self._single[own.rows] @ self._single[rows].T)
+        K[own.rows[:, None] == rows] = 0.0
+        with np.errstate(invalid="ignore"):
+            return own.M * np.abs(own.alpha) * K.max(axis=1, initial=0.0)
+
     def own_values(self, own, tol, far):
         """Iterate until each change of an own value is certified to ``tol``, or cannot be here.
 
@@ -76,7 +83,7 @@ class SingleChords:
         steps : ndarray of shape (m, n_parameters)
             The last iterates, in the coordinates of :attr:`rows`.
         """
-        chords = _Chords(self, own, np.minimum(1.0, BEGIN / np.maximum(far, BEGIN)))
+        chords = _Chords(self, own, far)
         change, bound = np.full(len(own), np.nan), np.full(len(own), np.inf)
         while len(chords.open):
             values, limits, after, r = chords.own_values()
@@ -87,11 +94,47 @@ class SingleChords:
             chords.go_on(~done & (r < FARTHEST), after)
         return answered(own, change, bound), chords.steps
 
+    def solve(self, own, tol, far, round_off):
+        """Iterate until each step of the parameters is certified to ``tol``, or cannot be here.
+
+        Parameters
+        ----------
+        own : OneRowEdits
+        tol : float
+        far : ndarray of shape (m,)
+            As in :meth:`own_values`, about.
+        round_off : float
+            Error that counts as none.
+
+        Returns
+        -------
+        steps : ndarray of shape (m, n_parameters)
+            In the coordinates of :attr:`rows`: the best that was certified, else the last.
+        bound, size : ndarray of shape (m,)
+            On their errors, without the floor of the fit, and their own, in the norm of P.
+        """
+        chords = _Chords(self, own, far)
+        steps, bound, size = chords.steps.copy(), np.full(len(own), np.inf), own.size.copy()
+        while len(chords.open):
+            limits, sizes, after, r = chords.parameters()
+            some = chords.open
+            better = limits < bound[some]
+            steps[some[better]], bound[some[better]] = after[better], limits[better]
+            size[some[better]] = sizes[better]
+            with np.errstate(invalid="ignore"):
+                done = bound[some] <= np.maximum(tol * (size[some] - bound[some]), round_off)
+            chords.go_on(~done & (r < FARTHEST), after)
+        unknown = np.isinf(bound)
+        steps[unknown] = chords.steps[unknown]
+        return steps, bound, size
+
 
 class _Chords:
     """The iterates of some edits, of which fewer and fewer are open."""
 
-    def __init__(self, single, own, share):
+    def __init__(self, single, own, far):
+        # Steps that overshoot begin where they have moved some row by as much as chords contract at.
+        share = np.minimum(1.0, BEGIN / np.maximum(far, BEGIN))
         self.single, self.own = single, own
         self.open = np.flatnonzero(own.are_bounded)
         self._a = single.rows[own.rows[self.open]]
@@ -130,18 +173,32 @@ class _Chords:
         limit[np.isnan(limit)] = np.inf
         return np.einsum("bd,bd->b", self._a, after), limit, after, r
 
+    def parameters(self):
+        """Bounds on the next iterates and their sizes, those iterates, and how far rows moved."""
+        own = self.own.take(self.open)
+        S, r, G, _, _, turned, kept, changed = self._pass(own, own_values=False)
+        after, E, rounded = self._judged(own, S, r, G, turned, kept)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # What a chord leaves of an error: the curvature between there and the optimum.
+            near = np.exp(own.M * own.kappa * E)
+            limit = ((1.0 + changed) * near - 1.0) * E
+            size = _norm(after, own.D, self._a)
+            limit += rounded + own.slack * size + own.noise
+        limit[np.isnan(limit)] = np.inf
+        return limit, size, after, r
+
     @property
     def _gamma(self):
         return (self._a.shape[1] + 6) * EPS
 
-    def _pass(self, own):
+    def _pass(self, own, own_values=True):
         """Remainders of all rows after the edits: their sum, and what bounds are made of."""
         single, objective = self.single, self.single.objective
-        m, n = len(own), objective.n_samples
+        m = len(own)
         S, sums = np.zeros((m, self._a.shape[1])), np.zeros((7, m))
         for low in range(0, m, SIDE_BY_SIDE):
             some = slice(low, min(low + SIDE_BY_SIDE, m))
-            self._block(own, some, n, S[some], sums[:, some])
+            self._block(own, some, own_values or not self._passes, S[some], sums[:, some])
         # Of the logistic loss in its own units: l'' is its curvature times the scale.
         r, G = sums[0], np.sqrt(sums[1] / single._scale)
         bent, carried, turned, fell, rose = sums[2:] * single._scale
@@ -170,12 +227,12 @@ class _Chords:
             changed = np.minimum(np.expm1(r), BENT + np.maximum(fell, rose))
         return S, r, G, bent, carried, turned, kept, changed
 
-    def _block(self, own, some, n, S, sums):
+    def _block(self, own, some, weighted, S, sums):
         from skinfluence._compiled.pairs import logistic_remainders
 
         single = self.single
         rows, a, first = own.rows[some], self._a[some], not self._passes
-        m = len(rows)
+        m, n = len(rows), single.objective.n_samples
         # x_j' z over |z|_P, for z = P^-1 x.
         unit = own.grown[some] / own.length[some]
         z, w = (unit[:, None] * a).astype(np.float32), self._w[some].astype(np.float32)
@@ -186,11 +243,14 @@ class _Chords:
             stop = min(start + width, n)
             part = single._single[start:stop]
             Z, delta, rho = (one[: m * len(part)].reshape(m, -1) for one in held)
-            np.matmul(z, part.T, out=Z)
+            if weighted:
+                np.matmul(z, part.T, out=Z)
             if first:
                 np.multiply(Z, ratio[:, None], out=delta)
             else:
                 np.matmul(w, part.T, out=delta)
+            if not weighted:
+                Z = delta
             inside = np.flatnonzero((rows >= start) & (rows < stop))
             Z[inside, rows[inside] - start] = 0.0
             delta[inside, rows[inside] - start] = 0.0
