@@ -17,6 +17,7 @@ __all__ = [
     "answers",
     "attack",
     "cleaning",
+    "conformal",
     "curvature",
     "datasets",
     "design",

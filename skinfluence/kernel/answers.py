@@ -203,14 +203,14 @@ class KernelAnswers(Answers):
     def self_influence(self):
         return self.problem.n_samples * self.gradients**2 * self._own_responses
 
-    def _test_columns(self, design):
+    def test_columns(self, design):
         """Kernel values of all training rows with points, (n_samples, m)."""
         # Points first: a precomputed kernel knows their values with the training rows only.
         return np.ascontiguousarray(design.cross(self.problem.design).T)
 
     def _pulls(self, tests, aggregate):
         """Kernel values, solved, and weights of the points, times ``g_t``; summed for the mean."""
-        columns = self._test_columns(tests.design)
+        columns = self.test_columns(tests.design)
         pulls = np.diag(self.decide(columns[self.system.rows]) - tests.y)
         if aggregate:
             pulls = pulls.mean(axis=1, keepdims=True)
@@ -249,7 +249,7 @@ class KernelAnswers(Answers):
 
     def quantity(self, tests, of, method):
         check_method(method)
-        eta = self.decide(self._test_columns(tests.design)[self.system.rows])
+        eta = self.decide(self.test_columns(tests.design)[self.system.rows])
         return Quantity(of, self.problem.loss, tests, eta[:, None])
 
     def row_stream(self, quantity, rows, label, method, tol):
@@ -258,7 +258,7 @@ class KernelAnswers(Answers):
         alone = np.isin(rows, rows_alone(self.problem))
         if alone.any():
             warn_alone(self.problem, rows[alone])
-        S = self.system.solve(self._test_columns(quantity.design)[self.system.rows])
+        S = self.system.solve(self.test_columns(quantity.design)[self.system.rows])
         for block in row_blocks(len(rows), 24 * S.shape[1]):
             part = place[block]
             # Rows of weight zero have nothing to take away.
@@ -276,7 +276,7 @@ class KernelAnswers(Answers):
 
     def effects(self, points, quantity, method, tol):
         check_method(method)
-        columns = self._test_columns(quantity.design)
+        columns = self.test_columns(quantity.design)
         tests = self.system.solved(columns[self.system.rows])
         values = np.empty((len(points), *quantity.shape))
         bound, leverage = np.full(len(points), np.inf), np.empty(len(points))

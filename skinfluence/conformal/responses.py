@@ -1,0 +1,89 @@
+"""What a new point does to the residuals of squared error: all of them are lines in its target."""
+
+import numpy as np
+
+from skinfluence._utils.memory import row_blocks
+from skinfluence.conformal.left_out import BLOCK_BYTES
+from skinfluence.kernel.problem import KernelProblem
+from skinfluence.losses import SquaredError
+from skinfluence.objective import Objective
+
+
+def responses_of(influence):
+    """The :class:`Responses` of a fitted model.
+
+    Raises
+    ------
+    TypeError
+        For other losses than the squared error.
+    """
+    problem = influence.objective
+    if isinstance(problem, KernelProblem):
+        return KernelResponses(influence)
+    if isinstance(problem, Objective) and isinstance(problem.loss, SquaredError):
+        return LinearResponses(influence)
+    raise TypeError(
+        "Full conformal intervals are of squared error: Ridge, LinearRegression, KernelRidge. Got "
+        f"{type(influence._inputs.model).__name__}; use JackknifePlusRegressor."
+    )
+
+
+class Responses:
+    """With a new row ``(x, y)`` the residuals become ``r_i - c_i z``, its own ``z``.
+
+    ``z = (y - f(x)) / (1 + h)`` with the leverage h of the new row, and ``c_i`` what a unit of the
+    gradient at x moves ``f(x_i)``.
+
+    Parameters
+    ----------
+    influence : Influence
+    """
+
+    def __init__(self, influence):
+        self.influence = influence
+        self.n = influence.objective.n_samples
+
+    def blocks(self, X):
+        """Blocks of points: ``(block, f(x), h, c of shape (b, n), r)``."""
+        tests = self.influence._tests(X, None).design
+        for block in row_blocks(tests.n_samples, 40 * self.n, BLOCK_BYTES):
+            yield block, *self._at(tests.take(block)), self.residuals
+
+
+class LinearResponses(Responses):
+    """Of ridge and least squares."""
+
+    def __init__(self, influence):
+        super().__init__(influence)
+        answers = influence.answers
+        self._factor = answers.edit_solver().factor
+        objective = self._factor.objective
+        self.residuals = objective.y - objective.eta[:, 0]
+
+    def _at(self, design):
+        objective = self._factor.objective
+        mean = design.multiply(objective.theta.T)[:, 0]
+        solved = self._factor.solve_rows(design, np.ones((design.n_samples, 1)))[:, 0]
+        h = np.einsum("md,md->m", design.dense_rows(), solved)
+        return mean, h, np.ascontiguousarray(objective.design.multiply(solved.T).T)
+
+
+class KernelResponses(Responses):
+    """Of kernel ridge regression."""
+
+    def __init__(self, influence):
+        super().__init__(influence)
+        answers = influence.answers
+        self.residuals = influence.objective.y - answers.eta
+
+    def _at(self, design):
+        answers, problem = self.influence.answers, self.influence.objective
+        columns = answers.test_columns(design)
+        known = answers.system.solved(columns)
+        own = problem.design.kernel.diagonal(design.X)
+        h = np.empty(design.n_samples)
+        # The diagonal of what conditioning leaves, with all its digits, a few points at a time.
+        for some in row_blocks(design.n_samples, 1, budget=64):
+            part = answers.system.solved(columns[:, some])
+            h[some] = part.left_of(np.diag(own[some]), part).diagonal() / problem.alpha
+        return answers.decide(columns), h, np.ascontiguousarray(known.solution.T)
