@@ -88,6 +88,11 @@ class Answers(ABC):
         """The answers under another meaning of edits, ``"C"`` or ``"lambda"``; these for None."""
 
     @property
+    def held(self):
+        """The answers with the statistics of the estimator itself, class weights say, as fitted."""
+        return self
+
+    @property
     def concern(self):
         """What about the fit makes its answers misleading, in words; None for nothing."""
         return None

@@ -40,7 +40,8 @@ def is_given(value):
 class _Term:
     """One weighted point. Its sample weight is ``scale`` x the row's own + ``amount``.
 
-    The row is a position, or a pair: rows as they were named, and which of them.
+    The row is a position, or a pair: rows as they were named, and which of them. Before a model a
+    row that leaves is one of weight 0; before steps that count rows it is not.
     """
 
     row: object
@@ -48,6 +49,8 @@ class _Term:
     y: object = _UNSET
     scale: float = 0.0
     amount: float = 0.0
+    leaves: bool = False
+    reweighted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +124,7 @@ def remove(rows: ArrayLike | None = None, *, labels: Names | Hashable = None) ->
     >>> edits.remove(3) + edits.add([0.5, 1.0], "spam")
     Edit(2 weighted points)
     """
-    return Edit(tuple(_Term(row, scale=-1.0) for row in _rows(rows, labels)))
+    return Edit(tuple(_Term(row, scale=-1.0, leaves=True) for row in _rows(rows, labels)))
 
 
 def reweight(
@@ -142,7 +145,8 @@ def reweight(
     _check_given("reweight", sample_weight=sample_weight)
     chosen = _rows(rows, labels)
     weights = [_weight(w) for w in _per_row(sample_weight, chosen, "sample_weight")]
-    return Edit(tuple(_Term(r, scale=-1.0, amount=w) for r, w in zip(chosen, weights, strict=True)))
+    pairs = zip(chosen, weights, strict=True)
+    return Edit(tuple(_Term(r, scale=-1.0, amount=w, reweighted=True) for r, w in pairs))
 
 
 def relabel(
@@ -224,6 +228,9 @@ class Points:
         The new rows, relabelled and replaced ones included.
     new_y : ndarray of shape (m_new, ...)
     new_weights : ndarray of shape (m_new,)
+    gone : ndarray of int, default=None
+        Training rows that are not there any more, whatever they weighed; relabelled and replaced
+        ones come back among the new. None where only weights are known.
     """
 
     rows: np.ndarray
@@ -231,6 +238,7 @@ class Points:
     new: Design | None
     new_y: np.ndarray | None
     new_weights: np.ndarray
+    gone: np.ndarray | None = None
 
     @property
     def shift(self):
@@ -263,7 +271,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
         raise TypeError(f"An edit is made by skinfluence.edits.remove, relabel, ... Got {edit!r}.")
     n = objective.n_samples
     weights, sample_weight = objective.weights, objective.sample_weight
-    changes, taken = {}, set()
+    changes, taken, gone = {}, set(), set()
     new_X, new_y, new_weights = [], [], []
     found = {}
     for term in edit.terms:
@@ -271,6 +279,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
         if term.scale < 0 and row in taken:
             raise ValueError(f"An edit may change a row once. Row {row} is named twice.")
         taken.update([row] if term.scale < 0 else [])
+        gone.update([row] if term.scale < 0 and not term.reweighted else [])
         if not np.isfinite(term.amount):
             raise ValueError(f"Weights must be finite. Got {term.amount}.")
         if row is not None and term.x is None and term.y is _UNSET:
@@ -307,7 +316,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
         _refuse_overflow(objective, new, new_y)
     else:
         new, new_y = None, None
-    points = Points(rows, row_changes, new, new_y, new_weights)
+    points = Points(rows, row_changes, new, new_y, new_weights, np.array(sorted(gone), np.intp))
     if not objective.keeps_weight(points.shift):
         raise NoOptimumError("The edit removes all the training weight: nothing is left to fit.")
     _refuse_empty_class(objective, points)

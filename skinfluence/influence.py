@@ -37,7 +37,7 @@ from skinfluence.quantity import Effect
 from skinfluence.smooth import answers as _smooth  # noqa: F401  registers the answers about an Objective
 from skinfluence.solvers import SingularHessianError, SolveReport
 from skinfluence.solvers.base import SolverLike
-from skinfluence.statistics import BUDGET
+from skinfluence.statistics import BUDGET, moving
 
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
 
@@ -143,7 +143,7 @@ class Influence:
         inputs = Inputs(estimator, X, y)
         problem = inputs.problem(y, sample_weight, same_fit=same_fit)
         check_problem(problem)
-        answers = answers_of(problem, **options)
+        answers = moving(answers_of(problem, **options))
         self._hold(estimator, inputs, answers.polished() if polish else answers)
 
     def _hold(self, estimator, inputs, answers):

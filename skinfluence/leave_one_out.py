@@ -26,7 +26,8 @@ def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=B
     asked = np.arange(problem.n_samples) if rows is None else np.unique(rows)
     lonely = np.intersect1d(rows_alone(problem), asked)
     if whole is None:
-        own = influence.answers.own_removals(method, tol, None if rows is None else asked)
+        answers = influence.answers.held if frozen == "accept" else influence.answers
+        own = answers.own_removals(method, tol, None if rows is None else asked)
         if rows is None:
             eta = np.array(own)
         else:
@@ -61,8 +62,6 @@ def whole_pipeline(influence, method, frozen):
     steps = influence._inputs.steps
     if frozen == "accept":
         return None
-    if frozen == "refuse":
-        _refuse_balanced(influence)
     if not any_learns(steps):
         return None
     inputs = influence._inputs
@@ -86,17 +85,6 @@ def whole_pipeline(influence, method, frozen):
         )
     check_frozen(influence.estimator, None, why)
     return None
-
-
-def _refuse_balanced(influence):
-    model = getattr(influence._inputs, "model", None)
-    weights = getattr(model, "class_weight", None)
-    if isinstance(weights, str):
-        raise ValueError(
-            "With frozen='refuse' nothing that was learned from the rows may stay as fitted. Got "
-            f"class_weight={weights!r}, whose weights are held. Pass the weights as a dict, or "
-            "frozen='accept'."
-        )
 
 
 class Outputs(BaseEstimator):

@@ -66,6 +66,10 @@ class Loss(ABC):
         """
         return y
 
+    def reweighted(self, ratio):
+        """The loss where each class weighs ``ratio`` times as much: itself, unless it knows weights."""
+        return self
+
     @abstractmethod
     def value(self, eta, y):
         """Loss of each sample, shape ``(...)``."""

@@ -30,11 +30,15 @@ class Labels:
         The loss's ``y`` of each class.
     class_weight : ndarray of shape (n_classes,)
         The factor on the sample weight of each class, at its fitted value.
+    balanced : {"weights", "rows"}, default=None
+        What ``class_weight="balanced"`` counts: sample weights or rows, whatever they weigh. None for
+        factors that were given.
     """
 
     classes: np.ndarray
     targets: np.ndarray
     class_weight: np.ndarray
+    balanced: str | None = None
 
     def codes(self, y):
         """Positions of labels in ``classes``.
@@ -70,6 +74,8 @@ class Labels:
 
     def codes_of(self, y):
         """Positions of the classes from the loss's ``y``, the inverse of ``targets[codes]``."""
+        if not len(y):
+            return np.empty(0, dtype=np.intp)
         equal = y.reshape(len(y), 1, -1) == self.targets.reshape(1, len(self.classes), -1)
         return equal.all(axis=2).argmax(axis=1)
 
@@ -221,6 +227,17 @@ class Objective(Problem):
         if offset:
             theta[:, -1] -= offset / slope / self.design.intercept
         return replace(self, y=(self.y - offset) / slope, theta=theta)
+
+    def reweighted(self, ratio):
+        """The same objective where each class weighs ``ratio`` times as much, (n_classes,)."""
+        weights = self.weights * ratio[self.labels.codes_of(self.y)]
+        return replace(
+            self,
+            loss=self.loss.reweighted(ratio),
+            weights=weights,
+            labels=replace(self.labels, class_weight=self.labels.class_weight * ratio),
+            penalty=self.penalty + (weights.sum() - self.total_weight) * self.unit_penalty,
+        )
 
     def holding(self, hold):
         """The same objective with another meaning of edits; ``"auto"`` is the estimator's own."""

@@ -90,8 +90,11 @@ def linear_objective(
     )
 
 
-def _class_labels(classes, targets, class_weight):
-    return Labels(np.asarray(classes), np.asarray(targets), np.asarray(class_weight, dtype=float))
+def class_labels(model, classes, targets, class_weight, counted):
+    """The labels of a fitted classifier; what its ``"balanced"`` weights count, ``counted``."""
+    balanced = counted if isinstance(model.class_weight, str) else None
+    weights = np.asarray(class_weight, dtype=float)
+    return Labels(np.asarray(classes), np.asarray(targets), weights, balanced)
 
 
 def _logistic(model, X, y, sample_weight, C, l1_ratio):
@@ -101,12 +104,11 @@ def _logistic(model, X, y, sample_weight, C, l1_ratio):
     y = column_or_1d(y)
     check_rows(X, y)
     sample_weight = check_sample_weight(sample_weight, X.shape[0])
-    labels = _class_labels(classes, np.arange(len(classes)), np.ones(len(classes)))
-    codes = labels.codes(y)
+    codes = Labels(classes, np.arange(len(classes)), np.ones(len(classes))).codes(y)
     weighted = compute_class_weight(
         model.class_weight, classes=classes, y=classes[codes], sample_weight=sample_weight
     )
-    labels = _class_labels(classes, np.arange(len(classes)), weighted)
+    labels = class_labels(model, classes, np.arange(len(classes)), weighted, "weights")
     liblinear = model.solver == "liblinear"
     return linear_objective(
         model,
@@ -190,7 +192,7 @@ def _ridge_classifier(model, X, y, sample_weight, alpha):
     n_classes = len(classes)
     targets = np.array([-1.0, 1.0]) if n_classes == 2 else 2.0 * np.eye(n_classes) - 1.0
     sample_weight = check_sample_weight(sample_weight, X.shape[0])
-    codes = _class_labels(classes, targets, np.ones(n_classes)).codes(y)
+    codes = Labels(classes, targets, np.ones(n_classes)).codes(y)
     weighted = np.ones(n_classes)
     if model.class_weight is not None:
         present, first = np.unique(codes, return_index=True)
@@ -203,7 +205,7 @@ def _ridge_classifier(model, X, y, sample_weight, alpha):
         penalty=float(alpha),
         weights=sample_weight * weighted[codes],
         sample_weight=sample_weight,
-        labels=_class_labels(classes, targets, weighted),
+        labels=class_labels(model, classes, targets, weighted, "rows"),
     )
 
 

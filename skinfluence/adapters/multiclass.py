@@ -63,18 +63,21 @@ def _(model: OneVsRestClassifier, X, y, sample_weight=None):
             "The binary models of a OneVsRestClassifier must have one penalty and one loss. Got "
             f"models that differ, such as by a C of their own. {ONE_BY_ONE}"
         )
-    if any((part.weights != sample_weight).any() for part in parts):
+    if n_classes > 2 and any((part.weights != sample_weight).any() for part in parts):
         raise ValueError(
             "The binary models of a OneVsRestClassifier must weigh all classes the same. Got "
             f"class_weight, which gives a row another weight in each. {ONE_BY_ONE}"
         )
     loss, targets = class_loss(first.loss, n_classes)
+    class_weight, balanced = np.ones(n_classes), None
+    if n_classes == 2:
+        class_weight, balanced = first.labels.class_weight, first.labels.balanced
     return replace(
         first,
         loss=loss,
         y=targets[codes],
         theta=np.vstack([part.theta for part in parts]),
-        labels=Labels(classes, targets, np.ones(n_classes)),
+        labels=Labels(classes, targets, class_weight, balanced),
     )
 
 

@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence._utils._compat import L1_REMEDY
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
-from skinfluence.adapters.linear import linear_objective
+from skinfluence.adapters.linear import class_labels, linear_objective
 from skinfluence.adapters.multiclass import class_loss
 from skinfluence.losses import Binomial, SquaredError, SquaredHinge
 from skinfluence.objective import Labels, objective_of
@@ -40,7 +40,7 @@ def _(model: SGDClassifier, X, y, sample_weight=None):
         loss,
         sample_weight * class_weight[codes],
         sample_weight=sample_weight,
-        labels=Labels(classes, targets, class_weight),
+        labels=class_labels(model, classes, targets, class_weight, "rows"),
     )
 
 

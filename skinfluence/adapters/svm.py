@@ -16,7 +16,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from skinfluence._utils._compat import fitted_gamma
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_squares
-from skinfluence.adapters.linear import linear_objective
+from skinfluence.adapters.linear import class_labels, linear_objective
 from skinfluence.losses import OneVsRest, SmoothHinge, SquaredHinge, own_class_factors
 from skinfluence.objective import Labels, objective_of, refuse_weightless
 
@@ -53,7 +53,7 @@ def _(model: LinearSVC, X, y, sample_weight=None):
         penalty=1.0 / model.C,
         weights=sample_weight * class_weight[codes],
         sample_weight=sample_weight,
-        labels=Labels(classes, targets, class_weight),
+        labels=class_labels(model, classes, targets, class_weight, "weights"),
         intercept=float(model.intercept_scaling),
         penalise_intercept=True,
     )
@@ -85,6 +85,9 @@ class OwnClassWeighted(OneVsRest):
         super().__init__(loss, len(class_weight))
         self.class_weight = class_weight
         self.factors = own_class_factors(class_weight)
+
+    def reweighted(self, ratio):
+        return OwnClassWeighted(self.loss, self.class_weight * ratio)
 
     def value(self, eta, y):
         return (self._factors(y) * self.loss.value(*self._binary(eta, y))).sum(axis=-1)
@@ -133,7 +136,7 @@ def _linear_hinge(model, X, codes, class_weight, sample_weight):
         y=codes,
         weights=weights,
         sample_weight=sample_weight,
-        labels=Labels(model.classes_, np.arange(k), class_weight),
+        labels=class_labels(model, model.classes_, np.arange(k), class_weight, "weights"),
         beta=(share * bound * loss.signs[codes]).T,
         bias=np.zeros(loss.n_outputs),
         fitted_eta=eta,
@@ -164,6 +167,8 @@ def _(model: SVC, X, y, sample_weight=None):
     from skinfluence.kernel import KernelDesign
 
     kernel = svc_kernel(model, X.shape[1])
+    # Ours weighs rows of weight 2 as if they were given twice.
+    counted = "weights" if getattr(model, "_counts_weights", False) else "rows"
     codes, sample_weight = _rows_of(model, X, y, sample_weight)
     k = len(model.classes_)
     # libsvm leaves such a class out of its coefficients.
@@ -186,7 +191,7 @@ def _(model: SVC, X, y, sample_weight=None):
         y=codes,
         weights=weights,
         sample_weight=sample_weight,
-        labels=Labels(model.classes_, np.arange(k), model.class_weight_),
+        labels=class_labels(model, model.classes_, np.arange(k), model.class_weight_, counted),
         beta=beta,
         bias=np.array(model.intercept_, dtype=np.float64),
     )

@@ -134,7 +134,7 @@ def _left_out_and_noise(influence, codes, classes, suspect, options):
     known, proba, noise = noise_in(first)
     log_odds = np.full(len(codes), -np.inf)
     log_odds[known] = noise.log_odds(proba, codes[known])
-    return _certified(influence, first, [first.loss(), log_odds]), noise
+    return _certified(influence, first, [first.loss(), log_odds], options), noise
 
 
 def judge_targets(estimator, influence, y, options):
@@ -185,17 +185,18 @@ def _left_out(influence, options):
     if options["method"] != "auto" or not influence.answers.certifies:
         return outputs(influence, **asked)
     first = outputs(influence, **{**asked, "method": "one-step"})
-    return _certified(influence, first, [first.loss()])
+    return _certified(influence, first, [first.loss()], options)
 
 
-def _certified(influence, first, scores):
+def _certified(influence, first, scores, options):
     """One-step outputs with those of the rows of highest scores solved to a certified error."""
     n_certified = max(MIN_CERTIFIED_ROWS, CERTIFIED_ROWS // first.eta.shape[1])
     share = -(-n_certified // len(scores))
     rows = np.unique([np.argsort(-score, kind="stable")[:share] for score in scores])
     rows = rows[np.isfinite(first.loss()[rows])]
     eta = first.eta.copy()
-    eta[rows] = influence.answers.own_removals("auto", CERTIFIED_TOL, rows)
+    answers = influence.answers.held if options["frozen"] == "accept" else influence.answers
+    eta[rows] = answers.own_removals("auto", CERTIFIED_TOL, rows)
     return Outputs(first.estimator, first.objective, eta)
 
 

@@ -75,7 +75,7 @@ class Move:
             )
             self.solved = self.whole.solve(tol)
         else:
-            self.solved = solve_edited(self.problem, influence.answers, points, tol)
+            self.solved = solve_edited(self.problem, influence.answers.held, points, tol)
 
     @property
     def report(self):

@@ -92,7 +92,7 @@ class WholeEdit:
 
     def solve(self, tol):
         """The :class:`Solved` problem."""
-        problem, answers = self.problem, self.influence.answers
+        problem, answers = self.problem, self.influence.answers.held
         if isinstance(problem, Objective):
             self.solved = solve_anew(self._objective(), answers.edit_solver().solver, tol)
         elif isinstance(problem, KernelProblem):

@@ -4,6 +4,7 @@ import copy
 import numbers
 import threading
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,7 +64,7 @@ class HingeAnswers(Answers):
     def __init__(self, problem, verbose=False):
         self.problem = problem
         self.verbose = verbose
-        self._smoothing = "auto"
+        self._smoothing, self._share = "auto", None
         self._lock = threading.RLock()
         self._solve()
 
@@ -86,7 +87,7 @@ class HingeAnswers(Answers):
 
     def __setstate__(self, state):
         # Solutions hold functions of the data: solving again is cheap from where the fit is.
-        self.__dict__.update(state, _lock=threading.RLock())
+        self.__dict__.update(state, _share=None, _lock=threading.RLock())
         self._solve()
 
     @property
@@ -237,6 +238,37 @@ class HingeAnswers(Answers):
         check_method(method)
         return Quantity(of, self.problem.loss, tests, self._decision(tests.design.X))
 
+    def start(self, design, method):
+        """Decision values at ``design`` that changes are measured from."""
+        return self._decision(design.X) + self._class_shift(design.X)
+
+    def reweighted(self, ratio, method):
+        """The answers where each class weighs ``ratio`` times as much, (n_classes,).
+
+        ``"influence"`` is of first order in ``ratio - 1``.
+        """
+        problem = replace(self.problem, beta=self.beta, bias=self.bias)
+        moved = problem.reweighted(ratio)
+        if method != "influence":
+            return HingeAnswers(moved, self.verbose)
+        codes = problem.y
+        before = problem.loss.factors[codes]
+        after = ratio[codes, None] * moved.loss.factors[codes]
+        view = copy.copy(self)
+        view._share = np.divide(after, before, out=np.ones_like(after), where=before > 0) - 1.0
+        return view
+
+    def _class_shift(self, at):
+        """What the weights of the classes do to first order, where they move."""
+        out = np.zeros((at.shape[0], self.problem.n_outputs))
+        if self._share is None:
+            return out
+        for j, one in enumerate(self._conditional(None)):
+            pushing = np.flatnonzero(one.push)
+            amounts = (self.problem.weights * self._share[:, j] * one.push)[pushing]
+            out[:, j] = one.cross(at, self.problem.design.X[pushing]) @ amounts
+        return out
+
     def row_stream(self, quantity, rows, label, method, tol):
         lonely = np.isin(rows, rows_alone(self.problem))
         if label is not None:
@@ -382,7 +414,7 @@ class HingeAnswers(Answers):
     def own_removals(self, method, tol, rows=None):
         check_method(method)
         rows = np.arange(self.problem.n_samples) if rows is None else rows
-        eta = self._eta[rows]
+        eta = self._eta[rows] + self._class_shift(self.problem.design.X[rows])
         with progress_bar(self.problem.n_outputs, "problems", self.verbose) as advance:
             for j in range(self.problem.n_outputs):
                 eta[:, j] += self._shifts(j, rows, None, method).own(rows)
@@ -391,7 +423,7 @@ class HingeAnswers(Answers):
 
     def own_group_removals(self, removals, method, tol):
         check_method(method)
-        eta = self._eta.copy()
+        eta = self._eta + self._class_shift(self.problem.design.X)
         for one in removals:
             eta[one.rows] += self._change(one, method, self.problem.design.X[one.rows])[0]
         return eta

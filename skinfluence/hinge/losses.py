@@ -26,8 +26,16 @@ class Hinge(Loss):
 
     def __init__(self, signs, factors=None):
         self.signs = np.asarray(signs, dtype=np.float64)
+        self._own_class = factors is not None
         self.factors = np.abs(self.signs) if factors is None else np.asarray(factors, dtype=float)
         self.n_outputs = self.signs.shape[1]
+
+    def reweighted(self, ratio):
+        if not self._own_class:
+            return self
+        # What weighs a row in the problem of its own class only is undone in the others.
+        factors = np.where(self.signs > 0, self.factors, self.factors / ratio[:, None])
+        return Hinge(self.signs, factors)
 
     def _of(self, y):
         codes = np.asarray(y, dtype=np.intp)

@@ -1,6 +1,6 @@
 """The fitted problem of a hinge model: binary problems over one kernel and one set of rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,6 +86,24 @@ class HingeObjective(Problem):
                 "of every row; ask with hold='C', or fit with the C of the edited total weight."
             )
         return self
+
+    def reweighted(self, ratio):
+        """The same problem where each class weighs ``ratio`` times as much, (n_classes,).
+
+        The coefficients, where its solution starts, stay at the share of their bound that they have.
+        """
+        loss = self.loss.reweighted(ratio)
+        codes = self.y
+        factors, before = loss.factors[codes], self.loss.factors[codes]
+        share = np.divide(factors, before, out=np.ones_like(before), where=before > 0)
+        return replace(
+            self,
+            loss=loss,
+            weights=self.weights * ratio[codes],
+            labels=replace(self.labels, class_weight=self.labels.class_weight * ratio),
+            beta=self.beta * (ratio[codes, None] * share).T,
+            fitted_eta=None,
+        )
 
     def units(self, codes):
         """``y_ij C factors_ij``: the coefficient of a row of weight 1 at its bound, (m, n_outputs)."""

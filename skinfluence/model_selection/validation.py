@@ -288,8 +288,11 @@ def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen, 
     whole = _groups_of_whole_classes(objective, names, position)
     left = [rows for rows, gone in zip(members, whole, strict=True) if not gone]
     if pipeline is None:
-        points = [Points(rows, -objective.weights[rows], None, None, np.empty(0)) for rows in left]
-        eta = influence.answers.own_group_removals(points, method, tol)
+        points = [
+            Points(rows, -objective.weights[rows], None, None, np.empty(0), rows) for rows in left
+        ]
+        answers = influence.answers.held if frozen == "accept" else influence.answers
+        eta = answers.own_group_removals(points, method, tol)
     else:
         eta = np.full((len(y), objective.loss.n_outputs), np.nan)
         for rows, values in zip(left, pipeline.group_values(left, budget), strict=True):

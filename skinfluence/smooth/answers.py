@@ -162,6 +162,10 @@ class SmoothAnswers(Locked, Answers):
         eta = tests.design.multiply(objective.theta.T)
         return Quantity(of, objective.loss, tests, eta)
 
+    def start(self, design, method):
+        """Decision values at ``design`` that the changes of a method start from."""
+        return design.multiply(self.basis(method).theta.T)
+
     def row_edits(self, rows, label, method):
         """One edit for each row, and which of them leave no model, warned about and undone."""
         basis = self.basis(method)
@@ -285,7 +289,9 @@ class SmoothAnswers(Locked, Answers):
             solver, tol = self.edit_solver(), _relative(method, tol)
             size, round_off = np.zeros(len(points)), np.zeros(len(points))
             for i, one in enumerate(points):
-                found[i], bound[i], size[i], used[i], round_off[i] = solver.solve_points(one, tol)
+                found[i], bound[i], size[i], used[i], round_off[i] = self._solve_one(
+                    solver, one, tol
+                )
                 advance(1)
         if solver.M is None:
             # Edits without an answer have raised.
@@ -294,6 +300,12 @@ class SmoothAnswers(Locked, Answers):
         _warn_uncertified(np.count_nonzero(failed), len(points), tol)
         return found, bound, used
 
+    def _solve_rows(self, solver, edits, tol):
+        return solver.solve_rows(edits, tol)
+
+    def _solve_one(self, solver, points, tol):
+        return solver.solve_points(points, tol)
+
     def _solved(self, edits, method, tol):
         """Certified steps of one-row edits, in blocks; says how many were not certified."""
         solver, tol = self.edit_solver(), _relative(method, tol)
@@ -301,7 +313,7 @@ class SmoothAnswers(Locked, Answers):
         edits = edits.undone(leaves_no_model(edits, solver.objective), solver.objective)
         failed, gone = 0, []
         with progress_bar(len(edits.rows), "edits", self.verbose) as advance:
-            for block, solved in solver.solve_rows(edits, tol):
+            for block, solved in self._solve_rows(solver, edits, tol):
                 uncertified = _failed(solved, tol, solver)
                 unanswered = np.isnan(solved.steps).any(axis=(1, 2))
                 failed += np.count_nonzero(uncertified & ~unanswered)

@@ -11,6 +11,7 @@ from skinfluence.design import design_of
 from skinfluence.objective import centred
 from skinfluence.smooth import piecewise
 from skinfluence.smooth.newton import minimise, refuse_separable
+from skinfluence.statistics.balanced import weights_of
 
 # Fitted again on all rows, transformers give what they gave to this share of a column's size.
 SAME = 1e-6
@@ -114,7 +115,7 @@ def own_values(objective, solver, moved):
     """
     kept, X, X_out, columns = moved
     design = design_of(X, objective.design.intercept)
-    weights = objective.weights[kept]
+    weights = weights_of(objective, kept)
     share = 1.0
     if objective.hold != "C":
         share = weights.sum() / objective.total_weight

@@ -50,6 +50,8 @@ class SVC(InfluenceMixin, svm.SVC):
     0.97
     """
 
+    _counts_weights = True
+
     def fit(self, X, y, sample_weight=None):
         """Fit to the optimum, and remember the training data.
 

@@ -29,7 +29,7 @@ from skinfluence.smooth.newton import minimise
 from skinfluence.smooth.row_batch import RowBatch
 from skinfluence.smooth.steps import removals, row_edits
 from skinfluence.solvers import Exact
-from tests.truth import class_factor, polish, refit, relative_error, relative_l2
+from tests.truth import polish, refit, relative_error, relative_l2
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -54,7 +54,7 @@ DATA = {
 
 
 def fitted(name, C, weighted, tight=True):
-    """A model, its data, and the class weights frozen at their fitted values."""
+    """A model and its data."""
     X, y = DATA[name]()
     weight = np.random.default_rng(0).uniform(0.3, 2.5, len(y)) if weighted else None
     options = {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000} if tight else {}
@@ -101,13 +101,13 @@ def test_exact_equals_refits(name, C, hold):
     weighted = C == 1.0
     model, X, y, weight = fitted(name, C, weighted)
     inf = Influence(model, X, y, weight, hold=hold)
-    factor, frozen = class_factor(model, y, weight)
-    total = ((1.0 if weight is None else weight) * factor).sum() if hold == "lambda" else None
+    # Balanced weights move with the edit, and sum to what the samples weigh.
+    total = (len(y) if weight is None else weight.sum()) if hold == "lambda" else None
     rng = np.random.default_rng(1)
     test = np.vstack([X[:30], X[:10] + rng.standard_normal((10, X.shape[1]))])
     before = decision_values(polish(inf.objective), test)
     for edit, new_X, new_y, new_s in edits_of(X, y, weight, rng):
-        after = refit(model, new_X, new_y, new_s, frozen, total)
+        after = refit(model, new_X, new_y, new_s, total=total)
         expected = decision_values(after, test) - before
         found = inf.effect(edit, test, of="decision_function", method="exact").values
         # What float64 leaves of the decision values themselves is no error of their change.

@@ -534,12 +534,16 @@ def test_few_rows_of_any_kind_of_model_are_those_of_all(counts, method):
         np.testing.assert_allclose(ask(method=method, indices=[9, 3]), every[[9, 3]], rtol=1e-9)
 
 
-def test_balanced_weights_are_held_and_refuse_says_so(counts):
+@pytest.mark.parametrize("step", [StandardScaler(), PCA(3)], ids=["at once", "fitted again"])
+def test_balanced_weights_move_behind_transformers_too(counts, step):
     X, y = counts
     y = (y > 1) * 1
-    model = make_pipeline(StandardScaler(), logistic(class_weight="balanced")).fit(X, y)
-    with pytest.raises(ValueError, match="class_weight='balanced', whose weights are held"):
-        Influence(model, X, y).loo_decision_function(frozen="refuse")
+    model = make_pipeline(StandardScaler(), step, logistic(class_weight="balanced"))
+    check(model, X, y, range(0, 120, 9), held=1e-2)
+    refused = Influence(model, X, y).loo_decision_function(indices=[3], frozen="refuse")
+    np.testing.assert_array_equal(
+        refused, Influence(model, X, y).loo_decision_function(indices=[3])
+    )
 
 
 def test_what_takes_too_long_says_how_long_and_what_to_do(cancer):

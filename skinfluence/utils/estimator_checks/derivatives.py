@@ -87,7 +87,7 @@ def check_influence_pert(subject):
             for h in around(step):
                 X = np.array(subject.X)
                 X[rows[place[0]], place[1]] += h
-                refits.append(subject.after(X))
+                refits.append(subject.after(X, derivative=True))
             expected[(slice(None), *place)] = _loss_slopes(subject, refits, step)
         return expected
 

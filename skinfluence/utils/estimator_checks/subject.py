@@ -71,7 +71,7 @@ class Subject:
     that refit*: by Newton's method for an :class:`~skinfluence.objective.Objective`, else by what
     answers about such problems. So a sloppy solver can be checked too; checks of their own see to it
     that this does not move the fit by more than ``fit_tol``. Quantities learned from the data that
-    edits hold (balanced class weights, gamma="scale") are those of the first fit.
+    answers hold are those of the first fit: gamma="scale", and for derivatives balanced class weights.
     """
 
     estimator: object
@@ -164,10 +164,19 @@ class Subject:
 
     @cached_property
     def held(self):
+        """The estimator with what its derivatives hold."""
+        return self._holding(class_weight=True)
+
+    @cached_property
+    def edited(self):
         """The estimator with what its edits hold."""
+        labels = self.problem.labels
+        return self._holding(class_weight=labels is not None and labels.balanced is None)
+
+    def _holding(self, class_weight):
         params, held = self.estimator.get_params(deep=False), {}
         labels = self.problem.labels
-        if isinstance(params.get("class_weight"), str):
+        if class_weight and isinstance(params.get("class_weight"), str):
             held["class_weight"] = dict(
                 zip(labels.classes.tolist(), labels.class_weight.tolist(), strict=True)
             )
@@ -177,11 +186,14 @@ class Subject:
 
     # Truth
 
-    def after(self, X=None, y=None, weight=None, at=None):
-        """The :class:`Refit` on other training data, at the test points or other ones."""
+    def after(self, X=None, y=None, weight=None, at=None, derivative=False):
+        """The :class:`Refit` on other training data, at the test points or other ones.
+
+        For a derivative, what those hold is held.
+        """
         X, y = self.X if X is None else X, self.y if y is None else y
         weight = self.weight if weight is None else weight
-        model = self.fitted(X, y, weight, self.held)
+        model = self.fitted(X, y, weight, self.held if derivative else self.edited)
         inputs = Inputs(model, X)
         if not self.takes_weights:
             inputs, y, weight = Inputs(model, X[weight > 0]), y[weight > 0], None
@@ -230,7 +242,9 @@ class Subject:
         if step not in self._reweighted:
             self._reweighted[step] = [
                 [
-                    self.after(weight=with_rows(self.weight, row, self.weight[row] + h))
+                    self.after(
+                        weight=with_rows(self.weight, row, self.weight[row] + h), derivative=True
+                    )
                     for h in around(step)
                 ]
                 for row in self.some_rows

@@ -1,0 +1,334 @@
+"""Balanced class weights: they move with an edit, as a refit would move them.
+
+``c_k = W / (K W_k)`` with the weight (or the number of rows) ``W_k`` of class k and ``W`` of all: a
+row that leaves changes the weights of its own class, and of all classes through ``W``. The change is
+the same for all rows of a class that weigh the same, so that the model under the new class weights is
+fitted once for all of them, from the old one; what a row does itself is an edit of that model.
+"""
+
+import copy
+import warnings
+from dataclasses import replace
+
+import numpy as np
+
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.locks import Locked
+from skinfluence._utils.naming import rows_have
+from skinfluence._utils.progress import progress_bar
+from skinfluence.answers import Answers, rows_alone, warn_alone
+from skinfluence.edits import NoOptimumError
+from skinfluence.smooth.answers import SmoothAnswers
+from skinfluence.smooth.reweighted import ReweightedAnswers
+
+# Answers under other class weights are kept for the next question up to this size.
+KEPT_BYTES = 2**28
+
+
+def moving(answers):
+    """The answers in which class weights move with the rows; themselves where they were given."""
+    labels = answers.problem.labels
+    return BalancedAnswers(answers) if labels is not None and labels.balanced else answers
+
+
+def weights_of(problem, rows):
+    """Weights of the rows of a fit on some of its rows only, (n_rows,).
+
+    Parameters
+    ----------
+    problem : Problem
+    rows : ndarray of int
+        Those that are left.
+    """
+    labels = problem.labels
+    if labels is None or not labels.balanced:
+        return problem.weights[rows]
+    codes = _codes(problem, rows)
+    amounts = _amounts(problem, rows)
+    after = np.bincount(codes, amounts, len(labels.classes))
+    return problem.weights[rows] * ratios(counts(problem), after)[codes]
+
+
+def counts(problem):
+    """What ``"balanced"`` counts of each class, (n_classes,)."""
+    every = np.arange(problem.n_samples)
+    codes, amounts = _codes(problem, every), _amounts(problem, every)
+    return np.bincount(codes, amounts, len(problem.labels.classes))
+
+
+def ratios(before, after):
+    """What the weight of each class is multiplied by; infinite for a class that is gone."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return after.sum() / before.sum() * np.where(before > 0, before / after, 1.0)
+
+
+def _codes(problem, rows):
+    return problem.labels.codes_of(problem.y[rows])
+
+
+def _amounts(problem, rows):
+    counted = problem.labels.balanced == "weights"
+    return problem.sample_weight[rows] if counted else np.ones(len(rows))
+
+
+class BalancedAnswers(Locked, Answers):
+    """Answers about edits after which class weights are balanced anew.
+
+    Derivatives, and what diagnostics are made of, keep the weights of the fit.
+
+    Parameters
+    ----------
+    held : Answers
+        With class weights as fitted.
+    """
+
+    def __init__(self, held):
+        super().__init__()
+        self._held = held
+        self.problem = held.problem
+        self.effect_type = held.effect_type
+        self._counts = counts(held.problem)
+        self._kept = {}
+
+    @property
+    def held(self):
+        return self._held
+
+    @property
+    def certifies(self):
+        return self._held.certifies
+
+    @property
+    def concern(self):
+        return self._held.concern
+
+    @property
+    def factor(self):
+        """Of the model as fitted."""
+        return self._held.factor
+
+    @property
+    def solver(self):
+        return self._held.solver
+
+    @property
+    def verbose(self):
+        return self._held.verbose
+
+    def report(self):
+        return self._held.report()
+
+    def holding(self, hold):
+        held = self._held.holding(hold)
+        return self if held is self._held else BalancedAnswers(held)
+
+    def polished(self):
+        return BalancedAnswers(self._held.polished())
+
+    def edit_solver(self):
+        return self._held.edit_solver()
+
+    def basis(self, method):
+        return self._held.basis(method)
+
+    # Derivatives, with the weights of the fit
+
+    def smoothed(self, smoothing):
+        return self._held.smoothed(smoothing)
+
+    def up_params(self, rows):
+        return self._held.up_params(rows)
+
+    def up_loss(self, tests, rows, aggregate):
+        return self._held.up_loss(tests, rows, aggregate)
+
+    def pert_loss(self, tests, rows, aggregate, pull_back, out):
+        return self._held.pert_loss(tests, rows, aggregate, pull_back, out)
+
+    def self_influence(self):
+        return self._held.self_influence()
+
+    def deletions(self):
+        return self._held.deletions()
+
+    def effect_on_others(self, answered):
+        return self._held.effect_on_others(answered)
+
+    def knows(self, question):
+        return self._held.knows(question)
+
+    # Edits
+
+    def quantity(self, tests, of, method):
+        return self._held.quantity(tests, of, method)
+
+    def row_stream(self, quantity, rows, label, method, tol):
+        for some, answers in self._alike(rows, label, method):
+            if answers is None:
+                yield some, np.full((len(some), *quantity.shape), np.nan)
+                continue
+            moved = _from(quantity, answers, method)
+            for block, values in answers.row_stream(moved, rows[some], label, method, tol):
+                yield some[block], values
+
+    def row_steps(self, rows, label, method, tol):
+        for some, answers in self._alike(rows, label, method):
+            if answers is None:
+                yield some, np.full((len(some), *self.problem.theta.shape), np.nan)
+                continue
+            for block, moved in answers.row_steps(rows[some], label, method, tol):
+                yield some[block], moved
+
+    def own_removals(self, method, tol, rows=None):
+        return self._own("own_removals", method, tol, rows)
+
+    def own_removals_rescaled(self, method, tol, rows, ratio):
+        """See :meth:`SmoothAnswers.own_removals_rescaled`."""
+        return self._own("own_removals_rescaled", method, tol, rows, ratio)
+
+    def _own(self, question, method, tol, rows, *arrays):
+        rows = np.arange(self.problem.n_samples) if rows is None else rows
+        out = None
+        # Rows alone in their class are said to be so by those who ask for own values.
+        for some, answers in self._alike(rows, None, method, say_alone=False):
+            if answers is None:
+                continue
+            own = [one[some] for one in arrays]
+            values = getattr(answers, question)(method, tol, rows[some], *own)
+            if out is None:
+                out = np.full((len(rows), values.shape[1]), np.nan)
+            out[some] = values
+        return np.full((len(rows), self.problem.loss.n_outputs), np.nan) if out is None else out
+
+    def own_group_removals(self, removals, method, tol):
+        out = np.full((self.problem.n_samples, self.problem.loss.n_outputs), np.nan)
+        for one in removals:
+            answers, points = self._after(one, method)
+            values = answers.own_group_removals([points], method, tol)
+            out[one.rows] = values[one.rows]
+        return out
+
+    def effects(self, points, quantity, method, tol):
+        found = []
+        with progress_bar(len(points), "edits", self.verbose) as advance:
+            for one in points:
+                answers, moved = self._after(one, method)
+                moved_quantity = _from(quantity, answers, method)
+                found.append(answers.effects([moved], moved_quantity, method, tol))
+                advance(1)
+        values, *trust = zip(*found, strict=True) if found else self._nothing(quantity, method, tol)
+        axis = 1 if quantity.shape else 0
+        return np.concatenate(values, axis=axis), *[np.concatenate(one) for one in trust]
+
+    def _nothing(self, quantity, method, tol):
+        return [[part] for part in self._held.effects([], quantity, method, tol)]
+
+    def _alike(self, rows, label, method, say_alone=True):
+        """Rows that move the class weights alike, with the answers under those; None for no model.
+
+        Yields
+        ------
+        some : ndarray of int
+            Positions among ``rows``.
+        answers : Answers or None
+        """
+        codes, amounts = _codes(self.problem, rows), _amounts(self.problem, rows)
+        kinds = np.column_stack([codes, amounts])
+        distinct, kind = np.unique(kinds, axis=0, return_inverse=True)
+        kind, gone = kind.ravel(), []
+        for i, (code, amount) in enumerate(distinct):
+            some = np.flatnonzero(kind == i)
+            moved = np.zeros(len(self._counts))
+            moved[int(code)] -= amount
+            if label is not None:
+                moved[label] += amount
+            if self._leaves_none(moved):
+                gone.append(rows[some])
+                yield some, None
+            else:
+                yield some, self._at(moved, method)
+        if gone:
+            gone = np.concatenate(gone)
+            alone = np.isin(gone, rows_alone(self.problem))
+            if alone.any() and say_alone:
+                warn_alone(self.problem, gone[alone])
+            if not alone.all():
+                _warn_gone(gone[~alone])
+
+    def _leaves_none(self, moved):
+        return bool((self._counts + moved <= 1e-12 * self._counts).any())
+
+    def _after(self, points, method):
+        """The answers under the class weights after an edit, and the edit under them."""
+        problem, classes = self.problem, np.arange(len(self._counts))
+        codes = _codes(problem, points.rows)
+        new = np.empty(0, dtype=np.intp)
+        if points.new is not None:
+            new = problem.labels.codes_of(points.new_y)
+        if problem.labels.balanced == "rows":
+            lost, gained = _codes(problem, points.gone), np.ones(len(new))
+            moved = -np.bincount(lost, minlength=len(classes)).astype(float)
+        else:
+            weight = problem.labels.class_weight
+            gained = points.new_weights / weight[new]
+            moved = np.bincount(codes, points.row_changes / weight[codes], len(classes))
+        moved = moved + np.bincount(new, gained, len(classes))
+        if self._leaves_none(moved):
+            gone = problem.labels.classes[np.argmin(self._counts + moved)]
+            raise NoOptimumError(
+                "Every class must keep rows after the edit where class weights are balanced. Got an "
+                f"edit that leaves none to class {gone}: its weight would be infinite. Fit the model "
+                "that is meant on the remaining rows."
+            )
+        ratio = ratios(self._counts, self._counts + moved)
+        if method == "influence":
+            return self._at(moved, method), points
+        changed = replace(
+            points,
+            row_changes=points.row_changes * ratio[codes],
+            new_weights=points.new_weights * ratio[new],
+        )
+        return self._at(moved, method), changed
+
+    def _at(self, moved, method):
+        """The answers where the counts of the classes have moved."""
+        if not moved.any():
+            return self._held
+        ratio = ratios(self._counts, self._counts + moved)
+        if method == "influence":
+            ratio = 1.0 + moved.sum() / self._counts.sum() - moved / self._counts
+        key = (ratio.tobytes(), method if method in ("influence", "one-step") else "auto")
+        with self._lock:
+            if key not in self._kept:
+                answers = _reweighted(self._held, ratio, method)
+                size = max(answers.problem.n_samples, 1) * 8
+                size *= getattr(answers.problem, "n_parameters", answers.problem.n_samples)
+                while self._kept and (len(self._kept) + 1) * size > KEPT_BYTES:
+                    self._kept.pop(next(iter(self._kept)))
+                self._kept[key] = answers
+            return self._kept[key]
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_kept": {}}
+
+
+def _reweighted(answers, ratio, method):
+    if isinstance(answers, SmoothAnswers):
+        return ReweightedAnswers.of(answers, ratio, method)
+    return answers.reweighted(ratio, method)
+
+
+def _from(quantity, answers, method):
+    """The quantity whose changes are measured from the fit and start from where answers do."""
+    moved = copy.copy(quantity)
+    moved.eta = answers.start(quantity.design, method)
+    return moved
+
+
+def _warn_gone(rows):
+    warnings.warn(
+        f"{rows_have(rows)} no answer (NaN): without them a class has no rows, so its balanced weight "
+        "would be infinite. Add rows of that class or drop the class.",
+        UserWarning,
+        stacklevel=level_outside(),
+    )
