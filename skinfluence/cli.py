@@ -95,6 +95,7 @@ def _parser():
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_audit(commands, DEMOS)
     _add_apply(commands)
+    _add_explain(commands)
     return parser
 
 
@@ -107,45 +108,11 @@ def _add_audit(commands, demos):
             "drop or relabel, check the top rows by true refits, and write a report."
         ),
     )
-    source = audit.add_argument_group("what to audit")
-    source.add_argument("file", nargs="?", metavar="FILE", help="a csv, tsv or parquet table")
-    source.add_argument("--target", metavar="COLUMN", help="the column of labels")
+    source = _add_source(audit, "what to audit")
     source.add_argument(
         "--demo", choices=demos, help="a data set from scikit-learn with some labels flipped"
     )
-    source.add_argument(
-        "--task",
-        choices=["auto", "classification", "regression"],
-        default="auto",
-        help="what kind of target it is (default: by its values)",
-    )
-    source.add_argument("--id-column", metavar="COLUMN", help="names the rows; not a feature")
-    source.add_argument(
-        "--drop-columns",
-        metavar="A,B",
-        default="",
-        help="columns to leave out, separated by commas",
-    )
-    source.add_argument(
-        "--na-values",
-        metavar="A,B",
-        default="",
-        help="further texts that stand for nothing in a csv, separated by commas",
-    )
-    source.add_argument(
-        "--keep-na",
-        action="store_true",
-        help="take NA, None, null and the like in a csv for values; only empty cells are missing",
-    )
-    source.add_argument(
-        "--drop-missing-target",
-        action="store_true",
-        help="set aside the rows whose target is missing",
-    )
-    model = audit.add_argument_group("how")
-    model.add_argument(
-        "--C", type=_positive, help="inverse penalty strength (default: lowest leave-one-out loss)"
-    )
+    model = _add_model(audit)
     model.add_argument(
         "--method",
         choices=["auto", "one-step", "exact"],
@@ -175,6 +142,92 @@ def _add_audit(commands, demos):
     )
     output.add_argument("--json", action="store_true", help="print one JSON object and no table")
     output.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _add_source(command, title):
+    """The arguments that say which table is meant, and how it is read."""
+    source = command.add_argument_group(title)
+    source.add_argument("file", nargs="?", metavar="FILE", help="a csv, tsv or parquet table")
+    source.add_argument("--target", metavar="COLUMN", help="the column of labels")
+    source.add_argument(
+        "--task",
+        choices=["auto", "classification", "regression"],
+        default="auto",
+        help="what kind of target it is (default: by its values)",
+    )
+    source.add_argument("--id-column", metavar="COLUMN", help="names the rows; not a feature")
+    source.add_argument(
+        "--drop-columns",
+        metavar="A,B",
+        default="",
+        help="columns to leave out, separated by commas",
+    )
+    source.add_argument(
+        "--na-values",
+        metavar="A,B",
+        default="",
+        help="further texts that stand for nothing in a csv, separated by commas",
+    )
+    source.add_argument(
+        "--keep-na",
+        action="store_true",
+        help="take NA, None, null and the like in a csv for values; only empty cells are missing",
+    )
+    source.add_argument(
+        "--drop-missing-target",
+        action="store_true",
+        help="set aside the rows whose target is missing",
+    )
+    source.add_argument(
+        "--features", metavar="A,B", default="", help="the columns that are features (default: all)"
+    )
+    return source
+
+
+def _add_model(command):
+    """The arguments that say which model is fitted."""
+    model = command.add_argument_group("how")
+    model.add_argument(
+        "--C", type=_positive, help="inverse penalty strength (default: lowest leave-one-out loss)"
+    )
+    model.add_argument(
+        "--class-weight",
+        choices=["none", "balanced"],
+        default="none",
+        help="balanced: classes count alike, however many rows they have",
+    )
+    model.add_argument(
+        "--text-components",
+        type=_count,
+        default=30,
+        metavar="N",
+        help="features of a column of texts, 0 for its words (default: 30)",
+    )
+    return model
+
+
+def _add_explain(commands):
+    explain = commands.add_parser(
+        "explain",
+        help="why the model predicts what it predicts for a row",
+        description=(
+            "Fit the model of an audit without one row, and say what its prediction for that row is "
+            "made of: the features, the other rows that it rests on, through which features each of "
+            "them acts, and by how much; checked by true refits."
+        ),
+    )
+    _add_source(explain, "what to explain")
+    explain.add_argument(
+        "--row", type=_count, required=True, metavar="I", help="row of the table, from 0"
+    )
+    model = _add_model(explain)
+    model.add_argument(
+        "--verify", type=_count, default=1, metavar="K", help="refits for and against (default: 1)"
+    )
+    explain.add_argument(
+        "--top", type=_count, default=5, metavar="K", help="rows for and against (default: 5)"
+    )
+    explain.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_apply(commands):
@@ -210,7 +263,7 @@ def _audit(arguments, command):
     talk = not (arguments.quiet or arguments.json)
     with _collected_warnings() as warned:
         problem = _problem(arguments)
-        selection = select_model(problem, C=arguments.C, progress=talk)
+        selection = select_model(problem, progress=talk, **_model_options(arguments))
         with threads_for(problem, selection.X):
             with _status("leaving out every row", talk):
                 found = audit(
@@ -245,6 +298,86 @@ def _audit(arguments, command):
         from skinfluence.cleaning.printing import print_audit
 
         print_audit(top=arguments.top, files=contents, **outcome)
+
+
+def _model_options(arguments):
+    weight = None if arguments.class_weight == "none" else arguments.class_weight
+    return {
+        "C": arguments.C,
+        "class_weight": weight,
+        "text_components": arguments.text_components,
+    }
+
+
+def _explain(arguments, command):
+    import numpy as np
+
+    from skinfluence._utils._optional import require
+    from skinfluence.cleaning.selection import select_model, threads_for
+    from skinfluence.cleaning.tables import InputError
+    from skinfluence.inspection import explain
+
+    for module in ["pandas", "tqdm", *([] if arguments.json else ["rich"])]:
+        require(module, extra="audit")
+    if arguments.file is None:
+        raise InputError("give a FILE with --target COLUMN and --row I")
+    with _collected_warnings() as warned:
+        problem = _file_problem(arguments)
+        (at,) = np.nonzero(problem.rows == arguments.row)
+        if not len(at):
+            raise InputError(
+                f"row {arguments.row} is not among the rows of the model: {problem.name} has rows 0 to "
+                f"{len(problem.frame) - 1}, and {len(problem.frame) - len(problem.rows)} of them are "
+                "set aside."
+            )
+        selection = select_model(problem, progress=not arguments.json, **_model_options(arguments))
+        with threads_for(problem, selection.X):
+            found = explain(
+                selection.influence,
+                row=int(at[0]),
+                k=arguments.top,
+                checks=arguments.verify,
+                names=selection.names,
+            )
+    notes = [*problem.notes, *selection.notes, *warned]
+    if arguments.json:
+        print(json.dumps(_finite(_explained(problem, found, notes)), indent=2, allow_nan=False))
+    else:
+        from skinfluence.cleaning.printing import print_explanation
+
+        print_explanation(problem, found, notes)
+
+
+def _explained(problem, found, notes):
+    """The JSON object of an explanation."""
+    rows = [
+        {
+            **line,
+            "row": int(problem.rows[line["row"]]),
+            "id": _plain(problem.ids[line["row"]]),
+            "through": [{"feature": name, "change": change} for name, change in line["through"]],
+        }
+        for line in found.rows.to_dict("records")
+    ]
+    features = None if found.features is None else found.features.to_dict("records")
+    return {
+        "source": problem.name,
+        "row": int(problem.rows[found.left_out]),
+        "id": _plain(problem.ids[found.left_out]),
+        "given": _plain(problem.y[found.left_out]),
+        "prediction": _plain(found.prediction),
+        "probability": found.probability,
+        "decision": found.decision,
+        "features": features,
+        "rows": [{name: _plain(value) for name, value in line.items()} for line in rows],
+        "largest_difference": found.largest_difference,
+        "notes": notes,
+    }
+
+
+def _plain(value):
+    """A number or a text of Python's own."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _apply(arguments, command):
@@ -296,7 +429,7 @@ def _refuse_to_write_over(path, given):
 
 
 def _problem(arguments):
-    from skinfluence.cleaning.tables import InputError, demo_problem, file_problem
+    from skinfluence.cleaning.tables import InputError, demo_problem
     from skinfluence.datasets import DEMOS
 
     if (arguments.file is None) == (arguments.demo is None):
@@ -307,12 +440,19 @@ def _problem(arguments):
         return demo_problem(
             arguments.demo, flip_share=arguments.flip_share, random_state=arguments.seed
         )
+    return _file_problem(arguments)
+
+
+def _file_problem(arguments):
+    from skinfluence.cleaning.tables import file_problem
+
     return file_problem(
         arguments.file,
         arguments.target,
         task=arguments.task,
         id_column=arguments.id_column,
         drop_columns=[name for name in arguments.drop_columns.split(",") if name],
+        features=[name for name in arguments.features.split(",") if name],
         na_values=[text.strip() for text in arguments.na_values.split(",") if text.strip()],
         keep_na=arguments.keep_na,
         drop_missing_target=arguments.drop_missing_target,
@@ -514,7 +654,7 @@ def _count(text):
     return value
 
 
-COMMANDS = {"audit": _audit, "apply": _apply}
+COMMANDS = {"audit": _audit, "apply": _apply, "explain": _explain}
 
 
 if __name__ == "__main__":

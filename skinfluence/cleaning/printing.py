@@ -45,6 +45,71 @@ def print_changes(changes, decisions, path):
     console.print(f"[bold]Written[/] {_escaped(path)}")
 
 
+def print_explanation(problem, found, notes):
+    """Print why a row is predicted as it is.
+
+    Parameters
+    ----------
+    problem : Problem
+        The table.
+    found : Explanation
+        Of one of its rows, by the model without it.
+    notes : sequence of str
+        What the reader should know.
+    """
+    console = _console()
+    labels = problem.task == "classification"
+
+    def shown(value):
+        return _escaped(value) if labels else number(float(value), 4)
+
+    sure = "" if found.probability is None else f" with {percent(found.probability, 1)}"
+    at = found.left_out
+    console.print(
+        f"\n[bold]{_escaped(problem.name)}[/], row {_escaped(problem.ids[at])}: given "
+        f"[bold]{shown(problem.y[at])}[/], predicted without it [bold]{shown(found.prediction)}[/]{sure}"
+    )
+    if found.features is not None:
+        what = "log odds of the predicted class" if labels else "the prediction"
+        table = _table(title=f"What it is made of ({what}: {number(found.decision)})")
+        for name in ("feature", "value", "contribution"):
+            table.add_column(name, justify="left" if name == "feature" else "right")
+        for line in found.features.to_dict("records"):
+            table.add_row(
+                _escaped(line["feature"]), number(line["value"]), f"{line['contribution']:+.3f}"
+            )
+        console.print(table)
+    sides = ("Rows it rests on", "Rows that speak against it")
+    if not labels:
+        sides = ("Rows that raise it", "Rows that lower it")
+    for side, words in zip(("for", "against"), sides, strict=True):
+        some = found.rows[found.rows["side"] == side]
+        if not len(some):
+            continue
+        table = _table(title=words)
+        for name in ("row", "given", "effect without it", "by refit", "through"):
+            table.add_column(
+                name, justify="right" if name in ("effect without it", "by refit") else "left"
+            )
+        for line in some.to_dict("records"):
+            refit = "" if line["refit"] != line["refit"] else f"{line['refit']:+.4f}"
+            through = ", ".join(f"{name} {change:+.2g}" for name, change in line["through"][:3])
+            table.add_row(
+                _escaped(problem.ids[line["row"]]),
+                shown(line["given"]),
+                f"{line['effect']:+.4f}",
+                refit,
+                _escaped(through),
+            )
+        console.print(table)
+    console.print(
+        "[dim]Effects are those of the model without the row; how columns are turned into features was "
+        "learned from all rows.[/]\n"
+    )
+    for note in notes:
+        console.print(f"[yellow]note:[/] {_escaped(note)}\n")
+
+
 def print_audit(*, problem, selection, found, verification, score, top, files):
     """Print what was found: the ranked table, the refits, the planted truth, the files.
 

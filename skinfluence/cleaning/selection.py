@@ -16,12 +16,16 @@ from skinfluence._utils._optional import require
 from skinfluence._utils.memory import available_memory
 from skinfluence._utils.progress import progress_bar
 from skinfluence.cleaning.tables import InputError
+from skinfluence.cleaning.words import Words
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge
 
 # C of LogisticRegression, and 1/alpha of Ridge: decades first, then the half decades beside the best.
 DECADES = np.logspace(-3, 2, 6)
 HALF_DECADE = np.sqrt(10)
+
+# Features of a column of texts.
+TEXT_COMPONENTS = 30
 
 # Up to this many parameters the matrix products are too small to share between threads.
 MAX_PARAMETERS_OF_ONE_THREAD = 1000
@@ -63,8 +67,15 @@ class Selection:
     influence: Any
     notes: tuple = ()
 
+    @property
+    def names(self):
+        """Names of the columns of ``X``."""
+        return list(self.preprocessing.get_feature_names_out())
 
-def select_model(problem, *, C=None, progress=False):
+
+def select_model(
+    problem, *, C=None, class_weight=None, text_components=TEXT_COMPONENTS, progress=False
+):
     """Vectorise the columns of a problem and fit the model with the lowest leave-one-out loss.
 
     Parameters
@@ -73,6 +84,10 @@ def select_model(problem, *, C=None, progress=False):
         What to audit.
     C : float, default=None
         Inverse penalty strength. Chosen by leave-one-out loss by default.
+    class_weight : {None, "balanced"}, default=None
+        Of the classifier.
+    text_components : int, default=30
+        Features of a column of texts; 0 for its words.
     progress : bool, default=False
         Show a progress bar on a terminal.
 
@@ -81,7 +96,7 @@ def select_model(problem, *, C=None, progress=False):
     selection : Selection
         The fitted model and the scores of the values tried.
     """
-    preprocessing = _preprocessing(problem)
+    preprocessing = _preprocessing(problem, text_components)
     X = np.asarray(preprocessing.fit_transform(problem.X), dtype=float)
     if problem.task == "classification":
         _check_classes(len(np.unique(problem.y)), *X.shape)
@@ -90,7 +105,7 @@ def select_model(problem, *, C=None, progress=False):
     def consider(strength):
         """Fit and score one value; keep only the best factorisation in memory."""
         nonlocal best
-        model = _model(problem, strength).fit(X, problem.y)
+        model = _model(problem, strength, class_weight).fit(X, problem.y)
         influence = Influence(model, X, problem.y)
         scores[strength] = float(np.mean(loo_loss(influence, "one-step")))
         if best is None or scores[strength] < scores[best[0]]:
@@ -166,7 +181,7 @@ def threads_for(problem, X):
     return threadpool_limits(1 if small else None, user_api="blas")
 
 
-def _preprocessing(problem):
+def _preprocessing(problem, text_components):
     if problem.images is not None:
         # Pixels share one unit; scaling each to unit variance would blow up the nearly constant ones.
         return make_pipeline(MinMaxScaler())
@@ -175,8 +190,13 @@ def _preprocessing(problem):
     from sklearn.impute import SimpleImputer
 
     skrub = _skrub()
+    texts = (
+        skrub.StringEncoder(n_components=text_components, random_state=0)
+        if text_components
+        else Words()
+    )
     return make_pipeline(
-        skrub.TableVectorizer(high_cardinality=skrub.StringEncoder(random_state=0)),
+        skrub.TableVectorizer(high_cardinality=texts),
         SimpleImputer(strategy="median", add_indicator=True),
         StandardScaler(),
     )
@@ -199,12 +219,14 @@ def _skrub():
                 os.environ.update({name: before[name] for name in names if name in before})
 
 
-def _model(problem, strength):
+def _model(problem, strength, class_weight=None):
     if problem.task == "regression":
         return Ridge(alpha=1 / strength)
     # A tight tolerance, because leave-one-out formulas and refits are both about the optimum itself.
     # newton-cg reaches it at the price of a loose lbfgs: digits, C=1, 0.18 s against 3.4 s.
-    return LogisticRegression(C=strength, solver="newton-cg", tol=1e-8, max_iter=1000)
+    return LogisticRegression(
+        C=strength, class_weight=class_weight, solver="newton-cg", tol=1e-8, max_iter=1000
+    )
 
 
 def cleaning_score(audit, selection, problem):
@@ -228,7 +250,8 @@ def cleaning_score(audit, selection, problem):
 
     def accuracy(kept, y):
         X = selection.X[kept]
-        model = _model(problem, selection.strength).fit(X, y)
+        weight = selection.model.get_params().get("class_weight")
+        model = _model(problem, selection.strength, weight).fit(X, y)
         prediction = model.predict(selection.X)
         prediction[kept] = Influence(model, X, y).loo_predict(method="one-step")
         return float(np.mean(prediction == problem.y_true))

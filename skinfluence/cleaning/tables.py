@@ -114,6 +114,7 @@ def file_problem(
     task="auto",
     id_column=None,
     drop_columns=(),
+    features=(),
     na_values=(),
     keep_na=False,
     drop_missing_target=False,
@@ -132,6 +133,8 @@ def file_problem(
         Names the rows.
     drop_columns : collection of str, default=()
         Columns that are no features.
+    features : collection of str, default=()
+        The columns that are. All others by default.
     na_values : collection of str, default=()
         What else stands for nothing in a csv.
     keep_na : bool, default=False
@@ -149,11 +152,17 @@ def file_problem(
             "name the column to audit with --target. "
             f"Columns of {Path(path).name}: {_listed(frame.columns)}."
         )
-    for column in [target, *([id_column] if id_column else []), *drop_columns]:
+    for column in [target, *([id_column] if id_column else []), *drop_columns, *features]:
         _check_column(frame, column, path)
+    if target in features:
+        raise InputError(f"{target!r} is the target; it cannot be a feature too.")
+    if features and drop_columns:
+        raise InputError("give --features or --drop-columns, not both.")
     if target in drop_columns or target == id_column:
         raise InputError(f"{target!r} is the target; it cannot be dropped or be the id column too.")
     X = frame.drop(columns=list({target, *drop_columns, *([id_column] if id_column else [])}))
+    if features:
+        X = frame[list(dict.fromkeys(features))]
     targets, marks, read_as_missing = frame[target], {"", *na_values}, {}
     if source is not None:
         marks |= set() if keep_na else MISSING

@@ -1,7 +1,8 @@
-"""Pictures of what rows do, in scikit-learn's Display protocol; they need matplotlib."""
+"""What rows do: pictures, in scikit-learn's Display protocol (they need matplotlib), and explanations."""
 
 from skinfluence.inspection.base import Display
 from skinfluence.inspection.deletions import LeverageResidualDisplay
+from skinfluence.inspection.explanation import Explanation, explain
 from skinfluence.inspection.removal import RemovalEffectDisplay
 
-__all__ = ["Display", "LeverageResidualDisplay", "RemovalEffectDisplay"]
+__all__ = ["Display", "Explanation", "LeverageResidualDisplay", "RemovalEffectDisplay", "explain"]

@@ -1,0 +1,118 @@
+"""The command line explains a prediction, and audits the model that was asked for."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from skinfluence.cleaning.selection import select_model
+from skinfluence.cleaning.tables import file_problem
+from skinfluence.cleaning.words import Words
+from skinfluence.cli import main
+from skinfluence.datasets import make_mixed_table
+
+
+@pytest.fixture(autouse=True)
+def table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame, _ = make_mixed_table(250, random_state=0)
+    frame.to_csv("data.csv", index=False)
+    return frame
+
+
+FILE = ["data.csv", "--target", "renewed", "--id-column", "customer"]
+
+
+def explained(capsys, *arguments):
+    assert main(["explain", *FILE, *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_row_is_explained_by_the_other_rows_and_checked(table, capsys):
+    found = explained(capsys, "--row", 17, "--verify", 2)
+    assert found["id"] == table["customer"][17] and found["given"] == table["renewed"][17]
+    assert 17 not in [line["row"] for line in found["rows"]] and len(found["rows"]) == 10
+    for line in found["rows"]:
+        assert line["id"] == table["customer"][line["row"]]
+        assert line["given"] == table["renewed"][line["row"]]
+        assert (line["effect"] < 0) == (line["side"] == "for")
+    refits = [line["refit"] for line in found["rows"]]
+    assert sum(refit is not None for refit in refits) == 4 and found["largest_difference"] < 1e-3
+    total = sum(line["contribution"] for line in found["features"])
+    assert total == pytest.approx(found["decision"], rel=1e-6)
+
+
+def test_it_is_printed(table, capsys):
+    assert main(["explain", *FILE, "--row", "17"]) == 0
+    out = capsys.readouterr().out
+    for words in (
+        table["customer"][17],
+        "Rows it rests on",
+        "speak against",
+        "intercept",
+        "by refit",
+    ):
+        assert words in out
+    assert main(["explain", "data.csv", "--target", "spend", "--row", "3", "--top", "2"]) == 0
+    assert "Rows that raise it" in capsys.readouterr().out
+
+
+def test_words_are_features_where_asked_for(capsys):
+    found = explained(capsys, "--row", 17, "--text-components", 0, "--features", "comment,age")
+    names = [line["feature"] for line in found["features"]]
+    assert any(name.startswith("comment: ") for name in names)
+    through = [part["feature"] for line in found["rows"] for part in line["through"]]
+    assert any(name.startswith("comment: ") for name in through)
+
+
+def test_only_the_features_named_are_features():
+    problem = file_problem("data.csv", "renewed", features=["spend", "age"])
+    assert list(problem.X.columns) == ["spend", "age"]
+    names = select_model(problem, C=1.0).names
+    assert all(name.startswith(("spend", "age", "missingindicator")) for name in names)
+
+
+@pytest.mark.parametrize("n", [5, 0])
+def test_texts_have_as_many_features_as_asked_for(n):
+    problem = file_problem("data.csv", "renewed", features=["comment"])
+    names = select_model(problem, C=1.0, text_components=n).names
+    assert len(names) == 5 if n else all(name.startswith("comment: ") for name in names)
+
+
+def test_balanced_classes_count_alike(capsys):
+    weights = {}
+    for given in ("none", "balanced"):
+        options = ["--no-html", "--verify", "0", "--C", "1", "--json", "--class-weight", given]
+        assert main(["audit", *FILE, *options]) == 0
+        weights[given] = json.loads(capsys.readouterr().out)["mean_loo_loss"]
+    problem = file_problem("data.csv", "renewed", id_column="customer")
+    balanced = select_model(problem, C=1.0, class_weight="balanced")
+    assert balanced.model.class_weight == "balanced"
+    assert weights["none"] != pytest.approx(weights["balanced"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([*FILE, "--row", "250"], "rows 0 to 249"),
+        ([*FILE], "--row"),
+        (["--row", "1"], "give a FILE"),
+        ([*FILE, "--row", "-1"], "must not be negative"),
+        ([*FILE, "--row", "1", "--features", "agee"], "Did you mean 'age'?"),
+        ([*FILE, "--row", "1", "--features", "renewed"], "cannot be a feature"),
+        ([*FILE, "--row", "1", "--features", "age", "--drop-columns", "spend"], "not both"),
+    ],
+)
+def test_a_wrong_call_is_refused_with_the_remedy(arguments, words, capsys):
+    assert main(["explain", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert words in err and out == ""
+
+
+def test_words_that_no_two_rows_share_are_no_features():
+    words = Words()
+    assert words.fit_transform(pd.Series(["a1", None, "b2"], name="x")).shape == (3, 0)
+    found = words.fit_transform(pd.Series(["one two", "two three", None], name="x"))
+    assert list(found.columns) == ["x: two"] and found["x: two"][2] == 0
+    assert np.isfinite(words.transform(pd.Series(["four", ""])).to_numpy()).all()
