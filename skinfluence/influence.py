@@ -30,6 +30,7 @@ from skinfluence._utils.validation import in_numpy, refuse_masked
 from skinfluence.answers import Tests, Top, answers_of, warn_of
 from skinfluence.editing import Edited
 from skinfluence.editing.model import edited_model
+from skinfluence.editing.sequence import influence_after
 from skinfluence.edits import Edit
 from skinfluence.inputs import Inputs
 from skinfluence.problem import check_problem
@@ -111,8 +112,9 @@ class Influence:
     (2, 150)
     """
 
-    # Rows that :meth:`after` took out.
+    # Rows that :meth:`after` took out, and whether it made this object.
     _gone = frozenset()
+    _followed = False
 
     def __init__(
         self,
@@ -146,13 +148,14 @@ class Influence:
         answers = moving(answers_of(problem, **options))
         self._hold(estimator, inputs, answers.polished() if polish else answers)
 
-    def _hold(self, estimator, inputs, answers):
+    def _hold(self, estimator, inputs, answers, fitted=True):
         """Set what every Influence holds, of an estimator or of a module; where all of them begin."""
         self.estimator = estimator
         self._inputs = inputs
         self.answers = answers
         self.objective = answers.problem
-        self._concern = answers.concern
+        # A model that was solved here is at its optimum, wherever that solution began.
+        self._concern = answers.concern if fitted else None
         warn_of(self._concern)
 
     def __repr__(self) -> str:
@@ -466,6 +469,51 @@ class Influence:
         True
         """
         return edited_model(self, edit, tol, frozen)
+
+    def after(self, edit: Edit, *, frozen: Literal["accept"] | None = None) -> "Influence":
+        """The same object after an edit, for the next questions and the next edits.
+
+        Rows keep their numbers: a removed row stays removed and its number is not given again,
+        relabelled and replaced ones stay where they are, new rows are appended. Streams of
+        corrections and removals speak of each row by one number.
+
+        Parameters
+        ----------
+        edit : Edit
+            From :mod:`skinfluence.edits`.
+        frozen : {None, "accept"}, default=None
+            As in :meth:`edited`.
+
+        Returns
+        -------
+        influence : Influence
+            With ``estimator``, fitted as after a refit on the edited rows. This object stays as it is.
+
+        Raises
+        ------
+        ValueError
+            For an edit of a row that an earlier one removed, and as :meth:`edited`.
+
+        Notes
+        -----
+        Smooth models keep their Hessian: an edit changes it by the rows that it touches, and a few
+        gradients take the model to its optimum, where each is certified by its own gradient. It is
+        formed anew when decision values have moved far enough for that to pay. Of a quadratic loss
+        there is no pass over the rows but every 64th time.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skinfluence import Influence, edits
+        >>> X, y = load_iris(return_X_y=True)
+        >>> inf = Influence(LogisticRegression(max_iter=500).fit(X, y), X, y)
+        >>> for row in [77, 106, 133]:
+        ...     inf = inf.after(edits.remove(row))
+        >>> inf.estimator.coef_.shape
+        (3, 4)
+        """
+        return influence_after(self, edit, frozen)
 
     def top(
         self,

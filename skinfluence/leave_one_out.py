@@ -67,6 +67,8 @@ def whole_pipeline(influence, method, frozen):
     inputs = influence._inputs
     raw, training_X = inputs.raw, inputs.training_X
     why = why_not(influence.answers, steps, training_X, raw, method)
+    if why is None and getattr(influence, "_gone", None):
+        why = "Rows were taken out by earlier edits, which steps fitted again would see."
     if why is None and inputs.moves_targets and any(uses_y(one) for _, one in fitted_leaves(steps)):
         why = "A step that used y is asked about behind a transformer of the targets."
     if why is None:

@@ -30,9 +30,9 @@ class Labels:
         The loss's ``y`` of each class.
     class_weight : ndarray of shape (n_classes,)
         The factor on the sample weight of each class, at its fitted value.
-    balanced : {"weights", "rows"}, default=None
-        What ``class_weight="balanced"`` counts: sample weights or rows, whatever they weigh. None for
-        factors that were given.
+    balanced : {"weights", "rows", "rows left"}, default=None
+        What ``class_weight="balanced"`` counts: sample weights or rows, whatever they weigh, or those of
+        them that have weight. None for factors that were given.
     """
 
     classes: np.ndarray

@@ -36,7 +36,9 @@ def solved_ridge(answers, size=np.nan):
     if not problem.design.kernel.knows_new_rows:
         # A precomputed kernel does not say how large it is at new points.
         bound = np.inf
-    return Solved(with_dual(problem, dual), bound, size, "closed form", reach, write_ridge, 1)
+    answers.problem = with_dual(problem, dual)
+    solved = answers.problem, bound, size, "closed form", reach, write_ridge, 1
+    return Solved(*solved, answers=answers)
 
 
 class KernelReach:
@@ -99,7 +101,9 @@ def solved_hinge(answers):
     bound = float(np.sqrt(2.0 * kkt * bounds))
     reach = HingeReach(problem)
     floor = kkt if reach.free else 0.0
-    return Solved(problem, bound, np.nan, "path", reach, write_hinge, problem.n_outputs, floor)
+    return Solved(
+        problem, bound, np.nan, "path", reach, write_hinge, problem.n_outputs, floor, answers
+    )
 
 
 class HingeReach:

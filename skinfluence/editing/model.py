@@ -1,6 +1,7 @@
 """The fitted estimator after an edit."""
 
 import copy
+from functools import cached_property
 
 import numpy as np
 
@@ -51,9 +52,13 @@ class Move:
     rows : EditedRows
     gone : frozenset of int
         Rows that this edit and earlier ones removed.
-    left : ndarray of int
-        The numbers of all others.
-    solved : Solved
+    points : Points
+        The edit in the core's terms.
+    problem : Problem
+        After the edit with everything else held, at the old parameters.
+    again : tuple of str
+        What learned from the rows besides the model, and is fitted again.
+    whole : WholeEdit or None
     """
 
     def __init__(self, influence, edit, tol, frozen):
@@ -61,21 +66,31 @@ class Move:
         points = influence._resolve(edit)
         self.rows = edited_rows(influence, edit)
         self.gone = influence._gone | set(self.rows.gone.tolist())
-        n = influence.objective.n_samples + len(self.rows.added)
-        self.left = np.setdiff1d(np.arange(n), np.fromiter(self.gone, dtype=np.intp))
+        self.n_samples = influence.objective.n_samples + len(self.rows.added)
         # Here: it registers kinds of problems whose rooms only their own models load.
         from skinfluence.editing.whole import WholeEdit, learned_from_rows
 
         self.again = learned_from_rows(influence) if frozen is None else ()
-        self.whole = None
+        self.points, self.tol, self.whole = points, tol, None
         self.problem = edited_problem(influence, self.rows, points.shift)
         if self.again:
             self.whole = WholeEdit(
                 influence, self.rows, self.left, self.problem, lines_of(influence)
             )
-            self.solved = self.whole.solve(tol)
-        else:
-            self.solved = solve_edited(self.problem, influence.answers.held, points, tol)
+
+    @cached_property
+    def left(self):
+        """The numbers of all rows that no edit removed."""
+        left = np.ones(self.n_samples, dtype=bool)
+        left[list(self.gone)] = False
+        return np.flatnonzero(left)
+
+    @cached_property
+    def solved(self):
+        """The :class:`Solved` problem."""
+        if self.whole is not None:
+            return self.whole.solve(self.tol)
+        return solve_edited(self.problem, self.influence.answers.held, self.points, self.tol)
 
     @property
     def report(self):
@@ -84,14 +99,14 @@ class Move:
         solved = self.solved
         return EditReport(route, solved.method_used, solved.bound, solved.size, tuple(self.again))
 
-    def estimator(self):
-        """The fitted estimator."""
-        influence = self.influence
+    def estimator(self, transformers=None):
+        """The fitted estimator; with copies of what is not fitted again if that is not given."""
+        influence, solved = self.influence, self.solved
         if self.whole is not None:
             return self.whole.estimator()
         model = innermost(influence.estimator)
-        model = self.solved.write(model, self.solved, self.left, lines_of(influence))
-        return rebuilt(influence.estimator, model, None)
+        model = solved.write(model, solved, self.left, lines_of(influence))
+        return rebuilt(influence.estimator, model, transformers)
 
     def edited(self):
         """The :class:`Edited` estimator."""

@@ -67,7 +67,7 @@ def edited_rows(influence, edit):
                 "out; bring it back as a new row with edits.add(x, y)."
             )
         if term.scale < 0:
-            changed[row] = RowChange(None, None, float(term.amount), term.amount > 0)
+            changed[row] = RowChange(None, None, float(term.amount), not term.leaves)
             continue
         weight = float(term.scale * own[row] + term.amount)
         changed[row] = RowChange(x, y, weight, True)

@@ -41,6 +41,8 @@ class Solved:
         Decision values per row.
     floor : float
         What a decision value may be off by besides.
+    answers : Answers or None
+        About the problem, where solving it made them.
     """
 
     problem: object
@@ -51,6 +53,7 @@ class Solved:
     write: object
     n_values: int
     floor: float = 0.0
+    answers: object = None
 
 
 class HessianReach:
@@ -74,13 +77,30 @@ class HessianReach:
         return RefactoredReach(replace(objective, **rows_of(objective, left)))
 
     def __call__(self, design):
-        loss = self.factor.objective.loss
-        outputs = loss.expand(np.eye(loss.n_outputs))
-        found = np.empty((design.n_samples, outputs.shape[1]))
-        for block in row_blocks(len(found), 8 * loss.n_outputs**2 + 8 * design.n_columns):
-            h = self.factor.leverages(design.take(block))
-            found[block] = np.einsum("ikl,ka,la->ia", h, outputs, outputs)
-        return np.sqrt(np.maximum(found, 0.0) / self.kept)
+        size = reach_of(self.factor.objective.loss, self.factor.leverages, design)
+        return size / np.sqrt(self.kept)
+
+
+class FollowedReach:
+    """As :class:`HessianReach`, of a :class:`~skinfluence.editing.stream.Followed` problem."""
+
+    def __init__(self, found):
+        self.loss, self.share = found.objective.loss, found.share
+        # Of the rows nothing is kept.
+        self.follower = replace(found.follower, eta=None, gradient=None)
+
+    def __call__(self, design):
+        return reach_of(self.loss, self.follower.leverages, design) / np.sqrt(self.share)
+
+
+def reach_of(loss, leverages, design):
+    """Roots of the leverages of all decision values, (n_rows, n_values)."""
+    outputs = loss.expand(np.eye(loss.n_outputs))
+    found = np.empty((design.n_samples, outputs.shape[1]))
+    for block in row_blocks(len(found), 8 * loss.n_outputs**2 + 8 * design.n_columns):
+        h = leverages(design.take(block))
+        found[block] = np.einsum("ikl,ka,la->ia", h, outputs, outputs)
+    return np.sqrt(np.maximum(found, 0.0))
 
 
 class RefactoredReach:

@@ -22,7 +22,7 @@ from skinfluence.inputs.frozen import uses_y
 from skinfluence.kernel.answers import KernelAnswers
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.losses import own_class_factors
-from skinfluence.objective import Labels, Objective, objective_of
+from skinfluence.objective import Objective, objective_of
 from skinfluence.statistics import any_learns, fitted_leaves
 from skinfluence.statistics.registry import learns
 
@@ -176,7 +176,7 @@ class WholeEdit:
                 loss = type(loss)(loss.signs, own_class_factors(weight))
             start = replace(
                 start,
-                labels=Labels(labels.classes, labels.targets, weight),
+                labels=replace(labels, class_weight=weight),
                 weights=own * weight[start.y],
                 loss=loss,
             )
@@ -219,7 +219,7 @@ def refuse_other_fits(influence, lines):
             "The steps of a pipeline are fitted again where all rows are in memory. Got rows that are "
             "read in blocks, or lie on a device; pass frozen='accept' to hold the steps as fitted."
         )
-    kept = np.setdiff1d(np.arange(problem.n_samples), np.fromiter(influence._gone, dtype=np.intp))
+    kept = np.setdiff1d(np.arange(problem.n_samples), list(influence._gone))
     X, _ = fitted_on(inputs.steps, inputs.raw, influence._y(), kept)
     X = X.to_numpy() if hasattr(X, "to_numpy") else X
     before = inputs.training_X[kept]

@@ -95,6 +95,15 @@ def innermost(estimator):
     return estimator
 
 
+def transformers_in(estimator):
+    """The transformers before the innermost model, in the order that rows go through them."""
+    found = []
+    while (layer := opened(estimator)) is not None:
+        found += [one for _, one in layer.transformers]
+        estimator = layer.inside
+    return found
+
+
 def rebuilt(estimator, model, transformers):
     """The wrappers of an estimator around another model.
 

@@ -10,7 +10,7 @@ from skinfluence.solvers import SingularHessianError
 
 @solve_edited.register
 def _(problem: MProblem, answers, points, tol):
-    steps, _ = answers._points_steps([points], "exact", tol)
+    steps, _ = answers.points_steps([points], "exact", tol)
     if np.isnan(steps).any():
         raise SingularHessianError(
             "The edited objective must have a minimum near the fit. Got an edit after which Newton's "
@@ -19,7 +19,8 @@ def _(problem: MProblem, answers, points, tol):
     start, _ = answers._optimum()
     after = problem.at(start.theta + steps[0])
     # Nothing certifies a loss of which nothing is known.
-    return Solved(after, np.inf, np.nan, "newton", None, write_params, 1)
+    other = type(answers)(after, answers.verbose)
+    return Solved(after, np.inf, np.nan, "newton", None, write_params, 1, answers=other)
 
 
 def write_params(model, solved, left, lines):

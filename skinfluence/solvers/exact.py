@@ -259,6 +259,11 @@ class PrimalFactor(DenseFactor):
         self._L, self._scale, self.rcond = cholesky(self._H, "The Hessian", self._advice)
 
     @property
+    def hessian(self):
+        """The Hessian, as an array that nobody may write into."""
+        return self._H
+
+    @property
     def cholesky(self):
         """``L`` and ``s`` with ``diag(s) H diag(s) = L L'``."""
         return self._L, self._scale

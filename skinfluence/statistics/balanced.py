@@ -67,8 +67,10 @@ def _codes(problem, rows):
 
 
 def _amounts(problem, rows):
-    counted = problem.labels.balanced == "weights"
-    return problem.sample_weight[rows] if counted else np.ones(len(rows))
+    weights, counted = problem.sample_weight[rows], problem.labels.balanced
+    if counted == "rows left":
+        return (weights > 0).astype(float)
+    return weights if counted == "weights" else np.ones(len(rows))
 
 
 class BalancedAnswers(Locked, Answers):

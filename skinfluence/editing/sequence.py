@@ -1,0 +1,177 @@
+"""Influence after an edit: the same rows by the same numbers, another model."""
+
+from dataclasses import is_dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from skinfluence._utils.locks import Locked
+from skinfluence.answers import answers_of
+from skinfluence.design import design_of
+from skinfluence.editing import stream
+from skinfluence.editing.model import Move, check_asked
+from skinfluence.editing.problems import names_of
+from skinfluence.editing.rows import EditedInputs, weights_of
+from skinfluence.editing.solving import FollowedReach, Solved, values_of
+from skinfluence.editing.writing import innermost, transformers_in, write_linear
+from skinfluence.objective import Objective
+from skinfluence.smooth.answers import SmoothAnswers
+from skinfluence.statistics import moving
+
+# What is left of the change of the parameters.
+TOL = 1e-10
+
+
+def influence_after(influence, edit, frozen):
+    """See :meth:`Influence.after`."""
+    check_asked(influence, TOL, frozen)
+    move = Move(influence, edit, TOL, frozen)
+    made = type(influence).__new__(type(influence))
+    if move.whole is not None:
+        inputs, answers = whole_after(move)
+        estimator = move.estimator()
+    else:
+        answers = (
+            smooth_after(move) or move.solved.answers or answers_at(influence, move.solved.problem)
+        )
+        training_X = move.problem.design.X
+        if getattr(move.problem.design, "shift", None) is not None:
+            training_X = move.problem.design.given(slice(None))
+        inputs = EditedInputs(influence._inputs, move.rows, training_X)
+        # What the stream made is its own, and need not be copied again.
+        own = transformers_in(influence.estimator) if influence._followed else None
+        estimator = move.estimator(own)
+        inputs.model = innermost(estimator)
+    # Class weights that an edit holds are held from then on.
+    answers = moving(answers) if frozen is None else held_for_good(answers)
+    made._hold(estimator, inputs, answers, fitted=False)
+    made._gone, made._followed = move.gone, True
+    return made
+
+
+def held_for_good(answers):
+    """Answers whose class weights are given."""
+    labels = answers.problem.labels
+    if labels is not None and labels.balanced:
+        answers.problem = replace(answers.problem, labels=replace(labels, balanced=None))
+    return answers
+
+
+def smooth_after(move):
+    """Answers about a smooth problem after an edit, from a Hessian that is kept; None for others."""
+    problem, answers = move.problem, move.influence.answers.held
+    if not isinstance(problem, Objective):
+        return None
+    before, follower = answers.problem, getattr(answers, "follower", None)
+    if follower is None:
+        edit_solver = answers.edit_solver()
+        before, follower = edit_solver.objective, stream.follower_of(edit_solver)
+    if follower is None:
+        return None
+    touched = np.array(sorted(move.rows.changed), dtype=np.intp)
+    touched = np.append(touched, np.arange(before.n_samples, problem.n_samples))
+    found = stream.follow(follower, before, problem.at(before.theta), touched)
+    if found is None:
+        return None
+    after = FollowedAnswers(found.objective, found.follower, answers.solver, answers.verbose)
+    move.solved = solved_by_stream(found)
+    return after
+
+
+class FollowedAnswers(SmoothAnswers):
+    """Answers at the optimum of a problem that a stream of edits came to.
+
+    Parameters
+    ----------
+    objective : Objective
+        At its optimum.
+    follower : Follower or None
+        What the next edit starts from.
+    solver : solver object
+    verbose : bool
+    """
+
+    # At the optimum by construction.
+    concern = None
+
+    def __init__(self, objective, follower, solver, verbose):
+        Locked.__init__(self)
+        self.problem, self.follower = objective, follower
+        self.solver, self.verbose = solver, verbose
+        self._moved = None
+        self._edit_solver, self._siblings = None, {}
+
+    @cached_property
+    def factor(self):
+        """Of the Hessian at the optimum; made by the first question that is no edit."""
+        return self.solver.factor(self.problem)
+
+
+def answers_at(influence, problem):
+    """Answers about a smooth problem at its optimum."""
+    if not isinstance(problem, Objective):
+        raise TypeError(
+            f"A stream of edits is followed of smooth models, kernel ridge regression, support vector "
+            f"machines and MEstimator. Got {problem.model_name}; ask Influence.edited for one edit."
+        )
+    return FollowedAnswers(
+        problem, None, influence.answers.held.solver, influence.answers.held.verbose
+    )
+
+
+def solved_by_stream(found):
+    """A :class:`Solved` problem of a stream."""
+    parts = found.objective, found.bound, np.nan, found.method_used, FollowedReach(found)
+    return Solved(*parts, write_linear, values_of(found.objective.loss))
+
+
+def whole_after(move):
+    """Inputs and answers after an edit of a whole pipeline, every row with its number."""
+    whole = move.whole
+    inputs, solved = whole.inputs, move.solved
+    inputs.model = innermost(move.estimator())
+    try:
+        inputs.training_X = inputs.transform(inputs.raw)
+    except ValueError as error:
+        raise ValueError(
+            "Rows that were removed keep their numbers, so the steps of the pipeline must still take "
+            f"them. Got steps, fitted on the others, that refuse: {error} Drop the rows from X and y "
+            "and ask Influence about edited(...).estimator."
+        ) from error
+    problem = solved.problem
+    for line in reversed(whole.lines):
+        problem = problem.with_targets_back(line.slope, line.offset)
+    answers = answers_on_all(problem, solved, inputs.training_X, move)
+    return inputs, answers
+
+
+def answers_on_all(problem, solved, X, move):
+    """Answers about a problem of the rows that are left, as one of all rows with weights of zero."""
+    every, left, n = move.problem, move.left, move.problem.n_samples
+    scattered = {}
+    for name in {"weights", "sample_weight", "dual_coef", "beta"} & names_of(problem):
+        values = getattr(problem, name)
+        scattered[name] = np.zeros((*values.shape[:-1], n))
+        scattered[name][..., left] = values
+    y = every.y.copy()
+    y[left] = problem.y
+    moved = getattr(problem.design, "shift", None)
+    if is_dataclass(problem.design):
+        design = replace(problem.design, X=X)
+    else:
+        design = (
+            problem.design.like(X) if moved is not None else design_of(X, problem.design.intercept)
+        )
+    problem = replace(problem, design=design, y=y, **scattered)
+    labels = problem.labels
+    if labels is not None and labels.balanced == "rows" and move.gone:
+        if not (weights_of(problem)[left] > 0).all():
+            raise ValueError(
+                "Balanced class weights count rows: in a stream of edits, those that have weight. Got "
+                "rows of weight zero that are there; leave them out of X and y."
+            )
+        problem = replace(problem, labels=replace(labels, balanced="rows left"))
+    if isinstance(problem, Objective):
+        return answers_at(move.influence, problem)
+    verbose = getattr(move.influence.answers, "verbose", False)
+    return answers_of(problem, solver="auto", hold="auto", precision="float64", verbose=verbose)

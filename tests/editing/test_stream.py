@@ -1,0 +1,256 @@
+"""Streams of edits: each model is that of a refit, and every row keeps its number."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skinfluence import Influence, edits
+from skinfluence.curvature import Curvature
+from skinfluence.editing import stream
+from skinfluence.objective import objective_of
+from skinfluence.solvers import CG, Exact
+from tests.editing.test_edited import MODELS, NEWTON, outputs
+from tests.truth import polish
+
+
+class Ledger:
+    """Training rows that are edited by hand, by number."""
+
+    def __init__(self, X, y):
+        self.X, self.y, self.left = X.copy(), y.copy(), np.ones(len(y), dtype=bool)
+
+    def edit(self, rng, kind):
+        """One edit of a kind, of a row at random, carried out here too."""
+        row = int(rng.choice(np.flatnonzero(self.left)))
+        if kind == "remove":
+            self.left[row] = False
+            return edits.remove(row)
+        if kind == "relabel":
+            self.y[row] = label = rng.choice(self.y)
+            return edits.relabel(row, label)
+        x = self.X[row] * rng.uniform(0.8, 1.2)
+        if kind == "replace":
+            self.X[row] = x
+            return edits.replace(row, x)
+        self.X, self.y = np.vstack([self.X, x]), np.append(self.y, self.y[row])
+        self.left = np.append(self.left, True)
+        return edits.add(x, self.y[row])
+
+    def refit(self, model):
+        return clone(model).fit(self.X[self.left], self.y[self.left])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "liblinear"])
+def test_every_model_of_a_stream_is_the_refit(name):
+    """Removed, relabelled, replaced and added rows in turn, 24 of them, for every estimator."""
+    model, X, y = MODELS[name]
+    model = clone(model).fit(X, y)
+    before, wanted = pickle.dumps(model), outputs(model, X)
+    first = inf = Influence(model, X, y)
+    ledger, rng = Ledger(X, y), np.random.default_rng(7)
+    for step in range(24):
+        inf = inf.after(ledger.edit(rng, ["remove", "relabel", "replace", "add"][step % 4]))
+        if step % 8 == 7:
+            refit = outputs(ledger.refit(model), X)
+            atol = 1e-8 * np.abs(refit).max()
+            np.testing.assert_allclose(outputs(inf.estimator, X), refit, rtol=0, atol=atol)
+    assert inf.objective.n_samples == len(ledger.y)
+    # What came before is as it was.
+    assert pickle.dumps(model) == before
+    np.testing.assert_array_equal(outputs(first.estimator, X), wanted)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [LogisticRegression(**NEWTON), Ridge(), PoissonRegressor(alpha=0.01, **NEWTON)],
+    ids=str,
+)
+def test_long_streams_do_not_drift(model):
+    """Four hundred removals and corrections: the last model is as near to its refit as the first."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((900, 8)) * np.logspace(-1, 1, 8)
+    eta = X @ rng.standard_normal(8) / 8
+    targets = {
+        "LogisticRegression": (rng.random(900) < 1 / (1 + np.exp(-eta))).astype(int),
+        "Ridge": eta + rng.standard_normal(900),
+        "PoissonRegressor": rng.poisson(np.exp(0.3 * eta)),
+    }
+    y = targets[type(model).__name__].astype(float)
+    inf = Influence(clone(model).fit(X, y), X, y)
+    ledger = Ledger(X, y)
+    for step in range(400):
+        inf = inf.after(ledger.edit(rng, "remove" if step % 2 else "relabel"))
+        if step % 100 == 99:
+            wanted = outputs(ledger.refit(model), X)
+            atol = 1e-8 * np.abs(wanted).max()
+            np.testing.assert_allclose(outputs(inf.estimator, X), wanted, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("name", ["logistic", "softmax", "poisson", "ridge"])
+def test_the_bound_of_a_stream_holds(name):
+    """In the norm of the Hessian at the parameters, against Newton's method from scratch."""
+    model, X, y = MODELS[name]
+    inf = Influence(clone(model).fit(X, y), X, y)
+    ledger, rng = Ledger(X, y), np.random.default_rng(3)
+    checked = 0
+    for _ in range(12):
+        before, edit = inf, ledger.edit(rng, "remove")
+        inf = before.after(edit)
+        if before is inf or getattr(inf.answers, "follower", None) is None:
+            continue
+        best = polish(
+            objective_of(ledger.refit(model), ledger.X[ledger.left], ledger.y[ledger.left])
+        )
+        away = inf.answers.problem.theta - best.theta
+        size = np.sqrt(away.ravel() @ Curvature(best).dense() @ away.ravel())
+        found = (
+            stream.follow(
+                before.answers.follower,
+                before.answers.problem,
+                _again(before, edit),
+                edit_rows(edit),
+            )
+            if getattr(before.answers, "follower", None) is not None
+            else None
+        )
+        if found is not None:
+            assert size <= found.bound + 1e-12 * np.sqrt(abs(best.value()))
+            checked += 1
+    assert checked > 4
+
+
+def _again(influence, edit):
+    from skinfluence.editing.model import Move
+
+    return Move(influence, edit, 1e-10, None).problem
+
+
+def edit_rows(edit):
+    return np.array([term.row for term in edit.terms])
+
+
+@pytest.mark.parametrize("solver", [Exact("dual"), CG(rtol=1e-12), Exact(precision="mixed")])
+def test_streams_go_on_with_every_solver(solver):
+    model, X, y = MODELS["logistic"]
+    model = clone(model).fit(X, y)
+    inf = Influence(model, X, y, solver=solver)
+    ledger, rng = Ledger(X, y), np.random.default_rng(7)
+    for step in range(6):
+        inf = inf.after(ledger.edit(rng, ["remove", "replace"][step % 2]))
+    wanted = outputs(ledger.refit(model), X)
+    np.testing.assert_allclose(outputs(inf.estimator, X), wanted, atol=1e-7)
+
+
+def test_a_removed_row_stays_removed():
+    model, X, y = MODELS["ridge"]
+    inf = Influence(clone(model).fit(X, y), X, y).after(edits.remove(3) + edits.add(X[3], y[3]))
+    for again in (
+        edits.remove(3),
+        edits.relabel(3, 1.0),
+        edits.reweight(3, 1.0),
+        edits.replace(3, X[0]),
+    ):
+        with pytest.raises(ValueError, match=r"A removed row stays removed\. Got an edit of row 3"):
+            inf.after(again)
+        with pytest.raises(ValueError, match="A removed row stays removed"):
+            inf.edited(again)
+    # Its copy is another row, the last one.
+    inf = inf.after(edits.remove(len(y)))
+    wanted = clone(model).fit(np.delete(X, 3, 0), np.delete(y, 3)).predict(X)
+    np.testing.assert_allclose(inf.estimator.predict(X), wanted, rtol=1e-10)
+
+
+def test_a_row_of_weight_zero_may_come_back():
+    model, X, y = MODELS["logistic"]
+    model = clone(model).fit(X, y)
+    inf = Influence(model, X, y).after(edits.reweight(3, 0.0)).after(edits.reweight(3, 1.0))
+    np.testing.assert_allclose(inf.estimator.coef_, model.coef_, rtol=1e-9)
+
+
+def test_rows_go_by_their_labels_through_a_stream():
+    model, X, y = MODELS["logistic"]
+    table = pd.DataFrame(X, index=[f"row {i}" for i in range(len(X))])
+    inf = Influence(clone(model).fit(table, y), table, y)
+    inf = inf.after(edits.add(table.iloc[0] * 1.1, y[0])).after(edits.remove(labels="row 5"))
+    inf = inf.after(edits.relabel(labels="row 9", y=y[0]))
+    y_after = y.copy()
+    y_after[9] = y[0]
+    after = pd.concat([table, table.iloc[[0]] * 1.1]).drop(index="row 5")
+    refit = clone(model).fit(after, np.append(np.delete(y_after, 5), y[0]))
+    np.testing.assert_allclose(
+        inf.estimator.decision_function(table), refit.decision_function(table), rtol=1e-8
+    )
+
+
+def test_questions_after_an_edit_are_about_the_edited_model():
+    """Effects, derivatives and leave-one-out values, against an Influence of the refit."""
+    model, X, y = MODELS["logistic"]
+    inf = Influence(clone(model).fit(X, y), X, y).after(edits.remove([0, 1]))
+    left = np.arange(2, len(y))
+    other = Influence(clone(model).fit(X[left], y[left]), X[left], y[left])
+    for question in ("removal_effect", "relabel_effect"):
+        found = getattr(inf, question)(X[:4], y[:4], method="exact", indices=left)
+        wanted = getattr(other, question)(X[:4], y[:4], method="exact")
+        np.testing.assert_allclose(found, wanted, rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(
+        inf.loo_decision_function(indices=left, method="exact"),
+        other.loo_decision_function(method="exact"),
+        rtol=1e-7,
+    )
+    assert np.all(inf.removal_effect(X[:4], y[:4], indices=[0, 1]) == 0)
+    assert inf.report().newton_decrement < 1e-9
+
+
+@pytest.mark.parametrize("name", ["logistic-balanced", "ridge-classifier-balanced", "svc-balanced"])
+def test_balanced_class_weights_go_on_moving(name):
+    """Effects after an edit balance the classes of the rows that are left, as refits do."""
+    model, X, y = MODELS[name]
+    inf = Influence(clone(model).fit(X, y), X, y).after(edits.remove([3, 77]))
+    left = np.setdiff1d(np.arange(len(y)), [3, 77])
+    found = inf.removal_effect(X[:4], of="decision_function", indices=[5], method="exact")
+    before = clone(model).fit(X[left], y[left]).decision_function(X[:4])
+    others = np.setdiff1d(left, [5])
+    after = clone(model).fit(X[others], y[others]).decision_function(X[:4])
+    np.testing.assert_allclose(found[:, 0], after - before, atol=1e-7)
+
+
+def test_pipelines_are_followed_as_a_whole_or_with_held_steps():
+    X, y = MODELS["logistic"][1:]
+    model = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON)).fit(X, y)
+    inf = Influence(model, X, y)
+    for row in (3, 10):
+        inf = inf.after(edits.remove(row))
+    refit = clone(model).fit(np.delete(X, [3, 10], 0), np.delete(y, [3, 10]))
+    np.testing.assert_allclose(
+        inf.estimator.decision_function(X), refit.decision_function(X), rtol=1e-8
+    )
+    inf = Influence(model, X, y)
+    for row in (3, 10):
+        inf = inf.after(edits.remove(row), frozen="accept")
+    Z = model[0].transform(X)
+    refit = clone(model[-1]).fit(np.delete(Z, [3, 10], 0), np.delete(y, [3, 10]))
+    np.testing.assert_allclose(
+        inf.estimator.decision_function(X), refit.decision_function(Z), rtol=1e-8
+    )
+    assert inf.estimator[0] is not model[0]
+
+
+def test_leave_one_out_after_an_edit_does_not_fit_steps_on_removed_rows():
+    """Steps fitted again would see the rows that are gone: they are held, and that is said."""
+    X, y = MODELS["logistic"][1:]
+    model = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON)).fit(X, y)
+    inf = Influence(model, X, y).after(edits.remove(3), frozen="accept")
+    with pytest.warns(UserWarning, match="Rows were taken out by earlier edits"):
+        found = inf.loo_decision_function(indices=[5])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        held = inf.loo_decision_function(indices=[5], frozen="accept")
+    np.testing.assert_array_equal(found, held)
