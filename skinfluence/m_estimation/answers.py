@@ -30,7 +30,7 @@ from skinfluence.m_estimation.steps import (
 )
 from skinfluence.quantity import Quantity
 from skinfluence.solvers import SingularHessianError, SolveReport
-from skinfluence.solvers.base import Moved
+from skinfluence.solvers.base import Moved, relative_residuals
 
 # Hessians of rows kept at once: each block takes all passes of autograd anew.
 BATCH_BYTES = 2**28
@@ -86,6 +86,9 @@ class MAnswers(Answers):
         # As for linear models: a tenth of the loss of an average row.
         if 0.5 * report.newton_decrement**2 <= 0.1 * problem.size / problem.n_samples + 1e-12:
             return None
+        # Of a perfect fit only round-off is left.
+        if report.newton_decrement <= 10.0 * problem.rounding(self._solve):
+            return None
         return (
             "The parameters are not at an optimum of the objective: Newton decrement "
             f"{report.newton_decrement:.1e}, relative gradient {report.relative_gradient:.1e}. "
@@ -119,7 +122,7 @@ class MAnswers(Answers):
         probe = gradient if gradient.any() else np.ones_like(gradient)
         solution = self._solve(probe)
         left = self._H @ solution + problem.damping * solution - probe
-        residual = np.linalg.norm(left) / np.linalg.norm(probe)
+        residual = relative_residuals(probe[:, None], left[:, None])[0]
         largest = np.max(problem.weights @ np.abs(problem.gradients), initial=0.0)
         decrement = np.sqrt(max(0.0, gradient @ solution)) if gradient.any() else 0.0
         return SolveReport(

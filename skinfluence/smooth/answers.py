@@ -27,7 +27,7 @@ from skinfluence.quantity import Quantity
 from skinfluence.smooth import derivatives, effects, steps
 from skinfluence.smooth.deletions import Deletions
 from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
-from skinfluence.smooth.newton import polish, refuse_separable
+from skinfluence.smooth.newton import polish, refuse_separable, rounding_left
 from skinfluence.smooth.others import effect_on_others
 from skinfluence.smooth.piecewise import is_piecewise
 from skinfluence.solvers import Exact, resolve_solver
@@ -98,7 +98,7 @@ class SmoothAnswers(Locked, Answers):
         if self.factor.largest_decrement(problem.gradient()) <= limit:
             return None
         report = self.report()
-        if report.newton_decrement <= limit:
+        if report.newton_decrement <= max(limit, rounding_left(self.factor)):
             return None
         return (
             "The fit is not at the optimum of its objective: Newton decrement "

@@ -63,6 +63,26 @@ def polish(factor, solver):
     return factor if start <= 10.0 * rounding else solver.factor(best)
 
 
+def rounding_left(factor):
+    """A decrement that rounding can leave of a fit, with its targets and means: ten times what it does.
+
+    All rows may be rounded the same way, as by the mean of their targets.
+    """
+    objective, eps = factor.objective, np.finfo(float).eps
+    terms = _rounded_terms(objective)
+    aligned = (eps * objective.design.adjoint(terms)).T.ravel()
+    left = np.sqrt(max(0.0, aligned @ factor.solve(aligned[:, None])[:, 0]))
+    return 10.0 * max(float(left), _rounded_step(factor, objective)[2])
+
+
+def _rounded_terms(objective):
+    """Sizes that the rows' terms of the gradient are rounded relative to, (n_samples, n_outputs)."""
+    weights = objective.weights[:, None]
+    terms = weights * np.abs(objective.gradients)
+    terms += weights * np.einsum("nkl,nl->nk", np.abs(objective.hessians), np.abs(objective.eta))
+    return terms
+
+
 def _rounded_step(factor, objective):
     """A Newton step, its decrement, and the rounding of the gradient as such a distance.
 
@@ -71,8 +91,7 @@ def _rounded_step(factor, objective):
     """
     eps = np.finfo(float).eps
     weights, k = objective.weights[:, None], objective.loss.n_outputs
-    terms = weights * np.abs(objective.gradients)
-    terms += weights * np.einsum("nkl,nl->nk", np.abs(objective.hessians), np.abs(objective.eta))
+    terms = _rounded_terms(objective)
     rng = np.random.default_rng(0)
     signs = rng.choice((-eps, eps), size=terms.shape)
     both = objective.design.adjoint(np.hstack([weights * objective.gradients, signs * terms])).T

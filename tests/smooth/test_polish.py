@@ -6,15 +6,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import pearsonr
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier, SGDRegressor
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+    RidgeCV,
+    SGDClassifier,
+    SGDRegressor,
+)
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
+from skinfluence.m_estimation import MEstimator
 from tests.registries import NEWTON, make_data
 from tests.truth import relative_error
 
@@ -278,3 +287,57 @@ def test_polishing_goes_through_one_vs_rest():
         warnings.simplefilter("ignore", ConvergenceWarning)
         inf = Influence(hinge.fit(X, y), X, y, polish=True)
     assert inf.report().newton_decrement < 1e-8
+
+
+# Warnings ----------------------------------------------------------------------------------------
+
+
+def half_square(params, x, y):
+    return 0.5 * (y - x @ params[:-1] - params[-1]) ** 2
+
+
+def _targets(X, rng):
+    beta = rng.standard_normal(X.shape[1])
+    return {
+        "constant": np.full(len(X), 7.3),
+        "a large constant": np.full(len(X), 1e9),
+        "a larger one": np.full(len(X), -3e12),
+        "nearly constant": 7.3 + 1e-13 * rng.standard_normal(len(X)),
+        "a perfect fit": X @ beta,
+        "a large perfect fit": 1e6 * (X @ beta) + 1e7,
+        "far from zero": 1e8 + rng.standard_normal(len(X)),
+    }
+
+
+@pytest.mark.parametrize("name", _targets(np.zeros((1, 1)), np.random.default_rng()))
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize(
+    "model",
+    [
+        Ridge(alpha=1.0),
+        Ridge(alpha=1e-8, solver="svd"),
+        LinearRegression(),
+        RidgeCV(),
+        MEstimator(half_square, 4),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_residuals_that_are_round_off_are_no_sign_of_another_optimum(model, offset, name):
+    """A gradient is judged beside what rounding of targets and decision values leaves of it."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((60, 3)) + [0, offset, 0]
+        y = _targets(X, rng)[name]
+        fitted = clone(model).fit(X, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Influence(fitted, X, y)
+
+
+def test_a_perfect_target_does_not_hide_a_fit_that_stopped_early(rng):
+    X = rng.standard_normal((60, 3))
+    y = X @ [1.0, 2.0, 3.0]
+    model = SGDRegressor(alpha=1e-8, tol=1e-12, max_iter=10_000).fit(X, y)
+    model.coef_ = model.coef_ + 1e-3
+    with pytest.warns(ConvergenceWarning, match="not at the optimum"):
+        Influence(model, X, y)
