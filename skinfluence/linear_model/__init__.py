@@ -1,7 +1,9 @@
 """scikit-learn's linear models, with influence methods. The constructors are scikit-learn's."""
 
 from skinfluence.linear_model._classes import (
+    ElasticNet,
     GammaRegressor,
+    Lasso,
     LinearRegression,
     LogisticRegression,
     LogisticRegressionCV,
@@ -14,7 +16,9 @@ from skinfluence.linear_model._classes import (
 )
 
 __all__ = [
+    "ElasticNet",
     "GammaRegressor",
+    "Lasso",
     "LinearRegression",
     "LogisticRegression",
     "LogisticRegressionCV",

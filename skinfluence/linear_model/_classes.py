@@ -80,6 +80,14 @@ class RidgeClassifierCV(InfluenceMixin, linear_model.RidgeClassifierCV):
         return self._remember(X, y, sample_weight)
 
 
+class Lasso(InfluenceMixin, linear_model.Lasso):
+    """scikit-learn's ``Lasso``; every edit is solved, its support followed."""
+
+
+class ElasticNet(InfluenceMixin, linear_model.ElasticNet):
+    """scikit-learn's ``ElasticNet``; every edit is solved, its support followed."""
+
+
 class PoissonRegressor(InfluenceMixin, linear_model.PoissonRegressor):
     """scikit-learn's ``PoissonRegressor``; decision values are logarithms of the mean."""
 

@@ -1,0 +1,48 @@
+"""Lasso and elastic net, at the penalty that was given or chosen."""
+
+import numpy as np
+from sklearn.linear_model import ElasticNet, ElasticNetCV, Lasso, LassoCV
+
+from skinfluence._utils.validation import check_sample_weight, check_targets
+from skinfluence.design import design_of
+from skinfluence.objective import objective_of
+
+
+@objective_of.register(Lasso)
+@objective_of.register(ElasticNet)
+def _(model, X, y, sample_weight=None):
+    return _problem(model, X, y, sample_weight, float(model.alpha), model.l1_ratio)
+
+
+@objective_of.register(LassoCV)
+@objective_of.register(ElasticNetCV)
+def _(model, X, y, sample_weight=None):
+    share = 1.0 if isinstance(model, LassoCV) else model.l1_ratio_
+    return _problem(model, X, y, sample_weight, float(model.alpha_), share)
+
+
+def _problem(model, X, y, sample_weight, alpha, l1_ratio):
+    from skinfluence.l1 import answers as _answers  # noqa: F401  registers the answers
+    from skinfluence.l1.problem import L1Problem
+
+    y = check_targets(X, y)
+    weights = check_sample_weight(sample_weight, X.shape[0])
+    coef = np.asarray(model.coef_, dtype=np.float64)
+    if coef.ndim != 1:
+        raise ValueError(f"y must be one column. Got coefficients of shape {coef.shape}.")
+    if not alpha * l1_ratio > 0:
+        raise ValueError(
+            f"The L1 part of the penalty must be positive. Got alpha={alpha:g}, l1_ratio={l1_ratio:g}. "
+            "Fit Ridge with alpha times the number of rows, or LinearRegression: the same optimum."
+        )
+    theta = np.append(coef, float(np.ravel(model.intercept_)[0])) if model.fit_intercept else coef
+    total = float(weights.sum())
+    return L1Problem(
+        design_of(X, float(model.fit_intercept)),
+        y,
+        weights,
+        l1=alpha * l1_ratio * total,
+        l2=alpha * (1.0 - l1_ratio) * total,
+        positive=bool(model.positive),
+        theta=theta,
+    )

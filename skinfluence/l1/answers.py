@@ -1,0 +1,310 @@
+"""Answers about squared errors with an L1 penalty: every edit solved, its support checked.
+
+Derivatives are those on the support with its signs: where they stay under a small change, which is
+where they exist.
+"""
+
+import warnings
+from functools import cached_property
+
+import numpy as np
+import scipy.linalg
+
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.naming import rows_have
+from skinfluence.answers import LOCAL, Answers, answers_of, check_method
+from skinfluence.l1.optimum import NOT_UNIQUE, factored
+from skinfluence.l1.problem import L1Problem
+from skinfluence.l1.support import Support
+from skinfluence.quantity import Quantity
+from skinfluence.solvers import SingularHessianError, SolveReport
+
+
+class L1Answers(Answers):
+    """Derivatives and edits of a lasso or an elastic net.
+
+    Parameters
+    ----------
+    problem : L1Problem
+
+    Notes
+    -----
+    All methods measure from the optimum, which is solved first. ``"one-step"`` holds the support and the
+    signs; ``"influence"`` is its first order; ``"auto"`` and ``"exact"`` verify that both stay, and follow
+    the columns that come and go where not.
+    """
+
+    def __init__(self, problem):
+        self.problem = problem
+        self.support = Support(problem)
+        self.theta = self.support.theta
+
+    def holding(self, hold):
+        if hold is None or self.problem.holding(hold) is self.problem:
+            return self
+        return L1Answers(self.problem.holding(hold))
+
+    def polished(self):
+        return self
+
+    @cached_property
+    def eta(self):
+        """Decision values of the training rows at the optimum, (n_samples,)."""
+        return self._values(self.problem.design, self.theta[None])[0]
+
+    @cached_property
+    def gradients(self):
+        return self.eta - self.problem.y
+
+    def _values(self, design, thetas):
+        """Decision values at points, (b, m)."""
+        return design.multiply(np.ascontiguousarray(thetas.T)).T
+
+    def report(self):
+        problem = self.problem
+        gap = problem.value(problem.theta) - problem.value(self.theta)
+        size = np.abs(self._row_columns(np.arange(problem.n_samples))).T @ (
+            problem.weights * np.abs(self.gradients)
+        )
+        gradient = self._row_columns(np.arange(problem.n_samples)).T @ (
+            problem.weights * self.gradients
+        )
+        k = len(self.support.active)
+        gradient[:k] += problem.l1 * self.support.signs
+        gradient[:k] += problem.l2 * self.support.b[self.support.active]
+        values = np.linalg.eigvalsh(self._hessian)
+        return SolveReport(
+            solver="active set",
+            n_parameters=k + bool(problem.design.intercept),
+            iterations=0,
+            residual=0.0,
+            converged=True,
+            rcond=float(values[0] / values[-1]) if len(values) else 1.0,
+            newton_decrement=float(np.sqrt(max(2.0 * gap, 0.0))),
+            leverage_error=0.0,
+            relative_gradient=float((np.abs(gradient) / np.maximum(size, 1e-300)).max(initial=0.0)),
+        )
+
+    @property
+    def concern(self):
+        problem = self.problem
+        gap = problem.value(problem.theta) - problem.value(self.theta)
+        if (
+            gap
+            <= 0.1 * problem.value(self.theta) / problem.n_samples + 1e-12 * problem.total_weight
+        ):
+            return None
+        return (
+            f"The fit is not at the optimum of its objective, which is lower by {gap:.1e}. Answers are "
+            "about the optimum for the X, y, sample_weight and parameters given here. Fit with a smaller "
+            "tol, and check that they are those of the fit."
+        )
+
+    # Derivatives
+
+    @cached_property
+    def _hessian(self):
+        """On the support, the intercept last."""
+        problem, k = self.problem, len(self.support.active)
+        Z = self._row_columns(np.arange(problem.n_samples))
+        H = (problem.weights[:, None] * Z).T @ Z
+        H[np.arange(k), np.arange(k)] += problem.l2
+        return H
+
+    @cached_property
+    def _factor(self):
+        return factored(self._hessian) if len(self._hessian) else None
+
+    def _solve(self, right):
+        return right if self._factor is None else scipy.linalg.cho_solve(self._factor, right)
+
+    def _columns(self, design):
+        """Rows of a design on the support, the intercept last, (m, k)."""
+        X = design.X[:, self.support.active]
+        X = X.toarray() if hasattr(X, "toarray") else X
+        if not design.intercept:
+            return X
+        return np.column_stack([X, np.full(len(X), design.intercept)])
+
+    def _row_columns(self, rows):
+        return self._columns(self.problem.design.take(rows))
+
+    def up_params(self, rows):
+        problem = self.problem
+        step = self._solve(self._row_columns(rows).T * self.gradients[rows])
+        out = np.zeros((len(rows), 1, problem.design.n_columns))
+        where = self.support.active
+        if problem.design.intercept:
+            where = np.append(where, problem.design.n_columns - 1)
+        out[:, 0, where] = -problem.n_samples * step.T
+        return problem.design.in_units(out)
+
+    def _pulls(self, tests, aggregate):
+        """``H^-1 z_t g_t`` on the support, (k, m), of the mean for ``aggregate``."""
+        eta = self._values(tests.design, self.theta[None])[0]
+        right = self._columns(tests.design).T * (eta - tests.y)
+        if aggregate:
+            right = right.mean(axis=1, keepdims=True)
+        return self._solve(right)
+
+    def up_loss(self, tests, rows, aggregate):
+        rows = np.arange(self.problem.n_samples) if rows is None else rows
+        pulled = self._row_columns(rows) @ self._pulls(tests, aggregate)
+        return -self.problem.n_samples * (pulled * self.gradients[rows, None]).T
+
+    def pert_loss(self, tests, rows, aggregate, pull_back, out):
+        problem, A = self.problem, self.support.active
+        pulls = self._pulls(tests, aggregate)
+        for block in row_blocks(len(rows), 24 * out.shape[0] * problem.design.n_features):
+            part = rows[block]
+            along = self._row_columns(part) @ pulls
+            moved = along.T[:, :, None] * self.support.b
+            moved[:, :, A] += pulls[: len(A)].T[:, None, :] * self.gradients[part, None]
+            out[:, block] = pull_back(part, -problem.n_samples * moved)
+        return out
+
+    def self_influence(self):
+        Z = self._row_columns(np.arange(self.problem.n_samples))
+        own = np.einsum("ij,ji->i", Z, self._solve(Z.T))
+        return self.problem.n_samples * self.gradients**2 * own
+
+    # Edits
+
+    def quantity(self, tests, of, method):
+        check_method(method)
+        eta = self._values(tests.design, self.theta[None])[0]
+        return Quantity(of, self.problem.loss, tests, eta[:, None])
+
+    def row_steps(self, rows, label, method, tol):
+        check_method(method)
+        for block in row_blocks(len(rows), 64 * self.problem.design.n_columns):
+            steps = self._steps(rows[block], method)
+            self._warn(rows[block][np.isnan(steps).any(axis=1)])
+            yield block, steps[:, None]
+
+    def _steps(self, rows, method):
+        """Changes of the parameters without each row, (n_rows, n_columns)."""
+        steps = np.zeros((len(rows), len(self.theta)))
+        there = np.flatnonzero(self.problem.weights[rows] > 0)
+        if method == "influence":
+            points = self.problem.weights[rows[there]]
+            steps[there] = self._first_order(rows[there], -points)
+        else:
+            found = self.support.without_each(rows[there], checked=method not in LOCAL)
+            steps[there] = found - self.theta
+        return steps
+
+    def _first_order(self, rows, dw):
+        """Changes to first order when each row's weight changes, on its own."""
+        right = self._row_columns(rows).T * (dw * self.gradients[rows])
+        return self._spread(self._solve(right + self._penalty_slope(dw)))
+
+    def _penalty_slope(self, shift):
+        """How the penalties' gradient moves with the total weight, (k, m)."""
+        problem, support = self.problem, self.support
+        k = len(support.active)
+        slope = np.zeros((k + bool(problem.design.intercept), len(shift)))
+        if problem.hold == "lambda":
+            own = problem.l1 * support.signs + problem.l2 * support.b[support.active]
+            slope[:k] = np.multiply.outer(own, shift) / problem.total_weight
+        return slope
+
+    def _spread(self, solved):
+        """Minus what was solved on the support, in all columns, (m, n_columns)."""
+        out = np.zeros((solved.shape[1], len(self.theta)))
+        k = len(self.support.active)
+        out[:, self.support.active] = -solved[:k].T
+        if self.problem.design.intercept:
+            out[:, -1] = -solved[-1]
+        return out
+
+    def row_stream(self, quantity, rows, label, method, tol):
+        for block, steps in self.row_steps(rows, label, method, tol):
+            moved = self._values(quantity.design, steps[:, 0])
+            yield block, quantity.change(moved[:, :, None])
+
+    def effects(self, points, quantity, method, tol):
+        check_method(method)
+        values = np.empty((len(points), *quantity.shape))
+        leverage = np.empty(len(points))
+        for i, one in enumerate(points):
+            step = self._step_of(one, method)
+            moved = self._values(quantity.design, step[None])
+            values[i] = quantity.change(moved[:, :, None])[0]
+            leverage[i] = self._leverage(one)
+        values = np.swapaxes(values, 0, 1) if quantity.shape else values
+        used = np.full(len(points), method if method in LOCAL else "exact", dtype="<U9")
+        bound = np.full(len(points), np.inf if method in LOCAL else 0.0)
+        return values, bound, used, leverage
+
+    def _step_of(self, points, method):
+        if method == "one-step":
+            raise ValueError(
+                "One step of an L1 penalty holds the support, which is known for removals of single rows. "
+                "Got other edits with method='one-step'; ask with 'auto', which is exact."
+            )
+        if method != "influence":
+            return self.support.after(points) - self.theta
+        right = self._row_columns(points.rows).T @ (
+            points.row_changes * self.gradients[points.rows]
+        )
+        if points.new is not None:
+            eta = self._values(points.new, self.theta[None])[0]
+            right += self._columns(points.new).T @ (points.new_weights * (eta - points.new_y))
+        slope = self._penalty_slope(np.array([points.shift]))
+        return self._spread(self._solve(right[:, None] + slope))[0]
+
+    def _leverage(self, points):
+        """Largest eigenvalue of ``D^1/2 h D^1/2`` over the weight taken away, on the support."""
+        less = points.row_changes < 0
+        if not less.any():
+            return 0.0
+        Z = self._row_columns(points.rows[less]) * np.sqrt(-points.row_changes[less])[:, None]
+        return float(np.linalg.eigvalsh(Z @ self._solve(Z.T))[-1])
+
+    def own_removals(self, method, tol, rows=None):
+        check_method(method)
+        rows = np.arange(self.problem.n_samples) if rows is None else rows
+        out = self.eta[rows].copy()
+        for block, steps in self.row_steps(rows, None, method, tol):
+            own = self.problem.design.take(rows[block])
+            X, steps = own.X, steps[:, 0]
+            moved = (
+                X.multiply(steps[:, : X.shape[1]]).sum(axis=1)
+                if hasattr(X, "multiply")
+                else (np.einsum("ij,ij->i", X, steps[:, : X.shape[1]]))
+            )
+            out[block] += np.asarray(moved).ravel()
+            if own.intercept:
+                out[block] += own.intercept * steps[:, -1]
+        return out[:, None]
+
+    def own_group_removals(self, removals, method, tol):
+        check_method(method)
+        out = self.eta.copy()
+        for one in removals:
+            step = self._step_of(one, method)
+            out[one.rows] += self._values(self.problem.design.take(one.rows), step[None])[0]
+        return out[:, None]
+
+    def _warn(self, rows):
+        if len(rows):
+            warnings.warn(
+                f"{rows_have(rows)} no answer (NaN). {NOT_UNIQUE}",
+                UserWarning,
+                stacklevel=level_outside(),
+            )
+
+
+@answers_of.register
+def _(problem: L1Problem, *, solver, hold, precision, verbose):
+    if solver not in ("auto", "exact") or precision != "float64":
+        raise ValueError(
+            "A support is followed exactly: solver must be 'auto' or 'exact' and precision 'float64'. Got "
+            f"{solver!r} and {precision!r}."
+        )
+    try:
+        return L1Answers(problem.holding(hold))
+    except SingularHessianError as error:
+        raise SingularHessianError(str(error)) from None

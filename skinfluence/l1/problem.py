@@ -1,0 +1,63 @@
+"""The fitted problem of a squared error with an L1 penalty."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from skinfluence.design import Design
+from skinfluence.losses import Loss, SquaredError
+from skinfluence.objective import resolve_hold
+from skinfluence.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class L1Problem(Problem):
+    """``sum_i w_i (y_i - x_i'b - c)^2 / 2 + l1 |b|_1 + l2 |b|^2 / 2`` at fitted parameters.
+
+    Parameters
+    ----------
+    design : Design
+        With an intercept, which is not penalised, or without.
+    y, weights : ndarray of shape (n_samples,)
+    l1, l2 : float
+    positive : bool
+        Whether coefficients may not be negative.
+    theta : ndarray of shape (n_columns,)
+        As fitted, the intercept last.
+    hold : {"C", "lambda"}
+        Whether edits keep the penalties, or those over the total weight.
+    """
+
+    design: Design
+    y: np.ndarray
+    weights: np.ndarray
+    l1: float
+    l2: float
+    positive: bool
+    theta: np.ndarray
+    hold: str = "lambda"
+    loss: Loss = field(default_factory=SquaredError)
+    labels: None = None
+
+    model_name = "a model with an L1 penalty"
+
+    @property
+    def sample_weight(self):
+        """The weights: there are no class weights."""
+        return self.weights
+
+    def holding(self, hold):
+        hold = resolve_hold(hold, "lambda")
+        return self if hold == self.hold else replace(self, hold=hold)
+
+    def share(self, weight):
+        """What the penalties are multiplied by at another total weight."""
+        return weight / self.total_weight if self.hold == "lambda" else np.ones_like(weight)
+
+    def value(self, theta):
+        """The objective at some parameters."""
+        residual = self.y - self.design.multiply(theta[:, None])[:, 0]
+        b = theta[: self.design.n_features]
+        return float(
+            0.5 * self.weights @ residual**2 + self.l1 * np.abs(b).sum() + 0.5 * self.l2 * b @ b
+        )
