@@ -79,10 +79,10 @@ def remainder_average(M, r):
     return M * np.where(r < 1e-3, series, np.where(r < np.inf, closed, np.inf))
 
 
-def own_value_bound(M, kappa, error, r, gradient, fourth, size):
+def own_value_bound(M, kappa, error, r, fourth, across, length):
     """Error of a row's own decision value after a Newton step corrected to second order.
 
-    ``E M psi(r + M kappa E) (F + kappa E |u|_P) / |g| + M^2 chi(r) F^2 / |g|`` with
+    ``E M psi(r + M kappa E) ((F Q)^1/2 + kappa E |z|_P) + M^2 chi(r) F^3/2 Q^1/2`` with
     ``psi(t) = (e^t - 1) / t`` and ``chi(r) = (e^r - 1 - r - r^2 / 2) / r^3``.
 
     Parameters
@@ -94,12 +94,11 @@ def own_value_bound(M, kappa, error, r, gradient, fourth, size):
         ``E``, a bound on ``|u - d|_P``.
     r : ndarray
         ``M`` times the largest change of a decision value under the step.
-    gradient : ndarray
-        ``|g|`` of the step ``u = -g P^-1 x``.
-    fourth : ndarray
-        ``F = (sum_j w_j l'' delta_j^4)^1/2`` over the rows after the edit.
-    size : ndarray
-        ``|u|_P``.
+    fourth, across : ndarray
+        ``F = (sum_j w_j l'' delta_j^4)^1/2`` over the rows after the edit, and
+        ``Q = (sum_j w_j l'' (x_j' z)^4)^1/2`` with ``z = P^-1 x``.
+    length : ndarray
+        ``|z|_P``, which is ``|x|`` in the norm of ``P^-1``.
     """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         reach = r + M * kappa * error
@@ -107,8 +106,8 @@ def own_value_bound(M, kappa, error, r, gradient, fourth, size):
         closed = (np.expm1(r) - r - 0.5 * r**2) / r**3
         series = 1 / 6 + r * (1 / 24 + r * (1 / 120 + r / 360))
         chi = np.where(r < 1e-2, series, closed)
-        steps = error * M * psi * (fourth + kappa * error * size)
-        out = (steps + M**2 * chi * fourth**2) / gradient
+        out = error * M * psi * (np.sqrt(fourth * across) + kappa * error * length)
+        out += M**2 * chi * fourth**1.5 * np.sqrt(across)
     return np.where(np.isnan(out), np.inf, out)
 
 

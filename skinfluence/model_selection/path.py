@@ -161,7 +161,7 @@ def certified(objective, method, tol):
         bound[rows] = _loss_bound(objective, edits.hessian[rows], h[rows], rows, eta, distance)
 
     everything = np.arange(len(eta))
-    if method != "exact" and edit_solver.knows_own_values(ROW_TOLS[1]):
+    if method != "exact" and edit_solver.knows_own_values(edits, ROW_TOLS[1]):
         found = edit_solver.own_values(edits, ROW_TOLS[1])
         known = np.flatnonzero(np.isfinite(found.bound))
         eta[known] = objective.eta[known] + found.change[known, None]

@@ -5,10 +5,8 @@ Each stage is tried on the edits the one before could not certify (``doc/certifi
 
 import warnings
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
-from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import certificate
@@ -20,14 +18,14 @@ from skinfluence.edits import edited
 from skinfluence.smooth import batch_newton as refits
 from skinfluence.smooth import piecewise, steps
 from skinfluence.smooth.accuracy import SPLIT, Accuracy, inflation, shrink, solve_error
-from skinfluence.smooth.moved_rows import MovedRows
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
 from skinfluence.smooth.own_values import OneRowEdits, own_values
-from skinfluence.smooth.pair_sums import PairSums, half_solved
+from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import RowBatch, largest_eigenvalue
 from skinfluence.smooth.single_chords import SingleChords
+from skinfluence.smooth.whitened import Whitened
 from skinfluence.solvers import CG, Exact, SingularHessianError
 
 # Beyond this change of the log-curvature a chord with the old Hessian does not contract.
@@ -97,25 +95,17 @@ class EditSolver:
         self.objective = factor.objective
         self.M = self.objective.loss.self_concordance
         self.remainders = RemainderPass(self.objective)
+        self._whitened = {}
 
     # Edits at one row --------------------------------------------------------------------------
 
-    @cached_property
-    def pair_sums(self):
-        """The sums over pairs of rows that certify own values, made on first use."""
-        return PairSums(self.factor, self._half_solved)
-
-    @cached_property
-    def _half_solved(self):
-        return half_solved(self.factor)
-
-    @cached_property
-    def _single_chords(self):
-        return SingleChords(self.accuracy, self._half_solved)
-
-    @cached_property
-    def _moved_rows(self):
-        return MovedRows(self.accuracy, self._half_solved)
+    def whitened(self, edits):
+        """What edits of one shift share, kept for the next ones."""
+        shift = 0.0 if self.objective.hold == "C" else edits.one_shift
+        if shift not in self._whitened:
+            self._whitened.clear()
+            self._whitened[shift] = Whitened(self.accuracy, shift)
+        return self._whitened[shift]
 
     def own_steps_at_once(self, edits, tol):
         """Steps of each row's own decision values, where they are known to solve the edit.
@@ -135,9 +125,12 @@ class EditSolver:
             return solved, found.change[solved, None]
         return self._own_quadratic_steps(edits, tol)
 
-    def knows_own_values(self, tol):
-        """Whether :meth:`own_values` serves this factor, and to this tolerance."""
-        return PairSums.serves(self.factor) and self.objective.hold == "C" and tol >= PAIRS_TOL
+    def knows_own_values(self, edits, tol):
+        """Whether :meth:`own_values` serves some edits of this factor, to this tolerance."""
+        return PairSums.serves(self.factor) and self._one_shift(edits) and tol >= PAIRS_TOL
+
+    def _one_shift(self, edits):
+        return self.objective.hold == "C" or np.ndim(edits.one_shift) == 0
 
     def own_values(self, edits, tol):
         """Changes of each row's own decision value, with bounds: by sums over pairs, then by chords.
@@ -152,14 +145,15 @@ class EditSolver:
         -------
         found : OwnValues
         """
-        own = OneRowEdits(self.accuracy, edits)
-        found = own_values(own, self.pair_sums)
+        at = self.whitened(edits)
+        own = OneRowEdits(at, edits)
+        found = own_values(own)
         left = np.flatnonzero(~found.within(tol))
         if not len(left) or not SingleChords.serves(self.objective):
             return found
         own = own.take(left)
-        far = self.M * np.abs(own.alpha) * self.pair_sums.largest[own.rows]
-        again, iterates = self._single_chords.own_values(own, tol, far)
+        far = self.M * np.abs(own.alpha) * at.pairs.largest[own.rows]
+        again, iterates = at.chords.own_values(own, tol, far)
         rest = np.flatnonzero(~again.within(tol))
         if len(rest):
             self._own_by_newton(own.take(rest), iterates[rest], rest, again, tol)
@@ -175,16 +169,16 @@ class EditSolver:
             bound = now.change_error + own.floor[which]
             return certificate.within(bound, np.abs(now.change), tol, own.round_off[which])
 
-        solved = self._moved_rows.solve(own, starts, is_enough)
+        solved = own.at.newton.solve(own, starts, is_enough)
         bound = solved.change_error + own.floor
         better = bound < found.bound[rest]
         found.change[rest[better]], found.bound[rest[better]] = solved.change[better], bound[better]
 
     def _pairs_pay(self, edits, tol):
         """Whether a pass over all pairs of rows is cheaper than a pass for each row that needs one."""
-        if not self.knows_own_values(tol):
+        if not self.knows_own_values(edits, tol):
             return False
-        if "pair_sums" in vars(self):
+        if any("pairs" in vars(at) for at in self._whitened.values()):
             return True
         h = steps.row_leverages(self.factor, edits)[:, 0, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -273,9 +267,10 @@ class EditSolver:
 
     def _by_single_chords(self, state, left, tol, bound, used):
         """Chords in single precision; the edits that they leave."""
-        own = OneRowEdits(self.accuracy, state.edits.take(left))
-        far = self._single_chords.moved(own, self.accuracy.largest[0][:FOLLOWED])
-        found, error, size = self._single_chords.solve(own, tol, far, self.accuracy.round_off)
+        at = self.whitened(state.edits)
+        own = OneRowEdits(at, state.edits.take(left))
+        far = at.chords.moved(own, self.accuracy.largest[0][:FOLLOWED])
+        found, error, size = at.chords.solve(own, tol, far, self.accuracy.round_off)
         self._take_over(state, left, found, error, size, tol, bound, used, "chord")
         left = left[~self._certified(bound[left], state.size[left], tol)]
         return self._by_moved_rows(state, left, tol, bound, used)
@@ -286,7 +281,7 @@ class EditSolver:
         return (
             type(state) is RowBatch
             and PairSums.serves(self.factor)
-            and objective.hold == "C"
+            and self._one_shift(state.edits)
             and not objective.design.is_sparse
             and (p <= 64 or p * p <= 20 * objective.n_samples)
         )
@@ -295,29 +290,24 @@ class EditSolver:
         """Newton steps that renew the Hessian where rows moved; the edits that they leave."""
         if not len(left):
             return left
-        own = OneRowEdits(self.accuracy, state.edits.take(left))
-        L, scale = self.factor.cholesky
-        starts = (state.theta_steps[left, 0] / scale) @ L
+        at = self.whitened(state.edits)
+        own = OneRowEdits(at, state.edits.take(left))
 
         def is_enough(now, which):
             return self._certified(now.error, now.size, tol)
 
-        solved = self._moved_rows.solve(own, starts, is_enough)
+        found = at.newton.solve(own, at.halved(state.theta_steps[left, 0]), is_enough)
         self._take_over(
-            state, left, solved.steps, solved.error, solved.size, tol, bound, used, "newton"
+            state, left, found.steps, found.error, found.size, tol, bound, used, "newton"
         )
         return left[~self._certified(bound[left], state.size[left], tol)]
 
     def _take_over(self, state, left, found, error, size, tol, bound, used, name):
-        """Keep what is certified of some iterates, in the coordinates of half-solved rows."""
+        """Keep what is certified of some iterates, in the coordinates of whitened rows."""
         sure = self._certified(error, size, tol)
-        L, scale = self.factor.cholesky
-        with small_blas(len(L)):
-            moved = linalg.solve_triangular(
-                L, found[sure].T, lower=True, trans="T", check_finite=False
-            )
         done = left[sure]
-        state.theta_steps[done, 0] = (scale[:, None] * moved).T
+        with small_blas(self.objective.n_parameters):
+            state.theta_steps[done, 0] = self.whitened(state.edits).whole(found[sure])
         state.size[done], bound[done], used[done] = size[sure], error[sure], name
 
     def _solved_exactly(self, edits):

@@ -45,22 +45,20 @@ class MovedRows:
 
     Parameters
     ----------
-    accuracy : Accuracy
+    at : Whitened
         Of an objective with one output.
-    rows : ndarray of shape (n_samples, n_parameters)
-        ``L^-1 x_i``, with ``H = L L'``.
     """
 
-    def __init__(self, accuracy, rows):
-        self.objective, self.rows = accuracy.objective, rows
-        objective = self.objective
+    def __init__(self, at):
+        self.objective, self.rows, self.drift = at.objective, at.rows, at.drift
+        objective, rows = self.objective, self.rows
         self._first = objective.weights * objective.gradients[:, 0]
         self._second = objective.weights * objective.hessians[:, 0, 0]
         design, theta = objective.design, objective.theta
         absolute = type(design)(abs(design.X), abs(design.intercept))
         self._eta_terms = absolute.multiply(np.abs(theta).T)[:, 0]
         self._lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-        diagonal = accuracy.factor.curvature.diagonal()
+        diagonal = at.factor.curvature.diagonal()
         self._still = 2.0 * np.finfo(float).eps * float(np.sqrt(diagonal @ theta.ravel() ** 2))
 
     def solve(self, own, starts, is_enough):
@@ -69,7 +67,6 @@ class MovedRows:
         Parameters
         ----------
         own : OneRowEdits of m rows
-            That hold C.
         starts : ndarray of shape (m, n_parameters)
         is_enough : callable
             ``is_enough(solutions, which)``: a mask, of the solutions of the edits ``which``.
@@ -122,6 +119,8 @@ class MovedRows:
             first[own] = some.weight * loss.gradient(after, some.y)[:, 0]
             second[own] = some.weight * loss.hessian(after, some.y)[:, 0, 0]
             G = w + (first - self._first - self._second * delta) @ self.rows
+            if self.drift is not None:
+                G -= self.drift
         return G, first, second
 
     def _newton_step(self, some, w, at):
@@ -159,7 +158,8 @@ class MovedRows:
         length = np.sqrt(np.maximum(np.einsum("bi,bij,bj->b", a, inverse, a, optimize=True), 0.0))
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             # Largest eigenvalue of F^-1, from the rows' own changes or from itself.
-            grown = np.minimum(some.growth / lowest, np.linalg.norm(inverse, axis=(1, 2)))
+            own_growth = np.linalg.norm(inverse, axis=(1, 2))
+            grown = np.minimum(some.growth / lowest, own_growth / some.shrink)
             wider = np.sqrt(grown / some.growth)
             M, kappa = some.M, some.kappa * wider
             noise = some.noise * wider + self._rounding(first, second, w, np.sqrt(grown))
@@ -171,7 +171,7 @@ class MovedRows:
             there = ((1.0 + bent) * near - 1.0) * E + noise
             there[~fair | np.isnan(there)] = np.inf
             inflated = 1.0 + np.maximum(some.D * some.h, 0.0)
-            in_P = np.sqrt(np.minimum(1.0 / lowest, inflated * grown))
+            in_P = np.sqrt(np.minimum(1.0 / lowest, inflated * own_growth))
         step[~fair] = 0.0
         after = w + step
         return step, Solutions(

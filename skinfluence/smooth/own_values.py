@@ -9,6 +9,7 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence.smooth import steps
+from skinfluence.smooth.accuracy import inflation as inflated
 from skinfluence.smooth.accuracy import shrink
 
 
@@ -35,12 +36,12 @@ class OwnValues:
 
 
 class OneRowEdits:
-    """One-row edits of one output that hold C, and what all their bounds need.
+    """One-row edits of one output and one shift, and what all their bounds need.
 
     Parameters
     ----------
-    accuracy : Accuracy
-        Of an objective with one output.
+    at : Whitened
+        Of an objective with one output, at the shift of the edits.
     edits : RowEdits of m rows
 
     Attributes
@@ -48,21 +49,23 @@ class OneRowEdits:
     h, g, D : ndarray of shape (m,)
         Leverage of each row, and the gradient and curvature that its edit adds there.
     alpha, grown : ndarray of shape (m,)
-        The step is ``alpha H^-1 x``, and ``P^-1 x = grown H^-1 x``.
+        The step is ``alpha H_s^-1 x`` and the drift of the penalty; ``P^-1 x = grown H_s^-1 x``.
+    drift : ndarray of shape (m,)
+        What the drift does to the row's own decision value.
     length, size : ndarray of shape (m,)
         ``|x|`` in the norm of ``P^-1`` and the size of the step in that of P.
-    growth, kappa, slack, noise : ndarray of shape (m,)
-        ``P^-1 <= growth H^-1``; the largest row in the norm of ``P^-1``; relative error of solves;
-        rounding of the edited gradient, as a distance.
+    growth, shrink, kappa, slack, noise : ndarray of shape (m,)
+        ``P^-1 <= growth H^-1``; ``H_s >= shrink H``; the largest row in the norm of ``P^-1``;
+        relative error of solves; rounding of the edited gradient, as a distance.
     floor, round_off : ndarray of shape (m,)
         Of own decision values.
     idle : ndarray of bool, shape (m,)
         Edits that change nothing.
     """
 
-    def __init__(self, accuracy, edits):
-        factor, objective = accuracy.factor, accuracy.objective
-        self.objective, self.rows = objective, edits.rows
+    def __init__(self, at, edits):
+        accuracy, factor, objective = at.accuracy, at.accuracy.factor, at.objective
+        self.at, self.objective, self.rows = at, objective, edits.rows
         self.M = objective.loss.self_concordance
         self.weight, self.y = edits.weight, edits.y
         h = steps.row_leverages(factor, edits)
@@ -70,11 +73,17 @@ class OneRowEdits:
         self.h, self.g, self.D = h[:, 0, 0], edits.gradient[:, 0], edits.hessian[:, 0, 0]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             self.grown = 1.0 / left
-            self.alpha = -self.g * self.grown
+            self.drift = np.zeros(len(left)) if at.drift is None else at.drifts[edits.rows]
+            self.alpha = -(self.g + self.D * self.drift) * self.grown
             self.length = np.sqrt(np.maximum(self.h * self.grown, 0.0))
             self.size = np.abs(self.g) * self.length
+            if at.drift is not None:
+                square = self.alpha * (self.alpha * self.h + 2.0 * self.drift)
+                square += at.drift @ at.drift + self.D * self.moved**2
+                self.size = np.sqrt(np.maximum(square, 0.0))
             leverage = np.maximum(-self.D * self.h, 0.0)
-            kept = (1.0 - leverage * (1.0 + accuracy.solve_error)) * shrink(edits.shift, objective)
+            self.shrink = shrink(edits.shift, objective)
+            kept = (1.0 - leverage * (1.0 + accuracy.solve_error)) * self.shrink
             self.growth = np.where(kept > 0, 1.0 / kept, np.inf)
             self.slack = (2.0 * accuracy.solve_error + factor.leverage_error) * self.growth
             largest = np.maximum(accuracy.row_sizes.max(initial=0.0), self.h)
@@ -83,10 +92,10 @@ class OneRowEdits:
             # As in RowBatch, in the norm of P.
             self.noise = accuracy.floor * (np.sqrt(self.growth) - 1.0)
             self.noise += rounding * np.sqrt(self.growth)
-            inflation = np.sqrt(1.0 + np.maximum(self.D * self.h, 0.0))
+            inflation = np.sqrt(inflated(np.maximum(self.D * self.h, 0.0), edits.shift, objective))
             self.floor = self.length * (self.noise + accuracy.floor * inflation)
             self.round_off = self.length * accuracy.round_off * inflation
-        self.idle = (self.g == 0) & (self.D == 0)
+        self.idle = (self.g == 0) & (self.D == 0) & (at.drift is None)
 
     def __len__(self):
         return len(self.rows)
@@ -99,6 +108,11 @@ class OneRowEdits:
         return some
 
     @property
+    def moved(self):
+        """What the step does to the row's own decision value, (m,)."""
+        return self.alpha * self.h + self.drift
+
+    @property
     def eta(self):
         """Decision values of the rows, (m, 1)."""
         return self.objective.eta[self.rows]
@@ -109,36 +123,67 @@ class OneRowEdits:
         return np.isfinite(self.kappa) & np.isfinite(self.alpha)
 
 
-def own_values(own, sums):
+def own_values(own):
     """Newton steps of own decision values, corrected to second order, with bounds.
 
     Parameters
     ----------
     own : OneRowEdits
-        That hold C.
-    sums : PairSums
-        Of their factor.
 
     Returns
     -------
     found : OwnValues
     """
-    loss, M, rows, h, alpha = own.objective.loss, own.M, own.rows, own.h, own.alpha
+    loss, M, rows, h, alpha, sums = (
+        own.objective.loss,
+        own.M,
+        own.rows,
+        own.h,
+        own.alpha,
+        own.at.pairs,
+    )
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # The row itself, as it is after the edit.
         W = own.weight * loss.hessian(own.eta, own.y)[:, 0, 0]
         T = own.weight * loss.third(own.eta, own.y)
-        cubes = sums.cubes[rows] + T * h**3
-        fourth = alpha**2 * np.sqrt(sums.quarts[rows] + np.abs(W) * h**4)
-        r = M * np.abs(alpha) * np.maximum(sums.largest[rows], np.where(W > 0, h, 0.0))
-        second = 0.5 * own.grown * alpha**2
-        change = alpha * h - second * cubes
+        moved = own.moved
+        # sum_j T_j K_ij delta_j^2, and roots of sum_j W_j K_ij^4 and sum_j W_j delta_j^4.
+        cubes = alpha**2 * sums.cubes[rows] + T * h * moved**2
+        across = sums.quarts[rows]
+        along, far = np.abs(alpha) * across**0.25, np.abs(alpha) * sums.largest[rows]
+        if own.at.drift is not None:
+            drift = _Drift(own)
+            cubes += drift.cubes
+            along, far = along + drift.fourth, far + drift.largest
+        across = own.grown**2 * np.sqrt(across + np.abs(W) * h**4)
+        fourth = np.sqrt(along**4 + np.abs(W) * moved**4)
+        r = M * np.maximum(far, np.where(W > 0, np.abs(moved), 0.0))
+        second = 0.5 * own.grown
+        change = moved - second * cubes
         left = certificate.remainder_average(M, r) * fourth + own.slack * own.size + own.noise
         E = certificate.gradient_bound(M, own.kappa, left, r)
-        bound = certificate.own_value_bound(M, own.kappa, E, r, np.abs(own.g), fourth, own.size)
-        bound += second * sums.cubes_error[rows] + own.floor
-        bound += own.slack * (np.abs(alpha * h) + second * np.abs(cubes))
+        bound = certificate.own_value_bound(M, own.kappa, E, r, fourth, across, own.length)
+        bound += second * alpha**2 * sums.cubes_error[rows] + own.floor
+        bound += own.slack * (np.abs(moved) + second * np.abs(cubes) + own.length * own.size)
     return answered(own, change, bound)
+
+
+class _Drift:
+    """What the drift of the penalty adds to the sums over the rows ``j != i``."""
+
+    def __init__(self, own):
+        objective, at = own.objective, own.at
+        third = objective.weights * objective.loss.third(objective.eta, objective.y)
+        second = objective.weights * objective.hessians[:, 0, 0]
+        drifts, rows, h, alpha, e = at.drifts, own.rows, own.h, own.alpha, own.drift
+        a = at.rows[rows]
+        T = third[rows]
+        squares = np.einsum("id,id->i", a @ ((at.rows.T * (third * drifts)) @ at.rows), a)
+        linear = a @ (at.rows.T @ (third * drifts**2))
+        # Without the row itself.
+        self.cubes = 2.0 * alpha * (squares - T * e * h**2) + (linear - T * e**2 * h)
+        self.fourth = float(second @ drifts**4) ** 0.25
+        self.largest = float(np.abs(drifts[objective.weights > 0]).max(initial=0.0))
 
 
 def answered(own, change, bound):

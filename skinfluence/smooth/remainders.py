@@ -1,13 +1,14 @@
 """One pass over the training rows for many steps at once: remainders and largest changes."""
 
+import sys
 from functools import cached_property
 
 import numpy as np
 
 from skinfluence.losses import Binomial, Multinomial, SmoothHinge, SumToZero, Tweedie
 
-# Pairs of rows and steps from which loading the compiled kernels pays.
-COMPILED_PAIRS = 2_000_000
+# Pairs of rows and steps from which loading the compiled kernels pays, and calling loaded ones.
+COMPILED_PAIRS, LOADED_PAIRS = 2_000_000, 100_000
 
 
 class RemainderPass:
@@ -42,7 +43,10 @@ class RemainderPass:
         O(n m d K), in blocks. Large passes go through compiled kernels, with the same result.
         """
         pairs = len(theta_steps) * self.objective.n_samples
-        if pairs >= COMPILED_PAIRS and self.objective.design.in_memory:
+        pays = COMPILED_PAIRS
+        if "numba" in sys.modules:
+            pays = min(pays, LOADED_PAIRS)
+        if pairs >= pays and self.objective.design.in_memory:
             loss = self.objective.loss
             if isinstance(loss, Binomial | Tweedie | SmoothHinge):
                 return self._compiled(theta_steps, skip)

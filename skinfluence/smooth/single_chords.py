@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit
 
 from skinfluence import certificate
-from skinfluence.losses import Binomial, SmoothHinge
+from skinfluence.losses import Binomial, SmoothHinge, Tweedie
 from skinfluence.smooth.own_values import answered
 from skinfluence.smooth.pair_sums import EPS
 
@@ -35,37 +35,46 @@ class SingleChords:
 
     Parameters
     ----------
-    accuracy : Accuracy
+    at : Whitened
         Of an objective with one output.
-    rows : ndarray of shape (n_samples, n_parameters)
-        The :func:`half_solved` rows of its factor.
     """
 
-    def __init__(self, accuracy, rows):
-        objective = accuracy.objective
-        self.objective, self.rows = objective, rows
-        self._single = self.rows.astype(np.float32)
-        eta, loss = objective.eta[:, 0], objective.loss
-        if isinstance(loss, SmoothHinge):
-            eta, self._scale = (eta - objective.y) / loss.temperature, 1.0 / loss.temperature
+    def __init__(self, at):
+        objective = at.objective
+        self.objective, self.rows, self.drift = objective, at.rows, at.drift
+        self._single = at.rows.astype(np.float32)
+        self._drifts = None if at.drift is None else at.drifts.astype(np.float32)
+        eta, loss, sizes = objective.eta[:, 0], objective.loss, at.accuracy.row_sizes
+        second = objective.weights * objective.hessians[:, 0, 0]
+        self._scale = 1.0
+        if isinstance(loss, Tweedie):
+            # An exponential is a logistic far out.
+            self._scale = 1.0 if loss.power == 1 else -1.0
+            p, s, mass = np.zeros(len(eta)), np.ones(len(eta)), second
         else:
-            self._scale = 1.0
-        mass = objective.weights * expit(eta) * expit(-eta)
-        terms = expit(eta), expit(-eta), mass, accuracy.row_sizes
-        self._terms = [one.astype(np.float32) for one in terms]
-        self._edf = float(objective.weights @ (objective.hessians[:, 0, 0] * accuracy.row_sizes))
+            if isinstance(loss, SmoothHinge):
+                eta, self._scale = (eta - objective.y) / loss.temperature, 1.0 / loss.temperature
+            p, s = expit(eta), expit(-eta)
+            mass = objective.weights * p * s
+        self._terms = [one.astype(np.float32) for one in (p, s, mass, sizes)]
+        self._edf = float(second @ sizes)
 
     @staticmethod
     def serves(objective):
         """Whether the loss has its remainders in single precision."""
-        return isinstance(objective.loss, Binomial | SmoothHinge)
+        loss = objective.loss
+        if isinstance(loss, Tweedie):
+            return loss.power in (1, 2)
+        return isinstance(loss, Binomial | SmoothHinge)
 
     def moved(self, own, rows):
         """``M`` times the largest change that whole steps make at some other rows, (m,)."""
-        K = np.abs(self._single[own.rows] @ self._single[rows].T)
-        K[own.rows[:, None] == rows] = 0.0
-        with np.errstate(invalid="ignore"):
-            return own.M * np.abs(own.alpha) * K.max(axis=1, initial=0.0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            moved = own.alpha[:, None] * (self._single[own.rows] @ self._single[rows].T)
+        if self._drifts is not None:
+            moved += self._drifts[rows]
+        moved[own.rows[:, None] == rows] = 0.0
+        return own.M * np.abs(moved).max(axis=1, initial=0.0)
 
     def own_values(self, own, tol, far):
         """Iterate until each change of an own value is certified to ``tol``, or cannot be here.
@@ -139,7 +148,10 @@ class _Chords:
         self.open = np.flatnonzero(own.are_bounded)
         self._a = single.rows[own.rows[self.open]]
         self._share = share[self.open]
-        self._w = (self._share * own.alpha[self.open])[:, None] * self._a
+        self._w = own.alpha[self.open, None] * self._a
+        if single.drift is not None:
+            self._w += single.drift
+        self._w *= self._share[:, None]
         self._history = []
         self._passes = 0
         self.steps = np.zeros((len(own), single.rows.shape[1]))
@@ -191,6 +203,10 @@ class _Chords:
     def _gamma(self):
         return (self._a.shape[1] + 6) * EPS
 
+    def _reach(self, own):
+        """At least ``|v|`` times what ``|L^-1 x_j|^2`` may be larger than the leverage of row j."""
+        return _norm(self._w) / np.sqrt(own.shrink)
+
     def _pass(self, own, own_values=True):
         """Remainders of all rows after the edits: their sum, and what bounds are made of."""
         single, objective = self.single, self.single.objective
@@ -200,8 +216,11 @@ class _Chords:
             some = slice(low, min(low + SIDE_BY_SIDE, m))
             self._block(own, some, own_values or not self._passes, S[some], sums[:, some])
         # Of the logistic loss in its own units: l'' is its curvature times the scale.
-        r, G = sums[0], np.sqrt(sums[1] / single._scale)
-        bent, carried, turned, fell, rose = sums[2:] * single._scale
+        scale = abs(single._scale)
+        r, G = sums[0], np.sqrt(sums[1] / scale)
+        bent, carried, turned, fell, rose = sums[2:] * scale
+        if single._scale < 0:
+            S *= -1.0
         moved = np.einsum("bd,bd->b", self._a, self._w)
         loss, eta, weight = objective.loss, own.eta, own.weight
         second = loss.hessian(eta, own.y)[:, 0, 0]
@@ -217,7 +236,7 @@ class _Chords:
             carried = carried + own_z * q**2
             r = np.where(there, np.maximum(r, np.abs(moved) * own.M), r)
             # Rows beyond BENT are added up in the norm of P, with what their rounding can be.
-            lost = own.M * self._gamma * _norm(self._w) * own.kappa * single._edf
+            lost = own.M * self._gamma * self._reach(own) * own.kappa * single._edf
             fell, rose = (
                 own.growth * (one * (1.0 + SUMS) + lost)
                 + own_z * np.maximum(side * (q - 1.0) - BENT, 0.0)
@@ -236,6 +255,7 @@ class _Chords:
         # x_j' z over |z|_P, for z = P^-1 x.
         unit = own.grown[some] / own.length[some]
         z, w = (unit[:, None] * a).astype(np.float32), self._w[some].astype(np.float32)
+        share = self._share[some].astype(np.float32) if first else None
         ratio = (self._share[some] * own.alpha[some] / unit).astype(np.float32) if first else None
         width = max(SUMMED_ROWS, ENTRIES // m // SUMMED_ROWS * SUMMED_ROWS)
         held = np.empty((3, m * min(width, n)), dtype=np.float32)
@@ -247,6 +267,8 @@ class _Chords:
                 np.matmul(z, part.T, out=Z)
             if first:
                 np.multiply(Z, ratio[:, None], out=delta)
+                if single._drifts is not None:
+                    delta += share[:, None] * single._drifts[start:stop]
             else:
                 np.matmul(w, part.T, out=delta)
             if not weighted:
@@ -264,11 +286,15 @@ class _Chords:
         """The next iterates, bounds on the errors of these ones, and what rounding leaves."""
         D, a, w = own.D, self._a, self._w
         b = own.g[:, None] * a + S
+        if self.single.drift is not None:
+            b -= self.single.drift
         along = np.einsum("bd,bd->b", a, b) * D * own.grown
         after = along[:, None] * a - b
         size = _norm(w, D, a)
         with np.errstate(over="ignore", invalid="ignore"):
-            rounded = self._gamma * _norm(w) * np.sqrt(turned) + REMAINDER * (G + 2.0 * size)
+            rounded = self._gamma * self._reach(own) * np.sqrt(turned) + REMAINDER * (
+                G + 2.0 * size
+            )
             rounded += SUMMED * G * np.sqrt(self.single._edf * own.growth)
             left = _norm(after - w, D, a) * (1.0 + own.slack)
             left += own.slack * size + rounded + own.noise

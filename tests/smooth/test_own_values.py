@@ -11,8 +11,7 @@ from skinfluence.objective import Objective
 from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.newton import minimise
 from skinfluence.smooth.own_values import OneRowEdits, own_values
-from skinfluence.smooth.pair_sums import PairSums, half_solved
-from skinfluence.smooth.single_chords import SingleChords
+from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.steps import removals, row_edits
 from skinfluence.solvers import Exact
 from tests.registries import NEWTON
@@ -122,9 +121,8 @@ def test_no_own_value_is_farther_from_the_solved_one_than_its_bound(name, penalt
     for seed in range(3):
         objective = optimum(name, seed, n=80, penalty=penalty, heavy=heavy)
         solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
-        sums = PairSums(solver.factor)
         for edits in edits_of(objective, np.random.default_rng(seed)):
-            found = own_values(OneRowEdits(solver.accuracy, edits), sums)
+            found = own_values(OneRowEdits(solver.whitened(edits), edits))
             for block, solved in solver.solve_rows(edits, 1e-9):
                 eta = np.einsum("ikd,id->i", solved.steps, edits.design.take(block).dense_rows())
                 error = np.abs(found.change[block] - eta)
@@ -140,11 +138,11 @@ def test_no_chord_is_farther_from_the_solved_value_than_its_bound(name, penalty,
     for seed in range(3):
         objective = optimum(name, seed, n=150, penalty=penalty, heavy=heavy)
         solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
-        chords = SingleChords(solver.accuracy, half_solved(solver.factor))
         for edits in edits_of(objective, np.random.default_rng(seed)):
-            own = OneRowEdits(solver.accuracy, edits)
-            far = np.abs(own.alpha) * solver.M * solver.pair_sums.largest[own.rows]
-            found, _ = chords.own_values(own, tol, far)
+            at = solver.whitened(edits)
+            own = OneRowEdits(at, edits)
+            far = np.abs(own.alpha) * solver.M * at.pairs.largest[own.rows]
+            found, _ = at.chords.own_values(own, tol, far)
             certified, asked = certified + found.within(tol).sum(), asked + len(edits.rows)
             for block, solved in solver.solve_rows(edits, 1e-9):
                 eta = np.einsum("ikd,id->i", solved.steps, edits.design.take(block).dense_rows())
@@ -162,8 +160,7 @@ def test_each_part_of_the_bound_is_needed():
             objective = optimum(name, seed, n=40, d=3, penalty=0.3, heavy=True)
             solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
             edits = removals(objective, np.flatnonzero(objective.weights > 0))
-            sums = PairSums(solver.factor)
-            found = own_values(OneRowEdits(solver.accuracy, edits), sums)
+            found = own_values(OneRowEdits(solver.whitened(edits), edits))
             K = pairs(objective, solver.factor)[edits.rows] * (objective.weights > 0)
             W = objective.weights * objective.hessians[:, 0, 0]
             h = solver.factor.leverages()[edits.rows, 0, 0]
@@ -192,7 +189,7 @@ def test_leave_one_out_is_that_of_refits(C):
     model = LogisticRegression(C=C, **NEWTON).fit(X, y)
     inf = Influence(model, X, y)
     found = inf.loo_decision_function()
-    assert "pair_sums" in vars(inf.answers.edit_solver())
+    assert any("pairs" in vars(at) for at in inf.answers.edit_solver()._whitened.values())
     for i in range(0, 400, 23):
         refit = LogisticRegression(C=C, **NEWTON).fit(np.delete(X, i, 0), np.delete(y, i))
         true, before = refit.decision_function(X[[i]])[0], model.decision_function(X[[i]])[0]

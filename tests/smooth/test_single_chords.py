@@ -1,26 +1,34 @@
 """Chords in single precision and Newton steps of few moved rows, against Newton's method on each edit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.moved_rows import MovedRows
-from skinfluence.smooth.own_values import OneRowEdits
-from skinfluence.smooth.pair_sums import half_solved
-from skinfluence.smooth.single_chords import SingleChords, _Chords
+from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.own_values import OneRowEdits, own_values
+from skinfluence.smooth.single_chords import _Chords
 from skinfluence.smooth.steps import removals
 from skinfluence.solvers import Exact
 from tests.smooth.test_own_values import LOSSES, edits_of, optimum
 
-LOGISTIC = ["logistic", "smooth-hinge"]
+SINGLE = ["logistic", "smooth-hinge", "poisson", "gamma"]
+HOLDS = ["C", "lambda"]
+
+
+def edited(objective, row, y, weight):
+    """Weights, targets and penalty after an edit."""
+    weights, targets = objective.weights.copy(), objective.y.copy()
+    weights[row], targets[row] = weight, y
+    share = 1.0 if objective.hold == "C" else weights.sum() / objective.weights.sum()
+    return weights, targets, np.diag(objective.penalty) * share
 
 
 def solved(objective, row, y, weight):
-    """The change of the parameters when one row gets another target and weight, and the Hessian there."""
+    """The change of the parameters when one row gets another target and weight."""
     X, loss = objective.design.dense_rows(), objective.loss
-    weights, targets = objective.weights.copy(), objective.y.copy()
-    weights[row], targets[row] = weight, y
-    R = np.diag(objective.penalty)
+    weights, targets, R = edited(objective, row, y, weight)
 
     def value(theta):
         return weights @ loss.value((X @ theta)[:, None], targets) + 0.5 * theta @ R @ theta
@@ -43,40 +51,41 @@ def solved(objective, row, y, weight):
 
 def hessian(objective, own, i, theta):
     """Of one edited problem, dense."""
-    X, weights, targets = (
-        objective.design.dense_rows(),
-        objective.weights.copy(),
-        objective.y.copy(),
-    )
-    weights[own.rows[i]], targets[own.rows[i]] = own.weight[i], own.y[i]
+    X = objective.design.dense_rows()
+    weights, targets, R = edited(objective, own.rows[i], own.y[i], own.weight[i])
     second = weights * objective.loss.hessian((X @ theta)[:, None], targets)[:, 0, 0]
-    return (X.T * second) @ X + np.diag(objective.penalty)
+    return (X.T * second) @ X + R
 
 
-def parameters(solver, steps):
-    """From the coordinates of half-solved rows."""
-    L, scale = solver.factor.cholesky
-    return scale * np.linalg.solve(L.T, steps.T).T
-
-
-def setting(name, seed, **options):
+def setting(name, seed, hold="C", **options):
     objective = optimum(name, seed, **options)
+    if hold == "lambda":
+        # The same weights, so that all edits of one kind change the total by the same.
+        even = replace(objective, weights=np.ones(objective.n_samples), sample_weight=None)
+        objective = minimise(even.holding(hold), Exact("primal")).objective
     solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
-    return solver.objective, solver, half_solved(solver.factor)
+    return solver.objective, solver
 
 
-@pytest.mark.parametrize("name", LOGISTIC)
+def own_edits(objective, solver, seed):
+    """The edits that have one shift."""
+    for edits in edits_of(objective, np.random.default_rng(seed)):
+        if objective.hold == "C" or np.ndim(edits.one_shift) == 0:
+            yield OneRowEdits(solver.whitened(edits), edits)
+
+
+@pytest.mark.parametrize("name", SINGLE)
 @pytest.mark.parametrize("penalty", [0.03, 1.0])
 @pytest.mark.parametrize("heavy", [False, True])
-def test_no_step_is_farther_from_the_solved_one_than_its_bound(name, penalty, heavy):
+@pytest.mark.parametrize("hold", HOLDS)
+def test_no_step_is_farther_from_the_solved_one_than_its_bound(name, penalty, heavy, hold):
     certified = asked = 0
-    objective, solver, rows = setting(name, 1, n=90, penalty=penalty, heavy=heavy)
-    chords = SingleChords(solver.accuracy, rows)
-    for edits in edits_of(objective, np.random.default_rng(0)):
-        own = OneRowEdits(solver.accuracy, edits)
+    objective, solver = setting(name, 1, hold, n=90, penalty=penalty, heavy=heavy)
+    for own in own_edits(objective, solver, 0):
+        chords = own.at.chords
         far = chords.moved(own, np.arange(objective.n_samples))
         steps, bound, size = chords.solve(own, 1e-3, far, 0.0)
-        steps = parameters(solver, steps)
+        steps = own.at.whole(steps)
         certified, asked = certified + (bound <= 1e-3 * size).sum(), asked + len(bound)
         for i in np.flatnonzero(np.isfinite(bound))[::3]:
             d = solved(objective, own.rows[i], own.y[i], own.weight[i])
@@ -88,18 +97,18 @@ def test_no_step_is_farther_from_the_solved_one_than_its_bound(name, penalty, he
     assert certified > 0.8 * asked
 
 
-@pytest.mark.parametrize("name", LOGISTIC)
-def test_the_hessian_at_an_iterate_is_between_its_bounds(name):
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("hold", HOLDS)
+def test_the_hessian_at_an_iterate_is_between_its_bounds(name, hold):
     """Each part alone: the curvature that is kept, and the largest change of it."""
     narrow = 0
     for seed in range(3):
-        objective, solver, rows = setting(name, seed, n=70, penalty=0.1, heavy=True)
-        for edits in edits_of(objective, np.random.default_rng(seed)):
-            own = OneRowEdits(solver.accuracy, edits)
-            chords = _Chords(SingleChords(solver.accuracy, rows), own, np.zeros(len(own)))
+        objective, solver = setting(name, seed, hold, n=70, penalty=0.1, heavy=True)
+        for own in own_edits(objective, solver, seed):
+            chords = _Chords(own.at.chords, own, np.zeros(len(own)))
             asked = own.take(chords.open)
             S, r, G, _, _, _, kept, changed = chords._pass(asked)
-            steps = parameters(solver, chords.steps[chords.open])
+            steps = own.at.whole(chords.steps[chords.open])
             for i in np.flatnonzero(r < 4.0)[::2]:
                 P = hessian(objective, asked, i, objective.theta[0])
                 H = hessian(objective, asked, i, objective.theta[0] + steps[i])
@@ -110,30 +119,30 @@ def test_the_hessian_at_an_iterate_is_between_its_bounds(name):
                 assert changed[i] >= np.abs(values - 1.0).max() - 1e-6
                 # Where e^-r would say much less.
                 narrow += kept[i] > 1.5 * np.exp(-r[i])
-                exact = np.linalg.solve(root, parameters_adjoint(solver, S[i]))
+                exact = np.linalg.solve(root, adjoint(own.at, S[i]))
                 assert np.linalg.norm(exact) <= G[i] * (1 + 1e-4) + 1e-9
-    assert narrow > 20
+    # Far rows of exponentials have the curvature.
+    assert narrow > 20 or name in ("poisson", "gamma")
 
 
-def parameters_adjoint(solver, S):
-    """A gradient, from the coordinates of half-solved rows."""
-    L, scale = solver.factor.cholesky
+def adjoint(at, S):
+    """A gradient, from the coordinates of whitened rows."""
+    L, scale = at.factor.cholesky
     return (L @ S) / scale
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("penalty", [0.01, 1.0])
-def test_newton_steps_of_moved_rows_solve_every_edit_within_their_bound(name, penalty):
-    objective, solver, rows = setting(name, 2, n=70, penalty=penalty, heavy=True)
-    newton = MovedRows(solver.accuracy, rows)
+@pytest.mark.parametrize("hold", HOLDS)
+def test_newton_steps_of_moved_rows_solve_every_edit_within_their_bound(name, penalty, hold):
+    objective, solver = setting(name, 2, hold, n=70, penalty=penalty, heavy=True)
     moved = 0
-    for edits in edits_of(objective, np.random.default_rng(0)):
-        own = OneRowEdits(solver.accuracy, edits)
-        starts = np.zeros((len(own), rows.shape[1]))
-        found = newton.solve(own, starts, lambda now, which: now.error <= 1e-7 * now.size)
+    for own in own_edits(objective, solver, 0):
+        starts = np.zeros((len(own), own.at.rows.shape[1]))
+        found = own.at.newton.solve(own, starts, lambda now, which: now.error <= 1e-7 * now.size)
         fair = own.are_bounded
         assert (found.error <= 1e-6 * found.size + 1e-12)[fair].all()
-        steps = parameters(solver, found.steps)
+        steps = own.at.whole(found.steps)
         X = objective.design.dense_rows()
         for i in np.flatnonzero(fair)[::3]:
             d = solved(objective, own.rows[i], own.y[i], own.weight[i])
@@ -148,11 +157,30 @@ def test_newton_steps_of_moved_rows_solve_every_edit_within_their_bound(name, pe
 
 
 @pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("penalty", [0.1, 3.0])
+def test_own_values_hold_where_the_penalty_moves_too(name, penalty):
+    """With hold="lambda", by sums over pairs alone."""
+    corrected = 0
+    for seed in range(3):
+        objective, solver = setting(name, seed, "lambda", n=80, penalty=penalty)
+        X = objective.design.dense_rows()
+        for own in own_edits(objective, solver, seed):
+            found = own_values(own)
+            assert own.at.drift is None or np.abs(own.at.drift).max() > 0
+            for i in range(0, len(own), 7):
+                true = X[own.rows[i]] @ solved(objective, own.rows[i], own.y[i], own.weight[i])
+                error = abs(found.change[i] - true)
+                assert error <= found.bound[i] + 1e-9 * abs(true)
+                corrected += error < 0.1 * abs(own.moved[i] - true)
+    assert corrected > 10
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_bounds_of_newton_steps_hold_on_the_way(name):
     """Not only where the iteration ends: every bound that it gives."""
-    objective, solver, rows = setting(name, 4, n=60, penalty=0.05, heavy=True)
+    objective, solver = setting(name, 4, n=60, penalty=0.05, heavy=True)
     edits = removals(objective, np.flatnonzero(objective.weights > 0))
-    own = OneRowEdits(solver.accuracy, edits)
+    own = OneRowEdits(solver.whitened(edits), edits)
     own = own.take(np.flatnonzero(own.are_bounded))
     truth = [solved(objective, *one) for one in zip(own.rows, own.y, own.weight, strict=True)]
     P = [hessian(objective, own, i, objective.theta[0]) for i in range(len(own))]
@@ -160,7 +188,7 @@ def test_bounds_of_newton_steps_hold_on_the_way(name):
 
     def look(now, which):
         nonlocal seen
-        steps = parameters(solver, now.steps)
+        steps = own.at.whole(now.steps)
         for j, i in enumerate(which):
             error = steps[j] - truth[i]
             away = np.sqrt(error @ P[i] @ error)
@@ -168,11 +196,11 @@ def test_bounds_of_newton_steps_hold_on_the_way(name):
             seen += np.isfinite(now.error[j]) and away > 1e-2 * now.error[j] > 1e-9
         return now.error <= 1e-9 * now.size
 
-    MovedRows(solver.accuracy, rows).solve(own, np.zeros((len(own), rows.shape[1])), look)
+    own.at.newton.solve(own, np.zeros((len(own), own.at.rows.shape[1])), look)
     assert seen > 5
 
 
 def test_leverages_of_the_training_rows_are_made_once_and_not_for_writing():
-    _, solver, _ = setting("logistic", 0)
+    _, solver = setting("logistic", 0)
     h = solver.factor.leverages()
     assert h is solver.factor.leverages() and not h.flags.writeable

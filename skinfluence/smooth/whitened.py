@@ -1,0 +1,73 @@
+"""Rows in coordinates in which the Hessian that edits start from is the identity."""
+
+from functools import cached_property
+
+import numpy as np
+from scipy import linalg
+
+from skinfluence.smooth.moved_rows import MovedRows
+from skinfluence.smooth.pair_sums import PairSums, half_solved
+from skinfluence.smooth.single_chords import SingleChords
+
+
+class Whitened:
+    """What edits of one row and one output share that change the total weight by the same.
+
+    Parameters
+    ----------
+    accuracy : Accuracy
+        Of the unedited objective.
+    shift : float
+        Change of the total weight; of no account where edits hold C.
+
+    Attributes
+    ----------
+    factor : PrimalFactor
+        Of ``H_s = H + shift R0``, with ``H_s = L L'``.
+    rows : ndarray of shape (n_samples, n_parameters)
+        ``L^-1 x_i``.
+    drift : ndarray of shape (n_parameters,) or None
+        ``-L^-1 shift R0 theta``, the step that the penalty alone makes; None for none.
+    """
+
+    def __init__(self, accuracy, shift):
+        self.accuracy, self.objective = accuracy, accuracy.objective
+        self.factor = accuracy.factor.shifted(shift)
+        self.rows = half_solved(self.factor)
+        objective = self.objective
+        moves = objective.hold != "C" and shift * objective.unit_penalty
+        self.drift = None
+        if np.any(moves):
+            step = -self.factor.solve((moves * objective.theta[0])[:, None])[:, 0]
+            self.drift = self.halved(step)
+
+    @cached_property
+    def drifts(self):
+        """Changes of decision values by the drift, (n_samples,)."""
+        return self.rows @ self.drift
+
+    @cached_property
+    def pairs(self):
+        """The sums over pairs of rows that certify own values."""
+        return PairSums(self.factor, self.rows)
+
+    @cached_property
+    def chords(self):
+        """Chords in single precision."""
+        return SingleChords(self)
+
+    @cached_property
+    def newton(self):
+        """Newton steps that renew the rows that moved."""
+        return MovedRows(self)
+
+    def halved(self, steps):
+        """Steps of the parameters in these coordinates."""
+        L, scale = self.factor.cholesky
+        return (steps / scale) @ L
+
+    def whole(self, steps):
+        """Steps in these coordinates as steps of the parameters."""
+        L, scale = self.factor.cholesky
+        solved = linalg.solve_triangular(L, steps.T, lower=True, trans="T", check_finite=False)
+        return (scale[:, None] * solved).T
