@@ -8,8 +8,8 @@ from skinfluence.objective import Objective
 from skinfluence.smooth.edit_solver import ROUND_OFF
 
 MOST_PASSES = 40
-# Error of decision values at which comparisons of scores are as good as of refits.
-WANTED = 1e-10
+# Error of decision values from which on comparisons are tried, and at which they are as good as of refits.
+NEAR, WANTED = 0.1, 1e-10
 
 
 class Additions:
@@ -56,7 +56,8 @@ class Additions:
     def counts(self, design, label, scores, codes):
         """How many training rows conform no better than each new one, under the model with it.
 
-        Comparisons that are closer than the models are known count as ties.
+        Points are left as soon as their comparisons are certain. Those that stay closer than float64
+        can tell are counted as ties.
 
         Parameters
         ----------
@@ -67,29 +68,10 @@ class Additions:
             From decision values (..., n_outputs) to scores of each label (..., n_classes).
         codes : ndarray of int, shape (n_train,)
         """
-        moved, bound = self._solved(design, label)
-        expand, theta = self.objective.loss.expand, self.objective.theta
-        b, k, d = moved.shape
-        flat = np.ascontiguousarray((theta + moved).reshape(b * k, d).T)
-        eta = expand(self.objective.design.multiply(flat).reshape(-1, b, k))
-        own = scores(eta)[np.arange(len(codes)), :, codes].T
-        at = np.einsum("bd,bkd->bk", design.dense_rows(), theta + moved)
-        new = scores(expand(at))[:, label]
-        sizes = np.sqrt(np.einsum("ikk->i", self._factor.leverages(design)))
-        # Scores change by at most so much per unit of the decision values.
-        steep = 1.0 if k == 1 else np.sqrt(2.0)
-        slack = steep * bound[:, None] * (self._sizes + sizes[:, None])
-        # Their own rounding.
-        slack += 8.0 * np.finfo(float).eps * (1.0 + np.abs(new[:, None]) + np.abs(own))
-        return (own <= new[:, None] + slack).sum(axis=1)
-
-    def _solved(self, design, label):
-        """Steps of the parameters (b, K, d), and bounds in the norm of the Hessian with the row."""
-        objective, factor = self.objective, self._factor
-        loss, theta = objective.loss, objective.theta
-        (k, d), b = theta.shape, design.n_samples
+        loss, factor = self.objective.loss, self._factor
+        k, b = loss.n_outputs, design.n_samples
         X = design.dense_rows()
-        y = np.broadcast_to(self.labels.targets[label], (b, *self.labels.targets.shape[1:]))
+        target = self.labels.targets[label]
         weight = self.labels.class_weight[label]
         # H^-1 J' for each output, and J H^-1 J': what a row of curvature adds to the Hessian.
         unit = np.eye(k)
@@ -97,44 +79,77 @@ class Additions:
             [factor.solve_rows(design, np.broadcast_to(unit[a], (b, k))) for a in range(k)], axis=1
         )
         h = np.einsum("bakd,bd->bka", V, X)
-        moved = np.zeros((b, k, d))
-        bound = np.full(b, np.inf)
-        left = np.arange(b)
-        kappa = np.maximum(self._sizes.max(), np.sqrt(np.einsum("bkk->b", h)))
+        sizes = np.sqrt(np.einsum("bkk->b", h))
+        kappa = np.maximum(self._sizes.max(), sizes)
+        count = np.zeros(b, dtype=np.intp)
         previous = np.full(b, np.inf)
+        y = np.broadcast_to(target, (b, *np.shape(target)))
+        at = design.multiply(self.objective.theta.T)
+        pulled = weight * loss.gradient(at, y)
+        # At the optimum only the new row pulls.
+        inside = unit + weight * loss.hessian(at, y) @ h
+        moved = -_solved_back(inside, pulled, V)
+        left, lost = np.arange(b), []
         for _ in range(MOST_PASSES):
-            G, at, r = self._gradients(moved[left], X[left], y[left], weight)
+            y = np.broadcast_to(target, (len(left), *np.shape(target)))
+            G, eta, at, r = self._gradients(moved[left], X[left], y, weight)
             solved = factor.solve(G.reshape(len(left), -1).T).T.reshape(G.shape)
             # In the norm of H, below that of the Hessian with the row.
             gradient = np.sqrt(np.maximum(np.einsum("bkd,bkd->b", G, solved), 0.0))
-            found = certificate.gradient_bound(loss.self_concordance, kappa[left], gradient, r)
-            bound[left] = np.minimum(bound[left], found)
-            # Done, or at the rounding of the gradient.
-            going = (found * kappa[left] > WANTED) & (gradient < 0.9 * previous[left])
+            bound = certificate.gradient_bound(loss.self_concordance, kappa[left], gradient, r)
+            going = np.ones(len(left), dtype=bool)
+            near = np.flatnonzero(bound * kappa[left] < NEAR)
+            if len(near):
+                rows = left[near]
+                error = bound[near] + self._solver.accuracy.floor
+                low, high = self._compared(
+                    scores, codes, label, eta[near], at[near], error, sizes[rows]
+                )
+                known = (low == high) | (bound[near] * kappa[rows] < WANTED)
+                count[rows[known]] = high[known]
+                going[near[known]] = False
+            stuck = going & ~(gradient < 0.9 * previous[left])
+            lost.extend(left[stuck])
+            going &= ~stuck
             previous[left] = gradient
-            left, G, solved, at = left[going], G[going], solved[going], at[going]
+            left, G, solved, at, y = left[going], G[going], solved[going], at[going], y[going]
             if not len(left):
                 break
-            curved = weight * loss.hessian(at, y[left])
+            curved = weight * loss.hessian(at, y)
             pulled = np.einsum("bkd,bd->bk", solved, X[left])
-            inside = np.eye(k) + curved @ h[left]
-            back = np.linalg.solve(inside, curved @ pulled[:, :, None])[:, :, 0]
-            moved[left] -= solved - np.einsum("ba,bakd->bkd", back, V[left])
-        for i in np.flatnonzero(~(bound * kappa <= 100.0 * WANTED)):
-            one = Points(
-                np.empty(0, dtype=np.intp),
-                np.empty(0),
-                design.take([i]),
-                y[[i]],
-                np.array([weight]),
-            )
-            step, own, *_ = self._solver.solve_points(one, ROUND_OFF)
-            if own < bound[i]:
-                moved[i], bound[i] = step, own
-        return moved, bound + self._solver.accuracy.floor
+            inside = unit + curved @ h[left]
+            pulled = (curved @ pulled[:, :, None])[:, :, 0]
+            moved[left] -= solved - _solved_back(inside, pulled, V[left])
+        for i in [*lost, *left]:
+            count[i] = self._count_alone(design.take([i]), label, scores, codes, sizes[[i]])
+        return count
+
+    def _compared(self, scores, codes, label, eta, at, error, sizes):
+        """The least and the most rows that conform no better, (b,) each, at an error of the model."""
+        expand = self.objective.loss.expand
+        every = scores(expand(eta))
+        own = np.take_along_axis(every, codes[None, :, None], axis=2)[:, :, 0]
+        new = scores(expand(at))[:, label, None]
+        # Scores change by at most so much per unit of the decision values.
+        steep = 1.0 if eta.shape[-1] == 1 else np.sqrt(2.0)
+        slack = steep * error[:, None] * (self._sizes + sizes[:, None])
+        # Their own rounding.
+        slack += 8.0 * np.finfo(float).eps * (1.0 + np.abs(new) + np.abs(own))
+        return (own <= new - slack).sum(axis=1), (own <= new + slack).sum(axis=1)
+
+    def _count_alone(self, design, label, scores, codes, sizes):
+        """As :meth:`counts` for one point, by Newton's method."""
+        objective = self.objective
+        y, weight = self.labels.targets[[label]], self.labels.class_weight[[label]]
+        one = Points(np.empty(0, dtype=np.intp), np.empty(0), design, y, weight)
+        step, error, *_ = self._solver.solve_points(one, ROUND_OFF)
+        theta = objective.theta + step
+        eta = objective.design.multiply(theta.T)[None]
+        at = design.multiply(theta.T)
+        return self._compared(scores, codes, label, eta, at, np.array([error]), sizes)[1][0]
 
     def _gradients(self, moved, X, y, weight):
-        """Gradients with the new rows (b, K, d), their decision values, and ``r`` of the bound."""
+        """Gradients with the new rows (b, K, d), decision values, and ``r`` of the bound."""
         objective = self.objective
         loss, theta = objective.loss, objective.theta
         b, k, d = moved.shape
@@ -151,4 +166,10 @@ class Additions:
         own = np.einsum("bd,bkd->bk", X, moved)
         G += (weight * loss.gradient(at, y))[:, :, None] * X[:, None]
         spread = np.maximum(loss.spread(steps).max(axis=0), loss.spread(own))
-        return G, at, (loss.self_concordance or 0.0) * spread
+        return G, eta, at, (loss.self_concordance or 0.0) * spread
+
+
+def _solved_back(inside, right, V):
+    """``V (inside^-1 right)`` of each point, (b, K, d)."""
+    back = np.linalg.solve(inside, right[:, :, None])[:, :, 0]
+    return np.einsum("ba,bakd->bkd", back, V)
