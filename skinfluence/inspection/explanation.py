@@ -125,11 +125,11 @@ def explain(influence, X=None, *, row=None, k=5, n_features=8, checks=1, names=N
         How many features, of the prediction and of each row.
     checks : int, default=1
         How many rows for and against to refit without.
-    names : sequence of str, default=None
+    names : list of str, default=None
         Of the features that the last step sees. From the pipeline or the columns by default.
     method : {"auto", "one-step", "exact", "influence"}, default="auto"
         How the rows are found. Their effects are those of the model fitted without them, transformers
-        and all, from optimum to optimum; :meth:`Influence.edited` has them without a refit.
+        and all, from optimum to optimum; :meth:`~skinfluence.Influence.edited` has them without a refit.
 
     Returns
     -------
