@@ -112,6 +112,11 @@ def _add_audit(commands, demos):
     source.add_argument(
         "--demo", choices=demos, help="a data set from scikit-learn with some labels flipped"
     )
+    source.add_argument(
+        "--source-column",
+        metavar="COLUMN",
+        help="who labelled or sent each row; each source is judged by the model without it",
+    )
     model = _add_model(audit)
     model.add_argument(
         "--method",
@@ -272,6 +277,7 @@ def _audit(arguments, command):
                     problem.y,
                     ids=problem.ids,
                     method=arguments.method,
+                    groups=problem.groups,
                     influence=selection.influence,
                 )
             verification = found.verify(arguments.verify, progress=talk)
@@ -452,6 +458,7 @@ def _file_problem(arguments):
         task=arguments.task,
         id_column=arguments.id_column,
         drop_columns=[name for name in arguments.drop_columns.split(",") if name],
+        source_column=getattr(arguments, "source_column", None),
         features=[name for name in arguments.features.split(",") if name],
         na_values=[text.strip() for text in arguments.na_values.split(",") if text.strip()],
         keep_na=arguments.keep_na,
@@ -571,6 +578,7 @@ def _summary(arguments, *, problem, selection, found, verification, score, files
             for action in ("drop", "relabel", "keep")
         },
         "notes": list(found.notes),
+        **({} if found.sources is None else {"sources": records(found.sources)}),
         "top": records(found.table.head(arguments.top)),
         "verification": records(verification),
         "files": [str(path) for path in files],

@@ -116,3 +116,22 @@ def test_words_that_no_two_rows_share_are_no_features():
     found = words.fit_transform(pd.Series(["one two", "two three", None], name="x"))
     assert list(found.columns) == ["x: two"] and found["x: two"][2] == 0
     assert np.isfinite(words.transform(pd.Series(["four", ""])).to_numpy()).all()
+
+
+def test_sources_are_named_by_a_column_that_is_no_feature(table, capsys):
+    rng = np.random.RandomState(0)
+    names = rng.choice(["ada", "bob", ""], len(table))
+    wrong = (names == "bob") & (rng.uniform(size=len(table)) < 0.5)
+    renewed = table["renewed"].where(~wrong, table["renewed"].map({"yes": "no", "no": "yes"}))
+    table.assign(who=names, renewed=renewed).to_csv("data.csv", index=False)
+    options = ["--source-column", "who", "--verify", "0", "--C", "0.1"]
+    assert main(["audit", *FILE, *options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {line["source"] for line in found["sources"]} == {"ada", "bob", "(not said)"}
+    assert found["sources"][0]["source"] == "bob"
+    assert sum(line["n_rows"] for line in found["sources"]) == len(table)
+    assert main(["audit", *FILE, *options, "--no-html"]) == 0
+    assert "Sources, each judged by the model without it" in capsys.readouterr().out
+    table.assign(who="ada").to_csv("data.csv", index=False)
+    assert main(["audit", *FILE, *options]) == 2
+    assert "one source only" in capsys.readouterr().err

@@ -6,13 +6,21 @@ The reasoning is in the notes of `skinfluence.cleaning.audit`.
 import warnings
 
 import numpy as np
+from scipy.special import xlogy
+from scipy.stats import t as student
 
+from skinfluence.cleaning.calibration import chances
 from skinfluence.cleaning.noise import estimate_noise
 from skinfluence.leave_one_out import Outputs, outputs
+from skinfluence.losses import Tweedie
 
 # A target is called extreme when its leave-one-out residual is this many robust standard deviations
 # away from the typical one: about 1 in 2,000 rows of a Gaussian sample.
 EXTREME_RESIDUAL = 3.5
+
+# Degrees of freedom of the tails of residuals; of fewer rows tails are not known.
+DEGREES = np.array([0.8, 1.0, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 30, 100])
+MIN_ROWS_FOR_TAILS = 30
 
 RELABEL_FROM, DROP_FROM = 1 / 2, 1 / 3
 
@@ -34,7 +42,7 @@ def judge_labels(estimator, influence, y, options):
         # `notes` says it once.
         warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
         left_out, noise = _left_out_and_noise(influence, codes, classes, suspect, options)
-        proba, loss = left_out.predict_proba(), left_out.loss()
+        proba, loss = _chances(left_out, codes, classes), left_out.loss()
         effect = _effect(influence, loss, options)
     known = np.isfinite(loss)
     posterior, log_odds = np.zeros_like(proba), np.full(n, np.nan)
@@ -72,12 +80,29 @@ def judge_labels(estimator, influence, y, options):
         "loo_prediction": labels[likely],
         "noise": noise,
         "notes": (
+            *_note_on_chances(influence),
             *_note_on_lonely_rows(y[alone]),
             *noise.notes,
             *_note_on_emptied_classes(classes[np.unique(codes[emptied])]),
         ),
     }
     return columns, scores, evidence
+
+
+def _chances(left_out, codes, classes):
+    """Leave-one-out probabilities: the model's, or those that its decision values amount to."""
+    if hasattr(left_out.estimator, "predict_proba"):
+        return left_out.predict_proba()
+    return chances(left_out.decision_function(), codes, len(classes))
+
+
+def _note_on_chances(influence):
+    if hasattr(influence.estimator, "predict_proba"):
+        return ()
+    return (
+        "The model has no probabilities: those shown are fitted to its leave-one-out decision values, "
+        "and loo_loss is its own loss.",
+    )
 
 
 def _as_given(classes, codes, y):
@@ -123,7 +148,7 @@ def _left_out_and_noise(influence, codes, classes, suspect, options):
 
     def noise_in(left_out):
         known = np.isfinite(left_out.loss())
-        proba = left_out.predict_proba()[known]
+        proba = _chances(left_out, codes, classes)[known]
         return known, proba, estimate_noise(proba, codes[known], classes, suspect)
 
     asked = {"method": options["method"], "frozen": options["frozen"]}
@@ -145,13 +170,16 @@ def judge_targets(estimator, influence, y, options):
         )
     left_out = _left_out(influence, options)
     prediction, loss = left_out.predict(), left_out.loss()
-    residual = y - prediction
-    spread = 1.4826 * np.nanmedian(np.abs(residual - np.nanmedian(residual)))
-    z = (residual - np.nanmedian(residual)) / max(spread, np.finfo(float).tiny)
+    loss = loss_of_targets(y, prediction, loss, influence.objective)
+    residual = _residual(y, prediction, influence.objective)
+    centre = np.nanmedian(residual)
+    spread = 1.4826 * np.nanmedian(np.abs(residual - centre))
+    z = (residual - centre) / max(spread, np.finfo(float).tiny)
     effect = _effect(influence, loss, options)
     drop = np.abs(z) > EXTREME_RESIDUAL
+    alone = beyond_doubt(z)
     if effect:
-        drop &= effect["effect_of_dropping"] < 0
+        drop &= (effect["effect_of_dropping"] < 0) | alone
     columns = {
         "given": y,
         "suggested": prediction,
@@ -167,9 +195,83 @@ def judge_targets(estimator, influence, y, options):
         "loo_proba": None,
         "loo_prediction": prediction,
         "noise": None,
-        "notes": (),
+        "notes": _note_on_masks(alone, effect),
     }
     return columns, scores, evidence
+
+
+def left_out_losses(influence, y, options):
+    """The leave-one-out loss of each row, as in the table of an audit."""
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
+        left_out = _left_out(influence, options)
+        loss = left_out.loss()
+    if influence.objective.labels is not None:
+        return loss
+    return loss_of_targets(y, left_out.predict(), loss, influence.objective)
+
+
+def loss_of_targets(y, prediction, loss, objective):
+    """Losses that compare rows: half deviances of counts and amounts, which are 0 at the target.
+
+    The loss of the model leaves out what depends on y only, and would rank large counts last.
+    """
+    if isinstance(getattr(objective, "loss", None), Tweedie):
+        return 0.5 * _residual(y, prediction, objective) ** 2
+    return loss
+
+
+def _residual(y, prediction, objective):
+    """How far each target is from what the others predict, in units that spread alike.
+
+    The deviance residual of counts and amounts, whose variance follows their mean.
+    """
+    loss = getattr(objective, "loss", None)
+    if not isinstance(loss, Tweedie):
+        return y - prediction
+    p, mu = loss.power, prediction
+    if p == 1:
+        deviance = xlogy(y, y / mu) - y + mu
+    elif p == 2:
+        deviance = np.log(mu / y) + y / mu - 1
+    else:
+        deviance = np.maximum(y, 0) ** (2 - p) / ((1 - p) * (2 - p))
+        deviance += mu ** (2 - p) / (2 - p) - y * mu ** (1 - p) / (1 - p)
+    return np.sign(y - mu) * np.sqrt(2.0 * np.maximum(deviance, 0.0))
+
+
+def beyond_doubt(z):
+    """Rows that no residual of this spread and these tails explains: a Bonferroni test of outliers.
+
+    Tails are those of Student's t whose middle and whose 97.5 % are those of the residuals, so that
+    data with heavy tails are not all outliers; the test is at 5 % for all rows together.
+    """
+    size = np.abs(z[np.isfinite(z)])
+    if len(size) < MIN_ROWS_FOR_TAILS:
+        return np.zeros(len(z), dtype=bool)
+    middle, far = np.quantile(size, [0.5, 0.95])
+    if middle <= 0:
+        return np.zeros(len(z), dtype=bool)
+    ratio = student.ppf(0.975, DEGREES) / student.ppf(0.75, DEGREES)
+    # The lightest tails that are not lighter than the data's; ratios fall with the degrees.
+    nu = DEGREES[max(int(np.searchsorted(-ratio, -far / middle)) - 1, 0)]
+    scale = middle / student.ppf(0.75, nu)
+    with np.errstate(invalid="ignore"):
+        return 2.0 * student.sf(np.abs(z) / scale, nu) * len(size) < 0.05
+
+
+def _note_on_masks(alone, effect):
+    """Rows that are dropped though the others would lose by it."""
+    if not effect:
+        return ()
+    n = int((alone & (effect["effect_of_dropping"] >= 0)).sum())
+    if n == 0:
+        return ()
+    return (
+        f"{n} row{'s are' if n > 1 else ' is'} so far off that no residual of this spread explains "
+        f"{'them' if n > 1 else 'it'}, though dropping {'one' if n > 1 else 'it'} alone raises the loss of "
+        "the others: they lean on it, or several rows are off together. Look at them first.",
+    )
 
 
 def _effect(influence, loss, options):

@@ -144,6 +144,7 @@ def print_audit(*, problem, selection, found, verification, score, top, files):
             + "[/]\n"
         )
     _print_noise(console, found)
+    _print_sources(console, found)
     for note in found.notes:
         console.print(f"[yellow]note:[/] {_escaped(note)}\n")
     _print_verification(console, verification)
@@ -242,6 +243,32 @@ def _print_noise(console, found):
         table.add_column(_escaped(label), justify="right")
     for label, chances in zip(found.classes, found.noise.matrix.tolist(), strict=True):
         table.add_row(_escaped(label), *(percent(chance, 1) for chance in chances))
+    console.print(table)
+
+
+def _print_sources(console, found):
+    """A line for each source, by the model without all of its rows."""
+    if found.sources is None:
+        return
+    labels, mean = found.task == "classification", found.table["loo_loss"].mean()
+    table = _table(title="Sources, each judged by the model without it")
+    table.add_column("source")
+    score = "accuracy" if labels else "R²"
+    for name in ("rows", "relabel", "drop", "wrong", score, "others if dropped", "95 %"):
+        if name != "wrong" or labels:
+            table.add_column(name, justify="right")
+    for line in found.sources.head(MAX_PRINTED_CHANGES).to_dict("records"):
+        low, high = (signed(100 * line[name] / mean, 1) for name in ("effect_low", "effect_high"))
+        table.add_row(
+            _escaped(line["source"]),
+            f"{line['n_rows']:,}",
+            f"{line['relabel']:,}",
+            f"{line['drop']:,}",
+            *([percent(line["error_share"], 1)] if labels else []),
+            percent(line["left_out_score"], 1) if labels else number(line["left_out_score"]),
+            signed(100 * line["effect_of_dropping"] / mean, 1),
+            f"{low} … {high}",
+        )
     console.print(table)
 
 

@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_classifier, is_regressor
-from sklearn.utils import check_consistent_length
+from sklearn.utils import _safe_indexing, check_consistent_length
+from sklearn.utils.validation import _num_samples
 
 from skinfluence import Influence
 from skinfluence._utils._optional import require
 from skinfluence._utils.typing import Frozen, MatrixLike
-from skinfluence.cleaning.judging import judge_labels, judge_targets
+from skinfluence.cleaning.judging import judge_labels, judge_targets, left_out_losses
 from skinfluence.cleaning.plans import Plan, carry_out, decided_plan, log_of, suggested_plan
+from skinfluence.cleaning.sources import table_of_sources
 from skinfluence.inputs.frozen import check_frozen
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+# Of those to validate on: effects of all training rows on each are in memory together.
+ROWS_AT_ONCE = 200
 
 # What the rows can be ranked by, the default first.
 SCORES = {
@@ -39,7 +44,10 @@ def audit(
     ids: ArrayLike | None = None,
     suspect: Mapping[str, Any] | None = None,
     score: Literal["error_proba", "loo_loss", "margin", "self_influence"] | None = None,
-    effects: bool = True,
+    effects: bool | None = None,
+    groups: ArrayLike | None = None,
+    X_val: MatrixLike | None = None,
+    y_val: ArrayLike | None = None,
     method: Literal["auto", "one-step", "exact"] = "auto",
     frozen: Frozen = None,
     influence: Influence | None = None,
@@ -51,8 +59,10 @@ def audit(
 
     Parameters
     ----------
-    estimator : fitted classifier with ``predict_proba``, regressor, or Pipeline
-        The model, fitted on the rows given here. Transformers of a pipeline stay as fitted.
+    estimator : fitted classifier, regressor, or Pipeline
+        The model, fitted on the rows given here. A classifier has ``predict_proba``, or a
+        ``decision_function`` to whose leave-one-out values probabilities are fitted. Transformers of
+        a pipeline stay as fitted.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
         The training rows, in the order given to ``fit``.
     y : array-like of shape (n_samples,)
@@ -69,11 +79,17 @@ def audit(
         the leave-one-out loss (default for regressors), by how much the most likely other class is
         ahead of the given one without the row, or how strongly the row pulls the model towards
         itself. "error_proba" and "margin" are for classifiers.
-    effects : bool, default=True
+    effects : bool, default=None
         Whether to work out what dropping each row does to the others, the column
         ``effect_of_dropping``: about the price of two Hessians and leverages, or of n solves where
         there are fewer rows than parameters. It is known of linear models with a smooth loss and of
-        kernel ridge regression.
+        kernel ridge regression; None: of these. True refuses other models.
+    groups : array-like of shape (n_samples,), default=None
+        Where each row comes from: its annotator, hospital or file. Gives the table ``sources``, at
+        the price of an edit and of one-step leave-one-out answers for each source.
+    X_val, y_val : array-like of shape (n_val, n_features) and (n_val,), default=None
+        Rows that are known to be right. Gives the column ``effect_on_validation``: the change of
+        their mean loss when a row is dropped.
     method : {"auto", "one-step", "exact"}, default="auto"
         How leave-one-out answers are computed. "one-step": one Newton step for every row. "auto":
         so too, and then the rows that look most surprising or most wrong are solved with a certified
@@ -108,8 +124,10 @@ def audit(
     - **keep** otherwise, and wherever a class would lose its last row.
 
     For a regressor: **drop** when the leave-one-out residual is extreme (3.5 robust standard
-    deviations) and, with ``effects=True``, dropping is predicted to lower the loss of the other rows;
-    **keep** otherwise.
+    deviations) and dropping is predicted to lower the loss of the other rows; also when it is so far off
+    that no residual of this spread and these tails explains it, whatever the others gain (a Bonferroni
+    test at 5 %, of Student's t with the tails of the residuals; a note says so); **keep** otherwise.
+    Residuals of counts and amounts are those of the deviance.
 
     References
     ----------
@@ -143,10 +161,10 @@ def audit(
     if ids is None:
         ids = X.index if hasattr(X, "iloc") else np.arange(len(y))
     if is_classifier(estimator):
-        if not hasattr(estimator, "predict_proba"):
+        if not hasattr(estimator, "predict_proba") and not hasattr(estimator, "decision_function"):
             raise TypeError(
-                "audit needs the probabilities of a classifier. Got "
-                f"{type(estimator).__name__}, which has no predict_proba. "
+                "audit needs the probabilities or the decision values of a classifier. Got "
+                f"{type(estimator).__name__}, which has neither. "
                 "Fit skinfluence.linear_model.LogisticRegression instead."
             )
         judge = judge_labels
@@ -159,7 +177,10 @@ def audit(
     score = _known_score(score, SCORES[judge])
     if influence is None:
         influence = Influence(estimator, X, y, sample_weight=sample_weight)
-    if effects and not influence.answers.knows("effect_on_others"):
+    knows = influence.answers.knows("effect_on_others")
+    if effects is None:
+        effects = knows
+    if effects and not knows:
         raise TypeError(
             "audit weighs what dropping a row does to the others, which is known of linear models with "
             "a smooth loss and of kernel ridge regression. Got "
@@ -169,8 +190,20 @@ def audit(
     # Once for all the leave-one-out questions of the audit.
     check_frozen(estimator, frozen)
     options = {"method": method, "frozen": "accept", "suspect": suspect, "effects": effects}
+    groups = _known_groups(groups, len(y))
     columns, scores, evidence = judge(estimator, influence, y, options)
     noise = evidence.pop("noise")
+    if X_val is not None or y_val is not None:
+        columns["effect_on_validation"] = _effect_on_validation(influence, X_val, y_val, method)
+        columns["action"] = columns.pop("action")
+    sources = None
+    if groups is not None:
+
+        def losses(without, targets):
+            return left_out_losses(without, targets, options)
+
+        sources, notes = table_of_sources(influence, groups, columns, losses, _held(frozen))
+        evidence["notes"] = (*evidence["notes"], *notes)
     return Audit(
         estimator=estimator,
         X=X,
@@ -181,7 +214,16 @@ def audit(
         score=score,
         noise=noise,
         checked=np.zeros(len(y), dtype=bool),
-        options={**asked, "score": score, "suspect": suspect, "effects": effects},
+        options={
+            **asked,
+            "score": score,
+            "suspect": suspect,
+            "effects": effects,
+            "groups": groups,
+            "X_val": X_val,
+            "y_val": y_val,
+        },
+        sources=sources,
         **evidence,
     )
 
@@ -224,6 +266,12 @@ class Audit:
         Rows that a person has checked, see :meth:`update`.
     options : dict
         How the audit was asked for.
+    sources : DataFrame or None
+        With ``groups``: a line for each source, the one that the others would miss least first.
+        ``n_rows``, ``mean_loo_loss``, suggestions of ``drop`` and ``relabel``, ``error_share`` (mean
+        ``error_proba``); ``left_out_score``, accuracy or R2 on its rows of the model without all of them;
+        ``effect_of_dropping``, the change of the mean leave-one-out loss of all other rows when
+        the whole source is dropped, with an interval of 95 % for the mean over these rows.
     """
 
     estimator: Any
@@ -240,6 +288,7 @@ class Audit:
     notes: tuple
     checked: np.ndarray
     options: dict
+    sources: Any = None
 
     @property
     def noise_share(self) -> float | None:
@@ -501,6 +550,46 @@ def _plain(y: Any) -> np.ndarray:
         return values
     numpy_dtype = getattr(y.dtype, "numpy_dtype", None)
     return np.asarray(y, dtype=np.dtype(kind) if numpy_dtype is None else numpy_dtype)
+
+
+def _known_groups(groups, n):
+    if groups is None:
+        return None
+    groups = np.asarray(groups)
+    if groups.shape != (n,):
+        raise ValueError(
+            f"groups must hold one label per row, {n}. Got an array of shape {groups.shape}."
+        )
+    try:
+        names = np.unique(groups)
+    except TypeError as error:
+        raise ValueError(
+            "groups must hold labels that can be sorted, all of one type. Got a mixture; fill missing "
+            "labels and convert with astype(str)."
+        ) from error
+    if len(names) < 2:
+        raise ValueError(f"groups must name at least two sources. Got only {names.tolist()!r}.")
+    return groups
+
+
+def _held(frozen):
+    """What becomes of the transformers without a source: as in the rest of the audit."""
+    return frozen if frozen == "accept" else None
+
+
+def _effect_on_validation(influence, X, y, method):
+    """Change of the mean loss of rows that are known to be right when each row is dropped."""
+    if X is None or y is None:
+        raise ValueError("X_val and y_val go together. Got only one of them.")
+    n = _num_samples(X)
+    check_consistent_length(X, y)
+    total, y = np.zeros(influence.objective.n_samples), np.asarray(y)
+    for start in range(0, n, ROWS_AT_ONCE):
+        rows = np.arange(start, min(start + ROWS_AT_ONCE, n))
+        total += influence.removal_effect(_safe_indexing(X, rows), y[rows], method=method).sum(
+            axis=0
+        )
+    return total / n
 
 
 def _in_order(table):

@@ -12,6 +12,7 @@ from skinfluence._utils._optional import require
 from skinfluence.cleaning import plots
 from skinfluence.cleaning.decisions import fingerprint_of_targets
 from skinfluence.cleaning.neighbours import nearest, too_many
+from skinfluence.inspection.auditing import SourcesDisplay
 
 # A heat map of labels is readable up to this many classes.
 MAX_CONFUSION_CLASSES = 20
@@ -19,6 +20,8 @@ N_PICTURES = 24
 # Rows in the table; and with those that have a suggestion, of which a page holds so many.
 TOP, MAX_ROWS = 50, 500
 N_NEIGHBOURS = 5
+# Sources in the table and the figure.
+MAX_SOURCES = 40
 RANKED_BY = {
     "error_proba": "how likely the label is wrong",
     "loo_loss": "leave-one-out loss",
@@ -103,6 +106,7 @@ def render(
         notes=audit.notes,
         noise_share=audit.noise_share,
         noise=_noise(audit),
+        sources=_sources(audit),
         has_effects="effect_of_dropping" in audit.table,
         ranked_by=RANKED_BY[audit.score],
         rows=rows,
@@ -309,8 +313,22 @@ def _figures(audit, planted, selection):
     """Data URIs of the pictures, by name; None for a picture that has nothing to show."""
     table = audit.table
     display = plots.RankedLossDisplay.from_audit(audit, planted=planted)
-    names = ("effects", "depth", "reliability", "ceilings", "confusion", "predictions", "selection")
-    figures = dict.fromkeys(names)
+    names = (
+        "effects",
+        "depth",
+        "reliability",
+        "ceilings",
+        "confusion",
+        "predictions",
+        "selection",
+        "sources",
+    )
+    figures = dict.fromkeys((*names, "sources"))
+    if audit.sources is not None:
+        shown = SourcesDisplay._of_audit(audit)
+        height = 1.2 + 0.32 * len(shown.source)
+        if len(shown.source) <= MAX_SOURCES:
+            figures["sources"] = plots.figure_uri(shown._draw, size=(6.4, height))
     figures["ranked"] = plots.figure_uri(display.plot, size=(6.4, 3.6))
     if "effect_of_dropping" in table:
         figures["effects"] = plots.figure_uri(
@@ -345,6 +363,25 @@ def _figures(audit, planted, selection):
             size=(6.4, 3.6),
         )
     return figures
+
+
+def _sources(audit):
+    """The lines of the table of sources; None without them."""
+    if audit.sources is None:
+        return None
+    mean = audit.table["loo_loss"].mean()
+    lines = []
+    for line in audit.sources.head(MAX_SOURCES).to_dict("records"):
+        ends = [signed(100 * line[name] / mean, 2) for name in ("effect_low", "effect_high")]
+        lines.append(
+            {
+                **line,
+                "effect": signed(100 * line["effect_of_dropping"] / mean, 2),
+                "interval": " … ".join(ends),
+                "helps": line["effect_high"] < 0,
+            }
+        )
+    return lines
 
 
 def _noise(audit):

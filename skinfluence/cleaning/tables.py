@@ -68,6 +68,8 @@ class Problem:
         One picture per row, for a demo that has pictures.
     source : TextTable or None
         The csv as it lies on the disk.
+    groups : ndarray of str or None
+        Where the rows come from.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Problem:
     y_true: Any = None
     images: Any = None
     source: Any = None
+    groups: Any = None
 
 
 def demo_problem(name, *, flip_share=0.1, random_state=0):
@@ -115,6 +118,7 @@ def file_problem(
     id_column=None,
     drop_columns=(),
     features=(),
+    source_column=None,
     na_values=(),
     keep_na=False,
     drop_missing_target=False,
@@ -135,6 +139,8 @@ def file_problem(
         Columns that are no features.
     features : collection of str, default=()
         The columns that are. All others by default.
+    source_column : str, default=None
+        Says where each row comes from; no feature.
     na_values : collection of str, default=()
         What else stands for nothing in a csv.
     keep_na : bool, default=False
@@ -152,15 +158,16 @@ def file_problem(
             "name the column to audit with --target. "
             f"Columns of {Path(path).name}: {_listed(frame.columns)}."
         )
-    for column in [target, *([id_column] if id_column else []), *drop_columns, *features]:
+    named = [column for column in (id_column, source_column) if column]
+    for column in [target, *named, *drop_columns, *features]:
         _check_column(frame, column, path)
     if target in features:
         raise InputError(f"{target!r} is the target; it cannot be a feature too.")
     if features and drop_columns:
         raise InputError("give --features or --drop-columns, not both.")
-    if target in drop_columns or target == id_column:
+    if target in drop_columns or target in named:
         raise InputError(f"{target!r} is the target; it cannot be dropped or be the id column too.")
-    X = frame.drop(columns=list({target, *drop_columns, *([id_column] if id_column else [])}))
+    X = frame.drop(columns=list({target, *drop_columns, *named}))
     if features:
         X = frame[list(dict.fromkeys(features))]
     targets, marks, read_as_missing = frame[target], {"", *na_values}, {}
@@ -200,7 +207,21 @@ def file_problem(
         task=task,
         notes=tuple(notes),
         source=source,
+        groups=None if source_column is None else _sources(frame[source_column], known[rows]),
     )
+
+
+def _sources(column, rows):
+    """Where each row comes from, as texts; those that do not say so together."""
+    texts = column.iloc[rows].astype(object)
+    names = texts.where(texts.notna() & (texts.astype(str).str.strip() != ""), "(not said)")
+    names = names.astype(str).to_numpy(dtype=str)
+    if len(set(names)) < 2:
+        raise InputError(
+            f"the column {column.name!r} names one source only ({names[0]!r}), so there is nothing to "
+            "compare. Leave out --source-column."
+        )
+    return names
 
 
 def _meant(texts, marks, keep_na, sep):

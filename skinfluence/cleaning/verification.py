@@ -8,9 +8,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.class_weight import compute_class_weight
 
+from skinfluence import Influence
 from skinfluence._utils._optional import require
 from skinfluence._utils.progress import progress_bar
 from skinfluence._utils.untouched import transformed
+from skinfluence.cleaning.judging import loss_of_targets
 
 
 def verify(audit, k, *, preprocessing="frozen", progress=False):
@@ -62,8 +64,17 @@ def _refit_without(model, X, audit, row):
     refitted = clone(model).fit(_safe_indexing(X, others), y, **weights)
     left_out = _safe_indexing(X, [row])
     prediction = refitted.predict(left_out)[0]
-    if audit.task == "regression":
-        return 0.5 * (given - prediction) ** 2, prediction
+    if audit.task == "regression" or not hasattr(refitted, "predict_proba"):
+        # The model's own loss.
+        weight = None if audit.sample_weight is None else audit.sample_weight[others]
+        inside = Influence(refitted, _safe_indexing(X, others), y, weight)
+        tests = inside._tests(left_out, np.array([given]))
+        loss = inside.answers.quantity(tests, "loss", "influence").before
+        if audit.task == "regression":
+            loss = loss_of_targets(
+                np.array([given]), np.array([prediction]), loss, inside.objective
+            )
+        return float(loss[0]), prediction
     proba = refitted.predict_proba(left_out)[0]
     with np.errstate(divide="ignore"):
         return -np.log(proba[np.searchsorted(refitted.classes_, given)]), prediction

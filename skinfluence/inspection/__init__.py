@@ -1,8 +1,17 @@
 """What rows do: pictures, in scikit-learn's Display protocol (they need matplotlib), and explanations."""
 
+from skinfluence.inspection.auditing import FoundDisplay, SourcesDisplay
 from skinfluence.inspection.base import Display
 from skinfluence.inspection.deletions import LeverageResidualDisplay
 from skinfluence.inspection.explanation import Explanation, explain
 from skinfluence.inspection.removal import RemovalEffectDisplay
 
-__all__ = ["Display", "Explanation", "LeverageResidualDisplay", "RemovalEffectDisplay", "explain"]
+__all__ = [
+    "Display",
+    "Explanation",
+    "FoundDisplay",
+    "LeverageResidualDisplay",
+    "RemovalEffectDisplay",
+    "SourcesDisplay",
+    "explain",
+]

@@ -11,7 +11,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
-from skinfluence.inspection import explain
+from skinfluence.cleaning import audit
+from skinfluence.datasets import flip_labels
+from skinfluence.inspection import FoundDisplay, explain
 from skinfluence.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from skinfluence.svm import SVC, LinearSVC
 
@@ -174,3 +176,20 @@ def test_a_frame_without_names_gets_numbers():
     found = explain(Influence(Ridge().fit(X, y), X, y), row=0)
     assert set(found.features["feature"]) == {"x0", "x1", "intercept"}
     assert isinstance(found.to_frame(pd.DataFrame(X)), pd.DataFrame)
+
+
+def test_errors_found_are_counted_along_each_order():
+    pytest.importorskip("matplotlib").use("Agg")
+    X, y = some(load_breast_cancer, 200)
+    X = StandardScaler().fit_transform(X)
+    noisy, wrong = flip_labels(y, 0.1, random_state=0)
+    found = audit(LogisticRegression(C=0.1, **TIGHT).fit(X, noisy), X, noisy)
+    display = FoundDisplay.from_audit(found, wrong, others={"noise": np.arange(200)})
+    assert display.found("this audit")[19] > 0.7 and display.found("noise")[-1] == 1
+    assert set(display.lines_) == {
+        *("perfect order", "random order", "this audit", "by loss", "by self-influence", "noise")
+    }
+    line = display.lines_["this audit"]
+    np.testing.assert_allclose(line.get_ydata()[1:], 100 * display.found("this audit"))
+    with pytest.raises(ValueError, match="each of the 200 rows once"):
+        FoundDisplay(wrong, {"twice": np.zeros(200, dtype=int)})
