@@ -260,26 +260,38 @@ class Answers(ABC):
 
     def row_effects(self, quantity, rows, label, method, tol, out=None):
         """All of :meth:`row_stream` as (n_test, m, ...), or (m,) for a scalar."""
-        n, shape = len(rows), quantity.shape
-        if out is None:
-            out = np.empty((*shape[:1], n, *shape[1:]))
-        for block, values in self.row_stream(quantity, rows, label, method, tol):
-            if shape:
-                out[:, block] = np.swapaxes(values, 0, 1)
-            else:
-                out[block] = values
-        return out
+        return gathered(
+            self.row_stream(quantity, rows, label, method, tol), quantity, len(rows), out
+        )
 
     def top(self, quantity, k, method, tol):
         """The k largest and smallest removal effects of each test point, streamed: a Top."""
         n = self.problem.n_samples
-        kept = {sign: (None, None) for sign in (1, -1)}
-        for block, values in self.row_stream(quantity, np.arange(n), None, method, tol):
-            rows = np.broadcast_to(np.arange(n)[block], values.T.shape)
-            for sign in kept:
-                kept[sign] = _merge(kept[sign], sign * values.T, rows, k)
-        (helpful, up), (harmful, down) = kept[1], kept[-1]
-        return Top(helpful, up, harmful, -down)
+        return top_of(self.row_stream(quantity, np.arange(n), None, method, tol), n, k)
+
+
+def gathered(stream, quantity, n, out=None):
+    """A stream of effects of n rows as one array, (n_test, n, ...), or (n,) for a scalar."""
+    shape = quantity.shape
+    if out is None:
+        out = np.empty((*shape[:1], n, *shape[1:]))
+    for block, values in stream:
+        if shape:
+            out[:, block] = np.swapaxes(values, 0, 1)
+        else:
+            out[block] = values
+    return out
+
+
+def top_of(stream, n, k):
+    """The k largest and smallest of a stream of effects of n rows for each test point: a Top."""
+    kept = {sign: (None, None) for sign in (1, -1)}
+    for block, values in stream:
+        rows = np.broadcast_to(np.arange(n)[block], values.T.shape)
+        for sign in kept:
+            kept[sign] = _merge(kept[sign], sign * values.T, rows, k)
+    (helpful, up), (harmful, down) = kept[1], kept[-1]
+    return Top(helpful, up, harmful, -down)
 
 
 @singledispatch

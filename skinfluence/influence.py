@@ -38,7 +38,7 @@ from skinfluence.quantity import Effect
 from skinfluence.smooth import answers as _smooth  # noqa: F401  registers the answers about an Objective
 from skinfluence.solvers import SingularHessianError, SolveReport
 from skinfluence.solvers.base import SolverLike
-from skinfluence.statistics import BUDGET, moving
+from skinfluence.statistics import BUDGET, HELD, UNMOVED, any_learns, moving, rows_after
 
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
 
@@ -53,8 +53,8 @@ class Influence:
     ----------
     estimator : estimator, Pipeline, search or wrapper
         Fitted. Searches, ``FrozenEstimator`` and ``TransformedTargetRegressor`` (with a straight
-        line) are opened. The transformers of a pipeline and the chosen parameters of a search stay
-        as they are in every what-if.
+        line) are opened. The chosen parameters of a search stay as they are in every what-if; what
+        becomes of the transformers of a pipeline says ``frozen``.
     X : array-like of shape (n_train, n_features)
         The rows given to ``fit``, in the same order; train indices refer to them.
     y : array-like of shape (n_train,)
@@ -71,11 +71,23 @@ class Influence:
         Take Newton steps to the optimum of the objective first, on a copy of the parameters, and
         ask about the model there: for fits that stopped early. :meth:`report` says how far the
         model moved.
+    frozen : {None, "accept", "refuse"}, default=None
+        What becomes of the transformers of a pipeline in finite questions (effects and ``loo_*``).
+        None: they see the edit too, as ``clone(pipeline).fit`` on the edited rows would; where that
+        is not known they stay as fitted, which a warning says, and those whose ``fit`` used y are
+        refused. ``"accept"``: they stay as fitted. ``"refuse"``: an error where anything would.
+        ``influence_up_*`` and ``self_influence`` are derivatives with the transformers as fitted,
+        as their paper defines them.
+    budget : float, default=60.0
+        Seconds that may go into fitting transformers again, where nothing cheaper is known. Beyond
+        it an error says how long a question would take. Both can be given to each question too.
     verbose : bool, default=False
         Show a progress bar while edits are solved (needs tqdm).
 
     Attributes
     ----------
+    frozen, budget
+        As given.
     objective : Objective
         Loss, design, penalty and weights at the fitted parameters.
     answers : Answers
@@ -127,10 +139,14 @@ class Influence:
         hold: Hold = "auto",
         precision: Precision = "float64",
         polish: bool = False,
+        frozen: Frozen = None,
+        budget: float = BUDGET,
         verbose: bool = False,
     ) -> None:
+        leave_one_out.check_choice(frozen)
         options = {"solver": solver, "hold": hold, "precision": precision, "verbose": verbose}
         self._make(estimator, X, y, sample_weight, polish=polish, same_fit=True, **options)
+        self.frozen, self.budget = frozen, budget
 
     @classmethod
     def _of_fit(cls, estimator, X, y, sample_weight):
@@ -156,6 +172,9 @@ class Influence:
         self.objective = answers.problem
         # A model that was solved here is at its optimum, wherever that solution began.
         self._concern = answers.concern if fitted else None
+        self.frozen, self.budget = None, BUDGET
+        # Whether the steps of a pipeline are a function of the rows: looked at when it matters.
+        self._gives_again = None
         warn_of(self._concern)
 
     def __repr__(self) -> str:
@@ -293,6 +312,8 @@ class Influence:
         indices: ArrayLike | None = None,
         labels: Names | None = None,
         groups: ArrayLike | None = None,
+        frozen: Frozen = None,
+        budget: float | None = None,
     ) -> Floats:
         """Change of a quantity at test points when each training row is removed.
 
@@ -324,20 +345,31 @@ class Influence:
         groups : array-like of shape (n_train,), default=None
             Remove all rows of a group together; columns in the order of ``np.unique(groups)``. A
             Series has the index of the training rows.
+        frozen, budget
+            Of a pipeline, for this question; those of the object when None.
 
         Returns
         -------
         effect : ndarray of shape (n_test, n_train, ...)
             After minus before. For losses, positive is helpful.
+
+        Raises
+        ------
+        OverBudgetError
+            A ``RuntimeError``, with the estimate and the remedies.
         """
-        quantity = self.answers.quantity(self._tests(X, y), of, method)
+        whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
+        answers = leave_one_out.answers_for(self, frozen)
+        quantity = answers.quantity(self._tests(X, y), of, method)
         if groups is not None:
             if indices is not None or labels is not None:
                 raise ValueError("groups= and indices= or labels= cannot be given together.")
-            return self._group_effects(quantity, method, tol, groups)
+            return self._group_effects(quantity, method, tol, groups, answers, whole, X)
         rows = self._rows(indices, labels)
         self._check_effect_fits(quantity, len(rows))
-        return self.answers.row_effects(quantity, rows, None, method, tol)
+        if whole is not None:
+            return whole.row_effects(quantity, X, rows, None, method, tol)
+        return answers.row_effects(quantity, rows, None, method, tol)
 
     def relabel_effect(
         self,
@@ -349,12 +381,14 @@ class Influence:
         tol: float = 1e-3,
         indices: ArrayLike | None = None,
         labels: Names | None = None,
+        frozen: Frozen = None,
+        budget: float | None = None,
     ) -> Floats:
         """Change of a quantity at test points when each training row gets each other label.
 
         Parameters
         ----------
-        X, y, of, method, tol, indices, labels
+        X, y, of, method, tol, indices, labels, frozen, budget
             As in :meth:`removal_effect`.
 
         Returns
@@ -367,7 +401,9 @@ class Influence:
                 "relabel_effect needs a classifier. For a regression use effect(edits.relabel(i, "
                 "new_target), X, y)."
             )
-        quantity = self.answers.quantity(self._tests(X, y), of, method)
+        whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
+        answers = leave_one_out.answers_for(self, frozen)
+        quantity = answers.quantity(self._tests(X, y), of, method)
         rows = self._rows(indices, labels)
         n_classes = len(self.objective.labels.classes)
         self._check_effect_fits(quantity, len(rows) * n_classes)
@@ -375,7 +411,10 @@ class Influence:
         out = np.empty((*shape[:1], len(rows), n_classes, *shape[1:]))
         for label in range(n_classes):
             place = out[:, :, label] if shape else out[:, label]
-            self.answers.row_effects(quantity, rows, label, method, tol, place)
+            if whole is not None:
+                whole.row_effects(quantity, X, rows, label, method, tol, place)
+            else:
+                answers.row_effects(quantity, rows, label, method, tol, place)
         return out
 
     def effect(
@@ -388,6 +427,8 @@ class Influence:
         method: Method = "auto",
         hold: Hold | None = None,
         tol: float = 1e-3,
+        frozen: Frozen = None,
+        budget: float | None = None,
     ) -> Effect:
         """Change of a quantity at test points under any edit of the training data.
 
@@ -395,7 +436,7 @@ class Influence:
         ----------
         edits : Edit or list of Edit
             From :mod:`skinfluence.edits`; an edit made of several is made together.
-        X, y, of, method, tol
+        X, y, of, method, tol, frozen, budget
             As in :meth:`removal_effect`.
         hold : {None, "auto", "C", "lambda"}, default=None
             What these edits keep, if not what the object was made with.
@@ -411,16 +452,26 @@ class Influence:
             For an edit that leaves nothing, a class without weight, or classes that an
             unpenalised model separates; for weights below zero.
         """
-        answers = self.answers.holding(hold)
+        answers = leave_one_out.answers_for(self, frozen).holding(hold)
+        whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
         single = isinstance(edits, Edit)
-        asked = [edits] if isinstance(edits, Edit) else edits
+        asked = [edits] if isinstance(edits, Edit) else list(edits)
         quantity = answers.quantity(self._tests(X, y), of, method)
-        points = [self._resolve(edit) for edit in asked]
-        values, *trust = answers.effects(points, quantity, method, tol)
+        if whole is None:
+            points = [self._resolve(edit) for edit in asked]
+            values, *trust = answers.effects(points, quantity, method, tol)
+            route = np.full(len(asked), HELD if any_learns(self._inputs.steps) else UNMOVED)
+        else:
+            whole = whole.holding(hold)
+            after = [self._rows_after(edit) for edit in asked]
+            found = whole.effects(
+                after, lambda i: self._resolve(asked[i]), quantity, X, method, tol
+            )
+            values, *trust, route = found
         if single:
             values = values[:, 0] if quantity.shape else values[0]
-            return answers.effect_type(values, *[one[0] for one in trust])
-        return answers.effect_type(values, *trust)
+            return answers.effect_type(values, *[one[0] for one in trust], route=str(route[0]))
+        return answers.effect_type(values, *trust, route=route)
 
     def edited(
         self, edit: Edit, *, tol: float = 1e-8, frozen: Literal["accept"] | None = None
@@ -523,6 +574,8 @@ class Influence:
         *,
         method: Method = "auto",
         tol: float = 1e-3,
+        frozen: Frozen = None,
+        budget: float | None = None,
     ) -> Top:
         """The ``k`` most helpful and most harmful training rows of each test point.
 
@@ -531,7 +584,7 @@ class Influence:
         X : array-like of shape (n_test, n_features)
         y : array-like of shape (n_test,)
         k : int, default=10
-        method, tol
+        method, tol, frozen, budget
             As in :meth:`removal_effect`.
 
         Returns
@@ -544,8 +597,13 @@ class Influence:
         """
         if not isinstance(k, numbers.Integral) or k < 1:
             raise ValueError(f"k must be a positive integer. Got {k!r} instead.")
-        quantity = self.answers.quantity(self._tests(X, y), "loss", method)
-        return self.answers.top(quantity, min(int(k), self.objective.n_samples), method, tol)
+        whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
+        answers = leave_one_out.answers_for(self, frozen)
+        quantity = answers.quantity(self._tests(X, y), "loss", method)
+        k = min(int(k), self.objective.n_samples)
+        if whole is not None:
+            return whole.top(quantity, X, k, method, tol)
+        return answers.top(quantity, k, method, tol)
 
     # Leave one out -----------------------------------------------------------------------------
 
@@ -557,7 +615,7 @@ class Influence:
         frozen: Frozen = None,
         indices: ArrayLike | None = None,
         labels: Names | None = None,
-        budget: float = BUDGET,
+        budget: float | None = None,
     ) -> Floats:
         """Decision values of each training row from the model without it, (n_train, ...).
 
@@ -568,17 +626,14 @@ class Influence:
         method, tol
             As in :meth:`removal_effect`.
         frozen : {None, "accept", "refuse"}, default=None
-            What becomes of the transformers of a pipeline. None: they are without the row too, as
-            after ``clone(pipeline).fit`` on the other rows; where that is not known they stay as
-            fitted, which a warning says, and those whose ``fit`` used y are refused. ``"accept"``:
-            they stay as fitted on all rows. ``"refuse"``: an error where anything would.
+            What becomes of the transformers of a pipeline, as of the object; that of the object
+            when None.
         indices : array-like of int or of bool, default=None
             Training rows by position, or a mask of them; all when None.
         labels : array-like of labels, default=None
             Training rows by the index of their frame, instead of ``indices``.
-        budget : float, default=60.0
-            Seconds that may go into fitting transformers again without each row, where nothing
-            cheaper is known. Beyond it an error says how long it would take.
+        budget : float, default=None
+            Seconds that may go into fitting transformers again; those of the object when None.
 
         Returns
         -------
@@ -601,7 +656,7 @@ class Influence:
         frozen: Frozen = None,
         indices: ArrayLike | None = None,
         labels: Names | None = None,
-        budget: float = BUDGET,
+        budget: float | None = None,
     ) -> Floats:
         """Class probabilities of each training row without it, (n_train, n_classes).
 
@@ -621,7 +676,7 @@ class Influence:
         frozen: Frozen = None,
         indices: ArrayLike | None = None,
         labels: Names | None = None,
-        budget: float = BUDGET,
+        budget: float | None = None,
     ) -> NDArray[Any]:
         """Predictions for each training row from the model without it, (n_train,).
 
@@ -642,7 +697,7 @@ class Influence:
         frozen: Frozen = None,
         indices: ArrayLike | None = None,
         labels: Names | None = None,
-        budget: float = BUDGET,
+        budget: float | None = None,
     ) -> float:
         """A scorer on the pooled leave-one-out outputs, of all rows or of some.
 
@@ -711,15 +766,19 @@ class Influence:
             raise ValueError("The influence on test losses needs y, the labels of the test points.")
         return self._tests(X, y)
 
+    def _encoded(self, y):
+        encoded, _, weight = self._encode_y(y)
+        return encoded, weight
+
     def _resolve(self, edit):
-        def encode_y(y):
-            encoded, _, weight = self._encode_y(y)
-            return encoded, weight
-
         transform_row, labels = self._inputs.transform_row, self._inputs.labels
-        return _edits.resolve(edit, self.objective, transform_row, encode_y, labels)
+        return _edits.resolve(edit, self.objective, transform_row, self._encoded, labels)
 
-    def _group_effects(self, quantity, method, tol, groups):
+    def _rows_after(self, edit):
+        raw_row, labels = self._inputs.raw_row, self._inputs.labels
+        return rows_after(edit, self.objective, self._y(), raw_row, self._encoded, labels)
+
+    def _group_effects(self, quantity, method, tol, groups, answers, whole, X):
         check_aligned(groups, self._inputs.labels, "groups")
         groups = np.asarray(groups)
         if groups.shape != (self.objective.n_samples,):
@@ -742,11 +801,24 @@ class Influence:
         points, kept, unanswered = [], [], []
         for i, rows in enumerate(members):
             try:
-                points.append(self._resolve(_edits.remove(rows)))
+                one = _edits.remove(rows)
+                points.append(self._resolve(one) if whole is None else self._rows_after(one))
                 kept.append(i)
             except _edits.NoOptimumError:
                 unanswered.append(i)
-        unanswered += self._fill_groups(values, kept, points, quantity, method, tol)
+        if whole is None:
+            unanswered += self._fill_groups(values, kept, points, quantity, method, tol, answers)
+        elif points:
+            found = whole.effects(
+                points,
+                lambda i: self._resolve(_edits.remove(members[kept[i]])),
+                quantity,
+                X,
+                method,
+                tol,
+                strict=False,
+            )[0]
+            values[(slice(None), kept) if quantity.shape else kept] = found
         if unanswered:
             shown = ", ".join(str(name) for name in names[sorted(unanswered)[:5]])
             warnings.warn(
@@ -757,12 +829,12 @@ class Influence:
             )
         return values
 
-    def _fill_groups(self, values, groups, points, quantity, method, tol):
+    def _fill_groups(self, values, groups, points, quantity, method, tol, answers):
         """Write the effects of edits at their ``groups`` of ``values``; say which have none."""
         if not points:
             return []
         try:
-            found = self.answers.effects(points, quantity, method, tol)[0]
+            found = answers.effects(points, quantity, method, tol)[0]
         except SingularHessianError:
             # One of them leaves a parameter undetermined: halve until it stands alone.
             if len(points) == 1:
@@ -772,7 +844,7 @@ class Influence:
                 i
                 for part in (slice(half), slice(half, None))
                 for i in self._fill_groups(
-                    values, groups[part], points[part], quantity, method, tol
+                    values, groups[part], points[part], quantity, method, tol, answers
                 )
             ]
         values[(slice(None), groups) if quantity.shape else groups] = found

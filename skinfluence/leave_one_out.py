@@ -5,14 +5,14 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import get_scorer
 from sklearn.utils import get_tags
 
-from skinfluence.answers import rows_alone, warn_alone
+from skinfluence.answers import check_method, rows_alone, warn_alone
 from skinfluence.inputs.frozen import check_frozen, uses_y
-from skinfluence.statistics import BUDGET, WholePipeline, any_learns, fitted_leaves, why_not
+from skinfluence.statistics import WholePipeline, any_learns, fitted_leaves, why_not
 
 FROZEN = (None, "accept", "refuse")
 
 
-def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=BUDGET):
+def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=None):
     """Leave-one-out decision values in the loss's outputs, shape (n_samples, n_outputs).
 
     Without a row the transformers of a pipeline are fitted without it too, unless they are held
@@ -21,12 +21,12 @@ def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=B
     values. A row whose removal leaves no model (the last one of its class, with a free intercept)
     gets NaN, and so do rows that were not asked for.
     """
-    whole = whole_pipeline(influence, method, frozen)
+    whole = whole_pipeline(influence, method, frozen, budget)
     problem = influence.objective
     asked = np.arange(problem.n_samples) if rows is None else np.unique(rows)
     lonely = np.intersect1d(rows_alone(problem), asked)
     if whole is None:
-        answers = influence.answers.held if frozen == "accept" else influence.answers
+        answers = answers_for(influence, frozen)
         own = answers.own_removals(method, tol, None if rows is None else asked)
         if rows is None:
             eta = np.array(own)
@@ -36,29 +36,34 @@ def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=B
     else:
         asked = np.setdiff1d(asked, lonely)
         eta = np.full((problem.n_samples, problem.loss.n_outputs), np.nan)
-        eta[asked] = whole.own_values(asked, method, tol, budget)
+        eta[asked] = whole.own_values(asked, method, tol)
     if len(lonely):
         warn_alone(problem, lonely)
         eta[lonely] = np.nan
     return eta
 
 
-def whole_pipeline(influence, method, frozen):
-    """What answers about the pipeline without a row; None where its transformers stay as fitted.
+def whole_pipeline(influence, method, frozen=None, budget=None):
+    """What answers about the edited pipeline; None where its transformers stay as fitted.
 
     Parameters
     ----------
     influence : Influence
     method : str
-    frozen : {None, "accept", "refuse"}
+    frozen : {None, "accept", "refuse"}, default=None
+        None: as the influence was made with.
+    budget : float, default=None
+        Seconds; None: as the influence was made with.
 
     Raises
     ------
     ValueError
         With ``"refuse"``, where a part of the pipeline would stay as fitted.
     """
-    if frozen not in FROZEN:
-        raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
+    check_choice(frozen)
+    check_method(method)
+    frozen = influence.frozen if frozen is None else frozen
+    budget = influence.budget if budget is None else budget
     steps = influence._inputs.steps
     if frozen == "accept":
         return None
@@ -66,15 +71,26 @@ def whole_pipeline(influence, method, frozen):
         return None
     inputs = influence._inputs
     raw, training_X = inputs.raw, inputs.training_X
+    supervised = any(uses_y(one) for _, one in fitted_leaves(steps))
     why = why_not(influence.answers, steps, training_X, raw, method)
     if why is None and getattr(influence, "_gone", None):
         why = "Rows were taken out by earlier edits, which steps fitted again would see."
-    if why is None and inputs.moves_targets and any(uses_y(one) for _, one in fitted_leaves(steps)):
+    if why is None and inputs.moves_targets and supervised:
         why = "A step that used y is asked about behind a transformer of the targets."
     if why is None:
-        y = influence._y()
-        whole = WholePipeline(influence.answers, steps, raw, y, training_X)
-        if whole.is_refittable:
+        whole = WholePipeline(
+            influence.answers,
+            inputs.model,
+            steps,
+            raw,
+            influence._y(),
+            training_X,
+            supervised,
+            budget,
+        )
+        if influence._gives_again is None:
+            influence._gives_again = whole.is_refittable
+        if influence._gives_again:
             return whole
         why = (
             "Fitted again on all rows they do not give what they gave: they were fitted on other "
@@ -87,6 +103,23 @@ def whole_pipeline(influence, method, frozen):
         )
     check_frozen(influence.estimator, None, why)
     return None
+
+
+def answers_for(influence, frozen=None):
+    """The answers of an Influence, the estimator's own statistics held where they are accepted."""
+    frozen = influence.frozen if frozen is None else frozen
+    return influence.answers.held if frozen == "accept" else influence.answers
+
+
+def check_choice(frozen):
+    """Refuse what says nothing about the transformers of a pipeline.
+
+    Raises
+    ------
+    ValueError
+    """
+    if frozen not in FROZEN:
+        raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
 
 
 class Outputs(BaseEstimator):
@@ -154,7 +187,7 @@ class Outputs(BaseEstimator):
         return float(scoring(self, rows[:, None], np.asarray(y)[rows]))
 
 
-def outputs(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=BUDGET):
+def outputs(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=None):
     """The leave-one-out :class:`Outputs` of all rows, NaN where others than ``rows`` are asked."""
     eta = loo_eta(influence, method, tol, frozen, rows, budget)
     return Outputs(influence.estimator, influence.objective, eta)
@@ -180,7 +213,7 @@ def pooled_score(influence, y, scoring, rows=None, **options):
     return outputs(influence, rows=rows, **options).score(y, scorer, rows)
 
 
-def loo_loss(influence, method="auto", tol=1e-3, frozen=None, budget=BUDGET):
+def loo_loss(influence, method="auto", tol=1e-3, frozen=None, budget=None):
     """Leave-one-out loss of each training row under its own label, unweighted.
 
     Parameters

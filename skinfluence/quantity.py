@@ -4,7 +4,7 @@ Quantities are evaluated at ``eta + d eta``, never linearised.
 """
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,13 +26,17 @@ class Effect:
         How each answer was obtained.
     leverage : ndarray of shape (n_edits,) or float
         Largest eigenvalue of ``D^1/2 h D^1/2`` over the weight an edit takes away: near 1, the
-        rows decide their own prediction.
+        rows decide their own prediction. NaN where it was not looked at.
+    route : ndarray of str, shape (n_edits,), or str
+        What became of the steps before the model: ``"nothing to move"``, ``"penalty moved"`` (scalers),
+        ``"fitted again"``, or ``"transformers as fitted"``.
     """
 
     values: np.ndarray
     bound: np.ndarray
     method_used: np.ndarray
     leverage: np.ndarray
+    route: np.ndarray = field(default="nothing to move", kw_only=True)
 
 
 class Quantity:

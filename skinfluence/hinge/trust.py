@@ -40,13 +40,13 @@ class HingeEffect(Effect):
 
     Attributes
     ----------
-    values, bound, method_used, leverage
+    values, bound, method_used, leverage, route
         As of any :class:`~skinfluence.quantity.Effect`.
     kkt_residual : ndarray of shape (n_edits,) or float
         Largest violation of the edited problem's optimality conditions over all rows, in units of
-        the decision value; NaN for local methods.
+        the decision value; NaN for local methods and where a pipeline was fitted again.
     n_pivots : ndarray of int, shape (n_edits,) or int
-        Changes of role that the edit makes.
+        Changes of role that the edit makes; NaN where a pipeline was fitted again.
     """
 
     kkt_residual: np.ndarray

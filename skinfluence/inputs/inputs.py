@@ -141,18 +141,20 @@ class Inputs:
             self.model, X, reset=False, accept_sparse="csr", dtype=np.float64, order="C"
         )
 
-    def transform_row(self, x):
-        """One raw row, a sequence or a one-row table, as a (1, n_features) array."""
+    def raw_row(self, x):
+        """One raw row, a sequence or a one-row table, as the training rows are."""
         if is_tensor(x):
             x = x.detach().cpu().numpy()
         if np.ndim(self._raw) == 1:
             # Texts, one per row.
-            row = [x]
-        elif sp.issparse(x) or np.ndim(x) == 2:
-            row = x
-        else:
-            row = row_like(self._raw, x)
-        row = self.transform(row)
+            return [x]
+        if sp.issparse(x) or np.ndim(x) == 2:
+            return x
+        return row_like(self._raw, x)
+
+    def transform_row(self, x):
+        """One raw row, a sequence or a one-row table, as a (1, n_features) array."""
+        row = self.transform(self.raw_row(x))
         if row.shape[0] != 1:
             raise ValueError(f"One row is needed. Got {row.shape[0]}.")
         return sp.csr_array(row) if sp.issparse(self.training_X) else _dense(row)

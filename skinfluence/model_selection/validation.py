@@ -11,7 +11,13 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.typing import Floats, Frozen, MatrixLike, Method, Response, Scoring
 from skinfluence.edits import Points
 from skinfluence.influence import Influence
-from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer, whole_pipeline
+from skinfluence.leave_one_out import (
+    Outputs,
+    answers_for,
+    outputs,
+    resolve_scorer,
+    whole_pipeline,
+)
 from skinfluence.model_selection.fitting import check_data, check_known, fitted
 from skinfluence.statistics import BUDGET
 
@@ -283,7 +289,7 @@ def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen, 
     sizes = np.bincount(position)
     members = np.split(np.argsort(position, kind="stable"), np.cumsum(sizes)[:-1])
     influence, y = _influence(estimator, X, y, sample_weight)
-    pipeline = whole_pipeline(influence, method, frozen)
+    pipeline = whole_pipeline(influence, method, frozen, budget)
     objective = influence.objective
     whole = _groups_of_whole_classes(objective, names, position)
     left = [rows for rows, gone in zip(members, whole, strict=True) if not gone]
@@ -291,11 +297,11 @@ def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen, 
         points = [
             Points(rows, -objective.weights[rows], None, None, np.empty(0), rows) for rows in left
         ]
-        answers = influence.answers.held if frozen == "accept" else influence.answers
+        answers = answers_for(influence, frozen)
         eta = answers.own_group_removals(points, method, tol)
     else:
         eta = np.full((len(y), objective.loss.n_outputs), np.nan)
-        for rows, values in zip(left, pipeline.group_values(left, budget), strict=True):
+        for rows, values in zip(left, pipeline.group_values(left, method), strict=True):
             eta[rows] = values
     eta[whole[position]] = np.nan
     return Outputs(influence.estimator, objective, eta), y, members

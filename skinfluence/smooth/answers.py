@@ -25,11 +25,14 @@ from skinfluence.answers import (
 from skinfluence.objective import Objective, centred
 from skinfluence.quantity import Quantity
 from skinfluence.smooth import derivatives, effects, steps
+from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.deletions import Deletions
 from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
 from skinfluence.smooth.newton import polish, refuse_separable, rounding_left
 from skinfluence.smooth.others import effect_on_others
 from skinfluence.smooth.piecewise import is_piecewise
+from skinfluence.smooth.rescaled_batch import RescaledBatch
+from skinfluence.smooth.row_batch import largest_eigenvalue
 from skinfluence.solvers import Exact, resolve_solver
 from skinfluence.solvers.base import Moved
 
@@ -45,6 +48,9 @@ class SmoothAnswers(Locked, Answers):
     verbose : bool
         Show a progress bar on long work.
     """
+
+    # Where local steps are taken from, as a distance from the parameters; None for there.
+    offset = None
 
     def __init__(self, factor, solver, verbose=False):
         super().__init__()
@@ -166,7 +172,7 @@ class SmoothAnswers(Locked, Answers):
         """Decision values at ``design`` that the changes of a method start from."""
         return design.multiply(self.basis(method).theta.T)
 
-    def row_edits(self, rows, label, method):
+    def row_edits(self, rows, label, method, say=True):
         """One edit for each row, and which of them leave no model, warned about and undone."""
         basis = self.basis(method)
         if label is None:
@@ -174,7 +180,7 @@ class SmoothAnswers(Locked, Answers):
         else:
             edits = steps.relabels(basis, rows, label)
         lonely = leaves_no_model(edits, basis)
-        if lonely.any():
+        if say and lonely.any():
             warn_alone(basis, edits.rows[lonely])
         return edits.undone(lonely, basis), lonely
 
@@ -256,14 +262,78 @@ class SmoothAnswers(Locked, Answers):
         ratio : ndarray of shape (m, n_features)
             What the penalty of each coefficient is multiplied by; what is free stays free.
         """
-        basis = self.basis(method)
-        if basis.design.intercept:
-            ratio = np.column_stack([ratio, np.ones(len(rows))])
-        edits = replace(steps.removals(basis, rows), ratio=ratio)
-        eta = basis.eta[rows]
-        for block, solved in self._solved(edits, method, tol):
-            eta[block] += steps.at_rows(edits.design.take(block), solved.steps)
+        _, edits, lonely = self._rescaled(rows, ratio, method)
+        eta = np.array(self.start(edits.design, method))
+        for block, moved in self._rescaled_steps(edits, method, tol):
+            eta[block] += steps.at_rows(edits.design.take(block), moved)
+        eta[lonely] = np.nan
         return eta
+
+    def rescaled_stream(self, quantity, rows, ratio, method, tol):
+        """As :meth:`row_stream` of removals, where the penalty of each column moves with the row.
+
+        Parameters
+        ----------
+        quantity : Quantity
+        rows, ratio, method, tol
+            As in :meth:`own_removals_rescaled`.
+        """
+        basis, edits, lonely = self._rescaled(rows, ratio, method)
+        if lonely.any():
+            warn_alone(basis, rows[lonely])
+        for block, moved in self._rescaled_steps(edits, method, tol):
+            for part, change in effects.decision_steps(quantity.design, moved):
+                inside = slice(block.start + part.start, block.start + part.stop)
+                values = quantity.change(change)
+                values[lonely[inside]] = np.nan
+                yield inside, values
+
+    def rescaled_effects(self, quantity, rows, ratio, method, tol):
+        """As :meth:`effects` of removing single rows, where the penalty moves with the row."""
+        _, edits, _ = self._rescaled(rows, ratio, method)
+        found = np.empty((len(rows), *self.problem.theta.shape))
+        bound, used = np.full(len(rows), np.inf), np.full(len(rows), method, dtype="<U9")
+        if method in LOCAL:
+            for block, moved in self._rescaled_steps(edits, method, tol):
+                found[block] = moved
+        else:
+            for block, solved in self._solved(edits, method, tol):
+                found[block], bound[block], used[block] = (
+                    solved.steps,
+                    solved.bound,
+                    solved.method_used,
+                )
+        leverage = steps.row_leverages(self.factor, edits)
+        leverage = largest_eigenvalue(leverage, -edits.hessian)
+        return effects.theta_effects(quantity, found), bound, used, leverage
+
+    def _rescaled(self, rows, ratio, method):
+        """Removals that rescale the penalty, from where a method starts; which leave no model."""
+        edits, lonely = self.row_edits(rows, None, method, say=False)
+        if edits.design.intercept:
+            ratio = np.column_stack([ratio, np.ones(len(rows))])
+        return (
+            self.basis(method),
+            replace(edits, ratio=np.where(lonely[:, None], 1.0, ratio)),
+            lonely,
+        )
+
+    def _rescaled_steps(self, edits, method, tol):
+        if method not in LOCAL:
+            for block, solved in self._solved(edits, method, tol):
+                yield block, solved.steps
+            return
+        if self.factor.is_random:
+            raise ValueError(
+                "One step behind a scaler needs exact leverages. Got random estimates, of the solver "
+                f"{self.factor.name}; pass frozen='accept' for the answers with the scaler as fitted."
+            )
+        accuracy = Accuracy(self.factor)
+        k, d = self.problem.theta.shape
+        for block in row_blocks(len(edits.rows), 8 * k * d * (3 + k)):
+            offset = self.offset if method == "one-step" else None
+            batch = RescaledBatch(accuracy, edits.take(block), offset=offset)
+            yield block, batch.theta_steps if method == "one-step" else batch.first_order()
 
     def own_group_removals(self, removals, method, tol):
         basis = self.basis(method)

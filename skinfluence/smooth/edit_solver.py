@@ -422,17 +422,7 @@ class EditSolver:
         return step, bound, size
 
     def _newton_bound(self, minimum, r, sizes=None):
-        own = Accuracy(minimum.factor, sizes)
-        kappa = np.sqrt(own.row_sizes.max(initial=0.0))
-        if not np.isfinite(kappa):
-            return np.inf
-        # Solves that are far off are no measure of what is left.
-        error = solve_error(own.factor, own.row_sizes)
-        decrement = np.array(minimum.decrement * (1.0 + error) if error < 1e-6 else np.inf)
-        local = certificate.gradient_bound(
-            self.M, kappa, decrement, np.array(self.M * minimum.moved)
-        )
-        return float((local + own.noise) * np.exp(0.5 * r))
+        return distance_bound(minimum, sizes) * float(np.exp(0.5 * r))
 
     # Any edit ----------------------------------------------------------------------------------
 
@@ -556,3 +546,29 @@ class EditSolver:
         with np.errstate(over="ignore", invalid="ignore"):
             rho = problem.weights[:, None] * problem.loss.remainder(problem.eta, problem.y, moved)
             return r, problem.design.adjoint(rho).T.ravel()
+
+
+def distance_bound(minimum, sizes=None):
+    """How far the end of Newton's method may be from the optimum, in the norm of its Hessian.
+
+    Parameters
+    ----------
+    minimum : Minimum
+        Of an objective whose loss has a constant of self-concordance.
+    sizes : ndarray of shape (n_samples,), default=None
+        Bounds on ``|x_j|^2`` in the inverse of that Hessian, if they are known.
+
+    Returns
+    -------
+    bound : float
+    """
+    own = Accuracy(minimum.factor, sizes)
+    kappa = np.sqrt(own.row_sizes.max(initial=0.0))
+    if not np.isfinite(kappa):
+        return np.inf
+    # Solves that are far off are no measure of what is left.
+    error = solve_error(own.factor, own.row_sizes)
+    decrement = np.array(minimum.decrement * (1.0 + error) if error < 1e-6 else np.inf)
+    M = minimum.objective.loss.self_concordance
+    local = certificate.gradient_bound(M, kappa, decrement, np.array(M * minimum.moved))
+    return float(local + own.noise)

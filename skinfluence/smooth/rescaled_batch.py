@@ -22,6 +22,9 @@ class RescaledBatch(RowBatch):
     edits : RowEdits
         With a ratio, 1 where nothing is penalised.
     remainders : RemainderPass, default=None
+    offset : ndarray of shape (n_outputs, n_columns), default=None
+        Where the steps are taken from, as a distance from the parameters; the gradient of the edits
+        is that there, but for the penalty's.
 
     Notes
     -----
@@ -30,7 +33,7 @@ class RescaledBatch(RowBatch):
     ``1 / (1 - tau)`` times its growth.
     """
 
-    def __init__(self, accuracy, edits, remainders=None):
+    def __init__(self, accuracy, edits, remainders=None, offset=None):
         super().__init__(accuracy, edits, remainders)
         objective, m = self.objective, len(edits.rows)
         super().use(np.arange(m))
@@ -47,7 +50,8 @@ class RescaledBatch(RowBatch):
         self.inflation = self.inflation * np.sqrt(self.added)
         # What conjugate gradients left, relative to the solution.
         self.lost, self.solver_slack = np.zeros(m), self.slack
-        self.right = self.right + self.change[:, None, :] * objective.theta
+        theta = objective.theta if offset is None else objective.theta + offset
+        self.right = self.right + self.change[:, None, :] * theta
         self.idle = ~self.right.any(axis=(1, 2))
         self.theta_steps = -self.edited_solve(self.right, np.arange(m))
         self.solved = self.right.copy()
@@ -55,6 +59,11 @@ class RescaledBatch(RowBatch):
 
     def use(self, active):
         """Nothing: all edits are in use from the start."""
+
+    def first_order(self):
+        """The steps with the Hessian before the edits, (m, n_outputs, n_columns)."""
+        flat = self.right.reshape(len(self.right), -1)
+        return -self.factor.solve(np.ascontiguousarray(flat.T)).T.reshape(self.right.shape)
 
     def edited_solve(self, B, active):
         """``P'^-1 B`` of each active edit."""

@@ -67,8 +67,8 @@ class ReweightedAnswers(SmoothAnswers):
         theta = self.problem.theta + self.offset if method in LOCAL else self.basis(method).theta
         return design.multiply(theta.T)
 
-    def row_edits(self, rows, label, method):
-        edits, lonely = super().row_edits(rows, label, method)
+    def row_edits(self, rows, label, method, say=True):
+        edits, lonely = super().row_edits(rows, label, method, say)
         return self._at_offset(edits, method), lonely
 
     def _at_offset(self, edits, method):

@@ -1,14 +1,29 @@
 """What transformers learned from the rows, and how it changes when a row leaves."""
 
 from skinfluence.statistics import composition, discrete, scaling
-from skinfluence.statistics.balanced import moving, weights_of
+from skinfluence.statistics.balanced import moving
 from skinfluence.statistics.draws import fitted_leaves
+from skinfluence.statistics.edited_rows import rows_after
 from skinfluence.statistics.registry import NOTHING, Moves, chain_moves, statistics
-from skinfluence.statistics.whole import BUDGET, OverBudgetError, WholePipeline, any_learns, why_not
+from skinfluence.statistics.whole import (
+    BUDGET,
+    HELD,
+    REFITTED,
+    RESCALED,
+    UNMOVED,
+    OverBudgetError,
+    WholePipeline,
+    any_learns,
+    why_not,
+)
 
 __all__ = [
     "BUDGET",
+    "HELD",
     "NOTHING",
+    "REFITTED",
+    "RESCALED",
+    "UNMOVED",
     "Moves",
     "OverBudgetError",
     "WholePipeline",
@@ -18,8 +33,8 @@ __all__ = [
     "discrete",
     "fitted_leaves",
     "moving",
+    "rows_after",
     "scaling",
     "statistics",
-    "weights_of",
     "why_not",
 ]

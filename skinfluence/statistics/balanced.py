@@ -31,24 +31,6 @@ def moving(answers):
     return BalancedAnswers(answers) if labels is not None and labels.balanced else answers
 
 
-def weights_of(problem, rows):
-    """Weights of the rows of a fit on some of its rows only, (n_rows,).
-
-    Parameters
-    ----------
-    problem : Problem
-    rows : ndarray of int
-        Those that are left.
-    """
-    labels = problem.labels
-    if labels is None or not labels.balanced:
-        return problem.weights[rows]
-    codes = _codes(problem, rows)
-    amounts = _amounts(problem, rows)
-    after = np.bincount(codes, amounts, len(labels.classes))
-    return problem.weights[rows] * ratios(counts(problem), after)[codes]
-
-
 def counts(problem):
     """What ``"balanced"`` counts of each class, (n_classes,)."""
     every = np.arange(problem.n_samples)
@@ -67,10 +49,14 @@ def _codes(problem, rows):
 
 
 def _amounts(problem, rows):
-    weights, counted = problem.sample_weight[rows], problem.labels.balanced
-    if counted == "rows left":
+    return amounts(problem.labels, problem.sample_weight[rows])
+
+
+def amounts(labels, weights):
+    """What each row counts, from weights before those of classes, (n_rows,)."""
+    if labels.balanced == "rows left":
         return (weights > 0).astype(float)
-    return weights if counted == "weights" else np.ones(len(rows))
+    return weights if labels.balanced == "weights" else np.ones(len(weights))
 
 
 class BalancedAnswers(Locked, Answers):
@@ -187,6 +173,31 @@ class BalancedAnswers(Locked, Answers):
     def own_removals_rescaled(self, method, tol, rows, ratio):
         """See :meth:`SmoothAnswers.own_removals_rescaled`."""
         return self._own("own_removals_rescaled", method, tol, rows, ratio)
+
+    def rescaled_stream(self, quantity, rows, ratio, method, tol):
+        """See :meth:`SmoothAnswers.rescaled_stream`."""
+        for some, answers in self._alike(rows, None, method):
+            if answers is None:
+                yield some, np.full((len(some), *quantity.shape), np.nan)
+                continue
+            moved = _from(quantity, answers, method)
+            stream = answers.rescaled_stream(moved, rows[some], ratio[some], method, tol)
+            for block, values in stream:
+                yield some[block], values
+
+    def rescaled_effects(self, quantity, rows, ratio, method, tol):
+        """See :meth:`SmoothAnswers.rescaled_effects`."""
+        values = np.full((*quantity.shape[:1], len(rows), *quantity.shape[1:]), np.nan)
+        bound, used = np.full(len(rows), np.inf), np.full(len(rows), method, dtype="<U9")
+        leverage = np.full(len(rows), np.nan)
+        for some, answers in self._alike(rows, None, method):
+            if answers is None:
+                continue
+            moved = _from(quantity, answers, method)
+            found = answers.rescaled_effects(moved, rows[some], ratio[some], method, tol)
+            values[(slice(None), some) if quantity.shape else some] = found[0]
+            bound[some], used[some], leverage[some] = found[1:]
+        return values, bound, used, leverage
 
     def _own(self, question, method, tol, rows, *arrays):
         rows = np.arange(self.problem.n_samples) if rows is None else rows

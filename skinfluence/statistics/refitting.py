@@ -1,17 +1,21 @@
 """Transformers fitted again without rows, and the model's problem on what they then make."""
 
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing, check_array
 
+from skinfluence._utils.stacking import chosen_and
 from skinfluence._utils.untouched import untouched
+from skinfluence.answers import LOCAL, Tests, answers_of
 from skinfluence.design import design_of
-from skinfluence.objective import centred
+from skinfluence.objective import centred, objective_of
 from skinfluence.smooth import piecewise
+from skinfluence.smooth.edit_solver import distance_bound
 from skinfluence.smooth.newton import minimise, refuse_separable
-from skinfluence.statistics.balanced import weights_of
 
 # Fitted again on all rows, transformers give what they gave to this share of a column's size.
 SAME = 1e-6
@@ -40,26 +44,30 @@ class Refits:
 
     def gives(self, training_X):
         """Whether a fit on all rows gives the model the rows it was fitted on."""
-        again, _, _ = self._fitted(np.arange(len(self.y)), None)
+        again, _, _ = self._fitted(self.X, self.y, None)
         if again.shape != training_X.shape:
             return False
         # Rows as they are, sparse or not: only what differs is looked at.
         largest = _largest(abs(training_X))
         return bool((_largest(abs(again - training_X)) <= SAME * largest).all())
 
-    def without(self, rows):
-        """What the model is given when some rows were never there.
+    def rows(self, rows):
+        """Some raw training rows."""
+        return _safe_indexing(self.X, rows)
+
+    def after(self, rows, out):
+        """What the model is given after an edit.
 
         Parameters
         ----------
-        rows : ndarray of int
+        rows : EditedRows
+        out : array-like
+            Raw rows that the edited pipeline is asked about.
 
         Returns
         -------
-        kept : ndarray of int
-            The other rows.
-        X : ndarray or CSR array of shape (n_kept, n_columns)
-        X_out : the same of the rows themselves, shape (n_rows, n_columns)
+        X : ndarray or CSR array of shape (n_rows, n_columns)
+        X_out : the same of ``out``
         columns : ndarray of int, shape (n_columns,), or None
             Where each column was among the old ones, -1 for nowhere; None where they have no names.
 
@@ -67,18 +75,18 @@ class Refits:
         ------
         RefusedRowError
         """
-        kept = np.delete(np.arange(len(self.y)), rows)
         try:
-            X, X_out, fitted = self._fitted(kept, rows)
+            X, X_out, fitted = self._fitted(
+                chosen_and(self.X, rows.kept, rows.new), rows.raw_y, out
+            )
         except ValueError as error:
             raise RefusedRowError(str(error)) from error
-        return kept, X, X_out, self._columns(fitted)
+        return X, X_out, self._columns(fitted)
 
-    def _fitted(self, kept, rows):
+    def _fitted(self, X, y, out):
         steps = [clone(one) for one in self.transformers]
-        X = untouched(_safe_indexing(self.X, kept), *steps)
-        out = None if rows is None else untouched(_safe_indexing(self.X, rows), *steps)
-        y = np.asarray(self.y)[kept]
+        X = untouched(X, *steps)
+        out = None if out is None else untouched(out, *steps)
         for step in steps:
             X = step.fit_transform(X, y)
             if out is not None:
@@ -93,70 +101,177 @@ class Refits:
         return None
 
 
-def own_values(objective, solver, moved):
-    """Decision values of rows from the model without them, solved to round-off.
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """The model after an edit.
+
+    Attributes
+    ----------
+    eta : ndarray of shape (n_out, n_outputs)
+        Decision values of the rows that were asked about.
+    bound : float
+        Certified distance of the parameters from the optimum, in the norm of the Hessian there;
+        ``inf`` where there is none, or where it was not asked for.
+    """
+
+    eta: np.ndarray
+    bound: float = np.inf
+
+
+def smooth_after(factor, solver, rows, moved, method, certify=False):
+    """A smooth linear model after an edit of its whole pipeline.
 
     Parameters
     ----------
-    objective : Objective
-        At the optimum on all rows.
+    factor : Factor
+        At the parameters that the method starts from.
     solver : solver object
+    rows : EditedRows
     moved : tuple
-        What :meth:`Refits.without` returns.
+        What :meth:`Refits.after` returns.
+    method : str
+        ``"auto"`` and ``"exact"`` solve to round-off. ``"one-step"``: one Newton step on the problem
+        after the edit, from the old parameters. ``"influence"``: the same with the Hessian before
+        the edit.
+    certify : bool, default=False
 
     Returns
     -------
-    eta : ndarray of shape (n_rows, n_outputs)
+    after : Moved
 
     Raises
     ------
     SingularHessianError, SeparableError
-        Without the rows there is no optimum.
+        After the edit there is no optimum.
     """
-    kept, X, X_out, columns = moved
-    design = design_of(X, objective.design.intercept)
-    weights = weights_of(objective, kept)
-    share = 1.0
-    if objective.hold != "C":
-        share = weights.sum() / objective.total_weight
-    penalty = np.full(design.n_columns, objective.penalty[0] * share)
-    if design.intercept:
-        penalty[-1] = objective.penalty[-1] * share
-    problem = replace(
-        objective,
-        design=design,
-        y=objective.y[kept],
-        weights=weights,
-        penalty=penalty,
-        theta=_start(objective, columns, design.n_columns),
-        sample_weight=None,
-    )
-    problem = centred(problem)
+    objective = factor.objective
+    X, X_out, columns = moved
+    if method in LOCAL:
+        problem = _one_step(factor, solver, rows, X, columns, method)
+        return Moved(problem.design.like(X_out).multiply(problem.theta.T))
+    problem = centred(_problem(objective, rows, design_of(X, objective.design.intercept), columns))
     nowhere = problem.at(np.zeros_like(problem.theta))
     if not problem.value() <= nowhere.value():
         problem = nowhere
+    bound = np.inf
     if piecewise.is_piecewise(problem.loss):
         found, _ = piecewise.minimise(problem, solver)
     else:
-        found = minimise(problem, solver).objective
+        minimum = minimise(problem, solver)
+        found = minimum.objective
+        if certify and found.loss.self_concordance is not None:
+            bound = distance_bound(minimum)
     refuse_separable(found)
-    return found.design.like(X_out).multiply(found.theta.T)
+    return Moved(found.design.like(X_out).multiply(found.theta.T), bound)
 
 
-def _start(objective, columns, n_columns):
-    """The old optimum in the new columns, zero in those that were not there."""
-    design, old = objective.design, objective.theta
-    theta = np.zeros((len(old), n_columns))
+def _one_step(factor, solver, rows, X, columns, method):
+    """The problem after an edit, at the end of one step from the old parameters.
+
+    What gradient the fit left is not the edit's doing: the step does not go along it.
+    """
+    objective = factor.objective
+    old, free = objective.design, bool(objective.design.intercept and objective.penalty[-1] == 0)
+    same = X.shape[1] == old.n_features and (columns is None or _is_sorted(columns))
+    design = old.like(X) if same and free else design_of(X, old.intercept)
+    problem = _problem(objective, rows, design, columns)
+    left = objective.gradient().reshape(objective.theta.shape)
+    if old.shift is not None and design.shift is None:
+        left = left.copy()
+        left[:, :-1] += np.outer(left[:, -1], old.shift) / old.intercept
+    push = problem.gradient() - (left if same else _in_columns(left, columns, design)).ravel()
+    solved = factor if same and method == "influence" else solver.factor(problem)
+    step = solved.solve(push[:, None])[:, 0]
+    return problem.at(problem.theta - step.reshape(problem.theta.shape))
+
+
+def _problem(objective, rows, design, columns):
+    """The problem on the rows after an edit, at the old parameters in the new columns."""
+    loss, labels = objective.loss, objective.labels
+    if rows.ratio is not None:
+        loss = loss.reweighted(rows.ratio)
+        labels = replace(labels, class_weight=labels.class_weight * rows.ratio)
+    share = 1.0
+    if objective.hold != "C":
+        share = rows.weights.sum() / objective.total_weight
+    penalty = np.full(design.n_columns, objective.penalty[0] * share)
     if design.intercept:
-        theta[:, -1] = old[:, -1]
-        if design.shift is not None:
-            theta[:, -1] -= old[:, :-1] @ design.shift / design.intercept
-    if columns is None and n_columns == old.shape[1]:
-        theta[:, : design.n_features] = old[:, : design.n_features]
+        penalty[-1] = objective.penalty[-1] * share
+    return replace(
+        objective,
+        loss=loss,
+        labels=labels,
+        design=design,
+        y=rows.y,
+        weights=rows.weights,
+        penalty=penalty,
+        theta=_start(objective, columns, design),
+        sample_weight=rows.sample_weight,
+    )
+
+
+def model_after(model, rows, moved, method):
+    """Any model after an edit of its whole pipeline: fitted again, and taken to its optimum.
+
+    Parameters
+    ----------
+    model : estimator
+        As fitted before.
+    rows : EditedRows
+    moved : tuple
+        What :meth:`Refits.after` returns.
+    method : {"auto", "exact"}
+
+    Returns
+    -------
+    after : Moved
+
+    Raises
+    ------
+    RefusedRowError
+        Where the model cannot be fitted on the rows.
+    """
+    X, X_out, _ = moved
+    weights = {}
+    if not (rows.sample_weight == 1.0).all():
+        weights = {"sample_weight": rows.sample_weight}
+    with warnings.catch_warnings():
+        # Where its solver stops does not matter: the answers start from the optimum.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            fitted = clone(model).fit(X, rows.raw_y, **weights)
+        except ValueError as error:
+            raise RefusedRowError(str(error)) from error
+    problem = objective_of(fitted, X, rows.raw_y, rows.sample_weight)
+    answers = answers_of(problem, solver="auto", hold="auto", precision="float64", verbose=False)
+    design = problem.design.like(X_out)
+    return Moved(answers.quantity(Tests(design, None, None), "decision_function", method).eta)
+
+
+def _start(objective, columns, design):
+    """The old parameters in the new columns, zero in those that were not there."""
+    before, old = objective.design, objective.theta
+    theta = _in_columns(old, columns, design)
+    if before.intercept and before.shift is not None and design.shift is None:
+        theta[:, -1] -= old[:, :-1] @ before.shift / before.intercept
+    return theta
+
+
+def _in_columns(old, columns, design):
+    """Values of old columns where they now are, 0 for others, the intercept's last."""
+    new = np.zeros((len(old), design.n_columns))
+    if design.intercept:
+        new[:, -1] = old[:, -1]
+    if columns is None and design.n_columns == old.shape[1]:
+        new[:, : design.n_features] = old[:, : design.n_features]
     elif columns is not None:
         there = np.flatnonzero(columns >= 0)
-        theta[:, there] = old[:, columns[there]]
-    return theta
+        new[:, there] = old[:, columns[there]]
+    return new
+
+
+def _is_sorted(columns):
+    return bool((columns == np.arange(len(columns))).all())
 
 
 def _checked(X):

@@ -502,24 +502,6 @@ def test_weights_of_a_scaler_are_noticed(counts):
         Influence(model, X, y).loo_decision_function()
 
 
-@pytest.mark.parametrize("method", ["one-step", "influence"])
-def test_local_methods_hold_the_transformers_and_say_so(counts, method):
-    X, y = counts
-    inf = Influence(make_pipeline(StandardScaler(), linear_model.Ridge()).fit(X, y), X, y)
-    with pytest.warns(UserWarning, match=f"method='{method}' moves the model only"):
-        inf.loo_predict(method=method)
-
-
-def test_other_kinds_of_model_hold_the_transformers_and_say_so(counts):
-    X, y = counts
-    y = (y > 1) * 1
-    inf = Influence(make_pipeline(StandardScaler(), SVC(tol=1e-8)).fit(X, y), X, y)
-    with pytest.warns(UserWarning, match="only the answer with frozen transformers is known"):
-        inf.loo_decision_function(indices=[3])
-    with pytest.raises(ValueError, match="frozen='refuse'"):
-        inf.loo_decision_function(indices=[3], frozen="refuse")
-
-
 @pytest.mark.parametrize("method", ["auto", "one-step", "influence"])
 def test_few_rows_of_any_kind_of_model_are_those_of_all(counts, method):
     X, y = counts

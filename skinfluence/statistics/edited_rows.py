@@ -1,0 +1,224 @@
+"""The training set that an edit leaves, row by row, as the steps of a pipeline would see it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinfluence.edits import Edit, NoOptimumError, is_given, position
+from skinfluence.statistics.balanced import amounts, counts, ratios
+
+__all__ = ["EditedRows", "relabelled", "rows_after", "without"]
+
+
+@dataclass(frozen=True, eq=False)
+class EditedRows:
+    """Rows that are still there, rows that are new, and what both count.
+
+    A row that an edit removes is gone; one whose weight an edit sets to 0 is there, and a scaler
+    counts it.
+
+    Attributes
+    ----------
+    kept : ndarray of int
+        Training rows that are there, with the features they had.
+    new : list
+        Containers of one raw row: replaced rows and added ones, which come after those kept.
+    raw_y : ndarray of shape (n_rows,)
+        As the user has them.
+    y : ndarray of shape (n_rows, ...)
+        As the loss wants them.
+    sample_weight, weights : ndarray of shape (n_rows,)
+        Before and after class weights.
+    gone : ndarray of int
+        Training rows that are not there as they were.
+    ratio : ndarray of shape (n_classes,) or None
+        What balanced class weights are multiplied by; infinite for a class that is gone.
+    relabels, reweights : bool
+        Whether a row that is there has another target, or another weight.
+    """
+
+    kept: np.ndarray
+    new: list
+    raw_y: np.ndarray
+    y: np.ndarray
+    sample_weight: np.ndarray
+    weights: np.ndarray
+    gone: np.ndarray
+    ratio: np.ndarray | None = None
+    relabels: bool = False
+    reweights: bool = False
+
+    @property
+    def moves_features(self):
+        """Whether steps that look at the features see other rows."""
+        return bool(len(self.gone) or self.new)
+
+    @property
+    def lone(self):
+        """The row, where the edit does nothing but remove it; else None."""
+        more = self.new or self.relabels or self.reweights
+        return int(self.gone[0]) if len(self.gone) == 1 and not more else None
+
+
+def without(problem, raw_y, rows):
+    """The training set without some rows.
+
+    Parameters
+    ----------
+    problem : Problem
+    raw_y : ndarray of shape (n_samples,)
+    rows : ndarray of int
+    """
+    kept = np.delete(np.arange(problem.n_samples), rows)
+    y, own = problem.y[kept], own_weights(problem)[kept]
+    weights, ratio = _balanced(problem, y, own, problem.weights[kept])
+    return EditedRows(kept, [], raw_y[kept], y, own, weights, np.atleast_1d(rows), ratio)
+
+
+def relabelled(problem, raw_y, row, label):
+    """The training set with another class at one row, by the position of the class.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of a classifier.
+    raw_y : ndarray of shape (n_samples,)
+    row, label : int
+    """
+    labels = problem.labels
+    raw, y, weights = raw_y.copy(), np.array(problem.y), problem.weights.copy()
+    raw[row], y[row] = labels.classes[label], labels.targets[label]
+    own = own_weights(problem)
+    weights[row] = own[row] * labels.class_weight[label]
+    weights, ratio = _balanced(problem, y, own, weights)
+    rows, nothing = np.arange(problem.n_samples), np.empty(0, dtype=np.intp)
+    return EditedRows(rows, [], raw, y, own, weights, nothing, ratio, relabels=True)
+
+
+def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
+    """The training set that an :class:`~skinfluence.edits.Edit` leaves.
+
+    Parameters
+    ----------
+    edit : Edit
+    problem : Problem
+    raw_y : ndarray of shape (n_samples,)
+        Training targets as the user has them.
+    raw_row : callable
+        From one raw row to a container of one row.
+    encode_y : callable
+        From raw labels to ``(y, class_weight)`` of the loss.
+    labels : pandas Index, default=None
+        Of the training rows.
+
+    Raises
+    ------
+    IndexError
+        For a row that does not exist.
+    ValueError
+        For a row that is named twice, or an edit that leaves nothing or a class without weight.
+    """
+    if not isinstance(edit, Edit):
+        raise TypeError(f"An edit is made by skinfluence.edits.remove, relabel, ... Got {edit!r}.")
+    n = problem.n_samples
+    there = np.ones(n, dtype=bool)
+    raw, y, own = raw_y.copy(), np.array(problem.y), own_weights(problem).copy()
+    factor = _class_factors(problem)
+    new, new_raw, new_own, taken, found = [], [], [], set(), {}
+    relabels = reweights = False
+    for term in edit.terms:
+        row = None if term.row is None else position(term.row, n, labels, found)
+        if term.scale < 0:
+            if row in taken:
+                raise ValueError(f"An edit may change a row once. Row {row} is named twice.")
+            taken.add(row)
+            there[row] = not term.leaves
+            if term.reweighted:
+                own[row], reweights = term.amount, True
+            continue
+        if term.x is not None:
+            # A row of other features stands among the new ones.
+            if row is not None:
+                there[row] = False
+            new.append(raw_row(term.x))
+            new_raw.append(term.y if is_given(term.y) else raw_y[row])
+            new_own.append(own[row] if row is not None else term.amount)
+        else:
+            code, class_weight = encode_y([term.y])
+            raw[row], y[row], factor[row] = (
+                _as_label(problem, code, term.y),
+                code[0],
+                class_weight[0],
+            )
+            relabels = True
+    kept = np.flatnonzero(there)
+    gone = np.flatnonzero(~there)
+    raw, y, own, weights = raw[kept], y[kept], own[kept], (own * factor)[kept]
+    if new:
+        code, class_weight = encode_y(new_raw)
+        new_raw = [_as_label(problem, code[[i]], one) for i, one in enumerate(new_raw)]
+        raw = np.concatenate([raw, np.asarray(new_raw)])
+        y, own = np.concatenate([y, code]), np.concatenate([own, new_own])
+        weights = np.concatenate([weights, np.array(new_own) * class_weight])
+    weights, ratio = _balanced(problem, y, own, weights)
+    after = EditedRows(kept, new, raw, y, own, weights, gone, ratio, relabels, reweights)
+    _refuse_empty(problem, after)
+    return after
+
+
+def own_weights(problem):
+    """Weights before those of classes, (n_samples,)."""
+    return problem.weights if problem.sample_weight is None else problem.sample_weight
+
+
+def _balanced(problem, y, own, weights):
+    """Weights where those of classes are balanced anew, and what these are multiplied by."""
+    labels = problem.labels
+    if labels is None or not labels.balanced:
+        return weights, None
+    codes = labels.codes_of(y)
+    left = np.bincount(codes, amounts(labels, own), len(labels.classes))
+    ratio = ratios(counts(problem), left)
+    return weights * ratio[codes], ratio
+
+
+def _as_label(problem, code, value):
+    """A label in the type of the classes, a target as it is."""
+    if problem.labels is None:
+        return value
+    return problem.labels.classes[problem.labels.codes_of(code)[0]]
+
+
+def _class_factors(problem):
+    if problem.labels is None:
+        return np.ones(problem.n_samples)
+    return problem.labels.class_weight[problem.labels.codes_of(problem.y)].astype(float)
+
+
+def _refuse_empty(problem, after):
+    if after.ratio is not None and not np.isfinite(after.ratio).all():
+        name = problem.labels.classes[np.argmax(np.isinf(after.ratio))]
+        raise NoOptimumError(
+            "Every class must keep rows after the edit where class weights are balanced. Got an edit "
+            f"that leaves none to class {name}: its weight would be infinite. Fit the model that is "
+            "meant on the remaining rows."
+        )
+    if not after.weights.sum() > 1e-12 * problem.total_weight:
+        raise NoOptimumError("The edit removes all the training weight: nothing is left to fit.")
+    if not problem.needs_all_classes:
+        return
+    names = 1 if problem.labels is None else len(problem.labels.classes)
+    before, left = (
+        np.bincount(kinds[kinds >= 0], weights[kinds >= 0], names)
+        for kinds, weights in (
+            (problem.kinds(problem.y), problem.weights),
+            (problem.kinds(after.y), after.weights),
+        )
+    )
+    gone = np.flatnonzero((before > 0) & (left <= 1e-12 * before))
+    if len(gone):
+        raise NoOptimumError(
+            "Every class must keep weight after the edit, and so must the positive targets of a "
+            f"count model. Got an edit that leaves none to {problem.kind_name(gone[0])}: its "
+            "optimum is at infinity. Fit the model that is meant on the remaining rows."
+        )
