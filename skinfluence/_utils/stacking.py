@@ -23,6 +23,8 @@ def chosen_and(X, rows, new):
         # Imported by whoever made the frame.
         import pandas as pd
 
+        named = {"columns": some.columns} if some.ndim == 2 else {}
+        new = [one if hasattr(one, "iloc") else type(some)(_plain(one), **named) for one in new]
         return pd.concat([some, *new], ignore_index=True)
     if hasattr(some, "vstack"):
         for one in new:
@@ -32,4 +34,8 @@ def chosen_and(X, rows, new):
         return some + [row for one in new for row in one]
     if sp.issparse(some):
         return sp.vstack([some, *[sp.csr_array(one) for one in new]], format="csr")
-    return np.concatenate([some, *[np.asarray(one) for one in new]])
+    return np.concatenate([some, *[_plain(one) for one in new]])
+
+
+def _plain(one):
+    return one.toarray() if sp.issparse(one) else np.asarray(one)

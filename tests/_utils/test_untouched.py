@@ -99,9 +99,10 @@ def test_asking_leaves_rows_as_they_are_and_answers_about_them(writes, plain, co
         asked = inf.effect(edit, test, y[:5], method="exact").values
         again = expected.effect(edit, X[:5] + 0.1, y[:5], method="exact").values
         np.testing.assert_allclose(asked, again, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(
-            inf.removal_effect(test, y[:5]), expected.removal_effect(X[:5] + 0.1, y[:5]), rtol=1e-9
-        )
+        # Round-off of one way to the answer is not that of another.
+        asked = inf.removal_effect(test, y[:5], method="exact")
+        again = expected.removal_effect(X[:5] + 0.1, y[:5], method="exact")
+        np.testing.assert_allclose(asked, again, rtol=1e-7, atol=1e-12)
     for before, now in zip(kept, [rows, test, added], strict=True):
         np.testing.assert_array_equal(np.array(now), before)
 
