@@ -316,11 +316,12 @@ def test_balanced_weights_move_with_the_rows_of_a_pipeline(counts, count):
     inf = Influence(model, X, y)
     rows = np.arange(0, 110, 22)
     truth = np.array([without(model, X, y, i, X[:4]) for i in rows])
-    found = inf.removal_effect(X[:4], of="decision_function", indices=rows).T
+    ask = {"of": "decision_function", "method": "exact"}
+    found = inf.removal_effect(X[:4], indices=rows, **ask).T
     agree(found, truth, 1e-5 if count is SVC else EXACT)
     y_new = y.copy()
     y_new[5] = 1 - y[5]
-    found = inf.relabel_effect(X[:4], of="decision_function", indices=[5])[:, 0, y_new[5]]
+    found = inf.relabel_effect(X[:4], indices=[5], **ask)[:, 0, y_new[5]]
     agree(found, changed(model, X, y_new, X[:4]), 1e-5 if count is SVC else EXACT)
 
 
