@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 from scipy.special import expit, softmax
 
+from skinfluence._utils.locks import one_trace_at_a_time
+
 __all__ = [
     "AutogradLoss",
     "Binomial",
@@ -565,11 +567,13 @@ class AutogradLoss(Loss):
     def value(self, eta, y):
         return np.asarray(self.fn(eta, y))
 
+    @one_trace_at_a_time
     def gradient(self, eta, y):
         from autograd import grad
 
         return grad(lambda e: self.fn(e, y).sum())(eta)
 
+    @one_trace_at_a_time
     def hessian(self, eta, y):
         from autograd import grad
 

@@ -20,9 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from skinfluence._compiled.cached import compiled
 from skinfluence._compiled.gram import run_tasks
 from skinfluence._utils.threads import one_blas_thread
 
@@ -294,7 +295,7 @@ def pack_rows(X, *keys):
     return PackedRows(n_features, first, group, *nodes, index, X.data[order].astype(np.float64))
 
 
-@njit(cache=True)
+@compiled()
 def _merge_rows(perm, indptr, token, key, chunk):
     """Drop repeats among sorted rows; count the leading entries shared with the last."""
     n = len(perm)
@@ -322,7 +323,7 @@ def _merge_rows(perm, indptr, token, key, chunk):
     return first[:m].copy(), group, shared[:m].copy()
 
 
-@njit(cache=True)
+@compiled()
 def _prefix_tree(first, shared, indptr, chunk):
     """Nodes of the tree of sorted rows, unbranched runs of entries in one node."""
     m = len(first)
@@ -441,7 +442,7 @@ _scale = _row_intrinsic(_ir_scale, "_scale")
 _fold_abs = _row_intrinsic(_ir_fold_abs, "_fold_abs")
 
 
-@njit(cache=True)
+@compiled()
 def _aligned(n_rows, like):
     """Zeros of shape (n_rows, BLOCK) on a cache line: split loads cost up to 2x."""
     raw = np.zeros(n_rows * BLOCK + 64 // like.itemsize, like.dtype)
@@ -449,7 +450,7 @@ def _aligned(n_rows, like):
     return raw[off : off + n_rows * BLOCK].reshape(n_rows, BLOCK)
 
 
-@njit(cache=True, **_FAST)
+@compiled(**_FAST)
 def _large(exponential, tilt, curv, arg, mass, d):
     """One remainder for ``|d| > 1``, by exp; finite unless the true value overflows."""
     a = abs(d)
@@ -465,7 +466,7 @@ def _large(exponential, tilt, curv, arg, mass, d):
     return sign * mass * other * one * new - curv * d
 
 
-@njit(cache=True, **_FAST)
+@compiled(**_FAST)
 def _add_remainders(
     exponential, scale, tilt, curv, arg, mass, series, t, j, pade, delta, i, rho, o
 ):
@@ -505,7 +506,7 @@ def _add_remainders(
                 rho[o, b] += _large(exponential, tilt, curv, arg, mass, scale * delta[i, b])
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _tree_pass(
     level, start, stop, row, chunk, first_chunk, last_chunk, index, value, intercept,
     weight, exponential, scale, tilt, curv, arg, mass, series, pade,
@@ -676,7 +677,7 @@ def chord_sparse(rows, terms, weight, U, skip, intercept=None):
 # ---------------------------------------------------------------------- dense rows
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _dense_remainders(
     delta, base, weight, exponential, scale, tilt, curv, arg, mass, series, pade,
     rho, r,
@@ -819,7 +820,7 @@ def _far(dtype):
     return 600.0 if dtype == np.float64 else 75.0
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _softmax_remainders(eta, p, weight, delta, base, pade, far, r):
     """Replace delta by weighted remainders."""
     D0, D1, D2, D3, M0, M1, M2, half, one, two, _ = pade

@@ -3,7 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
+
+from skinfluence._compiled.cached import compiled
 
 
 def run_tasks(task, n_tasks):
@@ -31,7 +33,7 @@ def sandwich_numpy(X, weight, intercept=None):
     return np.block([[A, edge[:, None]], [edge[None], np.array([[corner]])]])
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@compiled(nogil=True, error_model="numpy", fastmath={"contract"})
 def _sandwich(data, indices, indptr, weight, intercept, low, high, A):
     n = len(A)
     for i in range(low, high):
@@ -99,7 +101,7 @@ def quadratic_forms_numpy(X, A, intercept=None):
     return h
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@compiled(nogil=True, error_model="numpy", fastmath={"contract"})
 def _quadratic_forms(data, indices, indptr, A, intercept, low, high, h):
     n = len(A)
     for i in range(low, high):
@@ -159,7 +161,7 @@ def row_products_numpy(X, Z=None):
     return np.triu((X @ X.T).toarray()) if Z is None else (X @ Z.T).toarray()
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+@compiled(nogil=True, error_model="numpy", fastmath={"contract"})
 def _row_products(data, indices, indptr, other_data, other_rows, columns, own, low, high, out):
     n_columns = len(columns) - 1
     # Where the rows to meet begin in each column: all of them, or those from the own row on.

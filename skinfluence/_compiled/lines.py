@@ -6,15 +6,16 @@ updated per pair of entries. Columns are the outer loop, so that what is updated
 
 import numpy as np
 import scipy.sparse as sp
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
+from skinfluence._compiled.cached import compiled
 from skinfluence._compiled.gram import run_tasks
 
 # Numbers per pair of entries. Fixed when compiled: the loops over it become vector instructions.
 LINES = 48
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@compiled(nogil=True, error_model="numpy", fastmath=True)
 def _grams(data, indices, indptr, rows, places, columns, weights, low, high, A):
     v = np.empty(LINES, weights.dtype)
     for f in range(low, high):
@@ -29,7 +30,7 @@ def _grams(data, indices, indptr, rows, places, columns, weights, low, high, A):
                     slab[start + np.uint64(q)] += v[q] * z
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@compiled(nogil=True, error_model="numpy", fastmath=True)
 def _forms(data, indices, indptr, rows, places, columns, A, low, high, out):
     form = np.empty(LINES, A.dtype)
     for f in range(low, high):

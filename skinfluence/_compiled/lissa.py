@@ -9,6 +9,8 @@ data's part of the Hessian. Parameters are ``(K, d)`` arrays, the intercept the 
 import numpy as np
 from numba import njit
 
+from skinfluence._compiled.cached import compiled
+
 
 def walk_numpy(X, intercept, curved, drawn, step, penalty, b, v, every):
     """The recursion in numpy, densely; see `walk`."""
@@ -65,7 +67,7 @@ def walk(X, intercept, curved, drawn, step, penalty, b, v, every):
     return total, count
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@compiled(nogil=True, error_model="numpy", fastmath=True)
 def _walk_dense(X, intercept, curved, drawn, step, penalty, b, v, every, total):
     k, d = v.shape
     f = X.shape[1]
@@ -105,7 +107,7 @@ def _walk_dense(X, intercept, curved, drawn, step, penalty, b, v, every, total):
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+@compiled(nogil=True, error_model="numpy", fastmath=True)
 def _walk_csr(data, indices, indptr, intercept, curved, drawn, step, penalty, b, v, every, total):
     k, d = v.shape
     # By column: what a row touches lies together.

@@ -4,14 +4,15 @@ A block is computed once and used for its rows and its columns.
 """
 
 import numpy as np
-from numba import njit
+
+from skinfluence._compiled.cached import compiled
 
 # How many sums of a row run side by side, of few terms and of many.
 LANES, MANY_LANES = 64, 256
 _FAST = {"fastmath": {"contract", "nsz", "nnan", "reassoc"}, "error_model": "numpy"}
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _fold_line(K, size, third, fourth, largest, cubes, quarts):
     """Add some cosines of one row, each to a sum of its own: those run in vectors.
 
@@ -25,7 +26,7 @@ def _fold_line(K, size, third, fourth, largest, cubes, quarts):
         quarts[j] += fourth[j] * square * square
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def rows_of_block(K, start, size, third, fourth, largest, cubes, quarts):
     """Add what a block says of its rows, its columns being ``start, start + 1, ...``.
 
@@ -46,7 +47,7 @@ def rows_of_block(K, start, size, third, fourth, largest, cubes, quarts):
         quarts[i] += part[2].sum()
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _add_line(K, size, third, fourth, largest, cubes, quarts):
     for j in range(len(K)):
         k = K[j]
@@ -56,7 +57,7 @@ def _add_line(K, size, third, fourth, largest, cubes, quarts):
         quarts[j] += fourth * square * square
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def columns_of_block(K, size, third, fourth, largest, cubes, quarts):
     """Add what a block says of its columns; ``size``, ``third``, ``fourth`` are of its rows."""
     m = K.shape[1]
@@ -69,7 +70,7 @@ def columns_of_block(K, size, third, fourth, largest, cubes, quarts):
         quarts[j] += part[2, j]
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _logistic_lanes(
     delta, Z, p, s, mass, size, scale, far, rho, largest, left, bent, carried, turned, fell, rose
 ):
@@ -112,7 +113,7 @@ def _logistic_lanes(
         rose[j] += heavy * max(q - above, zero)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def logistic_remainders(delta, Z, p, s, mass, size, scale, far, rho, sums):
     """Remainders of the logistic loss under many steps, with sums over the rows.
 

@@ -12,7 +12,8 @@ Index ``n_rows`` of all vectors is the bias; rows of the edit itself come after 
 """
 
 import numpy as np
-from numba import njit
+
+from skinfluence._compiled.cached import compiled
 
 AT_LO, AT_HI, FREE, ABSENT = 0, 1, 2, 3
 
@@ -31,7 +32,7 @@ _FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy"}
 _FASTER = {"fastmath": {"contract", "nsz", "reassoc", "nnan"}, "error_model": "numpy"}
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled(nogil=True, inline="always")
 def _entry(table, side, own, i, j):
     """Response of ``i`` to the given quantity of ``j``."""
     n = table.shape[0]
@@ -40,7 +41,7 @@ def _entry(table, side, own, i, j):
     return own[j - n - 1, i]
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _add(out, scale, table, side, own, j):
     n = table.shape[0]
     if j > n:
@@ -55,7 +56,7 @@ def _add(out, scale, table, side, own, j):
         out[n + 1 + i] += scale * side[j, i]
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _add_all(out, scales, rows, m, table, side, own):
     """``out += sum_k scales[k] * response of rows[k]``; four rows of the tableau at a time."""
     n = table.shape[0]
@@ -75,7 +76,7 @@ def _add_all(out, scales, rows, m, table, side, own):
             k += 1
 
 
-@njit(cache=True, nogil=True, **_FASTER)
+@compiled(nogil=True, **_FASTER)
 def _times(steps, x, d, L, U, no_rate):
     """Time until each quantity hits a limit at rate ``d``; returns the least."""
     least = np.inf
@@ -91,7 +92,7 @@ def _times(steps, x, d, L, U, no_rate):
     return least
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _first(x, d, L, U, steps, skip, no_rate):
     """The quantity that hits a limit first; of ties the one that moves fastest. (row or -1, time)."""
     least = _times(steps, x, d, L, U, no_rate)
@@ -110,7 +111,7 @@ def _first(x, d, L, U, steps, skip, no_rate):
     return best, steps[best]
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _invert(G, inverse, p):
     """Gauss-Jordan with partial pivoting of the leading ``p`` x ``p`` block; False if singular."""
     work = np.empty((p, 2 * p))
@@ -142,7 +143,7 @@ def _invert(G, inverse, p):
     return True
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _append(G, inverse, p, column, row, corner):
     """Border the small system by one flipped row."""
     left = np.empty(p)
@@ -168,7 +169,7 @@ def _append(G, inverse, p, column, row, corner):
     G[p, p] = corner
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _drop(G, inverse, flipped, place, p, a):
     """Take flipped row number ``a`` out of the small system; the last one moves to its place."""
     last = p - 1
@@ -191,7 +192,7 @@ def _drop(G, inverse, flipped, place, p, a):
         place[flipped[a]] = a
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def _solve(G, inverse, p, rhs, z):
     """``G z = rhs`` with one step of refinement; False if the inverse had to be given up."""
     for attempt in range(2):
@@ -218,7 +219,7 @@ def _solve(G, inverse, p, rhs, z):
     return np.isfinite(worst) and worst <= 1e-2 * size
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _limits(role, lo, hi, target, gone):
     """Limits of a row's free quantity."""
     if role == FREE:
@@ -230,7 +231,7 @@ def _limits(role, lo, hi, target, gone):
     return -np.inf, target
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _given_rate(role, k, moves):
     """Rate of what is given for the ``k``-th moving row: a limit or the target."""
     if role == FREE:
@@ -240,7 +241,7 @@ def _given_rate(role, k, moves):
     return moves[k, 0]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def follow(
     table, side, own, free_bias, scale,
     role, x, L, U, box, movers, moves, slot, true_box, before,
@@ -523,7 +524,7 @@ def follow(
     return code, n_pivots, n_free
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def _finish(
     table, side, own, role, true_box, before, touched, n_touched,
     flipped, place, p, G, inverse, rhs, z, d, base, steps, delta,
@@ -560,7 +561,7 @@ def _finish(
             delta[i] = d[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(nogil=True, error_model="numpy")
 def follow_each(
     table, side, own, free_bias, scale, role, x, box, true_box, before,
     starts, movers, moves, true_moves, max_pivots, cap, first, last, delta, codes, n_pivots, n_free,
@@ -639,7 +640,7 @@ def follow_all(tableau, problem, role, x, box, end, cap, delta):
     return code, n_pivots
 
 
-@njit(cache=True, nogil=True, **_FAST)
+@compiled(nogil=True, **_FAST)
 def worst_violations(
     F, steps, place, inside, lo, hi, target, beta, near, scale, accepted, worst, missed, is_outside
 ):

@@ -13,7 +13,8 @@ on A, ``W = H G_AR`` and S what A leaves of the others' products; without the ro
 """
 
 import numpy as np
-from numba import njit
+
+from skinfluence._compiled.cached import compiled
 
 # Exchanges of a row, and how many columns may have changed sides at once.
 MOST, ROOM = 60, 24
@@ -21,7 +22,7 @@ MOST, ROOM = 60, 24
 SLACK = 1e-10
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def exceed(T, gamma, s1, s2, l1, positive, wrong):
     """Mark rows in which a slope ``s1 - l1 s2 + gamma t`` is above the penalty.
 
@@ -44,7 +45,7 @@ def exceed(T, gamma, s1, s2, l1, positive, wrong):
                 break
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _solved(M, right, n):
     """Gaussian elimination with pivots, in place; False where there is none."""
     for a in range(n):
@@ -70,7 +71,7 @@ def _solved(M, right, n):
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def exchange(H, W, S, among, sign, b0, s0, p, t, g, l1, positive, b, entered, beta):
     """Coefficients without a row, from those on the old support.
 
@@ -199,7 +200,7 @@ def exchange(H, W, S, among, sign, b0, s0, p, t, g, l1, positive, b, entered, be
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def exchange_each(H, W, S, among, sign, b0, s0, P, T, g, l1, positive, B, entered, beta, found):
     """:func:`exchange` for each of several rows."""
     for i in range(len(g)):

@@ -1,6 +1,23 @@
-"""Locks of objects that pickle."""
+"""Locks of objects that pickle, and of what a library shares among threads."""
 
 import threading
+from functools import wraps
+
+_autograd = threading.RLock()
+
+
+def one_trace_at_a_time(method):
+    """For what traces with autograd, which counts the traces of all threads in one variable.
+
+    Two at once take each other's boxes for constants: derivatives are wrong, or zero, in silence.
+    """
+
+    @wraps(method)
+    def locked(*args, **options):
+        with _autograd:
+            return method(*args, **options)
+
+    return locked
 
 
 class Locked:

@@ -279,10 +279,8 @@ class Paths:
         solution, n = self.solution, self.solution.problem.n
         changes = changes.subset([e])
         problem = changes.as_problem()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            beta = np.append(solution.beta, np.zeros(changes.n_new))
-            found = polish(problem, np.clip(beta, problem.lo, problem.hi))
+        beta = np.append(solution.beta, np.zeros(changes.n_new))
+        found = polish(problem, np.clip(beta, problem.lo, problem.hi), say=False)
         n_pivots[e] += found.n_pivots
         kkt[e] = found.kkt_residual
         return Found(

@@ -56,7 +56,7 @@ class Solution:
     n_pivots: int
 
 
-def polish(problem, beta0=None, bias0=None):
+def polish(problem, beta0=None, bias0=None, *, say=True):
     """Optimum of a hinge problem, exact to round-off.
 
     Parameters
@@ -67,6 +67,8 @@ def polish(problem, beta0=None, bias0=None):
         or zeros (default; a fit from scratch, for small n).
     bias0 : float, optional
         Bias of the start, for ``distance``.
+    say : bool, default=True
+        Whether to warn; the solution tells in any case.
 
     Returns
     -------
@@ -121,12 +123,13 @@ def polish(problem, beta0=None, bias0=None):
         rows = np.union1d(rows, _violated(problem.violation(beta, f), rows))
     if best is None or best.kkt_residual > max(_LOOSE, min(problem.rounding(beta), SAID)):
         best = best or _solution(problem, beta, bias, g, start, n_pivots)
-        warnings.warn(
-            f"The optimality conditions are violated by {best.kkt_residual:.1e} after {n_pivots} "
-            f"changes of role. {problem.reason(best.beta)}",
-            ConvergenceWarning,
-            stacklevel=level_outside(),
-        )
+        if say:
+            warnings.warn(
+                f"The optimality conditions are violated by {best.kkt_residual:.1e} after {n_pivots} "
+                f"changes of role. {problem.reason(best.beta)}",
+                ConvergenceWarning,
+                stacklevel=level_outside(),
+            )
     return best
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from autograd import grad, hessian, make_vjp
 
 from skinfluence._utils.calls import level_outside
+from skinfluence._utils.locks import one_trace_at_a_time
 from skinfluence._utils.memory import row_blocks
 
 # Rows that one pass of autograd takes together.
@@ -155,6 +156,7 @@ class RowLoss:
         """Loss of each row, shape (n_samples,)."""
         return np.asarray(self._each(params, X, y), dtype=float)
 
+    @one_trace_at_a_time
     def gradient(self, params, X, y, weights):
         """``sum_i w_i g_i``, shape (n_params,)."""
         return grad(lambda q: self._weighted(q, X, y, weights))(params)
@@ -165,6 +167,7 @@ class RowLoss:
             total = total + anp.sum(weights[block] * self._each(params, X[block], y[block]))
         return total
 
+    @one_trace_at_a_time
     def gradients(self, params, X, y):
         """Gradient of each row in the parameters, shape (n_samples, n_params).
 
@@ -183,6 +186,7 @@ class RowLoss:
                 out[block, k] = _push(each, direction)(params)
         return out
 
+    @one_trace_at_a_time
     def hessian(self, params, X, y, weights):
         """``sum_i w_i H_i``, shape (n_params, n_params), one pass per parameter."""
         p = len(params)
@@ -194,6 +198,7 @@ class RowLoss:
                 out[k] += pull(direction)
         return 0.5 * (out + out.T)
 
+    @one_trace_at_a_time
     def hessian_product(self, params, X, y, weights, direction):
         """``sum_i w_i H_i d``, shape (n_params,), one pass."""
         out = np.zeros(len(params))
@@ -203,6 +208,7 @@ class RowLoss:
             out += pull(direction)
         return out
 
+    @one_trace_at_a_time
     def row_hessians(self, params, X, y):
         """Hessian of each row, shape (n_samples, n_params, n_params).
 
@@ -222,6 +228,7 @@ class RowLoss:
                 out[:, k, j] = out[:, j, k] = _push(slope, directions[j])(params)
         return out
 
+    @one_trace_at_a_time
     def input_gradients(self, params, X, y, S):
         """Derivative in x of ``g_i(x)' s`` for each column ``s`` of S, (m, n_samples, n_features).
 
