@@ -297,8 +297,7 @@ def _certified(influence, first, scores, options):
     rows = np.unique([np.argsort(-score, kind="stable")[:share] for score in scores])
     rows = rows[np.isfinite(first.loss()[rows])]
     eta = first.eta.copy()
-    answers = influence.answers.held if options["frozen"] == "accept" else influence.answers
-    eta[rows] = answers.own_removals("auto", CERTIFIED_TOL, rows)
+    eta[rows] = outputs(influence, "auto", CERTIFIED_TOL, options["frozen"], rows).eta[rows]
     return Outputs(first.estimator, first.objective, eta)
 
 

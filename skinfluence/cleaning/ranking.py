@@ -20,7 +20,8 @@ from skinfluence._utils.typing import Frozen, MatrixLike
 from skinfluence.cleaning.judging import judge_labels, judge_targets, left_out_losses
 from skinfluence.cleaning.plans import Plan, carry_out, decided_plan, log_of, suggested_plan
 from skinfluence.cleaning.sources import table_of_sources
-from skinfluence.inputs.frozen import check_frozen
+from skinfluence.leave_one_out import whole_pipeline
+from skinfluence.statistics import any_learns
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -61,8 +62,7 @@ def audit(
     ----------
     estimator : fitted classifier, regressor, or Pipeline
         The model, fitted on the rows given here. A classifier has ``predict_proba``, or a
-        ``decision_function`` to whose leave-one-out values probabilities are fitted. Transformers of
-        a pipeline stay as fitted.
+        ``decision_function`` to whose leave-one-out values probabilities are fitted.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
         The training rows, in the order given to ``fit``.
     y : array-like of shape (n_samples,)
@@ -95,9 +95,11 @@ def audit(
         so too, and then the rows that look most surprising or most wrong are solved with a certified
         error: about 300 for two classes, fewer for more, never fewer than 20.
         "exact": every row solved to round-off.
-    frozen : {None, "accept"}, default=None
-        The transformers of a pipeline stay as fitted on all rows, and a warning says so; one that
-        was fitted with `y` would leak it and is refused. "accept" is for those who know.
+    frozen : {None, "accept", "refuse"}, default=None
+        What becomes of the transformers of a pipeline and of balanced class weights while rows are
+        left out. None: they are without the row too, as :class:`~skinfluence.Influence` says.
+        "accept": they stay as fitted on all rows, as they always do in ``effect_of_dropping`` and
+        ``self_influence``.
     influence : Influence, default=None
         An `Influence` already factored for this model and these rows.
 
@@ -143,7 +145,7 @@ def audit(
     >>> from skinfluence.linear_model import LogisticRegression
     >>> demo = load_demo("wine", flip_share=0.1)
     >>> model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(demo.X, demo.y)
-    >>> found = audit(model, demo.X, demo.y, frozen="accept")
+    >>> found = audit(model, demo.X, demo.y)
     >>> found.table[["row", "given", "suggested", "action"]].head(3)
        row    given suggested   action
     0   18  class_1   class_0  relabel
@@ -186,15 +188,14 @@ def audit(
             "a smooth loss and of kernel ridge regression. Got "
             f"{influence.objective.model_name}; pass effects=False."
         )
+    frozen = _settled(influence, method, frozen)
     asked = {"method": method, "frozen": frozen}
-    # Once for all the leave-one-out questions of the audit.
-    check_frozen(estimator, frozen)
-    options = {"method": method, "frozen": "accept", "suspect": suspect, "effects": effects}
+    options = {**asked, "suspect": suspect, "effects": effects}
     groups = _known_groups(groups, len(y))
     columns, scores, evidence = judge(estimator, influence, y, options)
     noise = evidence.pop("noise")
     if X_val is not None or y_val is not None:
-        columns["effect_on_validation"] = _effect_on_validation(influence, X_val, y_val, method)
+        columns["effect_on_validation"] = _effect_on_validation(influence, X_val, y_val, asked)
         columns["action"] = columns.pop("action")
     sources = None
     if groups is not None:
@@ -432,7 +433,7 @@ class Audit:
         self,
         k: int = 10,
         *,
-        preprocessing: Literal["frozen", "refit"] = "frozen",
+        preprocessing: Literal["frozen", "refit"] | None = None,
         progress: bool = False,
     ) -> "DataFrame":
         """Refit without each of the top rows and compare with what was predicted.
@@ -441,9 +442,9 @@ class Audit:
         ----------
         k : int, default=10
             How many rows from the top of the table: one refit each.
-        preprocessing : {"frozen", "refit"}, default="frozen"
-            What to do with the transformers of a pipeline. "frozen" keeps them as fitted on all rows,
-            which is the question the audit answers; "refit" fits the whole pipeline anew.
+        preprocessing : {None, "frozen", "refit"}, default=None
+            What to do with the transformers of a pipeline: "frozen" keeps them as fitted on all rows,
+            "refit" fits the whole pipeline anew. None: what the audit did.
         progress : bool, default=False
             Show a progress bar on a terminal.
 
@@ -577,7 +578,16 @@ def _held(frozen):
     return frozen if frozen == "accept" else None
 
 
-def _effect_on_validation(influence, X, y, method):
+def _settled(influence, method, frozen):
+    """What becomes of the transformers, once for all questions of an audit; it is said here."""
+    first = "one-step" if method == "auto" and influence.answers.certifies else method
+    whole = whole_pipeline(influence, first, frozen)
+    frozen = influence.frozen if frozen is None else frozen
+    held = whole is None and any_learns(influence._inputs.steps)
+    return "accept" if held else frozen
+
+
+def _effect_on_validation(influence, X, y, asked):
     """Change of the mean loss of rows that are known to be right when each row is dropped."""
     if X is None or y is None:
         raise ValueError("X_val and y_val go together. Got only one of them.")
@@ -586,9 +596,7 @@ def _effect_on_validation(influence, X, y, method):
     total, y = np.zeros(influence.objective.n_samples), np.asarray(y)
     for start in range(0, n, ROWS_AT_ONCE):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, n))
-        total += influence.removal_effect(_safe_indexing(X, rows), y[rows], method=method).sum(
-            axis=0
-        )
+        total += influence.removal_effect(_safe_indexing(X, rows), y[rows], **asked).sum(axis=0)
     return total / n
 
 

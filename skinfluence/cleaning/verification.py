@@ -15,18 +15,21 @@ from skinfluence._utils.untouched import transformed
 from skinfluence.cleaning.judging import loss_of_targets
 
 
-def verify(audit, k, *, preprocessing="frozen", progress=False):
+def verify(audit, k, *, preprocessing=None, progress=False):
     """Refit without each of the first `k` rows of an audit. See `Audit.verify`."""
     pd = require("pandas", extra="audit")
-    if preprocessing not in ("frozen", "refit"):
-        raise ValueError(f"preprocessing must be 'frozen' or 'refit'. Got {preprocessing!r}.")
+    if preprocessing not in (None, "frozen", "refit"):
+        raise ValueError(f"preprocessing must be None, 'frozen' or 'refit'. Got {preprocessing!r}.")
     if k < 0:
         raise ValueError(f"k, the number of rows to refit without, must not be negative. Got {k}.")
     model, X = audit.estimator, audit.X
+    if preprocessing is None:
+        preprocessing = "frozen" if audit.options["frozen"] == "accept" else "refit"
     if preprocessing == "frozen" and isinstance(model, Pipeline):
         X = transformed([model[:-1]], X)
         model = model[-1]
-    model = _with_held_class_weight(model, audit)
+    if audit.options["frozen"] == "accept" or preprocessing == "frozen":
+        model = _with_held_class_weight(model, audit)
 
     table = audit.table.head(k)[["rank", "row", "id", "given", "loo_loss", "suggested"]]
     found = []

@@ -1,12 +1,15 @@
 """The audit ranks planted errors first, says what to do about them, and agrees with refits."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_diabetes
 from sklearn.feature_selection import SelectKBest
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression as SkLogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -319,15 +322,37 @@ def test_a_classifier_that_only_predicts_is_refused(demo):
         audit(Oracle(), demo.X, demo.y)
 
 
-def test_frozen_transformers_are_mentioned_and_those_that_saw_y_refused(demo):
-    with pytest.warns(UserWarning, match="frozen"):
-        audit(pipeline().fit(demo.X, demo.y), demo.X, demo.y)
-    model = make_pipeline(SelectKBest(k=5), LogisticRegression(C=0.1, tol=1e-9, max_iter=5000)).fit(
-        demo.X, demo.y
-    )
-    with pytest.raises((ValueError, TypeError), match="frozen"):
-        audit(model, demo.X, demo.y)
-    assert len(audit(model, demo.X, demo.y, frozen="accept").table) == len(demo.y)
+def test_an_audit_is_about_the_whole_pipeline(demo):
+    """Losses, their check by refits and the selection that saw y, without a word of warning."""
+    steps = SelectKBest(k=8), StandardScaler()
+    model = make_pipeline(*steps, LogisticRegression(C=0.1, tol=1e-9, max_iter=5000))
+    model.fit(demo.X, demo.y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        found = audit(model, demo.X, demo.y)
+    for _, line in found.table.iloc[[0, 5]].iterrows():
+        others = np.delete(np.arange(len(demo.y)), line["row"])
+        again = clone(model).fit(demo.X[others], demo.y[others])
+        proba = again.predict_proba(demo.X[[line["row"]]])[0]
+        own = -np.log(proba[list(again.classes_).index(line["given"])])
+        assert line["loo_loss"] == pytest.approx(own, rel=2e-3)
+    np.testing.assert_allclose(found.verify(3)["difference"], 0.0, atol=2e-3)
+    held = audit(model, demo.X, demo.y, frozen="accept")
+    assert not np.allclose(held.table["loo_loss"].max(), found.table["loo_loss"].max(), rtol=1e-4)
+
+
+def test_draws_are_held_in_an_audit_and_said_once(demo):
+    model = make_pipeline(
+        StandardScaler(),
+        Nystroem(n_components=10, random_state=0),
+        LogisticRegression(C=0.1, tol=1e-9, max_iter=5000),
+    ).fit(demo.X, demo.y)
+    with pytest.warns(UserWarning, match="nystroem.*draws") as said:
+        found = audit(model, demo.X, demo.y)
+    assert len([one for one in said if "frozen" in str(one.message)]) == 1
+    held = audit(model, demo.X, demo.y, frozen="accept")
+    np.testing.assert_array_equal(held.table["loo_loss"], found.table["loo_loss"])
+    np.testing.assert_allclose(found.verify(2)["difference"], 0.0, atol=2e-3)
 
 
 def test_something_that_predicts_nothing_is_refused(demo):
