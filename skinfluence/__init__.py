@@ -41,6 +41,7 @@ __all__ = [
     "pipeline",
     "problem",
     "quantity",
+    "robustness",
     "solvers",
     "svm",
     "utils",

@@ -1,0 +1,135 @@
+"""How many rows a conclusion needs at least: what no k of them can do, by leverages and self-concordance.
+
+For a number ``a' theta`` of a smooth model of one output at its optimum. The removal of rows S moves it by
+
+    a'd = a'u + a'(d - u),      u = P^-1 b,      b = sum_S w_i g_i x_i,      P = H - sum_S D_i x_i x_i'
+
+With ``lambda`` the largest eigenvalue of ``D^1/2 h D^1/2`` over S, ``P >= (1 - lambda) H``, and so
+
+    |a'u - sum_S c_i r_i| <= |b| min(sqrt(lambda) (sum_S D_i c_i^2)^1/2, lambda |a|) / (1 - lambda)
+    |a'(d - u)| <= |a| / sqrt(1 - lambda) newton_step_bound(|u|_P)
+
+``c_i = a'H^-1 x_i``, ``r_i = w_i g_i`` and norms those of ``H^-1``. Each sum over S is at most that over
+the k rows with the largest terms, which is all that is known of S; ``lambda`` is at most the k largest
+leverages added up, and the largest sum of a row of ``|D^1/2 h D^1/2|`` over k columns. Where a unit of weight
+takes a share of the penalty along (``hold="lambda"``), that share is one more term.
+"""
+
+import numpy as np
+
+from skinfluence import certificate
+from skinfluence.objective import Objective
+from skinfluence.smooth import piecewise
+
+# Rows up to which all pairs of leverages are looked at.
+PAIRS = 3000
+
+
+def lower_bound(influence, conclusion, by, most, held):
+    """The smallest number of rows that is not excluded, at least 1.
+
+    Parameters
+    ----------
+    influence : Influence
+    conclusion : Conclusion
+        That has begun.
+    by : {"remove", "relabel"}
+    most : int
+        Where to stop.
+    held : bool
+        Whether all but the model stays as fitted.
+    """
+    problem, found = influence.objective, conclusion.weights()
+    if found is None or not held or not isinstance(problem, Objective):
+        return 1
+    if piecewise.is_piecewise(problem.loss) or problem.loss.self_concordance is None:
+        return 1
+    if problem.loss.n_outputs != 1 or influence._inputs.moves_targets:
+        return 1
+    solver = influence.answers.held.edit_solver()
+    changes = _changes(solver, by)
+    if changes is None:
+        return 1
+    design = conclusion.tests(influence).design
+    weights, level = found
+    a = design.adjoint(weights[:, None]).ravel()
+    margin = conclusion.side * float(a @ solver.objective.theta.ravel() - level)
+    return _smallest(solver, a, margin, changes, conclusion.side, most)
+
+
+def _changes(solver, by):
+    """What each row adds to the gradient and takes from the Hessian, ``r`` and ``D``; None for unknown."""
+    objective = solver.objective
+    w, g = objective.weights, objective.gradients[:, 0]
+    curved = w * objective.hessians[:, 0, 0]
+    if by == "remove":
+        return w * g, curved, w
+    labels = objective.labels
+    if len(labels.classes) != 2 or np.ptp(labels.class_weight):
+        return None
+    other = labels.targets[1 - labels.codes_of(objective.y)]
+    after = objective.loss.gradient(objective.eta, other)[:, 0]
+    if not np.allclose(objective.loss.hessian(objective.eta, other), objective.hessians):
+        return None
+    return w * (g - after), np.zeros(len(w)), np.zeros(len(w))
+
+
+def _smallest(solver, a, margin, changes, side, most):
+    objective, factor = solver.objective, solver.factor
+    r, curved, lost = changes
+    solved = factor.solve(a[:, None])[:, 0]
+    size = float(np.sqrt(a @ solved)) * (1.0 + 1e-6)
+    margin -= size * solver.accuracy.floor
+    if margin <= 0:
+        return 1
+    c = objective.design.multiply(solved[:, None])[:, 0]
+    h = np.maximum(factor.leverages()[:, 0, 0], 0.0) * (1.0 + solver.accuracy.solve_error)
+    pairs = _pair_sums(objective, factor, curved) if len(c) <= PAIRS and curved.any() else None
+    shares = objective.hold != "C" and bool(lost.any())
+    pull = objective.penalty * objective.theta.ravel() if shares else np.zeros(len(a))
+    pulled = float(np.sqrt(max(0.0, pull @ factor.solve(pull[:, None])[:, 0])))
+    along = abs(float(pull @ solved))
+    M, kappa2 = objective.loss.self_concordance, float(h[objective.weights > 0].max(initial=0.0))
+    # The removal of row i moves the number by about c_i r_i; towards the flip is against its side.
+    first = _top(-side * c * r)
+    own, bent = _top(np.abs(r) * np.sqrt(h)), _top(curved * c**2)
+    leverage, weight = _top(curved * h), _top(lost)
+    for k in range(1, most + 1):
+        share = weight(k) / objective.total_weight if shares else 0.0
+        lam = leverage(k) if pairs is None else min(leverage(k), pairs(k))
+        lam += share
+        if not lam < 1.0:
+            return k
+        b = own(k) + share * pulled
+        if shares:
+            bend = lam * size * b / (1.0 - lam)
+        else:
+            bend = b * min(np.sqrt(lam * bent(k)), lam * size) / (1.0 - lam)
+        u = b / np.sqrt(1.0 - lam)
+        left = 0.0
+        if M:
+            kappa = np.sqrt(kappa2 / (1.0 - lam))
+            left = float(certificate.newton_step_bound(M, kappa, np.array(u)))
+            left *= size / np.sqrt(1.0 - lam)
+        reach = first(k) + share * along + bend + left
+        if not reach * (1.0 + 1e-9) < margin:
+            return k
+    return most + 1
+
+
+def _top(values):
+    """The largest sum of k of some values, those below zero left out, as a function of k."""
+    sums = np.cumsum(np.sort(np.maximum(values, 0.0))[::-1])
+    return lambda k: float(sums[min(k, len(sums)) - 1])
+
+
+def _pair_sums(objective, factor, curved):
+    """The largest sum of a row of ``|D^1/2 h D^1/2|`` over k columns, the diagonal among them."""
+    rows = objective.design.dense_rows() * np.sqrt(curved)[:, None]
+    size = np.abs(rows @ factor.solve(rows.T))
+    own = size.diagonal().copy()
+    np.fill_diagonal(size, np.inf)
+    size = -np.sort(-size, axis=1)
+    size[:, 0] = own
+    sums = np.cumsum(size, axis=1).max(axis=0) * (1.0 + 1e-9)
+    return lambda k: float(sums[min(k, len(sums)) - 1])

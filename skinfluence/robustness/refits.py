@@ -1,0 +1,72 @@
+"""The user's estimator fitted again on the edited rows: what everything else is compared with."""
+
+import inspect
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+
+from skinfluence.editing.rows import edited_raw, edited_rows, weights_of
+from skinfluence.editing.writing import innermost, rebuilt
+from skinfluence.inputs.wrappers import opened
+
+
+def refit_after(influence, edit, frozen=None):
+    """A clone of the estimator, fitted on the rows after an edit.
+
+    Parameters
+    ----------
+    influence : Influence
+    edit : Edit
+    frozen : {None, "accept"}
+        With ``"accept"`` the model alone is fitted again, on what its transformers make of the rows.
+
+    Returns
+    -------
+    refit : estimator
+        Of searches and frozen estimators, what is inside them.
+    """
+    rows, inputs = edited_rows(influence, edit), influence._inputs
+    replaced = {row: one.x for row, one in rows.changed.items() if one.x is not None}
+    X = edited_raw(inputs.raw, replaced, [one.x for one in rows.added])
+    y, weight = influence._y().copy(), weights_of(influence.objective).copy()
+    for row, one in rows.changed.items():
+        weight[row] = one.sample_weight
+        if one.y is not None:
+            y[row] = one.y
+    if rows.added:
+        y = np.concatenate([y, [one.y for one in rows.added]])
+        weight = np.append(weight, [one.sample_weight for one in rows.added])
+    gone = sorted(influence._gone | set(rows.gone.tolist()))
+    left = np.setdiff1d(np.arange(len(y)), gone)
+    estimator = _fitted_one(influence.estimator)
+    if frozen == "accept":
+        Z = inputs.transform(_safe_indexing(X, left))
+        model = _fit(clone(innermost(estimator)), Z, y[left], weight[left])
+        return rebuilt(estimator, model, None)
+    return _fit(clone(estimator), _safe_indexing(X, left), y[left], weight[left])
+
+
+def _fitted_one(estimator):
+    """The estimator that is fitted on all rows: the chosen one of a search."""
+    while not isinstance(estimator, Pipeline | TransformedTargetRegressor):
+        layer = opened(estimator)
+        if layer is None:
+            break
+        estimator = layer.inside
+    return estimator
+
+
+def _fit(estimator, X, y, weight):
+    if (weight == 1.0).all():
+        return estimator.fit(X, y)
+    if isinstance(estimator, Pipeline):
+        return estimator.fit(X, y, **{f"{estimator.steps[-1][0]}__sample_weight": weight})
+    if "sample_weight" not in inspect.signature(estimator.fit).parameters:
+        raise TypeError(
+            f"Rows of other weights than 1 need an estimator that takes sample_weight. Got "
+            f"{type(estimator).__name__}."
+        )
+    return estimator.fit(X, y, sample_weight=weight)
