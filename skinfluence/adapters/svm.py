@@ -194,7 +194,12 @@ def _(model: SVC, X, y, sample_weight=None):
         labels=class_labels(model, model.classes_, np.arange(k), model.class_weight_, counted),
         beta=beta,
         bias=np.array(model.intercept_, dtype=np.float64),
+        gamma_counts=counted if hasattr(kernel, "gamma") and _is_scale(model.gamma) else None,
     )
+
+
+def _is_scale(gamma):
+    return isinstance(gamma, str) and gamma == "scale"
 
 
 def _one_vs_one(model, n_classes):

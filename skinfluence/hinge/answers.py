@@ -258,6 +258,19 @@ class HingeAnswers(Answers):
         view._share = np.divide(after, before, out=np.ones_like(after), where=before > 0) - 1.0
         return view
 
+    def at_gamma(self, gamma):
+        """The answers at another gamma of the kernel, solved from here."""
+        design = self.problem.design
+        kernel = replace(design.kernel, gamma=gamma)
+        problem = replace(
+            self.problem,
+            design=replace(design, kernel=kernel),
+            beta=self.beta,
+            bias=self.bias,
+            fitted_eta=None,
+        )
+        return HingeAnswers(problem)
+
     def _class_shift(self, at):
         """What the weights of the classes do to first order, where they move."""
         out = np.zeros((at.shape[0], self.problem.n_outputs))

@@ -37,6 +37,8 @@ class HingeObjective(Problem):
         The unpenalised intercepts as fitted.
     eta : ndarray of shape (n_samples, n_outputs), default=None
         Decision values as fitted, where they are known better than from ``beta``.
+    gamma_counts : {"rows", "weights"}, default=None
+        What gamma, one over the variance of all cells, counts; None for one that was given.
     """
 
     design: KernelDesign
@@ -50,6 +52,7 @@ class HingeObjective(Problem):
     beta: np.ndarray
     bias: np.ndarray
     fitted_eta: np.ndarray | None = None
+    gamma_counts: str | None = None
 
     model_name = "a support vector machine"
     # Without a class its binary problems have no second side.

@@ -1,9 +1,9 @@
 """What transformers learned from the rows, and how it changes when a row leaves."""
 
 from skinfluence.statistics import composition, discrete, scaling
-from skinfluence.statistics.balanced import moving
 from skinfluence.statistics.draws import fitted_leaves
 from skinfluence.statistics.edited_rows import rows_after
+from skinfluence.statistics.gamma import moving
 from skinfluence.statistics.registry import NOTHING, Moves, chain_moves, statistics
 from skinfluence.statistics.whole import (
     BUDGET,

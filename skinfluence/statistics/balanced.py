@@ -6,26 +6,25 @@ the same for all rows of a class that weigh the same, so that the model under th
 fitted once for all of them, from the old one; what a row does itself is an edit of that model.
 """
 
-import copy
 import warnings
 from dataclasses import replace
 
 import numpy as np
 
 from skinfluence._utils.calls import level_outside
-from skinfluence._utils.locks import Locked
 from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
-from skinfluence.answers import Answers, rows_alone, warn_alone
+from skinfluence.answers import rows_alone, warn_alone
 from skinfluence.edits import NoOptimumError
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.smooth.reweighted import ReweightedAnswers
+from skinfluence.statistics.held import MovingAnswers, started_at
 
 # Answers under other class weights are kept for the next question up to this size.
 KEPT_BYTES = 2**28
 
 
-def moving(answers):
+def with_balanced(answers):
     """The answers in which class weights move with the rows; themselves where they were given."""
     labels = answers.problem.labels
     return BalancedAnswers(answers) if labels is not None and labels.balanced else answers
@@ -59,7 +58,7 @@ def amounts(labels, weights):
     return weights if labels.balanced == "weights" else np.ones(len(weights))
 
 
-class BalancedAnswers(Locked, Answers):
+class BalancedAnswers(MovingAnswers):
     """Answers about edits after which class weights are balanced anew.
 
     Derivatives, and what diagnostics are made of, keep the weights of the fit.
@@ -71,91 +70,16 @@ class BalancedAnswers(Locked, Answers):
     """
 
     def __init__(self, held):
-        super().__init__()
-        self._held = held
-        self.problem = held.problem
-        self.effect_type = held.effect_type
+        super().__init__(held)
         self._counts = counts(held.problem)
         self._kept = {}
-
-    @property
-    def held(self):
-        return self._held
-
-    @property
-    def certifies(self):
-        return self._held.certifies
-
-    @property
-    def concern(self):
-        return self._held.concern
-
-    @property
-    def factor(self):
-        """Of the model as fitted."""
-        return self._held.factor
-
-    @property
-    def solver(self):
-        return self._held.solver
-
-    @property
-    def verbose(self):
-        return self._held.verbose
-
-    def report(self):
-        return self._held.report()
-
-    def holding(self, hold):
-        held = self._held.holding(hold)
-        return self if held is self._held else BalancedAnswers(held)
-
-    def polished(self):
-        return BalancedAnswers(self._held.polished())
-
-    def edit_solver(self):
-        return self._held.edit_solver()
-
-    def basis(self, method):
-        return self._held.basis(method)
-
-    # Derivatives, with the weights of the fit
-
-    def smoothed(self, smoothing):
-        return self._held.smoothed(smoothing)
-
-    def up_params(self, rows):
-        return self._held.up_params(rows)
-
-    def up_loss(self, tests, rows, aggregate):
-        return self._held.up_loss(tests, rows, aggregate)
-
-    def pert_loss(self, tests, rows, aggregate, pull_back, out):
-        return self._held.pert_loss(tests, rows, aggregate, pull_back, out)
-
-    def self_influence(self):
-        return self._held.self_influence()
-
-    def deletions(self):
-        return self._held.deletions()
-
-    def effect_on_others(self, answered):
-        return self._held.effect_on_others(answered)
-
-    def knows(self, question):
-        return self._held.knows(question)
-
-    # Edits
-
-    def quantity(self, tests, of, method):
-        return self._held.quantity(tests, of, method)
 
     def row_stream(self, quantity, rows, label, method, tol):
         for some, answers in self._alike(rows, label, method):
             if answers is None:
                 yield some, np.full((len(some), *quantity.shape), np.nan)
                 continue
-            moved = _from(quantity, answers, method)
+            moved = started_at(quantity, answers, self._held, method)
             for block, values in answers.row_stream(moved, rows[some], label, method, tol):
                 yield some[block], values
 
@@ -180,7 +104,7 @@ class BalancedAnswers(Locked, Answers):
             if answers is None:
                 yield some, np.full((len(some), *quantity.shape), np.nan)
                 continue
-            moved = _from(quantity, answers, method)
+            moved = started_at(quantity, answers, self._held, method)
             stream = answers.rescaled_stream(moved, rows[some], ratio[some], method, tol)
             for block, values in stream:
                 yield some[block], values
@@ -193,7 +117,7 @@ class BalancedAnswers(Locked, Answers):
         for some, answers in self._alike(rows, None, method):
             if answers is None:
                 continue
-            moved = _from(quantity, answers, method)
+            moved = started_at(quantity, answers, self._held, method)
             found = answers.rescaled_effects(moved, rows[some], ratio[some], method, tol)
             values[(slice(None), some) if quantity.shape else some] = found[0]
             bound[some], used[some], leverage[some] = found[1:]
@@ -226,7 +150,7 @@ class BalancedAnswers(Locked, Answers):
         with progress_bar(len(points), "edits", self.verbose) as advance:
             for one in points:
                 answers, moved = self._after(one, method)
-                moved_quantity = _from(quantity, answers, method)
+                moved_quantity = started_at(quantity, answers, self._held, method)
                 found.append(answers.effects([moved], moved_quantity, method, tol))
                 advance(1)
         values, *trust = zip(*found, strict=True) if found else self._nothing(quantity, method, tol)
@@ -329,13 +253,6 @@ def _reweighted(answers, ratio, method):
     if isinstance(answers, SmoothAnswers):
         return ReweightedAnswers.of(answers, ratio, method)
     return answers.reweighted(ratio, method)
-
-
-def _from(quantity, answers, method):
-    """The quantity whose changes are measured from the fit and start from where answers do."""
-    moved = copy.copy(quantity)
-    moved.eta = answers.start(quantity.design, method)
-    return moved
 
 
 def _warn_gone(rows):

@@ -59,8 +59,11 @@ def test_the_derivative_in_the_weight_matches_refits(model, task):
         more, less = weight.copy(), weight.copy()
         more[i] += STEP
         less[i] -= STEP
-        truth = -weight[i] * slopes(frozen(model), X[:5], (X, y, more), (X, y, less))
+        truth = -weight[i] * slopes(clone(model), X[:5], (X, y, more), (X, y, less))
         assert np.linalg.norm(first[:, i] - truth) <= 1e-5 * max(np.linalg.norm(truth), NOISE)
+    # With gamma as it is; that of the rows moves without any of them.
+    inf.answers = inf.answers.held
+    first = inf.removal_effect(X[:5], of="decision_function", method="influence")
     only_margin = (inf.report().role != "bound").all(axis=1)
     assert (first[:, only_margin] == 0.0).all()
 
@@ -120,7 +123,7 @@ def test_smoothing_is_the_smooth_hinges_influence_at_the_same_parameters(model, 
 
 def _dense_up_loss(inf, X, y, t):
     """``-n g_t J_t H^-1 J_i' g_i`` in coefficients of all kernel columns, by least squares."""
-    problem, answers = inf.objective, inf.answers
+    problem, answers = inf.objective, inf.answers.held
     rows, n = problem.design.X, problem.n_samples
     K, at = problem.design.kernel(rows), problem.design.kernel(X, rows)
     codes = np.searchsorted(problem.labels.classes, y)

@@ -71,7 +71,7 @@ class Subject:
     that refit*: by Newton's method for an :class:`~skinfluence.objective.Objective`, else by what
     answers about such problems. So a sloppy solver can be checked too; checks of their own see to it
     that this does not move the fit by more than ``fit_tol``. Quantities learned from the data that
-    answers hold are those of the first fit: gamma="scale", and for derivatives balanced class weights.
+    derivatives hold are those of the first fit: balanced class weights and gamma="scale".
     """
 
     estimator: object
@@ -165,22 +165,25 @@ class Subject:
     @cached_property
     def held(self):
         """The estimator with what its derivatives hold."""
-        return self._holding(class_weight=True)
+        return self._holding(class_weight=True, gamma=True)
 
     @cached_property
     def edited(self):
         """The estimator with what its edits hold."""
         labels = self.problem.labels
-        return self._holding(class_weight=labels is not None and labels.balanced is None)
+        return self._holding(
+            class_weight=labels is not None and labels.balanced is None,
+            gamma=getattr(self.problem, "gamma_counts", None) is None,
+        )
 
-    def _holding(self, class_weight):
+    def _holding(self, class_weight, gamma):
         params, held = self.estimator.get_params(deep=False), {}
         labels = self.problem.labels
         if class_weight and isinstance(params.get("class_weight"), str):
             held["class_weight"] = dict(
                 zip(labels.classes.tolist(), labels.class_weight.tolist(), strict=True)
             )
-        if isinstance(params.get("gamma"), str):
+        if gamma and isinstance(params.get("gamma"), str):
             held["gamma"] = float(self.model._gamma)
         return clone(self.estimator).set_params(**held) if held else self.estimator
 
