@@ -150,6 +150,11 @@ class _Batch:
 
     def run(self, starts, accuracy, round_off):
         """Newton's method with steps halved until they do not overshoot."""
+        # An edit that overflows on the way ends there, without a decrement.
+        with np.errstate(over="ignore", invalid="ignore"):
+            self._run(starts, accuracy, round_off)
+
+    def _run(self, starts, accuracy, round_off):
         which = np.arange(self.m)
         G = self._begin(starts, which)
         for _ in range(MAX_STEPS):

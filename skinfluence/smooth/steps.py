@@ -21,6 +21,9 @@ from skinfluence.solvers.exact import PrimalFactor
 MAX_REFINEMENTS = 5
 REFINED, LOST = 1e-11, 1e-9
 
+# One minus a leverage times the reciprocal condition of the Hessian: below this an explicit inverse
+# leaves fewer than nine digits of it. Rows that keep more than so much of 1 are fine at any rate.
+MANY_DIGITS, ROUGH = 1e9 * np.finfo(float).eps, 1e6
 # What is left of 1 below which a leverage is 1.
 SINGULAR = 1e-11
 
@@ -128,6 +131,23 @@ def row_leverages(factor, edits, method="one-step"):
     """``h_i`` of each edit's row at its own shift, shape (m, n_outputs, n_outputs)."""
     held = method == "influence" or factor.objective.hold == "C"
     shift = 0.0 if held else edits.one_shift
+    h = _known_leverages(factor, edits, shift)
+    if type(factor) is not PrimalFactor or not factor.rcond < ROUGH * MANY_DIGITS:
+        return h
+    # Those of an explicit inverse: what is one minus them has fewer digits than by a solve.
+    if h.shape[1] == 1:
+        left = 1.0 + edits.hessian[:, 0, 0] * h[:, 0, 0]
+    else:
+        left = 1.0 + np.linalg.eigvals(edits.hessian @ h).real.min(axis=1)
+    near = np.flatnonzero(left * factor.rcond < MANY_DIGITS)
+    if len(near):
+        h = h.copy()
+        one = shift if np.ndim(shift) == 0 else shift[near]
+        h[near] = factor.leverages_by_solves(edits.design.take(near), one)
+    return h
+
+
+def _known_leverages(factor, edits, shift):
     n = factor.objective.n_samples
     # The dual has a short cut for all training rows at once: one inverse instead of n solves.
     if len(edits.rows) == n and np.array_equal(edits.rows, np.arange(n)):

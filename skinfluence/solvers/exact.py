@@ -9,7 +9,7 @@ from scipy import linalg
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.threads import SMALL, in_parts, small_blas
 from skinfluence._utils.typing import Precision
-from skinfluence.solvers.base import Factor, SingularHessianError, check_damping
+from skinfluence.solvers.base import Factor, SingularHessianError, check_damping, column_sizes
 
 # A solve of the dual form that loses less than this is not refined; up to how often it is.
 SOLVED, MAX_REFINEMENTS = 1e-12, 4
@@ -364,9 +364,12 @@ class MixedFactor(PrimalFactor):
         return "Use precision='float64', or scale the features (StandardScaler)."
 
     def _rough(self, B):
-        scaled = (self._scale[:, None] * B[self._used]).astype(np.float32)
+        scaled = self._scale[:, None].astype(np.float64) * B[self._used]
+        # Of one size: single precision has a narrow range.
+        sizes = column_sizes(scaled)
+        scaled = (scaled / sizes).astype(np.float32)
         solved = linalg.cho_solve((self._L, True), scaled, overwrite_b=True, check_finite=False)
-        solved = self._scale[:, None].astype(np.float64) * solved
+        solved = self._scale[:, None].astype(np.float64) * solved * sizes
         if len(solved) == len(B):
             return solved
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -18,6 +18,8 @@ from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.steps import removals
 from skinfluence.solvers import Exact
 from skinfluence.svm import LinearSVC
+from tests.oracle.optimum import minimise
+from tests.oracle.problems import problem_of
 
 HEAVY = [(7e4, 1.0, 3e7), (2e4, 2e4, 0.7), (30.0, 1e5, 1e-1), (1e6, 1.0, 1e6)]
 
@@ -148,3 +150,28 @@ def test_two_routes_to_one_step_give_one_number(alpha, intercept):
     refit = Ridge(alpha=alpha, fit_intercept=intercept, solver="svd").fit(X, y, sample_weight=w)
     truth = refit.predict(X) - model.predict(X)
     np.testing.assert_allclose(half, truth, rtol=1e-6, atol=1e-7 * np.abs(truth).max())
+
+
+@pytest.mark.parametrize("hold", ["C", "lambda"])
+@pytest.mark.parametrize("method", ["one-step", "auto", "exact"])
+@pytest.mark.parametrize("form", ["primal", "dual"])
+def test_a_nearly_interpolated_row_is_known_by_what_it_leaves_of_one(form, method, hold):
+    """With fewer rows than columns and a weak penalty leverages are 1 - 1e-7: what is left counts."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X, y = rng.standard_normal((8, 12)), rng.standard_normal(8)
+        params = {"alpha": 3e-7, "fit_intercept": True}
+        truth = problem_of("Ridge", params, X, y, hold=hold)
+        rows = truth.rows(X[:4])
+        before = truth.outputs(minimise(truth).theta, rows)
+        inf = Influence(
+            Ridge(solver="svd", **params).fit(X, y), X, y, solver=Exact(form), hold=hold
+        )
+        found = inf.removal_effect(X, of="decision_function", method=method)
+        own = inf.loo_decision_function(method=method)
+        for i in range(4):
+            edited = truth.edited({i: 0.0})
+            after = edited.outputs(minimise(edited).theta, rows)
+            expected = (after - before).astype(float)[:, 0]
+            np.testing.assert_allclose(found[i, i], expected[i], rtol=1e-4)
+            np.testing.assert_allclose(own[i], float(after[i, 0]), atol=1e-4 * abs(expected[i]))
