@@ -28,6 +28,7 @@ from skinfluence.smooth import derivatives, effects, steps
 from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.deletions import Deletions
 from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
+from skinfluence.smooth.group_batch import GroupBatch
 from skinfluence.smooth.newton import polish, refuse_separable, rounding_left
 from skinfluence.smooth.others import effect_on_others
 from skinfluence.smooth.piecewise import is_piecewise
@@ -51,6 +52,8 @@ class SmoothAnswers(Locked, Answers):
 
     # Where local steps are taken from, as a distance from the parameters; None for there.
     offset = None
+    # Whether many removals of groups are solved together where that is known to be the same.
+    batches_groups = True
 
     def __init__(self, factor, solver, verbose=False):
         super().__init__()
@@ -358,9 +361,18 @@ class SmoothAnswers(Locked, Answers):
                 return found, bound, used
             solver, tol = self.edit_solver(), _relative(method, tol)
             size, round_off = np.zeros(len(points)), np.zeros(len(points))
-            for i, one in enumerate(points):
+            left = np.arange(len(points))
+            batch = GroupBatch(solver)
+            many = np.flatnonzero(batch.takes(points)) if self.batches_groups else left[:0]
+            if len(many):
+                solved = batch.solve([points[i] for i in many], tol)
+                found[many], bound[many], size[many], used[many], round_off[many] = solved
+                done = many[certificate.within(bound[many], size[many], tol, round_off[many])]
+                left = np.setdiff1d(left, done)
+                advance(len(done))
+            for i in left:
                 found[i], bound[i], size[i], used[i], round_off[i] = self._solve_one(
-                    solver, one, tol
+                    solver, points[i], tol
                 )
                 advance(1)
         if solver.M is None:

@@ -35,6 +35,9 @@ class ReweightedAnswers(SmoothAnswers):
         The gradient that they leave at the fit.
     """
 
+    # Tolerances are relative to the whole change, which each edit measures on its own.
+    batches_groups = False
+
     def __init__(self, factor, solver, verbose, offset, pull):
         super().__init__(factor, solver, verbose)
         self.offset, self.pull = offset, pull

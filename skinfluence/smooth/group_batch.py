@@ -1,0 +1,170 @@
+"""Removals of many groups of rows at once, for few parameters: small Hessians of their own.
+
+Each edited Hessian is written down, ``P_g = H - H_g``, in coordinates in which ``H`` is the identity, and
+its gradients are those of all rows at the moved parameters, for a block of groups in one product.
+What one edit at a time pays for each group in calls is paid once.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from skinfluence import certificate
+from skinfluence._utils.memory import row_blocks
+from skinfluence.curvature import Curvature
+from skinfluence.smooth.accuracy import inflation
+from skinfluence.smooth.piecewise import is_piecewise
+
+# Beyond, one factorisation is worth more than a call; below, single edits cost no more.
+MOST_PARAMETERS, FEWEST = 128, 8
+MOST_PASSES = 20
+# Below this reciprocal condition number the written Hessians lose digits that single edits keep.
+WELL_CONDITIONED = 1e-9
+# What an edit may leave of the curvature in some direction.
+LEFT = 1e-6
+
+
+class GroupBatch:
+    """Certified steps of edits that only take weight away.
+
+    Parameters
+    ----------
+    solver : EditSolver
+        At the optimum of its objective.
+    """
+
+    def __init__(self, solver):
+        self.solver = solver
+        self.objective = solver.objective
+        self.factor = solver.factor
+
+    def takes(self, points):
+        """Which edits are answered here, a mask."""
+        objective, factor = self.objective, self.factor
+        fits = (
+            objective.n_parameters <= MOST_PARAMETERS
+            and self.solver.M is not None
+            and objective.design.in_memory
+            and not is_piecewise(objective.loss)
+            and (factor.rcond or 0.0) > WELL_CONDITIONED
+            and factor.leverage_error == 0.0
+        )
+        found = np.array([fits and _only_takes(one) for one in points], dtype=bool)
+        return found if np.count_nonzero(found) >= FEWEST else np.zeros(len(points), dtype=bool)
+
+    def solve(self, points, tol):
+        """Steps (m, K, d), bounds, sizes, methods used and round-off of edits that it takes."""
+        k, d = self.objective.theta.shape
+        found = np.empty((len(points), k, d))
+        bound, size, round_off = (np.full(len(points), np.inf) for _ in range(3))
+        used = np.full(len(points), "one-step", dtype="<U9")
+        p = k * d
+        L = np.linalg.cholesky(Curvature(self.objective).dense())
+        per_group = 8 * (4 * p * p + 6 * self.objective.n_samples * k)
+        for block in row_blocks(len(points), per_group):
+            part = self._solve_block(points[block], tol, L)
+            for out, one in zip((found, bound, size, used, round_off), part, strict=True):
+                out[block] = one
+        return found, bound, size, used, round_off
+
+    def _solve_block(self, points, tol, L):
+        objective, accuracy = self.objective, self.solver.accuracy
+        (k, d), m, M = objective.theta.shape, len(points), self.solver.M
+        shift = np.array([one.shift for one in points])
+        b, A, own_noise = self._whitened(points, L)
+        least = np.linalg.eigvalsh(A)[:, 0]
+        known = least > LEFT
+        A[~known], least = np.eye(k * d), np.where(known, least, 1.0)
+        u = -np.linalg.solve(A, b[:, :, None])[:, :, 0]
+        size = np.sqrt(np.maximum(np.einsum("gp,gp->g", u, -b), 0.0))
+        kappa = np.sqrt(accuracy.row_sizes.max(initial=0.0) / least)
+        grown = np.sqrt(1.0 / least)
+        # The error before the edit counts in the norm of P, and so does the rounding of its rows.
+        inflated = np.sqrt(inflation(0.0, shift, objective)) * grown
+        noise = (accuracy.floor + own_noise) * inflated
+        rounding = 64.0 * np.finfo(float).eps / (self.factor.rcond or 1.0) * grown
+        bound = certificate.newton_step_bound(M, kappa, size) + rounding * size + noise
+        used = np.full(m, "one-step", dtype="<U9")
+        floor = accuracy.round_off * inflated
+        open_ = known & ~certificate.within(bound, size, tol, floor)
+        left = np.flatnonzero(open_)
+        for _ in range(MOST_PASSES):
+            if not len(left):
+                break
+            G, r = self._gradients([points[g] for g in left], u[left], shift[left], L)
+            step = np.linalg.solve(A[left], G[:, :, None])[:, :, 0]
+            gradient = np.sqrt(np.maximum(np.einsum("gp,gp->g", step, G), 0.0))
+            gradient = gradient * (1.0 + rounding[left]) + noise[left]
+            here = certificate.gradient_bound(M, kappa[left], gradient, r)
+            there = certificate.chord_bound(M, kappa[left], here, r) + rounding[left] * gradient
+            there += noise[left]
+            better = there < bound[left]
+            again = better & (there < 0.5 * bound[left])
+            rows = left[better]
+            u[rows] -= step[better]
+            bound[rows], used[rows] = there[better], "chord"
+            size[rows] = np.sqrt(np.einsum("gp,gpq,gq->g", u[rows], A[rows], u[rows]))
+            done = certificate.within(bound[left], size[left], tol, floor[left])
+            left = left[again & ~done]
+        bound[~known] = np.inf
+        v = solve_triangular(L, u.T, lower=True, trans="T").T.reshape(m, k, d)
+        return v, bound, size, used, floor
+
+    def _whitened(self, points, L):
+        """Gradients and Hessians of edited problems in coordinates where ``H`` is the identity."""
+        objective, accuracy = self.objective, self.solver.accuracy
+        (k, d), m = objective.theta.shape, len(points)
+        b, D, noise = np.empty((m, k * d)), np.empty((m, k * d, k * d)), np.empty(m)
+        for g, one in enumerate(points):
+            design, taken = objective.design.take(one.rows), -one.row_changes
+            pulled = taken[:, None] * objective.gradients[one.rows]
+            lost = -one.shift * objective.unit_penalty
+            b[g] = -(design.adjoint(pulled).T + lost * objective.theta).ravel()
+            some = replace(
+                objective,
+                design=design,
+                y=objective.y[one.rows],
+                weights=taken,
+                penalty=lost,
+                sample_weight=None,
+            )
+            D[g] = Curvature(some).dense()
+            hessian = taken[:, None, None] * objective.hessians[one.rows]
+            sizes = accuracy.row_sizes[one.rows]
+            noise[g] = accuracy.rounding(design, pulled, hessian, sizes).sum()
+        half = solve_triangular(L, D.transpose(1, 0, 2).reshape(k * d, -1), lower=True)
+        half = half.reshape(k * d, m, k * d).transpose(1, 2, 0)
+        inner = solve_triangular(L, half.transpose(1, 0, 2).reshape(k * d, -1), lower=True)
+        A = np.eye(k * d) - inner.reshape(k * d, m, k * d).transpose(1, 0, 2)
+        A = 0.5 * (A + A.transpose(0, 2, 1))
+        return solve_triangular(L, b.T, lower=True).T, A, noise
+
+    def _gradients(self, points, u, shift, L):
+        """Whitened gradients of the edited problems (m, p), and ``r`` of their bounds."""
+        objective, M = self.objective, self.solver.M
+        (k, d), m = objective.theta.shape, len(points)
+        v = solve_triangular(L, u.T, lower=True, trans="T").T.reshape(m, k, d)
+        flat = np.ascontiguousarray(v.reshape(m * k, d).T)
+        moved = objective.design.multiply(flat).reshape(-1, m, k)
+        eta = (objective.eta[:, None] + moved).transpose(1, 0, 2)
+        U = objective.weights[:, None] * objective.loss.gradient(eta, objective.y)
+        spread = np.abs(moved[:, :, 0]) if k == 1 else objective.loss.spread(moved)
+        active = objective.weights > 0
+        for g, one in enumerate(points):
+            kept = 1.0 + one.row_changes / np.where(
+                active[one.rows], objective.weights[one.rows], 1.0
+            )
+            U[g, one.rows] *= np.maximum(kept, 0.0)[:, None]
+            spread[one.rows[kept <= 1e-12], g] = 0.0
+        r = M * spread[active].max(axis=0)
+        flat = np.ascontiguousarray(U.transpose(1, 0, 2)).reshape(-1, m * k)
+        G = objective.design.adjoint(flat).T.reshape(m, k, d)
+        penalty = objective.penalty + np.multiply.outer(shift, objective.unit_penalty)
+        G += penalty[:, None] * (objective.theta + v)
+        return solve_triangular(L, G.reshape(m, -1).T, lower=True).T, r
+
+
+def _only_takes(points):
+    """Whether an edit only takes weight from rows."""
+    return points.new is None and len(points.rows) > 0 and bool((points.row_changes <= 0).all())
