@@ -112,6 +112,10 @@ def test_the_largest_decrement_bounds_the_decrement(loss, intercept, rng):
     for gradient in (objective.gradient(), *rng.standard_normal((5, k * d)), along.ravel()):
         true = np.sqrt(gradient @ np.linalg.solve(H.dense(), gradient))
         assert true <= H.largest_decrement(gradient) * (1.0 + 1e-12)
+    # Coefficients that hardly move leave the intercept's part alone, which is exact.
+    stiff = Curvature(replace(objective, penalty=1e9 * objective.penalty))
+    true = np.sqrt(along.ravel() @ np.linalg.solve(stiff.dense(), along.ravel()))
+    assert true <= stiff.largest_decrement(along.ravel()) * (1.0 + 1e-12)
     assert (
         Curvature(replace(objective, penalty=0.0 * objective.penalty)).largest_decrement(
             along.ravel()
