@@ -36,10 +36,10 @@ _predicts = available_if(lambda self: hasattr(self, "predict"))
 class Pipeline(InfluenceMixin, sklearn.pipeline.Pipeline):
     """scikit-learn's :class:`~sklearn.pipeline.Pipeline` with influence methods on raw inputs.
 
-    Parameters are scikit-learn's. ``loo_*`` are about the whole pipeline; in other what-ifs the
-    transformers stay as fitted. The pipeline holds the training data like any estimator with
-    influence methods. It needs no steps
-    of this package: any model whose objective is known will do.
+    Parameters are scikit-learn's. Effects and ``loo_*`` are about the whole pipeline, unless
+    ``frozen="accept"`` is passed; derivatives are with the transformers as fitted. The pipeline
+    holds the training data like any estimator with influence methods. It needs no steps of this
+    package: any model whose objective is known will do.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a pipeline freezes: its transformers stay as fitted, whichever row is left out.
+"""Where the transformers of a pipeline stay as fitted on all rows: who may, and what is said.
 
 Of transformers that never saw y this is a fair question. Of those that did it is not: the label of
 the row is in the features that are to predict it.

@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, lsmr
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing, check_array
@@ -17,6 +18,8 @@ from skinfluence.smooth import piecewise
 from skinfluence.smooth.edit_solver import distance_bound
 from skinfluence.smooth.newton import minimise, refuse_separable
 
+# Share of the decision values that old parameters may miss in new columns before others are sought.
+ALIGNED = 0.1
 # Fitted again on all rows, transformers give what they gave to this share of a column's size.
 SAME = 1e-6
 
@@ -149,7 +152,8 @@ def smooth_after(factor, solver, rows, moved, method, certify=False):
     if method in LOCAL:
         problem = _one_step(factor, solver, rows, X, columns, method)
         return Moved(problem.design.like(X_out).multiply(problem.theta.T))
-    problem = centred(_problem(objective, rows, design_of(X, objective.design.intercept), columns))
+    problem, _ = _problem(objective, rows, design_of(X, objective.design.intercept), columns)
+    problem = centred(problem)
     nowhere = problem.at(np.zeros_like(problem.theta))
     if not problem.value() <= nowhere.value():
         problem = nowhere
@@ -174,19 +178,26 @@ def _one_step(factor, solver, rows, X, columns, method):
     old, free = objective.design, bool(objective.design.intercept and objective.penalty[-1] == 0)
     same = X.shape[1] == old.n_features and (columns is None or _is_sorted(columns))
     design = old.like(X) if same and free else design_of(X, old.intercept)
-    problem = _problem(objective, rows, design, columns)
+    problem, aligned = _problem(objective, rows, design, columns)
+    same = same and not aligned
     left = objective.gradient().reshape(objective.theta.shape)
     if old.shift is not None and design.shift is None:
         left = left.copy()
         left[:, :-1] += np.outer(left[:, -1], old.shift) / old.intercept
-    push = problem.gradient() - (left if same else _in_columns(left, columns, design)).ravel()
+    push = problem.gradient()
+    if not aligned:
+        push = push - (left if same else _in_columns(left, columns, design)).ravel()
     solved = factor if same and method == "influence" else solver.factor(problem)
     step = solved.solve(push[:, None])[:, 0]
     return problem.at(problem.theta - step.reshape(problem.theta.shape))
 
 
 def _problem(objective, rows, design, columns):
-    """The problem on the rows after an edit, at the old parameters in the new columns."""
+    """The problem on the rows after an edit, at the old parameters in the new columns.
+
+    And whether they had to be sought there: components of a decomposition turn and change their
+    signs, so that parameters that give the old decision values stand in other places.
+    """
     loss, labels = objective.loss, objective.labels
     if rows.ratio is not None:
         loss = loss.reweighted(rows.ratio)
@@ -197,7 +208,14 @@ def _problem(objective, rows, design, columns):
     penalty = np.full(design.n_columns, objective.penalty[0] * share)
     if design.intercept:
         penalty[-1] = objective.penalty[-1] * share
-    return replace(
+    theta = _start(objective, columns, design)
+    before = objective.eta[rows.kept]
+    lost = before - design.take(slice(len(before))).multiply(theta.T)
+    spread = np.linalg.norm(before - before.mean(axis=0))
+    aligned = bool(np.linalg.norm(lost) > ALIGNED * spread)
+    if aligned:
+        theta = theta + _least_squares(design.take(slice(len(before))), lost)
+    problem = replace(
         objective,
         loss=loss,
         labels=labels,
@@ -205,9 +223,22 @@ def _problem(objective, rows, design, columns):
         y=rows.y,
         weights=rows.weights,
         penalty=penalty,
-        theta=_start(objective, columns, design),
+        theta=theta,
         sample_weight=rows.sample_weight,
     )
+    return problem, aligned
+
+
+def _least_squares(design, values):
+    """The smallest parameters whose decision values are nearest to some, (n_outputs, n_columns)."""
+    shape = design.n_samples, design.n_columns
+    operator = LinearOperator(
+        shape,
+        matvec=lambda v: design.multiply(np.reshape(v, (-1, 1)))[:, 0],
+        rmatvec=lambda u: np.ravel(design.adjoint(np.reshape(u, (-1, 1)))),
+        dtype=np.float64,
+    )
+    return np.array([lsmr(operator, one, atol=1e-10, btol=1e-10)[0] for one in values.T])
 
 
 def model_after(model, rows, moved, method):

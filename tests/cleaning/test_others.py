@@ -142,7 +142,7 @@ def test_a_kind_without_the_answer_is_refused_by_its_name():
         lambda q, x, y: (y - x @ q) ** 2, 10, l2=0.1, decision=lambda q, X: X @ q
     ).fit(X, y)
     with pytest.raises(TypeError, match=r"Got an MEstimator.*pass effects=False"):
-        audit(model, X, y)
+        audit(model, X, y, effects=True)
     assert "effect_of_dropping" not in audit(model, X, y, effects=False).table
     with pytest.raises(TypeError, match="Got an MEstimator, which does not"):
         effect_on_others(Influence(model, X, y))

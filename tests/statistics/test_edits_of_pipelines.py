@@ -401,6 +401,19 @@ def test_local_methods_are_local(cancer):
     assert errors["influence"][1] < 0.7 * errors["influence"][0]
 
 
+@pytest.mark.parametrize("method", ["one-step", "influence"])
+def test_components_that_turn_or_change_their_signs_are_followed(cancer, method):
+    """A step from the old coefficients, in the places that they had, would be off by 22 times."""
+    X, y = cancer
+    model = make_pipeline(StandardScaler(), PCA(5), logistic()).fit(X, y)
+    rows, X_test = np.arange(0, 569, 40), X[::60]
+    truth = np.array([without(model, X, y, i, X_test) for i in rows])
+    inf = Influence(model, X, y)
+    found = inf.removal_effect(X_test, of="decision_function", indices=rows, method=method).T
+    assert np.linalg.norm(found - truth) < 0.2 * np.linalg.norm(truth)
+    assert spearmanr(found.ravel(), truth.ravel())[0] > 0.97
+
+
 # Options ----------------------------------------------------------------------------------------
 
 
