@@ -11,7 +11,9 @@ from functools import singledispatch
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import _safe_indexing
 
+from skinfluence._utils._optional import require
 from skinfluence._utils.calls import level_outside
 from skinfluence.design import Design
 from skinfluence.quantity import Effect
@@ -61,6 +63,66 @@ class Top:
     helpful_effects: np.ndarray
     harmful: np.ndarray
     harmful_effects: np.ndarray
+
+    def __repr__(self):
+        n_test, k = self.helpful.shape
+        lines = [f"Top({n_test} test point{'s' if n_test != 1 else ''}, {k} rows each way)"]
+        for t in range(min(n_test, 3)):
+            sides = (
+                ("helpful", self.helpful, self.helpful_effects),
+                ("harmful", self.harmful, self.harmful_effects),
+            )
+            for name, rows, effects in sides:
+                some = zip(rows[t, :3], effects[t, :3], strict=True)
+                shown = ", ".join(f"{row} ({effect:+.3g})" for row, effect in some)
+                lines.append(f"  test {t}, {name}: {shown}{', …' if k > 3 else ''}")
+        return "\n".join([*lines, *(["  …"] if n_test > 3 else [])])
+
+    def _repr_html_(self):
+        try:
+            return self.to_frame().head(40).to_html(index=False)
+        except ImportError:
+            return f"<pre>{self!r}</pre>"
+
+    def to_frame(self, X=None, y=None):
+        """One line for each test point, side and rank; needs pandas.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of n_train rows, default=None
+            The training rows, shown beside their effects.
+        y : array-like of shape (n_train,), default=None
+            Their targets.
+
+        Returns
+        -------
+        frame : DataFrame
+            ``test``, ``side`` ("helpful" or "harmful"), ``rank`` from 1, ``row``, ``effect``, then the
+            target and the columns of `X`.
+        """
+        pd = require("pandas", extra="audit")
+        n_test, k = self.helpful.shape
+        rows = np.stack([self.helpful, self.harmful], axis=1)
+        frame = pd.DataFrame(
+            {
+                "test": np.repeat(np.arange(n_test), 2 * k),
+                "side": np.tile(np.repeat(["helpful", "harmful"], k), n_test),
+                "rank": np.tile(np.arange(1, k + 1), 2 * n_test),
+                "row": rows.ravel(),
+                "effect": np.stack([self.helpful_effects, self.harmful_effects], axis=1).ravel(),
+            }
+        )
+        if y is not None:
+            frame["y"] = np.asarray(y)[frame["row"]]
+        if X is None:
+            return frame
+        shown = _safe_indexing(X, frame["row"].to_numpy())
+        if not hasattr(shown, "columns"):
+            shown = shown.toarray() if hasattr(shown, "toarray") else np.asarray(shown)
+            shown = pd.DataFrame(shown.reshape(len(frame), -1)).add_prefix("x")
+        shown = shown.reset_index(drop=True)
+        taken = {name: f"{name} (row)" for name in shown.columns if name in frame.columns}
+        return pd.concat([frame, shown.rename(columns=taken)], axis=1)
 
 
 class Answers(ABC):

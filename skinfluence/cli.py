@@ -570,6 +570,7 @@ def _summary(arguments, *, problem, selection, found, verification, score, files
         "n_rows": len(problem.y),
         "n_set_aside": len(problem.frame) - len(problem.rows),
         "n_features": selection.X.shape[1],
+        "columns": selection.columns,
         "C": selection.strength,
         **summarise(found),
         **({} if found.noise_share is None else {"noise_share": found.noise_share}),

@@ -5,8 +5,11 @@ Quantities are evaluated at ``eta + d eta``, never linearised.
 
 import inspect
 from dataclasses import dataclass, field
+from html import escape
 
 import numpy as np
+
+from skinfluence._utils._optional import require
 
 __all__ = ["Effect", "Quantity"]
 
@@ -37,6 +40,73 @@ class Effect:
     method_used: np.ndarray
     leverage: np.ndarray
     route: np.ndarray = field(default="nothing to move", kw_only=True)
+
+    def __repr__(self):
+        return f"{type(self).__name__}({'; '.join(self._summary())})"
+
+    def _repr_html_(self):
+        head = escape("; ".join(self._summary()))
+        try:
+            table = self.to_frame().head(20).to_html()
+        except ImportError:
+            table = ""
+        return f"<p><code>{escape(type(self).__name__)}</code> {head}</p>{table}"
+
+    def _summary(self):
+        """What a reader asks first: how many, how large, how sure, by which methods."""
+        many = np.ndim(self.method_used) > 0
+        values = np.asarray(self.values, dtype=float)
+        known = values[np.isfinite(values)]
+        what = f"{len(self.method_used)} edits" if many else "one edit"
+        parts = [f"{what}, values of shape {values.shape}"]
+        if known.size:
+            parts.append(f"from {known.min():.3g} to {known.max():.3g}")
+        if known.size < values.size:
+            parts.append(f"{values.size - known.size} without an answer")
+        bounds = np.asarray(self.bound, dtype=float)
+        bounds = bounds[np.isfinite(bounds)]
+        parts.append(f"bound at most {bounds.max():.2g}" if bounds.size else "no bound")
+        methods, counts = np.unique(np.asarray(self.method_used, dtype=str), return_counts=True)
+        by = [
+            f"{name} ({n})" if many else name
+            for name, n in zip(methods.tolist(), counts, strict=True)
+        ]
+        return [*parts, f"by {', '.join(by)}"]
+
+    def to_frame(self, names=None):
+        """One line for each edit; needs pandas.
+
+        Parameters
+        ----------
+        names : sequence of n_edits labels, default=None
+            The index; numbers by default.
+
+        Returns
+        -------
+        frame : DataFrame
+            ``mean_effect`` and ``largest_effect`` (in size, with its sign) over the test points,
+            ``bound``, ``method_used``, ``leverage`` and ``route``.
+        """
+        pd = require("pandas", extra="audit")
+        methods = np.atleast_1d(np.asarray(self.method_used, dtype=object))
+        values = np.asarray(self.values, dtype=float)
+        if not np.ndim(self.method_used):
+            by_edit = values.reshape(1, -1)
+        else:
+            axis = 1 if values.ndim > 1 else 0
+            by_edit = np.moveaxis(values, axis, 0).reshape(len(methods), -1)
+        largest = np.abs(np.nan_to_num(by_edit, nan=-np.inf, posinf=np.inf)).argmax(axis=1)
+        return pd.DataFrame(
+            {
+                "mean_effect": by_edit.mean(axis=1),
+                "largest_effect": by_edit[np.arange(len(methods)), largest],
+                "bound": np.atleast_1d(self.bound),
+                "method_used": methods,
+                "leverage": np.atleast_1d(self.leverage),
+                "route": self.route,
+            },
+            index=names,
+        )
 
 
 class Quantity:

@@ -5,6 +5,7 @@ Refits live in `verification`, pictures in `plots`, the page in `report`.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -321,6 +322,34 @@ class Audit:
             f"relabel={counts.get('relabel', 0)}, keep={counts.get('keep', 0)}, "
             f"mean_loo_loss={self.table['loo_loss'].mean():.4g})"
         )
+
+    def _repr_html_(self) -> str:
+        return f"<p><code>{escape(repr(self))}</code></p>{self.table.head(20).to_html(index=False)}"
+
+    def to_frame(self, X: Any = None) -> "DataFrame":
+        """The table, beside what the rows are.
+
+        Parameters
+        ----------
+        X : DataFrame or array-like of n_samples rows, default=None
+            What to show of each row: the training rows or anything that goes with them.
+
+        Returns
+        -------
+        frame : DataFrame
+            A copy, the most suspicious row first.
+        """
+        pd = require("pandas", extra="audit")
+        if X is None:
+            return self.table.copy()
+        check_consistent_length(X, self.y)
+        shown = _safe_indexing(X, self.table["row"].to_numpy())
+        if not hasattr(shown, "columns"):
+            shown = shown.toarray() if hasattr(shown, "toarray") else np.asarray(shown)
+            shown = pd.DataFrame(shown.reshape(len(self.y), -1)).add_prefix("x")
+        shown = shown.reset_index(drop=True)
+        taken = {name: f"{name} (row)" for name in shown.columns if name in self.table.columns}
+        return pd.concat([self.table, shown.rename(columns=taken)], axis=1)
 
     def plan(
         self,

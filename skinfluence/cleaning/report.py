@@ -121,6 +121,7 @@ def render(
         depth=None if planted is None else audit.depth_table(planted).to_dict("records"),
         n_planted=None if planted is None else int(np.sum(planted)),
         verification=_verification(audit, verification),
+        columns=None if selection is None else selection.columns,
         strength=None if selection is None else selection.strength,
         cleaning_score=cleaning_score,
         command=command,

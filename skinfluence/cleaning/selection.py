@@ -72,6 +72,31 @@ class Selection:
         """Names of the columns of ``X``."""
         return list(self.preprocessing.get_feature_names_out())
 
+    @property
+    def columns(self):
+        """How each column was read: dicts of ``column``, ``read_as`` and ``n_features``.
+
+        None where the columns are numbers that were read as they are.
+        """
+        vectorizer = self.preprocessing[0]
+        if not hasattr(vectorizer, "column_to_kind_"):
+            return None
+        words = {
+            "numeric": "numbers",
+            "datetime": "dates",
+            "low_cardinality": "categories",
+            "high_cardinality": "texts",
+        }
+        kinds, made = vectorizer.column_to_kind_, vectorizer.input_to_outputs_
+        return [
+            {
+                "column": name,
+                "read_as": words.get(kinds.get(name), "left out: it says nothing"),
+                "n_features": len(made.get(name, ())),
+            }
+            for name in vectorizer.feature_names_in_
+        ]
+
 
 def select_model(
     problem, *, C=None, class_weight=None, text_components=TEXT_COMPONENTS, progress=False
@@ -96,6 +121,9 @@ def select_model(
     selection : Selection
         The fitted model and the scores of the values tried.
     """
+    if problem.task == "classification":
+        # Before texts become features: each column makes at least one.
+        _check_classes(len(np.unique(problem.y)), *problem.X.shape)
     preprocessing = _preprocessing(problem, text_components)
     X = np.asarray(preprocessing.fit_transform(problem.X), dtype=float)
     if problem.task == "classification":

@@ -12,11 +12,15 @@ import numpy as np
 
 from skinfluence._utils._optional import require
 from skinfluence.cleaning.cells import MISSING, read_column
+from skinfluence.cleaning.suspicions import suspicions
 from skinfluence.cleaning.text_table import read_text_table
 from skinfluence.datasets import load_demo
 
 # A numeric target with more distinct values than this, or with fractions, is a quantity.
 MAX_NUMERIC_CLASSES = 20
+
+# Words in a text that is no name of a class, and characters in the longest name.
+WORDS_OF_FREE_TEXT, MAX_LABEL = 4, 1000
 
 READERS = {
     ".csv": "read_csv",
@@ -196,6 +200,7 @@ def file_problem(
     if task == "classification":
         rows, more = _rows_of_shared_classes(y, target)
         notes = (*notes, *more)
+    notes = (*notes, *suspicions(X.iloc[known[rows]], y[rows], task))
     return Problem(
         name=Path(path).name,
         frame=frame,
@@ -421,6 +426,8 @@ def _checked_target(target, task):
         task = _guessed_task(target, distinct, numeric)
     if task == "regression":
         return target.to_numpy(dtype=float), task
+    if not numeric:
+        _refuse_free_text(target, distinct)
     if distinct == n_rows:
         raise InputError(
             f"the target {name!r} has a different value in each of its {n_rows} rows, so there are "
@@ -442,6 +449,23 @@ def _checked_target(target, task):
         # Classes that are fractions are names: a model would take them for a quantity.
         return np.array([str(value) for value in target]), task
     return values, task
+
+
+def _refuse_free_text(target, distinct):
+    """Before an array as wide as the longest text is made of it."""
+    texts = target.astype(str)
+    words = texts.str.count(r"\S+").median()
+    if distinct > max(MAX_NUMERIC_CLASSES, len(texts) / 5) and words >= WORDS_OF_FREE_TEXT:
+        raise InputError(
+            f"the target {target.name!r} is free text ({distinct} different texts in {len(texts)} rows, "
+            f"{words:.0f} words in the middle one). Give a column of classes or of numbers."
+        )
+    if texts.str.len().max() > MAX_LABEL:
+        row = int(texts.str.len().to_numpy().argmax())
+        raise InputError(
+            f"the target {target.name!r} has a label of {texts.str.len().max():,} characters (row "
+            f"{target.index[row]}). Give a column of classes or of numbers."
+        )
 
 
 def _no_numbers(target):

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import re
+import zipfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,9 +112,7 @@ class TextTable:
 def read_text_table(path, suffix):
     """Read a csv as texts, whatever separates its columns and however it is encoded, and notes on it."""
     pd = require("pandas", extra="audit")
-    opener = OPENERS.get(path.suffix.lower(), open)
-    with opener(path, "rb") as file:
-        content = file.read()
+    content = _unpacked(path)
     notes = []
     mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
     encoding = MARKS.get(mark, "utf-8")
@@ -134,6 +133,28 @@ def read_text_table(path, suffix):
     if sep not in (",", "\t") or (sep == "\t" and suffix != ".tsv"):
         notes.append(f"The columns of {path.name} are separated by {sep!r}.")
     return TextTable(cells, text, start, sep, encoding, mark), header, notes
+
+
+def _unpacked(path):
+    """The bytes of a file, of the one file in an archive."""
+    packed = path.suffix.lower()
+    if packed == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            names = [one for one in archive.namelist() if not one.endswith("/")]
+            names = [one for one in names if not one.startswith("__MACOSX/")]
+            if len(names) != 1:
+                raise ValueError(f"it holds {len(names)} files. Unpack it and give one of them.")
+            return archive.read(names[0])
+    if packed == ".zst":
+        try:
+            from compression import zstd  # from Python 3.14 on
+        except ImportError:
+            zstandard = require("zstandard", extra="audit")
+            with zstandard.open(path, "rb") as file:
+                return file.read()
+        return zstd.decompress(path.read_bytes())
+    with OPENERS.get(packed, open)(path, "rb") as file:
+        return file.read()
 
 
 def _preamble(text):

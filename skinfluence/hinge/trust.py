@@ -34,7 +34,7 @@ class HingeReport:
     role: np.ndarray = field(repr=False)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HingeEffect(Effect):
     """An :class:`~skinfluence.quantity.Effect` with the certificate of each path.
 
