@@ -44,6 +44,7 @@ __all__ = [
     "robustness",
     "solvers",
     "svm",
+    "unlearning",
     "utils",
 ]
 
