@@ -17,7 +17,8 @@ from skinfluence.conformal.left_out import LeftOut
 from skinfluence.conformal.ranks import check_coverage, smallest, upper_rank
 from skinfluence.conformal.scores import check_conformity, scores_of
 from skinfluence.influence import Influence
-from skinfluence.statistics import any_learns, chain_moves
+from skinfluence.leave_one_out import whole_pipeline
+from skinfluence.statistics import any_learns
 
 KINDS = ("plus", "minmax")
 
@@ -74,21 +75,16 @@ class _Conformal(MetaEstimatorMixin, BaseEstimator):
 
 
 def _refuse_learned(influence, adds):
-    """Refuse transformers that would be others with other rows."""
-    steps, n = influence._inputs.steps, influence.objective.n_samples
-    if not any_learns(steps):
+    """Refuse transformers that would be others with other rows, where that is not followed."""
+    steps = influence._inputs.steps
+    if not any_learns(steps) or not (adds or whole_pipeline(influence, "auto") is None):
         return
-    if not adds:
-        inner = [step for _, step in steps]
-        moves = chain_moves(inner, influence._inputs.raw, np.arange(n))
-        if moves is not None and moves.scale is None and not moves.shifted:
-            if moves.other is None or not moves.other.any():
-                return
     names = ", ".join(name for name, _ in steps)
+    what = "another row" if adds else "a row less"
     raise TypeError(
-        "All rows must be treated alike for the guarantee to hold, and transformers that learned from "
-        f"the training rows were not. Got {names}. Fit them on rows of their own and pass the model "
-        "alone, or wrap them in sklearn.frozen.FrozenEstimator."
+        "All rows must be treated alike for the guarantee to hold, and what transformers would have "
+        f"learned with {what} is not known here. Got {names}. Fit them on rows of their own and pass "
+        "the model alone, or wrap them in sklearn.frozen.FrozenEstimator."
     )
 
 

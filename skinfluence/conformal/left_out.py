@@ -1,10 +1,12 @@
 """What the models without each row, or each group, say: of their own rows and of new points."""
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
+from skinfluence import leave_one_out
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.edits import NoOptimumError, remove
-from skinfluence.objective import Objective
+from skinfluence.smooth.answers import SmoothAnswers
 
 # Temporaries of a block of new points: the decision values of all models, and what is made of them.
 BLOCK_BYTES = 2**25
@@ -43,20 +45,31 @@ class LeftOut:
         self._groups = position
         self.position = np.arange(n) if position is None else position
         self.n_models = int(self.position.max()) + 1
-        points = None if position is None else self._removals()
-        if points is None:
+        whole = leave_one_out.whole_pipeline(influence, method)
+        points = None if position is None or whole is not None else self._removals()
+        if position is None:
             own = influence.loo_decision_function(method=method, tol=tol).reshape(n, -1)
-        else:
+        elif points is not None:
             own = problem.loss.expand(answers.own_group_removals(points, method, tol))
+        else:
+            own = self._own_of_groups()
         self._refuse_unanswered(own)
         self.own = own
         self._theta = None
-        if isinstance(problem, Objective):
+        # Of models whose rows and weights stay as they are when a row leaves.
+        if whole is None and type(answers) is SmoothAnswers:
             # Once for all points that are asked about: as many numbers as the models have.
             check_fits(
                 (self.n_models, problem.n_parameters), "Pass groups= to fit, for fewer models."
             )
             self._theta = answers.basis(method).theta + self._steps(points)
+
+    def _own_of_groups(self):
+        """Of whole pipelines, from what every model says of all rows, a block at a time."""
+        raw, parts = self.influence._inputs.raw, []
+        for block, eta in self._asked(raw, self.influence.objective.n_samples):
+            parts.append(eta[np.arange(len(eta)), self.position[block]])
+        return np.concatenate(parts)
 
     def _removals(self):
         points = []
@@ -99,27 +112,27 @@ class LeftOut:
         """
         problem, n = self.influence.objective, self.n_models
         tests = self.influence._tests(X, None)
-        m = tests.design.n_samples
-        outputs = self.own.shape[1]
-        blocks = row_blocks(m, 32 * len(self.position) * outputs, BLOCK_BYTES)
-        if self._theta is not None:
-            flat = np.ascontiguousarray(self._theta.reshape(-1, self._theta.shape[2]).T)
-            for block in blocks:
-                eta = tests.design.take(block).multiply(flat)
-                yield block, problem.loss.expand(eta.reshape(len(eta), n, -1))
+        if self._theta is None:
+            yield from self._asked(X, tests.design.n_samples)
             return
-        options = {"method": self._method, "tol": self._tol}
+        flat = np.ascontiguousarray(self._theta.reshape(-1, self._theta.shape[2]).T)
+        for block in self._blocks(tests.design.n_samples):
+            eta = tests.design.take(block).multiply(flat)
+            yield block, problem.loss.expand(eta.reshape(len(eta), n, -1))
+
+    def _blocks(self, n_points):
+        outputs = self.influence.objective.loss.n_outputs
+        return row_blocks(n_points, 32 * len(self.position) * (outputs + 1), BLOCK_BYTES)
+
+    def _asked(self, X, n_points):
+        """As :meth:`at`, by the effects of removals."""
+        influence, of = self.influence, "decision_function"
+        options = {"of": of, "method": self._method, "tol": self._tol}
         if self._groups is not None:
             options["groups"] = self._groups
-        for block in blocks:
-            part = _some(X, block)
-            of = "decision_function"
-            before = self.influence.answers.quantity(
-                self.influence._tests(part, None), of, self._method
-            ).before
-            eta = before[:, None] + self.influence.removal_effect(part, of=of, **options)
-            yield block, eta.reshape(len(eta), n, -1)
-
-
-def _some(X, block):
-    return X.iloc[block] if hasattr(X, "iloc") else X[block]
+        for block in self._blocks(n_points):
+            part = _safe_indexing(X, np.arange(block.start, block.stop))
+            asked = leave_one_out.answers_for(influence, None)
+            before = asked.quantity(influence._tests(part, None), of, self._method).before
+            eta = before[:, None] + influence.removal_effect(part, **options)
+            yield block, eta.reshape(len(eta), self.n_models, -1)

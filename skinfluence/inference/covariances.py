@@ -80,6 +80,7 @@ def covariance(influence, kind="hc3", *, groups=None, method="auto", tol=1e-3):
     if kind == "nonrobust":
         return parts.dispersion * parts.inverse_hessian()
     if kind in ("jackknife", "cr3"):
+        _refuse_moving(influence, kind)
         steps, n = deletions(influence, parts, groups, method, tol)
         centred = kind == "jackknife"
         return (n - 1) / n * _squares([(slice(None), steps)], None, centred)[0]
@@ -144,6 +145,16 @@ def deletions(influence, parts, groups, method, tol):
     steps = parts.group_steps(points, method, tol)
     _refuse_unanswered(steps, names, "Group")
     return steps, len(names)
+
+
+def _refuse_moving(influence, kind):
+    weights = getattr(influence._inputs.model, "class_weight", None)
+    if isinstance(weights, str):
+        raise ValueError(
+            f"kind={kind!r} deletes rows at the class weights of the fit, and they would move. Got "
+            f"class_weight={weights!r}. Pass the weights as a dict, or use 'hc3' or 'cr1', which take "
+            "them as given."
+        )
 
 
 def _refuse_unanswered(steps, names, what):

@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn import datasets, linear_model
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
@@ -208,15 +209,35 @@ def test_models_and_parameters_that_do_not_fit_are_refused():
             model.predict_interval(X_test, coverage)
 
 
-def test_steps_that_learned_from_the_rows_are_refused_and_others_are_not():
-    X, y, X_test = data_of("regression")
-    with pytest.raises(TypeError, match="must be treated alike"):
-        JackknifePlusRegressor(make_pipeline(StandardScaler(), linear_model.Ridge())).fit(X, y)
-    steps = make_pipeline(PolynomialFeatures(2), linear_model.Ridge(solver="cholesky"))
-    found = JackknifePlusRegressor(steps).fit(X, y).predict_interval(X_test)
-    Z, Z_test = (PolynomialFeatures(2).fit_transform(one) for one in (X, X_test))
-    plain = JackknifePlusRegressor(linear_model.Ridge(solver="cholesky")).fit(Z, y)
-    np.testing.assert_allclose(found, plain.predict_interval(Z_test), rtol=1e-9)
+PIPELINES = {
+    "scaler": make_pipeline(StandardScaler(), linear_model.Ridge(2.0, solver="cholesky")),
+    "polynomials": make_pipeline(PolynomialFeatures(2), linear_model.Ridge(solver="cholesky")),
+    "components": make_pipeline(PCA(2, svd_solver="full"), linear_model.Ridge(solver="cholesky")),
+}
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["rows", "groups"])
+@pytest.mark.parametrize("name", PIPELINES)
+def test_pipelines_are_left_out_of_whole(name, grouped):
+    estimator = PIPELINES[name]
+    X, y, X_test = data_of("regression", n=40)
+    groups = np.arange(40) % 5 if grouped else np.arange(40)
+    own, new = refits(estimator, X, y, X_test, groups)
+    model = JackknifePlusRegressor(estimator, method="exact")
+    model.fit(X, y, groups=groups if grouped else None)
+    np.testing.assert_allclose(model.residuals_, np.abs(y - own), atol=1e-6)
+    high = np.sort(new + np.abs(y - own), axis=1)[:, 32]
+    np.testing.assert_allclose(model.predict_interval(X_test, 0.8)[:, 1], high, atol=1e-6)
+
+
+def test_balanced_weights_are_balanced_without_the_row():
+    estimator = linear_model.LogisticRegression(C=0.5, class_weight="balanced", **NEWTON)
+    X, y, X_test = data_of("binary", n=40)
+    own, new = refits(estimator, X, y, X_test, np.arange(40), "decision_function")
+    sign = np.where(y == "yes", 1, -1)
+    expected = np.stack([(1 + (s * new >= sign * own).sum(axis=1)) / 41 for s in (-1, 1)], axis=1)
+    found = JackknifePlusClassifier(estimator, method="exact").fit(X, y)
+    np.testing.assert_allclose(found.p_values(X_test), expected, atol=1e-12)
 
 
 def test_a_row_without_a_model_is_named():
