@@ -244,15 +244,7 @@ class SmoothAnswers(Locked, Answers):
         eta = basis.eta[rows]
         if method in LOCAL:
             return eta + steps.own_eta_steps(self.factor, edits, method)
-        solver = self.edit_solver()
-        sure, moved = solver.own_steps_at_once(edits, _relative(method, tol))
-        eta[sure] += moved
-        rest = np.flatnonzero(~sure)
-        if sure.any():
-            edits = edits.take(rest)
-        for block, solved in self._solved(edits, method, tol):
-            eta[rest[block]] += steps.at_rows(edits.design.take(block), solved.steps)
-        return eta
+        return self._own_values(edits, eta, method, tol)
 
     def own_removals_rescaled(self, method, tol, rows, ratio):
         """As :meth:`own_removals`, where the penalty of each column moves with the row.
@@ -267,9 +259,23 @@ class SmoothAnswers(Locked, Answers):
         """
         _, edits, lonely = self._rescaled(rows, ratio, method)
         eta = np.array(self.start(edits.design, method))
-        for block, moved in self._rescaled_steps(edits, method, tol):
-            eta[block] += steps.at_rows(edits.design.take(block), moved)
+        if method in LOCAL:
+            for block, moved in self._rescaled_steps(edits, method, tol):
+                eta[block] += steps.at_rows(edits.design.take(block), moved)
+        else:
+            self._own_values(edits, eta, method, tol)
         eta[lonely] = np.nan
+        return eta
+
+    def _own_values(self, edits, eta, method, tol):
+        """Decision values after certified edits at their own rows, in the place of those before."""
+        sure, moved = self.edit_solver().own_steps_at_once(edits, _relative(method, tol))
+        eta[sure] += moved
+        rest = np.flatnonzero(~sure)
+        if sure.any():
+            edits = edits.take(rest)
+        for block, solved in self._solved(edits, method, tol):
+            eta[rest[block]] += steps.at_rows(edits.design.take(block), solved.steps)
         return eta
 
     def rescaled_stream(self, quantity, rows, ratio, method, tol):

@@ -19,7 +19,7 @@ from skinfluence.smooth import batch_newton as refits
 from skinfluence.smooth import piecewise, steps
 from skinfluence.smooth.accuracy import SPLIT, Accuracy, inflation, shrink, solve_error
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
-from skinfluence.smooth.own_values import OneRowEdits, own_values
+from skinfluence.smooth.own_values import OwnValues, nothing_known, own_values
 from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.rescaled_batch import RescaledBatch
@@ -37,8 +37,8 @@ ROUND_OFF = 1e-9
 PAIRS_TOL, PAIRS_SHARE = 1e-4, 0.1
 # Rows of largest leverage whose moves say where an iteration begins.
 FOLLOWED = 100
-# Parameter steps kept at once.
-BATCH_BYTES = 2**28
+# Bytes of parameter steps kept at once, and of one parameter's iterates.
+BATCH_BYTES, STEPS_BYTES = 2**28, 96
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,14 +145,23 @@ class EditSolver:
         -------
         found : OwnValues
         """
+        blocks = row_blocks(len(edits.rows), STEPS_BYTES * self.objective.n_parameters, BATCH_BYTES)
+        found = [self._own_values(edits.take(block), tol) for block in blocks]
+        return found[0] if len(found) == 1 else OwnValues.of(found)
+
+    def _own_values(self, edits, tol):
         at = self.whitened(edits)
-        own = OneRowEdits(at, edits)
-        found = own_values(own)
+        own = at.edits(edits)
+        # The sums are of steps along the rows.
+        found = own_values(own) if edits.ratio is None else nothing_known(own)
         left = np.flatnonzero(~found.within(tol))
         if not len(left) or not SingleChords.serves(self.objective):
             return found
         own = own.take(left)
-        far = self.M * np.abs(own.alpha) * at.pairs.largest[own.rows]
+        if edits.ratio is None:
+            far = self.M * np.abs(own.alpha) * at.pairs.largest[own.rows]
+        else:
+            far = at.chords.moved(own, self.accuracy.largest[0][:FOLLOWED])
         again, iterates = at.chords.own_values(own, tol, far)
         rest = np.flatnonzero(~again.within(tol))
         if len(rest):
@@ -178,6 +187,8 @@ class EditSolver:
         """Whether a pass over all pairs of rows is cheaper than a pass for each row that needs one."""
         if not self.knows_own_values(edits, tol):
             return False
+        if edits.ratio is not None:
+            return SingleChords.serves(self.objective)
         if any("pairs" in vars(at) for at in self._whitened.values()):
             return True
         h = steps.row_leverages(self.factor, edits)[:, 0, 0]
@@ -193,7 +204,13 @@ class EditSolver:
         """
         factor, n = self.factor, len(edits.rows)
         nothing = np.zeros(n, dtype=bool), np.empty((0, self.objective.loss.n_outputs))
-        if self.M != 0 or not n or factor.leverage_error or 1e3 * factor.rtol > tol:
+        if (
+            edits.ratio is not None
+            or self.M != 0
+            or not n
+            or factor.leverage_error
+            or 1e3 * factor.rtol > tol
+        ):
             return nothing
         h = steps.row_leverages(factor, edits)
         sizes = np.zeros(self.objective.n_samples)
@@ -224,7 +241,7 @@ class EditSolver:
             Relative error of each step that is certified, in the norm of the edited Hessian.
         """
         k, d = self.objective.theta.shape
-        for block in row_blocks(len(edits.rows), 8 * k * d * (3 + k), BATCH_BYTES):
+        for block in row_blocks(len(edits.rows), (STEPS_BYTES + 8 * k) * k * d, BATCH_BYTES):
             yield block, self._solve_block(edits.take(block), tol)
 
     def _solve_block(self, edits, tol):
@@ -268,7 +285,7 @@ class EditSolver:
     def _by_single_chords(self, state, left, tol, bound, used):
         """Chords in single precision; the edits that they leave."""
         at = self.whitened(state.edits)
-        own = OneRowEdits(at, state.edits.take(left))
+        own = at.edits(state.edits.take(left))
         far = at.chords.moved(own, self.accuracy.largest[0][:FOLLOWED])
         found, error, size = at.chords.solve(own, tol, far, self.accuracy.round_off)
         self._take_over(state, left, found, error, size, tol, bound, used, "chord")
@@ -279,8 +296,7 @@ class EditSolver:
         """Whether edits of a batch are served by Newton steps that renew the rows that moved."""
         objective, p = self.objective, self.objective.n_parameters
         return (
-            type(state) is RowBatch
-            and PairSums.serves(self.factor)
+            PairSums.serves(self.factor)
             and self._one_shift(state.edits)
             and not objective.design.is_sparse
             and (p <= 64 or p * p <= 20 * objective.n_samples)
@@ -291,7 +307,7 @@ class EditSolver:
         if not len(left):
             return left
         at = self.whitened(state.edits)
-        own = OneRowEdits(at, state.edits.take(left))
+        own = at.edits(state.edits.take(left))
 
         def is_enough(now, which):
             return self._certified(now.error, now.size, tol)

@@ -50,7 +50,7 @@ class MovedRows:
     """
 
     def __init__(self, at):
-        self.objective, self.rows, self.drift = at.objective, at.rows, at.drift
+        self.objective, self.rows = at.objective, at.rows
         objective, rows = self.objective, self.rows
         self._first = objective.weights * objective.gradients[:, 0]
         self._second = objective.weights * objective.hessians[:, 0, 0]
@@ -119,8 +119,7 @@ class MovedRows:
             first[own] = some.weight * loss.gradient(after, some.y)[:, 0]
             second[own] = some.weight * loss.hessian(after, some.y)[:, 0, 0]
             G = w + (first - self._first - self._second * delta) @ self.rows
-            if self.drift is not None:
-                G -= self.drift
+            G += some.beyond_rows(w)
         return G, first, second
 
     def _newton_step(self, some, w, at):
@@ -145,6 +144,7 @@ class MovedRows:
             rows = np.flatnonzero(renewed[i])
             F[i] = (self.rows[rows] * change[i, rows, None]).T @ self.rows[rows]
         F[:, np.arange(d), np.arange(d)] += 1.0
+        F += some.hessian_beyond_rows()
         fair = np.isfinite(F).all(axis=(1, 2)) & np.isfinite(G).all(axis=1) & (lowest > 0)
         F[~fair] = np.eye(d)
         G = np.where(fair[:, None], G, 0.0)
@@ -163,28 +163,24 @@ class MovedRows:
             wider = np.sqrt(grown / some.growth)
             M, kappa = some.M, some.kappa * wider
             noise = some.noise * wider + self._rounding(first, second, w, np.sqrt(grown))
-            noise += some.slack * wider**2 * self._size(some, w, a)
+            noise += some.slack * wider**2 * some.norm(w, a)
             left = np.sqrt(np.where(square >= 0, square, np.inf)) * (1.0 + some.slack * wider**2)
             E = certificate.gradient_bound(M, kappa, (left + noise) / (1.0 - bent), 0.0)
             near = np.exp(M * kappa * E)
             # The step's end, from its beginning.
             there = ((1.0 + bent) * near - 1.0) * E + noise
             there[~fair | np.isnan(there)] = np.inf
-            inflated = 1.0 + np.maximum(some.D * some.h, 0.0)
+            inflated = (1.0 + np.maximum(some.D * some.h, 0.0)) * some.added
             in_P = np.sqrt(np.minimum(1.0 / lowest, inflated * own_growth))
         step[~fair] = 0.0
         after = w + step
         return step, Solutions(
             after,
             there * in_P,
-            self._size(some, after, a),
+            some.norm(after, a),
             np.einsum("bd,bd->b", a, after),
             length * there,
         )
-
-    def _size(self, some, w, a):
-        along = np.einsum("bd,bd->b", a, w)
-        return np.sqrt(np.maximum(np.einsum("bd,bd->b", w, w) + some.D * along**2, 0.0))
 
     def _rounding(self, first, second, w, growth):
         """As :attr:`Accuracy.noise`, at some iterates."""

@@ -30,6 +30,12 @@ class OwnValues:
     bound: np.ndarray
     round_off: np.ndarray
 
+    @classmethod
+    def of(cls, parts):
+        """Those of several edits one after the other."""
+        names = ("change", "bound", "round_off")
+        return cls(*(np.concatenate([getattr(one, name) for one in parts]) for name in names))
+
     def within(self, tol):
         """Whether each change is certified to ``tol`` or to round-off."""
         return certificate.within(self.bound, np.abs(self.change), tol, self.round_off)
@@ -95,6 +101,7 @@ class OneRowEdits:
             inflation = np.sqrt(inflated(np.maximum(self.D * self.h, 0.0), edits.shift, objective))
             self.floor = self.length * (self.noise + accuracy.floor * inflation)
             self.round_off = self.length * accuracy.round_off * inflation
+        self.added = np.ones(len(left))
         self.idle = (self.g == 0) & (self.D == 0) & (at.drift is None)
 
     def __len__(self):
@@ -102,10 +109,49 @@ class OneRowEdits:
 
     def take(self, chosen):
         """Some of the edits."""
-        some = object.__new__(OneRowEdits)
+        some = object.__new__(type(self))
         for name, value in vars(self).items():
             setattr(some, name, value[chosen] if isinstance(value, np.ndarray) else value)
         return some
+
+    @property
+    def a(self):
+        """The rows in the coordinates of ``at``, (m, n_parameters)."""
+        return self.at.rows[self.rows]
+
+    def begin(self, a):
+        """The whole steps, in these coordinates."""
+        step = self.alpha[:, None] * a
+        return step if self.at.drift is None else step + self.at.drift
+
+    def directions(self, a):
+        """``P^-1 x`` over its length."""
+        return (self.grown / self.length)[:, None] * a
+
+    def as_direction(self):
+        """What directions are multiplied by to give the whole steps but for the drift; or None."""
+        return self.alpha * self.length / self.grown
+
+    def solved(self, a, S):
+        """``-P^-1`` of the gradient that is left with the remainders ``S``."""
+        b = self.g[:, None] * a + S
+        if self.at.drift is not None:
+            b -= self.at.drift
+        along = np.einsum("bd,bd->b", a, b) * self.D * self.grown
+        return along[:, None] * a - b
+
+    def norm(self, v, a):
+        """``|v|_P`` of each line."""
+        square = np.einsum("bd,bd->b", v, v) + self.D * np.einsum("bd,bd->b", a, v) ** 2
+        return np.sqrt(np.maximum(square, 0.0))
+
+    def beyond_rows(self, w):
+        """What a step leaves of the gradient beyond the rows and the penalty of the fit."""
+        return 0.0 if self.at.drift is None else -self.at.drift
+
+    def hessian_beyond_rows(self):
+        """What an edit adds to the Hessian but for its row, (m, p, p), or nothing."""
+        return 0.0
 
     @property
     def moved(self):
@@ -184,6 +230,11 @@ class _Drift:
         self.cubes = 2.0 * alpha * (squares - T * e * h**2) + (linear - T * e**2 * h)
         self.fourth = float(second @ drifts**4) ** 0.25
         self.largest = float(np.abs(drifts[objective.weights > 0]).max(initial=0.0))
+
+
+def nothing_known(own):
+    """No change yet, of any edit that changes something."""
+    return answered(own, np.zeros(len(own)), np.full(len(own), np.inf))
 
 
 def answered(own, change, bound):

@@ -41,7 +41,7 @@ class SingleChords:
 
     def __init__(self, at):
         objective = at.objective
-        self.objective, self.rows, self.drift = objective, at.rows, at.drift
+        self.objective, self.rows = objective, at.rows
         self._single = at.rows.astype(np.float32)
         self._drifts = None if at.drift is None else at.drifts.astype(np.float32)
         eta, loss, sizes = objective.eta[:, 0], objective.loss, at.accuracy.row_sizes
@@ -70,11 +70,9 @@ class SingleChords:
     def moved(self, own, rows):
         """``M`` times the largest change that whole steps make at some other rows, (m,)."""
         with np.errstate(invalid="ignore", over="ignore"):
-            moved = own.alpha[:, None] * (self._single[own.rows] @ self._single[rows].T)
-        if self._drifts is not None:
-            moved += self._drifts[rows]
+            moved = np.abs(own.begin(own.a).astype(np.float32) @ self._single[rows].T)
         moved[own.rows[:, None] == rows] = 0.0
-        return own.M * np.abs(moved).max(axis=1, initial=0.0)
+        return own.M * moved.max(axis=1, initial=0.0)
 
     def own_values(self, own, tol, far):
         """Iterate until each change of an own value is certified to ``tol``, or cannot be here.
@@ -148,10 +146,7 @@ class _Chords:
         self.open = np.flatnonzero(own.are_bounded)
         self._a = single.rows[own.rows[self.open]]
         self._share = share[self.open]
-        self._w = own.alpha[self.open, None] * self._a
-        if single.drift is not None:
-            self._w += single.drift
-        self._w *= self._share[:, None]
+        self._w = self._share[:, None] * own.take(self.open).begin(self._a)
         self._history = []
         self._passes = 0
         self.steps = np.zeros((len(own), single.rows.shape[1]))
@@ -194,7 +189,7 @@ class _Chords:
             # What a chord leaves of an error: the curvature between there and the optimum.
             near = np.exp(own.M * own.kappa * E)
             limit = ((1.0 + changed) * near - 1.0) * E
-            size = _norm(after, own.D, self._a)
+            size = own.norm(after, self._a)
             limit += rounded + own.slack * size + own.noise
         limit[np.isnan(limit)] = np.inf
         return limit, size, after, r
@@ -205,7 +200,7 @@ class _Chords:
 
     def _reach(self, own):
         """At least ``|v|`` times what ``|L^-1 x_j|^2`` may be larger than the leverage of row j."""
-        return _norm(self._w) / np.sqrt(own.shrink)
+        return _length(self._w) / np.sqrt(own.shrink)
 
     def _pass(self, own, own_values=True):
         """Remainders of all rows after the edits: their sum, and what bounds are made of."""
@@ -214,7 +209,7 @@ class _Chords:
         S, sums = np.zeros((m, self._a.shape[1])), np.zeros((7, m))
         for low in range(0, m, SIDE_BY_SIDE):
             some = slice(low, min(low + SIDE_BY_SIDE, m))
-            self._block(own, some, own_values or not self._passes, S[some], sums[:, some])
+            self._block(own.take(some), some, own_values, S[some], sums[:, some])
         # Of the logistic loss in its own units: l'' is its curvature times the scale.
         scale = abs(single._scale)
         r, G = sums[0], np.sqrt(sums[1] / scale)
@@ -249,14 +244,18 @@ class _Chords:
     def _block(self, own, some, weighted, S, sums):
         from skinfluence._compiled.pairs import logistic_remainders
 
-        single = self.single
-        rows, a, first = own.rows[some], self._a[some], not self._passes
+        single, rows = self.single, own.rows
         m, n = len(rows), single.objective.n_samples
-        # x_j' z over |z|_P, for z = P^-1 x.
-        unit = own.grown[some] / own.length[some]
-        z, w = (unit[:, None] * a).astype(np.float32), self._w[some].astype(np.float32)
-        share = self._share[some].astype(np.float32) if first else None
-        ratio = (self._share[some] * own.alpha[some] / unit).astype(np.float32) if first else None
+        # Whole steps along x_j' z need no product of their own.
+        along = None if self._passes else own.as_direction()
+        weighted = weighted or along is not None
+        if weighted:
+            z = own.directions(self._a[some]).astype(np.float32)
+        if along is None:
+            w = self._w[some].astype(np.float32)
+        else:
+            share = self._share[some]
+            along, share = (share * along).astype(np.float32), share.astype(np.float32)
         width = max(SUMMED_ROWS, ENTRIES // m // SUMMED_ROWS * SUMMED_ROWS)
         held = np.empty((3, m * min(width, n)), dtype=np.float32)
         for start in range(0, n, width):
@@ -265,8 +264,8 @@ class _Chords:
             Z, delta, rho = (one[: m * len(part)].reshape(m, -1) for one in held)
             if weighted:
                 np.matmul(z, part.T, out=Z)
-            if first:
-                np.multiply(Z, ratio[:, None], out=delta)
+            if along is not None:
+                np.multiply(Z, along[:, None], out=delta)
                 if single._drifts is not None:
                     delta += share[:, None] * single._drifts[start:stop]
             else:
@@ -284,30 +283,22 @@ class _Chords:
 
     def _judged(self, own, S, r, G, turned, kept):
         """The next iterates, bounds on the errors of these ones, and what rounding leaves."""
-        D, a, w = own.D, self._a, self._w
-        b = own.g[:, None] * a + S
-        if self.single.drift is not None:
-            b -= self.single.drift
-        along = np.einsum("bd,bd->b", a, b) * D * own.grown
-        after = along[:, None] * a - b
-        size = _norm(w, D, a)
+        a, w = self._a, self._w
+        after = own.solved(a, S)
+        size = own.norm(w, a)
         with np.errstate(over="ignore", invalid="ignore"):
             rounded = self._gamma * self._reach(own) * np.sqrt(turned) + REMAINDER * (
                 G + 2.0 * size
             )
             rounded += SUMMED * G * np.sqrt(self.single._edf * own.growth)
-            left = _norm(after - w, D, a) * (1.0 + own.slack)
+            left = own.norm(after - w, a) * (1.0 + own.slack)
             left += own.slack * size + rounded + own.noise
             E = np.where(r < FARTHEST, left / np.maximum(kept, 0.0), np.inf)
         return after, certificate.gradient_bound(own.M, own.kappa, E, 0.0), rounded
 
 
-def _norm(v, D=None, a=None):
-    """``|v|`` of each line, or ``|v|_P`` with ``P = I + D a a'``."""
-    square = np.einsum("bd,bd->b", v, v)
-    if D is not None:
-        square += D * np.einsum("bd,bd->b", a, v) ** 2
-    return np.sqrt(np.maximum(square, 0.0))
+def _length(v):
+    return np.sqrt(np.einsum("bd,bd->b", v, v))
 
 
 def _accelerated(w, f, history):

@@ -6,7 +6,9 @@ import numpy as np
 from scipy import linalg
 
 from skinfluence.smooth.moved_rows import MovedRows
+from skinfluence.smooth.own_values import OneRowEdits
 from skinfluence.smooth.pair_sums import PairSums, half_solved
+from skinfluence.smooth.rescaled_rows import RescaledRows
 from skinfluence.smooth.single_chords import SingleChords
 
 
@@ -60,6 +62,17 @@ class Whitened:
     def newton(self):
         """Newton steps that renew the rows that moved."""
         return MovedRows(self)
+
+    @cached_property
+    def unwhitened(self):
+        """``L^-1 diag(scale)``: ``v' L^-1 diag(scale)`` are the parameters of v, (p, p)."""
+        L, scale = self.factor.cholesky
+        inverse = linalg.solve_triangular(L, np.diag(scale), lower=True, check_finite=False)
+        return np.ascontiguousarray(inverse)
+
+    def edits(self, edits):
+        """What the bounds of some edits need."""
+        return (OneRowEdits if edits.ratio is None else RescaledRows)(self, edits)
 
     def halved(self, steps):
         """Steps of the parameters in these coordinates."""

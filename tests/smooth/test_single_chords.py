@@ -7,7 +7,7 @@ import pytest
 
 from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.newton import minimise
-from skinfluence.smooth.own_values import OneRowEdits, own_values
+from skinfluence.smooth.own_values import own_values
 from skinfluence.smooth.single_chords import _Chords
 from skinfluence.smooth.steps import removals
 from skinfluence.solvers import Exact
@@ -17,18 +17,18 @@ SINGLE = ["logistic", "smooth-hinge", "poisson", "gamma"]
 HOLDS = ["C", "lambda"]
 
 
-def edited(objective, row, y, weight):
+def edited(objective, row, y, weight, ratio=1.0):
     """Weights, targets and penalty after an edit."""
     weights, targets = objective.weights.copy(), objective.y.copy()
     weights[row], targets[row] = weight, y
     share = 1.0 if objective.hold == "C" else weights.sum() / objective.weights.sum()
-    return weights, targets, np.diag(objective.penalty) * share
+    return weights, targets, np.diag(objective.penalty * ratio) * share
 
 
-def solved(objective, row, y, weight):
+def solved(objective, row, y, weight, ratio=1.0):
     """The change of the parameters when one row gets another target and weight."""
     X, loss = objective.design.dense_rows(), objective.loss
-    weights, targets, R = edited(objective, row, y, weight)
+    weights, targets, R = edited(objective, row, y, weight, ratio)
 
     def value(theta):
         return weights @ loss.value((X @ theta)[:, None], targets) + 0.5 * theta @ R @ theta
@@ -49,10 +49,10 @@ def solved(objective, row, y, weight):
     return theta - objective.theta[0]
 
 
-def hessian(objective, own, i, theta):
+def hessian(objective, own, i, theta, ratio=1.0):
     """Of one edited problem, dense."""
     X = objective.design.dense_rows()
-    weights, targets, R = edited(objective, own.rows[i], own.y[i], own.weight[i])
+    weights, targets, R = edited(objective, own.rows[i], own.y[i], own.weight[i], ratio)
     second = weights * objective.loss.hessian((X @ theta)[:, None], targets)[:, 0, 0]
     return (X.T * second) @ X + R
 
@@ -71,7 +71,7 @@ def own_edits(objective, solver, seed):
     """The edits that have one shift."""
     for edits in edits_of(objective, np.random.default_rng(seed)):
         if objective.hold == "C" or np.ndim(edits.one_shift) == 0:
-            yield OneRowEdits(solver.whitened(edits), edits)
+            yield solver.whitened(edits).edits(edits)
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -156,6 +156,44 @@ def test_newton_steps_of_moved_rows_solve_every_edit_within_their_bound(name, pe
     assert moved > 3
 
 
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("penalty", [0.05, 3.0])
+@pytest.mark.parametrize("hold", HOLDS)
+def test_every_stage_holds_where_each_edit_has_a_penalty_of_its_own(name, penalty, hold):
+    """As behind a scaler: chords for own values and parameters, and Newton steps."""
+    certified = asked = 0
+    objective, solver = setting(name, 3, hold, n=90, penalty=penalty, heavy=True)
+    X, rng = objective.design.dense_rows(), np.random.default_rng(5)
+    for edits in edits_of(objective, rng):
+        if hold == "lambda" and np.ndim(edits.one_shift):
+            continue
+        ratio = rng.uniform(0.6, 1.7, (len(edits.rows), X.shape[1]))
+        ratio[:, objective.penalty == 0] = 1.0
+        own = solver.whitened(edits).edits(replace(edits, ratio=ratio))
+        chords = own.at.chords
+        far = chords.moved(own, np.arange(objective.n_samples))
+        values, _ = chords.own_values(own, 1e-3, far)
+        steps, bound, _ = chords.solve(own, 1e-3, far, 0.0)
+        starts = np.zeros((len(own), X.shape[1]))
+        found = own.at.newton.solve(own, starts, lambda now, which: now.error <= 1e-7 * now.size)
+        assert (found.error <= 1e-6 * found.size + 1e-12)[own.are_bounded].all()
+        certified, asked = certified + values.within(1e-3).sum(), asked + len(own)
+        for i in range(0, len(own), 5):
+            d = solved(objective, own.rows[i], own.y[i], own.weight[i], ratio[i])
+            P = hessian(objective, own, i, objective.theta[0], ratio[i])
+            floor = 2.0 * solver.accuracy.floor + 1e-9 * np.sqrt(d @ P @ d)
+            x = X[own.rows[i]]
+            assert abs(values.change[i] - x @ d) <= values.bound[i] + 1e-9 * abs(x @ d) or np.isnan(
+                values.change[i]
+            )
+            for one, limit in ((steps, bound), (found.steps, found.error)):
+                error = own.at.whole(one[[i]])[0] - d
+                assert np.sqrt(error @ P @ error) <= limit[i] + floor
+            assert abs(found.change[i] - x @ d) <= found.change_error[i] + own.length[i] * floor
+            np.testing.assert_allclose(own.length[i], np.sqrt(x @ np.linalg.solve(P, x)), rtol=1e-7)
+    assert certified > 0.5 * asked
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("penalty", [0.1, 3.0])
 def test_own_values_hold_where_the_penalty_moves_too(name, penalty):
@@ -180,7 +218,7 @@ def test_bounds_of_newton_steps_hold_on_the_way(name):
     """Not only where the iteration ends: every bound that it gives."""
     objective, solver = setting(name, 4, n=60, penalty=0.05, heavy=True)
     edits = removals(objective, np.flatnonzero(objective.weights > 0))
-    own = OneRowEdits(solver.whitened(edits), edits)
+    own = solver.whitened(edits).edits(edits)
     own = own.take(np.flatnonzero(own.are_bounded))
     truth = [solved(objective, *one) for one in zip(own.rows, own.y, own.weight, strict=True)]
     P = [hessian(objective, own, i, objective.theta[0]) for i in range(len(own))]
