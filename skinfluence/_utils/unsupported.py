@@ -23,7 +23,6 @@ _NETWORK = (
     "Networks of scikit-learn hide their derivatives. Use skinfluence.neural on a torch module, or "
     "skinfluence.m_estimation.MEstimator with the network's loss."
 )
-_KERNEL_RIDGE = "Fit KernelRidge with the same kernel, or Ridge: their loss is smooth."
 _NO_TARGET = "It predicts no target, so no loss can be asked about."
 
 ADVICE = {
@@ -83,9 +82,7 @@ ADVICE = {
     "PassiveAggressiveClassifier": "It stops at no optimum. Fit LogisticRegression.",
     "PassiveAggressiveRegressor": "It stops at no optimum. Fit Ridge.",
     "BaseLabelPropagation": "It minimises no loss of its labels alone. Fit a classifier on them.",
-    "LinearSVR": _KERNEL_RIDGE,
-    "SVR": _KERNEL_RIDGE,
-    "NuSVR": _KERNEL_RIDGE,
+    "NuSVR": "Fit SVR, whose epsilon plays the part of nu.",
     "NuSVC": "Fit SVC, whose C plays the part of nu.",
     "ClusterMixin": _NO_TARGET,
     "BaseMixture": _NO_TARGET,

@@ -191,7 +191,7 @@ class Base:
             box = np.zeros((3, N))
             box[:, :size] = kind.lo[rows], kind.hi[rows], kind.target[rows]
             if n_new:
-                box[2, size + 1 :] = changes.new.y
+                box[2, size + 1 :] = changes.new.target
             boxes.append(box)
             beta, values_f = (
                 (self.beta, self.f) if kind is problem else (self.true_beta, self.true_f)
@@ -219,14 +219,16 @@ class Base:
         if changes.n_new:
             joined = len(self.tableau.rows) + 1 + np.arange(changes.n_new)
             movers = np.append(movers, joined)
-            new_box = np.hstack([new_box, box_of(changes.new.y, changes.new.C)])
+            new = changes.new
+            new_box = np.hstack([new_box, box_of(new.y, new.C, new.target)])
             starts = np.array([0, len(movers)])
         moved = new_box.copy()
         if self.jitter:
             rng = np.random.default_rng(len(movers))
-            factor = 1.0 + self.jitter * rng.uniform(0.1, 1.0, (2, len(movers)))
-            moved[:2] *= factor[0]
-            moved[2] *= factor[1]
+            share = self.jitter * rng.uniform(0.1, 1.0, (2, len(movers)))
+            labels = changes.y if not changes.n_new else np.append(changes.y, changes.new.y)
+            moved[:2] *= 1.0 + share[0]
+            moved[2] += labels * self.truth.spread * share[1]
         moves = np.ascontiguousarray((moved - box[:, movers]).T)
         true_moves = np.ascontiguousarray((new_box - true_box[:, movers]).T)
         return starts, movers, moves, true_moves

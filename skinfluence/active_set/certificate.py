@@ -101,7 +101,7 @@ def _joined(base, changes, found, columns, steps):
     lo, hi = np.minimum(bound, 0.0), np.maximum(bound, 0.0)
     scale = np.diag(new.among) + base.truth.free_bias * np.mean(base.truth.diagonal)
     scale = np.maximum(scale, 1.0)
-    return _violation(f - new.y, beta, lo, hi, _near(new.C, base), scale).max(initial=0.0)
+    return _violation(f - new.target, beta, lo, hi, _near(new.C, base), scale).max(initial=0.0)
 
 
 def _near(C, base):
@@ -155,8 +155,8 @@ def _centre(base, changes, found, columns, steps, flat):
         below, above = size < new.C - near, size > near
         can_rise = np.where(new.y > 0, below, above)
         can_fall = np.where(new.y > 0, above, below)
-        low = np.maximum(low, np.where(can_rise, new.y - f, -np.inf).max())
-        high = np.minimum(high, np.where(can_fall, new.y - f, np.inf).min())
+        low = np.maximum(low, np.where(can_rise, new.target - f, -np.inf).max())
+        high = np.minimum(high, np.where(can_fall, new.target - f, np.inf).min())
     shift = 0.5 * (low + high)
     found.delta_bias[flat] += np.where(np.isfinite(shift), shift, 0.0)
 

@@ -17,8 +17,8 @@ class Changes:
     starts : ndarray of int, shape (n_edits + 1,)
         Edit ``e`` changes ``rows[starts[e] : starts[e + 1]]``.
     rows : ndarray of int, shape (n_entries,)
-    y, C : ndarray of shape (n_entries,)
-        New labels and bounds.
+    y, C, target : ndarray of shape (n_entries,)
+        New labels, bounds and targets.
     new : NewRows or None
         Rows that join; with one edit only.
     """
@@ -28,14 +28,22 @@ class Changes:
     rows: np.ndarray
     y: np.ndarray
     C: np.ndarray
+    target: np.ndarray
     new: NewRows | None = None
 
     @classmethod
-    def of_rows(cls, problem, starts, rows, y=None, C=None, new=None):
-        """Edits from new labels and bounds, None for those that stay."""
+    def of_rows(cls, problem, starts, rows, y=None, C=None, new=None, target=None):
+        """Edits from new labels, bounds and targets, None for those that stay.
+
+        Where targets are the labels they move with them.
+        """
+        if target is None and (y is None or problem.own_targets is not None):
+            target = problem.target[rows]
         y = problem.y[rows] if y is None else _labels(y, len(rows))
         C = problem.C[rows] if C is None else _bounds(C, len(rows))
-        return cls(problem, np.asarray(starts, dtype=np.intp), rows, y, C, _checked(new, problem))
+        target = y if target is None else np.asarray(target, dtype=np.float64)
+        new = _checked(new, problem)
+        return cls(problem, np.asarray(starts, dtype=np.intp), rows, y, C, target, new)
 
     @property
     def n_edits(self):
@@ -53,7 +61,7 @@ class Changes:
     @property
     def box(self):
         """New lower limits, upper limits and targets, (3, n_entries)."""
-        return box_of(self.y, self.C)
+        return box_of(self.y, self.C, self.target)
 
     def subset(self, edits):
         """Some of the edits."""
@@ -62,14 +70,16 @@ class Changes:
         counts = np.diff(self.starts)[edits]
         starts = np.concatenate([[0], np.cumsum(counts)])
         entries = np.repeat(self.starts[edits] - starts[:-1], counts) + np.arange(starts[-1])
+        names = ("rows", "y", "C", "target")
         return replace(
-            self, starts=starts, rows=self.rows[entries], y=self.y[entries], C=self.C[entries]
+            self, starts=starts, **{name: getattr(self, name)[entries] for name in names}
         )
 
     def is_idle(self, solution):
         """Edits that leave the solution where it is: boxes change only where they do not bind."""
         beta, C = solution.beta[self.rows], self.problem.C[self.rows]
         same = self.y == self.problem.y[self.rows]
+        same &= self.target == self.problem.target[self.rows]
         idle = same & ((self.C == C) | ((beta == 0) & (C > 0)))
         idle |= same & (np.abs(beta) < np.minimum(C, self.C))
         idle |= (C == 0) & (self.C == 0)
@@ -92,11 +102,12 @@ class Changes:
     def as_problem(self):
         """The problem after the first edit, the rows that join at its end."""
         problem, new, n = self.problem, self.new, self.problem.n
-        y, C = problem.y.copy(), problem.C.copy()
-        y[self.rows], C[self.rows] = self.y, self.C
+        y, C, target = problem.y.copy(), problem.C.copy(), problem.target.copy()
+        y[self.rows], C[self.rows], target[self.rows] = self.y, self.C, self.target
         kernel = problem.kernel
         if new is not None:
             y, C = np.append(y, new.y), np.append(C, new.C)
+            target = np.append(target, new.target)
 
             def kernel(rows_a, rows_b):
                 old_a, old_b = rows_a < n, rows_b < n
@@ -109,12 +120,13 @@ class Changes:
                 ]
                 return out
 
-        return HingeProblem(kernel, y, C, free_bias=problem.free_bias)
+        target = None if problem.own_targets is None else target
+        return HingeProblem(kernel, y, C, free_bias=problem.free_bias, target=target)
 
 
-def box_of(y, C):
+def box_of(y, C, target):
     """Lower limits, upper limits and targets, (3, n)."""
-    return np.array([np.minimum(y * C, 0.0), np.maximum(y * C, 0.0), y])
+    return np.array([np.minimum(y * C, 0.0), np.maximum(y * C, 0.0), target])
 
 
 def rows_in(rows, n):
@@ -160,4 +172,6 @@ def _checked(new, problem):
         )
     if not (np.isfinite(cross).all() and np.isfinite(among).all()):
         raise ValueError("Kernel values must be finite. Got NaN or infinity.")
-    return NewRows(cross, among, _labels(new.y, n_new), _bounds(new.C, n_new))
+    y = _labels(new.y, n_new)
+    target = y if new.target is None else np.asarray(new.target, dtype=np.float64)
+    return NewRows(cross, among, y, _bounds(new.C, n_new), target)

@@ -104,15 +104,15 @@ class Paths:
         rows = np.concatenate([np.zeros(0, dtype=np.intp), *groups])
         return self._exact(Changes.of_rows(problem, starts, rows, C=0.0))
 
-    def edit(self, rows=(), y=None, C=None, new=None):
+    def edit(self, rows=(), y=None, C=None, new=None, target=None):
         """One edit: some rows with other labels and/or bounds and some new rows, all at once.
 
         Parameters
         ----------
         rows : ndarray of int, shape (n_rows,)
             No row twice.
-        y, C : ndarrays of shape (n_rows,), optional
-            New labels and bounds; what is left out stays.
+        y, C, target : ndarrays of shape (n_rows,), optional
+            New labels, bounds and targets; what is left out stays.
         new : NewRows, optional
 
         Returns
@@ -123,7 +123,7 @@ class Paths:
         rows = rows_in(rows, self.solution.problem.n)
         if len(np.unique(rows)) != len(rows):
             raise ValueError("An edit must name each row once. Got a row twice.")
-        changes = Changes.of_rows(self.solution.problem, [0, len(rows)], rows, y, C, new)
+        changes = Changes.of_rows(self.solution.problem, [0, len(rows)], rows, y, C, new, target)
         return self._exact(changes)
 
     def one_step(self, rows):

@@ -34,13 +34,18 @@ class HingeProblem:
         Whether an unpenalised bias is fitted (``sum(beta) = 0``).
     diagonal : ndarray of shape (n,), optional
         Diagonal of the kernel matrix; read from the kernel when left out.
+    target : ndarray of shape (n,), optional
+        Decision value at which the loss of a row of label ``y`` starts: below it for 1, above it for
+        -1. The labels themselves when left out.
 
     Attributes
     ----------
     lo, hi : ndarray of shape (n,)
         Box of each coefficient.
     target : ndarray of shape (n,)
-        Decision value on the margin, ``y`` as floats.
+        Decision value on the margin.
+    spread : float
+        Size of the targets.
 
     Raises
     ------
@@ -49,7 +54,7 @@ class HingeProblem:
         or NaN, kernel values that are not finite, or, with a free bias, one class only.
     """
 
-    def __init__(self, kernel, y, C, *, free_bias, diagonal=None):
+    def __init__(self, kernel, y, C, *, free_bias, diagonal=None, target=None):
         y = np.asarray(y)
         if y.ndim != 1 or not len(y):
             raise ValueError(f"y must be one-dimensional and not empty. Got shape {y.shape}.")
@@ -68,7 +73,10 @@ class HingeProblem:
             )
         self.lo = np.minimum(self.y * self.C, 0.0)
         self.hi = np.maximum(self.y * self.C, 0.0)
-        self.target = self.y
+        self.target, self.spread = self.y, 1.0
+        if target is not None:
+            self.target = np.array(target, dtype=np.float64)
+            self.spread = float(np.ptp(self.target)) or 1.0
         self._diagonal = diagonal
 
     @property
@@ -170,11 +178,16 @@ class HingeProblem:
     def jittered(self, rng, size):
         """The problem with bounds and targets moved at random by a share of ``size``: no ties."""
         other = copy(self)
-        factor = 1.0 + size * rng.uniform(0.1, 1.0, (2, self.n))
-        other.C = self.C * factor[0]
-        other.lo, other.hi = self.lo * factor[0], self.hi * factor[0]
-        other.target = self.target * factor[1]
+        share = size * rng.uniform(0.1, 1.0, (2, self.n))
+        other.C = self.C * (1.0 + share[0])
+        other.lo, other.hi = self.lo * (1.0 + share[0]), self.hi * (1.0 + share[0])
+        other.target = self.target + self.y * self.spread * share[1]
         return other
+
+    @property
+    def own_targets(self):
+        """The targets where they are not the labels, else None."""
+        return None if self.target is self.y else self.target
 
 
 def violation(slack, above, below):
@@ -204,12 +217,15 @@ class NewRows:
         Labels -1 and 1.
     C : ndarray of shape (n_new,)
         Upper bounds.
+    target : ndarray of shape (n_new,), default=None
+        Decision values on the margin, the labels for None.
     """
 
     cross: np.ndarray
     among: np.ndarray
     y: np.ndarray
     C: np.ndarray
+    target: np.ndarray | None = None
 
 
 class _Blocks:

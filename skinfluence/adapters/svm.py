@@ -15,7 +15,12 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence._utils._compat import fitted_gamma
 from skinfluence._utils.memory import row_blocks
-from skinfluence._utils.validation import check_rows, check_sample_weight, check_squares
+from skinfluence._utils.validation import (
+    check_rows,
+    check_sample_weight,
+    check_squares,
+    check_targets,
+)
 from skinfluence.adapters.linear import class_labels, linear_objective
 from skinfluence.losses import OneVsRest, SmoothHinge, SquaredHinge, own_class_factors
 from skinfluence.objective import Labels, objective_of, refuse_weightless
@@ -315,17 +320,83 @@ def _expansions(model, support, codes):
 def _(model, X, y, sample_weight=None):
     raise TypeError(
         f"The C of the model must be given. Got {type(model).__name__}, whose C follows from nu and "
-        "changes with every row that is removed; fit SVC or, for a regression, KernelRidge."
+        "changes with every row that is removed; fit SVC or, for a regression, SVR."
     )
 
 
-@objective_of.register(SVR)
-@objective_of.register(LinearSVR)
-@objective_of.register(OneClassSVM)
-def _(model, X, y, sample_weight=None):
+@objective_of.register
+def _(model: OneClassSVM, X, y, sample_weight=None):
     raise TypeError(
-        "The loss must be a hinge. Got "
-        f"{type(model).__name__}; fit KernelRidge or Ridge for a regression, SVC for two classes."
+        "The loss must be a hinge between two classes, or a tube around targets. Got OneClassSVM; fit "
+        "SVC for two classes."
+    )
+
+
+@objective_of.register
+def _(model: SVR, X, y, sample_weight=None):
+    from skinfluence.kernel import KernelDesign
+
+    kernel = svc_kernel(model, X.shape[1])
+    y, sample_weight = _targets_of(model, X, y, sample_weight)
+    support = _support(model, X, sample_weight)
+    dual = model.dual_coef_.toarray() if sp.issparse(model.dual_coef_) else model.dual_coef_
+    beta = np.zeros(len(y))
+    beta[support] = dual[0]
+    if (np.abs(beta) > (1.0 + 1e-6) * model.C * sample_weight).any():
+        raise ValueError(
+            f"{OTHER_DATA} coefficients of the fitted model are above C times the weight of their row. "
+            f"{AS_FITTED}"
+        )
+    return _tube(
+        model,
+        KernelDesign(X, kernel),
+        y,
+        sample_weight,
+        free_bias=True,
+        beta=beta,
+        bias=float(model.intercept_[0]),
+        scaled_gamma=model.gamma == "scale" and model.kernel in ("rbf", "poly"),
+    )
+
+
+@objective_of.register
+def _(model: LinearSVR, X, y, sample_weight=None):
+    from skinfluence.kernel import KernelDesign, Linear, Poly
+
+    if model.loss != "epsilon_insensitive":
+        raise ValueError(
+            "The loss of LinearSVR must be 'epsilon_insensitive'. Got "
+            f"{model.loss!r}, whose path is not followed; fit with it, or Ridge."
+        )
+    y, sample_weight = _targets_of(model, X, y, sample_weight)
+    kernel = Linear()
+    if model.fit_intercept:
+        kernel = Poly(gamma=1.0, degree=1, coef0=float(model.intercept_scaling) ** 2)
+    off = y - np.ravel(X @ model.coef_ + model.intercept_)
+    # liblinear gives no dual coefficients: rows near the edge of the tube start halfway.
+    near = NEAR_MARGIN * (np.std(y) or 1.0)
+    beyond = np.abs(off) - model.epsilon
+    share = np.where(beyond > near, 1.0, np.where(beyond < -near, 0.0, 0.5))
+    beta = share * model.C * sample_weight * np.sign(off)
+    return _tube(model, KernelDesign(X, kernel), y, sample_weight, False, beta, 0.0)
+
+
+def _targets_of(model, X, y, sample_weight):
+    check_squares(X)
+    if not model.epsilon > 0:
+        raise ValueError(
+            f"epsilon must be positive, so that a row is on one side of the tube. Got {model.epsilon}. Fit "
+            "with a small one, such as 1e-3 of the spread of the targets."
+        )
+    return check_targets(X, y), check_sample_weight(sample_weight, X.shape[0])
+
+
+def _tube(model, design, y, weights, free_bias, beta, bias, scaled_gamma=False):
+    from skinfluence.hinge.regression import TubeProblem
+
+    C, epsilon = float(model.C), float(model.epsilon)
+    return TubeProblem(
+        design, y, weights, C, epsilon, free_bias, beta, bias, scaled_gamma=scaled_gamma
     )
 
 

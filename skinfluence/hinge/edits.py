@@ -39,7 +39,7 @@ def edit_moves(problem, output, rows, paths, points):
         gone = after == 0.0
         for k in np.flatnonzero(signs):
             # A row removed and given back with another label stays where it is.
-            back = gone & _equal(problem.design.X[mine], points.new.X[[k]])
+            back = gone & equal_rows(problem.design.X[mine], points.new.X[[k]])
             if back.any():
                 j = back.argmax()
                 y[j], C[j], gone[j] = signs[k], bounds[k], False
@@ -56,7 +56,7 @@ def edit_moves(problem, output, rows, paths, points):
     return moves, new
 
 
-def _equal(X, x):
+def equal_rows(X, x):
     """Which rows equal one row exactly."""
     if sp.issparse(X):
         return np.array([abs(X[[i]] - x).max() == 0.0 for i in range(X.shape[0])], dtype=bool)

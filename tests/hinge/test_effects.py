@@ -394,8 +394,6 @@ def test_models_without_an_answer_are_refused_by_name():
     for model, fitted_on, label, message in (
         (sklearn.svm.NuSVC(), X, y, "NuSVC, whose C follows from nu"),
         (sklearn.svm.NuSVR(), X, target, "NuSVR, whose C follows from nu"),
-        (sklearn.svm.SVR(), X, target, "SVR; fit KernelRidge"),
-        (sklearn.svm.LinearSVR(), X, target, "LinearSVR; fit KernelRidge"),
         (sklearn.svm.SVC(kernel="sigmoid"), X, y, "positive semi-definite"),
         (sklearn.svm.SVC(kernel="precomputed"), gram, y, "'precomputed'"),
         (sklearn.svm.SVC(kernel=lambda a, b: a @ b.T), X, y, "a callable"),

@@ -1,0 +1,439 @@
+"""Support vector regression: a row is two hinge rows, one on either side of the tube.
+
+    1/2 |f|^2 + C sum_i w_i max(0, |y_i - f(x_i)| - epsilon)
+
+The side above has label 1 and target ``y - epsilon``, the side below label -1 and ``y + epsilon``; never
+both have a coefficient. Targets are counted from their mean, where the intercept is free, and in units
+of their spread, so that decision values are of the size of those of a classifier.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+
+from skinfluence._utils.memory import row_blocks
+from skinfluence.active_set import HingeProblem, NewRows, Paths, polish
+from skinfluence.answers import Answers, answers_of, check_method
+from skinfluence.hinge.edits import equal_rows
+from skinfluence.hinge.problem import KEPT_ROWS
+from skinfluence.hinge.trust import HingeEffect, HingeReport
+from skinfluence.kernel.functions import KernelDesign
+from skinfluence.losses import Loss, SingleOutputLoss
+from skinfluence.objective import resolve_hold
+from skinfluence.problem import Problem
+from skinfluence.quantity import Quantity
+
+ROLES = np.array(["none", "margin", "bound"])
+INSTEAD = "removal_effect, effect and loo_*, which are exact"
+
+
+class EpsilonInsensitive(SingleOutputLoss):
+    """``max(0, |eta - y| - epsilon)``.
+
+    Parameters
+    ----------
+    epsilon : float
+    """
+
+    def __init__(self, epsilon):
+        self.epsilon = epsilon
+
+    def _value(self, eta, y):
+        return np.maximum(0.0, np.abs(eta - y) - self.epsilon)
+
+    def _first(self, eta, y):
+        return np.where(np.abs(eta - y) > self.epsilon, np.sign(eta - y), 0.0)
+
+    def _second(self, eta, y):
+        return np.zeros(np.broadcast_shapes(np.shape(eta), np.shape(y)))
+
+
+@dataclass(frozen=True, eq=False)
+class TubeProblem(Problem):
+    """A support vector regression and its training data.
+
+    Parameters
+    ----------
+    design : KernelDesign
+        The training rows and their kernel, which holds the intercept when that is penalised.
+    y, weights : ndarray of shape (n_samples,)
+    C, epsilon : float
+    free_bias : bool
+        Whether an unpenalised intercept is fitted.
+    beta : ndarray of shape (n_samples,)
+        Coefficients of the kernel expansion as fitted.
+    bias : float
+        The unpenalised intercept as fitted.
+    scaled_gamma : bool
+        Whether gamma is one over the variance of the cells of all rows and the columns, so that it moves
+        with them.
+    """
+
+    design: KernelDesign
+    y: np.ndarray
+    weights: np.ndarray
+    C: float
+    epsilon: float
+    free_bias: bool
+    beta: np.ndarray
+    bias: float
+    scaled_gamma: bool = False
+    labels: None = None
+
+    model_name = "a support vector regression"
+
+    @cached_property
+    def loss(self) -> Loss:
+        """The loss of the decision values."""
+        return EpsilonInsensitive(self.epsilon)
+
+    @property
+    def sample_weight(self):
+        """The weights: there are no class weights."""
+        return self.weights
+
+    def holding(self, hold):
+        """The same problem: the bound of every row is held."""
+        if resolve_hold(hold, "C") == "lambda":
+            raise ValueError(
+                "An edit of a support vector regression holds C. Got hold='lambda', which would change "
+                "the bound of every row; ask with hold='C', or fit with the C that is meant."
+            )
+        return self
+
+
+class Tube:
+    """What targets and coefficients are in the units of the engine.
+
+    Parameters
+    ----------
+    problem : TubeProblem
+    """
+
+    def __init__(self, problem):
+        there = problem.weights > 0
+        y = problem.y[there]
+        self.middle = (
+            float(np.average(y, weights=problem.weights[there])) if problem.free_bias else 0.0
+        )
+        self.size = float(np.std(y)) or max(abs(self.middle), 1.0)
+        self.bound = problem.C / self.size
+        self.epsilon = problem.epsilon / self.size
+
+    def sides(self, y):
+        """Labels and targets of both sides of rows, (2 n,) each."""
+        scaled = (y - self.middle) / self.size
+        labels = np.repeat([1.0, -1.0], len(y))
+        return labels, np.concatenate([scaled - self.epsilon, scaled + self.epsilon])
+
+    def bounds(self, weights):
+        """Upper bounds of the coefficients of both sides, (2 n,)."""
+        return np.tile(self.bound * weights, 2)
+
+    def engine(self, problem, design, y, weights):
+        """The engine's problem of some rows."""
+        n, kernel, X = len(y), design.kernel, design.X
+        labels, targets = self.sides(y)
+        K = kernel(X) if n <= KEPT_ROWS else None
+
+        def values(a, b):
+            a, b = a % n, b % n
+            return kernel(X[a], X[b]) if K is None else K[np.ix_(a, b)]
+
+        return HingeProblem(
+            values,
+            labels,
+            self.bounds(weights),
+            free_bias=problem.free_bias,
+            diagonal=np.tile(kernel.diagonal(X), 2),
+            target=targets,
+        )
+
+
+class TubeAnswers(Answers):
+    """Exact effects of edits of a support vector regression.
+
+    Parameters
+    ----------
+    problem : TubeProblem
+
+    Notes
+    -----
+    From the polished optimum the path of each edit is followed, as for classifiers. Where gamma moves with
+    the rows all kernel values move, and each edit is solved from the old coefficients instead.
+    """
+
+    effect_type = HingeEffect
+
+    def __init__(self, problem):
+        self.problem = problem
+        self.tube = Tube(problem)
+        engine = self.tube.engine(problem, problem.design, problem.y, problem.weights)
+        start = problem.beta / self.tube.size
+        start = np.concatenate([np.maximum(start, 0.0), np.minimum(start, 0.0)])
+        bias = (problem.bias - self.tube.middle) / self.tube.size
+        self.solution = polish(engine, start, bias)
+        n = problem.n_samples
+        self.beta = self.tube.size * (self.solution.beta[:n] + self.solution.beta[n:])
+        self.bias = self.tube.middle + self.tube.size * self.solution.bias
+        self.eta = self.tube.middle + self.tube.size * self.solution.f[:n]
+
+    def __getstate__(self):
+        return {"problem": self.problem}
+
+    def __setstate__(self, state):
+        self.__init__(state["problem"])
+
+    @cached_property
+    def _paths(self):
+        return Paths(self.solution)
+
+    @property
+    def held(self):
+        """The answers with gamma as fitted."""
+        if not self.problem.scaled_gamma:
+            return self
+        return TubeAnswers(replace(self.problem, scaled_gamma=False))
+
+    def holding(self, hold):
+        if hold is not None:
+            self.problem.holding(hold)
+        return self
+
+    def polished(self):
+        return self
+
+    @property
+    def concern(self):
+        distance = self.solution.distance
+        if distance <= 1e-2:
+            return None
+        return (
+            "The fit is not at the optimum of its objective: a prediction is "
+            f"{distance * self.tube.size:.1e} away from it. All answers start from the optimum. Lower tol, "
+            "raise max_iter or scale the features; and check that X, y and sample_weight are the data "
+            "and the parameters the estimator was fitted with."
+        )
+
+    def report(self):
+        n, role = self.problem.n_samples, self.solution.role
+        role = np.maximum(role[:n], role[n:])
+        return HingeReport(
+            distance=self.solution.distance * self.tube.size,
+            kkt_residual=float(self.solution.kkt_residual) * self.tube.size,
+            n_pivots=int(self.solution.n_pivots),
+            n_support=np.array([np.count_nonzero(role)]),
+            n_margin=np.array([np.count_nonzero(role == 1)]),
+            role=ROLES[role][:, None],
+        )
+
+    def _decision(self, X):
+        used = np.flatnonzero(self.beta)
+        kernel, support = self.problem.design.kernel, self.problem.design.X[used]
+        out = np.full(X.shape[0], self.bias)
+        if not len(used):
+            return out
+        for block in row_blocks(len(out), 8 * (len(used) + 1)):
+            out[block] += kernel(X[block], support) @ self.beta[used]
+        return out
+
+    # Derivatives
+
+    def up_params(self, rows):
+        self._refuse("the derivative of its parameters", INSTEAD)
+
+    def up_loss(self, tests, rows, aggregate):
+        self._refuse("influence_up_loss", INSTEAD)
+
+    def pert_loss(self, tests, rows, aggregate, pull_back, out):
+        self._refuse("influence_pert", "effect(edits.replace(...))")
+
+    def self_influence(self):
+        self._refuse("self_influence", INSTEAD)
+
+    # Edits
+
+    def quantity(self, tests, of, method):
+        check_method(method)
+        if method in ("influence", "one-step"):
+            raise ValueError(
+                "A support vector regression is answered by its exact path: method must be 'auto' or "
+                f"'exact'. Got {method!r}."
+            )
+        return Quantity(of, self.problem.loss, tests, self._decision(tests.design.X)[:, None])
+
+    def row_stream(self, quantity, rows, label, method, tol):
+        X = quantity.design.X
+        for block in row_blocks(len(rows), 64 * (1 + X.shape[0]), budget=2**26):
+            steps = self._removed(rows[block], X)
+            yield block, quantity.change(steps[:, :, None])
+
+    def _removed(self, rows, X):
+        """Changes of predictions at points without each row, (n_rows, m)."""
+        if self.problem.scaled_gamma:
+            before = self._decision(X)
+            return np.stack([self._solved(gone=row)(X) - before for row in rows])
+        n = self.problem.n_samples
+        moves = self._paths.remove_groups([np.array([row, n + row]) for row in rows])
+        return self.tube.size * moves.decision_change(self._cross(moves.columns, X))
+
+    def _cross(self, columns, X):
+        """Kernel values between the rows of some columns of the engine and points."""
+        if not (len(columns) and X.shape[0]):
+            return np.zeros((len(columns), X.shape[0]))
+        n = self.problem.n_samples
+        return self.problem.design.kernel(self.problem.design.X[columns % n], X)
+
+    def effects(self, points, quantity, method, tol):
+        values = np.empty((len(points), *quantity.shape))
+        kkt, pivots = np.full(len(points), np.nan), np.zeros(len(points), dtype=int)
+        for i, one in enumerate(points):
+            step, kkt[i], pivots[i] = self._change(one, quantity.design.X)
+            values[i] = quantity.change(step[None, :, None])[0]
+        bound = self._bounds(points, kkt)
+        values = np.swapaxes(values, 0, 1) if quantity.shape else values
+        used = np.full(len(points), "path", dtype="<U9")
+        return values, bound, used, np.full(len(points), np.nan), kkt, pivots
+
+    def _bounds(self, points, kkt):
+        """Of the error of ``f`` in the norm of the kernel, from the gap between primal and dual."""
+        weight = np.array([self.problem.total_weight + max(one.shift, 0.0) for one in points])
+        return np.sqrt(2.0 * kkt * self.problem.C * weight)
+
+    def _change(self, points, X):
+        """Change of predictions at points under an edit, its violation and changes of role."""
+        problem, tube, n = self.problem, self.tube, self.problem.n_samples
+        mine = points.rows
+        after = problem.weights[mine] + points.row_changes
+        after[after < 1e-12 * problem.weights[mine]] = 0.0
+        y, kept = problem.y[mine].copy(), []
+        for k in range(len(points.new_weights)):
+            # A row removed and given back with another target stays where it is.
+            back = (after == 0.0) & equal_rows(problem.design.X[mine], points.new.X[[k]])
+            if back.any():
+                j = back.argmax()
+                y[j], after[j] = points.new_y[k], points.new_weights[k]
+            else:
+                kept.append(k)
+        new_y, new_weights = np.empty(0), np.empty(0)
+        new = None
+        if kept:
+            new, new_y, new_weights = (
+                points.new.X[kept],
+                points.new_y[kept],
+                points.new_weights[kept],
+            )
+        if problem.scaled_gamma:
+            solved = self._solved(mine, y, after, new, new_y, new_weights)
+            return solved(X) - self._decision(X), solved.kkt, solved.n_pivots
+        added = None
+        if kept:
+            labels, targets = tube.sides(new_y)
+            kernel = problem.design.kernel
+            cross = np.tile(kernel(problem.design.X, new), (2, 2))
+            added = NewRows(
+                cross, np.tile(kernel(new), (2, 2)), labels, tube.bounds(new_weights), targets
+            )
+        _, targets = tube.sides(y)
+        rows = np.concatenate([mine, n + mine])
+        moves = self._paths.edit(rows, C=tube.bounds(after), target=targets, new=added)
+        joined = None if added is None else np.tile(problem.design.kernel(new, X), (2, 1))
+        step = moves.decision_change(self._cross(moves.columns, X), joined)[0]
+        kkt = float(moves.kkt_residual[0]) * tube.size
+        return tube.size * step, kkt, int(moves.n_pivots[0])
+
+    def _solved(self, rows=(), y=(), after=(), new=None, new_y=(), new_weights=(), gone=None):
+        """The model after an edit under the gamma of its rows, solved from the old coefficients."""
+        problem = self.problem
+        targets, weights = problem.y.copy(), problem.weights.copy()
+        rows = np.asarray(rows, dtype=np.intp) if gone is None else np.array([gone])
+        targets[rows], weights[rows] = (y, after) if gone is None else (targets[rows], 0.0)
+        X = stacked(problem.design.X, new)
+        targets = np.concatenate([targets, new_y])
+        weights = np.concatenate([weights, new_weights])
+        # A row of weight zero in the fit counts for gamma; one that is taken away does not.
+        there = np.ones(len(weights), dtype=bool)
+        there[rows] = weights[rows] > 0
+        X = X[there]
+        design = KernelDesign(X, replace(problem.design.kernel, gamma=scale_gamma(X)))
+        n_new = len(new_weights)
+        start = np.concatenate([self.beta, np.zeros(n_new)])[there]
+        edited = replace(
+            problem,
+            design=design,
+            y=targets[there],
+            weights=weights[there],
+            beta=start,
+            scaled_gamma=False,
+        )
+        return Refitted(TubeAnswers(edited))
+
+    def own_removals(self, method, tol, rows=None):
+        check_method(method)
+        rows = np.arange(self.problem.n_samples) if rows is None else rows
+        X, out = self.problem.design.X, self.eta[rows].copy()
+        if self.problem.scaled_gamma:
+            for i, row in enumerate(rows):
+                out[i] = self._solved(gone=row)(X[[row]])[0]
+            return out[:, None]
+        n = self.problem.n_samples
+        for block in row_blocks(len(rows), 64 * n, budget=2**26):
+            part = rows[block]
+            moves = self._paths.remove_groups([np.array([row, n + row]) for row in part])
+            if len(moves.moving):
+                values = self._cross(moves.columns, X[part[moves.moving]])
+                change = np.einsum("ij,ji->i", moves.delta_beta, values) + moves.delta_bias
+                out[block][moves.moving] += self.tube.size * change
+        return out[:, None]
+
+    def own_group_removals(self, removals, method, tol):
+        check_method(method)
+        out = self.eta.copy()
+        for one in removals:
+            out[one.rows] += self._change(one, self.problem.design.X[one.rows])[0]
+        return out[:, None]
+
+
+class Refitted:
+    """A solved regression, as a function of points.
+
+    Parameters
+    ----------
+    answers : TubeAnswers
+    """
+
+    def __init__(self, answers):
+        self.answers = answers
+        self.kkt = float(answers.solution.kkt_residual) * answers.tube.size
+        self.n_pivots = int(answers.solution.n_pivots)
+
+    def __call__(self, X):
+        return self.answers._decision(X)
+
+
+def stacked(X, new):
+    """Rows with others below, if there are any."""
+    if new is None:
+        return X
+    return sp.vstack([X, new], format="csr") if sp.issparse(X) else np.concatenate([X, new])
+
+
+def scale_gamma(X):
+    """scikit-learn's ``gamma="scale"``."""
+    if sp.issparse(X):
+        variance = (X.multiply(X)).mean() - X.mean() ** 2
+    else:
+        variance = X.var()
+    return 1.0 / (X.shape[1] * variance) if variance else 1.0
+
+
+@answers_of.register
+def _(problem: TubeProblem, *, solver, hold, precision, verbose):
+    if solver not in ("auto", "exact") or precision != "float64":
+        raise ValueError(
+            "Support vector regressions are solved by their exact path: solver must be 'auto' or 'exact' and "
+            f"precision 'float64'. Got solver={solver!r}, precision={precision!r}."
+        )
+    return TubeAnswers(problem.holding(hold))
