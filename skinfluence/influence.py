@@ -473,9 +473,7 @@ class Influence:
             return answers.effect_type(values, *[one[0] for one in trust], route=str(route[0]))
         return answers.effect_type(values, *trust, route=route)
 
-    def edited(
-        self, edit: Edit, *, tol: float = 1e-8, frozen: Literal["accept"] | None = None
-    ) -> Edited:
+    def edited(self, edit: Edit, *, tol: float = 1e-8, frozen: Frozen = None) -> Edited:
         """The fitted estimator after an edit of the training data, as a refit would give it.
 
         Parameters
@@ -485,10 +483,11 @@ class Influence:
         tol : float, default=1e-8
             Error of the parameters relative to their change, in the norm of the edited Hessian, of
             smooth models; kernel models are solved exactly.
-        frozen : {None, "accept"}, default=None
+        frozen : {None, "accept", "refuse"}, default=None
             What becomes of that which learned from the rows besides the model: the transformers of
-            a pipeline, balanced class weights, ``gamma="scale"``. None: fitted again on the edited
-            rows, as by ``clone(estimator).fit``. ``"accept"``: as fitted.
+            a pipeline, balanced class weights, ``gamma="scale"``. None: as the object was made with,
+            and by default fitted again on the edited rows, as by ``clone(estimator).fit``.
+            ``"accept"``: as fitted. ``"refuse"``: fitted again, whatever the object was made with.
 
         Returns
         -------
@@ -521,7 +520,7 @@ class Influence:
         """
         return edited_model(self, edit, tol, frozen)
 
-    def after(self, edit: Edit, *, frozen: Literal["accept"] | None = None) -> "Influence":
+    def after(self, edit: Edit, *, frozen: Frozen = None) -> "Influence":
         """The same object after an edit, for the next questions and the next edits.
 
         Rows keep their numbers: a removed row stays removed and its number is not given again,
@@ -532,8 +531,9 @@ class Influence:
         ----------
         edit : Edit
             From :mod:`skinfluence.edits`.
-        frozen : {None, "accept"}, default=None
-            As in :meth:`edited`.
+        frozen : {None, "accept", "refuse"}, default=None
+            As in :meth:`edited`; with ``"accept"`` the next object holds too, unless it is told
+            otherwise.
 
         Returns
         -------

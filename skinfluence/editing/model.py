@@ -13,15 +13,13 @@ from skinfluence.editing.writing import innermost, rebuilt
 from skinfluence.inputs.wrappers import line_of
 from skinfluence.objective import resolve_hold
 
-FROZEN = (None, "accept")
-
 
 def check_asked(influence, tol, frozen):
     """Refuse what is no tolerance, and meanings of edits that no refit has."""
     if not 0 < tol < 1:
         raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
-    if frozen not in FROZEN:
-        raise ValueError(f"frozen must be None or 'accept'. Got {frozen!r} instead.")
+    if frozen not in (None, "accept", "refuse"):
+        raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
     problem = influence.objective
     natural = getattr(problem, "natural_hold", "C")
     if resolve_hold(getattr(problem, "hold", natural), natural) != natural:
@@ -45,7 +43,8 @@ class Move:
     influence : Influence
     edit : Edit
     tol : float
-    frozen : {None, "accept"}
+    frozen : {None, "accept", "refuse"}
+        None: as the influence was made with.
 
     Attributes
     ----------
@@ -58,6 +57,8 @@ class Move:
         After the edit with everything else held, at the old parameters.
     again : tuple of str
         What learned from the rows besides the model, and is fitted again.
+    held : bool
+        Whether what else learned from the rows stays as fitted.
     whole : WholeEdit or None
     """
 
@@ -70,7 +71,10 @@ class Move:
         # Here: it registers kinds of problems whose rooms only their own models load.
         from skinfluence.editing.whole import WholeEdit, learned_from_rows
 
-        self.again = learned_from_rows(influence) if frozen is None else ()
+        frozen = influence.frozen if frozen is None else frozen
+        self.held = frozen == "accept"
+        # With "refuse" nothing stays as fitted either: what cannot be fitted again is refused.
+        self.again = () if self.held else learned_from_rows(influence)
         self.points, self.tol, self.whole = points, tol, None
         self.problem = edited_problem(influence, self.rows, points.shift)
         if self.again:

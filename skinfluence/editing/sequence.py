@@ -43,8 +43,10 @@ def influence_after(influence, edit, frozen):
         estimator = move.estimator(own)
         inputs.model = innermost(estimator)
     # Class weights that an edit holds are held from then on.
-    answers = moving(answers) if frozen is None else held_for_good(answers)
+    answers = held_for_good(answers) if move.held else moving(answers)
     made._hold(estimator, inputs, answers, fitted=False)
+    made.frozen = "accept" if move.held else influence.frozen
+    made.budget = influence.budget
     made._gone, made._followed = move.gone, True
     return made
 

@@ -83,7 +83,7 @@ def smallest_flip(influence, what, by="remove", *, max_rows=None, frozen=None):
     by : {"remove", "relabel"}, default="remove"
     max_rows : int, default=None
         Where to give up; half of the rows when None.
-    frozen : {None, "accept"}, default=None
+    frozen : {None, "accept", "refuse"}, default=None
         What becomes of transformers, balanced class weights and ``gamma="scale"``, as in
         :meth:`~skinfluence.Influence.edited`.
 
@@ -132,6 +132,7 @@ def smallest_flip(influence, what, by="remove", *, max_rows=None, frozen=None):
     if not 1 <= most < n:
         raise ValueError(f"max_rows must lie between 1 and {n - 1}. Got {max_rows!r}.")
     before = what.begin(influence)
+    frozen = influence.frozen if frozen is None else frozen
     held = frozen == "accept" or not learned_from_rows(influence)
     least = lower_bound(influence, what, by, most, held)
     search = Search(influence, what, by, most, frozen)
@@ -157,7 +158,7 @@ class Search:
         That has begun.
     by : str
     most : int
-    frozen : {None, "accept"}
+    frozen : {None, "accept", "refuse"}
     """
 
     def __init__(self, influence, what, by, most, frozen):

@@ -20,7 +20,7 @@ def refit_after(influence, edit, frozen=None):
     ----------
     influence : Influence
     edit : Edit
-    frozen : {None, "accept"}
+    frozen : {None, "accept", "refuse"}
         With ``"accept"`` the model alone is fitted again, on what its transformers make of the rows.
 
     Returns

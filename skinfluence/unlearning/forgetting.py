@@ -40,7 +40,7 @@ def forget(influence, rows=None, *, labels=None, frozen=None):
     rows : int, array-like of int or of bool, default=None
     labels : label or array-like of labels, default=None
         Names the rows by the index of the training frame, instead of ``rows``.
-    frozen : {None, "accept"}, default=None
+    frozen : {None, "accept", "refuse"}, default=None
         As in :meth:`~skinfluence.Influence.after`. With ``"accept"`` the transformers of a pipeline still
         hold what they learned from removed rows, and there is no receipt for those.
 

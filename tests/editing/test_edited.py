@@ -320,6 +320,10 @@ def test_held_transformers_stay_as_fitted():
     np.testing.assert_allclose(after.estimator.decision_function(X), wanted, rtol=1e-8)
     assert after.report.fitted_again == () and after.report.route == "edit"
     assert after.estimator[0] is not model[0]
+    # As the object was made, unless a call says otherwise.
+    held = Influence(model, X, y, frozen="accept")
+    assert held.edited(edits.remove(3)).report.fitted_again == ()
+    assert held.edited(edits.remove(3), frozen="refuse").report.fitted_again == ("standardscaler",)
 
 
 def test_what_no_refit_gives_is_refused():
@@ -328,7 +332,7 @@ def test_what_no_refit_gives_is_refused():
     with pytest.raises(ValueError, match="tol must lie between"):
         inf.edited(edits.remove(0), tol=0.0)
     with pytest.raises(ValueError, match="frozen must be"):
-        inf.edited(edits.remove(0), frozen="refuse")
+        inf.edited(edits.remove(0), frozen="held")
     with pytest.raises(ValueError, match="Every class must keep weight"):
         inf.edited(edits.remove(np.flatnonzero(yc == "good")))
     with pytest.raises(ValueError, match="leave hold out"):

@@ -247,7 +247,7 @@ def test_leave_one_out_after_an_edit_does_not_fit_steps_on_removed_rows():
     """Steps fitted again would see the rows that are gone: they are held, and that is said."""
     X, y = MODELS["logistic"][1:]
     model = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON)).fit(X, y)
-    inf = Influence(model, X, y).after(edits.remove(3), frozen="accept")
+    inf = Influence(model, X, y).after(edits.remove(3))
     with pytest.warns(UserWarning, match="Rows were taken out by earlier edits"):
         found = inf.loo_decision_function(indices=[5])
     with warnings.catch_warnings():
