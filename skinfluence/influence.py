@@ -38,8 +38,18 @@ from skinfluence.quantity import Effect
 from skinfluence.smooth import answers as _smooth  # noqa: F401  registers the answers about an Objective
 from skinfluence.solvers import SingularHessianError, SolveReport
 from skinfluence.solvers.base import SolverLike
-from skinfluence.statistics import BUDGET, HELD, UNMOVED, any_learns, moving, rows_after
+from skinfluence.statistics import (
+    BUDGET,
+    HELD,
+    UNMOVED,
+    any_learns,
+    estimating,
+    moving,
+    rows_after,
+)
+from skinfluence.statistics.estimating import Estimate
 
+QUESTIONS = ("removal_effect", "relabel_effect", "effect", "top", "loo")
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
 
 
@@ -604,6 +614,81 @@ class Influence:
         if whole is not None:
             return whole.top(quantity, X, k, method, tol)
         return answers.top(quantity, k, method, tol)
+
+    def estimate(
+        self,
+        question: Literal["removal_effect", "relabel_effect", "effect", "top", "loo"],
+        X: MatrixLike | None = None,
+        *,
+        edits: Edit | Iterable[Edit] | None = None,
+        groups: ArrayLike | None = None,
+        indices: ArrayLike | None = None,
+        labels: Names | None = None,
+        method: Method = "auto",
+        frozen: Frozen = None,
+    ) -> Estimate:
+        """What a finite question costs: fits of transformers, their seconds, memory.
+
+        Two of the fits are made to see how long they take; nothing is kept of them.
+
+        Parameters
+        ----------
+        question : {"removal_effect", "relabel_effect", "effect", "top", "loo"}
+            The method that would be asked; ``"loo"`` for all ``loo_*``.
+        X : array-like of shape (n_test, n_features), default=None
+            The test points, one training row when None.
+        edits : Edit or list of Edit, default=None
+            Of ``effect``.
+        groups, indices, labels, method, frozen
+            As the question would be given them.
+
+        Returns
+        -------
+        estimate : Estimate
+            With ``routes``, ``fits``, ``seconds`` and ``memory``.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skinfluence import Influence
+        >>> X, y = load_iris(return_X_y=True)
+        >>> model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+        >>> Influence(model, X, y).estimate("loo").routes
+        {'penalty moved': 150}
+        """
+        if question not in QUESTIONS:
+            raise ValueError(f"question must be one of {QUESTIONS}. Got {question!r} instead.")
+        whole = leave_one_out.whole_pipeline(self, method, frozen, np.inf)
+        rows = self._rows(indices, labels)
+        X = self._inputs.raw_rows([0]) if X is None else X
+        n_test = self._tests(X, None).design.n_samples
+        n_outputs = self.objective.loss.n_outputs
+        if question == "effect" or groups is not None:
+            if groups is not None:
+                names, position = np.unique(np.asarray(groups), return_inverse=True)
+                given = [_edits.remove(np.flatnonzero(position == i)) for i in range(len(names))]
+            else:
+                given = [edits] if isinstance(edits, Edit) else list(edits)
+            numbers, n_edits = n_test * len(given), len(given)
+        else:
+            n_labels = 1
+            if question == "relabel_effect":
+                n_labels = len(self.objective.labels.classes)
+            n_edits = len(rows) * max(n_labels - 1, 1)
+            numbers = n_test * len(rows) * n_labels
+            if question == "loo":
+                numbers = len(rows) * n_outputs
+        if whole is None:
+            way = HELD if any_learns(self._inputs.steps) else UNMOVED
+            return estimating.held(n_edits, way, numbers)
+        if question == "effect" or groups is not None:
+            after = [self._rows_after(edit) for edit in given]
+            return estimating.of_edits(whole, after, X, method, numbers)
+        relabels = question == "relabel_effect"
+        return estimating.of_rows(whole, rows, relabels, X, method, numbers)
 
     # Leave one out -----------------------------------------------------------------------------
 

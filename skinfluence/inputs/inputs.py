@@ -141,6 +141,10 @@ class Inputs:
             self.model, X, reset=False, accept_sparse="csr", dtype=np.float64, order="C"
         )
 
+    def raw_rows(self, rows):
+        """Some raw training rows, as the user passed them."""
+        return _safe_indexing(self._raw, rows)
+
     def raw_row(self, x):
         """One raw row, a sequence or a one-row table, as the training rows are."""
         if is_tensor(x):

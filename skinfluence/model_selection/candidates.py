@@ -13,12 +13,22 @@ from sklearn.pipeline import Pipeline
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.untouched import untouched
 from skinfluence.answers import answers_of, rows_alone, warn_alone
+from skinfluence.influence import Influence
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.frozen import check_frozen
-from skinfluence.leave_one_out import Outputs, resolve_scorer
+from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer, whole_pipeline
 from skinfluence.model_selection.fitting import fit_weights
-from skinfluence.model_selection.path import Scanned, certified, penalty_parameter, scan
+from skinfluence.model_selection.path import (
+    Scanned,
+    certified,
+    loss_error,
+    penalty_parameter,
+    scan,
+)
 from skinfluence.objective import Objective, centred
+
+# What "exact" promises, relative to the largest change.
+EXACT = 1e-6
 
 
 @dataclass(eq=False)
@@ -39,6 +49,9 @@ class Trial:
     path: list = field(default_factory=list, repr=False)
     position: int = 0
     gain: float = 0.0
+    # The loss of each row without itself, weighted; NaN for rows that have none.
+    losses: object = field(default=None, repr=False)
+    whole: bool = False
     # Held only while its transformers' output is.
     objective: object = None
     model: object = None
@@ -62,6 +75,7 @@ class Run:
         self.options = options
         self.X, self.y, self.sample_weight = X, y, sample_weight
         self.said_alone = False
+        self.held = []
 
     def _grouped(self, trials):
         """Candidates by transformer settings, then by model settings other than the penalty."""
@@ -75,32 +89,113 @@ class Run:
 
     def score(self, trials):
         """Score all candidates in place."""
-        heads = self._grouped(trials)
-        self._check_frozen(heads)
+        heads, held = self._grouped(trials), []
+        for paths in heads.values():
+            first = next(iter(paths.values()))[0]
+            moves = self._moves(first)
+            if not moves:
+                held.append(first)
+            for path in paths.values():
+                for trial in path:
+                    trial.whole = moves or self._is_balanced(trial)
+        self._check_frozen(held)
         for paths in heads.values():
             inside = [trial for path in paths.values() for trial in path]
             with self._failing(inside):
-                features = self._features(inside[0])
+                whole = all(trial.whole for trial in inside)
+                features = None if whole else self._features(inside[0])
                 for path in paths.values():
                     with self._failing(path):
-                        self._scan(path, features)
+                        if path[0].whole:
+                            self._scan_whole(path)
+                        else:
+                            self._scan(path, features)
                 self._settle(inside, trials)
             for trial in inside:
                 trial.objective = trial.model = None
         _check_failures(trials, self.options.error_score)
 
-    def _check_frozen(self, heads):
-        """Once for the whole search, with every set of transformers."""
-        estimators = [
-            with_params(self.options.estimator, next(iter(paths.values()))[0].params)
-            for paths in heads.values()
-        ]
+    def _is_balanced(self, trial):
+        """Whether class weights move with the rows."""
+        weights = getattr(self._model(trial), "class_weight", None)
+        return self.options.frozen != "accept" and isinstance(weights, str)
+
+    def _moves(self, trial):
+        """Whether the transformers of a candidate are without the row too; else what that says."""
+        if self.options.frozen == "accept":
+            return False
+        estimator = with_params(self.options.estimator, trial.params)
+        if not isinstance(estimator, Pipeline):
+            return False
+        with warnings.catch_warnings():
+            # What is held is said once for the whole search, what fails when it is scored.
+            warnings.simplefilter("ignore")
+            try:
+                influence = self._influence(trial)
+            except Exception:
+                return False
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", UserWarning)
-            for estimator in estimators:
-                check_frozen(estimator, self.options.frozen)
+            whole = whole_pipeline(influence, self._first_method(influence), self.options.frozen)
         if said:
-            warnings.warn(str(said[0].message), UserWarning, stacklevel=level_outside())
+            self.held.append(str(said[0].message))
+        return whole is not None
+
+    def _check_frozen(self, held):
+        """Once for the whole search, with every set of transformers that stay as fitted."""
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            for trial in held if not self.held else ():
+                estimator = with_params(self.options.estimator, trial.params)
+                check_frozen(
+                    estimator, None if self.options.frozen == "refuse" else self.options.frozen
+                )
+        messages = self.held + [str(one.message) for one in said]
+        if messages:
+            warnings.warn(messages[0], UserWarning, stacklevel=level_outside())
+
+    def _influence(self, trial):
+        """About the whole pipeline of a candidate, fitted."""
+        start = time.perf_counter()
+        model = with_params(self.options.estimator, trial.params)
+        model.fit(untouched(self.X, model), self.y, **fit_weights(model, self.sample_weight))
+        trial.fit_time += time.perf_counter() - start
+        return Influence._of_fit(model, self.X, self.y, self.sample_weight)
+
+    def _first_method(self, influence):
+        """What candidates are scanned with."""
+        local = self.options.method != "exact" and isinstance(influence.objective, Objective)
+        return "one-step" if local else "exact"
+
+    def _scan_whole(self, path):
+        """Answer for each candidate about all of its pipeline."""
+        for position, trial in enumerate(path):
+            trial.path, trial.position = path, position
+            self._score_whole(trial, None)
+            if self.options.verbose:
+                print(f"[LeaveOneOutSearch] {trial.params}: {trial.score:.6g}")
+
+    def _score_whole(self, trial, method):
+        with warnings.catch_warnings():
+            # Answers start from the optimum, wherever the fit ended.
+            warnings.filterwarnings("ignore", "The fit is not at the optimum")
+            influence = self._influence(trial)
+        start = time.perf_counter()
+        method = self._first_method(influence) if method is None else method
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
+            found = outputs(influence, method, budget=self.options.budget)
+        objective, eta = influence.objective, found.eta
+        n = len(eta)
+        bound = np.full(n, np.inf)
+        if method == "exact":
+            change = np.abs(eta - objective.eta) if isinstance(objective, Objective) else 0.0
+            spread = np.full(n, EXACT * np.nanmax(change, initial=0.0))
+            bound = loss_error(objective, np.arange(n), eta, spread)
+        elif objective.loss.self_concordance == 0.0:
+            bound = np.zeros(n)
+        trial.score_time += time.perf_counter() - start
+        self._score(trial, Scanned(objective, eta, bound, method), influence.estimator)
 
     def _model_parameters(self, trial):
         """Names of the candidate's parameters that belong to the last step; the penalty's name."""
@@ -179,10 +274,10 @@ class Run:
             estimator = estimator.steps[-1][1]
         return estimator
 
-    def _score(self, trial, found):
+    def _score(self, trial, found, model=None):
         start = time.perf_counter()
         objective = found.objective
-        outputs = Outputs(trial.model, objective, found.eta)
+        outputs = Outputs(trial.model if model is None else model, objective, found.eta)
         alone = rows_alone(objective)
         if len(alone):
             found.eta[alone] = np.nan
@@ -201,10 +296,15 @@ class Run:
             trial.score = -np.average(loss, weights=weights)
             trial.std = np.sqrt(np.average((loss + trial.score) ** 2, weights=weights))
             trial.bound = np.average(found.bound[rows], weights=weights)
+            trial.losses = np.full(len(found.eta), np.nan)
+            trial.losses[rows] = weights * loss
         trial.score_time += time.perf_counter() - start
 
     def _certify(self, trial):
         if trial.settled:
+            return
+        if trial.whole:
+            self._score_whole(trial, "exact")
             return
         start = time.perf_counter()
         self._score(trial, certified(trial.objective, self.options.method, self.options.tol))

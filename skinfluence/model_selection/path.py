@@ -165,7 +165,7 @@ def certified(objective, method, tol):
         found = edit_solver.own_values(edits, ROW_TOLS[1])
         known = np.flatnonzero(np.isfinite(found.bound))
         eta[known] = objective.eta[known] + found.change[known, None]
-        bound[known] = _loss_error(objective, known, eta, found.bound[known])
+        bound[known] = loss_error(objective, known, eta, found.bound[known])
         solve(np.setdiff1d(everything, known), ROW_TOLS[1])
     else:
         solve(everything, ROUND_OFF if method == "exact" else ROW_TOLS[0])
@@ -192,10 +192,10 @@ def _loss_bound(objective, hessian, h, rows, eta, distance):
     size = np.max([np.einsum("ikl,k,l->i", own, v, v) for v in loss.spread_directions()], axis=0)
     with np.errstate(invalid="ignore"):
         spread = np.where(distance > 0, np.sqrt(np.maximum(size, 0.0)) * distance, 0.0)
-    return _loss_error(objective, rows, eta, spread)
+    return loss_error(objective, rows, eta, spread)
 
 
-def _loss_error(objective, rows, eta, spread):
+def loss_error(objective, rows, eta, spread):
     """Error of the loss of each row when its decision values are wrong by ``spread``."""
     loss, y, eta = objective.loss, objective.y[rows], eta[rows]
     if loss.n_outputs > 1:

@@ -20,6 +20,7 @@ from skinfluence._utils.typing import Frozen, MatrixLike, Method, Scoring
 from skinfluence._utils.untouched import untouched
 from skinfluence.model_selection.candidates import Run, Trial, with_params
 from skinfluence.model_selection.fitting import check_data, check_known, fit_weights
+from skinfluence.statistics import BUDGET
 
 METHODS = ("auto", "exact", "one-step")
 
@@ -50,8 +51,8 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
     Parameters
     ----------
     estimator : estimator or Pipeline
-        Not changed. The transformers of a pipeline are fitted on all rows, once per distinct
-        setting of their parameters, and stay as they are when a row is left out.
+        Not changed. The transformers of a pipeline are without the row too when one is left out, as
+        far as ``frozen`` lets them.
     param_grid : dict or list of dict
         As in :class:`~sklearn.model_selection.GridSearchCV`.
     scoring : str or callable, default=None
@@ -67,9 +68,15 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
     tol : float, default=1e-4
         For ``"auto"``: certified error of the mean leave-one-out loss of the best candidate,
         relative to it. ``cv_results_["score_bound"]`` has the bound that was reached.
-    frozen : {None, "accept"}, default=None
-        None: warn that transformers are frozen, and refuse those whose ``fit`` used y.
-        ``"accept"``: search with them as they are.
+    frozen : {None, "accept", "refuse"}, default=None
+        None: the transformers of a pipeline are without the row too, so that each candidate is
+        fitted, and answered about as a whole; where that is not known they stay as fitted, which a
+        warning says, and those whose ``fit`` used y are refused. ``"accept"``: they are fitted on all
+        rows, once per distinct setting of their parameters, and stay so. ``"refuse"``: an error
+        where anything would.
+    budget : float, default=60.0
+        Seconds that may go into fitting the transformers of one candidate again without each row,
+        where nothing cheaper is known.
     error_score : "raise" or float, default=np.nan
         Score of a candidate that cannot be fitted.
     verbose : int, default=0
@@ -88,6 +95,12 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
     best_params_ : dict
     best_score_ : float
     best_index_ : int
+    choices_ : ndarray of int, shape (n_samples,), or None
+        The candidate that would have been chosen had a row not counted in the mean loss, for each
+        row; None for scorers.
+    choice_report_ : str or None
+        For how many rows the choice would have been the same, and how often the bounds of the
+        scores leave no doubt of it.
     scorer_ : callable
         What :meth:`score` uses.
     refit_time_ : float
@@ -116,10 +129,10 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
     >>> X, y = load_breast_cancer(return_X_y=True)
     >>> model = make_pipeline(StandardScaler(), LogisticRegression())
     >>> search = LeaveOneOutSearch(
-    ...     model, {"logisticregression__C": np.logspace(-2, 2, 5)}, frozen="accept"
+    ...     model, {"logisticregression__C": np.logspace(-2, 2, 5)}
     ... ).fit(X, y)
     >>> print(search.best_params_["logisticregression__C"], f"{search.best_score_:.4f}")
-    1.0 -0.0757
+    1.0 -0.0760
     """
 
     def __init__(
@@ -132,6 +145,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
         method: Method = "auto",
         tol: float = 1e-4,
         frozen: Frozen = None,
+        budget: float = BUDGET,
         error_score: Literal["raise"] | float = np.nan,
         verbose: int = 0,
     ) -> None:
@@ -142,6 +156,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
         self.method = method
         self.tol = tol
         self.frozen = frozen
+        self.budget = budget
         self.error_score = error_score
         self.verbose = verbose
 
@@ -191,6 +206,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
         self.best_index_ = int(self.cv_results_["rank_test_score"].argmin())
         self.best_score_ = float(self.cv_results_["mean_test_score"][self.best_index_])
         self.best_params_ = self.cv_results_["params"][self.best_index_]
+        self.choices_, self.choice_report_ = _choices(trials, self.best_index_)
         if self.refit:
             best = with_params(self.estimator, self.best_params_)
             start = time.perf_counter()
@@ -309,6 +325,37 @@ def _results(trials):
         "score_bound": np.array([trial.bound for trial in trials]),
         "score_method": np.array([trial.method for trial in trials]),
     }
+
+
+def _choices(trials, best):
+    """What would have been chosen without each row's own loss, and how many rows that says."""
+    known = [i for i, trial in enumerate(trials) if trial.losses is not None]
+    if best not in known:
+        return None, None
+    losses = np.array([trials[i].losses for i in known])
+    counted = ~np.isnan(losses).any(axis=0)
+    losses = np.where(counted, losses, 0.0)
+    # Of the weight, which is the same for all: a row's own share goes, and so does its weight.
+    total = losses.sum(axis=1)[:, None] - losses
+    choices = np.array(known)[total.argmin(axis=0)]
+    bound = np.array([trials[i].bound for i in known]) * _weight(trials[best], losses[0])
+    place = known.index(best)
+    margin = np.delete(total - total[place], place, axis=0)
+    doubt = (np.delete(bound, place) + bound[place])[:, None]
+    same, n = choices == best, int(counted.sum())
+    sure = int(((margin > doubt).all(axis=0) & counted).sum())
+    named = ", ".join(f"{name}={value}" for name, value in trials[best].params.items())
+    report = (
+        f"{named or 'The same'} would have been chosen without the loss of "
+        f"{int((same & counted).sum())} of {n} rows, one at a time; bounds leave no doubt for {sure}."
+    )
+    return choices, report
+
+
+def _weight(trial, losses):
+    """The total weight of the rows that count: of a mean loss and its sum."""
+    total = np.nansum(trial.losses)
+    return total / -trial.score if trial.score else float(len(losses))
 
 
 def _parameter_columns(candidates):

@@ -1,6 +1,6 @@
 """What transformers learned from the rows, and how it changes when a row leaves."""
 
-from skinfluence.statistics import composition, discrete, scaling
+from skinfluence.statistics import composition, discrete, estimating, scaling
 from skinfluence.statistics.draws import fitted_leaves
 from skinfluence.statistics.edited_rows import rows_after
 from skinfluence.statistics.gamma import moving
@@ -31,6 +31,7 @@ __all__ = [
     "chain_moves",
     "composition",
     "discrete",
+    "estimating",
     "fitted_leaves",
     "moving",
     "rows_after",

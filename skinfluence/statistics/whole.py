@@ -285,7 +285,7 @@ class WholePipeline:
         )
         n_more = len(fields(self.answers.effect_type)) - len(fields(Effect))
         trust = [bound, used, leverage, *[np.full(n, np.nan) for _ in range(n_more)]]
-        route = self._routes(edits)
+        route = self.routes(edits)
         for name in np.unique(route):
             some = np.flatnonzero(route == name)
             if name == UNMOVED:
@@ -304,8 +304,13 @@ class WholePipeline:
                 field[some] = given
         return values, *trust, route
 
-    def _routes(self, edits):
-        """How each edit is answered about."""
+    def ways(self, rows):
+        """The way that rows are removed together, in words, and those that steps are fitted without."""
+        scale, again = self._moves(rows)
+        return UNMOVED if scale is None else RESCALED, again
+
+    def routes(self, edits):
+        """How each edit is answered about, in words."""
         route = np.full(len(edits), REFITTED, dtype=f"<U{len(HELD)}")
         for i, one in enumerate(edits):
             if not (one.moves_features or (self.supervised and one.relabels)):
@@ -362,6 +367,13 @@ class WholePipeline:
     def _no_answer(self, out):
         n_out = out.shape[0] if hasattr(out, "shape") else len(out)
         return Moved(np.full((n_out, self.answers.problem.loss.n_outputs), np.nan))
+
+    def once(self, rows, X, method):
+        """Answer about one edit by fitting the steps again, whatever comes out: to see how long it takes."""
+        try:
+            self._one(rows, X, method, certify=False)
+        except (RefusedRowError, SingularHessianError, SeparableError):
+            pass
 
     def _one(self, rows, out, method, certify):
         moved = self.refits.after(rows, out)

@@ -532,3 +532,24 @@ def test_bounds_hold_and_are_small(case):
         method="exact",
     )
     assert (found.bound < 1e-7).all()
+
+
+def test_what_a_question_costs_is_said_beforehand(cancer):
+    X, y = cancer
+    scaled = Influence(make_pipeline(StandardScaler(), logistic()).fit(X, y), X, y)
+    fitted = Influence(make_pipeline(StandardScaler(), PCA(4), logistic()).fit(X, y), X, y)
+    assert scaled.estimate("top", X[:3]).routes == {RESCALED: 569}
+    assert scaled.estimate("relabel_effect", X[:3]).routes == {UNMOVED: 569}
+    asked = [edits.remove(3), edits.remove([3, 4]), edits.reweight(3, 2.0)]
+    found = scaled.estimate("effect", X[:3], edits=asked)
+    assert found.routes == {RESCALED: 1, REFITTED: 1, UNMOVED: 1} and found.fits == 1
+    every, few = fitted.estimate("loo"), fitted.estimate("loo", indices=[1, 2, 3])
+    assert (every.fits, few.fits) == (569, 3)
+    assert every.seconds > 20 * few.seconds > 0
+    assert every.memory >= 8 * (569 + 568 * 4)
+    groups = fitted.estimate("removal_effect", X[:3], groups=np.arange(569) % 5)
+    assert groups.routes == {REFITTED: 5}
+    held = fitted.estimate("removal_effect", X[:3], frozen="accept")
+    assert (held.routes, held.fits, held.seconds) == ({HELD: 569}, 0, 0.0)
+    with pytest.raises(ValueError, match="question must be one of"):
+        fitted.estimate("everything")

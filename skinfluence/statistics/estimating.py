@@ -1,0 +1,91 @@
+"""What a question about a whole pipeline costs, beforehand."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinfluence.statistics import edited_rows
+from skinfluence.statistics.whole import REFITTED, UNMOVED
+
+# Edits that are timed: the first loads what the others find loaded.
+TIMED = 2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What answering a question would cost.
+
+    Attributes
+    ----------
+    routes : dict
+        How many edits take which way, in the words of :attr:`skinfluence.quantity.Effect.route`.
+    fits : int
+        Times that the transformers would be fitted again.
+    seconds : float
+        For those fits, and for the models behind them, from the time that two of them took just
+        now. Edits of which nothing is fitted again are answered together, and not in it.
+    memory : int
+        Bytes of the answer and, where steps are fitted again, of the rows that one edit leaves.
+    """
+
+    routes: dict
+    fits: int
+    seconds: float
+    memory: int
+
+
+def held(n_edits, way, numbers):
+    """The estimate of a question for which nothing is fitted again."""
+    return Estimate({way: n_edits}, 0, 0.0, 8 * numbers)
+
+
+def of_rows(whole, rows, label, X, method, numbers):
+    """The estimate of removing rows one at a time, or of giving each the other labels.
+
+    Parameters
+    ----------
+    whole : WholePipeline
+    rows : ndarray of int
+    label : bool
+        Whether they are relabelled.
+    X : array-like
+        Raw test rows.
+    method : str
+    numbers : int
+        In the answer.
+    """
+    problem = whole.answers.problem
+    if not label:
+        way, again = whole.ways(rows)
+        routes = {way: int((~again).sum()), REFITTED: int(again.sum())}
+        timed = (edited_rows.without(problem, whole.y, rows[[i]]) for i in np.flatnonzero(again))
+    else:
+        each = len(rows) * (len(problem.labels.classes) - 1)
+        routes = {REFITTED: each} if whole.supervised else {UNMOVED: each}
+        own = problem.labels.codes_of(problem.y[rows])
+        timed = (
+            edited_rows.relabelled(problem, whole.y, row, int(code == 0))
+            for row, code in zip(rows, own, strict=True)
+        )
+    return _timed(whole, routes, timed, X, method, numbers)
+
+
+def of_edits(whole, edits, X, method, numbers):
+    """The estimate of any edits, a list of EditedRows; see :func:`of_rows`."""
+    ways = whole.routes(edits)
+    again = (edits[i] for i in np.flatnonzero(ways == REFITTED))
+    return _timed(whole, dict(Counter(ways.tolist())), again, X, method, numbers)
+
+
+def _timed(whole, routes, edits, X, method, numbers):
+    routes = {way: n for way, n in routes.items() if n}
+    fits, spent, cells = routes.get(REFITTED, 0), [], 0
+    for _, rows in zip(range(min(TIMED, fits)), edits, strict=False):
+        start = time.perf_counter()
+        whole.once(rows, X, method)
+        spent.append(time.perf_counter() - start)
+        cells = len(rows.weights) * whole.training_X.shape[1]
+    seconds = fits * min(spent, default=0.0)
+    return Estimate(routes, fits, float(seconds), 8 * (numbers + cells))
