@@ -55,7 +55,9 @@ def certify(base, changes, found, accepted):
     is_outside = np.zeros(problem.n, dtype=bool)
     for rows, F in _decisions(base, changes, found, columns, steps):
         own = _changed(base, changes, found, rows, F, scale)
-        np.maximum.at(worst, own[0], own[1])
+        with np.errstate(invalid="ignore"):
+            # NaN, of coefficients that a singular system left, stays: it is no certificate.
+            np.maximum.at(worst, own[0], own[1])
         part = slice(rows[0], rows[-1] + 1)
         worst_violations(
             F, steps, place[part], inside[part], problem.lo[part], problem.hi[part],

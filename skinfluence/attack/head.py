@@ -147,7 +147,7 @@ class Head:
         for _ in range(30):
             gradient = objective.gradient()
             step = -self.factor.solve(gradient[:, None])[:, 0]
-            decrement = np.sqrt(max(0.0, -gradient @ step))
+            decrement = np.sqrt(np.maximum(0.0, -gradient @ step))
             # Of the value here: where rows have just moved it may be far larger.
             if decrement <= self.TOL * np.sqrt(abs(objective.value())):
                 if self._is_near(objective):

@@ -153,7 +153,7 @@ def _(problem: Objective, answers, points, tol):
     n_values = values_of(problem.loss)
     # Piecewise quadratic losses end at their optimum, which only round-off is left of.
     flat = step.ravel()
-    size = float(np.sqrt(max(0.0, flat @ (solver.factor.curvature @ flat))))
+    size = float(np.sqrt(np.maximum(0.0, flat @ (solver.factor.curvature @ flat))))
     if solver.M is None:
         return solved_by_penalty(after, size, used)
     leverage = steps.points_leverage(solver.factor, points) * (1.0 + solver.accuracy.solve_error)

@@ -290,4 +290,4 @@ def _newton(state, objective, M):
 
 
 def _size(state, gradient):
-    return float(np.sqrt(max(0.0, gradient @ state.solve(gradient))))
+    return float(np.sqrt(np.maximum(0.0, gradient @ state.solve(gradient))))

@@ -124,7 +124,7 @@ class MAnswers(Answers):
         left = self._H @ solution + problem.damping * solution - probe
         residual = relative_residuals(probe[:, None], left[:, None])[0]
         largest = np.max(problem.weights @ np.abs(problem.gradients), initial=0.0)
-        decrement = np.sqrt(max(0.0, gradient @ solution)) if gradient.any() else 0.0
+        decrement = np.sqrt(np.maximum(0.0, gradient @ solution)) if gradient.any() else 0.0
         return SolveReport(
             solver="dense Cholesky" + (f", damping {problem.damping:g}" if problem.damping else ""),
             n_parameters=problem.n_parameters,

@@ -168,7 +168,7 @@ def _is_flat(problem, H, decrement):
 
 
 def _norm(H, step):
-    return float(np.sqrt(max(0.0, step @ H @ step)))
+    return float(np.sqrt(np.maximum(0.0, step @ H @ step)))
 
 
 def _rounding(problem):
@@ -179,7 +179,7 @@ def _rounding(problem):
 def _step(problem, solve):
     gradient = problem.gradient()
     step = -solve(gradient)
-    return step, float(np.sqrt(max(0.0, -gradient @ step)))
+    return step, float(np.sqrt(np.maximum(0.0, -gradient @ step)))
 
 
 def _shortened(problem, step, decrement):

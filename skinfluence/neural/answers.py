@@ -52,7 +52,7 @@ class ModuleAnswers(Locked, Answers):
         probe = gradient if gradient.any() else np.ones_like(gradient)
         solution = self.factor.probed(probe[:, None])
         step, error = solution.X[:, 0], solution.standard_error
-        decrement = np.sqrt(max(0.0, gradient @ step)) if gradient.any() else 0.0
+        decrement = np.sqrt(np.maximum(0.0, gradient @ step)) if gradient.any() else 0.0
         return SolveReport(
             solver=f"{problem.hessian}, {self.factor.name}",
             n_parameters=problem.n_parameters,

@@ -131,7 +131,7 @@ class _ModuleFactor:
     def decrement(self, gradient):
         """About the Newton decrement, ``sqrt(g' H^-1 g)``."""
         step = self.probed(gradient[:, None]).X[:, 0]
-        return float(np.sqrt(max(0.0, gradient @ step)))
+        return float(np.sqrt(np.maximum(0.0, gradient @ step)))
 
 
 class ModuleCholesky(_ModuleFactor, PrimalFactor):

@@ -87,7 +87,7 @@ def _smallest(solver, a, margin, changes, side, most):
     pairs = _pair_sums(objective, factor, curved) if len(c) <= PAIRS and curved.any() else None
     shares = objective.hold != "C" and bool(lost.any())
     pull = objective.penalty * objective.theta.ravel() if shares else np.zeros(len(a))
-    pulled = float(np.sqrt(max(0.0, pull @ factor.solve(pull[:, None])[:, 0])))
+    pulled = float(np.sqrt(np.maximum(0.0, pull @ factor.solve(pull[:, None])[:, 0])))
     along = abs(float(pull @ solved))
     M, kappa2 = objective.loss.self_concordance, float(h[objective.weights > 0].max(initial=0.0))
     # The removal of row i moves the number by about c_i r_i; towards the flip is against its side.

@@ -414,7 +414,7 @@ class EditSolver:
         # The norm of the edited Hessian at the fitted parameters, like every other bound.
         base = problem.at(theta)
         flat = step.ravel()
-        size = float(np.sqrt(max(0.0, flat @ (Curvature(base) @ flat))))
+        size = float(np.sqrt(np.maximum(0.0, flat @ (Curvature(base) @ flat))))
         if self.M is None:
             # Nothing certifies these: what they have is that Newton's method ended.
             if minimum.decrement > 1e-6 * size + self.accuracy.floor:
@@ -523,7 +523,7 @@ class EditSolver:
         found, _ = piecewise.minimise(problem, self.solver, np.flatnonzero(moves))
         step = found.theta - objective.theta
         flat = step.ravel()
-        size = np.sqrt(max(0.0, flat @ (Curvature(problem) @ flat)))
+        size = np.sqrt(np.maximum(0.0, flat @ (Curvature(problem) @ flat)))
         return step, np.inf, size, "newton", np.inf
 
     def _kappa(self, inverse, points):

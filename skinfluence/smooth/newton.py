@@ -71,7 +71,7 @@ def rounding_left(factor):
     objective, eps = factor.objective, np.finfo(float).eps
     terms = _rounded_terms(objective)
     aligned = (eps * objective.design.adjoint(terms)).T.ravel()
-    left = np.sqrt(max(0.0, aligned @ factor.solve(aligned[:, None])[:, 0]))
+    left = np.sqrt(np.maximum(0.0, aligned @ factor.solve(aligned[:, None])[:, 0]))
     return 10.0 * max(float(left), _rounded_step(factor, objective)[2])
 
 
@@ -106,9 +106,14 @@ def _rounded_step(factor, objective):
 
 
 def _step(factor, objective):
+    """A Newton step and its decrement, infinite where the losses overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(objective.gradients).all()
+    if not finite:
+        return np.zeros_like(objective.theta), np.inf
     gradient = objective.gradient()
     step = -factor.solve(gradient[:, None])[:, 0]
-    decrement = float(np.sqrt(max(0.0, -gradient @ step)))
+    decrement = float(np.sqrt(np.maximum(0.0, -gradient @ step)))
     return step.reshape(objective.theta.shape), decrement
 
 

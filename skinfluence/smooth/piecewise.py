@@ -560,7 +560,7 @@ def _held_optimum(objective, factor, signs, c):
         push = c * signs * (1.0 - signs * objective.eta)
         gradient = objective.penalty * objective.theta - objective.design.adjoint(push).T
         step = -factor.solve(gradient.reshape(-1, 1))[:, 0]
-        size = np.sqrt(max(0.0, -gradient.ravel() @ step))
+        size = np.sqrt(np.maximum(0.0, -gradient.ravel() @ step))
         if not size < 0.5 * last:
             break
         objective, last = objective.at(objective.theta + step.reshape(objective.theta.shape)), size

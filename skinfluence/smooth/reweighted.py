@@ -186,7 +186,7 @@ class ReweightedAnswers(SmoothAnswers):
         moved, flat = design.multiply(V.T), V.ravel()
         square = flat @ (curvature @ flat) + np.einsum("ik,ikl,il->", moved, hessian, moved)
         square += points.shift * (objective.unit_penalty * V**2).sum()
-        return float(np.sqrt(max(0.0, square)))
+        return float(np.sqrt(np.maximum(0.0, square)))
 
 
 def _with(solved, rows, again):

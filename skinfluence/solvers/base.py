@@ -308,7 +308,7 @@ class Factor(Locked, ABC):
         ----------
         gradient : ndarray of shape (n_parameters,)
         """
-        return np.sqrt(max(0.0, float(gradient @ self._solve(gradient[:, None])[0][:, 0])))
+        return np.sqrt(np.maximum(0.0, float(gradient @ self._solve(gradient[:, None])[0][:, 0])))
 
     def report(self):
         """A :class:`SolveReport` from one probe solve, with the gradient as right-hand side."""
@@ -321,7 +321,7 @@ class Factor(Locked, ABC):
         solution = self.solution(probe[:, None])
         step, error = solution.X[:, 0], solution.standard_error
         size = np.linalg.norm(step)
-        decrement = np.sqrt(max(0.0, float(gradient @ step))) if np.any(gradient) else 0.0
+        decrement = np.sqrt(np.maximum(0.0, float(gradient @ step))) if np.any(gradient) else 0.0
         return SolveReport(
             solver=self.name,
             n_parameters=objective.n_parameters,

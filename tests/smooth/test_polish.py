@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.stats import pearsonr
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -21,9 +22,13 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from skinfluence import Influence, edits
+from skinfluence import Influence, edits, losses
 from skinfluence.curvature import Curvature
+from skinfluence.design import design_of
 from skinfluence.m_estimation import MEstimator
+from skinfluence.objective import Objective
+from skinfluence.smooth.newton import polish
+from skinfluence.solvers import Exact
 from tests.registries import NEWTON, make_data
 from tests.truth import relative_error
 
@@ -341,3 +346,31 @@ def test_a_perfect_target_does_not_hide_a_fit_that_stopped_early(rng):
     model.coef_ = model.coef_ + 1e-3
     with pytest.warns(ConvergenceWarning, match="not at the optimum"):
         Influence(model, X, y)
+
+
+@pytest.mark.parametrize("away", [-12.0, -40.0, 3.0])
+def test_a_step_that_overflows_is_no_optimum(away):
+    """Where a count model is far too small its Newton step is e^40 too long: NaN is not zero."""
+    X, y = make_data("counts", N, 4, 0)
+    objective = Objective(
+        loss=losses.Poisson(),
+        design=design_of(X),
+        y=y.astype(float),
+        weights=np.ones(N),
+        penalty=np.r_[np.full(4, 0.3), 0.0],
+        theta=np.r_[np.zeros(4), away][None],
+    )
+
+    def value(theta):
+        eta = np.column_stack([X, np.ones(N)]) @ theta
+        return np.sum(np.exp(eta) - y * eta) + 0.15 * np.sum(theta[:4] ** 2)
+
+    def slope(theta):
+        D = np.column_stack([X, np.ones(N)])
+        return D.T @ (np.exp(D @ theta) - y) + np.r_[0.3 * theta[:4], 0.0]
+
+    true = minimize(value, np.zeros(5), jac=slope, tol=1e-12).x
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = polish(Exact("primal").factor(objective), Exact("primal")).objective
+    np.testing.assert_allclose(found.theta[0], true, atol=1e-5)

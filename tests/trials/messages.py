@@ -92,7 +92,7 @@ REFUSALS = [
     (r"must keep weight after the edit", "class emptied", _no_optimum),
     (r"removes all the training weight", "nothing left", _no_optimum),
     (r"must not separate its training classes", "separable", _no_optimum),
-    (r"precision='mixed'", "mixed", _mixed),
+    (r"precision='mixed'|Single precision must hold", "mixed", _mixed),
     (r"The dual form needs", "dual form", _solver("dual")),
     (r"The dual matrix is too badly scaled", "dual scaling", _wild),
     (r"holds C\. Got hold='lambda'", "hinge holds C", _family("SVC", "LinearSVC hinge")),

@@ -1,9 +1,10 @@
 """One trial: fit, ask, compare."""
 
+import re
 import signal
 import traceback
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -461,6 +462,10 @@ class Asking:
             if facts is None:
                 facts = self._facts(self._judge_as_passed(), [])
             known, true = messages.classify(text, messages.WARNINGS, self.trial, question, facts)
+            if known is not None and not true:
+                # Questions about all rows are compared at a few of them.
+                named = self._facts_of_rows(text, facts)
+                _, true = messages.classify(text, messages.WARNINGS, self.trial, question, named)
             if known is None:
                 out.append(Outcome("warning not in the table", text[:300], _shown(question)))
             elif not true:
@@ -468,6 +473,29 @@ class Asking:
                 detail += f" limit {facts.limit:.1e}"
                 out.append(Outcome("false warning", detail, _shown(question)))
         return out
+
+    def _facts_of_rows(self, text, facts):
+        """Facts about the removals of the rows that a warning names, if it does."""
+        named = re.match(r"Row (\d+(?:, \d+)*)", text)
+        judge = self._judge_as_passed()
+        if named is None or not hasattr(judge, "definition"):
+            return facts
+        for row in map(int, named[1].split(", ")):
+            try:
+                judge.definition(
+                    [Edit("remove", row)],
+                    judge.before.theta,
+                    self.trial.X_test,
+                    self.trial.y_test,
+                    "decision_function",
+                    "one-step",
+                    1.0,
+                )
+            except NoOptimumError:
+                facts = replace(facts, no_optimum=True)
+            except UnsureError:
+                facts = replace(facts, pivot=0.0)
+        return replace(facts, pivot=min([facts.pivot, *judge.pivots]))
 
     def _judge_as_passed(self):
         p = self.passed
