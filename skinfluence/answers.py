@@ -38,11 +38,14 @@ class Tests:
         As the loss wants it.
     codes : ndarray of shape (n_test,) or None
         Class positions, or the targets: what a callable ``of`` gets.
+    labels : Labels, default=None
+        Of a classifier: what ``of="predict"`` and scorers ask for.
     """
 
     design: Design
     y: np.ndarray | None
     codes: np.ndarray | None
+    labels: object = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -332,7 +332,11 @@ class Influence:
         X : array-like of shape (n_test, n_features)
         y : array-like of shape (n_test,), default=None
             Needed for the loss.
-        of : {"loss", "decision_function", "predict_proba"} or callable, default="loss"
+        of : str, scorer or callable, default="loss"
+            ``"loss"``, ``"decision_function"``, ``"predict_proba"``; ``"predict"``: of a classifier 1
+            where the predicted class becomes another, of a regressor the change of the prediction;
+            or a scorer, by name (``"accuracy"``, ``"roc_auc"``) or made by scikit-learn, of all test
+            points together: a positive effect says that the score is *better* without the row.
             A callable gets the decision values of all test points, ``fn(eta)`` or ``fn(eta, y)``
             with class positions (or targets) as y, and returns one value per test point or one
             scalar.
@@ -478,10 +482,13 @@ class Influence:
                 after, lambda i: self._resolve(asked[i]), quantity, X, method, tol
             )
             values, *trust, route = found
+        better = quantity.greater_is_better
         if single:
             values = values[:, 0] if quantity.shape else values[0]
-            return answers.effect_type(values, *[one[0] for one in trust], route=str(route[0]))
-        return answers.effect_type(values, *trust, route=route)
+            return answers.effect_type(
+                values, *[one[0] for one in trust], route=str(route[0]), greater_is_better=better
+            )
+        return answers.effect_type(values, *trust, route=route, greater_is_better=better)
 
     def edited(self, edit: Edit, *, tol: float = 1e-8, frozen: Frozen = None) -> Edited:
         """The fitted estimator after an edit of the training data, as a refit would give it.
@@ -835,14 +842,14 @@ class Influence:
     def _tests(self, X, y):
         design = self.objective.design.like(self._inputs.transform(X))
         if y is None:
-            return Tests(design, None, None)
+            return Tests(design, None, None, self.objective.labels)
         encoded, codes, _ = self._encode_y(y)
         if len(codes) != design.n_samples:
             raise ValueError(
                 f"X and y must have one row each per test point. Got {design.n_samples} and "
                 f"{len(codes)}."
             )
-        return Tests(design, encoded, codes)
+        return Tests(design, encoded, codes, self.objective.labels)
 
     def _labelled_tests(self, X, y, aggregate):
         if aggregate not in (None, "mean"):

@@ -10,6 +10,7 @@ from html import escape
 import numpy as np
 
 from skinfluence._utils._optional import require
+from skinfluence._utils.scoring import is_scorer, score_of
 
 __all__ = ["Effect", "Quantity"]
 
@@ -33,6 +34,9 @@ class Effect:
     route : ndarray of str, shape (n_edits,), or str
         What became of the steps before the model: ``"nothing to move"``, ``"penalty moved"`` (scalers),
         ``"fitted again"``, or ``"transformers as fitted"``.
+    greater_is_better : bool or None
+        Of the quantity: False for losses, where a positive effect says that the rows were helpful;
+        True for scorers, where a negative one does; None for what is neither.
     """
 
     values: np.ndarray
@@ -40,6 +44,7 @@ class Effect:
     method_used: np.ndarray
     leverage: np.ndarray
     route: np.ndarray = field(default="nothing to move", kw_only=True)
+    greater_is_better: bool | None = field(default=None, kw_only=True)
 
     def __repr__(self):
         return f"{type(self).__name__}({'; '.join(self._summary())})"
@@ -114,12 +119,16 @@ class Quantity:
 
     Parameters
     ----------
-    of : {"loss", "decision_function", "predict_proba"} or callable
+    of : {"loss", "decision_function", "predict_proba", "predict"}, scorer or callable
     loss : Loss
     tests : Tests
         The evaluation points: a design, the loss's y, and what a callable gets as y.
     eta : ndarray of shape (n_test, n_outputs)
         Their decision values before the edits.
+
+    Attributes
+    ----------
+    greater_is_better : bool or None
     """
 
     def __init__(self, of, loss, tests, eta):
@@ -127,23 +136,33 @@ class Quantity:
         self.design = tests.design
         self.y = tests.y
         self.eta = eta
-        if callable(of):
-            self._call = as_called(of, tests.codes)
+        self.greater_is_better = False if isinstance(of, str) and of == "loss" else None
+        self._decides = isinstance(of, str) and of == "predict" and tests.labels is not None
         self._evaluate = {
             "loss": self._loss,
             "decision_function": self._decision,
             "predict_proba": self.loss.predict_proba,
-        }.get(of if isinstance(of, str) else None, self._user)
-        if isinstance(of, str) and self._evaluate == self._user:
+            "predict": self._position if self._decides else self._mean,
+        }.get(of if isinstance(of, str) else None)
+        if self._evaluate is None and is_scorer(of):
+            if tests.codes is None:
+                raise ValueError(f"A score needs y. Pass it with of={of!r}.")
+            self.greater_is_better = True
+            self._score = score_of(of, loss, tests.labels, tests.codes)
+            self._evaluate = self._scores
+        elif callable(of):
+            self._call = as_called(of, tests.codes)
+            self._evaluate = self._user
+        elif self._evaluate is None:
             raise ValueError(
-                "of must be 'loss', 'decision_function', 'predict_proba' or a callable. "
-                f"Got {of!r} instead."
+                "of must be 'loss', 'decision_function', 'predict_proba', 'predict', the name of a "
+                f"scorer of scikit-learn or a callable. Got {of!r} instead."
             )
         if isinstance(of, str) and of == "loss" and tests.y is None:
             raise ValueError("The effect on the loss needs y. Pass it, or of='decision_function'.")
         self.before = np.asarray(self._evaluate(self.eta[None]))[0]
         n_test = len(eta)
-        if callable(of) and self.before.shape not in ((), (n_test,)):
+        if self._evaluate == self._user and self.before.shape not in ((), (n_test,)):
             raise ValueError(
                 f"A callable must return one value per test point, ({n_test},), or one scalar. Got "
                 f"an array of shape {self.before.shape}."
@@ -158,7 +177,9 @@ class Quantity:
         """After minus before for decision values moved by ``eta_steps`` (b, n_test, K)."""
         # NaN steps are edits without an answer; they have been warned about.
         with np.errstate(invalid="ignore"):
-            return np.asarray(self._evaluate(self.eta + eta_steps)) - self.before
+            moved = np.asarray(self._evaluate(self.eta + eta_steps)) - self.before
+        # Which class it was is no number: whether it is another.
+        return np.abs(np.sign(moved)) if self._decides else moved
 
     def _loss(self, eta):
         return self.loss.value(eta, self.y)
@@ -166,6 +187,18 @@ class Quantity:
     def _decision(self, eta):
         eta = self.loss.expand(eta)
         return eta[..., 0] if eta.shape[-1] == 1 else eta
+
+    def _mean(self, eta):
+        return self.loss.mean(eta)[..., 0]
+
+    def _position(self, eta):
+        decided = self.loss.decide(eta).astype(float)
+        # Edits without an answer decide nothing.
+        unknown = np.isnan(self._decision(eta)).reshape(*eta.shape[:2], -1).any(axis=2)
+        return np.where(unknown, np.nan, decided)
+
+    def _scores(self, eta):
+        return np.array([np.nan if np.isnan(one).any() else self._score(one) for one in eta])
 
     def _user(self, eta):
         decisions = self._decision(eta)

@@ -15,7 +15,8 @@ Method = Literal["auto", "exact", "one-step", "influence"]
 Hold = Literal["auto", "C", "lambda"]
 Precision = Literal["float64", "mixed"]
 Frozen = Literal["accept", "refuse"] | None
-Of = Literal["loss", "decision_function", "predict_proba"] | Callable[..., Any]
+# "loss", "decision_function", "predict_proba", "predict" or the name of a scorer.
+Of = str | Callable[..., Any]
 Response = Literal["predict", "predict_proba", "predict_log_proba", "decision_function", "loss"]
 Scoring = str | Callable[..., float] | None
 Seed = int | np.random.RandomState | None

@@ -40,7 +40,7 @@ class HingeEffect(Effect):
 
     Attributes
     ----------
-    values, bound, method_used, leverage, route
+    values, bound, method_used, leverage, route, greater_is_better
         As of any :class:`~skinfluence.quantity.Effect`.
     kkt_residual : ndarray of shape (n_edits,) or float
         Largest violation of the edited problem's optimality conditions over all rows, in units of

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skinfluence._utils.memory import check_fits, row_blocks
+from skinfluence._utils.scoring import is_scorer, score_of
 from skinfluence.inference.groups import grouped, held
 from skinfluence.quantity import as_called
 
@@ -33,9 +34,9 @@ def standard_error(
     influence : Influence or estimator
         An :class:`~skinfluence.Influence`, or a fitted estimator of this package that holds its
         training data.
-    of : {"loss", "decision_function", "predict_proba"} or callable
+    of : str, scorer or callable
         As in :meth:`~skinfluence.Influence.removal_effect`: a scalar of all test points
-        (``metrics.auroc(0)``), or one value for each.
+        (``metrics.auroc(0)``, ``"neg_log_loss"``), or one value for each (``"predict_proba"``).
     X : array-like of shape (n_test, n_features), default=None
         A sample of its own. None: the training rows, each left out of the fit and of the metric
         together; for scalars.
@@ -229,6 +230,18 @@ def _evaluator(of, codes):
 
 def _without_test_points(influence, of, X, y, method):
     """The scalar without each test point, (n_test,)."""
+    if is_scorer(of):
+        tests = influence._tests(X, y)
+        rows = np.arange(tests.design.n_samples)
+        eta, problem = influence.answers.quantity(tests, of, method).eta, influence.objective
+        return np.array(
+            [
+                score_of(of, problem.loss, problem.labels, np.delete(tests.codes, i))(
+                    np.delete(eta, i, axis=0)
+                )
+                for i in rows
+            ]
+        )
     eta, codes = _decision_values(influence, X, y, method)
     if hasattr(of, "without_each"):
         return of.without_each(eta, codes)

@@ -71,6 +71,16 @@ def without_one_point(name, eta, y):
         yield float(called)
 
 
+def test_scorers_by_name_are_metrics_too(cancer):
+    influence, _, _, X_test, y_test = cancer
+    for sampled in ("test", "train", "both"):
+        pairs = [("roc_auc", metrics.auroc(0)), ("neg_log_loss", metrics.mean_loss())]
+        for name, of in pairs:
+            found = standard_error(influence, name, X_test, y_test, sampled=sampled)
+            expected = standard_error(influence, of, X_test, y_test, sampled=sampled)
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", SCALARS)
 def test_both_samples_are_left_out_one_at_a_time(cancer, refitted, name):
     influence, _, _, X_test, y_test = cancer

@@ -1,0 +1,100 @@
+"""scikit-learn's scorers on decision values that no fitted estimator gave."""
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.utils.metaestimators import available_if
+
+
+class _Says(BaseEstimator):
+    """What an estimator with given decision values would say; ``X`` is ignored.
+
+    Parameters
+    ----------
+    loss : Loss
+    eta : ndarray of shape (n_test, n_outputs)
+        In the loss's outputs.
+    """
+
+    def __init__(self, loss, eta):
+        self.loss = loss
+        self.eta = eta
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+class _SaysClass(ClassifierMixin, _Says):
+    """Of a classifier.
+
+    Parameters
+    ----------
+    loss, eta
+        As above.
+    classes : ndarray of shape (n_classes,)
+    """
+
+    def __init__(self, loss, eta, classes):
+        super().__init__(loss, eta)
+        self.classes = classes
+
+    @property
+    def classes_(self):
+        return self.classes
+
+    def predict(self, X):
+        return self.classes[self.loss.decide(self.eta)]
+
+    def decision_function(self, X):
+        eta = self.loss.expand(self.eta)
+        return eta[:, 0] if eta.shape[1] == 1 else eta
+
+    @available_if(lambda self: _has_probabilities(self.loss, self.eta))
+    def predict_proba(self, X):
+        return self.loss.predict_proba(self.eta)
+
+
+class _SaysNumber(RegressorMixin, _Says):
+    """Of a regressor."""
+
+    def predict(self, X):
+        return self.loss.mean(self.eta)[:, 0]
+
+
+def _has_probabilities(loss, eta):
+    try:
+        loss.predict_proba(eta[:1])
+    except AttributeError:
+        return False
+    return True
+
+
+def is_scorer(of):
+    """Whether ``of`` is the name of a scorer, or a scorer that scikit-learn made."""
+    if isinstance(of, str):
+        return of in get_scorer_names()
+    return hasattr(of, "_score_func") and callable(of)
+
+
+def score_of(of, loss, labels, codes):
+    """A scorer as a function of decision values (n_test, n_outputs).
+
+    Parameters
+    ----------
+    of : str or scorer
+    loss : Loss
+    labels : Labels or None
+        Of a classifier.
+    codes : ndarray of shape (n_test,)
+        Class positions, or targets.
+    """
+    scorer = get_scorer(of) if isinstance(of, str) else of
+    y = codes if labels is None else labels.classes[codes]
+    X = np.zeros((len(codes), 1))
+
+    def score(eta):
+        if labels is None:
+            return float(scorer(_SaysNumber(loss, eta), X, y))
+        return float(scorer(_SaysClass(loss, eta, labels.classes), X, y))
+
+    return score
