@@ -34,7 +34,7 @@ from skinfluence.editing.sequence import influence_after
 from skinfluence.edits import Edit
 from skinfluence.inputs import Inputs
 from skinfluence.problem import check_problem
-from skinfluence.quantity import Effect
+from skinfluence.quantity import Effect, Estimate
 from skinfluence.smooth import answers as _smooth  # noqa: F401  registers the answers about an Objective
 from skinfluence.solvers import SingularHessianError, SolveReport
 from skinfluence.solvers.base import SolverLike
@@ -47,7 +47,6 @@ from skinfluence.statistics import (
     moving,
     rows_after,
 )
-from skinfluence.statistics.estimating import Estimate
 
 QUESTIONS = ("removal_effect", "relabel_effect", "effect", "top", "loo")
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."

@@ -12,7 +12,7 @@ import numpy as np
 from skinfluence._utils._optional import require
 from skinfluence._utils.scoring import is_scorer, score_of
 
-__all__ = ["Effect", "Quantity"]
+__all__ = ["Effect", "Estimate", "Quantity"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +112,29 @@ class Effect:
             },
             index=names,
         )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What answering a question would cost.
+
+    Attributes
+    ----------
+    routes : dict
+        How many edits take which way, in the words of :attr:`Effect.route`.
+    fits : int
+        Times that the transformers would be fitted again.
+    seconds : float
+        For those fits, and for the models behind them, from the time that two of them took just
+        now. Edits of which nothing is fitted again are answered together, and not in it.
+    memory : int
+        Bytes of the answer and, where steps are fitted again, of the rows that one edit leaves.
+    """
+
+    routes: dict
+    fits: int
+    seconds: float
+    memory: int
 
 
 class Quantity:

@@ -2,38 +2,15 @@
 
 import time
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 
+from skinfluence.quantity import Estimate
 from skinfluence.statistics import edited_rows
 from skinfluence.statistics.whole import REFITTED, UNMOVED
 
 # Edits that are timed: the first loads what the others find loaded.
 TIMED = 2
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What answering a question would cost.
-
-    Attributes
-    ----------
-    routes : dict
-        How many edits take which way, in the words of :attr:`skinfluence.quantity.Effect.route`.
-    fits : int
-        Times that the transformers would be fitted again.
-    seconds : float
-        For those fits, and for the models behind them, from the time that two of them took just
-        now. Edits of which nothing is fitted again are answered together, and not in it.
-    memory : int
-        Bytes of the answer and, where steps are fitted again, of the rows that one edit leaves.
-    """
-
-    routes: dict
-    fits: int
-    seconds: float
-    memory: int
 
 
 def held(n_edits, way, numbers):
