@@ -4,8 +4,9 @@
 tables, choosing the model, writing reports) lives in the other modules of this package.
 """
 
+from skinfluence.cleaning.bridge import from_cleanlab, to_datalab
 from skinfluence.cleaning.plans import Plan
 from skinfluence.cleaning.ranking import Audit, audit
 from skinfluence.cleaning.resampling import LabelCleaner
 
-__all__ = ["Audit", "LabelCleaner", "Plan", "audit"]
+__all__ = ["Audit", "LabelCleaner", "Plan", "audit", "from_cleanlab", "to_datalab"]

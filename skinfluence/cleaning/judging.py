@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import xlogy
 from scipy.stats import t as student
 
+from skinfluence.cleaning.bridge import label_quality
 from skinfluence.cleaning.calibration import chances
 from skinfluence.cleaning.noise import estimate_noise
 from skinfluence.leave_one_out import Outputs, outputs
@@ -74,6 +75,8 @@ def judge_labels(estimator, influence, y, options):
         "margin": _shortfall(proba, codes),
         "self_influence": columns["self_influence"],
     }
+    if options.get("score") == "cleanlab":
+        scores["cleanlab"] = -label_quality(proba, codes)
     evidence = {
         "classes": classes,
         "loo_proba": proba,

@@ -32,7 +32,7 @@ ROWS_AT_ONCE = 200
 
 # What the rows can be ranked by, the default first.
 SCORES = {
-    judge_labels: ("error_proba", "loo_loss", "margin", "self_influence"),
+    judge_labels: ("error_proba", "loo_loss", "margin", "self_influence", "cleanlab"),
     judge_targets: ("loo_loss", "self_influence"),
 }
 
@@ -45,7 +45,7 @@ def audit(
     sample_weight: ArrayLike | None = None,
     ids: ArrayLike | None = None,
     suspect: Mapping[str, Any] | None = None,
-    score: Literal["error_proba", "loo_loss", "margin", "self_influence"] | None = None,
+    score: Literal["error_proba", "loo_loss", "margin", "self_influence", "cleanlab"] | None = None,
     effects: bool | None = None,
     groups: ArrayLike | None = None,
     X_val: MatrixLike | None = None,
@@ -75,11 +75,12 @@ def audit(
     suspect : {``{"true": c}``, ``{"given": c}``}, default=None
         What you know about the errors: only members of class c were mislabelled, or only labels c
         cannot be trusted. In small tables with overlapping classes the labels themselves do not tell.
-    score : {"error_proba", "loo_loss", "margin", "self_influence"}, default=None
+    score : {"error_proba", "loo_loss", "margin", "self_influence", "cleanlab"}, default=None
         What the table is ranked by: how likely the label is wrong (default for classifiers),
         the leave-one-out loss (default for regressors), by how much the most likely other class is
         ahead of the given one without the row, or how strongly the row pulls the model towards
-        itself. "error_proba" and "margin" are for classifiers.
+        itself. "cleanlab": its label quality, of the leave-one-out probabilities. "error_proba", "margin"
+        and "cleanlab" are for classifiers.
     effects : bool, default=None
         Whether to work out what dropping each row does to the others, the column
         ``effect_of_dropping``: about the price of two Hessians and leverages, or of n solves where
@@ -191,7 +192,7 @@ def audit(
         )
     frozen = _settled(influence, method, frozen)
     asked = {"method": method, "frozen": frozen}
-    options = {**asked, "suspect": suspect, "effects": effects}
+    options = {**asked, "suspect": suspect, "effects": effects, "score": score}
     groups = _known_groups(groups, len(y))
     columns, scores, evidence = judge(estimator, influence, y, options)
     noise = evidence.pop("noise")

@@ -27,6 +27,7 @@ RANKED_BY = {
     "loo_loss": "leave-one-out loss",
     "margin": "how far another class is ahead of the given one",
     "self_influence": "how strongly the row pulls the model towards itself",
+    "cleanlab": "cleanlab's label quality",
 }
 
 
@@ -248,6 +249,7 @@ def _rows(audit, table, details, images, planted, reviewed):
                 "picture": None if images is None else plots.picture_uri(images[row]),
                 "details": shown,
                 "preview": _preview(shown),
+                "cleanlab": line.get("cleanlab", ""),
                 "neighbours": [],
                 "twin": None,
             }
