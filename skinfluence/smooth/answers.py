@@ -27,7 +27,7 @@ from skinfluence.quantity import Quantity
 from skinfluence.smooth import derivatives, effects, steps
 from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.deletions import Deletions
-from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
+from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver, serving_edits
 from skinfluence.smooth.group_batch import GroupBatch
 from skinfluence.smooth.newton import polish, refuse_separable, rounding_left
 from skinfluence.smooth.others import effect_on_others
@@ -158,7 +158,8 @@ class SmoothAnswers(Locked, Answers):
             )
         with self._lock:
             if self._edit_solver is None:
-                self._edit_solver = EditSolver(polish(self.factor, self.solver), self.solver)
+                factor, solver = serving_edits(self.factor, self.solver)
+                self._edit_solver = EditSolver(polish(factor, solver), solver)
             return self._edit_solver
 
     def basis(self, method):

@@ -27,6 +27,7 @@ from skinfluence.smooth.row_batch import RowBatch, largest_eigenvalue
 from skinfluence.smooth.single_chords import SingleChords
 from skinfluence.smooth.whitened import Whitened
 from skinfluence.solvers import CG, Exact, SingularHessianError
+from skinfluence.solvers.cg import CGFactor
 
 # Beyond this change of the log-curvature a chord with the old Hessian does not contract.
 CHORD_RADIUS = 0.7
@@ -37,6 +38,9 @@ ROUND_OFF = 1e-9
 PAIRS_TOL, PAIRS_SHARE = 1e-4, 0.1
 # Rows of largest leverage whose moves say where an iteration begins.
 FOLLOWED = 100
+# Parameters up to which edited Hessians are factored directly, whatever the solver: that costs less
+# than the hundreds of products that a hard one needs.
+MOST_DIRECT = 200
 # Bytes of parameter steps kept at once, and of one parameter's iterates.
 BATCH_BYTES, STEPS_BYTES = 2**28, 96
 
@@ -71,6 +75,17 @@ class Solved:
         return certificate.within(self.bound, self.size, tol, self.round_off)
 
 
+def serving_edits(factor, solver):
+    """What certified answers are made with: the factor and solver given, or direct ones.
+
+    Conjugate gradients take minutes on few columns of very different sizes.
+    """
+    few = factor.objective.n_parameters <= MOST_DIRECT
+    if few and isinstance(factor, CGFactor) and factor.is_wild:
+        return Exact().factor(factor.objective), Exact()
+    return factor, solver
+
+
 class EditSolver:
     """Solves edits of one factored objective, with a certificate for each.
 
@@ -86,8 +101,7 @@ class EditSolver:
 
     def __init__(self, factor, solver, split=SPLIT):
         self.factor = factor
-        small = factor.objective.n_parameters <= refits.MAX_PARAMETERS
-        # Conjugate gradients take minutes on a Hessian of a few columns of very different sizes.
+        small = factor.objective.n_parameters <= MOST_DIRECT
         self.solver = Exact() if isinstance(solver, CG) and small else solver
         if isinstance(self.solver, Exact):
             self.solver = self.solver.for_edits()

@@ -1,6 +1,8 @@
 """Conjugate gradients on the curvature operator: no matrix, many right-hand sides at once."""
 
+import copy
 import warnings
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -26,6 +28,9 @@ from skinfluence.solvers.preconditioners import preconditioner_of
 
 # How many right-hand sides share their directions, and what must be left of one beside the others.
 TOGETHER, INDEPENDENT = 32, 1e-10
+# Largest over smallest entry of the diagonal from which on parameters are brought to one size: what
+# the small ones still need is nothing beside a residual of the large ones.
+WILD = 1e6
 # What single precision can take off a residual before it is computed again in double, in how many
 # iterations at most (beyond, its directions are no longer conjugate), and what is too little.
 ROUGH, ROUGH_ITERATIONS, STALLED = 1e-4, 40, 0.1
@@ -37,7 +42,8 @@ class CG:
     Parameters
     ----------
     rtol : float, default=1e-10
-        Stop when the residual is below ``rtol`` times the right-hand side, in the Euclidean norm.
+        Stop when the residual is below ``rtol`` times the right-hand side, in the Euclidean norm;
+        where the diagonal of the Hessian spans six orders or more, of parameters in units of it.
     max_iter : int, default=None
         Default: ten times the number of parameters, at least 1,000.
     preconditioner : {"auto", "diagonal", "means", "blocks", "kronecker"}, default="auto"
@@ -67,6 +73,7 @@ class CG:
     One iteration costs one Hessian product, O(n d K), for each right-hand side that has not
     converged; they are multiplied together. What stops is the residual of the solution itself, not
     that of the recurrence, which drifts from it: it is computed again, and the iteration goes on.
+    ``"auto"`` and ``"exact"`` factor Hessians of up to 200 parameters of very different sizes directly.
     """
 
     def __init__(
@@ -132,17 +139,27 @@ class CGFactor(Factor):
     _precisions = ("float64",)
     _preconditioner = None
     _start = None
+    # What brings parameters of wild scales to one size, where they have such.
+    _wild = None
 
     def __init__(self, objective, solver, shift=0.0):
         super().__init__(objective, shift, check_damping(solver.damping))
         self.solver, self.rtol = solver, solver.rtol
         self._diagonal = self.curvature.diagonal()
         check_determined(self.curvature, self._diagonal)
+        if self._diagonal.max() > WILD * self._diagonal.min():
+            # Powers of two: nothing is rounded.
+            self._wild = np.exp2(-np.round(0.5 * np.log2(self._diagonal)))
         self._preconditioner = preconditioner_of(
             solver.preconditioner, self.curvature, self._diagonal
         )
         if solver.start is not None:
             self._start = solver.start.factor(objective).shifted(shift)
+
+    @property
+    def is_wild(self):
+        """Whether the diagonal of the Hessian spans six orders of magnitude or more."""
+        return self._wild is not None
 
     def _sibling(self, shift):
         return CGFactor(self.objective, self.solver, shift)
@@ -166,6 +183,8 @@ class CGFactor(Factor):
         return self._iterate(B, self.solver.rtol)
 
     def _iterate(self, B, rtol):
+        if self._wild is not None:
+            return self._iterate_scaled(B, rtol)
         # Columns of size 1: no square underflows.
         size = column_sizes(B)
         B = B / size
@@ -175,6 +194,18 @@ class CGFactor(Factor):
             R[:, group], iterations[group] = self._descend(B[:, group], X[:, group], rtol)
         residual = relative_residuals(B, R)
         return Solution(X * size, iterations, residual, residual <= max(100 * rtol, 1e-12))
+
+    def _iterate_scaled(self, B, rtol):
+        """The same for ``S H S``, whose diagonal is about one, with solutions ``S x``."""
+        inside = copy.copy(self)
+        inside._wild, inside.curvature = None, _Scaled(self.curvature, self._wild)
+        inside._preconditioner = _ScaledPreconditioner(self._precondition, 1.0 / self._wild)
+        if self._start is not None:
+            inside._start = _ScaledStart(self._start, self._wild)
+        found = inside._iterate(self._wild[:, None] * B, rtol)
+        X = self._wild[:, None] * found.X
+        residual = relative_residuals(B, B - self.curvature.matmat(X))
+        return replace(found, X=X, residual=residual)
 
     def _descend(self, B, X, rtol):
         """Improve ``X`` in place; its residuals, in double, and the iterations of each column."""
@@ -243,6 +274,40 @@ class CGFactor(Factor):
                 "CG of a module is preconditioned by the diagonal. Got preconditioner="
                 f"{solver.preconditioner!r}."
             )
+
+
+class _Scaled:
+    """``S H S`` of a curvature."""
+
+    def __init__(self, curvature, scale):
+        self._curvature, self._scale = curvature, scale[:, None]
+
+    def matmat(self, V):
+        return self.product(V)
+
+    def product(self, V, dtype=np.float64):
+        return self._scale * self._curvature.product(self._scale * V, dtype)
+
+
+class _ScaledPreconditioner:
+    """``S^-1 M^-1 S^-1``."""
+
+    def __init__(self, precondition, inverse_scale):
+        self._precondition, self._inverse = precondition, inverse_scale[:, None]
+
+    def apply(self, R):
+        return self._inverse * self._precondition(self._inverse * R)
+
+
+class _ScaledStart:
+    """Solutions of another factor in the units of ``S H S``."""
+
+    def __init__(self, start, scale):
+        self._start, self._scale = start, scale[:, None]
+
+    def solution(self, B):
+        found = self._start.solution(B / self._scale)
+        return replace(found, X=found.X / self._scale)
 
 
 class ProbedFactor(CGFactor):

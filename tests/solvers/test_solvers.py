@@ -384,3 +384,29 @@ def test_columns_beyond_single_precision_are_refused_by_name(size, rng):
         warnings.simplefilter("error")
         with pytest.raises(SingularHessianError, match=r"column 2.*precision='float64'"):
             Influence(model, X, X[:, 0], precision="mixed")
+
+
+@pytest.mark.parametrize("method", ["one-step", "auto", "exact"])
+@pytest.mark.parametrize("d", [6, 40])
+def test_conjugate_gradients_solve_each_column_in_its_own_unit(d, method):
+    """Beside a residual of columns of size 1e8 those of size 1e-8 are nothing, and still count."""
+    X, y = wild(30, d, seed=2)
+    y = y % 2
+    X[:, 1::2] *= 1e3
+    params = {"C": 0.5, "fit_intercept": True}
+    truth = problem_of("LogisticRegression", params, X, y, classes=[0, 1])
+    best = minimise(truth).theta
+    model = LogisticRegression(solver="newton-cholesky", **params).fit(X, y)
+    model.coef_, model.intercept_ = best[:, :-1].astype(float), best[:, -1].astype(float)
+    ask = dict(of="decision_function", method=method, indices=[0, 7, 9])
+    found = Influence(model, X, y, solver=CG()).removal_effect(X[:5], **ask)
+    if method == "one-step":
+        direct = Influence(model, X, y, solver=Exact("primal")).removal_effect(X[:5], **ask)
+        return np.testing.assert_allclose(found, direct, rtol=1e-5, atol=1e-7)
+    rows = truth.rows(X[:5])
+    for position, i in enumerate(ask["indices"]):
+        edited = truth.edited({i: 0.0})
+        expected = edited.outputs(minimise(edited).theta, rows) - truth.outputs(best, rows)
+        expected = expected.astype(float)[:, 0]
+        size = 1e-3 * np.abs(expected).max()
+        np.testing.assert_allclose(found[:, position], expected, rtol=1e-2, atol=size)
