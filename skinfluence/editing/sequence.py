@@ -32,7 +32,10 @@ def influence_after(influence, edit, frozen):
         estimator = move.estimator()
     else:
         answers = (
-            smooth_after(move) or move.solved.answers or answers_at(influence, move.solved.problem)
+            smooth_after(move)
+            or kernel_after(move)
+            or move.solved.answers
+            or answers_at(influence, move.solved.problem)
         )
         training_X = move.problem.design.X
         if getattr(move.problem.design, "shift", None) is not None:
@@ -78,6 +81,20 @@ def smooth_after(move):
     after = FollowedAnswers(found.objective, found.follower, answers.solver, answers.verbose)
     move.solved = solved_by_stream(found)
     return after
+
+
+def kernel_after(move):
+    """Answers about a kernel ridge regression after an edit, in closed form; None for others."""
+    answers = move.influence.answers.held
+    if not hasattr(move.problem, "dual_coef"):
+        return None
+    from skinfluence.editing.kernel_stream import follow
+
+    found = follow(move.problem, answers)
+    if found is None:
+        return None
+    move.solved = found
+    return found.answers
 
 
 class FollowedAnswers(SmoothAnswers):
