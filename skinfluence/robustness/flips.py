@@ -168,12 +168,13 @@ class Search:
 
     def run(self):
         """Rows with their new labels (None where they go), and the number of a refit; None for none."""
-        greedy = self._greedy({})
-        first = self._first_order(self.most if greedy is None else len(greedy) - 1)
-        chosen = first if first is not None else greedy
+        chosen = self._tightened(self._greedy({}))
+        for method in ("one-step", "influence"):
+            fewer = self.most if chosen is None else len(chosen) - 1
+            first = self._tightened(self._first_order(fewer, method))
+            chosen = chosen if first is None else first
         if chosen is None:
             return None
-        chosen = self._tightened(chosen)
         number = self._refitted(chosen)
         for _ in range(MORE):
             if self.what.side * number <= 0 or len(chosen) >= self.most:
@@ -207,10 +208,12 @@ class Search:
 
     # Choosing
 
-    def _effects(self, influence, chosen):
+    def _effects(self, influence, chosen, method="one-step"):
         """Change of the margin for one more row, and its new label: (n,) each; infinite for none."""
         answers = influence.answers.held
-        method = "one-step" if isinstance(answers.problem, Objective) else "auto"
+        if method == "one-step" and not isinstance(answers.problem, Objective):
+            # A span rule, or as dear as the exact answer.
+            method = "auto"
         quantity = answers.quantity(self.what.tests(influence), self.what.of, method)
         n = self.influence.objective.n_samples
         rows = np.array([i for i in range(n) if i not in chosen and i not in self.excluded])
@@ -263,11 +266,11 @@ class Search:
             margin, at_least = self.what.margin(state.estimator), 0
         return chosen if margin <= 0 else None
 
-    def _first_order(self, most):
+    def _first_order(self, most, method):
         """The shortest prefix of the rows by their effect on the fitted model, of at most ``most``."""
         if most < 1:
             return None
-        change, labels = self._effects(self.influence, {})
+        change, labels = self._effects(self.influence, {}, method)
         order = np.argsort(change, kind="stable")
         order = order[change[order] < 0][:most]
         if not len(order):
@@ -286,7 +289,7 @@ class Search:
 
     def _tightened(self, chosen):
         """Rows given back, those of the least effect first, while the conclusion stays flipped."""
-        if len(chosen) < 2:
+        if chosen is None or len(chosen) < 2:
             return chosen
         change, _ = self._effects(self.influence, {})
         failed = 0
