@@ -12,6 +12,7 @@ from scipy.stats import t as student
 from skinfluence.cleaning.bridge import label_quality
 from skinfluence.cleaning.calibration import chances
 from skinfluence.cleaning.noise import estimate_noise
+from skinfluence.cleaning.trimming import trimmed
 from skinfluence.leave_one_out import Outputs, outputs
 from skinfluence.losses import Tweedie
 
@@ -45,6 +46,17 @@ def judge_labels(estimator, influence, y, options):
         left_out, noise = _left_out_and_noise(influence, codes, classes, suspect, options)
         proba, loss = _chances(left_out, codes, classes), left_out.loss()
         effect = _effect(influence, loss, options)
+    out, notes = np.zeros(n, dtype=bool), ()
+    if options["rounds"]:
+        # How sure the whole of the labels is, before any of them is left out of the fit.
+        share = noise.share if options["trim"] is None else options["trim"]
+        proba, out = trimmed(
+            influence, classes, codes, suspect, options["rounds"], share, options["frozen"]
+        )
+        loss = -np.log(np.maximum(proba[np.arange(n), codes], np.finfo(float).tiny))
+        answered = np.isfinite(loss)
+        noise = estimate_noise(proba[answered], codes[answered], classes, suspect)
+        notes = _note_on_trimming(out, options["rounds"])
     known = np.isfinite(loss)
     posterior, log_odds = np.zeros_like(proba), np.full(n, np.nan)
     posterior[np.arange(n), codes] = 1.0
@@ -82,7 +94,9 @@ def judge_labels(estimator, influence, y, options):
         "loo_proba": proba,
         "loo_prediction": labels[likely],
         "noise": noise,
+        "trimmed": out,
         "notes": (
+            *notes,
             *_note_on_chances(influence),
             *_note_on_lonely_rows(y[alone]),
             *noise.notes,
@@ -90,6 +104,16 @@ def judge_labels(estimator, influence, y, options):
         ),
     }
     return columns, scores, evidence
+
+
+def _note_on_trimming(out, rounds):
+    if not out.any():
+        return ("Nothing was left out of the fit: no errors are claimed. Say how much with trim=.",)
+    return (
+        f"{out.sum()} of {len(out)} rows, the most suspicious ones, were left out of the fit in "
+        f"{rounds} round{'s' if rounds > 1 else ''}; losses and probabilities are those of models that "
+        "have not seen them either.",
+    )
 
 
 def _chances(left_out, codes, classes):
@@ -198,6 +222,7 @@ def judge_targets(estimator, influence, y, options):
         "loo_proba": None,
         "loo_prediction": prediction,
         "noise": None,
+        "trimmed": np.zeros(len(y), dtype=bool),
         "notes": _note_on_masks(alone, effect),
     }
     return columns, scores, evidence

@@ -3,6 +3,7 @@
 Refits live in `verification`, pictures in `plots`, the page in `report`.
 """
 
+import numbers
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -52,6 +53,8 @@ def audit(
     y_val: ArrayLike | None = None,
     method: Literal["auto", "one-step", "exact"] = "auto",
     frozen: Frozen = None,
+    rounds: int = 0,
+    trim: float | None = None,
     influence: Influence | None = None,
 ) -> "Audit":
     """Rank the training rows of a fitted model by how wrong they look without themselves.
@@ -102,6 +105,14 @@ def audit(
         left out. None: they are without the row too, as :class:`~skinfluence.Influence` says.
         "accept": they stay as fitted on all rows, as they always do in ``effect_of_dropping`` and
         ``self_influence``.
+    rounds : int, default=0
+        Trimmed leave-one-out, for classifiers with probabilities: so many times the rows that look most
+        wrong, a growing share of all, are left out of the fit together and all rows judged again. It
+        helps where even errors bend the model and hurts where it takes right rows for wrong ones; see
+        the guide.
+    trim : float, default=None
+        The share of the rows left out in the last round. By default the share of errors that is claimed
+        without trimming; none where none are.
     influence : Influence, default=None
         An `Influence` already factored for this model and these rows.
 
@@ -192,7 +203,9 @@ def audit(
         )
     frozen = _settled(influence, method, frozen)
     asked = {"method": method, "frozen": frozen}
-    options = {**asked, "suspect": suspect, "effects": effects, "score": score}
+    _check_rounds(rounds, trim, groups, estimator)
+    trimming = {"rounds": rounds, "trim": trim}
+    options = {**asked, **trimming, "suspect": suspect, "effects": effects, "score": score}
     groups = _known_groups(groups, len(y))
     columns, scores, evidence = judge(estimator, influence, y, options)
     noise = evidence.pop("noise")
@@ -219,6 +232,7 @@ def audit(
         checked=np.zeros(len(y), dtype=bool),
         options={
             **asked,
+            **trimming,
             "score": score,
             "suspect": suspect,
             "effects": effects,
@@ -269,6 +283,8 @@ class Audit:
         Rows that a person has checked, see :meth:`update`.
     options : dict
         How the audit was asked for.
+    trimmed : ndarray of bool, shape (n_samples,)
+        With ``rounds``: the rows that the last fit has not seen.
     sources : DataFrame or None
         With ``groups``: a line for each source, the one that the others would miss least first.
         ``n_rows``, ``mean_loo_loss``, suggestions of ``drop`` and ``relabel``, ``error_share`` (mean
@@ -291,6 +307,7 @@ class Audit:
     notes: tuple
     checked: np.ndarray
     options: dict
+    trimmed: np.ndarray
     sources: Any = None
 
     @property
@@ -581,6 +598,26 @@ def _plain(y: Any) -> np.ndarray:
         return values
     numpy_dtype = getattr(y.dtype, "numpy_dtype", None)
     return np.asarray(y, dtype=np.dtype(kind) if numpy_dtype is None else numpy_dtype)
+
+
+def _check_rounds(rounds, trim, groups, estimator):
+    if not isinstance(rounds, numbers.Integral) or rounds < 0:
+        raise ValueError(f"rounds must be a whole number from 0. Got {rounds!r}.")
+    if trim is not None and not 0 <= trim < 0.5:
+        raise ValueError(f"trim must be a share of the rows from 0 to below a half. Got {trim!r}.")
+    if trim is not None and not rounds:
+        raise ValueError(
+            f"trim={trim} needs rounds=, how many times to leave rows out. Got rounds=0."
+        )
+    if rounds and groups is not None:
+        raise ValueError(
+            "rounds= and groups= cannot be given together: sources are judged untrimmed."
+        )
+    if rounds and not (is_classifier(estimator) and hasattr(estimator, "predict_proba")):
+        raise TypeError(
+            "rounds= is for classifiers with probabilities. Got "
+            f"{type(estimator).__name__}; leave it out."
+        )
 
 
 def _known_groups(groups, n):

@@ -51,7 +51,8 @@ def verify(audit, k, *, preprocessing=None, progress=False):
 
 def _refit_without(model, X, audit, row):
     """Loss and prediction of one row under the model fitted on all the others."""
-    others = np.delete(np.arange(len(audit.y)), row)
+    others = np.flatnonzero(~audit.trimmed)
+    others = others[others != row]
     y = audit.y[others]
     weights = {}
     if audit.sample_weight is not None:
