@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from skinfluence._utils.locks import one_trace_at_a_time
+from skinfluence._utils.memory import row_blocks
 
 __all__ = [
     "AutogradLoss",
@@ -26,6 +27,10 @@ __all__ = [
     "SumToZero",
     "Tweedie",
 ]
+
+
+# Outputs from which products of all pairs of classes at once pay.
+MANY_CLASSES = 12
 
 
 class Loss(ABC):
@@ -49,6 +54,8 @@ class Loss(ABC):
         ``hessian_product(P, V)``: the Hessian at ``eta`` times vectors V, (n, m, n_outputs), with
         ``P = hessian_state(eta)``; for losses that need no (n_outputs, n_outputs) matrix and no
         targets for it.
+    softmax_basis : ndarray of shape (n_classes, n_outputs) or None
+        Columns in which a softmax of many classes is seen.
     """
 
     n_outputs = 1
@@ -56,6 +63,7 @@ class Loss(ABC):
     coding = None
     needs_positive = False
     hessian_product = None
+    softmax_basis = None
     third = None
 
     def check_y(self, y):
@@ -125,6 +133,11 @@ class Loss(ABC):
     def spread_directions(self):
         """Directions ``v`` of unit spread: ``spread(delta) = max_v |v . delta|``, shape (m, K)."""
         return np.eye(self.n_outputs)
+
+    def reach(self, h):
+        """``max_v v' h v`` over the directions of unit spread, at least 0, of some h (n, K, K)."""
+        sizes = [np.einsum("ikl,k,l->i", h, v, v) for v in self.spread_directions()]
+        return np.maximum(np.max(sizes, axis=0), 0.0)
 
     def expand(self, eta):
         """Decision values as the user sees them; the identity unless outputs are reduced."""
@@ -301,6 +314,11 @@ class SumToZero(Loss):
         if loss.hessian_product is None:
             self.hessian_product = None
 
+    @property
+    def softmax_basis(self):
+        many = isinstance(self.loss, Multinomial) and self.n_outputs >= MANY_CLASSES
+        return self.basis if many else None
+
     def expand(self, eta):
         return eta @ self.basis.T
 
@@ -335,8 +353,34 @@ class SumToZero(Loss):
     def spread(self, delta):
         return self.loss.spread(self.expand(delta))
 
+    def remainder(self, eta, y, delta):
+        if not isinstance(self.loss, Multinomial):
+            return super().remainder(eta, y, delta)
+        # Of vectors: no (K, K) Hessian per row.
+        eta, delta = self.expand(eta), self.expand(delta)
+        p = softmax(eta, axis=-1)
+        # As hessian_product, from the likeliest class.
+        top = np.broadcast_to(p.argmax(axis=-1)[..., None], (*delta.shape[:-1], 1))
+        curved = delta - np.take_along_axis(delta, top, axis=-1)
+        curved -= (curved * p).sum(axis=-1, keepdims=True)
+        curved *= p
+        moved = self.loss.gradient(eta + delta, y) - self.loss.gradient(eta, y)
+        return (moved - curved) @ self.basis
+
     def spread_directions(self):
         return self.loss.spread_directions() @ self.basis
+
+    def reach(self, h):
+        if self.softmax_basis is None:
+            return super().reach(h)
+        # Of e_a - e_b: h_aa + h_bb - 2 h_ab, all pairs at once.
+        out = np.empty(len(h))
+        for block in row_blocks(len(h), 24 * (self.n_outputs + 1) ** 2):
+            full = self.basis @ h[block] @ self.basis.T
+            own = np.einsum("iaa->ia", full)
+            pairs = own[:, :, None] + own[:, None, :] - 2.0 * full
+            out[block] = pairs.max(axis=(1, 2))
+        return np.maximum(out, 0.0)
 
     def predict_proba(self, eta):
         return self.loss.predict_proba(self.expand(eta))

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from skinfluence import Influence
+from skinfluence import Influence, losses
 from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
@@ -137,3 +137,23 @@ def test_asking_about_an_optimum_costs_no_solve(monkeypatch):
     with pytest.warns(ConvergenceWarning, match="not at the optimum"):
         Influence(far, X, y, solver="cg")
     assert products
+
+
+@pytest.mark.parametrize("intercept", [0.0, 1.0])
+def test_the_hessian_of_many_classes_is_that_of_its_products(rng, intercept):
+    """By one product of all pairs of classes, where rows are certain and weights are zero too."""
+    n, d, k = 90, 4, 15
+    X = rng.standard_normal((n, d))
+    loss = losses.SumToZero(losses.Multinomial(k))
+    penalty = np.append(np.full(d, 0.3), np.zeros(int(intercept)))
+    theta = rng.standard_normal((k - 1, len(penalty)))
+    theta[0] *= 30.0
+    weights = rng.uniform(0.0, 2.0, n) * (rng.random(n) > 0.1)
+    y = rng.integers(0, k, n)
+    objective = Objective(loss, design_of(X, intercept), y, weights, penalty, theta)
+    curvature = Curvature(objective)
+    expected = curvature.matmat(np.eye(objective.n_parameters))
+    for dtype, rtol in ((np.float64, 1e-12), (np.float32, 1e-4)):
+        found = curvature.dense(dtype)
+        np.testing.assert_allclose(found, expected, atol=rtol * np.abs(expected).max())
+        assert (found == found.T).all()

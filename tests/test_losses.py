@@ -237,3 +237,20 @@ def test_a_loss_without_probabilities_says_so():
 def test_smooth_hinge_refuses_a_temperature_that_is_not_positive(temperature):
     with pytest.raises(ValueError, match="temperature must be positive"):
         losses.SmoothHinge(temperature)
+
+
+@pytest.mark.parametrize("k", [3, 20])
+def test_reach_and_remainder_of_the_softmax_are_those_of_its_matrices(rng, k):
+    """As every loss has them, from directions one by one and a Hessian of each row."""
+    loss = losses.SumToZero(losses.Multinomial(k))
+    A = rng.standard_normal((7, k - 1, k + 2))
+    h = A @ A.transpose(0, 2, 1)
+    np.testing.assert_allclose(loss.reach(h), losses.Loss.reach(loss, h), rtol=1e-12)
+    eta = 4.0 * rng.standard_normal((7, 1, k - 1))
+    # Rows that are all but certain.
+    eta[0, 0, 0] = 60.0
+    y, delta = rng.integers(0, k, (7, 1)), rng.standard_normal((7, 5, k - 1))
+    found = loss.remainder(eta, y, delta)
+    np.testing.assert_allclose(
+        found, losses.Loss.remainder(loss, eta, y, delta), rtol=1e-10, atol=1e-14
+    )

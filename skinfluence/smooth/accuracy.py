@@ -79,9 +79,7 @@ class Accuracy:
 
     def sizes(self, h):
         """``max_v v' h v`` over directions of unit spread, for each of some h."""
-        directions = self.objective.loss.spread_directions()
-        sizes = [np.einsum("ikl,k,l->i", h, v, v) for v in directions]
-        return np.maximum(np.max(sizes, axis=0), 0.0)
+        return self.objective.loss.reach(h)
 
     @cached_property
     def solve_error(self):

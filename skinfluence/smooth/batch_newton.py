@@ -299,7 +299,7 @@ class _Preconditioned(_Batch):
         return G
 
     def _newton_step(self, G, which):
-        hessian = self._hessian(self.eta[which], which)
+        curve = self._curves(self.eta[which], which)
         penalty = self.penalty[which]
         step, R = np.zeros_like(G), -G
         Z = self._edited_solve(R, which)
@@ -310,7 +310,7 @@ class _Preconditioned(_Batch):
             if not open_.any():
                 break
             rows = np.flatnonzero(open_)
-            HD = self._adjoint(np.einsum("bnkl,bnl->bnk", hessian[rows], self._eta(D[rows])))
+            HD = self._adjoint(curve(rows, self._eta(D[rows])))
             HD += penalty[rows] * D[rows]
             curved = _dot(D[rows], HD)
             # Round-off: the step so far goes down all the same.
@@ -327,6 +327,26 @@ class _Preconditioned(_Batch):
             rho[rows] = after
             open_[rows] = after > goal[rows]
         return step, solved & step.any(axis=(1, 2))
+
+    def _curves(self, eta, which):
+        """Weighted Hessians of every row times vectors, (b, n, K), of some of these problems."""
+        objective, edits = self.objective, self.edits
+        loss = objective.loss
+        if loss.n_outputs == 1 or loss.hessian_product is None:
+            hessian = self._hessian(eta, which)
+            return lambda some, V: np.einsum("bnkl,bnl->bnk", hessian[some], V)
+        b, n, k = eta.shape
+        # Vectors in the place of (K, K) matrices of each row.
+        state = loss.hessian_state(eta.reshape(b * n, k)).reshape(b, n, -1)
+        weights = np.tile(objective.weights, (b, 1))
+        weights[np.arange(b), edits.rows[which]] = edits.weight[which]
+
+        def curve(some, V):
+            lines = state[some].reshape(-1, state.shape[2])
+            out = loss.hessian_product(lines, V.reshape(-1, 1, k)).reshape(V.shape)
+            return weights[some][..., None] * out
+
+        return curve
 
     def _left(self, G, which):
         left = np.sqrt(np.maximum(_dot(G, self._edited_solve(G, which)), 0.0))

@@ -7,7 +7,7 @@ import numpy as np
 
 from skinfluence.losses import Binomial, Multinomial, SmoothHinge, SumToZero, Tweedie
 
-# Pairs of rows and steps from which loading the compiled kernels pays, and calling loaded ones.
+# Pairs of rows and steps, times outputs, from which loading compiled kernels pays, and calling them.
 COMPILED_PAIRS, LOADED_PAIRS = 2_000_000, 100_000
 
 
@@ -42,7 +42,7 @@ class RemainderPass:
         -----
         O(n m d K), in blocks. Large passes go through compiled kernels, with the same result.
         """
-        pairs = len(theta_steps) * self.objective.n_samples
+        pairs = len(theta_steps) * self.objective.n_samples * self.objective.loss.n_outputs
         pays = COMPILED_PAIRS
         if "numba" in sys.modules:
             pays = min(pays, LOADED_PAIRS)
