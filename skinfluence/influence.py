@@ -35,7 +35,7 @@ from skinfluence.edits import Edit
 from skinfluence.inputs import Inputs
 from skinfluence.problem import check_problem
 from skinfluence.quantity import Effect, Estimate
-from skinfluence.smooth import answers as _smooth  # noqa: F401  registers the answers about an Objective
+from skinfluence.smooth import answers as _smooth
 from skinfluence.solvers import SingularHessianError, SolveReport
 from skinfluence.solvers.base import SolverLike
 from skinfluence.statistics import (
@@ -170,8 +170,14 @@ class Influence:
         inputs = Inputs(estimator, X, y)
         problem = inputs.problem(y, sample_weight, same_fit=same_fit)
         check_problem(problem)
-        answers = moving(answers_of(problem, **options))
-        self._hold(estimator, inputs, answers.polished() if polish else answers)
+        try:
+            answers = moving(answers_of(problem, **options))
+            answers = answers.polished() if polish else answers
+        except _smooth.SaturatedFitError as error:
+            if not polish:
+                raise
+            answers = moving(error.polished())
+        self._hold(estimator, inputs, answers)
 
     def _hold(self, estimator, inputs, answers, fitted=True):
         """Set what every Influence holds, of an estimator or of a module; where all of them begin."""

@@ -262,8 +262,12 @@ def _above_nothing(model, problem, solver):
     from_zero = solver in MONOTONE and not getattr(model, "warm_start", False)
     if not (from_zero or (solver is not None and _converged(model))):
         return None
-    if solver in STOCHASTIC and (np.min(model.n_iter_) < SETTLED or model.tol > SETTLED_TOL):
-        return None
+    if solver in STOCHASTIC:
+        if np.min(model.n_iter_) < SETTLED or model.tol > SETTLED_TOL:
+            return None
+        # The length of their steps is that of rows of weight 1: heavier ones may drive them off.
+        if problem.weights.max() > 1.0:
+            return None
     if isinstance(problem.loss, SquaredError):
         nothing = _nothing(problem).value()
     else:

@@ -29,12 +29,12 @@ from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.deletions import Deletions
 from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver, serving_edits
 from skinfluence.smooth.group_batch import GroupBatch
-from skinfluence.smooth.newton import polish, refuse_separable, rounding_left
+from skinfluence.smooth.newton import minimise, polish, refuse_separable, rounding_left
 from skinfluence.smooth.others import effect_on_others
 from skinfluence.smooth.piecewise import is_piecewise
 from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import largest_eigenvalue
-from skinfluence.solvers import Exact, resolve_solver
+from skinfluence.solvers import Exact, SingularHessianError, resolve_solver
 from skinfluence.solvers.base import Moved
 
 
@@ -87,14 +87,7 @@ class SmoothAnswers(Locked, Answers):
     def polished(self):
         before, report = self.problem, self.report()
         other = SmoothAnswers(polish(self.factor, self.solver), self.solver, self.verbose)
-        theta = other.problem.theta
-        eta = before.loss.expand(other.problem.eta) - before.loss.expand(before.eta)
-        size = float(np.linalg.norm(theta))
-        other._moved = Moved(
-            newton_decrement=report.newton_decrement,
-            parameters=float(np.linalg.norm(theta - before.theta)) / size if size else 0.0,
-            decision_values=float(np.abs(eta).max(initial=0.0)),
-        )
+        other._moved = _moved(before, other.problem, report.newton_decrement)
         return other
 
     @property
@@ -418,7 +411,56 @@ def _(problem: Objective, *, solver, hold, precision, verbose):
     objective = centred(problem.holding(hold))
     refuse_separable(objective)
     solver = resolve_solver(solver, objective, precision)
-    return SmoothAnswers(solver.factor(objective), solver, verbose)
+    try:
+        factor = solver.factor(objective)
+    except SingularHessianError as error:
+        _refuse_saturated(objective, solver, verbose, error)
+        raise
+    return SmoothAnswers(factor, solver, verbose)
+
+
+class SaturatedFitError(SingularHessianError):
+    """The Hessian is singular at the fit, not at the optimum."""
+
+    def __init__(self, message, polished):
+        super().__init__(message)
+        self.polished = polished
+
+
+def _refuse_saturated(objective, solver, verbose, error):
+    """Where a fit is so far off that no row curves any longer, say so: its problem is determined."""
+    nothing = objective.at(np.zeros_like(objective.theta))
+    if not objective.loss.self_concordance or not objective.theta.any():
+        return
+    try:
+        solver.factor(nothing)
+    except SingularHessianError:
+        return
+
+    def polished():
+        best = minimise(nothing, solver).objective
+        other = SmoothAnswers(polish(solver.factor(best), solver), solver, verbose)
+        other._moved = _moved(objective, other.problem, np.inf)
+        return other
+
+    raise SaturatedFitError(
+        "The Hessian must be positive definite where the fit is. Got a fit that ended far from its "
+        f"optimum, at decision values up to {np.abs(objective.eta).max():.1e}, where rows no longer curve. "
+        "Scale the features or raise max_iter and fit again, or pass polish=True to Influence to ask "
+        "about the optimum.",
+        polished,
+    ) from error
+
+
+def _moved(before, after, decrement):
+    """How far polishing took a problem."""
+    eta = before.loss.expand(after.eta) - before.loss.expand(before.eta)
+    size = float(np.linalg.norm(after.theta))
+    return Moved(
+        newton_decrement=decrement,
+        parameters=float(np.linalg.norm(after.theta - before.theta)) / size if size else 0.0,
+        decision_values=float(np.abs(eta).max(initial=0.0)),
+    )
 
 
 def leaves_no_model(edits, objective):

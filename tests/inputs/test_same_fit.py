@@ -183,3 +183,17 @@ def test_targets_and_columns_in_any_unit_are_those_of_the_fit(size, unit, solver
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Influence(Ridge(solver=solver, alpha=1e-3).fit(X, y), X, y)
+
+
+@pytest.mark.parametrize("solver", ["sag", "saga"])
+def test_stochastic_descent_that_heavy_rows_drove_off_is_no_other_data(solver):
+    """The steps of its fit are as long as rows of weight 1 allow; where it ends says nothing of the data."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((40, 4))
+        y = (X[:, 0] + rng.standard_normal(40) > 0).astype(int)
+        weight = 10.0 ** rng.uniform(-2, 6, 40)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = LogisticRegression(solver=solver, C=1e-3, tol=1e-4, max_iter=1000)
+            Influence(model.fit(X, y, sample_weight=weight), X, y, weight, polish=True)

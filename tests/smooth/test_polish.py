@@ -28,7 +28,7 @@ from skinfluence.design import design_of
 from skinfluence.m_estimation import MEstimator
 from skinfluence.objective import Objective
 from skinfluence.smooth.newton import polish
-from skinfluence.solvers import Exact
+from skinfluence.solvers import Exact, SingularHessianError
 from tests.registries import NEWTON, make_data
 from tests.truth import relative_error
 
@@ -374,3 +374,26 @@ def test_a_step_that_overflows_is_no_optimum(away):
         warnings.simplefilter("error")
         found = polish(Exact("primal").factor(objective), Exact("primal")).objective
     np.testing.assert_allclose(found.theta[0], true, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [SGDClassifier("log_loss", alpha=0.1), LogisticRegression(C=0.5)])
+def test_a_fit_where_no_row_curves_any_longer_is_said_to_be_far_and_can_be_polished(model, rng):
+    X = rng.standard_normal((20, 3))
+    y = (X[:, 0] + rng.standard_normal(20) > 0).astype(int)
+    model = clone(model).fit(X, y)
+    model.coef_, model.intercept_ = model.coef_ + 1e6, model.intercept_ + 1e7
+    with pytest.raises(SingularHessianError, match=r"ended far from its optimum.*polish=True"):
+        Influence._of_fit(model, X, y, None)
+    if isinstance(model, LogisticRegression):
+        # Its solver does not end there: other data, as is said before.
+        return
+    inf = Influence(model, X, y, polish=True)
+    C = 1 / (model.alpha * 20)
+    truth = Influence(LogisticRegression(C=C, tol=1e-10).fit(X, y), X, y, polish=True)
+    ask = dict(of="decision_function", method="exact")
+    np.testing.assert_allclose(
+        inf.effect(edits.relabel(3, 1 - y[3]), X, **ask).values,
+        truth.effect(edits.relabel(3, 1 - y[3]), X, **ask).values,
+        rtol=1e-6,
+    )
+    assert inf.report().moved.decision_values > 1e6

@@ -81,6 +81,11 @@ def _family(*names):
 
 # In the order in which they are tried: a pattern, a name, and when it is true.
 REFUSALS = [
+    (
+        r"Got a fit that ended far from its optimum",
+        "far fit",
+        lambda trial, question, facts: not trial.options.get("polish"),
+    ),
     (r"Every class must have rows of positive weight", "class of no weight", _no_optimum),
     (r"Every class needs a row of positive sample_weight", "class of no weight", _no_optimum),
     (r"A module needs dense inputs", "dense inputs", _sparse),
