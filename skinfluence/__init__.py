@@ -46,6 +46,7 @@ __all__ = [
     "svm",
     "unlearning",
     "utils",
+    "values",
 ]
 
 

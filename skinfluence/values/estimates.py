@@ -1,0 +1,157 @@
+"""Values of rows, by averages over random sets of rows."""
+
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skinfluence.values.games import game_of
+
+
+@dataclass(frozen=True, eq=False)
+class Values:
+    """What each training row is worth.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_train,)
+        Positive is helpful: a lower mean test loss, or a higher score, with the row. Of a callable
+        ``of``, what the row adds to it.
+    standard_error : ndarray of shape (n_train,)
+        Of the sampling of sets; 0 for leave-one-out.
+    n_draws : int
+        Sets that were drawn.
+    empty : float
+        What no row at all is worth: the utility of decision values of zero.
+    full : float
+        The utility of the fit on all rows.
+    """
+
+    values: np.ndarray
+    standard_error: np.ndarray
+    n_draws: int
+    empty: float
+    full: float
+
+
+def leave_one_out(influence, X, y, *, of="loss", method="auto", tol=1e-3):
+    """What the utility of the model of all rows loses without each row.
+
+    Parameters
+    ----------
+    influence : Influence or estimator
+        Of a smooth linear model (ridge, logistic regression, softmax, GLMs), or kernel ridge
+        regression.
+    X : array-like of shape (n_test, n_features)
+    y : array-like of shape (n_test,)
+    of : str, scorer or callable, default="loss"
+        The utility: minus the mean test loss, a score by name, or a callable that returns a scalar,
+        or one number for each test point of which the mean is taken.
+    method, tol
+        As in :meth:`~skinfluence.Influence.removal_effect`.
+
+    Returns
+    -------
+    values : Values
+    """
+    game = game_of(influence, X, y, of, method, tol)
+    everything = np.ones(game.n, dtype=bool)
+    found, full = game.marginals(everything)
+    return Values(found, np.zeros(game.n), 1, game.empty, full)
+
+
+def shapley(influence, X, y, *, of="loss", n_draws=100, method="auto", tol=1e-3, random_state=None):
+    """Shapley values of the training rows.
+
+    The mean of what a row changes over sets of the other rows, of each size alike. They add up to
+    the utility of the fit on all rows less that of none.
+
+    Parameters
+    ----------
+    influence, X, y, of, method, tol
+        As in :func:`leave_one_out`.
+    n_draws : int, default=100
+        Sets to draw, each with a fit and an edit for every row.
+    random_state : int, RandomState instance or None, default=None
+
+    Returns
+    -------
+    values : Values
+
+    Notes
+    -----
+    A set of k rows, k uniform from 0 to n, without row i is a set of the others with every size
+    alike, whether the row was in it or not: each set serves all rows, and draws are independent.
+
+    References
+    ----------
+    .. [1] A. Ghorbani and J. Zou, "Data Shapley: Equitable Valuation of Data for Machine Learning",
+       ICML 2019.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.linear_model import Ridge
+    >>> from skinfluence.values import shapley
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = Ridge().fit(X[:50], y[:50])
+    >>> found = shapley(model, X[50:150], y[50:150], n_draws=20, random_state=0)
+    >>> found.values.shape, bool((found.standard_error > 0).all())
+    ((50,), True)
+    """
+
+    def draw(rng, n):
+        mask = np.zeros(n, dtype=bool)
+        mask[rng.permutation(n)[: rng.randint(n + 1)]] = True
+        return mask
+
+    return _averaged(influence, X, y, of, draw, n_draws, method, tol, random_state)
+
+
+def banzhaf(influence, X, y, *, of="loss", n_draws=100, method="auto", tol=1e-3, random_state=None):
+    """Banzhaf values of the training rows.
+
+    The mean of what a row changes over all sets of the other rows. Ranks of rows by them suffer
+    least from noise in the utility; they add up to nothing in particular.
+
+    Parameters
+    ----------
+    influence, X, y, of, method, tol, n_draws, random_state
+        As in :func:`shapley`.
+
+    Returns
+    -------
+    values : Values
+
+    References
+    ----------
+    .. [1] J. T. Wang and R. Jia, "Data Banzhaf: A Robust Data Valuation Framework for Machine
+       Learning", AISTATS 2023.
+    """
+    return _averaged(
+        influence,
+        X,
+        y,
+        of,
+        lambda rng, n: rng.uniform(size=n) < 0.5,
+        n_draws,
+        method,
+        tol,
+        random_state,
+    )
+
+
+def _averaged(influence, X, y, of, draw, n_draws, method, tol, random_state):
+    if not isinstance(n_draws, numbers.Integral) or n_draws < 2:
+        raise ValueError(f"n_draws must be an integer of at least 2. Got {n_draws!r} instead.")
+    rng = check_random_state(random_state)
+    game = game_of(influence, X, y, of, method, tol)
+    mean, squares = np.zeros(game.n), np.zeros(game.n)
+    for t in range(1, n_draws + 1):
+        found, _ = game.marginals(draw(rng, game.n))
+        step = found - mean
+        mean += step / t
+        squares += step * (found - mean)
+    error = np.sqrt(squares / (n_draws - 1) / n_draws)
+    return Values(mean, error, int(n_draws), game.empty, game.full)
