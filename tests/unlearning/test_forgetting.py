@@ -6,12 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
 
 from skinfluence import Influence, edits, unlearning
 from skinfluence.m_estimation import MEstimator
@@ -216,3 +218,44 @@ def test_digests_are_those_of_every_process():
         for _ in range(2)
     ]
     assert found[0].stdout == found[1].stdout != ""
+
+
+def test_the_perturbed_objective_is_solved_before_and_after_requests():
+    """By the gradient, written out, and by scipy from scratch with the same draw."""
+    X, y = MODELS["logistic"][1:]
+    model = unlearning.PerturbedLogisticRegression(residual=1e-3, random_state=0).fit(X, y)
+    np.testing.assert_allclose(model.sigma_, 1e-3 * np.sqrt(2 * np.log(1.5e5)))
+    b, signs = model._b, np.where(y == "good", 1.0, -1.0)
+    for left in (
+        np.arange(len(y)),
+        np.setdiff1d(np.arange(len(y)), [3, 77]),
+        np.setdiff1d(np.arange(5, len(y)), [77]),
+    ):
+        gone = np.setdiff1d(model._rows, left)
+        if len(gone):
+            model.forget(gone)
+        A, s = X[left], signs[left]
+
+        def value(theta, A=A, s=s):
+            return np.logaddexp(0, -s * (A @ theta)).sum() + theta @ theta / 2 + b @ theta
+
+        pull = -s / (1 + np.exp(s * (A @ model.coef_[0])))
+        gradient = A.T @ pull + model.coef_[0] + b
+        assert np.linalg.norm(gradient) <= 1e-3
+        best = minimize(value, np.zeros(X.shape[1]), tol=1e-10).x
+        # The penalty is one: a gradient of 1e-3 is at most as far from the optimum.
+        assert np.linalg.norm(model.coef_[0] - best) <= 1e-3 + 1e-5
+    with pytest.raises(ValueError, match="A removed row stays removed"):
+        model.forget(3)
+    with pytest.raises(ValueError, match="Both classes must keep a row"):
+        model.forget(np.intersect1d(np.flatnonzero(y == "good"), model._rows))
+
+
+@pytest.mark.filterwarnings("ignore:Skipping check")
+def test_the_perturbed_model_is_an_estimator_of_scikit_learn():
+    check_estimator(unlearning.PerturbedLogisticRegression(residual=1e-4, random_state=0))
+    X, y = MODELS["logistic"][1:]
+    model = unlearning.PerturbedLogisticRegression(residual=1e-9, random_state=0).fit(X, y)
+    plain = LogisticRegression(fit_intercept=False, **NEWTON).fit(X, y)
+    np.testing.assert_allclose(model.predict_proba(X), plain.predict_proba(X), atol=1e-6)
+    assert model.score(X, y) == plain.score(X, y)
