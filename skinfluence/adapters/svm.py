@@ -355,7 +355,7 @@ def _(model: SVR, X, y, sample_weight=None):
         free_bias=True,
         beta=beta,
         bias=float(model.intercept_[0]),
-        scaled_gamma=model.gamma == "scale" and model.kernel in ("rbf", "poly"),
+        gamma_counts="rows" if hasattr(kernel, "gamma") and _is_scale(model.gamma) else None,
     )
 
 
@@ -391,13 +391,11 @@ def _targets_of(model, X, y, sample_weight):
     return check_targets(X, y), check_sample_weight(sample_weight, X.shape[0])
 
 
-def _tube(model, design, y, weights, free_bias, beta, bias, scaled_gamma=False):
+def _tube(model, design, y, weights, free_bias, beta, bias, gamma_counts=None):
     from skinfluence.hinge.regression import TubeProblem
 
     C, epsilon = float(model.C), float(model.epsilon)
-    return TubeProblem(
-        design, y, weights, C, epsilon, free_bias, beta, bias, scaled_gamma=scaled_gamma
-    )
+    return TubeProblem(design, y, weights, C, epsilon, free_bias, beta, bias, gamma_counts)
 
 
 def refuse_unknown_linear(model):

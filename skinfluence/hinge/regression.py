@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.active_set import HingeProblem, NewRows, Paths, polish
@@ -66,9 +65,8 @@ class TubeProblem(Problem):
         Coefficients of the kernel expansion as fitted.
     bias : float
         The unpenalised intercept as fitted.
-    scaled_gamma : bool
-        Whether gamma is one over the variance of the cells of all rows and the columns, so that it moves
-        with them.
+    gamma_counts : {"rows"}, default=None
+        What gamma, one over the variance of all cells, counts; None for one that was given.
     """
 
     design: KernelDesign
@@ -79,10 +77,11 @@ class TubeProblem(Problem):
     free_bias: bool
     beta: np.ndarray
     bias: float
-    scaled_gamma: bool = False
+    gamma_counts: str | None = None
     labels: None = None
 
     model_name = "a support vector regression"
+    n_outputs = 1
 
     @cached_property
     def loss(self) -> Loss:
@@ -161,8 +160,7 @@ class TubeAnswers(Answers):
 
     Notes
     -----
-    From the polished optimum the path of each edit is followed, as for classifiers. Where gamma moves with
-    the rows all kernel values move, and each edit is solved from the old coefficients instead.
+    From the polished optimum the path of each edit is followed, as for classifiers.
     """
 
     effect_type = HingeEffect
@@ -190,12 +188,15 @@ class TubeAnswers(Answers):
     def _paths(self):
         return Paths(self.solution)
 
-    @property
-    def held(self):
-        """The answers with gamma as fitted."""
-        if not self.problem.scaled_gamma:
-            return self
-        return TubeAnswers(replace(self.problem, scaled_gamma=False))
+    def at_gamma(self, gamma):
+        """The answers at another gamma of the kernel, solved from here."""
+        design = self.problem.design
+        design = replace(design, kernel=replace(design.kernel, gamma=gamma))
+        return TubeAnswers(replace(self.problem, design=design, beta=self.beta, bias=self.bias))
+
+    def start(self, design, method):
+        """Decision values at ``design`` that changes are measured from."""
+        return self._decision(design.X)[:, None]
 
     def holding(self, hold):
         if hold is not None:
@@ -272,9 +273,6 @@ class TubeAnswers(Answers):
 
     def _removed(self, rows, X):
         """Changes of predictions at points without each row, (n_rows, m)."""
-        if self.problem.scaled_gamma:
-            before = self._decision(X)
-            return np.stack([self._solved(gone=row)(X) - before for row in rows])
         n = self.problem.n_samples
         moves = self._paths.remove_groups([np.array([row, n + row]) for row in rows])
         return self.tube.size * moves.decision_change(self._cross(moves.columns, X))
@@ -325,9 +323,6 @@ class TubeAnswers(Answers):
                 points.new_y[kept],
                 points.new_weights[kept],
             )
-        if problem.scaled_gamma:
-            solved = self._solved(mine, y, after, new, new_y, new_weights)
-            return solved(X) - self._decision(X), solved.kkt, solved.n_pivots
         added = None
         if kept:
             labels, targets = tube.sides(new_y)
@@ -344,40 +339,10 @@ class TubeAnswers(Answers):
         kkt = float(moves.kkt_residual[0]) * tube.size
         return tube.size * step, kkt, int(moves.n_pivots[0])
 
-    def _solved(self, rows=(), y=(), after=(), new=None, new_y=(), new_weights=(), gone=None):
-        """The model after an edit under the gamma of its rows, solved from the old coefficients."""
-        problem = self.problem
-        targets, weights = problem.y.copy(), problem.weights.copy()
-        rows = np.asarray(rows, dtype=np.intp) if gone is None else np.array([gone])
-        targets[rows], weights[rows] = (y, after) if gone is None else (targets[rows], 0.0)
-        X = stacked(problem.design.X, new)
-        targets = np.concatenate([targets, new_y])
-        weights = np.concatenate([weights, new_weights])
-        # A row of weight zero in the fit counts for gamma; one that is taken away does not.
-        there = np.ones(len(weights), dtype=bool)
-        there[rows] = weights[rows] > 0
-        X = X[there]
-        design = KernelDesign(X, replace(problem.design.kernel, gamma=scale_gamma(X)))
-        n_new = len(new_weights)
-        start = np.concatenate([self.beta, np.zeros(n_new)])[there]
-        edited = replace(
-            problem,
-            design=design,
-            y=targets[there],
-            weights=weights[there],
-            beta=start,
-            scaled_gamma=False,
-        )
-        return Refitted(TubeAnswers(edited))
-
     def own_removals(self, method, tol, rows=None):
         check_method(method)
         rows = np.arange(self.problem.n_samples) if rows is None else rows
         X, out = self.problem.design.X, self.eta[rows].copy()
-        if self.problem.scaled_gamma:
-            for i, row in enumerate(rows):
-                out[i] = self._solved(gone=row)(X[[row]])[0]
-            return out[:, None]
         n = self.problem.n_samples
         for block in row_blocks(len(rows), 64 * n, budget=2**26):
             part = rows[block]
@@ -394,39 +359,6 @@ class TubeAnswers(Answers):
         for one in removals:
             out[one.rows] += self._change(one, self.problem.design.X[one.rows])[0]
         return out[:, None]
-
-
-class Refitted:
-    """A solved regression, as a function of points.
-
-    Parameters
-    ----------
-    answers : TubeAnswers
-    """
-
-    def __init__(self, answers):
-        self.answers = answers
-        self.kkt = float(answers.solution.kkt_residual) * answers.tube.size
-        self.n_pivots = int(answers.solution.n_pivots)
-
-    def __call__(self, X):
-        return self.answers._decision(X)
-
-
-def stacked(X, new):
-    """Rows with others below, if there are any."""
-    if new is None:
-        return X
-    return sp.vstack([X, new], format="csr") if sp.issparse(X) else np.concatenate([X, new])
-
-
-def scale_gamma(X):
-    """scikit-learn's ``gamma="scale"``."""
-    if sp.issparse(X):
-        variance = (X.multiply(X)).mean() - X.mean() ** 2
-    else:
-        variance = X.var()
-    return 1.0 / (X.shape[1] * variance) if variance else 1.0
 
 
 @answers_of.register

@@ -90,7 +90,8 @@ class Variance:
     def of_edit(self, problem, points):
         """What an edit moves, (1, 3)."""
         moved = np.zeros(3)
-        weight = problem.labels.class_weight
+        labels = problem.labels
+        weight = np.ones(0) if labels is None else labels.class_weight
         if self.counted:
             less = points.row_changes / weight[problem.y[points.rows]]
             moved += less @ np.column_stack([np.ones(len(less)), self.sums[points.rows]])
