@@ -208,6 +208,15 @@ def _add_model(command):
         metavar="N",
         help="features of a column of texts, 0 for its words (default: 30)",
     )
+    model.add_argument(
+        "--scaling",
+        choices=["standard", "squash", "quantile", "auto"],
+        default="standard",
+        help=(
+            "of numbers: to unit variance (default), outliers pulled in, to normal quantiles, or the "
+            "one of lowest leave-one-out loss"
+        ),
+    )
     return model
 
 
@@ -312,6 +321,7 @@ def _model_options(arguments):
         "C": arguments.C,
         "class_weight": weight,
         "text_components": arguments.text_components,
+        "scaling": arguments.scaling,
     }
 
 

@@ -135,3 +135,40 @@ def test_sources_are_named_by_a_column_that_is_no_feature(table, capsys):
     table.assign(who="ada").to_csv("data.csv", index=False)
     assert main(["audit", *FILE, *options]) == 2
     assert "one source only" in capsys.readouterr().err
+
+
+def heavy(n=240):
+    """A label that follows the size of numbers with heavy tails."""
+    rng = np.random.RandomState(0)
+    a, b = np.exp(3 * rng.normal(size=(2, n)))
+    label = np.where(np.log(a) - np.log(b) + rng.normal(size=n) > 0, "yes", "no")
+    frame = pd.DataFrame({"a": a, "b": b, "label": label})
+    frame.loc[::17, "a"] = np.nan
+    return frame
+
+
+def test_the_scaling_of_heavy_tails_is_chosen_by_leave_one_out_loss(tmp_path, capsys):
+    heavy().to_csv("data.csv", index=False)
+    problem = file_problem("data.csv", "label")
+    losses = {}
+    for way in ("standard", "squash", "quantile"):
+        chosen = select_model(problem, C=1.0, scaling=way)
+        losses[way] = chosen.scores[chosen.strength]
+    best = select_model(problem, C=1.0, scaling="auto")
+    assert losses["standard"] > 1.2 * min(losses.values())
+    assert best.scores[best.strength] == pytest.approx(min(losses.values()))
+    assert f"{losses['standard']:.4g}" in best.notes[0]
+    options = ["--C", "1", "--verify", "0", "--no-html", "--json", "--scaling", "auto"]
+    assert main(["audit", "data.csv", "--target", "label", *options]) == 0
+    assert any(
+        "Numbers are scaled by" in note for note in json.loads(capsys.readouterr().out)["notes"]
+    )
+
+
+def test_numbers_scaled_to_unit_variance_are_what_they_were():
+    """The default is that of the table as it is: medians for gaps, then unit variance."""
+    frame = heavy()
+    frame.to_csv("data.csv", index=False)
+    X = select_model(file_problem("data.csv", "label"), C=1.0).X
+    a = frame["a"].fillna(frame["a"].median())
+    np.testing.assert_allclose(X[:, 0], (a - a.mean()) / a.std(ddof=0), rtol=1e-5, atol=1e-6)

@@ -3,12 +3,12 @@
 import os
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import MinMaxScaler, QuantileTransformer, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from skinfluence import Influence
@@ -23,6 +23,9 @@ from skinfluence.linear_model import LogisticRegression, Ridge
 # C of LogisticRegression, and 1/alpha of Ridge: decades first, then the half decades beside the best.
 DECADES = np.logspace(-3, 2, 6)
 HALF_DECADE = np.sqrt(10)
+
+# How columns of numbers are scaled.
+SCALINGS = ("standard", "squash", "quantile")
 
 # Features of a column of texts.
 TEXT_COMPONENTS = 30
@@ -99,7 +102,13 @@ class Selection:
 
 
 def select_model(
-    problem, *, C=None, class_weight=None, text_components=TEXT_COMPONENTS, progress=False
+    problem,
+    *,
+    C=None,
+    class_weight=None,
+    text_components=TEXT_COMPONENTS,
+    scaling="standard",
+    progress=False,
 ):
     """Vectorise the columns of a problem and fit the model with the lowest leave-one-out loss.
 
@@ -113,6 +122,9 @@ def select_model(
         Of the classifier.
     text_components : int, default=30
         Features of a column of texts; 0 for its words.
+    scaling : {"standard", "squash", "quantile", "auto"}, default="standard"
+        Of columns of numbers: to unit variance; with outliers pulled in; to the quantiles of a normal
+        distribution; or the one with the lowest leave-one-out loss, at three times the price.
     progress : bool, default=False
         Show a progress bar on a terminal.
 
@@ -121,10 +133,13 @@ def select_model(
     selection : Selection
         The fitted model and the scores of the values tried.
     """
+    if scaling == "auto":
+        options = {"C": C, "class_weight": class_weight, "text_components": text_components}
+        return _best_scaling(problem, progress=progress, **options)
     if problem.task == "classification":
         # Before texts become features: each column makes at least one.
         _check_classes(len(np.unique(problem.y)), *problem.X.shape)
-    preprocessing = _preprocessing(problem, text_components)
+    preprocessing = _preprocessing(problem, text_components, scaling)
     X = np.asarray(preprocessing.fit_transform(problem.X), dtype=float)
     if problem.task == "classification":
         _check_classes(len(np.unique(problem.y)), *X.shape)
@@ -165,6 +180,29 @@ def select_model(
         influence=influence,
         notes=() if C is not None else _note_on_edge(problem, strength, scores),
     )
+
+
+def _best_scaling(problem, **options):
+    """The selection of lowest leave-one-out loss over the ways to scale numbers."""
+    found = {way: select_model(problem, scaling=way, **options) for way in SCALINGS}
+    losses = {way: one.scores[one.strength] for way, one in found.items()}
+    best = min(losses, key=losses.get)
+    shown = ", ".join(f"{way} {loss:.4g}" for way, loss in losses.items())
+    note = f"Numbers are scaled by {best!r}, which has the lowest leave-one-out loss ({shown})."
+    return replace(found[best], notes=(note, *found[best].notes))
+
+
+def _scaler(scaling, n_samples):
+    """What becomes of columns of numbers before they are scaled to unit variance."""
+    if scaling == "squash":
+        return _skrub().SquashingScaler()
+    if scaling == "quantile":
+        return QuantileTransformer(
+            output_distribution="normal", n_quantiles=min(1000, n_samples), random_state=0
+        )
+    if scaling != "standard":
+        raise ValueError(f"scaling must be one of {', '.join(SCALINGS)} or auto. Got {scaling!r}.")
+    return "passthrough"
 
 
 def _note_on_edge(problem, strength, scores):
@@ -209,7 +247,7 @@ def threads_for(problem, X):
     return threadpool_limits(1 if small else None, user_api="blas")
 
 
-def _preprocessing(problem, text_components):
+def _preprocessing(problem, text_components, scaling):
     if problem.images is not None:
         # Pixels share one unit; scaling each to unit variance would blow up the nearly constant ones.
         return make_pipeline(MinMaxScaler())
@@ -224,7 +262,7 @@ def _preprocessing(problem, text_components):
         else Words()
     )
     return make_pipeline(
-        skrub.TableVectorizer(high_cardinality=texts),
+        skrub.TableVectorizer(numeric=_scaler(scaling, len(problem.y)), high_cardinality=texts),
         SimpleImputer(strategy="median", add_indicator=True),
         StandardScaler(),
     )
