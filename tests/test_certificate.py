@@ -5,6 +5,7 @@ from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 from scipy.optimize import brentq
 
 from skinfluence import certificate, losses
@@ -325,3 +326,19 @@ def test_within_speaks_of_the_true_size():
     assert certificate.within(0.09, 1.0, 0.1, 0.0)
     assert certificate.within(1e-15, 0.0, 1e-3, 1e-15)
     assert not certificate.within(np.inf, np.inf, 1e-3, 1e-15)
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-6, 0.3])
+@pytest.mark.parametrize("r", [1e-9, 3e-3, 0.02, 1.5])
+def test_the_bound_of_an_own_value_has_all_its_terms(r, error):
+    """``psi`` and ``chi`` as the averages over a segment that they are, by quadrature."""
+    M, kappa, fourth, across, length = 1.7, 0.9, 0.6, 0.4, 1.3
+    reach = r + M * kappa * error
+    psi = quad(lambda t: np.exp(t * reach), 0, 1)[0]
+    chi = quad(lambda t: 0.5 * (1 - t) ** 2 * np.exp(t * r), 0, 1)[0]
+    expected = error * M * psi * (np.sqrt(fourth * across) + kappa * error * length)
+    expected += M**2 * chi * fourth**1.5 * np.sqrt(across)
+    found = certificate.own_value_bound(
+        M, kappa, *map(np.array, (error, r, fourth, across, length))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

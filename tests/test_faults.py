@@ -5,6 +5,8 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,6 +25,7 @@ from threadpoolctl import threadpool_limits
 import skinfluence
 from skinfluence import Influence, edits
 from skinfluence._compiled.cached import compiled
+from skinfluence.losses import AutogradLoss
 from skinfluence.m_estimation import MEstimator
 from skinfluence.solvers import CG, LiSSA
 from tests.registries import make_data
@@ -236,6 +239,31 @@ def test_many_threads_that_ask_first_get_what_one_gets(kind):
     for name, one in zip(names, found, strict=True):
         assert_same({name: one}, {name: expected[name]})
     assert warnings.filters == filters
+
+
+def test_one_thread_traces_with_autograd_at_a_time():
+    """autograd numbers the traces of all threads by one counter: nested ones would be mixed up."""
+    inside, go_on, order = threading.Event(), threading.Event(), []
+
+    def slow(eta, y):
+        inside.set()
+        assert go_on.wait(30)
+        order.append("first")
+        return (eta[..., 0] - y) ** 2
+
+    def quick(eta, y):
+        order.append("second")
+        return (eta[..., 0] - y) ** 2
+
+    eta, y = np.ones((2, 1)), np.zeros(2)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(AutogradLoss(slow).gradient, eta, y)
+        assert inside.wait(30)
+        second = pool.submit(AutogradLoss(quick).gradient, eta, y)
+        time.sleep(0.2)
+        go_on.set()
+        np.testing.assert_array_equal(first.result(), second.result())
+    assert order == ["first", "second"]
 
 
 @EVERY

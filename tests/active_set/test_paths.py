@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC
 
 from skinfluence.active_set import BOUND, MARGIN, NONE, HingeProblem, NewRows, Paths, polish
-from skinfluence.active_set.tableau import solve_margin
+from skinfluence.active_set.tableau import Tableau, solve_margin
 
 BIAS = pytest.mark.parametrize("free_bias", [True, False], ids=["free", "penalised"])
 COSTS = pytest.mark.parametrize("C", [0.1, 1.0, 10.0])
@@ -584,6 +584,25 @@ def test_huge_kernels_are_certified_or_warned_about():
     honest = max(problem.violation(solution.beta, f).max(), problem.imbalance(solution.beta))
     assert honest < 1e-6 or caught
     assert solution.kkt_residual > 0.1 * honest - 1e-6
+
+
+@BIAS
+def test_new_rows_respond_like_rows_of_the_tableau(free_bias):
+    """What certificates and refits would hide: responses of new rows, each to all others."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((14, 3))
+    K, y = X @ X.T, rng.choice([-1, 1], 14)
+    whole = HingeProblem(K, y, np.ones(14), free_bias=free_bias)
+    part = HingeProblem(K[:11, :11], y[:11], np.ones(11), free_bias=free_bias)
+    margin, others, new = np.array([2, 5]), np.array([0, 1, 7, 8]), np.array([11, 12, 13])
+    tableau = Tableau(part, margin, others)
+    side, own = tableau.responses(K[np.ix_(tableau.rows, new)], K[np.ix_(new, new)])
+    expected = Tableau(whole, margin, np.concatenate([others, new])).table
+    n = len(tableau.rows)
+    np.testing.assert_allclose(side, expected[:n, n:-1], atol=1e-12)
+    np.testing.assert_allclose(own[:, :n], expected[n:, :n], atol=1e-12)
+    np.testing.assert_allclose(own[:, n], expected[n:, -1], atol=1e-12)
+    np.testing.assert_allclose(own[:, n + 1 :], expected[n:, n:-1], atol=1e-12)
 
 
 def test_a_singular_margin_is_told_by_its_values():

@@ -121,6 +121,16 @@ def clean_sets(K, n_seeds):
     return [rows_of_known_noise(np.eye(K), 1000, seed, spread=2.0) for seed in range(n_seeds)]
 
 
+def test_chances_of_the_right_labels_sum_to_one_in_doubt():
+    """Whether there are errors at all is a shape among the others, with its weight."""
+    doubtful = 0
+    for q, _, g in clean_sets(2, 5):
+        noise = estimate_noise(q[:200], g[:200])
+        doubtful += 0.05 < noise.weights[0] < 0.95
+        np.testing.assert_allclose(noise.posterior(q, g).sum(axis=1), 1.0)
+    assert doubtful
+
+
 @pytest.mark.parametrize("K", [2, 5])
 def test_what_cannot_be_excluded_is_small_where_classes_are_clear_cut(K):
     """And says so: a note with the largest share that the labels allow."""

@@ -99,13 +99,16 @@ class MachineProblem:
         own = kernel_matrix(self.kernel, self.params, X, X).diagonal() + LD(self.offset)
         # 1/2 |f - f*|^2 is at most the gap of the dual.
         off = np.sqrt(2 * max(gap, LD(0)))
-        error = off * np.sqrt(np.maximum(own, 0))
+        # Terms of an expansion may be large and cancel.
+        rounded = 64 * np.finfo(LD).eps * (np.abs(cross) @ a)
+        error = off * np.sqrt(np.maximum(own, 0)) + rounded
         if not self.free_bias:
             return f, error
         low, high = _bias_between(f_rows, y, a, c)
         if not (np.isfinite(low) and np.isfinite(high)):
             return f, np.full(len(f), np.inf)
         slack = off * np.sqrt(np.maximum(K.diagonal().max(), 0))
+        slack = slack + 64 * np.finfo(LD).eps * (np.abs(K) @ a).max()
         width = abs(high - low)
         if width > 1e-8 * (1 + abs(low)) + 4 * slack:
             return f + (low + high) / 2, np.full(len(f), np.inf)

@@ -526,7 +526,7 @@ def _transform(rng, family, params, fitting, options, container, weights):
     if family in ("LogisticRegression", "Ridge") and dense:
         # With its intercept liblinear penalises what is not rescaled.
         penalised = params["fit_intercept"] and params.get("solver") == "liblinear"
-        if not penalised:
+        if not penalised and container != "int":
             choices.append("rescaled")
         # float32 would round what an offset leaves of the column.
         if params["fit_intercept"] and not penalised and container != "float32":

@@ -71,6 +71,10 @@ def _sparse(trial, question, facts):
     return trial.container in ("csr", "csc")
 
 
+def _nullable(trial, question, facts):
+    return trial.container == "nullable"
+
+
 def _never(trial, question, facts):
     return False
 
@@ -89,6 +93,7 @@ REFUSALS = [
     (r"Every class must have rows of positive weight", "class of no weight", _no_optimum),
     (r"Every class needs a row of positive sample_weight", "class of no weight", _no_optimum),
     (r"A module needs dense inputs", "dense inputs", _sparse),
+    (r"X must hold numbers. Got dtype object", "nullable columns", _nullable),
     (
         r"must be positive definite|not penalised and only|not positive definite|Columns of zeros must be",
         "singular",
