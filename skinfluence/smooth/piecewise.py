@@ -507,8 +507,11 @@ def _finite_newton(problem, u):
         if abs(share - 1.0) < WHOLE:
             u, slack, short = goal, goal_slack, after
         else:
-            u, slack = u + share * step, slack + share * (goal_slack - slack)
-            short = there & (slack > 0)
+            moved = goal_slack - slack
+            u, slack = u + share * step, slack + share * moved
+            # A row that came to its margin and goes on is short of it, by less than rounding shows.
+            near = np.abs(slack) <= TIE * (1.0 + problem.absolute @ np.abs(u))
+            short = there & np.where(near, moved > 0, slack > 0)
         # Sets that come back without any descent differ by rows on their margin.
         value, name = problem.value(u, slack), short.tobytes()
         if not value < seen.get(name, np.inf):

@@ -218,3 +218,27 @@ def test_rows_beyond_their_margin_change_nothing_exactly():
     )
     assert not found[:, beyond].any()
     assert found[:, ~beyond].any()
+
+
+def test_a_row_that_comes_to_its_margin_by_less_than_rounding_is_taken_over_it():
+    """The step to the optimum of one set ends just beyond the margin of a row outside it."""
+    X = np.array([[0.0, 1e4], [0, 0], [0, 0], [0, 1e4], [1e4, 1e4]])
+    y, weight = np.array([0, 2, 1, 0, 3]), np.array([0.625, 1.25, 1.25, 0.625, 1.25])
+    C = 8.262230843030686
+    model = LinearSVC(C=C, fit_intercept=False).fit(X, y, weight)
+    inf = Influence(model, X, y, weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = inf.relabel_effect(X, of="decision_function", method="exact")
+    sides = lambda target, c: np.where(target == c, 1.0, -1.0)
+    for i in range(5):
+        for label in range(4):
+            other = y.copy()
+            other[i] = label
+            for c in range(4):
+                before = optima.squared_hinge(X, sides(y, c), weight, C, 0.0)
+                after = optima.squared_hinge(X, sides(other, c), weight, C, 0.0)
+                expected = optima.decisions(after, X, 0.0) - optima.decisions(before, X, 0.0)
+                np.testing.assert_allclose(
+                    found[:, i, label, c], expected.astype(float), rtol=1e-8, atol=1e-10
+                )
