@@ -1,6 +1,6 @@
 """What a scikit-learn model would have been without a row of its training data.
 
-For every row, exactly or with a bound, for about the price of one fit.
+For every row, exactly or with a bound, for the price of a few fits.
 """
 
 import importlib
