@@ -20,7 +20,12 @@ def check_asked(influence, tol, frozen):
         raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
     if frozen not in (None, "accept", "refuse"):
         raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
+    # Here: it registers kinds of problems whose rooms only their own models load.
+    from skinfluence.editing import kernels  # noqa: F401
+
     problem = influence.objective
+    if solve_edited.dispatch(type(problem)) is solve_edited.dispatch(object):
+        solve_edited(problem, None, None, tol)
     natural = getattr(problem, "natural_hold", "C")
     if resolve_hold(getattr(problem, "hold", natural), natural) != natural:
         raise ValueError(
@@ -68,7 +73,6 @@ class Move:
         self.rows = edited_rows(influence, edit)
         self.gone = influence._gone | set(self.rows.gone.tolist())
         self.n_samples = influence.objective.n_samples + len(self.rows.added)
-        # Here: it registers kinds of problems whose rooms only their own models load.
         from skinfluence.editing.whole import WholeEdit, learned_from_rows
 
         frozen = influence.frozen if frozen is None else frozen

@@ -17,6 +17,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardScaler
 
@@ -358,6 +360,19 @@ def test_a_precomputed_kernel_loses_the_columns_of_removed_rows():
     wanted = refit.predict(K[:, left])
     np.testing.assert_allclose(after.estimator.predict(K[:, left]), wanted, rtol=1e-10)
     assert np.isinf(after.error_at(K[:, left])).all()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [GaussianNB(), KNeighborsRegressor(), svm.SVR(), linear_model.Lasso(alpha=0.1)],
+    ids=str,
+)
+def test_models_that_are_not_written_are_refused_by_name(model):
+    y = np.arange(len(Xd)) % 3 if isinstance(model, GaussianNB) else yd
+    inf = Influence(clone(model).fit(Xd, y), Xd, y)
+    for ask in (inf.edited, inf.after):
+        with pytest.raises(TypeError, match="The model after an edit is known of"):
+            ask(edits.remove(0))
 
 
 def test_libsvms_fit_is_the_edited_one_as_far_as_libsvm_goes():
