@@ -116,10 +116,21 @@ class GroupBatch:
         objective, accuracy = self.objective, self.solver.accuracy
         (k, d), m = objective.theta.shape, len(points)
         b, D, noise = np.empty((m, k * d)), np.empty((m, k * d, k * d)), np.empty(m)
+        # Of a row's whole weight 1, and so in proportion.
+        unit = accuracy.rounding(
+            objective.design, objective.gradients, objective.hessians, accuracy.row_sizes
+        )
         for g, one in enumerate(points):
             design, taken = objective.design.take(one.rows), -one.row_changes
             pulled = taken[:, None] * objective.gradients[one.rows]
             lost = -one.shift * objective.unit_penalty
+            noise[g] = taken @ unit[one.rows]
+            if k == 1:
+                rows = design.dense_rows()
+                b[g] = -(pulled[:, 0] @ rows + lost * objective.theta[0])
+                D[g] = (rows.T * (taken * objective.hessians[one.rows, 0, 0])) @ rows
+                D[g].flat[:: d + 1] += lost
+                continue
             b[g] = -(design.adjoint(pulled).T + lost * objective.theta).ravel()
             some = replace(
                 objective,
@@ -130,9 +141,6 @@ class GroupBatch:
                 sample_weight=None,
             )
             D[g] = Curvature(some).dense()
-            hessian = taken[:, None, None] * objective.hessians[one.rows]
-            sizes = accuracy.row_sizes[one.rows]
-            noise[g] = accuracy.rounding(design, pulled, hessian, sizes).sum()
         half = solve_triangular(L, D.transpose(1, 0, 2).reshape(k * d, -1), lower=True)
         half = half.reshape(k * d, m, k * d).transpose(1, 2, 0)
         inner = solve_triangular(L, half.transpose(1, 0, 2).reshape(k * d, -1), lower=True)
