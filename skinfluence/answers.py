@@ -205,6 +205,19 @@ class Answers(ABC):
         ``pull_back(rows, V)`` takes gradients of shape (m, b, n_features) to the raw inputs.
         """
 
+    def test_pulls(self, tests):
+        """Gradients of test losses in the features of their own points, (n_test, n_features).
+
+        Raises
+        ------
+        TypeError
+            For a kind where they are not known.
+        """
+        self._refuse(
+            "how the loss of a test point moves with its features",
+            "frozen='accept' in influence_pert",
+        )
+
     @abstractmethod
     def self_influence(self):
         """Minus the influence of each training row on its own loss, shape (n_samples,)."""

@@ -44,8 +44,11 @@ from skinfluence.statistics import (
     UNMOVED,
     any_learns,
     estimating,
+    fill_total,
+    moves_with_features,
     moving,
     rows_after,
+    warn_held,
 )
 
 QUESTIONS = ("removal_effect", "relabel_effect", "effect", "top", "loo")
@@ -269,6 +272,7 @@ class Influence:
         labels: Names | None = None,
         aggregate: Literal["mean"] | None = None,
         smoothing: Literal["auto"] | float | None = "auto",
+        frozen: Frozen = None,
     ) -> Floats:
         """Derivative of test losses in the features of a training row, eq. 5.
 
@@ -288,6 +292,12 @@ class Influence:
             ``"mean"``: of the mean test loss, at the cost of one test point.
         smoothing : {"auto", None} or float, default="auto"
             As in :meth:`influence_up_loss`. ``"auto"``: None, which agrees with refits.
+        frozen : {None, "accept", "refuse"}, default=None
+            What becomes of what was learned from the rows besides the model: the statistics of the
+            transformers of a pipeline, and ``gamma="scale"``. None: the choice of the object; if that
+            is None too, they move with the row, and so do all rows and the test points; where that is
+            not known all of them stay as fitted, which a warning says. ``"accept"``: they stay as
+            fitted. ``"refuse"``: an error where they would.
 
         Returns
         -------
@@ -300,8 +310,22 @@ class Influence:
         n_test = 1 if aggregate else tests.design.n_samples
         shape = (n_test, len(rows), self._inputs.n_raw_features)
         check_fits(shape, SMALLER)
-        answers, pull_back = self.answers.smoothed(smoothing), self._inputs.pull_back
-        out = answers.pert_loss(tests, rows, aggregate, pull_back, np.empty(shape))
+        out = np.empty(shape)
+        answers = self.answers.smoothed(smoothing)
+        leave_one_out.check_choice(frozen)
+        frozen = self.frozen if frozen is None else frozen
+        why = None
+        if frozen != "accept" and moves_with_features(self):
+            try:
+                fill_total(self, answers, tests, X, rows, aggregate, out)
+                return out[0] if aggregate else out
+            except TypeError as error:
+                if frozen == "refuse":
+                    raise
+                why = error
+        answers.pert_loss(tests, rows, aggregate, self._inputs.pull_back, out)
+        if why is not None:
+            warn_held(why)
         return out[0] if aggregate else out
 
     def self_influence(self) -> Floats:

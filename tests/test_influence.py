@@ -154,7 +154,7 @@ def test_feature_derivative_goes_through_frozen_transformers(transformer):
     set_parameters(last, refit(last, front.transform(X), y, np.ones(len(y))))
     X_test, y_test = X[:4] + 0.2, y[4:8]
     inf = Influence(pipeline, X, y)
-    found = inf.influence_pert(X_test, y_test, indices=[3, 9])
+    found = inf.influence_pert(X_test, y_test, indices=[3, 9], frozen="accept")
     assert found.shape == (4, 2, 4)
     h = 1e-4
     for position, row in enumerate((3, 9)):

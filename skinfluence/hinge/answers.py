@@ -227,6 +227,13 @@ class HingeAnswers(Answers):
         points = (gradients, tests.design.X, rows, aggregate, pull_back, out)
         return derivatives.pert_loss(self.problem, conditionals, self.beta, *points)
 
+    def test_pulls(self, tests):
+        gradients = self.problem.loss.gradient(self._decision(tests.design.X), tests.y)
+        used = np.flatnonzero(self.beta.any(axis=0))
+        kernel, X = self.problem.design.kernel, self.problem.design.X
+        slopes = kernel.grad_combination(tests.design.X, X[used], self.beta[:, used].T)
+        return np.einsum("tj,jtf->tf", gradients, slopes)
+
     def self_influence(self):
         gradients = self.problem.loss.gradient(self._eta, self.problem.y)
         conditionals = self._conditional(self._smoothing_or(SMOOTHING))

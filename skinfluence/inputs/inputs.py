@@ -14,7 +14,7 @@ from skinfluence.inputs.rows import row_like, with_plain_numbers
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import line_of, opened
 from skinfluence.objective import Objective, objective_of, refuse_empty_classes, refuse_unknown
-from skinfluence.pullbacks import pull_back_through
+from skinfluence.pullbacks import pull_back_in_full, pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
 
 _LINEAR_ONLY = (
@@ -174,6 +174,27 @@ class Inputs:
         if not self.transformers:
             return V
         return pull_back_through(self.transformers, self._raw_rows(rows), V)
+
+    def as_rows(self, X):
+        """Rows of the user's, as transformers are asked about them."""
+        X = with_plain_numbers(X)
+        return np.asarray(X, dtype=object) if isinstance(X, list) and np.ndim(X) == 2 else X
+
+    def pull_back_in_full(self, V, X, at, V_new):
+        """Gradients in all training rows, back through what the steps learned from them, too.
+
+        Parameters
+        ----------
+        V : ndarray of shape (m, n_train, n_features)
+        X : array-like
+            Other rows, of :meth:`as_rows`.
+        at : ndarray of int, shape (b,)
+            Which of those also go through the steps.
+        V_new : ndarray of shape (m, b, n_features)
+            Gradients in their features.
+        """
+        raw = self._raw_rows(np.arange(self.training_X.shape[0]))
+        return pull_back_in_full(self.transformers, raw, V, _safe_indexing(X, at), V_new)
 
     def _raw_rows(self, rows):
         if isinstance(self.training_X, Rows):

@@ -26,6 +26,7 @@ from skinfluence.model_selection.path import (
     scan,
 )
 from skinfluence.objective import Objective, centred
+from skinfluence.statistics import moving
 
 # What "exact" promises, relative to the largest change.
 EXACT = 1e-6
@@ -265,7 +266,10 @@ class Run:
                     untouched(features, model), self.y, **fit_weights(model, self.sample_weight)
                 )
                 problem = Inputs(model, features).problem(self.y, self.sample_weight)
-            eta = answers_of(problem, **options).own_removals("exact", 1e-3)
+            answers = answers_of(problem, **options)
+            if self.options.frozen != "accept":
+                answers = moving(answers)
+            eta = answers.own_removals("exact", 1e-3)
             yield Scanned(problem, np.array(eta), np.zeros(len(eta)), "exact")
 
     def _model(self, trial):

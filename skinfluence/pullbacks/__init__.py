@@ -10,6 +10,7 @@ from skinfluence.pullbacks import (
     scaling,
     text,
 )
+from skinfluence.pullbacks.learned import learned_pullback, pull_back_in_full
 from skinfluence.pullbacks.registry import NoDerivativeError, pull_back_through, pullback
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "discrete",
     "expansion",
     "imputing",
+    "learned_pullback",
+    "pull_back_in_full",
     "pull_back_through",
     "pullback",
     "scaling",

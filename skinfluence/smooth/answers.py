@@ -124,6 +124,11 @@ class SmoothAnswers(Locked, Answers):
         gradients = self._test_gradients(tests, aggregate)
         return derivatives.pert_loss(self.factor, gradients, rows, pull_back, out)
 
+    def test_pulls(self, tests):
+        eta = tests.design.multiply(self.problem.theta.T)
+        gradients = self.problem.loss.gradient(eta, tests.y)
+        return gradients @ self.problem.theta[:, : self.problem.design.n_features]
+
     def self_influence(self):
         return derivatives.self_influence(self.factor)
 

@@ -5,6 +5,7 @@ from skinfluence.statistics.draws import fitted_leaves
 from skinfluence.statistics.edited_rows import rows_after
 from skinfluence.statistics.gamma import moving
 from skinfluence.statistics.registry import NOTHING, Moves, chain_moves, statistics
+from skinfluence.statistics.total import fill_total, moves_with_features, warn_held
 from skinfluence.statistics.whole import (
     BUDGET,
     HELD,
@@ -32,10 +33,13 @@ __all__ = [
     "composition",
     "discrete",
     "estimating",
+    "fill_total",
     "fitted_leaves",
+    "moves_with_features",
     "moving",
     "rows_after",
     "scaling",
     "statistics",
+    "warn_held",
     "why_not",
 ]

@@ -139,6 +139,27 @@ class GammaAnswers(MovingAnswers):
             return self._held
         return with_balanced(self.held.at_gamma(float(gamma)))
 
+    def gamma_pulls(self, tests, aggregate):
+        """What moving the cells of each training row does to test losses through gamma.
+
+        Returns
+        -------
+        pulls : ndarray of shape (n_test or 1, n_samples, n_features)
+        """
+        problem, variance = self.problem, self._variance
+        slope = self._slope_at(_Removals(tests, "influence", None), None)[0]
+        gradients = problem.loss.gradient(self.held.start(tests.design, "influence"), tests.y)
+        losses = np.einsum("tj,tj->t", gradients, slope)
+        if aggregate:
+            losses = losses.mean(keepdims=True)
+        X = problem.design.X
+        away = (X.toarray() if sp.issparse(X) else X) - variance.mean
+        total, first, second = variance.total
+        spread = second - first**2 / (total * variance.d)
+        # The mean moves too, but the squares are smallest there.
+        along = -2.0 * variance.amounts[:, None] * (away - first / (total * variance.d)) / spread
+        return losses[:, None, None] * along
+
     # Rows, one at a time
 
     def row_stream(self, quantity, rows, label, method, tol):

@@ -80,6 +80,14 @@ class MovingAnswers(Locked, Answers):
     def pert_loss(self, tests, rows, aggregate, pull_back, out):
         return self._held.pert_loss(tests, rows, aggregate, pull_back, out)
 
+    def test_pulls(self, tests):
+        return self._held.test_pulls(tests)
+
+    def gamma_pulls(self, tests, aggregate):
+        """See :class:`~skinfluence.statistics.gamma.GammaAnswers`; nothing here."""
+        inner = getattr(self._held, "gamma_pulls", None)
+        return None if inner is None else inner(tests, aggregate)
+
     def self_influence(self):
         return self._held.self_influence()
 

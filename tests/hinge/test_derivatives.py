@@ -11,7 +11,7 @@ from skinfluence import Influence
 from skinfluence.objective import objective_of
 from skinfluence.smooth.newton import minimise
 from skinfluence.solvers import Exact
-from tests.hinge.test_effects import TASK, frozen, values
+from tests.hinge.test_effects import TASK, values
 from tests.registries import make_data
 from tests.svm.test_linear import digits
 from tests.truth import relative_l2
@@ -87,7 +87,7 @@ def test_the_derivative_in_the_features_matches_refits(model, task):
         plus, minus = X.copy(), X.copy()
         plus[i] += STEP * direction
         minus[i] -= STEP * direction
-        moved = slopes(frozen(model), tests, (plus, y, weight), (minus, y, weight))
+        moved = slopes(clone(model), tests, (plus, y, weight), (minus, y, weight))
         truth = (slope * moved.reshape(6, -1)).sum(axis=1)
         change = weight[i] / 60 * found[:, i] @ direction
         assert np.linalg.norm(change - truth) <= 1e-5 * max(np.linalg.norm(truth), NOISE)
@@ -202,9 +202,10 @@ def test_aggregate_and_indices():
 def test_gradients_go_back_through_a_pipeline():
     X, y = make_data("binary", 50, 4, 0)
     pipeline = make_pipeline(StandardScaler(), ours.SVC()).fit(X, y)
-    found = Influence(pipeline, X, y).influence_pert(X[:5], y[:5])
+    held = {"frozen": "accept"}
+    found = Influence(pipeline, X, y).influence_pert(X[:5], y[:5], **held)
     scaled = pipeline[:-1].transform(X)
-    inside = Influence(pipeline[-1], scaled, y).influence_pert(scaled[:5], y[:5])
+    inside = Influence(pipeline[-1], scaled, y).influence_pert(scaled[:5], y[:5], **held)
     np.testing.assert_allclose(found, inside / pipeline[0].scale_, atol=1e-10)
 
 

@@ -103,8 +103,8 @@ def test_influence_reaches_the_pixels(flattened, scaled, rng):
     for sign in (1, -1):
         moved = X.copy()
         moved[5] += sign * eps * direction
-        refit = clone(model).fit(pipeline[:-1].transform(moved), y)
-        p = refit.predict_proba(pipeline[:-1].transform(X[:3]))
+        refit = clone(pipeline).fit(moved, y)
+        p = refit.predict_proba(X[:3])
         losses.append(-np.log(p[np.arange(3), y[:3]]))
     expected = (losses[0] - losses[1]) / (2 * eps)
     assert relative_error(found[:, 0] @ direction.ravel() / len(X), expected) <= 1e-5

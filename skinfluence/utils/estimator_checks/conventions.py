@@ -35,6 +35,8 @@ def _need_weights(subject):
         skip("The estimator's fit takes no sample_weight.")
     if getattr(subject.problem.labels, "balanced", None) == "rows":
         skip("Balanced class weights count rows here, whatever they weigh.")
+    if getattr(subject.problem, "gamma_counts", None) == "rows":
+        skip("The variance in gamma counts rows here, whatever they weigh.")
 
 
 def check_weight_zero_is_absence(subject):

@@ -75,7 +75,9 @@ def check_influence_pert(subject):
     subject.need_derivatives()
     rows, sample = subject.some_rows[1:3], subject.sample
     try:
-        found = subject.influence.influence_pert(sample.X_test, sample.y_test, indices=rows)
+        found = subject.influence.influence_pert(
+            sample.X_test, sample.y_test, indices=rows, frozen="accept"
+        )
     except TypeError as error:
         skip(f"No derivative in the features: {error}")
     found = found * subject.problem.weights[rows, None] / len(subject.y)
