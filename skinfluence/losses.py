@@ -316,6 +316,7 @@ class SumToZero(Loss):
 
     @property
     def softmax_basis(self):
+        """The basis, of a softmax of so many classes that all pairs at once pay; None of others."""
         many = isinstance(self.loss, Multinomial) and self.n_outputs >= MANY_CLASSES
         return self.basis if many else None
 
