@@ -83,7 +83,7 @@ class Effect:
 
         Parameters
         ----------
-        names : sequence of n_edits labels, default=None
+        names : array-like of shape (n_edits,), default=None
             The index; numbers by default.
 
         Returns

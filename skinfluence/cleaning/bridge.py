@@ -33,7 +33,8 @@ def to_datalab(audit, features=None, **options):
     >>> from skinfluence.datasets import load_demo
     >>> from skinfluence.linear_model import LogisticRegression
     >>> demo = load_demo("wine", flip_share=0.1)
-    >>> found = audit(LogisticRegression(max_iter=10_000, tol=1e-6).fit(demo.X, demo.y), demo.X, demo.y)
+    >>> X = demo.X / demo.X.std(axis=0)
+    >>> found = audit(LogisticRegression(tol=1e-6, max_iter=1000).fit(X, demo.y), X, demo.y)
     >>> lab = to_datalab(found)  # doctest: +SKIP
     >>> both = from_cleanlab(found, lab.get_issues())  # doctest: +SKIP
     """

@@ -12,7 +12,8 @@ class SourcesDisplay(Display):
 
     Parameters
     ----------
-    source : sequence of n_sources names
+    source : array-like of shape (n_sources,)
+        Names of the sources.
     effect, low, high : array-like of shape (n_sources,)
         Change of the mean loss of the other rows, and its interval.
     n_rows : array-like of shape (n_sources,), default=None
