@@ -82,7 +82,9 @@ def shapley(influence, X, y, *, of="loss", n_draws=100, method="auto", tol=1e-3,
     Notes
     -----
     A set of k rows, k uniform from 0 to n, without row i is a set of the others with every size
-    alike, whether the row was in it or not: each set serves all rows, and draws are independent.
+    alike, whether the row was in it or not: each set serves all rows. The sizes are spread evenly over
+    the draws; the standard errors are those of independent draws, which are no smaller. Errors of
+    different rows go together.
 
     References
     ----------
@@ -101,9 +103,10 @@ def shapley(influence, X, y, *, of="loss", n_draws=100, method="auto", tol=1e-3,
     ((50,), True)
     """
 
-    def draw(rng, n):
+    def draw(rng, n, share):
         mask = np.zeros(n, dtype=bool)
-        mask[rng.permutation(n)[: rng.randint(n + 1)]] = True
+        # Sizes spread over the draws: those of few rows are rare and change most.
+        mask[rng.permutation(n)[: int(share * (n + 1))]] = True
         return mask
 
     return _averaged(influence, X, y, of, draw, n_draws, method, tol, random_state)
@@ -134,7 +137,7 @@ def banzhaf(influence, X, y, *, of="loss", n_draws=100, method="auto", tol=1e-3,
         X,
         y,
         of,
-        lambda rng, n: rng.uniform(size=n) < 0.5,
+        lambda rng, n, _: rng.uniform(size=n) < 0.5,
         n_draws,
         method,
         tol,
@@ -149,7 +152,8 @@ def _averaged(influence, X, y, of, draw, n_draws, method, tol, random_state):
     game = game_of(influence, X, y, of, method, tol)
     mean, squares = np.zeros(game.n), np.zeros(game.n)
     for t in range(1, n_draws + 1):
-        found, _ = game.marginals(draw(rng, game.n))
+        share = (t - 1 + rng.uniform()) / n_draws
+        found, _ = game.marginals(draw(rng, game.n, share))
         step = found - mean
         mean += step / t
         squares += step * (found - mean)
