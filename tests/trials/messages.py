@@ -123,6 +123,11 @@ REFUSALS = [
     (r"must be those of the fit", "other data", _never),
 ]
 WARNINGS = [
+    (
+        r"has no one-step answer \(NaN\): without it no row is left on the margin",
+        "no margin row",
+        _family("SVC", "LinearSVC hinge"),
+    ),
     (r"is the only one of its class", "alone in its class", _lonely),
     (r"has all the training weight", "alone", _lonely),
     (r"^Group .* holds all the weight", "group is a class", _singular),
