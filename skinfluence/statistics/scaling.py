@@ -2,7 +2,8 @@
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
+from scipy.stats import norm
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
 from skinfluence.statistics.registry import NOTHING, Moves, statistics
 
@@ -83,6 +84,32 @@ def _(transformer: MaxAbsScaler, X, rows):
         return NOTHING
     other = (scale != 1.0).any(axis=1) if getattr(transformer, "clip", False) else None
     return Moves(scale, other=other)
+
+
+@statistics.register
+def _(transformer: RobustScaler, X, rows):
+    if not transformer.with_scaling:
+        return Moves(shifted=True) if transformer.with_centering else NOTHING
+    X = _numbers(X)
+    if X is None or sp.issparse(X) or X.shape[0] < 3:
+        return None
+    low, high = np.array(transformer.quantile_range) / 100.0
+    order = np.argsort(X, axis=0, kind="stable")
+    ranked, place = np.take_along_axis(X, order, axis=0), np.argsort(order, axis=0)[rows]
+    spread = _quantile_without(ranked, place, high) - _quantile_without(ranked, place, low)
+    spread[spread < 10.0 * EPS] = 1.0
+    if transformer.unit_variance:
+        spread /= norm.ppf(high) - norm.ppf(low)
+    return Moves(spread / transformer.scale_, shifted=transformer.with_centering)
+
+
+def _quantile_without(ranked, place, q):
+    """A quantile of each sorted column without the value at each place, (n_rows, n_columns)."""
+    position = q * (len(ranked) - 2)
+    below = int(np.floor(position))
+    above, columns = min(below + 1, len(ranked) - 2), np.arange(ranked.shape[1])
+    first, second = (ranked[k + (place <= k), columns] for k in (below, above))
+    return first + (position - below) * (second - first)
 
 
 def _numbers(X):

@@ -632,3 +632,20 @@ def test_no_bound_is_violated(seed):
 
 def base_fields(problem):
     return {name: getattr(problem, name) for name in problem.__dataclass_fields__}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"quantile_range": (10.0, 60.0), "unit_variance": True}], ids=str
+)
+@pytest.mark.parametrize("n", [60, 61, 63])
+def test_quantiles_move_with_the_rows_beside_them(options, n, counts):
+    X, y = counts
+    X, y = X[:n], (y[:n] > 1) * 1
+    model = make_pipeline(RobustScaler(**options), logistic())
+    check(model, X, y, range(0, n, 4))
+    moves = statistics(RobustScaler(**options).fit(X), X, np.arange(n))
+    for i in range(0, n, 7):
+        again = RobustScaler(**options).fit(np.delete(X, i, axis=0))
+        ratio = again.scale_ / RobustScaler(**options).fit(X).scale_
+        np.testing.assert_allclose(moves.scale[i], ratio, rtol=1e-12)
+    assert moves.other is None
