@@ -24,12 +24,14 @@ def newton_step_bound(M, kappa, size):
     -------
     bound : ndarray
     """
-    s = M * kappa * size
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        s = M * kappa * size
         closed = 1.0 / (1.0 - s) + np.log1p(-s) / s
         # The closed form cancels for small s: s/2 + 2 s^2/3 + ..., every term positive.
         series = s * (1 / 2 + s * (2 / 3 + s * (3 / 4 + s)))
-    return size * np.where(s < 1e-3, series, np.where(s < 1.0, closed, np.inf))
+        bound = size * np.where(s < 1e-3, series, np.where(s < 1.0, closed, np.inf))
+    # No step is no error, however far the rows reach.
+    return np.where(size == 0.0, 0.0, bound)
 
 
 def gradient_bound(M, kappa, gradient, r):

@@ -319,6 +319,13 @@ def test_without_curvature_change_the_newton_step_is_exact():
     assert certificate.chord_bound(0.0, 3.0, np.array(2.0), np.array(0.0)) == 0.0
 
 
+@pytest.mark.filterwarnings("error")
+def test_no_step_is_no_error_however_far_rows_reach():
+    for kappa in (0.0, 1.0, np.inf):
+        assert certificate.newton_step_bound(1.0, kappa, np.array([0.0]))[0] == 0.0
+    assert np.isnan(certificate.newton_step_bound(1.0, 1.0, np.array([np.nan]))[0])
+
+
 def test_within_speaks_of_the_true_size():
     """A bound as large as the step certifies nothing, whatever the tolerance."""
     assert not certificate.within(1.0, 1.0, 1e-1, 0.0)

@@ -111,7 +111,7 @@ class Linear:
         e = np.exp(eta - eta.max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
 
-    def _spread(self, of, eta, allowed, y):
+    def _spread(self, of, eta, allowed, y, eta0):
         """How far a quantity may move when decision values do by ``allowed``."""
         if of == "decision_function":
             return allowed[:, 0] if eta.shape[1] == 1 else allowed
@@ -123,8 +123,9 @@ class Linear:
             with np.errstate(over="ignore"):
                 ends = [np.abs(self.value(of, one, y) - base) for one in moved]
             out = out + np.maximum(*ends)
-        # Losses and probabilities are rounded themselves.
-        return 1.1 * out + 1e-14 * (1 + np.abs(base))
+        # Losses and probabilities are rounded themselves, before the edit too.
+        before = np.abs(self.value(of, eta0, y))
+        return 1.1 * out + 1e-14 * (1 + np.abs(base) + before)
 
     def truth(self, edit, X, y, of, method, tol, bound=None, absolute=False):
         """True change at test rows, what is allowed, and the oracle's own error there.
@@ -177,7 +178,7 @@ class Linear:
         )
         if of == "decision_function" and not absolute:
             value = change[:, 0] if shape[1] == 1 else change
-        return value, self._spread(of, eta1, allowed, y), size
+        return value, self._spread(of, eta1, allowed, y, eta0), size
 
     def lonely(self):
         """Whether a kind of target that must have weight has one row of it only."""
@@ -257,7 +258,7 @@ class Linear:
         )
         if of == "decision_function" and not absolute:
             value = change[:, 0] if shape[1] == 1 else change
-        return value, self._spread(of, eta1, allowed, y), float(size)
+        return value, self._spread(of, eta1, allowed, y, eta0), float(size)
 
     def _growth(self, factor, problem, theta):
         """How much Woodbury's formula enlarges errors: sqrt of the largest eigenvalue of P^-1 H."""

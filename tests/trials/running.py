@@ -215,10 +215,13 @@ class Asking:
                 return [outcome, *self._said(said, question, facts)]
         out = self._said(said, question, facts)
         warned = [w for w in said if issubclass(w.category, UserWarning | RuntimeWarning)]
+        # What is said not to be certified is held to the bound that is given for it.
+        uncertified = any("could not be certified" in str(w.message) for w in warned)
+        held = replace(question, method="auto") if uncertified and not local else question
         for case, truth, value, bound in zip(cases, truths, values, bounds, strict=True):
             again = truth
             if bound is not None and not local and not isinstance(truth, Exception):
-                again = self._truth(judge, question, case[0], case[1], bound)
+                again = self._truth(judge, held, case[0], case[1], bound)
             out.append(self._compared(question, case, again, value, bound, warned, facts))
         return out
 
