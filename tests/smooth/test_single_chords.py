@@ -173,7 +173,7 @@ def test_every_stage_holds_where_each_edit_has_a_penalty_of_its_own(name, penalt
         chords = own.at.chords
         far = chords.moved(own, np.arange(objective.n_samples))
         values, _ = chords.own_values(own, 1e-3, far)
-        steps, bound, _ = chords.solve(own, 1e-3, far, 0.0)
+        steps, bound, size = chords.solve(own, 1e-3, far, 0.0)
         starts = np.zeros((len(own), X.shape[1]))
         found = own.at.newton.solve(own, starts, lambda now, which: now.error <= 1e-7 * now.size)
         assert (found.error <= 1e-6 * found.size + 1e-12)[own.are_bounded].all()
@@ -190,6 +190,9 @@ def test_every_stage_holds_where_each_edit_has_a_penalty_of_its_own(name, penalt
                 error = own.at.whole(one[[i]])[0] - d
                 assert np.sqrt(error @ P @ error) <= limit[i] + floor
             assert abs(found.change[i] - x @ d) <= found.change_error[i] + own.length[i] * floor
+            if np.isfinite(bound[i]):
+                step = own.at.whole(steps[[i]])[0]
+                np.testing.assert_allclose(size[i], np.sqrt(step @ P @ step), rtol=1e-6)
             np.testing.assert_allclose(own.length[i], np.sqrt(x @ np.linalg.solve(P, x)), rtol=1e-7)
     assert certified > 0.5 * asked
 
