@@ -137,7 +137,7 @@ class Influence:
     """
 
     # Rows that :meth:`after` took out, and whether it made this object.
-    _gone = frozenset()
+    _gone: frozenset[int] = frozenset()
     _followed = False
 
     def __init__(
@@ -707,7 +707,7 @@ class Influence:
                 names, position = np.unique(np.asarray(groups), return_inverse=True)
                 given = [_edits.remove(np.flatnonzero(position == i)) for i in range(len(names))]
             else:
-                given = [edits] if isinstance(edits, Edit) else list(edits)
+                given = [edits] if isinstance(edits, Edit) else list(edits or ())
             numbers, n_edits = n_test * len(given), len(given)
         else:
             n_labels = 1

@@ -43,7 +43,7 @@ class Effect:
     bound: np.ndarray
     method_used: np.ndarray
     leverage: np.ndarray
-    route: np.ndarray = field(default="nothing to move", kw_only=True)
+    route: np.ndarray | str = field(default="nothing to move", kw_only=True)
     greater_is_better: bool | None = field(default=None, kw_only=True)
 
     def __repr__(self):
@@ -121,7 +121,7 @@ class Estimate:
     Attributes
     ----------
     routes : dict
-        How many edits take which way, in the words of :attr:`Effect.route`.
+        How many edits take which way, in the words of ``Effect.route``.
     fits : int
         Times that the transformers would be fitted again.
     seconds : float

@@ -36,7 +36,7 @@ def what_is_wrong(model: Any, X: NDArray[np.float64], y: list[str]) -> None:
     inf = Influence(model, X, y, hold="c")  # type: ignore[arg-type]
     Influence(model, X, y, solver="cholesky")  # type: ignore[arg-type]
     inf.removal_effect(X, y, method="exactly")  # type: ignore[arg-type]
-    inf.removal_effect(X, y, of="proba")  # type: ignore[arg-type]
+    inf.removal_effect(X, y, of=3)  # type: ignore[arg-type]
     inf.influence_up_loss(X, y, aggregate="sum")  # type: ignore[arg-type]
     inf.effect(3, X, y)  # type: ignore[arg-type]
     edits.remove(3) + 4  # type: ignore[operator]

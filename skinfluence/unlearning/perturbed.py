@@ -19,7 +19,7 @@ class PerturbedLogisticRegression(ClassifierMixin, BaseEstimator):
     """Logistic regression whose fit can be forgotten with (epsilon, delta), without noise per release.
 
     Minimises ``sum_i log(1 + exp(-y_i x_i' theta)) + |theta|^2 / (2 C) + b' theta`` with one draw of
-    ``b``, normal with standard deviation :attr:`sigma_`. After rows are forgotten the same objective
+    ``b``, normal with standard deviation ``sigma_``. After rows are forgotten the same objective
     on the others is solved by Newton steps until the norm of its gradient is below ``residual``, as
     it is after ``fit``.
 
