@@ -504,6 +504,12 @@ def _finite_newton(problem, u):
         step = goal - u
         held = problem.penalty * step
         share = _best_share(problem.c, slack, slack - goal_slack, held @ u, held @ step)
+        if share > 1.0:
+            # Where the slope beyond the goal is round-off, the way on leads anywhere.
+            beyond = u + share * step
+            gained = problem.value(beyond, problem.slack(beyond))
+            if not gained < problem.value(goal, goal_slack):
+                share = 1.0
         if abs(share - 1.0) < WHOLE:
             u, slack, short = goal, goal_slack, after
         else:
@@ -512,6 +518,9 @@ def _finite_newton(problem, u):
             # A row that came to its margin and goes on is short of it, by less than rounding shows.
             near = np.abs(slack) <= TIE * (1.0 + problem.absolute @ np.abs(u))
             short = there & np.where(near, moved > 0, slack > 0)
+            if not share > 0:
+                # Round-off hides that the step goes down: the set of its end is tried.
+                short = after
         # Sets that come back without any descent differ by rows on their margin.
         value, name = problem.value(u, slack), short.tobytes()
         if not value < seen.get(name, np.inf):

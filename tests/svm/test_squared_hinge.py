@@ -12,6 +12,7 @@ from skinfluence.objective import objective_of
 from skinfluence.smooth import piecewise
 from skinfluence.svm import LinearSVC
 from tests.svm import optima
+from tests.trials.drawing import draw
 
 KINDS = ["remove", "group", "relabel", "add", "reweight", "sum", "all removals", "all relabels"]
 # Rounding of decision values, relative to the terms they are sums of.
@@ -242,3 +243,28 @@ def test_a_row_that_comes_to_its_margin_by_less_than_rounding_is_taken_over_it()
                 np.testing.assert_allclose(
                     found[:, i, label, c], expected.astype(float), rtol=1e-8, atol=1e-10
                 )
+
+
+def test_steps_of_which_round_off_hides_the_slope_still_settle():
+    """A column of size 1e8 beside one of 1e-8, rows without weight: edits end at the optimum."""
+    trial = draw(50690)
+    X, y, weight = trial.X, trial.y, trial.weights
+    model = LinearSVC(C=trial.params["C"], fit_intercept=False).fit(X, y, weight)
+    inf = Influence(model, X, y, weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = inf.removal_effect(X, of="decision_function", indices=[3, 17])
+    assert found.shape[:2] == (26, 2)
+    kinds = [np.where(y == c, 1.0, -1.0) for c in np.unique(y)]
+    if len(kinds) == 2:
+        kinds, found = kinds[1:], found[:, :, None]
+    for place, i in enumerate([3, 17]):
+        w = np.where(np.arange(26) == i, 0.0, weight)
+        for c, sides in enumerate(kinds):
+            before = optima.squared_hinge(X, sides, weight, trial.params["C"], 0.0)
+            after = optima.squared_hinge(X, sides, w, trial.params["C"], 0.0)
+            expected = optima.decisions(after, X, 0.0) - optima.decisions(before, X, 0.0)
+            expected = expected.astype(float)
+            size = 1e-13 * (optima.terms(after, X, 0.0) + optima.terms(before, X, 0.0))
+            error = np.abs(found[:, place, c] - expected)
+            assert (error <= 1e-8 * np.abs(expected) + size.astype(float)).all()
