@@ -7,6 +7,7 @@ from dataclasses import fields
 import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
@@ -211,6 +212,7 @@ class WholePipeline:
         again = np.ones(len(rows), dtype=bool)
         if label is None:
             scale, again = self._moves(rows)
+            again = again | self._fills(X)
             at_once = np.flatnonzero(~again)
             if not len(at_once):
                 stream = ()
@@ -286,6 +288,8 @@ class WholePipeline:
         n_more = len(fields(self.answers.effect_type)) - len(fields(Effect))
         trust = [bound, used, leverage, *[np.full(n, np.nan) for _ in range(n_more)]]
         route = self.routes(edits)
+        if self._fills(X):
+            route[[one.moves_features for one in edits]] = REFITTED
         for name in np.unique(route):
             some = np.flatnonzero(route == name)
             if name == UNMOVED:
@@ -386,6 +390,22 @@ class WholePipeline:
             factor = answers.factor if method in LOCAL else answers.edit_solver().factor
             return smooth_after(factor, answers.solver, rows, moved, method, certify)
         return model_after(self.model, rows, moved, method)
+
+    def _fills(self, X):
+        """Whether rows have missing cells that an imputer fills by what it learned.
+
+        Training rows without any say nothing of how the fill moves.
+        """
+        leaves = fitted_leaves([("", one) for one in self.transformers])
+        if not any(
+            isinstance(one, SimpleImputer) and one.strategy != "constant" for _, one in leaves
+        ):
+            return False
+        if sp.issparse(X):
+            return bool(np.isnan(X.data).any())
+        cells = X.to_numpy(dtype=object) if hasattr(X, "to_numpy") else np.asarray(X, dtype=object)
+        # NaN and NaT are not themselves; None and pandas.NA are no values.
+        return any(cell is None or (cell == cell) is not True for cell in cells.ravel())
 
     def _moves(self, rows):
         """What columns are divided by without each row, None for nothing; rows to fit again for."""

@@ -38,7 +38,7 @@ from sklearn.preprocessing import (
 from sklearn.svm import SVC, LinearSVC
 from sklearn.utils import _safe_indexing
 
-from skinfluence import Influence
+from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
 from skinfluence.model_selection import (
     leave_one_group_out,
@@ -649,3 +649,20 @@ def test_quantiles_move_with_the_rows_beside_them(options, n, counts):
         ratio = again.scale_ / RobustScaler(**options).fit(X).scale_
         np.testing.assert_allclose(moves.scale[i], ratio, rtol=1e-12)
     assert moves.other is None
+
+
+def test_fills_of_test_rows_move_although_no_training_row_has_a_hole(counts):
+    X, y = counts
+    X, y = X[:60], (y[:60] > 1) * 1
+    model = make_pipeline(SimpleImputer(), StandardScaler(), logistic()).fit(X, y)
+    tests = X[:3].copy()
+    tests[0, 0] = np.nan
+    row = int(X[:, 0].argmax())
+    again = clone(model).fit(np.delete(X, row, axis=0), np.delete(y, row))
+    truth = again.decision_function(tests) - model.decision_function(tests)
+    inf = Influence(model, X, y)
+    asked = {"of": "decision_function", "method": "exact"}
+    found = inf.removal_effect(tests, indices=[row], **asked)[:, 0]
+    np.testing.assert_allclose(found, truth, rtol=0, atol=1e-6 * np.abs(truth).max())
+    effect = inf.effect(edits.remove(row), tests, **asked)
+    np.testing.assert_allclose(effect.values, truth, rtol=0, atol=1e-6 * np.abs(truth).max())
