@@ -74,6 +74,7 @@ class SourcesDisplay(Display):
         ax.set_yticks(at, [str(name).replace("$", r"\$") for name in self.source])
         ax.set(
             ylim=(len(at) - 0.4, -0.6),
+            ylabel="source",
             xlabel="leave-one-out loss of the others if dropped (below 0: they gain)",
         )
         if self.n_rows is not None:

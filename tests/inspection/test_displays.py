@@ -14,12 +14,24 @@ from sklearn.preprocessing import StandardScaler
 import skinfluence.linear_model as ours
 from skinfluence import Influence, inspection
 from skinfluence.cleaning.plots import RankedLossDisplay
-from skinfluence.inspection import Display, LeverageResidualDisplay, RemovalEffectDisplay
+from skinfluence.inspection import (
+    Display,
+    FoundDisplay,
+    LeverageResidualDisplay,
+    RemovalEffectDisplay,
+    SourcesDisplay,
+)
 
 DISPLAYS = {
     "RemovalEffectDisplay": lambda: RemovalEffectDisplay([0.0, 1.0, -1.0], [0.1, 0.9, -1.2]),
     "LeverageResidualDisplay": lambda: LeverageResidualDisplay(
         [0.1, 0.2, 0.5], [1.0, -2.0, 0.5], [0.1, 0.3, 0.2], edf=2.0
+    ),
+    "SourcesDisplay": lambda: SourcesDisplay(
+        ["a", "b"], [0.1, -0.2], [0.0, -0.3], [0.2, -0.1], n_rows=[3, 4]
+    ),
+    "FoundDisplay": lambda: FoundDisplay(
+        np.array([True, False, True, False]), {"mine": [0, 2, 1, 3]}
     ),
     "RankedLossDisplay": lambda: RankedLossDisplay(
         np.array([3.0, 1.0]), np.array(["drop", "keep"], dtype=object)
@@ -47,7 +59,8 @@ def linear():
 
 
 def test_every_display_is_tried():
-    listed = {getattr(inspection, name) for name in inspection.__all__} - {Display}
+    named = [getattr(inspection, name) for name in inspection.__all__]
+    listed = {one for one in named if inspect.isclass(one) and issubclass(one, Display)} - {Display}
     assert {type(make()) for make in DISPLAYS.values()} == listed | {RankedLossDisplay}
 
 

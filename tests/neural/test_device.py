@@ -14,7 +14,7 @@ from skinfluence.blocks import device
 from skinfluence.design import design_of
 from skinfluence.distributed import fit
 from skinfluence.solvers import CG, Exact
-from tests.blocks.test_out_of_core import all_answers
+from tests.blocks.test_out_of_core import all_answers, bar_of
 from tests.neural.networks import torch
 from tests.registries import make_data
 from tests.truth import relative_error
@@ -54,9 +54,7 @@ def test_every_answer_is_that_of_rows_in_numpy(model, dtype):
     expected = all_answers(Influence(fitted, X, y), X[:5], y[:5])
     tests = X if dtype == torch.float64 else tensor
     for question, found in all_answers(inf, tests[:5], y[:5]).items():
-        # Of leave-one-out each answer is certified to 1e-3, in memory by another route.
-        bar = 1e-3 if question == ("loo", "auto") else 1e-9
-        assert relative_error(found, expected[question]) < bar, question
+        assert relative_error(found, expected[question]) < bar_of(question, 1e-9), question
 
 
 PRODUCTS = {
