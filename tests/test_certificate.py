@@ -29,7 +29,9 @@ from tests.fuzzing import (
     draw_problem,
     edited_dense,
     failures,
+    point_trials,
     points_of,
+    row_trials,
     run,
 )
 
@@ -349,3 +351,19 @@ def test_the_bound_of_an_own_value_has_all_its_terms(r, error):
         M, kappa, *map(np.array, (error, r, fourth, across, length))
     )
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [(77, 35), (77, 193), (78, 110)])
+def test_leverages_that_cancel_in_the_dual_form_are_counted(seed):
+    """Squared errors with a weak penalty and more rows than columns: nothing but rounding is left."""
+    rng = np.random.default_rng(seed)
+    problem = draw_problem(rng)
+    assert (problem.name, problem.form) == ("squared", "dual")
+    found = [
+        *row_trials(rng, problem, 8, []),
+        *point_trials(rng, problem, 8, []),
+    ]
+    assert len(found) > 8
+    assert not any(trial.violated for trial in found)
+    # Nor is all that is said that nothing is known.
+    assert np.median([trial.bound / trial.size for trial in found if trial.size]) < 1e-7

@@ -48,7 +48,7 @@ class GroupBatch:
             and objective.design.in_memory
             and not is_piecewise(objective.loss)
             and (factor.rcond or 0.0) > WELL_CONDITIONED
-            and factor.leverage_error == 0.0
+            and factor.leverage_error < 1e-7
         )
         found = np.array([fits and _only_takes(one) for one in points], dtype=bool)
         return found if np.count_nonzero(found) >= FEWEST else np.zeros(len(points), dtype=bool)

@@ -52,10 +52,11 @@ class RowBatch:
         kept = kept * shrink(edits.shift, objective)
         with np.errstate(divide="ignore", invalid="ignore"):
             self.growth = np.where(kept > 0, 1.0 / kept, np.inf)
-            # Relative error of P^-1 where leverages are rounded to float32.
+            # Relative error of P^-1 where leverages are rounded.
             odds = self.leverage / (1.0 - self.leverage)
-            self.slack = factor.leverage_error * np.where(kept > 0, odds, np.inf)
-            self.slack[self.leverage == 0] = 0.0
+            odds = np.where(self.leverage == 0, 0.0, np.where(kept > 0, odds, np.inf))
+            gained = largest_eigenvalue(h, edits.hessian)
+            self.slack = factor.leverage_error * np.maximum(odds, gained / (1.0 + gained))
         # Woodbury's formula enlarges the solver's own error.
         self.slack += 2.0 * accuracy.solve_error * self.growth
         # The floor is in the norm of H: the error after the edit is as much larger in that of P as

@@ -504,6 +504,12 @@ class DualFactor(DenseFactor):
             self._schur = cholesky(schur, "The Hessian of the intercept", self._advice)
         self._refinements = self._needed_refinements()
 
+    @property
+    def leverage_error(self):
+        """What leverages lose that are not made by refined solves, relative to themselves."""
+        # Of one direction; rows of large leverage lose some more.
+        return 0.0 if self._rough_error > ROUGH else 32.0 * self._rough_error
+
     def _needed_refinements(self):
         """How often a solve is refined with the Hessian itself, until float64 has no more to give.
 
