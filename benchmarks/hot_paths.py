@@ -105,7 +105,8 @@ def svm_path():
 
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
-    model = SVC(C=1.0).fit(X, y)
+    # Of unit variance: what "scale" is, held, so that one path is followed for each row.
+    model = SVC(C=1.0, gamma=1.0 / X.shape[1]).fit(X, y)
     options = dict(of="decision_function", method="exact", indices=model.support_[:40])
     return lambda: Influence(model, X, y).removal_effect(X[:50], **options)
 

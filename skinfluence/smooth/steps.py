@@ -135,10 +135,14 @@ def row_leverages(factor, edits, method="one-step"):
     if type(factor) is not PrimalFactor or not factor.rcond < ROUGH * MANY_DIGITS:
         return h
     # Those of an explicit inverse: what is one minus them has fewer digits than by a solve.
+    taken = edits.hessian @ h
+    # No eigenvalue is below minus the norm: most rows need none.
+    left = 1.0 - np.sqrt(np.einsum("iab,iab->i", taken, taken))
     if h.shape[1] == 1:
-        left = 1.0 + edits.hessian[:, 0, 0] * h[:, 0, 0]
+        left = 1.0 + taken[:, 0, 0]
     else:
-        left = 1.0 + np.linalg.eigvals(edits.hessian @ h).real.min(axis=1)
+        some = np.flatnonzero(left * factor.rcond < MANY_DIGITS)
+        left[some] = 1.0 + np.linalg.eigvals(taken[some]).real.min(axis=1)
     near = np.flatnonzero(left * factor.rcond < MANY_DIGITS)
     if len(near):
         h = h.copy()
