@@ -23,6 +23,7 @@ __all__ = ["Answers", "Tests", "Top", "answers_of", "check_method"]
 # The local methods answer around the parameters as fitted, the others from the optimum.
 LOCAL = ("influence", "one-step")
 METHODS = (*LOCAL, "auto", "exact")
+EXACT_INSTEAD = "removal_effect, effect and loo_*, which are exact"
 FEWER_TESTS = "Ask for fewer test points at a time, or aggregate='mean' over them."
 
 
@@ -370,6 +371,22 @@ def top_of(stream, n, k):
             kept[sign] = _merge(kept[sign], sign * values.T, rows, k)
     (helpful, up), (harmful, down) = kept[1], kept[-1]
     return Top(helpful, up, harmful, -down)
+
+
+class EditsOnly(Answers):
+    """Answers about a kind whose edits are known exactly and whose derivatives are refused by name."""
+
+    def up_params(self, rows):
+        self._refuse("the derivative of its parameters", EXACT_INSTEAD)
+
+    def up_loss(self, tests, rows, aggregate):
+        self._refuse("influence_up_loss", EXACT_INSTEAD)
+
+    def pert_loss(self, tests, rows, aggregate, pull_back, out):
+        self._refuse("influence_pert", "effect(edits.replace(...))")
+
+    def self_influence(self):
+        self._refuse("self_influence", EXACT_INSTEAD)
 
 
 @singledispatch

@@ -4,15 +4,13 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
-from skinfluence.answers import Answers, answers_of, check_method
+from skinfluence.answers import EXACT_INSTEAD, EditsOnly, answers_of, check_method
+from skinfluence.closed_form.family import NoModelError
 from skinfluence.closed_form.problem import ClosedProblem
 from skinfluence.quantity import Quantity
-
-INSTEAD = "removal_effect, effect and loo_*, which are exact"
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class ClosedReport:
         )
 
 
-class ClosedAnswers(Answers):
+class ClosedAnswers(EditsOnly):
     """Edits of a model in closed form, to round-off by every method but ``"influence"``.
 
     Parameters
@@ -59,20 +57,6 @@ class ClosedAnswers(Answers):
     def holding(self, hold):
         self.problem.holding("auto" if hold is None else hold)
         return self
-
-    # Derivatives
-
-    def up_params(self, rows):
-        self._refuse("the derivative of its parameters", INSTEAD)
-
-    def up_loss(self, tests, rows, aggregate):
-        self._refuse("influence_up_loss", INSTEAD)
-
-    def pert_loss(self, tests, rows, aggregate, pull_back, out):
-        self._refuse("influence_pert", "effect(edits.replace(...))")
-
-    def self_influence(self):
-        self._refuse("self_influence", INSTEAD)
 
     # Edits
 
@@ -137,10 +121,13 @@ class ClosedAnswers(Answers):
         weights[points.rows] = np.maximum(weights[points.rows] + points.row_changes, 0.0)
         there = np.ones(len(weights), dtype=bool)
         there[points.rows] = weights[points.rows] > 0
-        X, codes, weights = family.X[there], family.codes[there], weights[there]
+        design, codes, weights = (
+            self.problem.design.take(there),
+            family.codes[there],
+            weights[there],
+        )
         if points.new is not None:
-            new = points.new.X
-            X = sp.vstack([X, new], format="csr") if sp.issparse(X) else np.concatenate([X, new])
+            design = design.extended(points.new)
             codes = np.concatenate([codes, points.new_y])
             weights = np.concatenate([weights, points.new_weights])
         if not family.takes_weights and (weights != 1).any():
@@ -148,12 +135,12 @@ class ClosedAnswers(Answers):
                 f"Rows of {self.problem.model_name} count one each, or are not there: an edit may give "
                 f"them weight 1 or 0. Got {weights[weights != 1][0]:g}."
             )
-        return family.again(X, codes, weights)
+        return family.again(design.X, codes, weights)
 
     def _scores_of(self, X, *rows):
         try:
             return self.family.again(*rows).scores(X)
-        except ValueError:
+        except NoModelError:
             return np.full((X.shape[0], self.problem.loss.n_outputs), np.nan)
 
     def _leverage(self, points):
@@ -167,7 +154,7 @@ class ClosedAnswers(Answers):
     def _check_finite(self, method):
         check_method(method)
         if method == "influence":
-            self._refuse("its first order", INSTEAD)
+            self._refuse("its first order", EXACT_INSTEAD)
 
     def _lonely(self):
         if not self.problem.needs_all_classes:

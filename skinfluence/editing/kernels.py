@@ -9,6 +9,7 @@ from skinfluence._utils._compat import write_svc
 from skinfluence.editing.solving import Solved, solve_edited
 from skinfluence.editing.writing import like
 from skinfluence.hinge.answers import HingeAnswers
+from skinfluence.hinge.dual import dual_coefficients
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.kernel.answers import KernelAnswers
 from skinfluence.kernel.problem import KernelProblem
@@ -134,24 +135,11 @@ def write_hinge(model, solved, left, lines):
 def _write_svc(made, model, problem, left):
     k = len(model.classes_)
     beta, codes = problem.beta[:, left], problem.y[left]
-    used = np.flatnonzero(beta.any(axis=0))
-    support = used[np.argsort(codes[used], kind="stable")]
-    own = codes[support]
-    dual = np.zeros((k - 1, len(support)))
-    if k == 2:
-        dual[:] = beta[:, support]
-    else:
-        for pair, (a, b) in enumerate(zip(*np.triu_indices(k, 1), strict=True)):
-            dual[b - 1, own == a] = beta[pair, support[own == a]]
-            dual[a, own == b] = beta[pair, support[own == b]]
+    kind = type(model.dual_coef_) if sp.issparse(model.dual_coef_) else None
+    support, counts, dual = dual_coefficients(beta, codes, k, kind)
     vectors = problem.design.X[left[support]]
-    if sp.issparse(model.dual_coef_):
-        m, n = dual.shape
-        # Every entry stored: libsvm reads the values as a dense array.
-        stored = (dual.ravel(), np.tile(np.arange(n), m), np.arange(m + 1) * n)
-        dual = type(model.dual_coef_)(stored, shape=(m, n))
+    if kind is not None:
         vectors = type(model.support_vectors_)(vectors)
-    counts = np.bincount(own, minlength=k)
     write_svc(made, model, support, vectors, counts, dual, problem.bias.copy())
     for name in ("_training_data", "n_iter_"):
         vars(made).pop(name, None)

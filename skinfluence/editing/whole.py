@@ -20,6 +20,7 @@ from skinfluence.editing.writing import innermost, like, rebuilt
 from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.inputs.frozen import uses_y
 from skinfluence.kernel.answers import KernelAnswers
+from skinfluence.kernel.functions import scaled_gamma
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.losses import own_class_factors
 from skinfluence.objective import Objective, objective_of
@@ -237,22 +238,6 @@ def refuse_other_fits(influence, lines):
             f"{names}: fitted again on the same rows, they give others (they draw, or were fitted on "
             "other rows or with weights). Pass frozen='accept' to hold them as fitted."
         )
-
-
-def scaled_gamma(X, weight):
-    """What ``gamma="scale"`` is on some rows: one over columns times their variance."""
-    d = X.shape[1]
-    share = weight / weight.sum() / d
-    mean = float((share @ X).sum())
-    if sp.issparse(X):
-        away = X.copy()
-        away.data = (X.data - mean) ** 2
-        # What is not stored is 0.
-        stored = np.asarray(away.sum(axis=1)).ravel()
-        variance = float(share @ (stored + (d - np.diff(X.indptr)) * mean**2))
-    else:
-        variance = float((share @ (X - mean) ** 2).sum())
-    return 1.0 / (d * variance) if variance > 0 else 1.0
 
 
 def _columns(before, after):

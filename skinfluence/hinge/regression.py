@@ -14,7 +14,7 @@ import numpy as np
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.active_set import HingeProblem, NewRows, Paths, polish
-from skinfluence.answers import Answers, answers_of, check_method
+from skinfluence.answers import EditsOnly, answers_of, check_method
 from skinfluence.hinge.edits import equal_rows
 from skinfluence.hinge.problem import KEPT_ROWS
 from skinfluence.hinge.trust import HingeEffect, HingeReport
@@ -25,7 +25,6 @@ from skinfluence.problem import Problem
 from skinfluence.quantity import Quantity
 
 ROLES = np.array(["none", "margin", "bound"])
-INSTEAD = "removal_effect, effect and loo_*, which are exact"
 
 
 class EpsilonInsensitive(SingleOutputLoss):
@@ -151,7 +150,7 @@ class Tube:
         )
 
 
-class TubeAnswers(Answers):
+class TubeAnswers(EditsOnly):
     """Exact effects of edits of a support vector regression.
 
     Parameters
@@ -239,20 +238,6 @@ class TubeAnswers(Answers):
         for block in row_blocks(len(out), 8 * (len(used) + 1)):
             out[block] += kernel(X[block], support) @ self.beta[used]
         return out
-
-    # Derivatives
-
-    def up_params(self, rows):
-        self._refuse("the derivative of its parameters", INSTEAD)
-
-    def up_loss(self, tests, rows, aggregate):
-        self._refuse("influence_up_loss", INSTEAD)
-
-    def pert_loss(self, tests, rows, aggregate, pull_back, out):
-        self._refuse("influence_pert", "effect(edits.replace(...))")
-
-    def self_influence(self):
-        self._refuse("self_influence", INSTEAD)
 
     # Edits
 

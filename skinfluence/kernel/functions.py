@@ -277,6 +277,29 @@ class Precomputed(Kernel):
         )
 
 
+def scaled_gamma(X, weight):
+    """What ``gamma="scale"`` is on some rows: one over the columns times the variance of the cells.
+
+    Parameters
+    ----------
+    X : ndarray or CSR array of shape (n, n_features)
+    weight : ndarray of shape (n,)
+        What each row counts.
+    """
+    d = X.shape[1]
+    share = weight / weight.sum() / d
+    mean = float((share @ X).sum())
+    if sp.issparse(X):
+        away = X.copy()
+        away.data = (X.data - mean) ** 2
+        # What is not stored is 0.
+        stored = np.asarray(away.sum(axis=1)).ravel()
+        variance = float(share @ (stored + (d - np.diff(X.indptr)) * mean**2))
+    else:
+        variance = float((share @ (X - mean) ** 2).sum())
+    return 1.0 / (d * variance) if variance > 0 else 1.0
+
+
 def kernel_of(metric, n_features, *, gamma=None, degree=3, coef0=1.0, params=None):
     """The kernel of scikit-learn's parameters.
 

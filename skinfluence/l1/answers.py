@@ -18,7 +18,7 @@ from skinfluence.l1.optimum import NOT_UNIQUE, factored
 from skinfluence.l1.problem import L1Problem
 from skinfluence.l1.support import Support
 from skinfluence.quantity import Quantity
-from skinfluence.solvers import SingularHessianError, SolveReport
+from skinfluence.solvers import SolveReport
 
 
 class L1Answers(Answers):
@@ -304,7 +304,4 @@ def _(problem: L1Problem, *, solver, hold, precision, verbose):
             "A support is followed exactly: solver must be 'auto' or 'exact' and precision 'float64'. Got "
             f"{solver!r} and {precision!r}."
         )
-    try:
-        return L1Answers(problem.holding(hold))
-    except SingularHessianError as error:
-        raise SingularHessianError(str(error)) from None
+    return L1Answers(problem.holding(hold))

@@ -90,16 +90,16 @@ class Variance:
     def of_edit(self, problem, points):
         """What an edit moves, (1, 3)."""
         moved = np.zeros(3)
-        labels = problem.labels
-        weight = np.ones(0) if labels is None else labels.class_weight
         if self.counted:
+            weight = problem.labels.class_weight
             less = points.row_changes / weight[problem.y[points.rows]]
             moved += less @ np.column_stack([np.ones(len(less)), self.sums[points.rows]])
         else:
             moved += self.removals(points.gone).sum(axis=0)
         if points.new is not None:
-            more = points.new_weights / weight[points.new_y] if self.counted else None
-            more = np.ones(points.new.n_samples) if more is None else more
+            more = np.ones(points.new.n_samples)
+            if self.counted:
+                more = points.new_weights / problem.labels.class_weight[points.new_y]
             sums = self.of(points.new.X)
             moved += more @ np.column_stack([np.ones(len(more)), sums])
         return moved[None]

@@ -14,6 +14,8 @@ from skinfluence._utils._compat import check_parameters, write_svc
 from skinfluence._utils.validation import check_sample_weight
 from skinfluence.adapters.svm import svc_kernel
 from skinfluence.hinge.answers import HingeAnswers
+from skinfluence.hinge.dual import dual_coefficients
+from skinfluence.kernel.functions import scaled_gamma
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import objective_of
 from skinfluence.svm._validation import check_classification
@@ -118,53 +120,19 @@ class SVC(InfluenceMixin, svm.SVC):
 
     def _write(self, start, X, codes, answers):
         """scikit-learn's fitted attributes, from the solutions of all pairs."""
-        beta, k = answers.beta, len(self.classes_)
-        used = np.flatnonzero(beta.any(axis=0))
-        support = used[np.argsort(codes[used], kind="stable")]
-        own = codes[support]
-        dual = np.zeros((k - 1, len(support)))
-        if k == 2:
-            dual[:] = beta[:, support]
-        else:
-            for pair, (a, b) in enumerate(zip(*np.triu_indices(k, 1), strict=True)):
-                dual[b - 1, own == a] = beta[pair, support[own == a]]
-                dual[a, own == b] = beta[pair, support[own == b]]
-        write_svc(
-            self,
-            start,
-            support,
-            X[support],
-            np.bincount(own, minlength=k),
-            _with_zeros(dual, type(start.dual_coef_)) if sp.issparse(start.dual_coef_) else dual,
-            answers.bias.copy(),
-        )
+        kind = type(start.dual_coef_) if sp.issparse(start.dual_coef_) else None
+        support, counts, dual = dual_coefficients(answers.beta, codes, len(self.classes_), kind)
+        write_svc(self, start, support, X[support], counts, dual, answers.bias.copy())
 
 
 def _resolved_gamma(gamma, X, weight):
     """The number that gamma stands for; the variance of "scale" counts weights, not rows."""
-    d = X.shape[1]
     if gamma == "auto":
-        return 1.0 / d
+        return 1.0 / X.shape[1]
     if isinstance(gamma, numbers.Real):
         return gamma
     if gamma != "scale":
         raise ValueError(
             f"gamma must be 'scale', 'auto' or a non-negative number. Got {gamma!r} instead."
         )
-    share = weight / weight.sum() / d
-    mean = float((share @ X).sum())
-    if sp.issparse(X):
-        away = X.copy()
-        away.data = (X.data - mean) ** 2
-        # What is not stored is 0.
-        stored = np.asarray(away.sum(axis=1)).ravel()
-        variance = float(share @ (stored + (d - np.diff(X.indptr)) * mean**2))
-    else:
-        variance = float((share @ (X - mean) ** 2).sum())
-    return 1.0 / (d * variance) if variance > 0 else 1.0
-
-
-def _with_zeros(dense, kind):
-    """CSR with every entry stored: libsvm reads the values as a dense array."""
-    m, n = dense.shape
-    return kind((dense.ravel(), np.tile(np.arange(n), m), np.arange(m + 1) * n), shape=(m, n))
+    return scaled_gamma(X, weight)
