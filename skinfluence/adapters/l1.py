@@ -45,4 +45,17 @@ def _problem(model, X, y, sample_weight, alpha, l1_ratio):
         l2=alpha * (1.0 - l1_ratio) * total,
         positive=bool(model.positive),
         theta=theta,
+        leaves=_left_by_the_fit(model, y, weights),
     )
+
+
+def _left_by_the_fit(model, y, weights):
+    """Ten times what scikit-learn's duality gap may be where it stops; infinite where it ran out.
+
+    Single precision stops where its rounding lets it.
+    """
+    single = np.asarray(model.coef_).dtype == np.float32
+    if single or np.max(model.n_iter_) >= model.max_iter:
+        return np.inf
+    middle = np.average(y, weights=weights) if model.fit_intercept else 0.0
+    return 10.0 * float(model.tol) * float(weights @ (y - middle) ** 2)

@@ -95,6 +95,12 @@ class L1Answers(Answers):
             <= 0.1 * problem.value(self.theta) / problem.n_samples + 1e-12 * problem.total_weight
         ):
             return None
+        if gap > problem.leaves:
+            raise ValueError(
+                "X, y and sample_weight must be those of the fit, the rows in the same order. Got "
+                f"others: at these coefficients the objective is {gap:.1e} above its optimum, and the "
+                f"fit stopped below {problem.leaves:.1e}. Pass what was given to fit, weights included."
+            )
         return (
             f"The fit is not at the optimum of its objective, which is lower by {gap:.1e}. Answers are "
             "about the optimum for the X, y, sample_weight and parameters given here. Fit with a smaller "

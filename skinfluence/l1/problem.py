@@ -24,6 +24,8 @@ class L1Problem(Problem):
         Whether coefficients may not be negative.
     theta : ndarray of shape (n_columns,)
         As fitted, the intercept last.
+    leaves : float
+        What the fit's own rule to stop may leave of the objective; infinite where it did not end.
     hold : {"C", "lambda"}
         Whether edits keep the penalties, or those over the total weight.
     """
@@ -35,6 +37,7 @@ class L1Problem(Problem):
     l2: float
     positive: bool
     theta: np.ndarray
+    leaves: float = np.inf
     hold: str = "lambda"
     loss: Loss = field(default_factory=SquaredError)
     labels: None = None

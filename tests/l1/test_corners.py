@@ -113,6 +113,17 @@ def test_a_loose_fit_is_told_and_answers_are_about_the_optimum():
     assert_allclose(inf.loo_predict(), Influence(tight, X, y).loo_predict(), rtol=1e-9)
 
 
+def test_rows_in_another_order_are_not_those_of_the_fit():
+    """An honest fit ends within its duality gap of the optimum, and another's does not."""
+    X, y = _data()
+    for alpha in (1e-3, 0.1):
+        model = Lasso(alpha=alpha).fit(X, y)
+        Influence(model, X, y)
+        for rows in (np.arange(30)[::-1], np.random.default_rng(0).permutation(30)):
+            with pytest.raises(ValueError, match="rows in the same order"):
+                Influence(model, X[rows], y)
+
+
 def test_what_the_kind_does_not_know_is_refused_by_name():
     X, y = _data()
     inf = Influence(Lasso(alpha=0.1).fit(X, y), X, y)
