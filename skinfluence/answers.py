@@ -452,7 +452,7 @@ def warn_alone(objective, rows):
     shown = ", ".join(str(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
     warnings.warn(
         f"Row {shown} is the only one of its class with weight (or the only positive count): "
-        "without it the optimum is at infinity, so its answers are NaN. Add rows of that class or "
+        f"without it {objective.without_a_class}, so its answers are NaN. Add rows of that class or "
         "drop the class.",
         UserWarning,
         stacklevel=level_outside(),

@@ -355,6 +355,15 @@ def _refuse_overflow(objective, new, new_y):
         )
 
 
+def no_weight_left(problem, kind):
+    """The error of an edit that leaves no weight to a class, or to the positive targets."""
+    return NoOptimumError(
+        "Every class must keep weight after the edit, and so must the positive targets of a count "
+        f"model. Got an edit that leaves none to {problem.kind_name(kind)}: {problem.without_a_class}. "
+        "Fit the model that is meant on the remaining rows."
+    )
+
+
 def _refuse_empty_class(objective, points):
     if not objective.needs_all_classes:
         return
@@ -367,11 +376,7 @@ def _refuse_empty_class(objective, points):
         after += np.bincount(objective.kinds(points.new_y) + 1, points.new_weights, n_kinds)[1:]
     gone = np.flatnonzero((before > 0) & (after <= 1e-12 * before))
     if len(gone):
-        raise NoOptimumError(
-            "Every class must keep weight after the edit, and so must the positive targets of a "
-            f"count model. Got an edit that leaves none to {objective.kind_name(gone[0])}: its "
-            "optimum is at infinity. Fit the model that is meant on the remaining rows."
-        )
+        raise no_weight_left(objective, gone[0])
 
 
 def _given(design, row):

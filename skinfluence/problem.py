@@ -29,12 +29,15 @@ class Problem(ABC):
         For classifiers.
     model_name : str
         What users call the kind, for messages.
+    without_a_class : str
+        Why there is no model without a class that is needed, for messages.
     needs_all_classes : bool
         Whether a class, or the positive targets, without weight leave no optimum. A kind where
         that can be true says which by :meth:`kinds`.
     """
 
     model_name = "this model"
+    without_a_class = "the optimum is at infinity"
     needs_all_classes = False
 
     @property

@@ -38,6 +38,8 @@ class ClosedProblem(Problem):
     model_name: str
     needs_all_classes: bool
 
+    without_a_class = "a fit knows no such class"
+
     @property
     def sample_weight(self):
         """The weights: there are no class weights."""

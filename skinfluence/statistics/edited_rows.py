@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinfluence.edits import Edit, NoOptimumError, is_given, position
+from skinfluence.edits import Edit, NoOptimumError, is_given, no_weight_left, position
 from skinfluence.statistics.balanced import amounts, counts, ratios
 
 __all__ = ["EditedRows", "relabelled", "rows_after", "without"]
@@ -217,8 +217,4 @@ def _refuse_empty(problem, after):
     )
     gone = np.flatnonzero((before > 0) & (left <= 1e-12 * before))
     if len(gone):
-        raise NoOptimumError(
-            "Every class must keep weight after the edit, and so must the positive targets of a "
-            f"count model. Got an edit that leaves none to {problem.kind_name(gone[0])}: its "
-            "optimum is at infinity. Fit the model that is meant on the remaining rows."
-        )
+        raise no_weight_left(problem, gone[0])
