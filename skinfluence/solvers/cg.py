@@ -6,13 +6,11 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
-from skinfluence._utils.threads import one_blas_thread
 from skinfluence._utils.typing import Precision, Seed
 from skinfluence.solvers.base import (
     Factor,
@@ -24,16 +22,20 @@ from skinfluence.solvers.base import (
     column_sizes,
     relative_residuals,
 )
+from skinfluence.solvers.block_cg import block_cg
 from skinfluence.solvers.preconditioners import preconditioner_of
 
-# How many right-hand sides share their directions, and what must be left of one beside the others.
-TOGETHER, INDEPENDENT = 32, 1e-10
+# How many right-hand sides share their directions.
+TOGETHER = 32
 # Largest over smallest entry of the diagonal from which on parameters are brought to one size: what
 # the small ones still need is nothing beside a residual of the large ones.
 WILD = 1e6
 # What single precision can take off a residual before it is computed again in double, in how many
 # iterations at most (beyond, its directions are no longer conjugate), and what is too little.
 ROUGH, ROUGH_ITERATIONS, STALLED = 1e-4, 40, 0.1
+# The share of a residual computed again by which the recurrence's may differ for its last directions
+# to go on from, and how far above what rounding moves a residual there is something left to solve.
+DRIFT, ROUND_OFF = 0.1, 2.0
 
 
 class CG:
@@ -212,7 +214,7 @@ class CGFactor(Factor):
         max_iter = self.solver.max_iter or max(1000, 10 * len(B))
         iterations = np.zeros(B.shape[1], dtype=int)
         target, before = rtol * np.linalg.norm(B, axis=0), np.full(B.shape[1], np.inf)
-        rough, last = self.solver.precision == "mixed", None
+        rough, last, recurred = self.solver.precision == "mixed", None, np.zeros_like(B)
         while True:
             R = B - self.curvature.matmat(X) if X.any() else B.copy()
             left = np.linalg.norm(R, axis=0)
@@ -220,8 +222,16 @@ class CGFactor(Factor):
             if rough and (active & (left >= STALLED * before)).any():
                 # Single precision has nothing more to give.
                 rough, last, before = False, None, np.full(len(left), np.inf)
+            elif last is not None:
+                drift = np.linalg.norm(R - recurred, axis=0)
+                if (drift > DRIFT * left)[active].any():
+                    # Not the residuals of the last directions: what is conjugate to those alone
+                    # would not be conjugate to itself.
+                    last = None
             # Where the residual no longer falls there is only round-off.
             active = np.flatnonzero(active & (left < 0.5 * before))
+            if not rough and np.isfinite(before[active]).any():
+                active = active[left[active] > ROUND_OFF * self._rounding(X[:, active])]
             limit = max_iter - np.max(iterations[active], initial=0)
             if not len(active) or limit <= 0:
                 return R, iterations
@@ -229,12 +239,17 @@ class CGFactor(Factor):
             goal = np.maximum(target, ROUGH * left if rough else 0.0)[active]
             product = self._rough_product if rough else self.curvature.matmat
             limit = min(limit, ROUGH_ITERATIONS) if rough else limit
-            step, used, last = block_cg(
+            step, used, last, recurred[:, active] = block_cg(
                 product, R[:, active], self._precondition, goal, limit, last
             )
             iterations[active] += used
             if not rough or np.isfinite(step).all():
                 X[:, active] += step
+
+    def _rounding(self, X):
+        """How far a residual in double moves where ``X`` is rounded once more, of each column."""
+        moved = self.curvature.matmat(X) - 3.0 * self.curvature.matmat(X / 3.0)
+        return np.linalg.norm(moved, axis=0)
 
     def _solve(self, B):
         if self._preconditioner is None:
@@ -362,77 +377,3 @@ class ProbedFactor(CGFactor):
 
     def _sibling(self, shift):
         raise ValueError("Random probes need hold='C'.")
-
-
-def block_cg(multiply, B, precondition, target, max_iter, last=None):
-    """Conjugate gradients on the columns of ``B`` in one space that grows for all of them.
-
-    Parameters
-    ----------
-    multiply, precondition : callable
-        Of arrays of columns.
-    B : ndarray of shape (p, m)
-    target : ndarray of shape (m,)
-        Norm of the residual at which a column has converged.
-    max_iter : int
-    last : tuple, default=None
-        Of an earlier call whose residuals, computed again, are ``B``: it goes on from there.
-
-    Returns
-    -------
-    X : ndarray of shape (p, m)
-    iterations : ndarray of int of shape (m,)
-        Products each column took part in.
-    last : tuple or None
-        The last directions, their products and the factor of their curvature; None where they
-        broke down.
-
-    Notes
-    -----
-    The directions of an iteration are those of all columns that have not converged, without what
-    depends on the others [1]_; each column takes the best step in their span.
-
-    References
-    ----------
-    .. [1] H. Ji and Y. Li, "A breakdown-free block conjugate gradient method", BIT Numerical
-       Mathematics 57, 2017.
-    """
-    X, R = np.zeros_like(B, dtype=float), B.astype(float, copy=True)
-    iterations = np.zeros(B.shape[1], dtype=int)
-    left = np.flatnonzero(np.linalg.norm(R, axis=0) > target)
-    while len(left) and iterations[left[0]] < max_iter:
-        Z = precondition(R[:, left])
-        # Few vectors: threads of BLAS would wait for each other.
-        with one_blas_thread():
-            P = _independent(Z if last is None else _conjugate(Z, *last))
-        if not P.shape[1]:
-            return X, iterations, None
-        AP = multiply(P)
-        with one_blas_thread():
-            factor, failed = linalg.lapack.dpotrf(P.T @ AP, lower=1)
-            if failed:
-                # Not positive definite along these directions: whoever asked sees the residual.
-                return X, iterations, None
-            last = P, AP, factor
-            step = linalg.cho_solve((factor, True), P.T @ R[:, left], check_finite=False)
-            X[:, left] += P @ step
-            R[:, left] -= AP @ step
-        iterations[left] += 1
-        left = left[np.linalg.norm(R[:, left], axis=0) > target[left]]
-    return X, iterations, last
-
-
-def _conjugate(Z, P, AP, factor):
-    """``Z`` without its part along earlier directions, in the curvature's inner product."""
-    return Z - P @ linalg.cho_solve((factor, True), AP.T @ Z, check_finite=False)
-
-
-def _independent(Z):
-    """An orthonormal basis of columns, whatever their sizes, without directions of round-off."""
-    size = np.linalg.norm(Z, axis=0)
-    Z = Z[:, size > 0] / size[size > 0]
-    if Z.shape[1] < 2:
-        return Z
-    Q, R, _ = linalg.qr(Z, mode="economic", pivoting=True, check_finite=False)
-    size = np.abs(np.diagonal(R))
-    return Q[:, size > INDEPENDENT * size[0]]
