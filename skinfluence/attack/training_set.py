@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from skinfluence._utils.progress import progress_bar
-from skinfluence.attack.head import Box, Head, Targets, checked_rows
+from skinfluence.attack.heads import checked_rows, head_of
+from skinfluence.attack.targets import Box, Targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +142,9 @@ class TrainingSetAttack:
         Raises
         ------
         TypeError
-            For models that are no classifiers with a smooth objective, and sparse features.
+            For models that are no classifiers with a smooth objective or a hinge, and sparse features.
+        ValueError
+            For hinge machines of more than two classes, or with ``gamma="scale"``.
         """
         head, targets = self._start(estimator, X, y, X_test, y_test, sample_weight)
         return self._attack(head, targets, rows, y, sample_weight)
@@ -168,7 +171,7 @@ class TrainingSetAttack:
     def _start(self, estimator, X, y, X_test, y_test, sample_weight):
         if not isinstance(self.max_iter, numbers.Integral) or self.max_iter < 1:
             raise ValueError(f"max_iter must be a positive integer. Got {self.max_iter!r} instead.")
-        head = Head(estimator, X, y, sample_weight)
+        head = head_of(estimator, X, y, sample_weight)
         return head, Targets(head, X_test, y_test)
 
     def _attack(self, head, targets, rows, y, sample_weight):
@@ -206,7 +209,7 @@ class TrainingSetAttack:
                 standing = margins[-1] >= 0
                 if not standing.any():
                     break
-                gradient = head.input_gradient(rows, targets.loss_gradient(head, standing), X_rows)
+                gradient = head.input_gradient(rows, targets.loss_direction(head, standing), X_rows)
                 X_rows = np.clip(X_rows + step * np.sign(gradient), *box)
                 head.move(rows, X_rows)
                 margins.append(targets.margins(head))
@@ -220,13 +223,13 @@ class TrainingSetAttack:
         for name, value in (("n_rows", k), ("tries", self.tries)):
             if not isinstance(value, numbers.Integral) or not 1 <= value <= n:
                 raise ValueError(f"{name} must lie between 1 and {n}. Got {value!r} instead.")
-        gradient = targets.loss_gradient(head, np.ones(len(targets.y), dtype=bool))
+        direction = targets.loss_direction(head, np.ones(len(targets.y), dtype=bool))
         rows = np.flatnonzero(head.objective.weights > 0)
         needed = k * self.tries
         if self.shortlist is not None:
-            sizes = head.sizes(rows, gradient, in_features=True)
+            sizes = head.sizes(rows, direction, in_features=True)
             rows = rows[np.argsort(-sizes, kind="stable")[: max(self.shortlist, needed)]]
         if len(rows) > k:
-            sizes = head.sizes(rows, gradient, in_features=False)
+            sizes = head.sizes(rows, direction, in_features=False)
             rows = rows[np.argsort(-sizes, kind="stable")]
         return [rows[start : start + k] for start in range(0, min(needed, len(rows)), k)]

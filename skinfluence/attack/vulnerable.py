@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence._utils.memory import check_fits, row_blocks
-from skinfluence.attack.head import Box, Head, Targets, checked_rows
+from skinfluence.attack.heads import checked_rows, head_of
+from skinfluence.attack.targets import Box, Targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,22 +75,23 @@ def vulnerability(
     One gradient in the inputs for each pair, a block of rows at a time. The first order is a
     prediction, not a certificate: ``realise`` says how good it is.
     """
-    head = Head(estimator, X, y, sample_weight)
+    head = head_of(estimator, X, y, sample_weight)
     targets, box = Targets(head, X_test, y_test), Box(radius, low, high)
     rows = np.arange(len(head.X)) if rows is None else checked_rows(rows, head)
     n, m = len(rows), len(targets.y)
     check_fits((2, m, n), "Ask for fewer test points.")
-    gradients, margin = targets.margin_gradients(head), targets.margins(head)
+    directions, margin = targets.margin_directions(head), targets.margins(head)
     change, realised = np.empty((m, n)), np.full((m, n), np.nan)
     for block in row_blocks(n, 32 * m * head.inputs.n_raw_features):
-        slopes = head.input_gradients(rows[block], gradients)
+        slopes = head.input_gradients(rows[block], directions)
         down, up = box.reach(head.X[rows[block]])
         lowest = np.minimum(slopes * up, slopes * down)
         change[:, block] = lowest.reshape(m, len(up), -1).sum(2)
     for t in range(m):
+        alone = targets.only(t).margin_directions(head)
         for i in np.argsort(change[t], kind="stable")[:realise]:
             row = rows[[i]]
-            slope = head.input_gradients(row, gradients[:, :, [t]])[0]
+            slope = head.input_gradients(row, alone)[0]
             corner = np.where(slope > 0, *box.of(head.X[row]))
             realised[t, i] = head.moved(row, corner, targets)[t] - margin[t]
     return Vulnerability(rows, change, margin, realised)

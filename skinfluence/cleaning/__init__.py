@@ -5,8 +5,18 @@ tables, choosing the model, writing reports) lives in the other modules of this 
 """
 
 from skinfluence.cleaning.bridge import from_cleanlab, to_datalab
+from skinfluence.cleaning.features import Artifacts, artifacts
 from skinfluence.cleaning.plans import Plan
 from skinfluence.cleaning.ranking import Audit, audit
 from skinfluence.cleaning.resampling import LabelCleaner
 
-__all__ = ["Audit", "LabelCleaner", "Plan", "audit", "from_cleanlab", "to_datalab"]
+__all__ = [
+    "Artifacts",
+    "Audit",
+    "LabelCleaner",
+    "Plan",
+    "artifacts",
+    "audit",
+    "from_cleanlab",
+    "to_datalab",
+]

@@ -194,6 +194,10 @@ class HingeAnswers(Answers):
                 ]
             return self._conditionals[smoothing]
 
+    def conditionals(self):
+        """The conditional kernel of every binary problem, the margin held: a list of Conditional."""
+        return self._conditional(None)
+
     def _smoothing_or(self, default):
         return default if self._smoothing == "auto" else self._smoothing
 

@@ -4,9 +4,11 @@ from skinfluence.inspection.auditing import FoundDisplay, SourcesDisplay
 from skinfluence.inspection.base import Display
 from skinfluence.inspection.deletions import LeverageResidualDisplay
 from skinfluence.inspection.explanation import Explanation, explain
+from skinfluence.inspection.features import ArtifactsDisplay
 from skinfluence.inspection.removal import RemovalEffectDisplay
 
 __all__ = [
+    "ArtifactsDisplay",
     "Display",
     "Explanation",
     "FoundDisplay",

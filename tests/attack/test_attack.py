@@ -10,9 +10,10 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
 
 from skinfluence.attack import TrainingSetAttack, vulnerability
-from skinfluence.attack.head import Head
+from skinfluence.attack.heads import head_of
 
 TIGHT = {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000}
 
@@ -35,6 +36,8 @@ CASES = {
     "balanced": (LogisticRegression(C=1.0, class_weight="balanced", **TIGHT), "none", [1, 7]),
     "squared": (RidgeClassifier(alpha=1.0, solver="cholesky"), "pca", [3, 8]),
     "squared-3": (RidgeClassifier(alpha=1.0, solver="cholesky"), "scaler", [3, 5, 8]),
+    "svc": (SVC(C=1.0, gamma=0.05, tol=1e-10), "none", [3, 8]),
+    "linear-svc": (LinearSVC(loss="hinge", C=0.1, tol=1e-10, max_iter=10**6), "pca", [3, 8]),
 }
 
 
@@ -81,7 +84,16 @@ def test_margins_on_the_way_are_those_of_true_refits(case):
     np.testing.assert_array_equal(result.predictions, pipeline.predict(X_test[t]))
     np.testing.assert_array_equal(result.flipped, result.predictions != y_test[t])
     assert result.margins[-1].sum() < result.margins[0].sum()
-    assert result.losses[-1].sum() > result.losses[0].sum()
+    # Beyond the margin a hinge stays 0.
+    assert result.losses[-1].sum() >= result.losses[0].sum()
+
+
+def test_a_hinge_machine_is_climbed_beyond_its_margin_too():
+    """The hinge loss of a test point beyond the margin is 0 and shows no way; its margin does."""
+    pipeline, X, y, X_test, y_test = _fitted("svc")
+    t = np.flatnonzero(_margin(pipeline, X_test, y_test) > 1.0)[:1]
+    result = TrainingSetAttack(0.1, n_rows=5, max_iter=3).run(pipeline, X, y, X_test[t], y_test[t])
+    assert result.losses[0] == 0 and result.margins[-1, 0] < result.margins[0, 0]
 
 
 def test_rows_stay_in_their_box_and_the_data_as_they_were():
@@ -104,7 +116,7 @@ def test_rows_that_move_far_are_fitted_where_old_hessians_lead_astray(d, C, scal
     X = rng.standard_normal((60, d))
     y = (X[:, 0] + 0.1 * rng.standard_normal(60) > 0).astype(int)
     tight = {"C": C, "solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000}
-    head = Head(LogisticRegression(**tight).fit(X, y), X, y, None)
+    head = head_of(LogisticRegression(**tight).fit(X, y), X, y, None)
     moved = X.copy()
     moved[:2] += scale * rng.standard_normal((2, d))
     head.move(np.array([0, 1]), moved[:2])
@@ -240,6 +252,12 @@ def test_pictures_are_attacked_through_a_network(pictures):
     np.testing.assert_allclose(found.realised[tried], found.change[tried], rtol=1e-2)
 
 
+def test_a_hinge_machine_of_three_classes_is_refused():
+    X, y, *_ = _digits([3, 5, 8])
+    with pytest.raises(ValueError, match="two classes"):
+        TrainingSetAttack(0.1).run(SVC(gamma=0.1).fit(X, y), X, y, X[:1], y[:1])
+
+
 @pytest.mark.parametrize(
     "change, error, message",
     [
@@ -254,6 +272,7 @@ def test_pictures_are_attacked_through_a_network(pictures):
         ({"X_test": np.ones((1, 3))}, ValueError, "features"),
         ({"X": sp.csr_array(np.ones((120, 64)))}, TypeError, "dense array"),
         ({"estimator": Ridge()}, TypeError, "classifier"),
+        ({"estimator": SVC()}, ValueError, "gamma=0."),
         ({"estimator": KNeighborsClassifier()}, TypeError, "KNeighbors"),
         ({"estimator": make_pipeline(PCA(5), KNeighborsClassifier())}, TypeError, "KNeighbors"),
     ],

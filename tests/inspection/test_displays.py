@@ -15,6 +15,7 @@ import skinfluence.linear_model as ours
 from skinfluence import Influence, inspection
 from skinfluence.cleaning.plots import RankedLossDisplay
 from skinfluence.inspection import (
+    ArtifactsDisplay,
     Display,
     FoundDisplay,
     LeverageResidualDisplay,
@@ -23,6 +24,9 @@ from skinfluence.inspection import (
 )
 
 DISPLAYS = {
+    "ArtifactsDisplay": lambda: ArtifactsDisplay(
+        ["cash", "noon"], [-0.3, 0.1], [-0.2, 0.2], [2.0, 1.0], [30, 12]
+    ),
     "RemovalEffectDisplay": lambda: RemovalEffectDisplay([0.0, 1.0, -1.0], [0.1, 0.9, -1.2]),
     "LeverageResidualDisplay": lambda: LeverageResidualDisplay(
         [0.1, 0.2, 0.5], [1.0, -2.0, 0.5], [0.1, 0.3, 0.2], edf=2.0
