@@ -33,7 +33,7 @@ class Effect:
         rows decide their own prediction. NaN where it was not looked at.
     route : ndarray of str, shape (n_edits,), or str
         What became of the steps before the model: ``"nothing to move"``, ``"penalty moved"`` (scalers),
-        ``"fitted again"``, or ``"transformers as fitted"``.
+        ``"fills moved"`` (imputers), ``"fitted again"``, or ``"transformers as fitted"``.
     greater_is_better : bool or None
         Of the quantity: False for losses, where a positive effect says that the rows were helpful;
         True for scorers, where a negative one does; None for what is neither.

@@ -245,7 +245,7 @@ class SmoothAnswers(Locked, Answers):
             return eta + steps.own_eta_steps(self.factor, edits, method)
         return self._own_values(edits, eta, method, tol)
 
-    def own_removals_rescaled(self, method, tol, rows, ratio):
+    def own_removals_rescaled(self, method, tol, rows, ratio, fills=None):
         """As :meth:`own_removals`, where the penalty of each column moves with the row.
 
         Parameters
@@ -255,8 +255,10 @@ class SmoothAnswers(Locked, Answers):
         rows : ndarray of int, shape (m,)
         ratio : ndarray of shape (m, n_features)
             What the penalty of each coefficient is multiplied by; what is free stays free.
+        fills : Fills, default=None
+            By how much what stands in missing cells moves. No row moves those of its own.
         """
-        _, edits, lonely = self._rescaled(rows, ratio, method)
+        _, edits, lonely = self._rescaled(rows, ratio, method, fills)
         eta = np.array(self.start(edits.design, method))
         if method in LOCAL:
             for block, moved in self._rescaled_steps(edits, method, tol):
@@ -277,28 +279,33 @@ class SmoothAnswers(Locked, Answers):
             eta[rest[block]] += steps.at_rows(edits.design.take(block), solved.steps)
         return eta
 
-    def rescaled_stream(self, quantity, rows, ratio, method, tol):
+    def rescaled_stream(self, quantity, rows, ratio, method, tol, fills=None, there=None):
         """As :meth:`row_stream` of removals, where the penalty of each column moves with the row.
 
         Parameters
         ----------
         quantity : Quantity
-        rows, ratio, method, tol
+        rows, ratio, method, tol, fills
             As in :meth:`own_removals_rescaled`.
+        there : ndarray of bool, shape (n_test, q), default=None
+            Which test rows are filled.
         """
-        basis, edits, lonely = self._rescaled(rows, ratio, method)
+        basis, edits, lonely = self._rescaled(rows, ratio, method, fills)
         if lonely.any():
             warn_alone(basis, rows[lonely])
         for block, moved in self._rescaled_steps(edits, method, tol):
             for part, change in effects.decision_steps(quantity.design, moved):
                 inside = slice(block.start + part.start, block.start + part.stop)
+                if fills is not None:
+                    theta = basis.theta + moved[part]
+                    change = change + fills.take(inside).on_steps(there, theta)
                 values = quantity.change(change)
                 values[lonely[inside]] = np.nan
                 yield inside, values
 
-    def rescaled_effects(self, quantity, rows, ratio, method, tol):
+    def rescaled_effects(self, quantity, rows, ratio, method, tol, fills=None, there=None):
         """As :meth:`effects` of removing single rows, where the penalty moves with the row."""
-        _, edits, _ = self._rescaled(rows, ratio, method)
+        basis, edits, _ = self._rescaled(rows, ratio, method, fills)
         found = np.empty((len(rows), *self.problem.theta.shape))
         bound, used = np.full(len(rows), np.inf), np.full(len(rows), method, dtype="<U9")
         if method in LOCAL:
@@ -313,16 +320,21 @@ class SmoothAnswers(Locked, Answers):
                 )
         leverage = steps.row_leverages(self.factor, edits)
         leverage = largest_eigenvalue(leverage, -edits.hessian)
-        return effects.theta_effects(quantity, found), bound, used, leverage
+        values = effects.theta_effects(quantity, found, basis.theta, fills, there)
+        return values, bound, used, leverage
 
-    def _rescaled(self, rows, ratio, method):
+    def _rescaled(self, rows, ratio, method, fills):
         """Removals that rescale the penalty, from where a method starts; which leave no model."""
         edits, lonely = self.row_edits(rows, None, method, say=False)
         if edits.design.intercept:
             ratio = np.column_stack([ratio, np.ones(len(rows))])
         return (
             self.basis(method),
-            replace(edits, ratio=np.where(lonely[:, None], 1.0, ratio)),
+            replace(
+                edits,
+                ratio=np.where(lonely[:, None], 1.0, ratio),
+                fills=fills and fills.undone(lonely),
+            ),
             lonely,
         )
 

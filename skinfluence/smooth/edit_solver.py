@@ -18,6 +18,7 @@ from skinfluence.edits import edited
 from skinfluence.smooth import batch_newton as refits
 from skinfluence.smooth import piecewise, steps
 from skinfluence.smooth.accuracy import SPLIT, Accuracy, inflation, shrink, solve_error
+from skinfluence.smooth.filled_batch import FilledBatch, filled_design
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
 from skinfluence.smooth.own_values import OwnValues, nothing_known, own_values
 from skinfluence.smooth.pair_sums import PairSums
@@ -133,6 +134,9 @@ class EditSolver:
             To a relative error of ``tol``.
         eta_steps : ndarray of shape (n_solved, n_outputs)
         """
+        if _batch_of(edits) is FilledBatch:
+            nothing = np.empty((0, self.objective.loss.n_outputs))
+            return np.zeros(len(edits.rows), dtype=bool), nothing
         if self.M and self._pairs_pay(edits, tol):
             found = self.own_values(edits, tol)
             solved = found.within(tol)
@@ -261,8 +265,7 @@ class EditSolver:
     def _solve_block(self, edits, tol):
         if piecewise.is_piecewise(self.objective.loss):
             return self._solved_exactly(edits)
-        kind = RowBatch if edits.ratio is None else RescaledBatch
-        state = kind(self.accuracy, edits, self.remainders)
+        state = _batch_of(edits)(self.accuracy, edits, self.remainders)
         floor, round_off = (
             one * state.inflation for one in (self.accuracy.floor, self.accuracy.round_off)
         )
@@ -294,6 +297,8 @@ class EditSolver:
 
     def _serves_single(self, state):
         """Whether the edits of a batch are served by chords in single precision."""
+        if isinstance(state, FilledBatch):
+            return False
         return self._serves_moved(state) and SingleChords.serves(self.objective)
 
     def _by_single_chords(self, state, left, tol, bound, used):
@@ -401,6 +406,9 @@ class EditSolver:
         if edits.ratio is not None:
             penalty = penalty * edits.ratio[i]
         problem = replace(self.objective, weights=weights, y=y, penalty=penalty, sample_weight=None)
+        if edits.fills is not None:
+            moved = filled_design(problem.design, edits.fills.take([i]))
+            problem = replace(problem, design=moved)
         used[i] = "newton"
         try:
             state.theta_steps[i], bound[i], state.size[i] = self._newton(
@@ -576,6 +584,13 @@ class EditSolver:
         with np.errstate(over="ignore", invalid="ignore"):
             rho = problem.weights[:, None] * problem.loss.remainder(problem.eta, problem.y, moved)
             return r, problem.design.adjoint(rho).T.ravel()
+
+
+def _batch_of(edits):
+    """The class of the batch that holds some edits."""
+    if edits.fills is not None and edits.fills.holes.any():
+        return FilledBatch
+    return RowBatch if edits.ratio is None else RescaledBatch
 
 
 def distance_bound(minimum, sizes=None):

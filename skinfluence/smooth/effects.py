@@ -83,9 +83,15 @@ def streamed_row_effects(factor, edits, quantity, method):
         yield block, quantity.change(change)
 
 
-def theta_effects(quantity, theta_steps):
-    """Change of a quantity for given parameter steps (b, K, d): (n_test, b, ...) or (b,)."""
+def theta_effects(quantity, theta_steps, theta=None, fills=None, there=None):
+    """Change of a quantity for given parameter steps (b, K, d): (n_test, b, ...) or (b,).
+
+    Where what stands in missing cells moves, with the parameters that the steps are from, the
+    :class:`~skinfluence.smooth.fills.Fills` and which test rows are filled.
+    """
     values = np.empty((len(theta_steps), *quantity.shape))
     for block, moved in decision_steps(quantity.design, theta_steps):
+        if fills is not None:
+            moved = moved + fills.take(block).on_steps(there, theta + theta_steps[block])
         values[block] = quantity.change(moved)
     return np.swapaxes(values, 0, 1) if quantity.shape else values

@@ -13,6 +13,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
 from skinfluence.design import Design
 from skinfluence.edits import edited
+from skinfluence.smooth.fills import Fills
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.exact import PrimalFactor
 
@@ -49,6 +50,8 @@ class RowEdits:
         Weight of the row after the edit.
     ratio : ndarray of shape (m, n_columns), default=None
         What each entry of the penalty is multiplied by; None for nothing.
+    fills : Fills, default=None
+        By how much each edit moves what stands in missing cells; only with a ratio.
     """
 
     design: Design
@@ -59,6 +62,7 @@ class RowEdits:
     y: np.ndarray
     weight: np.ndarray
     ratio: np.ndarray | None = None
+    fills: Fills | None = None
 
     @property
     def one_shift(self):
@@ -77,6 +81,7 @@ class RowEdits:
             self.y[chosen],
             self.weight[chosen],
             None if self.ratio is None else self.ratio[chosen],
+            None if self.fills is None else self.fills.take(chosen),
         )
 
     def undone(self, chosen, objective):
@@ -91,7 +96,8 @@ class RowEdits:
         ratio = self.ratio
         if ratio is not None:
             ratio = np.where(chosen[:, None], 1.0, ratio)
-        return RowEdits(self.design, gradient, hessian, shift, self.rows, y, weight, ratio)
+        fills = self.fills and self.fills.undone(chosen)
+        return RowEdits(self.design, gradient, hessian, shift, self.rows, y, weight, ratio, fills)
 
 
 def row_edits(objective, rows, y, weight):

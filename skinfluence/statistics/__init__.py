@@ -1,25 +1,34 @@
 """What transformers learned from the rows, and how it changes when a row leaves."""
 
-from skinfluence.statistics import composition, discrete, estimating, scaling
+from skinfluence.statistics import (
+    categories,
+    composition,
+    discrete,
+    estimating,
+    filling,
+    scaling,
+    texts,
+)
+from skinfluence.statistics.budget import BUDGET, OverBudgetError
 from skinfluence.statistics.draws import fitted_leaves
 from skinfluence.statistics.edited_rows import rows_after
 from skinfluence.statistics.gamma import moving
 from skinfluence.statistics.registry import NOTHING, Moves, chain_moves, statistics
-from skinfluence.statistics.total import fill_total, moves_with_features, warn_held
-from skinfluence.statistics.whole import (
-    BUDGET,
+from skinfluence.statistics.removals import (
+    FILLED,
     HELD,
     REFITTED,
     RESCALED,
     UNMOVED,
-    OverBudgetError,
-    WholePipeline,
     any_learns,
     why_not,
 )
+from skinfluence.statistics.total import fill_total, moves_with_features, warn_held
+from skinfluence.statistics.whole import WholePipeline
 
 __all__ = [
     "BUDGET",
+    "FILLED",
     "HELD",
     "NOTHING",
     "REFITTED",
@@ -29,17 +38,20 @@ __all__ = [
     "OverBudgetError",
     "WholePipeline",
     "any_learns",
+    "categories",
     "chain_moves",
     "composition",
     "discrete",
     "estimating",
     "fill_total",
+    "filling",
     "fitted_leaves",
     "moves_with_features",
     "moving",
     "rows_after",
     "scaling",
     "statistics",
+    "texts",
     "warn_held",
     "why_not",
 ]

@@ -94,22 +94,25 @@ class BalancedAnswers(MovingAnswers):
     def own_removals(self, method, tol, rows=None):
         return self._own("own_removals", method, tol, rows)
 
-    def own_removals_rescaled(self, method, tol, rows, ratio):
+    def own_removals_rescaled(self, method, tol, rows, ratio, fills=None):
         """See :meth:`SmoothAnswers.own_removals_rescaled`."""
-        return self._own("own_removals_rescaled", method, tol, rows, ratio)
+        return self._own("own_removals_rescaled", method, tol, rows, ratio, fills)
 
-    def rescaled_stream(self, quantity, rows, ratio, method, tol):
+    def rescaled_stream(self, quantity, rows, ratio, method, tol, fills=None, there=None):
         """See :meth:`SmoothAnswers.rescaled_stream`."""
         for some, answers in self._alike(rows, None, method):
             if answers is None:
                 yield some, np.full((len(some), *quantity.shape), np.nan)
                 continue
             moved = started_at(quantity, answers, self._held, method)
-            stream = answers.rescaled_stream(moved, rows[some], ratio[some], method, tol)
+            own = fills and fills.take(some)
+            stream = answers.rescaled_stream(
+                moved, rows[some], ratio[some], method, tol, own, there
+            )
             for block, values in stream:
                 yield some[block], values
 
-    def rescaled_effects(self, quantity, rows, ratio, method, tol):
+    def rescaled_effects(self, quantity, rows, ratio, method, tol, fills=None, there=None):
         """See :meth:`SmoothAnswers.rescaled_effects`."""
         values = np.full((*quantity.shape[:1], len(rows), *quantity.shape[1:]), np.nan)
         bound, used = np.full(len(rows), np.inf), np.full(len(rows), method, dtype="<U9")
@@ -118,7 +121,10 @@ class BalancedAnswers(MovingAnswers):
             if answers is None:
                 continue
             moved = started_at(quantity, answers, self._held, method)
-            found = answers.rescaled_effects(moved, rows[some], ratio[some], method, tol)
+            own = fills and fills.take(some)
+            found = answers.rescaled_effects(
+                moved, rows[some], ratio[some], method, tol, own, there
+            )
             values[(slice(None), some) if quantity.shape else some] = found[0]
             bound[some], used[some], leverage[some] = found[1:]
         return values, bound, used, leverage
@@ -130,7 +136,7 @@ class BalancedAnswers(MovingAnswers):
         for some, answers in self._alike(rows, None, method, say_alone=False):
             if answers is None:
                 continue
-            own = [one[some] for one in arrays]
+            own = [one if one is None else one[some] for one in arrays]
             values = getattr(answers, question)(method, tol, rows[some], *own)
             if out is None:
                 out = np.full((len(rows), values.shape[1]), np.nan)

@@ -1,12 +1,15 @@
 """Unions, columns and chains of transformers move as their parts do."""
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
 from skinfluence._utils.untouched import transformed
-from skinfluence.statistics.registry import NOTHING, Moves, chain_moves, statistics
+from skinfluence.smooth.fills import Fills
+from skinfluence.statistics.registry import NOTHING, Moves, chain_moves, either, statistics
 
 
 @statistics.register
@@ -26,7 +29,7 @@ def _(transformer: FeatureUnion, X, rows):
             continue
         width = transformed([step], _safe_indexing(X, [0])).shape[1]
         parts.append((statistics(step, X, rows), width))
-    return _side_by_side(parts, rows)
+    return _side_by_side(parts)
 
 
 @statistics.register
@@ -40,22 +43,32 @@ def _(transformer: ColumnTransformer, X, rows):
         if isinstance(step, str):
             parts.append((NOTHING, width))
             continue
-        parts.append((statistics(step, _safe_indexing(X, columns, axis=1), rows), width))
-    return _side_by_side(parts, rows)
+        moves = statistics(step, _safe_indexing(X, columns, axis=1), rows)
+        if moves is not None and moves.fills is not None:
+            moves = replace(moves, fills=moves.fills.of_columns(columns))
+        parts.append((moves, width))
+    return _side_by_side(parts)
 
 
-def _side_by_side(parts, rows):
+def _side_by_side(parts):
     """The moves of outputs that stand side by side, in order; parts are (moves, width)."""
     if any(moves is None for moves, _ in parts):
         return None
-    scale, other = None, np.zeros(len(rows), dtype=bool)
-    if any(moves.scale is not None for moves, _ in parts):
-        ones = [
-            np.ones((len(rows), width)) if moves.scale is None else moves.scale
-            for moves, width in parts
-        ]
-        scale = np.hstack(ones)
-    for moves, _ in parts:
-        if moves.other is not None:
-            other |= moves.other
-    return Moves(scale, any(moves.shifted for moves, _ in parts), other)
+    every = [moves for moves, _ in parts]
+    scale, fills, before = None, [], 0
+    if any(moves.scale is not None for moves in every):
+        n = next(len(moves.scale) for moves in every if moves.scale is not None)
+        scale = np.hstack(
+            [np.ones((n, width)) if one.scale is None else one.scale for one, width in parts]
+        )
+    for moves, width in parts:
+        if moves.fills is not None:
+            fills.append(moves.fills.right_of(before))
+        before += width
+    return Moves(
+        scale,
+        any(moves.shifted for moves in every),
+        either(*(moves.other for moves in every)),
+        either(*(moves.gone for moves in every)),
+        Fills.side_by_side(fills) if fills else None,
+    )

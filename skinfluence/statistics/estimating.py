@@ -7,7 +7,7 @@ import numpy as np
 
 from skinfluence.quantity import Estimate
 from skinfluence.statistics import edited_rows
-from skinfluence.statistics.whole import REFITTED, UNMOVED
+from skinfluence.statistics.removals import REFITTED, UNMOVED
 
 # Edits that are timed: the first loads what the others find loaded.
 TIMED = 2
@@ -35,9 +35,9 @@ def of_rows(whole, rows, label, X, method, numbers):
     """
     problem = whole.answers.problem
     if not label:
-        way, again = whole.ways(rows)
-        routes = {way: int((~again).sum()), REFITTED: int(again.sum())}
-        timed = (edited_rows.without(problem, whole.y, rows[[i]]) for i in np.flatnonzero(again))
+        removals = whole.removals(rows, X, method)
+        routes = dict(Counter(removals.routes.tolist()))
+        timed = (edited_rows.without(problem, whole.y, rows[[i]]) for i in removals.again)
     else:
         each = len(rows) * (len(problem.labels.classes) - 1)
         routes = {REFITTED: each} if whole.supervised else {UNMOVED: each}
@@ -51,7 +51,7 @@ def of_rows(whole, rows, label, X, method, numbers):
 
 def of_edits(whole, edits, X, method, numbers):
     """The estimate of any edits, a list of EditedRows; see :func:`of_rows`."""
-    ways = whole.routes(edits)
+    ways = whole.routes(edits, X, method)[0]
     again = (edits[i] for i in np.flatnonzero(ways == REFITTED))
     return _timed(whole, dict(Counter(ways.tolist())), again, X, method, numbers)
 

@@ -1,6 +1,6 @@
 """The registry of statistics: what leaving single rows out does to a transformer's outputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 
 import numpy as np
@@ -8,6 +8,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
 
 from skinfluence._utils.untouched import transformed
+from skinfluence.smooth.fills import Fills
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +24,32 @@ class Moves:
         Whether outputs move by a constant per column too.
     other : ndarray of bool, shape (n_rows,), default=None
         Rows without which something else happens, so that the transformer is fitted again.
+    gone : ndarray of bool, shape (n_rows,), default=None
+        Rows without which an output is not there any more that is 0 at all other rows, and that
+        the row itself has not got either, as the transformer then takes it.
+    fills : Fills, default=None
+        What is put where cells are missing moves by; outputs are what they were elsewhere.
     """
 
     scale: np.ndarray | None = None
     shifted: bool = False
     other: np.ndarray | None = None
+    gone: np.ndarray | None = None
+    fills: Fills | None = None
+
+    @property
+    def columns_move(self):
+        """Whether outputs are others at rows that stay."""
+        return self.scale is not None or self.shifted or self.fills is not None
 
 
 NOTHING = Moves()
+
+
+def either(*masks):
+    """Rows of any of some masks; None stands for none of the rows."""
+    masks = [one for one in masks if one is not None]
+    return np.logical_or.reduce(masks) if masks else None
 
 
 @singledispatch
@@ -60,6 +79,31 @@ def statistics(transformer, X, rows):
     return None if learns(transformer) else NOTHING
 
 
+@singledispatch
+def followed(transformer, X, rows, moves):
+    """What leaving rows out does to the outputs of a transformer whose inputs move already.
+
+    Registered by class, like :func:`statistics`. Of others nothing is known but that columns of
+    zeros that go are no rows that stay.
+
+    Parameters
+    ----------
+    transformer, X, rows
+        As of :func:`statistics`.
+    moves : Moves
+        Of the inputs.
+
+    Returns
+    -------
+    moves : Moves or None
+        But for rows that are ``other`` in the inputs, which are so in the outputs.
+    """
+    if moves.columns_move:
+        return None
+    after = statistics(transformer, X, rows)
+    return after and replace(after, other=either(after.other, moves.gone))
+
+
 def chain_moves(transformers, X, rows):
     """The moves of a chain of transformers, from those of each; None where they are not known.
 
@@ -70,20 +114,21 @@ def chain_moves(transformers, X, rows):
         Inputs of the first.
     rows : ndarray of int
     """
-    scale, shifted, other = None, False, np.zeros(len(rows), dtype=bool)
+    moves = NOTHING
     for i, transformer in enumerate(transformers):
-        if scale is not None or shifted:
-            # What a step makes of inputs that move is not written down.
+        if moves.columns_move or moves.gone is not None:
+            after = followed(transformer, X, rows, moves)
+        else:
+            after = statistics(transformer, X, rows)
+        if after is None:
             return None
-        moves = statistics(transformer, X, rows)
-        if moves is None:
-            return None
-        scale, shifted = moves.scale, moves.shifted
-        if moves.other is not None:
-            other = other | moves.other
+        if after.fills is not None and moves.fills is None:
+            after = replace(after, fills=after.fills.behind(transformers[:i]))
+        moves = replace(after, other=either(moves.other, after.other))
         if i + 1 < len(transformers):
             X = transformed([transformer], X)
-    return Moves(scale, shifted, other)
+    other = np.zeros(len(rows), dtype=bool) if moves.other is None else moves.other
+    return replace(moves, other=other)
 
 
 def learns(transformer):

@@ -1,32 +1,19 @@
 """Questions about a whole pipeline: its transformers see the edit, too."""
 
 import time
-import warnings
 from dataclasses import fields
 
 import numpy as np
-import scipy.sparse as sp
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.impute import SimpleImputer
 
-from skinfluence._utils.calls import level_outside
-from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
 from skinfluence._utils.threads import small_blas
-from skinfluence.answers import (
-    LOCAL,
-    gathered,
-    rows_alone,
-    top_of,
-    warn_alone,
-)
+from skinfluence.answers import LOCAL, gathered, rows_alone, top_of, warn_alone
 from skinfluence.objective import Objective
 from skinfluence.quantity import Effect
 from skinfluence.smooth.newton import SeparableError
-from skinfluence.smooth.piecewise import is_piecewise
 from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics import edited_rows
-from skinfluence.statistics.draws import draw_in, fitted_leaves
+from skinfluence.statistics.budget import check_budget, warn_unanswered
 from skinfluence.statistics.refitting import (
     Moved,
     Refits,
@@ -34,63 +21,7 @@ from skinfluence.statistics.refitting import (
     model_after,
     smooth_after,
 )
-from skinfluence.statistics.registry import chain_moves, learns
-
-# Seconds that fitting transformers again may take.
-BUDGET = 60.0
-
-# How an answer about a pipeline came about.
-HELD = "transformers as fitted"
-UNMOVED = "nothing to move"
-RESCALED = "penalty moved"
-REFITTED = "fitted again"
-
-
-class OverBudgetError(RuntimeError):
-    """Answering would take longer than the budget."""
-
-
-def why_not(answers, transformers, training_X, raw, method):
-    """Why the whole pipeline cannot be answered about, a sentence, or None.
-
-    Parameters
-    ----------
-    answers : Answers
-    transformers : list of (str, transformer)
-        Fitted.
-    training_X : ndarray, CSR array or other rows
-        As the model sees them.
-    raw : array-like
-        As the user passed them.
-    method : str
-    """
-    problem = answers.problem
-    if not isinstance(training_X, np.ndarray) and not sp.issparse(training_X):
-        return "The rows are not in memory, so that the transformers cannot be fitted again."
-    if not isinstance(raw, list | tuple) and not hasattr(raw, "shape"):
-        return "The rows cannot be told apart: pass an array, a table or a list."
-    if not isinstance(problem, Objective):
-        if method in LOCAL:
-            return (
-                f"method={method!r} moves only the model of a pipeline that ends in "
-                f"{problem.model_name}; 'auto' and 'exact' move all of it."
-            )
-    else:
-        features = problem.penalty[: problem.design.n_features]
-        if len(features) and not (features == features[0]).all():
-            return "The penalty is not the same for all columns, which a refit may number anew."
-    drawn = draw_in(transformers, problem.n_samples)
-    if drawn is not None:
-        return (
-            f"The step {drawn}: fitted without a row it is another draw, seeded or not, so it is "
-            "held."
-        )
-    return None
-
-
-def is_balanced(problem):
-    """Whether a model weighs its classes by how many rows they have."""
-    return problem.labels is not None and bool(problem.labels.balanced)
+from skinfluence.statistics.removals import REFITTED, UNMOVED, Removals, removals_of
 
 
 class WholePipeline:
@@ -153,13 +84,15 @@ class WholePipeline:
         OverBudgetError
         """
         eta = np.empty((len(rows), self.answers.problem.loss.n_outputs))
-        scale, again = self._moves(rows)
-        at_once, left = np.flatnonzero(~again), np.flatnonzero(again)
-        if len(at_once) and scale is None:
-            eta[at_once] = self.answers.own_removals(method, tol, rows[at_once])
-        elif len(at_once):
-            ratio = scale[at_once] ** 2
-            eta[at_once] = self.answers.own_removals_rescaled(method, tol, rows[at_once], ratio)
+        removals = self.removals(rows, None, method)
+        for _, some, ratio, fills in removals.at_once():
+            if ratio is None:
+                eta[some] = self.answers.own_removals(method, tol, rows[some])
+            else:
+                eta[some] = self.answers.own_removals_rescaled(
+                    method, tol, rows[some], ratio, fills
+                )
+        left = removals.again
         if len(left):
             eta[left] = np.concatenate(self.group_values(rows[left, None], method))
         return eta
@@ -209,21 +142,19 @@ class WholePipeline:
         if label is not None and not self.supervised:
             yield from self.answers.row_stream(quantity, rows, label, method, tol)
             return
-        again = np.ones(len(rows), dtype=bool)
+        removals = Removals.alike(REFITTED, len(rows))
         if label is None:
-            scale, again = self._moves(rows)
-            again = again | self._fills(X)
-            at_once = np.flatnonzero(~again)
-            if not len(at_once):
-                stream = ()
-            elif scale is None:
-                stream = self.answers.row_stream(quantity, rows[at_once], None, method, tol)
+            removals = self.removals(rows, X, method)
+        for _, some, ratio, fills in removals.at_once():
+            if ratio is None:
+                stream = self.answers.row_stream(quantity, rows[some], None, method, tol)
             else:
-                ratio = scale[at_once] ** 2
-                stream = self.answers.rescaled_stream(quantity, rows[at_once], ratio, method, tol)
+                stream = self.answers.rescaled_stream(
+                    quantity, rows[some], ratio, method, tol, fills, removals.there
+                )
             for block, values in stream:
-                yield at_once[block], values
-        yield from self._one_by_one(quantity, X, rows, np.flatnonzero(again), label, method)
+                yield some[block], values
+        yield from self._one_by_one(quantity, X, rows, removals.again, label, method)
 
     def _one_by_one(self, quantity, X, rows, left, label, method):
         """The stream of the rows that the steps are fitted again for."""
@@ -287,44 +218,45 @@ class WholePipeline:
         )
         n_more = len(fields(self.answers.effect_type)) - len(fields(Effect))
         trust = [bound, used, leverage, *[np.full(n, np.nan) for _ in range(n_more)]]
-        route = self.routes(edits)
-        if self._fills(X):
-            route[[one.moves_features for one in edits]] = REFITTED
-        for name in np.unique(route):
-            some = np.flatnonzero(route == name)
-            if name == UNMOVED:
-                asked = [points(i) for i in some]
-                found, *others = self.answers.effects(asked, quantity, method, tol)
-            elif name == RESCALED:
-                rows = np.array([edits[i].lone for i in some])
-                ratio = self._moves(rows)[0] ** 2
-                found, *others = self.answers.rescaled_effects(quantity, rows, ratio, method, tol)
-            else:
-                found, *others = self._refitted(
-                    [edits[i] for i in some], quantity, X, method, strict
-                )
+
+        def write(some, found, *others):
             values[(slice(None), some) if quantity.shape else some] = found
             for field, given in zip(trust, others, strict=False):
                 field[some] = given
+
+        route, removals, lone = self.routes(edits, X, method)
+        for name, some, ratio, fills in removals.at_once():
+            if name != UNMOVED:
+                rows = np.array([edits[i].lone for i in lone[some]])
+                found = self.answers.rescaled_effects(
+                    quantity, rows, ratio, method, tol, fills, removals.there
+                )
+                write(lone[some], *found)
+        some = np.flatnonzero(route == UNMOVED)
+        if len(some):
+            asked = [points(i) for i in some]
+            write(some, *self.answers.effects(asked, quantity, method, tol))
+        some = np.flatnonzero(route == REFITTED)
+        if len(some):
+            write(some, *self._refitted([edits[i] for i in some], quantity, X, method, strict))
         return values, *trust, route
 
-    def ways(self, rows):
-        """The way that rows are removed together, in words, and those that steps are fitted without."""
-        scale, again = self._moves(rows)
-        return UNMOVED if scale is None else RESCALED, again
+    def removals(self, rows, out, method):
+        """How removals of single rows are answered about, see :func:`removals_of`."""
+        problem = self.answers.problem
+        return removals_of(problem, self.transformers, self.X, rows, out, method)
 
-    def routes(self, edits):
-        """How each edit is answered about, in words."""
-        route = np.full(len(edits), REFITTED, dtype=f"<U{len(HELD)}")
+    def routes(self, edits, out, method):
+        """How each edit is answered about, in words; of those of one row, which they are and how."""
+        route = np.full(len(edits), REFITTED, dtype=Removals.alike(REFITTED, 0).routes.dtype)
         for i, one in enumerate(edits):
             if not (one.moves_features or (self.supervised and one.relabels)):
                 route[i] = UNMOVED
-        lone = np.array([-1 if one.lone is None else one.lone for one in edits])
+        lone = np.array([-1 if one.lone is None else one.lone for one in edits], dtype=np.intp)
         chosen = np.flatnonzero(lone >= 0)
-        if len(chosen):
-            scale, again = self._moves(lone[chosen])
-            route[chosen[~again]] = UNMOVED if scale is None else RESCALED
-        return route
+        removals = self.removals(lone[chosen], out, method)
+        route[chosen] = removals.routes
+        return route, removals, chosen
 
     def _refitted(self, edits, quantity, X, method, strict):
         found = self._solved(edits, [X] * len(edits), method, certify=True, strict=strict)
@@ -366,7 +298,7 @@ class WholePipeline:
                     check_budget(cost * len(edits), len(edits), self.budget)
                 advance(1)
                 yield i, self._no_answer(out) if found is None else found
-        _warn(refused, gone)
+        warn_unanswered(refused, gone)
 
     def _no_answer(self, out):
         n_out = out.shape[0] if hasattr(out, "shape") else len(out)
@@ -390,84 +322,3 @@ class WholePipeline:
             factor = answers.factor if method in LOCAL else answers.edit_solver().factor
             return smooth_after(factor, answers.solver, rows, moved, method, certify)
         return model_after(self.model, rows, moved, method)
-
-    def _fills(self, X):
-        """Whether rows have missing cells that an imputer fills by what it learned.
-
-        Training rows without any say nothing of how the fill moves.
-        """
-        leaves = fitted_leaves([("", one) for one in self.transformers])
-        if not any(
-            isinstance(one, SimpleImputer) and one.strategy != "constant" for _, one in leaves
-        ):
-            return False
-        if sp.issparse(X):
-            return bool(np.isnan(X.data).any())
-        cells = X.to_numpy(dtype=object) if hasattr(X, "to_numpy") else np.asarray(X, dtype=object)
-        # NaN and NaT are not themselves; None and pandas.NA are no values.
-        return any(cell is None or (cell == cell) is not True for cell in cells.ravel())
-
-    def _moves(self, rows):
-        """What columns are divided by without each row, None for nothing; rows to fit again for."""
-        every = np.ones(len(rows), dtype=bool)
-        moves = chain_moves(self.transformers, self.X, rows)
-        if moves is None:
-            return None, every
-        if not isinstance(self.answers.problem, Objective):
-            return None, every if moves.shifted or moves.scale is not None else moves.other
-        problem = self.answers.problem
-        free_intercept = bool(problem.design.intercept and problem.penalty[-1] == 0)
-        if moves.shifted and not free_intercept:
-            return None, every
-        penalised = bool(problem.penalty[: problem.design.n_features].any())
-        if moves.scale is None or not penalised:
-            # A shift is the intercept's, and without a penalty a scale is the coefficient's.
-            return None, moves.other
-        if problem.loss.self_concordance is None or is_piecewise(problem.loss):
-            return None, every
-        return moves.scale, moves.other
-
-
-def check_budget(seconds, n_fits, budget):
-    """Refuse what takes longer than the budget.
-
-    Raises
-    ------
-    OverBudgetError
-    """
-    if seconds <= budget:
-        return
-    raise OverBudgetError(
-        f"Answers about the whole pipeline may take budget={budget:g} seconds. Fitting its "
-        f"transformers {n_fits} times, once for each edit, would take about {seconds:.3g}. Ask for "
-        "fewer rows with indices=, raise budget=, or pass frozen='accept' for the answers with the "
-        "transformers as fitted on all rows."
-    )
-
-
-def _warn(refused, gone):
-    if refused:
-        warnings.warn(
-            f"{_who(refused_rows for refused_rows, _ in refused)} no answer (NaN): the "
-            f"transformers, fitted on what the edit leaves, refuse. {refused[0][1]}",
-            UserWarning,
-            stacklevel=level_outside(),
-        )
-    if gone:
-        warnings.warn(
-            f"{_who(gone)} no answer (NaN): without them a parameter is not determined, or the "
-            "classes are separated, so there is no optimum. Penalise the model, or drop the columns "
-            "that one row decides.",
-            ConvergenceWarning,
-            stacklevel=level_outside(),
-        )
-
-
-def _who(rows):
-    rows = np.concatenate([*rows])
-    return rows_have(rows) if len(rows) else "An edit has"
-
-
-def any_learns(transformers):
-    """Whether a transformer, or one inside it, looks at the rows."""
-    return any(learns(one) for _, one in fitted_leaves(transformers))

@@ -245,7 +245,7 @@ def _refit(trial, X_test):
     for route, eta in (("fitted again", J @ theta), ("penalty moved", at_old)):
         P = _hessian(last, J, eta, trial.weight_after)
         sizes[route] = np.sqrt(np.einsum("td,dt->t", T, np.linalg.lstsq(P, T.T, rcond=None)[0]))
-    sizes["nothing to move"] = sizes["penalty moved"]
+    sizes["nothing to move"] = sizes["fills moved"] = sizes["penalty moved"]
     return T @ theta, sizes
 
 

@@ -332,13 +332,14 @@ def test_a_table_with_holes_and_rare_categories():
 
 
 def test_a_table_without_holes_is_answered_at_once():
-    """Only the last rows of a category are fitted again for."""
+    """The column of a category that only one row has is one of zeros without it."""
     X, y = table()
     X[["size", "age"]] = X[["size", "age"]].fillna(1.0)
     model = make_pipeline(columns(), logistic())
     check(model, X, y, np.arange(len(y)))
     moves = chain_moves([model[0]], X, np.arange(len(y)))
-    assert np.flatnonzero(moves.other).tolist() == [7]
+    assert np.flatnonzero(moves.gone).tolist() == [7]
+    assert not moves.other.any()
     assert (moves.scale[:, 2:] == 1.0).all()
 
 
@@ -550,7 +551,7 @@ def test_rows_that_the_transformers_refuse_have_no_answer():
 def test_a_forgotten_variance_is_seen(cancer, monkeypatch):
     X, y = cancer
     monkeypatch.setattr(
-        "skinfluence.statistics.whole.chain_moves",
+        "skinfluence.statistics.removals.chain_moves",
         lambda steps, X, rows: Moves(other=np.zeros(len(rows), dtype=bool)),
     )
     with pytest.raises(AssertionError):
@@ -564,7 +565,7 @@ def test_a_forgotten_category_is_seen(monkeypatch):
         OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), logistic()
     )
     monkeypatch.setattr(
-        "skinfluence.statistics.whole.chain_moves",
+        "skinfluence.statistics.removals.chain_moves",
         lambda steps, X, rows: Moves(other=np.zeros(len(rows), dtype=bool)),
     )
     with pytest.raises(AssertionError):
@@ -575,7 +576,7 @@ def test_a_forgotten_shift_is_seen(counts, monkeypatch):
     X, y = counts
     moves = chain_moves
     monkeypatch.setattr(
-        "skinfluence.statistics.whole.chain_moves",
+        "skinfluence.statistics.removals.chain_moves",
         lambda *given: Moves(moves(*given).scale, False, moves(*given).other),
     )
     model = make_pipeline(StandardScaler(), logistic(fit_intercept=False))

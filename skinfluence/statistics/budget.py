@@ -1,0 +1,63 @@
+"""What fitting transformers again may cost, and what is said of rows without an answer."""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.naming import rows_have
+
+# Seconds that fitting transformers again may take.
+BUDGET = 60.0
+
+
+class OverBudgetError(RuntimeError):
+    """Answering would take longer than the budget."""
+
+
+def check_budget(seconds, n_fits, budget):
+    """Refuse what takes longer than the budget.
+
+    Raises
+    ------
+    OverBudgetError
+    """
+    if seconds <= budget:
+        return
+    raise OverBudgetError(
+        f"Answers about the whole pipeline may take budget={budget:g} seconds. Fitting its "
+        f"transformers {n_fits} times, once for each edit, would take about {seconds:.3g}. Ask for "
+        "fewer rows with indices=, raise budget=, or pass frozen='accept' for the answers with the "
+        "transformers as fitted on all rows."
+    )
+
+
+def warn_unanswered(refused, gone):
+    """Say which rows have no answer: those that transformers refuse, and why, and others.
+
+    Parameters
+    ----------
+    refused : list of (ndarray of int, str)
+    gone : list of ndarray of int
+    """
+    if refused:
+        warnings.warn(
+            f"{_who(refused_rows for refused_rows, _ in refused)} no answer (NaN): the "
+            f"transformers, fitted on what the edit leaves, refuse. {refused[0][1]}",
+            UserWarning,
+            stacklevel=level_outside(),
+        )
+    if gone:
+        warnings.warn(
+            f"{_who(gone)} no answer (NaN): without them a parameter is not determined, or the "
+            "classes are separated, so there is no optimum. Penalise the model, or drop the columns "
+            "that one row decides.",
+            ConvergenceWarning,
+            stacklevel=level_outside(),
+        )
+
+
+def _who(rows):
+    rows = np.concatenate([*rows])
+    return rows_have(rows) if len(rows) else "An edit has"

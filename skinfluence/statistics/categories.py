@@ -1,0 +1,105 @@
+"""Encoders of categories: a row that leaves may be the last of one, or take it over a limit."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.utils import _safe_indexing
+
+from skinfluence.statistics.registry import NOTHING, Moves, statistics
+
+# What the removal of a row does, by its category.
+STAYS, GOES, OTHER = 0, 1, 2
+
+
+@statistics.register(OneHotEncoder)
+@statistics.register(OrdinalEncoder)
+def _encoder(transformer, X, rows):
+    """Nothing where the category keeps rows and its place; all rows of a category are alike."""
+    limited = transformer.min_frequency is not None or transformer.max_categories is not None
+    if not isinstance(transformer.categories, str) and not limited:
+        # Named beforehand.
+        return NOTHING
+    if sp.issparse(X):
+        return None
+    what = np.zeros(len(rows), dtype=np.intp)
+    for j, categories in enumerate(transformer.categories_):
+        codes = _codes(np.asarray(_safe_indexing(X, j, axis=1)), categories)
+        if codes is None:
+            return None
+        counts = np.bincount(codes, minlength=len(categories))
+        what = np.maximum(what, _without_one(transformer, counts)[codes[rows]])
+    if not what.any():
+        return NOTHING
+    return Moves(gone=what == GOES, other=what == OTHER)
+
+
+def _without_one(transformer, counts):
+    """What becomes of the columns of a feature where one row of each category leaves, (K,)."""
+    last = counts == 1
+    if not isinstance(transformer.categories, str):
+        last[:] = False
+    takes = isinstance(transformer, OneHotEncoder) and transformer.drop is None
+    limited = transformer.min_frequency is not None or transformer.max_categories is not None
+    if not limited:
+        # A row that is taken although nobody else has its category, as no category at all.
+        takes &= transformer.handle_unknown in ("ignore", "infrequent_if_exist")
+        return np.where(last, GOES if takes else OTHER, STAYS)
+    rare, n = _infrequent(transformer, counts, counts.sum()), counts.sum()
+    what = np.full(len(counts), STAYS)
+    for c in np.flatnonzero(counts):
+        others = np.arange(len(counts)) != c if last[c] else np.ones(len(counts), dtype=bool)
+        left = counts.copy()
+        left[c] -= 1
+        same = (_infrequent(transformer, left[others], n - 1) == rare[others]).all()
+        if not same or (last[c] and not takes):
+            what[c] = OTHER
+        elif last[c]:
+            what[c] = _unknown_then(transformer.handle_unknown, rare, c)
+    return what
+
+
+def _unknown_then(handle_unknown, rare, c):
+    """What an encoder that has forgotten a category makes of it, beside what it made before."""
+    alone = not np.delete(rare, c).any()
+    if handle_unknown == "ignore":
+        # No category: what its own column says without it, but not what that of the rare ones says.
+        return GOES if alone or not rare[c] else OTHER
+    if handle_unknown == "infrequent_if_exist":
+        if alone:
+            return GOES
+        return STAYS if rare[c] else OTHER
+    return OTHER
+
+
+def _infrequent(transformer, counts, n):
+    """Which categories an encoder puts together, a mask."""
+    share, most = transformer.min_frequency, transformer.max_categories
+    if share is None:
+        rare = np.zeros(len(counts), dtype=bool)
+    else:
+        rare = counts < (share if isinstance(share, int | np.integer) else share * n)
+    n_columns = np.count_nonzero(~rare) + bool(rare.any())
+    if most is not None and most < n_columns:
+        # Of equal counts those first in order go.
+        order = np.argsort(counts, kind="stable")
+        rare[order[: len(order) - (most - 1)]] = True
+    return rare
+
+
+def _codes(column, categories):
+    """Positions among the categories, or None where they cannot be told."""
+    if column.dtype.kind in "iuf" and not np.isnan(column).any():
+        codes = np.searchsorted(categories, column)
+        known = codes < len(categories)
+        known &= categories[np.minimum(codes, len(categories) - 1)] == column
+        return codes if known.all() else None
+    try:
+        known = {_key(value): code for code, value in enumerate(categories.tolist())}
+        return np.array([known[_key(value)] for value in column.tolist()], dtype=np.intp)
+    except (KeyError, TypeError):
+        return None
+
+
+def _key(value):
+    """Something that equals itself, for values that are missing too."""
+    return value if value == value else "skinfluence: a value that is not itself"
