@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -222,11 +223,13 @@ def test_the_tests_stand_on_modules_that_exist_and_on_no_benchmark():
                 assert found, f"{name} imports {imported}, which does not exist"
 
 
+@cache
+def loaded_by(name):
+    return set(fresh(f"import json, sys, {name}; print(json.dumps(sorted(sys.modules)))"))
+
+
 @pytest.mark.parametrize("module", ["skinfluence", "skinfluence.linear_model"])
 def test_importing_loads_nothing_heavy(module):
     """scikit-learn's own optional imports are not ours: compare with what it loads alone."""
-    loaded = [
-        set(fresh(f"import json, sys, {name}; print(json.dumps(sorted(sys.modules)))"))
-        for name in (module, "sklearn.linear_model")
-    ]
-    assert not [name for name in HEAVY if name in loaded[0] - loaded[1]]
+    ours, alone = loaded_by(module), loaded_by("sklearn.linear_model")
+    assert not [name for name in HEAVY if name in ours - alone]

@@ -311,6 +311,10 @@ HARDEST = [
 ]
 
 
+# Where each edit has a penalty of its own, the dual form factors for each row.
+FEW = range(0, 40, 7)
+
+
 @pytest.mark.parametrize("hold", HOLDS)
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("case", HARDEST, ids=name_of)
@@ -325,8 +329,8 @@ def test_solvers_agree_on_every_question(case, solver, hold):
         lambda i: i.influence_up_loss(X_test, y_test),
         lambda i: i.influence_pert(X_test, y_test, indices=[0, 5]),
         lambda i: i.self_influence(),
-        lambda i: i.removal_effect(X_test, y_test, method="one-step"),
-        lambda i: i.loo_decision_function(method="one-step"),
+        lambda i: i.removal_effect(X_test, y_test, method="one-step", indices=FEW),
+        lambda i: i.loo_decision_function(method="one-step", indices=FEW),
     ):
         assert relative_error(ask(other), ask(inf)) < 1e-8
 
@@ -347,8 +351,8 @@ def test_sparse_equals_dense(case, solver):
         lambda i, T: i.influence_up_loss(T, y[:4]),
         lambda i, T: i.influence_pert(T, y[:4]),
         lambda i, T: i.self_influence(),
-        lambda i, T: i.removal_effect(T, y[:4], method="one-step"),
-        lambda i, T: i.loo_decision_function(method="one-step"),
+        lambda i, T: i.removal_effect(T, y[:4], method="one-step", indices=FEW),
+        lambda i, T: i.loo_decision_function(method="one-step", indices=FEW),
     ):
         assert relative_error(ask(sparse, sp.csr_array(X[:4])), ask(dense, X[:4])) < tolerance
 

@@ -100,8 +100,9 @@ def test_asking_leaves_rows_as_they_are_and_answers_about_them(writes, plain, co
         again = expected.effect(edit, X[:5] + 0.1, y[:5], method="exact").values
         np.testing.assert_allclose(asked, again, rtol=1e-9, atol=1e-12)
         # Round-off of one way to the answer is not that of another.
-        asked = inf.removal_effect(test, y[:5], method="exact")
-        again = expected.removal_effect(X[:5] + 0.1, y[:5], method="exact")
+        few = {"method": "exact", "indices": range(0, 40, 6)}
+        asked = inf.removal_effect(test, y[:5], **few)
+        again = expected.removal_effect(X[:5] + 0.1, y[:5], **few)
         np.testing.assert_allclose(asked, again, rtol=1e-7, atol=1e-12)
     for before, now in zip(kept, [rows, test, added], strict=True):
         np.testing.assert_array_equal(np.array(now), before)

@@ -198,10 +198,10 @@ def test_relabel_effects_equal_refits(model, task):
 @EVERY_OF_OURS
 @TASK
 def test_leave_one_out_equals_refits(model, task):
-    X, y = make_data(task, 60, 4, 0)
+    X, y = make_data(task, 36, 4, 0)
     model = clone(model).fit(X, y)
     found, labels = model.loo_decision_function(), model.loo_predict()
-    for i in range(0, 60, 8):
+    for i in range(0, 36, 5):
         refit = clone(model).fit(np.delete(X, i, axis=0), np.delete(y, i))
         np.testing.assert_allclose(found[i], refit.decision_function(X[[i]])[0], atol=1e-8)
         assert labels[i] == refit.predict(X[[i]])[0]
@@ -211,8 +211,8 @@ def test_leave_one_out_equals_refits(model, task):
 @pytest.mark.parametrize("break_ties", [False, True])
 def test_many_classes_flip_the_predictions_that_refits_flip(break_ties):
     """T11, one-vs-one: the votes are scikit-learn's."""
-    X, y = digits(range(10), 180)
-    tests = digits(range(10), 330)[0][180:]
+    X, y = digits(range(6), 120)
+    tests = digits(range(6), 270)[0][120:]
     model = clone(RBF).set_params(C=10.0, break_ties=break_ties).fit(X, y)
     inf = Influence(model, X, y)
     ovo = clone(model).set_params(break_ties=False, decision_function_shape="ovo").fit(X, y)

@@ -472,10 +472,10 @@ def test_ridge_path_equals_refits(shape, fit_intercept, sparse, rng):
 @pytest.mark.parametrize("scoring", [None, "accuracy"])
 def test_scores_equal_those_of_single_fits(model, task, scoring, rng):
     """The path shares data, starts and eigenvectors; the scores are those of separate fits."""
-    X, y = make_data(task, 60, 4, 0)
+    X, y = make_data(task, 40, 4, 0)
     name = "alpha" if isinstance(model, RidgeClassifier) else "C"
     weights = rng.uniform(0.2, 2.0, len(y))
-    grid = {name: [0.01, 1.0, 30.0], "class_weight": [None, "balanced"]}
+    grid = {name: [0.01, 30.0], "class_weight": [None, "balanced"]}
     search = LeaveOneOutSearch(model, grid, scoring=scoring, method="exact")
     search.fit(X, y, sample_weight=weights)
     for params, score in zip(

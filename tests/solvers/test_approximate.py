@@ -56,7 +56,7 @@ def test_random_probes_are_never_silent_nor_certified(breast_cancer):
 def test_mixed_precision_answers_within_its_bounds(C):
     """One-step to 1e-4; certified answers inside the same relative error; derivatives refined."""
     X, y = load_digits(return_X_y=True)
-    X, y = X[:700] / 16, y[:700]
+    X, y = X[:300] / 16, y[:300]
     model = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-10).fit(X, y)
     double, mixed = Influence(model, X, y), Influence(model, X, y, precision="mixed")
     assert 0 < mixed.report().leverage_error < 1e-3

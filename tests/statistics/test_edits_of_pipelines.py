@@ -252,6 +252,9 @@ def test_other_labels_are_those_of_refits(case):
     assert found.route == (REFITTED if supervised else UNMOVED)
 
 
+@pytest.mark.parametrize(
+    "case", ["scaler, ridge", "min-max, Poisson", "tf-idf, logistic"], indirect=True
+)
 def test_top_is_that_of_all_effects(case):
     model, X, y = case
     X_test, y_test = _safe_indexing(X, [1, 4]), y[[1, 4]]

@@ -105,7 +105,7 @@ def test_averages_are_the_values_within_their_errors(name):
     }
     for values, weight in weights.items():
         expected = exact(u, 8, weight)
-        found = values(influence, X_test, y_test, n_draws=400, random_state=0)
+        found = values(influence, X_test, y_test, n_draws=150, random_state=0)
         z = (found.values - expected) / found.standard_error
         # Eight normal variables: beyond 4 in one of 2,000 runs.
         assert np.abs(z).max() < 4.0 and np.abs(z).mean() > 0.02
@@ -117,7 +117,7 @@ def test_averages_are_the_values_within_their_errors(name):
 
 def test_shapley_values_add_up_to_what_all_rows_are_worth():
     influence, _, _, X_test, y_test = case("ridge", n=20)
-    found = shapley(influence, X_test, y_test, n_draws=2000, random_state=0)
+    found = shapley(influence, X_test, y_test, n_draws=400, random_state=0)
     spread = np.sqrt((found.standard_error**2).sum())
     assert abs(found.values.sum() - (found.full - found.empty)) < 5 * spread * np.sqrt(20)
 
