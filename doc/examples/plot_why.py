@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
-from skinfluence.inspection import explain
+from skinfluence.inspection import GalleryDisplay, explain
 
 X, y = load_breast_cancer(return_X_y=True, as_frame=True)
 model = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-8, max_iter=1000)).fit(X, y)
@@ -43,4 +43,11 @@ right.scatter(rows["refit"], names, facecolors="none", edgecolors="k", zorder=3,
 right.axvline(0, color="0.4", linewidth=0.8)
 right.set_xlabel("change of the decision value without the row")
 right.legend(frameon=False)
+plt.show()
+
+# %%
+# The rows as what they are: a gallery of those without which the loss of this patient would rise and fall
+# most. Marked are the cells that they act through, the stronger the more.
+
+GalleryDisplay.from_influence(Influence(model, X, y), X.iloc[[row]], y.iloc[[row]], k=4)
 plt.show()

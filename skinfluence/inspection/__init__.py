@@ -5,6 +5,7 @@ from skinfluence.inspection.base import Display
 from skinfluence.inspection.deletions import LeverageResidualDisplay
 from skinfluence.inspection.explanation import Explanation, explain
 from skinfluence.inspection.features import ArtifactsDisplay
+from skinfluence.inspection.gallery import GalleryDisplay
 from skinfluence.inspection.removal import RemovalEffectDisplay
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Display",
     "Explanation",
     "FoundDisplay",
+    "GalleryDisplay",
     "LeverageResidualDisplay",
     "RemovalEffectDisplay",
     "SourcesDisplay",

@@ -219,6 +219,42 @@ def explain(influence, X=None, *, row=None, k=5, n_features=8, checks=1, names=N
     )
 
 
+def ways_through(influence, X, rows, n_features, names=None):
+    """The features that training rows act through on the prediction of one row.
+
+    Parameters
+    ----------
+    influence : Influence
+    X : array-like of shape (1, n_features)
+        What is predicted.
+    rows : array-like of int
+        Training rows.
+    n_features : int
+        How many features, the strongest first.
+    names : list of str, default=None
+        As in :func:`explain`.
+
+    Returns
+    -------
+    through : list of tuple
+        For each row, names of features and the change of their part in the decision value for the
+        predicted class when the row is dropped; empty where the model has no coefficients.
+    """
+    model = influence.estimator
+    model = model[-1] if isinstance(model, Pipeline) else model
+    if not hasattr(model, "coef_") or sp.issparse(model.coef_):
+        return [()] * len(rows)
+    before = _At(influence.estimator, X, names)
+    weight = influence.objective.sample_weight
+    held = 1.0 if weight is None else weight[0]
+    start = _At(influence.edited(edits.reweight(0, held)).estimator, X, names, before)
+    found = []
+    for row in rows:
+        after = _At(influence.edited(edits.remove(int(row))).estimator, X, names, before)
+        found.append(after.changes_from(start, n_features))
+    return found
+
+
 class _At:
     """What an estimator makes of one row: for one class, the one that it or another one predicts."""
 
@@ -234,6 +270,11 @@ class _At:
         if hasattr(model, "coef_") and not sp.issparse(model.coef_):
             self._take_apart(estimator, model, X, names)
         elif self.classes is not None:
+            if not hasattr(estimator, "decision_function"):
+                raise TypeError(
+                    f"explain needs decision values. Got {type(model).__name__}, which has none; ask "
+                    "Influence.top which training rows the loss of a row rests on."
+                )
             self.decision = float(self.of_class(np.asarray(estimator.decision_function(X))[0]))
         else:
             self.decision = float(self.prediction)

@@ -18,6 +18,7 @@ from skinfluence.inspection import (
     ArtifactsDisplay,
     Display,
     FoundDisplay,
+    GalleryDisplay,
     LeverageResidualDisplay,
     RemovalEffectDisplay,
     SourcesDisplay,
@@ -37,6 +38,7 @@ DISPLAYS = {
     "FoundDisplay": lambda: FoundDisplay(
         np.array([True, False, True, False]), {"mine": [0, 2, 1, 3]}
     ),
+    "GalleryDisplay": lambda: GalleryDisplay("a b", ["b c", "d"], [0.1, -0.2]),
     "RankedLossDisplay": lambda: RankedLossDisplay(
         np.array([3.0, 1.0]), np.array(["drop", "keep"], dtype=object)
     ),

@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import PoissonRegressor
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -193,3 +194,10 @@ def test_errors_found_are_counted_along_each_order():
     np.testing.assert_allclose(line.get_ydata()[1:], 100 * display.found("this audit"))
     with pytest.raises(ValueError, match="each of the 200 rows once"):
         FoundDisplay(wrong, {"twice": np.zeros(200, dtype=int)})
+
+
+def test_models_without_decision_values_are_refused_with_what_to_ask():
+    X, y = load_wine(return_X_y=True)
+    inf = Influence(GaussianNB().fit(X, y), X, y)
+    with pytest.raises(TypeError, match=r"Got GaussianNB, which has none; ask Influence.top"):
+        explain(inf, X[:1])
