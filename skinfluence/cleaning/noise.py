@@ -3,9 +3,8 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import gammaln
 
-from skinfluence.cleaning.shapes import SMALLEST, Likelihood, Shape
+from skinfluence.cleaning.shapes import SMALLEST, Likelihood, Shape, surprise
 
 # Shapes are told apart by this many rows as well as by more; a fixed sample of them.
 ROWS_FOR_SHAPES = 6000
@@ -13,6 +12,8 @@ ROWS_FOR_SHAPES = 6000
 LEAK = 0.03
 # So that rows that a shape calls right are still in an order.
 LEAST_DOUBT = 1e-6
+# Kinds of errors of which the largest share that cannot be excluded is worked out.
+CLOSER = 3
 # A kind of error that makes up this much of all errors is called by its name.
 MAINLY = 2 / 3
 # Classes of which at least this much of the worst one's share is wrong are hit like it.
@@ -107,10 +108,11 @@ def estimate_noise(proba, codes, classes=None, suspect=None):
     ceiling that the curve of given labels does not pass however sure the model is; overlap does not.
 
     ``T`` is one of several shapes: no errors; even ones; every class with its own share; only one of
-    two classes; for more classes sparse sets of even errors, classes and single pairs of classes, out of a
-    lasso path. Each shape is fitted by maximum likelihood with ``-(log a - 0.2)^2 / 2 - |b|^2 / 2``
-    and weighs ``exp(l - log(n) / 2 #shares - log binom(N, #shares))``, the last term for the sets that
-    were searched for. A shape in which a class is given more often as another one than as itself is
+    two classes; for more classes sets of even errors, classes and single pairs, built one kind at a time
+    while it earns its price. Each shape is fitted by maximum likelihood with
+    ``-(log a - 0.2)^2 / 2 - |b|^2 / 2`` and weighs ``exp(l - log(n) / 2 #shares - s)``, where ``s`` is what
+    naming the kinds of a set costs (:func:`~skinfluence.cleaning.shapes.surprise`): one class or one pair
+    among many is a surprise. A shape in which a class is given more often as another one than as itself is
     left out: classes could swap their names.
 
     The chance of an error is the average of Bayes' rule over the shapes by weight. The ranking averages
@@ -164,12 +166,11 @@ def _shapes(likelihood, none, suspect):
         shapes.append(shape)
         evidence.append(shape.value - price * len(kinds))
     if k > 2 and suspect is None:
-        searched, n_kinds = likelihood.searched(none)
-        for shape in searched:
-            m = len(shape.names)
-            choices = gammaln(n_kinds + 1) - gammaln(m + 1) - gammaln(n_kinds - m + 1)
-            shapes.append(shape)
-            evidence.append(shape.value - price * m - choices)
+        for shape in likelihood.searched(none, price):
+            if shape.names != (("even",),):
+                shapes.append(shape)
+                cost = price * len(shape.names) + surprise(shape.names, k)
+                evidence.append(shape.value - cost)
     stays = [not shape.swaps for shape in shapes]
     shapes = [shape for shape, stay in zip(shapes, stays, strict=True) if stay]
     return shapes, np.array(evidence)[stays]
@@ -215,6 +216,14 @@ def _note_on_no_errors(likelihood, shapes, classes, suspect):
     kinds = [suspect] if suspect else [("even",), *(("true", i) for i in range(k))]
     known = {shape.names: shape for shape in shapes}
     most, where = 0.0, ""
+    if len(kinds) > CLOSER:
+        # Followed with all else free: those that go farthest with all else held.
+        mass = np.exp(shapes[0].log_right(likelihood.logs)).mean(axis=0)
+        sizes = [
+            mass @ _leak(k, kind if len(kind) == 2 else None, 1.0).sum(axis=1) for kind in kinds
+        ]
+        order = np.argsort(-np.array(sizes) * likelihood.reach(shapes[0], kinds), kind="stable")
+        kinds = [kinds[at] for at in order[:CLOSER]]
     for kind in kinds:
         shape = known.get((kind,)) or likelihood.fit([kind])
         share = likelihood.largest(shape)

@@ -8,18 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse import csr_array
-from scipy.special import log_softmax, logsumexp
+from scipy.special import gammaln, log_softmax, logsumexp
 
 # Probabilities below this differ by rounding only.
 SMALLEST = 1e-30
 # Errors blunt the probabilities of a model that was fitted to them: log a is about this.
 TYPICAL_LOG_A = 0.2
 STARTS = (0.02, 0.2)
-# Nats that an expected error must earn to stay in the model: three points of the path.
-PRICES = (0.5, 1.5, 4.0)
-SMALLEST_SHARE = 1e-4
+# When a kind of error is looked for: shares it may have, how many of the best are fitted, how many
+# pairs of classes are looked at.
+SHARES_TRIED, TRIED, MOST_CELLS = np.array([0.002, 0.01, 0.05, 0.2]), 2, 300
+SHARES_IN_REACH = np.geomspace(1e-4, 0.9, 24)
 # Half the 95 % quantile of chi-squared with one degree of freedom.
 FALL = 1.92
+# Up to this many, the pairs of kinds are a dense array.
+DENSE_CELLS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +33,12 @@ class Kinds:
     ----------
     names : tuple of (str, ...)
         ``("even",)``, ``("true", k)``, ``("given", j)`` or ``("cell", k, j)``.
-    pairs : csr_array of shape (n_kinds, n_classes ** 2)
+    pairs : ndarray or csr_array of shape (n_kinds, n_classes ** 2)
         The chance of each pair, per unit.
     """
 
     names: tuple
-    pairs: csr_array
+    pairs: np.ndarray | csr_array
 
     @classmethod
     def of(cls, names, k):
@@ -56,18 +59,16 @@ class Kinds:
             columns += [i * k + j for i, j in cells]
             values += [chance] * len(cells)
         shape = (len(names), k * k)
-        return cls(tuple(names), csr_array((values, (rows, columns)), shape=shape, dtype=float))
+        pairs = csr_array((values, (rows, columns)), shape=shape, dtype=float)
+        # Products of small matrices cost less than looking at what is zero in them.
+        small = len(names) * k * k <= DENSE_CELLS
+        return cls(tuple(names), pairs.toarray() if small else pairs)
 
     def matrix(self, shares, k):
         """P(given | true), rows true."""
-        T = (self.pairs.T @ shares).reshape(k, k)
+        T = (shares @ self.pairs).reshape(k, k)
         T[np.arange(k), np.arange(k)] = 1.0 - T.sum(axis=1)
         return T
-
-    def errors(self, counts):
-        """Expected errors per unit of each kind, for this many rows of each class."""
-        k = len(counts)
-        return self.pairs @ np.repeat(counts, k)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,34 +145,39 @@ class Likelihood:
         self.counts = np.bincount(codes, minlength=self.k).astype(float)
         self._carries = np.zeros_like(logs)
         self._carries[np.arange(self.n), codes] = 1.0
+        self._own = np.arange(self.n)[:, None], codes[:, None]
+        # One row for each class, so that sums over classes run along the samples; the largest is 0.
+        self._down = np.ascontiguousarray((logs - logs.max(axis=1, keepdims=True)).T)
 
-    def value_and_gradient(self, parameters, kinds, price=0.0):
+    def value_and_gradient(self, parameters, kinds):
         """Penalised log likelihood and its gradient in ``log a``, ``b`` and the shares."""
         k = self.k
         log_a, b, shares = parameters[0], parameters[1 : 1 + k], parameters[1 + k :]
         a = np.exp(log_a)
         T = kinds.matrix(shares, k)
-        q = np.exp(log_softmax(a * self.logs + b, axis=1))
-        joint = q * T.T[self.codes]
-        given = np.maximum(joint.sum(axis=1), SMALLEST)
-        moved = joint / given[:, None] - q
-        W = (q / given[:, None]).T @ self._carries
+        q = a * self._down
+        # No row's largest is below b.min(): no sum vanishes.
+        q += (b - b.max())[:, None]
+        np.exp(q, out=q)
+        q /= q.sum(axis=0)
+        moved = q * T.take(self.codes, axis=1)
+        given = np.maximum(moved.sum(axis=0), SMALLEST)
+        moved /= given
+        moved -= q
+        q /= given
+        W = q @ self._carries
         uphill = (W - np.diag(W)[:, None]).ravel()
         value = np.log(given).sum() - 0.5 * (log_a - TYPICAL_LOG_A) ** 2 - 0.5 * (b @ b)
         gradient = np.concatenate(
             [
-                [a * np.einsum("ik,ik->", moved, self.logs) - (log_a - TYPICAL_LOG_A)],
-                moved.sum(axis=0) - b,
+                [a * np.vdot(moved, self._down) - (log_a - TYPICAL_LOG_A)],
+                moved.sum(axis=1) - b,
                 kinds.pairs @ uphill,
             ]
         )
-        if price:
-            cost = price * kinds.errors(self.counts)
-            value -= cost @ shares
-            gradient[1 + k :] -= cost
         return value, gradient
 
-    def fit(self, names, starts=None, price=0.0, held=None):
+    def fit(self, names, starts=None, held=None):
         """The best shape with these kinds of errors.
 
         `starts` are parameters to start from; `held` is a value for the last share.
@@ -194,7 +200,7 @@ class Likelihood:
             found = minimize(
                 self._downhill,
                 start,
-                args=(kinds, price),
+                args=(kinds,),
                 jac=True,
                 method="L-BFGS-B",
                 bounds=bounds,
@@ -208,8 +214,8 @@ class Likelihood:
     def _start(self, share, n_kinds):
         return np.concatenate([[TYPICAL_LOG_A], np.zeros(self.k), np.full(n_kinds, share)])
 
-    def _downhill(self, parameters, kinds, price):
-        value, gradient = self.value_and_gradient(parameters, kinds, price)
+    def _downhill(self, parameters, kinds):
+        value, gradient = self.value_and_gradient(parameters, kinds)
         return -value / self.n, -gradient / self.n
 
     def largest(self, shape):
@@ -237,31 +243,91 @@ class Likelihood:
                 guess = low + float(np.clip(part, 0.1, 0.9)) * (high - low)
         return high
 
-    def searched(self, start):
-        """Sparse shapes for more than two classes: a lasso path, refitted, thinned from behind."""
+    def searched(self, none, price):
+        """Sparse shapes for more than two classes, built one kind of error at a time.
+
+        Parameters
+        ----------
+        none : Shape
+            Labels that are all right.
+        price : float
+            Nats that a share costs; kinds are added while they earn it and their own surprise.
+
+        Returns
+        -------
+        shapes : list of Shape
+            All that were fitted on the way there, and back from the last by one kind.
+        """
+        kinds = Kinds.of(self._candidates(none), self.k)
+        shapes, last, names = [], none, []
+        while len(names) < 3 * self.k:
+            profiles = self._profiles(last, kinds, SHARES_TRIED)
+            gains, shares = profiles.max(axis=0), SHARES_TRIED[profiles.argmax(axis=0)]
+            gains[[kinds.names.index(name) for name in names]] = -np.inf
+            tried = []
+            for at in np.argsort(-gains, kind="stable")[:TRIED]:
+                start = np.append(last.parameters, shares[at])
+                tried.append(self.fit([*names, kinds.names[at]], [start]))
+            shapes += tried
+            best = max(tried, key=lambda shape: shape.value - surprise(shape.names, self.k))
+            earned = best.value - surprise(best.names, self.k)
+            earned -= last.value - surprise(last.names, self.k)
+            if earned < price:
+                break
+            last, names = best, list(best.names)
+        return shapes + self._without_one(last)
+
+    def _candidates(self, none):
+        """Even errors, those of each class, and pairs of classes where labels disagree most often."""
         k = self.k
-        names = [("even",), *(("true", i) for i in range(k))]
-        names += [("cell", i, j) for i in range(k) for j in range(k) if i != j]
-        kinds = Kinds.of(names, k)
-        shares = np.full(len(names), 0.02 / k)
-        parameters = np.concatenate([start.parameters[: 1 + k], shares])
-        seen, shapes = {()}, []
-        for price in PRICES:
-            path = self.fit(names, [parameters], price)
-            parameters = path.parameters
-            errors = kinds.errors(self.counts) * path.shares
-            chosen = np.flatnonzero((path.shares > SMALLEST_SHARE) & (errors > 0.5))
-            # As many as could ever be worth their price in evidence.
-            chosen = chosen[np.argsort(-errors[chosen], kind="stable")][: 3 * k]
-            at = path.parameters[np.r_[: 1 + k, 1 + k + chosen]]
-            while len(chosen) and tuple(sorted(chosen)) not in seen:
-                seen.add(tuple(sorted(chosen)))
-                shape = self.fit([names[i] for i in chosen], [at])
-                shapes.append(shape)
-                errors = kinds.errors(self.counts)[chosen] * shape.shares
-                stays = np.ones(len(chosen), dtype=bool)
-                stays[np.argmin(errors)] = False
-                stays &= shape.shares > SMALLEST_SHARE
-                chosen = chosen[stays]
-                at = shape.parameters[np.r_[: 1 + k, 1 + k + np.flatnonzero(stays)]]
-        return shapes, len(names)
+        ahead = (none.log_right(self.logs) > none.log_right(self.logs)[self._own]).T @ self._carries
+        ahead[np.arange(k), np.arange(k)] = 0
+        most = np.argsort(-ahead, axis=None, kind="stable")[:MOST_CELLS]
+        cells = [("cell", *divmod(int(at), k)) for at in most if ahead.flat[at] > 0]
+        return [("even",), *(("true", i) for i in range(k)), *cells]
+
+    def _profiles(self, shape, kinds, shares):
+        """What shares of each kind of error add to the log likelihood, chances of the true labels held.
+
+        Returns
+        -------
+        gains : ndarray of shape (n_shares, n_kinds)
+        """
+        k = self.k
+        q = np.exp(shape.log_right(self.logs))
+        given = np.maximum((q * shape.T.T[self.codes]).sum(axis=1), SMALLEST)
+        moved = np.asarray(kinds.pairs @ np.eye(k * k)).reshape(-1, k, k)
+        moved[:, np.arange(k), np.arange(k)] -= moved.sum(axis=2)
+        change = np.empty((self.n, len(kinds.names)))
+        for j in range(k):
+            mine = self.codes == j
+            change[mine] = (q[mine] / given[mine, None]) @ moved[:, :, j].T
+        return np.array(
+            [np.log(np.maximum(1.0 + share * change, SMALLEST)).sum(axis=0) for share in shares]
+        )
+
+    def reach(self, none, names):
+        """About how large a share of each kind of error the labels do not exclude, by itself."""
+        gains = self._profiles(none, Kinds.of(names, self.k), SHARES_IN_REACH)
+        stays = gains >= np.maximum(gains.max(axis=0), 0.0) - FALL
+        return np.where(stays, SHARES_IN_REACH[:, None], 0.0).max(axis=0)
+
+    def _without_one(self, shape):
+        """The shapes with one kind of error less."""
+        if len(shape.names) < 2:
+            return []
+        fits, head = [], 1 + self.k
+        for at in range(len(shape.names)):
+            names = [name for i, name in enumerate(shape.names) if i != at]
+            fits.append(self.fit(names, [np.delete(shape.parameters, head + at)]))
+        return fits
+
+
+def surprise(names, k):
+    """Nats that it costs to name these kinds of errors among those there are.
+
+    Even errors, those of one class and those of one pair of classes are as likely as each other, and
+    among the last two each class and each pair.
+    """
+    sizes = {"even": 1, "true": k, "given": k, "cell": k * (k - 1)}
+    return sum(np.log(3.0 * sizes[name[0]]) for name in names) - gammaln(len(names) + 1)
