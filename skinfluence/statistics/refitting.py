@@ -2,8 +2,10 @@
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, lsmr
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -16,7 +18,9 @@ from skinfluence.design import design_of
 from skinfluence.objective import centred, objective_of
 from skinfluence.smooth import piecewise
 from skinfluence.smooth.edit_solver import distance_bound
-from skinfluence.smooth.newton import minimise, refuse_separable
+from skinfluence.smooth.newton import Minimum, minimise, refuse_separable
+from skinfluence.smooth.old_factor import by_chords
+from skinfluence.statistics.counted import CountedTexts
 
 # Share of the decision values that old parameters may miss in new columns before others are sought.
 ALIGNED = 0.1
@@ -43,7 +47,12 @@ class Refits:
 
     def __init__(self, transformers, X, y):
         self.transformers, self.X, self.y = transformers, X, y
-        self.names = _names(transformers)
+        names = _names(transformers)
+        self._places = None if names is None else {name: j for j, name in enumerate(names)}
+
+    @cached_property
+    def _texts(self):
+        return CountedTexts.of(self.transformers[0], self.X)
 
     def gives(self, training_X):
         """Whether a fit on all rows gives the model the rows it was fitted on."""
@@ -78,16 +87,21 @@ class Refits:
         ------
         RefusedRowError
         """
+        steps, texts = self.transformers, None if rows.new else self._texts
         try:
-            X, X_out, fitted = self._fitted(
-                chosen_and(self.X, rows.kept, rows.new), rows.raw_y, out
-            )
+            if texts is not None:
+                # Texts of the training set are counted already.
+                X, steps = texts.counts[rows.kept], [texts.step, *steps[1:]]
+                out = texts.of_texts(out)
+            else:
+                X = chosen_and(self.X, rows.kept, rows.new)
+            X, X_out, fitted = self._fitted(X, rows.raw_y, out, steps)
         except ValueError as error:
             raise RefusedRowError(str(error)) from error
         return X, X_out, self._columns(fitted)
 
-    def _fitted(self, X, y, out):
-        steps = [clone(one) for one in self.transformers]
+    def _fitted(self, X, y, out, steps=None):
+        steps = [clone(one) for one in (self.transformers if steps is None else steps)]
         X = untouched(X, *steps)
         out = None if out is None else untouched(out, *steps)
         for step in steps:
@@ -98,9 +112,8 @@ class Refits:
 
     def _columns(self, fitted):
         names = _names(fitted)
-        if names is not None and self.names is not None:
-            place = {name: j for j, name in enumerate(self.names)}
-            return np.array([place.get(name, -1) for name in names], dtype=np.intp)
+        if names is not None and self._places is not None:
+            return np.array([self._places.get(name, -1) for name in names], dtype=np.intp)
         return None
 
 
@@ -121,7 +134,7 @@ class Moved:
     bound: float = np.inf
 
 
-def smooth_after(factor, solver, rows, moved, method, certify=False):
+def smooth_after(factor, solver, rows, moved, method, certify=False, noise=0.0):
     """A smooth linear model after an edit of its whole pipeline.
 
     Parameters
@@ -137,6 +150,8 @@ def smooth_after(factor, solver, rows, moved, method, certify=False):
         after the edit, from the old parameters. ``"influence"``: the same with the Hessian before
         the edit.
     certify : bool, default=False
+    noise : float, default=0.0
+        What rounding leaves of the fit, as a distance.
 
     Returns
     -------
@@ -152,6 +167,11 @@ def smooth_after(factor, solver, rows, moved, method, certify=False):
     if method in LOCAL:
         problem = _one_step(factor, solver, rows, X, columns, method)
         return Moved(problem.design.like(X_out).multiply(problem.theta.T))
+    found = _near(factor, rows, moved, noise)
+    if found is not None:
+        found, X_out = found
+        bound = _bound_there(found, solver) if certify else np.inf
+        return Moved(found.design.like(X_out).multiply(found.theta.T), bound)
     problem, _ = _problem(objective, rows, design_of(X, objective.design.intercept), columns)
     problem = centred(problem)
     nowhere = problem.at(np.zeros_like(problem.theta))
@@ -167,6 +187,49 @@ def smooth_after(factor, solver, rows, moved, method, certify=False):
             bound = distance_bound(minimum)
     refuse_separable(found)
     return Moved(found.design.like(X_out).multiply(found.theta.T), bound)
+
+
+def _near(factor, rows, moved, noise):
+    """The optimum after an edit with the old factor, and the rows asked about; None for no help.
+
+    In the old columns: those that are not there any more are zeros, whose parameters the penalty takes to 0.
+    """
+    objective = factor.objective
+    X, X_out, columns = moved
+    old, loss = objective.design, objective.loss
+    penalised = bool((objective.penalty[: old.n_features] > 0).all())
+    certified = loss.self_concordance is not None and not piecewise.is_piecewise(loss)
+    shifted = old.shift is not None and objective.penalty[-1] > 0
+    if not penalised or not certified or shifted or factor.is_random or factor.curvature.damping:
+        return None
+    if columns is not None and not (len(columns) == old.n_features and _is_sorted(columns)):
+        if (columns < 0).any() or not sp.issparse(X):
+            return None
+        X, X_out = (_spread(one, columns, old.n_features) for one in (X, X_out))
+    if X.shape[1] != old.n_features or sp.issparse(X) != old.is_sparse:
+        return None
+    problem, aligned = _problem(objective, rows, old.like(X), None)
+    if aligned:
+        return None
+    found = by_chords(factor, problem, noise)
+    return None if found is None else (found, X_out)
+
+
+def _spread(X, columns, width):
+    """Columns of a CSR array where they were, zeros between."""
+    X = sp.csr_array(X)
+    order = np.argsort(columns)
+    if not (order == np.arange(len(order))).all():
+        X, columns = sp.csr_array(X[:, order]), columns[order]
+    return sp.csr_array((X.data, columns[X.indices], X.indptr), shape=(X.shape[0], width))
+
+
+def _bound_there(found, solver):
+    """How far an optimum that was found with another factor may be from the true one."""
+    there = solver.factor(found)
+    gradient = found.gradient()
+    square = float(gradient @ there.solve(gradient[:, None])[:, 0])
+    return distance_bound(Minimum(found, there, np.sqrt(max(square, 0.0))))
 
 
 def _one_step(factor, solver, rows, X, columns, method):

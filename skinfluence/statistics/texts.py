@@ -21,10 +21,10 @@ def _(transformer: CountVectorizer, X, rows):
     n, words = counts.shape[0], counts.copy()
     words.data = np.ones(len(words.data))
     in_texts = np.bincount(words.indices, minlength=words.shape[1])
-    kept = _within(transformer, in_texts, n)
-    kept_without = _within(transformer, in_texts, n - 1) != kept
+    kept = within(transformer, in_texts, n)
+    kept_without = within(transformer, in_texts, n - 1) != kept
     # Of the words of the row itself one text fewer has them; of none they are no words.
-    own = (_within(transformer, in_texts - 1, n - 1) & (in_texts > 1)) != kept
+    own = (within(transformer, in_texts - 1, n - 1) & (in_texts > 1)) != kept
     last = own & (in_texts == 1)
     some = words[rows]
     other = some @ (own & ~last).astype(float) > 0
@@ -37,8 +37,11 @@ def _(transformer: CountVectorizer, X, rows):
     return Moves(gone=some @ last.astype(float) > 0, other=other)
 
 
-def every_word(transformer, X):
-    """How often each text has each word, whatever the limits, (n_texts, n_all_words); or None."""
+def every_word(transformer, X, fitted=False):
+    """How often each text has each word, whatever the limits, (n_texts, n_all_words); or None.
+
+    With ``fitted`` the vectoriser without limits, too.
+    """
     whole = clone(transformer).set_params(min_df=1, max_df=1.0, max_features=None)
     if isinstance(whole, TfidfVectorizer):
         params = {
@@ -50,12 +53,12 @@ def every_word(transformer, X):
     try:
         counts = sp.csr_array(whole.fit_transform(X), dtype=np.float64)
     except ValueError:
-        return None
+        return (None, None) if fitted else None
     counts.sum_duplicates()
-    return counts
+    return (counts, whole) if fitted else counts
 
 
-def _within(transformer, in_texts, n):
+def within(transformer, in_texts, n):
     """Which words are in enough texts and in not too many."""
     low, high = (
         limit if isinstance(limit, int | np.integer) else limit * n

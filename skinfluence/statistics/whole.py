@@ -319,6 +319,9 @@ class WholePipeline:
             )
         if isinstance(self.answers.problem, Objective):
             answers = self.answers
-            factor = answers.factor if method in LOCAL else answers.edit_solver().factor
-            return smooth_after(factor, answers.solver, rows, moved, method, certify)
+            if method in LOCAL:
+                return smooth_after(answers.factor, answers.solver, rows, moved, method)
+            solver = answers.edit_solver()
+            noise = solver.accuracy.noise
+            return smooth_after(solver.factor, answers.solver, rows, moved, method, certify, noise)
         return model_after(self.model, rows, moved, method)
