@@ -10,12 +10,16 @@ from functools import cached_property, singledispatch
 
 import numpy as np
 
+from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.unsupported import advice_on
 from skinfluence.design import Design
 from skinfluence.losses import Loss, SquaredError
 from skinfluence.problem import Problem
 
 __all__ = ["Labels", "Objective"]
+
+# Up to this size arrays of a matrix for each row are made for all rows, and kept.
+KEPT_BYTES = 2**27
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +150,24 @@ class Objective(Problem):
     def hessians(self):
         """``Lambda_i``, without weights, shape (n_samples, n_outputs, n_outputs)."""
         return self.loss.hessian(self.eta, self.y)
+
+    def blocks(self):
+        """Slices of the rows: one, unless a matrix for each of them would be large."""
+        size = 8 * self.loss.n_outputs**2
+        if size * self.n_samples <= KEPT_BYTES:
+            return [slice(0, self.n_samples)]
+        return list(row_blocks(self.n_samples, size, KEPT_BYTES // 4))
+
+    def hessians_at(self, rows):
+        """``Lambda_i`` of some rows, (m, n_outputs, n_outputs); all are kept where they are small.
+
+        Parameters
+        ----------
+        rows : ndarray of int or slice
+        """
+        if "hessians" in vars(self) or len(self.blocks()) == 1:
+            return self.hessians[rows]
+        return self.loss.hessian(self.eta[rows], self.y[rows])
 
     @cached_property
     def hessian_state(self):

@@ -61,14 +61,16 @@ class Accuracy:
         """
         objective = self.objective
         weights = objective.weights[:, None]
-        rows = self.rounding(
-            objective.design,
-            weights * objective.gradients,
-            weights[..., None] * objective.hessians,
-            self.row_sizes,
-        )
+        rows, blocks = 0.0, objective.blocks()
+        for block in blocks:
+            rows += self.rounding(
+                objective.design if len(blocks) == 1 else objective.design.take(block),
+                weights[block] * objective.gradients[block],
+                weights[block, :, None] * objective.hessians_at(block),
+                self.row_sizes[block],
+            ).sum()
         own = self.factor.curvature.diagonal() @ objective.theta.ravel() ** 2
-        return float(rows.sum() + 2.0 * np.finfo(float).eps * np.sqrt(own))
+        return float(rows + 2.0 * np.finfo(float).eps * np.sqrt(own))
 
     def rounding(self, design, gradient, hessian, sizes):
         """Rounding of weighted terms of the gradient, as a distance; shape (n_rows,)."""
@@ -91,7 +93,14 @@ class Accuracy:
         """``max_v v' h_j v`` over directions of unit spread: |x_j|^2_{H^-1}, 0 without weight."""
         if self._known is not None:
             return self._known
-        sizes = self.sizes(self.factor.leverages()) * (1.0 + self.factor.leverage_error)
+        factor = self.factor
+        if factor.leverages_by_blocks:
+            design, blocks = self.objective.design, self.objective.blocks()
+            parts = [self.sizes(factor.leverages(design.take(block))) for block in blocks]
+            sizes = np.concatenate(parts)
+        else:
+            sizes = self.sizes(factor.leverages())
+        sizes = sizes * (1.0 + factor.leverage_error)
         return np.where(self.objective.weights > 0, sizes, 0.0)
 
     @cached_property

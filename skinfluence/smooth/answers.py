@@ -37,6 +37,10 @@ from skinfluence.smooth.row_batch import largest_eigenvalue
 from skinfluence.solvers import Exact, SingularHessianError, resolve_solver
 from skinfluence.solvers.base import Moved
 
+# Arrays of a matrix for each row, of as many rows and columns as outputs, that are alive at once, and
+# what they may take before rows are asked about by blocks.
+ROW_MATRICES, ROWS_BYTES = 8, 2**28
+
 
 class SmoothAnswers(Locked, Answers):
     """Effects of edits by method; polishes to the optimum once, when a method needs it.
@@ -187,16 +191,26 @@ class SmoothAnswers(Locked, Answers):
         return edits.undone(lonely, basis), lonely
 
     def row_stream(self, quantity, rows, label, method, tol):
-        edits, lonely = self.row_edits(rows, label, method)
-        for block, values in self._by_method(edits, quantity, method, tol):
-            values[lonely[block]] = np.nan
-            yield block, values
+        for some in self._row_blocks(len(rows)):
+            edits, lonely = self.row_edits(rows[some], label, method)
+            for block, values in self._by_method(edits, quantity, method, tol):
+                values[lonely[block]] = np.nan
+                yield _inside(some, block), values
 
     def row_steps(self, rows, label, method, tol):
-        edits, lonely = self.row_edits(rows, label, method)
-        for block, moved in self._steps_by_method(edits, method, tol):
-            moved[lonely[block]] = np.nan
-            yield block, moved
+        for some in self._row_blocks(len(rows)):
+            edits, lonely = self.row_edits(rows[some], label, method)
+            for block, moved in self._steps_by_method(edits, method, tol):
+                moved[lonely[block]] = np.nan
+                yield _inside(some, block), moved
+
+    def _row_blocks(self, m):
+        """Slices of m rows asked about: one, unless matrices for each of them would be large."""
+        k = self.problem.loss.n_outputs
+        if not self.factor.leverages_by_blocks:
+            check_fits((ROW_MATRICES, m, k, k), "Ask for fewer rows.", "Matrices for each row")
+            return [slice(0, m)]
+        return list(row_blocks(m, 8 * k * k * ROW_MATRICES, ROWS_BYTES))
 
     def _steps_by_method(self, edits, method, tol):
         if method in LOCAL:
@@ -231,19 +245,21 @@ class SmoothAnswers(Locked, Answers):
             return
         for block, solved in self._solved(edits, method, tol):
             for part, moved in effects.decision_steps(quantity.design, solved.steps):
-                inside = slice(block.start + part.start, block.start + part.stop)
-                yield inside, quantity.change(moved)
+                yield _inside(block, part), quantity.change(moved)
 
     def own_removals(self, method, tol, rows=None):
         basis = self.basis(method)
         rows = np.arange(basis.n_samples) if rows is None else rows
-        edits = steps.removals(basis, rows)
-        # The caller knows them, and says NaN.
-        edits = edits.undone(leaves_no_model(edits, basis), basis)
         eta = basis.eta[rows]
-        if method in LOCAL:
-            return eta + steps.own_eta_steps(self.factor, edits, method)
-        return self._own_values(edits, eta, method, tol)
+        for block in self._row_blocks(len(rows)):
+            edits = steps.removals(basis, rows[block])
+            # The caller knows them, and says NaN.
+            edits = edits.undone(leaves_no_model(edits, basis), basis)
+            if method in LOCAL:
+                eta[block] += steps.own_eta_steps(self.factor, edits, method)
+            else:
+                self._own_values(edits, eta[block], method, tol)
+        return eta
 
     def own_removals_rescaled(self, method, tol, rows, ratio, fills=None):
         """As :meth:`own_removals`, where the penalty of each column moves with the row.
@@ -295,7 +311,7 @@ class SmoothAnswers(Locked, Answers):
             warn_alone(basis, rows[lonely])
         for block, moved in self._rescaled_steps(edits, method, tol):
             for part, change in effects.decision_steps(quantity.design, moved):
-                inside = slice(block.start + part.start, block.start + part.stop)
+                inside = _inside(block, part)
                 if fills is not None:
                     theta = basis.theta + moved[part]
                     change = change + fills.take(inside).on_steps(there, theta)
@@ -478,6 +494,11 @@ def _moved(before, after, decrement):
         parameters=float(np.linalg.norm(after.theta - before.theta)) / size if size else 0.0,
         decision_values=float(np.abs(eta).max(initial=0.0)),
     )
+
+
+def _inside(block, part):
+    """A slice of a block of rows as one of all rows."""
+    return slice(block.start + part.start, block.start + part.stop)
 
 
 def leaves_no_model(edits, objective):

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import linalg
 
 from skinfluence._utils.memory import row_blocks
+from skinfluence.losses import Multinomial
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.exact import PrimalFactor, cholesky
 
@@ -87,7 +88,8 @@ def refit(factor, edits, starts, size, tol, sizes, edited_solve):
     own_factors = (
         k == 1 and objective.n_parameters <= MAX_PARAMETERS and type(factor) is PrimalFactor
     )
-    for block in row_blocks(len(edits.rows), 8 * k * (ARRAYS + k) * objective.n_samples):
+    held = ARRAYS + (0 if _has_products(objective.loss) else k)
+    for block in row_blocks(len(edits.rows), 8 * k * held * objective.n_samples):
         part = edits.take(block)
         if own_factors:
             batch = _OwnFactors(objective, part)
@@ -99,6 +101,11 @@ def refit(factor, edits, starts, size, tol, sizes, edited_solve):
         batch.run(starts[block], tol * size[block], ROUND_OFF * size[block])
         where = range(len(edits.rows))[block]
         yield block, batch.result(np.array([sizes(i) for i in where]))
+
+
+def _has_products(loss):
+    """Whether weighted Hessians of rows are vectors in the place of (K, K) matrices."""
+    return loss.n_outputs > 1 and loss.hessian_product is not None
 
 
 def _dot(a, b):
@@ -147,6 +154,39 @@ class _Batch:
 
     def _hessian(self, eta, which):
         return self._weighted(self.objective.loss.hessian, eta, which)
+
+    def _weights(self, which):
+        weights = np.tile(self.objective.weights, (len(which), 1))
+        weights[np.arange(len(which)), self.edits.rows[which]] = self.edits.weight[which]
+        return weights
+
+    def _curves(self, eta, which):
+        """Weighted Hessians of every row times vectors, (b, n, K), of some of these problems."""
+        loss = self.objective.loss
+        if not _has_products(loss):
+            hessian = self._hessian(eta, which)
+            return lambda some, V: np.einsum("bnkl,bnl->bnk", hessian[some], V)
+        b, n, k = eta.shape
+        # Vectors in the place of (K, K) matrices of each row.
+        state = loss.hessian_state(eta.reshape(b * n, k)).reshape(b, n, -1)
+        weights = self._weights(which)
+
+        def curve(some, V):
+            lines = state[some].reshape(-1, state.shape[2])
+            out = loss.hessian_product(lines, V.reshape(-1, 1, k)).reshape(V.shape)
+            return weights[some][..., None] * out
+
+        return curve
+
+    def _largest_curvature(self, which):
+        """The largest entry of each row's weighted Hessian at the last iterates, or more, (m, n)."""
+        loss = self.objective.loss
+        if not isinstance(getattr(loss, "loss", loss), Multinomial):
+            return np.abs(self._hessian(self.eta, which)).max(axis=(2, 3))
+        # Of diag(p) - pp' no entry is larger than the norm, nor that than the sum of the largest row.
+        P = loss.hessian_state(self.eta.reshape(-1, loss.n_outputs))
+        largest = 2.0 * (P * (1.0 - P)).max(axis=1)
+        return self._weights(which) * largest.reshape(self.eta.shape[:2])
 
     def run(self, starts, accuracy, round_off):
         """Newton's method with steps halved until they do not overshoot."""
@@ -216,7 +256,7 @@ class _Batch:
         base = np.broadcast_to(objective.eta, self.eta.shape)
         step = self.eta - base
         steps = self.theta - objective.theta
-        square = np.einsum("bnk,bnkl,bnl->b", step, self._hessian(base, which), step, optimize=True)
+        square = _dot(self._curves(base, which)(which, step), step)
         square += _dot(self.penalty * steps, steps)
         return Refits(
             steps,
@@ -234,7 +274,7 @@ class _Batch:
         absolute = type(design)(abs(design.X), abs(design.intercept))
         eta = self._eta(np.abs(self.theta).max(axis=1, keepdims=True), absolute)[..., 0]
         terms = np.abs(self._weighted(self.objective.loss.gradient, self.eta, which)).max(axis=2)
-        curved = np.abs(self._hessian(self.eta, which)).max(axis=(2, 3))
+        curved = self._largest_curvature(which)
         own = self._diagonals()
         own = _dot(np.broadcast_to(own, self.theta.shape), self.theta**2)
         rows = np.einsum("bn,bn->b", terms + curved * eta, np.sqrt(sizes))
@@ -327,26 +367,6 @@ class _Preconditioned(_Batch):
             rho[rows] = after
             open_[rows] = after > goal[rows]
         return step, solved & step.any(axis=(1, 2))
-
-    def _curves(self, eta, which):
-        """Weighted Hessians of every row times vectors, (b, n, K), of some of these problems."""
-        objective, edits = self.objective, self.edits
-        loss = objective.loss
-        if loss.n_outputs == 1 or loss.hessian_product is None:
-            hessian = self._hessian(eta, which)
-            return lambda some, V: np.einsum("bnkl,bnl->bnk", hessian[some], V)
-        b, n, k = eta.shape
-        # Vectors in the place of (K, K) matrices of each row.
-        state = loss.hessian_state(eta.reshape(b * n, k)).reshape(b, n, -1)
-        weights = np.tile(objective.weights, (b, 1))
-        weights[np.arange(b), edits.rows[which]] = edits.weight[which]
-
-        def curve(some, V):
-            lines = state[some].reshape(-1, state.shape[2])
-            out = loss.hessian_product(lines, V.reshape(-1, 1, k)).reshape(V.shape)
-            return weights[some][..., None] * out
-
-        return curve
 
     def _left(self, G, which):
         left = np.sqrt(np.maximum(_dot(G, self._edited_solve(G, which)), 0.0))

@@ -24,7 +24,8 @@ from skinfluence.smooth.own_values import OwnValues, nothing_known, own_values
 from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.rescaled_batch import RescaledBatch
-from skinfluence.smooth.row_batch import RowBatch, largest_eigenvalue
+from skinfluence.smooth.row_batch import MANY_OUTPUTS, RowBatch, largest_eigenvalue
+from skinfluence.smooth.row_chords import by_chords
 from skinfluence.smooth.single_chords import SingleChords
 from skinfluence.smooth.whitened import Whitened
 from skinfluence.solvers import CG, Exact, SingularHessianError
@@ -259,12 +260,16 @@ class EditSolver:
             Relative error of each step that is certified, in the norm of the edited Hessian.
         """
         k, d = self.objective.theta.shape
-        for block in row_blocks(len(edits.rows), (STEPS_BYTES + 8 * k) * k * d, BATCH_BYTES):
+        held = 8 * k if k < MANY_OUTPUTS or edits.ratio is not None else STEPS_BYTES
+        for block in row_blocks(
+            len(edits.rows), (STEPS_BYTES + held) * k * d + 96 * k * k, BATCH_BYTES
+        ):
             yield block, self._solve_block(edits.take(block), tol)
 
     def _solve_block(self, edits, tol):
         if piecewise.is_piecewise(self.objective.loss):
             return self._solved_exactly(edits)
+        k = self.objective.loss.n_outputs
         state = _batch_of(edits)(self.accuracy, edits, self.remainders)
         floor, round_off = (
             one * state.inflation for one in (self.accuracy.floor, self.accuracy.round_off)
@@ -274,20 +279,11 @@ class EditSolver:
         left = np.flatnonzero(~self._certified(bound, state.size, tol))
         if len(left) and tol >= PAIRS_TOL and self._serves_single(state):
             left = self._by_single_chords(state, left, tol, bound, used)
-        elif self.M is not None and len(left):
+        elif self.M is not None and len(left) and k < MANY_OUTPUTS:
             bound[left] = np.minimum(bound[left], state.split_bound(left))
             left = left[~self._certified(bound[left], state.size[left], tol)]
         if len(left) and self.M is not None:
-            state.use(left)
-        while self.M is not None and len(left):
-            r, after = state.chord(left, bound[left])
-            better = after < bound[left]
-            contracted = after < 0.5 * bound[left]
-            bound[left] = np.where(better, after, bound[left])
-            used[left[better]] = "chord"
-            done = self._certified(bound[left], state.size[left], tol)
-            # A pass costs about a gradient per row, Newton's method dozens: go on while it halves.
-            left = left[~done & contracted & (r < CHORD_RADIUS)]
+            by_chords(state, left, lambda *one: self._certified(*one, tol), bound, used)
         left = np.flatnonzero(~self._certified(bound, state.size, tol))
         if len(left):
             with small_blas(self.objective.n_parameters):

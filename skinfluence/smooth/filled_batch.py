@@ -7,6 +7,7 @@ from skinfluence import certificate
 from skinfluence._utils.memory import row_blocks
 from skinfluence.design import design_of
 from skinfluence.smooth.rescaled_batch import RescaledBatch
+from skinfluence.smooth.row_batch import Chord
 
 
 class FilledBatch(RescaledBatch):
@@ -129,10 +130,9 @@ class FilledBatch(RescaledBatch):
     def split_bound(self, active):
         return np.full(len(active), np.inf)
 
-    def chord(self, active, bound):
+    def chord(self, active, v, solved, mixed):
         """As of the batch; errors are in the norm of ``P'``."""
-        M, edits = self.M, self.edits
-        v, eps = self.theta_steps[active], self.eps[active]
+        M, edits, eps = self.M, self.edits, self.eps[active]
         with np.errstate(over="ignore", invalid="ignore"):
             S, r = np.zeros_like(v), np.zeros(len(active))
             if M:
@@ -142,22 +142,19 @@ class FilledBatch(RescaledBatch):
         finite = np.isfinite(S).all(axis=(1, 2)) & np.isfinite(eps)
         B = self.right[active] + np.where(finite[:, None, None], S, 0.0)
         after = -self.edited_solve(B, active)
-        change = np.einsum("ikd,ikd->i", after - v, self.solved[active] - B)
+        change = np.einsum("ikd,ikd->i", after - v, solved - B)
         slack, noise = self.slack[active], self.noise[active]
+        before, size = self._size(v, -solved), self._size(after, -B)
         with np.errstate(over="ignore", invalid="ignore"):
-            gradient = np.sqrt(np.abs(change)) * (1.0 + slack) + slack * self.size[active] + noise
+            gradient = np.sqrt(np.abs(change)) * (1.0 + slack) + mixed * slack * before + noise
             kappa = self._kappa[active]
             here = certificate.gradient_bound(M, kappa, gradient / (1.0 - eps), r)
             # A chord leaves what curvatures differ by, and what P and P' do.
             left = (1.0 + eps) ** 2 * certificate.chord_bound(M, kappa, here, r)
             left = (left + eps * (2.0 + eps) * here) / (1.0 - eps)
-            there = (1.0 + eps) * (left + slack * self.size[active] + noise)
-        chosen = finite & (there < bound)
-        moved = active[chosen]
-        self.theta_steps[moved] = after[chosen]
-        self.solved[moved] = B[chosen]
-        self.size[moved] = self._size(after[chosen], -B[chosen])
-        return r, np.where(chosen, there, np.inf)
+            there = (1.0 + eps) * (left + slack * size + noise)
+        r, gradient, there = (np.where(finite, one, np.inf) for one in (r, gradient, there))
+        return Chord(r, gradient, after, B, after, B, there, size)
 
 
 def filled_design(design, fills):

@@ -79,7 +79,10 @@ def _rounded_terms(objective):
     """Sizes that the rows' terms of the gradient are rounded relative to, (n_samples, n_outputs)."""
     weights = objective.weights[:, None]
     terms = weights * np.abs(objective.gradients)
-    terms += weights * np.einsum("nkl,nl->nk", np.abs(objective.hessians), np.abs(objective.eta))
+    for block in objective.blocks():
+        curved = np.abs(objective.hessians_at(block))
+        curved = np.einsum("nkl,nl->nk", curved, np.abs(objective.eta[block]))
+        terms[block] += weights[block] * curved
     return terms
 
 

@@ -33,6 +33,9 @@ class RescaledBatch(RowBatch):
     ``1 / (1 - tau)`` times its growth.
     """
 
+    # Conjugate gradients solve many times.
+    many_outputs = np.inf
+
     def __init__(self, accuracy, edits, remainders=None, offset=None):
         super().__init__(accuracy, edits, remainders)
         objective, m = self.objective, len(edits.rows)
@@ -45,7 +48,7 @@ class RescaledBatch(RowBatch):
         with np.errstate(divide="ignore", invalid="ignore"):
             self.growth = np.where(self.kept > 0, self.growth / self.kept, np.inf)
             self.slack = np.where(self.kept > 0, self.slack / self.kept, np.inf)
-        own = accuracy.rounding(edits.design, edits.gradient, edits.hessian, accuracy.sizes(self.h))
+        own = accuracy.rounding(edits.design, edits.gradient, edits.hessian, self._own_sizes)
         self.noise = accuracy.floor * (np.sqrt(self.growth) - 1.0) + own * np.sqrt(self.growth)
         self.inflation = self.inflation * np.sqrt(self.added)
         # What conjugate gradients left, relative to the solution.

@@ -1,5 +1,7 @@
 """Many one-row edits side by side: their steps, their bounds, their chord passes."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from skinfluence import certificate
@@ -7,6 +9,38 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence.smooth import steps
 from skinfluence.smooth.accuracy import inflation, shrink
 from skinfluence.smooth.remainders import RemainderPass
+
+# Outputs from which on an edited solve is two solves: what each row's outputs solve to costs more,
+# and holds more memory, than the passes that use it.
+MANY_OUTPUTS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Chord:
+    """One chord iteration of some edits.
+
+    Attributes
+    ----------
+    r : ndarray of shape (m,)
+        Change of the log-curvature where it started.
+    gradient : ndarray of shape (m,)
+        A bound on the gradient there, in the norm of the inverse of the edited Hessian.
+    after, after_solved : ndarray of shape (m, n_outputs, n_columns)
+        Where it ends, and ``-P`` times that.
+    steps, solved : ndarray of shape (m, n_outputs, n_columns)
+        The better one of where it started and where it ends, and ``-P`` times that.
+    bound, size : ndarray of shape (m,)
+        On the error of that, and its own size, in the norm of P.
+    """
+
+    r: np.ndarray
+    gradient: np.ndarray
+    after: np.ndarray
+    after_solved: np.ndarray
+    steps: np.ndarray
+    solved: np.ndarray
+    bound: np.ndarray
+    size: np.ndarray
 
 
 class RowBatch:
@@ -20,6 +54,8 @@ class RowBatch:
     remainders : RemainderPass, default=None
         That of the objective, to share what it keeps.
     """
+
+    many_outputs = MANY_OUTPUTS
 
     def __init__(self, accuracy, edits, remainders=None):
         self.accuracy, self.edits = accuracy, edits
@@ -55,23 +91,32 @@ class RowBatch:
             # Relative error of P^-1 where leverages are rounded.
             odds = self.leverage / (1.0 - self.leverage)
             odds = np.where(self.leverage == 0, 0.0, np.where(kept > 0, odds, np.inf))
-            gained = largest_eigenvalue(h, edits.hessian)
+            gained = self._gained(h)
             self.slack = factor.leverage_error * np.maximum(odds, gained / (1.0 + gained))
         # Woodbury's formula enlarges the solver's own error.
         self.slack += 2.0 * accuracy.solve_error * self.growth
         # The floor is in the norm of H: the error after the edit is as much larger in that of P as
         # weight is taken away, the error before it as weight is added.
-        own = accuracy.rounding(edits.design, edits.gradient, edits.hessian, accuracy.sizes(h))
+        self._own_sizes = accuracy.sizes(h)
+        own = accuracy.rounding(edits.design, edits.gradient, edits.hessian, self._own_sizes)
         with np.errstate(invalid="ignore"):
             noise = accuracy.floor * (np.sqrt(self.growth) - 1.0) + own * np.sqrt(self.growth)
         self.noise = np.where(np.isnan(noise), np.inf, noise)
-        self.inflation = np.sqrt(
-            inflation(largest_eigenvalue(h, edits.hessian), edits.shift, objective)
-        )
+        self.inflation = np.sqrt(inflation(gained, edits.shift, objective))
+
+    def _gained(self, h):
+        """Largest eigenvalue of the curvature that is added."""
+        if self.M is not None and not self.edits.weight.any():
+            # Of a convex loss rows that are left out add none.
+            return np.zeros(len(h))
+        return largest_eigenvalue(h, self.edits.hessian)
 
     def use(self, active):
         """Prepare :meth:`edited_solve` for some edits: ``V_i = (H + shift R0)^-1 J_i'``."""
         k = self.h.shape[1]
+        self._V = None
+        if k >= self.many_outputs:
+            return
         shift = self.shift if np.ndim(self.shift) == 0 else self.shift[active]
         design = self.edits.design.take(active)
         columns = [
@@ -84,10 +129,12 @@ class RowBatch:
         """``P^-1 B`` of each active edit, among those in use, by Woodbury on their ``V_i``."""
         factor = self.factor
         shift = self.shift if np.ndim(self.shift) == 0 else self.shift[active]
-        V = self._V[np.searchsorted(self._V_rows, active)]
         Y = factor.solve(B.reshape(len(active), -1).T, shift).T.reshape(B.shape)
         at_row = np.einsum("ikd,id->ik", Y, self.rows[active])
         correction = (self.inner[active] @ at_row[..., None])[..., 0]
+        if self._V is None:
+            return Y - factor.solve_rows(self.edits.design.take(active), correction, shift)
+        V = self._V[np.searchsorted(self._V_rows, active)]
         return Y - np.einsum("ikld,ik->ild", V, correction)
 
     def _size(self, a, Pa):
@@ -106,7 +153,7 @@ class RowBatch:
             (self.edits.rows == first) & (self.edits.weight <= 0), runner_up, sizes[first]
         )
         # A row that had no weight and gets some is not among the sizes.
-        own = np.where(self.edits.weight > 0, self.accuracy.sizes(self.h), 0.0)
+        own = np.where(self.edits.weight > 0, self._own_sizes, 0.0)
         largest = np.maximum(largest, own)
         with np.errstate(invalid="ignore"):
             return np.sqrt(np.where(np.isfinite(self.growth), largest * self.growth, np.inf))
@@ -117,7 +164,7 @@ class RowBatch:
             return np.inf
         sizes = self.accuracy.row_sizes.copy()
         if self.edits.weight[i] > 0:
-            sizes[self.edits.rows[i]] = self.accuracy.sizes(self.h[[i]])[0]
+            sizes[self.edits.rows[i]] = self._own_sizes[i]
         return self.growth[i] * sizes
 
     def newton_bound(self):
@@ -161,47 +208,69 @@ class RowBatch:
         kept = self.edits.weight[active] > 0
         return np.where(kept, self.objective.loss.spread(own), 0.0)
 
-    def chord(self, active, bound):
-        """One chord iteration: the ``r`` where it started and the bound where it ends.
+    def chord(self, active, v, solved, mixed):
+        """One chord iteration.
 
-        Updates the iterates and their sizes where the new bound is below ``bound``.
+        Parameters
+        ----------
+        active : ndarray of int, shape (m,)
+            Edits in :meth:`use`.
+        v, solved : ndarray of shape (m, n_outputs, n_columns)
+            Iterates, and ``-P`` times them.
+        mixed : ndarray of shape (m,)
+            How many times a solve's error may be in the second.
+
+        Returns
+        -------
+        chord : Chord
         """
         M, edits, objective = self.M, self.edits, self.objective
-        v = self.theta_steps[active]
         own = np.einsum("ikd,id->ik", v, self.rows[active])
         eta = objective.eta[edits.rows[active]]
         kept = edits.weight[active]
         # A step that overshoots overflows, and is left to Newton's method.
         with np.errstate(over="ignore", invalid="ignore"):
             S, r = self.remainders(v, edits.rows[active])
-            rho = kept[:, None] * objective.loss.remainder(eta, edits.y[active], own)
-            S += rho[:, :, None] * self.rows[active][:, None, :]
-        r = M * np.maximum(r, self._own_spread(active))
+            if kept.any():
+                rho = kept[:, None] * objective.loss.remainder(eta, edits.y[active], own)
+                S += rho[:, :, None] * self.rows[active][:, None, :]
+        r = M * np.maximum(r, np.where(kept > 0, objective.loss.spread(own), 0.0))
         finite = np.isfinite(S).all(axis=(1, 2))
         B = self.right[active] + np.where(finite[:, None, None], S, 0.0)
         after = -self.edited_solve(B, active)
         # The gradient at v is P (v - after); both P v and P after are known without a product.
-        change = np.einsum("ikd,ikd->i", after - v, self.solved[active] - B)
+        change = np.einsum("ikd,ikd->i", after - v, solved - B)
         slack = self.slack[active]
         noise = self.noise[active]
-        gradient = np.sqrt(np.abs(change)) * (1.0 + slack) + slack * self.size[active] + noise
+        before = self._size(v, -solved)
+        gradient = np.sqrt(np.abs(change)) * (1.0 + slack) + mixed * slack * before + noise
         kappa = self._kappa[active]
-        here = certificate.gradient_bound(M, kappa, gradient, r)
         size = self._size(after, -B)
-        there = certificate.chord_bound(M, kappa, here, r) + slack * size + noise
-        chosen = finite & (there < bound)
-        moved = active[chosen]
-        self.theta_steps[moved] = after[chosen]
-        self.solved[moved] = B[chosen]
-        self.size[moved] = size[chosen]
-        return r, np.where(chosen, there, np.inf)
+        with np.errstate(over="ignore", invalid="ignore"):
+            here = certificate.gradient_bound(M, kappa, gradient, r)
+            there = certificate.chord_bound(M, kappa, here, r) + slack * size + noise
+        stays = finite & (here < there)
+        end, line = finite & ~stays, stays[:, None, None]
+        return Chord(
+            np.where(finite, r, np.inf),
+            np.where(finite, gradient, np.inf),
+            after,
+            B,
+            np.where(line, v, after),
+            np.where(line, solved, B),
+            np.where(stays, here, np.where(end, there, np.inf)),
+            np.where(stays, before, size),
+        )
 
 
 def largest_eigenvalue(h, A):
     """Largest eigenvalue of ``h A`` for symmetric A and positive semi-definite h, at least 0."""
     if h.shape[1] == 1:
         return np.maximum(h[:, 0, 0] * A[:, 0, 0], 0.0)
-    values, vectors = np.linalg.eigh(h)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    try:
+        root = np.linalg.cholesky(h)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(h)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
     inner = root.transpose(0, 2, 1) @ A @ root
     return np.maximum(np.linalg.eigvalsh(inner)[:, -1], 0.0)

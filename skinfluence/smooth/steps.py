@@ -15,6 +15,7 @@ from skinfluence.design import Design
 from skinfluence.edits import edited
 from skinfluence.smooth.fills import Fills
 from skinfluence.solvers import SingularHessianError
+from skinfluence.solvers.base import Factor
 from skinfluence.solvers.exact import PrimalFactor
 
 # Refinements of an edited solve: at most so many, until so little is changed, and what they may
@@ -111,7 +112,7 @@ def row_edits(objective, rows, y, weight):
     return RowEdits(
         objective.design.take(rows),
         gradient - old[:, None] * objective.gradients[rows],
-        hessian - old[:, None, None] * objective.hessians[rows],
+        hessian - old[:, None, None] * objective.hessians_at(rows),
         weight - old,
         rows,
         y,
@@ -207,20 +208,23 @@ def complements(factor, edits, h):
 
     What is one minus a leverage comes from the factor where that knows it without cancellation.
     """
-    out = np.eye(h.shape[1]) + edits.hessian @ h
+    out = edits.hessian @ h
+    out[:, np.arange(h.shape[1]), np.arange(h.shape[1])] += 1.0
     objective = factor.objective
     if np.ndim(edits.one_shift):
+        return out
+    own = factor.shifted(edits.one_shift)
+    if type(own).complements is Factor.complements:
         return out
     old = objective.weights[edits.rows]
     # Edits that take a share of the curvature of their row and leave its direction.
     with np.errstate(divide="ignore", invalid="ignore"):
         share = -edits.hessian[:, 0, 0] / (old * objective.hessians[edits.rows, 0, 0])
-        own = (share * old)[:, None, None] * objective.hessians[edits.rows]
-        straight = (np.abs(edits.hessian + own) <= 4 * np.finfo(float).eps * np.abs(own)).all(
+        taken = (share * old)[:, None, None] * objective.hessians[edits.rows]
+        straight = (np.abs(edits.hessian + taken) <= 4 * np.finfo(float).eps * np.abs(taken)).all(
             axis=(1, 2)
         )
     taken = np.flatnonzero(straight & (share > 0) & (share <= 1))
-    own = factor.shifted(edits.one_shift)
     known = own.complements(edits.rows[taken], share[taken]) if len(taken) else None
     if known is not None:
         fair = np.isfinite(known).all(axis=(1, 2))

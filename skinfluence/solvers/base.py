@@ -106,7 +106,7 @@ class SolveReport:
 
 
 # Up to this size the leverages of the training rows are kept.
-KEPT_BYTES = 2**26
+KEPT_BYTES = 2**27
 
 
 class Factor(Locked, ABC):
@@ -129,6 +129,9 @@ class Factor(Locked, ABC):
     rtol = 0.0
     # Leverages of the training rows once they were asked for, where they are small.
     kept_leverages = None
+
+    # Whether leverages are best asked for by blocks of rows: they cost no more, and are too many to keep.
+    leverages_by_blocks = False
 
     def __init__(self, objective, shift=0.0, damping=0.0):
         self.objective = objective

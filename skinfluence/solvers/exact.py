@@ -272,6 +272,10 @@ class PrimalFactor(DenseFactor):
         scaled = self._scale[:, None] * B
         return self._scale[:, None] * cho_solved(self._L, scaled), 0
 
+    @property
+    def leverages_by_blocks(self):
+        return self.objective.design.in_memory and len(self.objective.blocks()) > 1
+
     def _sibling(self, shift):
         return PrimalFactor(self.objective, shift, self.curvature.damping)
 
