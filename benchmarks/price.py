@@ -4,8 +4,9 @@
     python benchmarks/price.py --data DIR a9a         # see benchmarks/data.py for the folder
 
 The unit is one ``newton-cholesky`` fit to 1e-10 (``lbfgs`` from 20 classes on), timed between the
-repeats of the question. The factorisation is part of every answer. ``error`` is the largest of |answer - refit| / |refit - fit|
-over a sample of rows; ``over`` counts own values off by more than the tolerance and the floor of float64
+repeats of the question. The factorisation is part of every answer. ``error`` is the largest of
+|answer - refit| / |refit - fit| over a sample of rows; ``over`` counts own values off by more than the
+tolerance and the floor of float64
 (effects certify the parameters, in the norm of the Hessian).
 """
 
