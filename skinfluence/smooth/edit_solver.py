@@ -20,13 +20,14 @@ from skinfluence.smooth import piecewise, steps
 from skinfluence.smooth.accuracy import SPLIT, Accuracy, inflation, shrink, solve_error
 from skinfluence.smooth.filled_batch import FilledBatch, filled_design
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
-from skinfluence.smooth.own_values import OwnValues, nothing_known, own_values
+from skinfluence.smooth.own_values import OwnValues, own_values
 from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import MANY_OUTPUTS, RowBatch, largest_eigenvalue
 from skinfluence.smooth.row_chords import by_chords
 from skinfluence.smooth.single_chords import SingleChords
+from skinfluence.smooth.step_sums import own_values_along
 from skinfluence.smooth.whitened import Whitened
 from skinfluence.solvers import CG, Exact, SingularHessianError
 from skinfluence.solvers.cg import CGFactor
@@ -171,8 +172,8 @@ class EditSolver:
     def _own_values(self, edits, tol):
         at = self.whitened(edits)
         own = at.edits(edits)
-        # The sums are of steps along the rows.
-        found = own_values(own) if edits.ratio is None else nothing_known(own)
+        # Sums over pairs are of steps along the rows.
+        found = own_values(own) if edits.ratio is None else own_values_along(own)
         left = np.flatnonzero(~found.within(tol))
         if not len(left) or not SingleChords.serves(self.objective):
             return found

@@ -232,11 +232,6 @@ class _Drift:
         self.largest = float(np.abs(drifts[objective.weights > 0]).max(initial=0.0))
 
 
-def nothing_known(own):
-    """No change yet, of any edit that changes something."""
-    return answered(own, np.zeros(len(own)), np.full(len(own), np.inf))
-
-
 def answered(own, change, bound):
     """The changes with their bounds: nothing where nothing is edited, ``inf`` where none is known."""
     change, bound = np.where(own.idle, 0.0, change), np.where(own.idle, 0.0, bound)

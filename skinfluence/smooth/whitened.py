@@ -10,6 +10,7 @@ from skinfluence.smooth.own_values import OneRowEdits
 from skinfluence.smooth.pair_sums import PairSums, half_solved
 from skinfluence.smooth.rescaled_rows import RescaledRows
 from skinfluence.smooth.single_chords import SingleChords
+from skinfluence.smooth.step_sums import StepSums
 
 
 class Whitened:
@@ -52,6 +53,11 @@ class Whitened:
     def pairs(self):
         """The sums over pairs of rows that certify own values."""
         return PairSums(self.factor, self.rows)
+
+    @cached_property
+    def step_sums(self):
+        """The sums over rows that certify own values of steps along no row."""
+        return StepSums(self)
 
     @cached_property
     def chords(self):
