@@ -29,7 +29,7 @@ from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.deletions import Deletions
 from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver, serving_edits
 from skinfluence.smooth.group_batch import GroupBatch
-from skinfluence.smooth.newton import minimise, polish, refuse_separable, rounding_left
+from skinfluence.smooth.newton import polish, refuse_separable, rounding_left
 from skinfluence.smooth.others import effect_on_others
 from skinfluence.smooth.piecewise import is_piecewise
 from skinfluence.smooth.rescaled_batch import RescaledBatch
@@ -89,8 +89,13 @@ class SmoothAnswers(Locked, Answers):
         return replace(self.factor.report(), moved=self._moved)
 
     def polished(self):
-        before, report = self.problem, self.report()
-        other = SmoothAnswers(polish(self.factor, self.solver), self.solver, self.verbose)
+        before = self.problem
+        try:
+            report = self.report()
+            other = SmoothAnswers(polish(self.factor, self.solver), self.solver, self.verbose)
+        except SingularHessianError as error:
+            _refuse_saturated(before, self.solver, self.verbose, error)
+            raise
         other._moved = _moved(before, other.problem, report.newton_decrement)
         return other
 
@@ -103,7 +108,11 @@ class SmoothAnswers(Locked, Answers):
         limit = np.sqrt(0.2 * abs(problem.value()) / problem.n_samples + 2e-12)
         if self.factor.largest_decrement(problem.gradient()) <= limit:
             return None
-        report = self.report()
+        try:
+            report = self.report()
+        except SingularHessianError as error:
+            _refuse_saturated(problem, self.solver, self.verbose, error)
+            raise
         if report.newton_decrement <= max(limit, rounding_left(self.factor)):
             return None
         return (
@@ -463,16 +472,18 @@ class SaturatedFitError(SingularHessianError):
 def _refuse_saturated(objective, solver, verbose, error):
     """Where a fit is so far off that no row curves any longer, say so: its problem is determined."""
     nothing = objective.at(np.zeros_like(objective.theta))
-    if not objective.loss.self_concordance or not objective.theta.any():
+    curves = objective.loss.self_concordance or is_piecewise(objective.loss)
+    if not curves or not objective.theta.any():
         return
     try:
-        solver.factor(nothing)
+        factor = solver.factor(nothing)
+        # A factor by iteration is known by its solves only.
+        factor.solve(nothing.gradient()[:, None])
     except SingularHessianError:
         return
 
     def polished():
-        best = minimise(nothing, solver).objective
-        other = SmoothAnswers(polish(solver.factor(best), solver), solver, verbose)
+        other = SmoothAnswers(polish(factor, solver), solver, verbose)
         other._moved = _moved(objective, other.problem, np.inf)
         return other
 

@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence._utils.calls import level_outside
 from skinfluence.losses import OneVsRest
 from skinfluence.smooth import piecewise
+from skinfluence.solvers.base import SingularHessianError
 
 MAX_STEPS = 200
 # Steps after which it is looked at whether there is an optimum.
@@ -171,7 +172,7 @@ def minimise(objective, solver):
     Raises
     ------
     SingularHessianError
-        If the Hessian is not positive definite on the way.
+        If the Hessian is not positive definite on the way, nor on that from zero.
     SeparableError
         If there is no optimum: an unpenalised classifier whose classes it separates.
 
@@ -183,6 +184,17 @@ def minimise(objective, solver):
     so the last digits cost gradients only. The iteration ends when the decrement no longer falls
     where exact arithmetic says that it must: beyond that there is only round-off.
     """
+    try:
+        return _descend(objective, solver)
+    except SingularHessianError:
+        if not objective.loss.self_concordance or not objective.theta.any():
+            raise
+        # Far out rows are saturated and hardly curve; of a convex loss all places lead to the optimum.
+        return _descend(objective.at(np.zeros_like(objective.theta)), solver)
+
+
+def _descend(objective, solver):
+    """Newton's method from the parameters of an objective."""
     factor = solver.factor(objective)
     step, decrement = _step(factor, objective)
     for step_number in range(MAX_STEPS):

@@ -483,6 +483,7 @@ def points_leverage(factor, points, gained=False):
 
 
 def norm(a, Pa):
-    """``|a|_P``; infinite where round-off makes P indefinite along a."""
-    square = float(a @ Pa)
+    """``|a|_P``; infinite where it overflows or round-off makes P indefinite along a."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(a @ Pa)
     return np.sqrt(square) if square > 0 or not a.any() else np.inf

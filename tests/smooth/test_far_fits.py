@@ -1,0 +1,79 @@
+"""Fits so far out that their rows no longer curve: the way to the optimum begins elsewhere."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from sklearn.linear_model import SGDClassifier
+
+from skinfluence import Influence, edits, losses
+from skinfluence.design import design_of
+from skinfluence.objective import Objective
+from skinfluence.smooth import newton, steps
+from skinfluence.solvers import Exact
+
+
+def refit(X, y, alpha, loss, weights):
+    """Parameters that minimise the mean loss and ``alpha / 2 |coef|^2``, intercept last."""
+    signs = 2.0 * y - 1.0
+
+    def value(theta):
+        margin = signs * (X @ theta[:-1] + theta[-1])
+        short = np.maximum(0.0, 1.0 - margin)
+        terms, slopes = {
+            "log_loss": (np.logaddexp(0, -margin), -1 / (1 + np.exp(margin))),
+            "squared_hinge": (short**2, -2 * short),
+        }[loss]
+        pull = weights * slopes * signs
+        ridge = alpha * weights.sum() * theta[:-1]
+        slope = np.append(X.T @ pull + ridge, pull.sum())
+        return weights @ terms + 0.5 * ridge @ theta[:-1], slope
+
+    options = {"gtol": 1e-10, "maxiter": 2000}
+    return minimize(value, np.zeros(X.shape[1] + 1), jac=True, options=options).x
+
+
+def far_fit(loss, X, y):
+    """All rows are on their side by thousands of margins: nothing curves but the penalty."""
+    model = SGDClassifier(loss, alpha=0.1, max_iter=5, tol=None, random_state=0).fit(X, y)
+    model.coef_, model.intercept_ = np.zeros((1, 3)), np.zeros(1)
+    model.coef_[0, 1] = 1e5
+    return model
+
+
+@pytest.mark.parametrize("solver", ["exact", "cg"])
+@pytest.mark.parametrize("loss", ["log_loss", "squared_hinge"])
+def test_a_saturated_fit_is_polished_to_the_optimum_of_true_refits(loss, solver, rng):
+    X = rng.standard_normal((20, 3))
+    X[:, 1] += np.sign(X[:, 1])
+    y = (X[:, 1] > 0).astype(int)
+    inf = Influence(far_fit(loss, X, y), X, y, polish=True, solver=solver)
+    before, after = (refit(X, y, 0.1, loss, w) for w in (np.ones(20), 1.0 - np.eye(20)[3]))
+    found = inf.effect(edits.remove(3), X, of="decision_function", method="exact").values
+    change = after - before
+    np.testing.assert_allclose(found, X @ change[:-1] + change[-1], atol=1e-6)
+
+
+def test_newtons_method_that_meets_a_singular_hessian_begins_again_at_zero(rng):
+    X = rng.standard_normal((30, 3))
+    y = (X[:, 0] + rng.standard_normal(30) > 0).astype(int)
+    far = Objective(
+        loss=losses.Binomial(),
+        design=design_of(X),
+        y=y,
+        weights=np.ones(30),
+        penalty=np.r_[np.full(3, 0.1 * 30), 0.0],
+        theta=np.array([[1e5, 0.0, 0.0, 1e7]]),
+    )
+    found = newton.minimise(far, Exact("primal")).objective
+    truth = refit(X, y, 0.1, "log_loss", np.ones(30))
+    np.testing.assert_allclose(found.theta[0], truth, atol=1e-7)
+
+
+def test_a_step_whose_length_overflows_has_no_finite_one():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert steps.norm(np.full(3, 1e200), np.full(3, 1e200)) == np.inf
+        assert steps.norm(np.array([1e200, -1e200]), np.full(2, 1e200)) == np.inf
+        assert steps.norm(np.zeros(2), np.zeros(2)) == 0.0
