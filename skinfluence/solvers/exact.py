@@ -659,10 +659,14 @@ class DualFactor(DenseFactor):
     def complements(self, rows, share):
         kept, F, k = self._kept[rows], self._F[rows], self.objective.loss.n_outputs
         inner = (1.0 - share)[:, None, None] * np.eye(k) + share[:, None, None] * kept
+        # What cancels here leaves one minus a leverage of refined solves more digits, if not near 1.
+        fair = np.full(len(rows), True)
+        if self._rough_error > ROUGH:
+            fair = np.einsum("ikk->ik", inner).min(axis=1) < SOLVED / self._rough_error
         if k == 1:
-            return inner
+            return np.where(fair[:, None, None], inner, np.nan)
         # I - F F' h = F (I - F' h F) F^-1, where F can be divided by.
-        fair = np.linalg.cond(F) < 1e6
+        fair &= np.linalg.cond(F) < 1e6
         out = np.full_like(inner, np.nan)
         out[fair] = F[fair] @ inner[fair] @ np.linalg.inv(F[fair])
         return out

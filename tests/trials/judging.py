@@ -111,10 +111,19 @@ class Linear:
         e = np.exp(eta - eta.max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
 
-    def _spread(self, of, eta, allowed, y, eta0):
-        """How far a quantity may move when decision values do by ``allowed``."""
+    def _spread(self, of, eta, allowed, y, eta0, rounded):
+        """How far a change may move when decision values after it do by ``allowed``.
+
+        And those before it by ``rounded``.
+        """
         if of == "decision_function":
             return allowed[:, 0] if eta.shape[1] == 1 else allowed
+        # Losses and probabilities are rounded themselves, before the edit too.
+        size = np.abs(self.value(of, eta, y)) + np.abs(self.value(of, eta0, y))
+        out = self._moved(of, eta, allowed, y) + self._moved(of, eta0, rounded, y)
+        return 1.1 * out + 1e-14 * (1 + size)
+
+    def _moved(self, of, eta, allowed, y):
         base, out = self.value(of, eta, y), 0.0
         for k in range(eta.shape[1]):
             moved = [eta.copy(), eta.copy()]
@@ -123,9 +132,12 @@ class Linear:
             with np.errstate(over="ignore"):
                 ends = [np.abs(self.value(of, one, y) - base) for one in moved]
             out = out + np.maximum(*ends)
-        # Losses and probabilities are rounded themselves, before the edit too.
-        before = np.abs(self.value(of, eta0, y))
-        return 1.1 * out + 1e-14 * (1 + np.abs(base) + before)
+        return out
+
+    def _rounded(self, rows, theta):
+        """What rounding leaves of decision values, (m, n_outputs)."""
+        sizes = (np.abs(rows) @ np.abs(theta).T).max(axis=1, keepdims=True)
+        return ROUNDING * EPS * np.repeat(sizes, self.problem.loss.n_outputs, axis=1)
 
     def truth(self, edit, X, y, of, method, tol, bound=None, absolute=False):
         """True change at test rows, what is allowed, and the oracle's own error there.
@@ -178,7 +190,8 @@ class Linear:
         )
         if of == "decision_function" and not absolute:
             value = change[:, 0] if shape[1] == 1 else change
-        return value, self._spread(of, eta1, allowed, y, eta0), size
+        rounded = self._rounded(rows, before.theta)
+        return value, self._spread(of, eta1, allowed, y, eta0, rounded), size
 
     def lonely(self):
         """Whether a kind of target that must have weight has one row of it only."""
@@ -258,7 +271,8 @@ class Linear:
         )
         if of == "decision_function" and not absolute:
             value = change[:, 0] if shape[1] == 1 else change
-        return value, self._spread(of, eta1, allowed, y, eta0), float(size)
+        rounded = self._rounded(rows, theta)
+        return value, self._spread(of, eta1, allowed, y, eta0, rounded), float(size)
 
     def _growth(self, factor, problem, theta):
         """How much Woodbury's formula enlarges errors: sqrt of the largest eigenvalue of P^-1 H."""
