@@ -211,9 +211,11 @@ def complements(factor, edits, h):
     out = edits.hessian @ h
     out[:, np.arange(h.shape[1]), np.arange(h.shape[1])] += 1.0
     objective = factor.objective
-    if np.ndim(edits.one_shift):
+    # With a penalty that is held, weights that differ shift nothing.
+    shift = 0.0 if objective.hold == "C" else edits.one_shift
+    if np.ndim(shift):
         return out
-    own = factor.shifted(edits.one_shift)
+    own = factor.shifted(shift)
     if type(own).complements is Factor.complements:
         return out
     old = objective.weights[edits.rows]

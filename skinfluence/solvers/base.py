@@ -292,16 +292,29 @@ class Factor(Locked, ABC):
         return self.solve(B.reshape(len(rows), -1).T, shift).T.reshape(B.shape)
 
     def leverages_by_solves(self, design, shift=0.0):
-        """As :meth:`leverages`, the general way: one solve per row and output."""
-        k = self.objective.loss.n_outputs
+        """As :meth:`leverages`, the general way: one solve per row and output, and one product.
+
+        Of ``x`` near ``H^-1 b``, ``b'x + x'(b - H x)`` is off by the square of what x is.
+        """
+        k, d = self.objective.theta.shape
+        penalty = np.tile(self.objective.unit_penalty, k)[:, None]
         h = np.empty((design.n_samples, k, k))
         identity = np.eye(k)
-        for block in row_blocks(design.n_samples, 16 * k * self.objective.n_parameters):
+        for block in row_blocks(design.n_samples, 32 * k * self.objective.n_parameters):
             part = design.take(block)
             rows, own = part.dense_rows(), shift if np.ndim(shift) == 0 else shift[block]
-            for a in range(k):
-                S = self.solve_rows(part, np.broadcast_to(identity[a], (len(rows), k)), own)
-                h[block, :, a] = np.einsum("ikd,id->ik", S, rows)
+            solved = [
+                self.solve_rows(part, np.broadcast_to(identity[a], (len(rows), k)), own)
+                for a in range(k)
+            ]
+            for a, S in enumerate(solved):
+                flat = S.reshape(len(rows), k * d).T
+                left = -(self.curvature.matmat(flat) + own * penalty * flat)
+                left = left.T.reshape(len(rows), k, d)
+                left[:, a] += rows
+                for b, other in enumerate(solved):
+                    h[block, b, a] = np.einsum("id,id->i", S[:, b], rows)
+                    h[block, b, a] += np.einsum("ikd,ikd->i", other, left)
         return h
 
     def largest_decrement(self, gradient):

@@ -659,10 +659,11 @@ class DualFactor(DenseFactor):
     def complements(self, rows, share):
         kept, F, k = self._kept[rows], self._F[rows], self.objective.loss.n_outputs
         inner = (1.0 - share)[:, None, None] * np.eye(k) + share[:, None, None] * kept
-        # What cancels here leaves one minus a leverage of refined solves more digits, if not near 1.
+        # What cancels here has fewer digits than one minus a leverage of refined solves.
         fair = np.full(len(rows), True)
         if self._rough_error > ROUGH:
-            fair = np.einsum("ikk->ik", inner).min(axis=1) < SOLVED / self._rough_error
+            least = 10 * np.finfo(float).eps / self._rough_error
+            fair = np.einsum("ikk->ik", inner).min(axis=1) < least
         if k == 1:
             return np.where(fair[:, None, None], inner, np.nan)
         # I - F F' h = F (I - F' h F) F^-1, where F can be divided by.

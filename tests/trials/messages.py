@@ -29,8 +29,9 @@ class Facts:
     limit: float = 0.0
 
 
-# Below this a float64 factorisation may call a Hessian singular.
-SINGULAR = 1e-11
+# Below this a float64 factorisation may call a Hessian singular, and a float32 one: these are pivots,
+# and reciprocal condition numbers can be a thousand times smaller.
+SINGULAR, SINGLE = 1e-11, 1e-3
 
 
 def _always(trial, question, facts):
@@ -38,7 +39,7 @@ def _always(trial, question, facts):
 
 
 def _singular(trial, question, facts):
-    least = 1e-5 if trial.options.get("precision") == "mixed" else SINGULAR
+    least = SINGLE if trial.options.get("precision") == "mixed" else SINGULAR
     return facts.pivot < least or facts.no_optimum
 
 

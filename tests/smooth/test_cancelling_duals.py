@@ -1,0 +1,61 @@
+"""Fewer rows than columns, with a weak penalty: the dual form cancels, and no route may lose digits by it."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from skinfluence import Influence, edits
+from skinfluence.solvers import Exact
+from tests.oracle.algebra import LD, Factor
+
+ALPHA = 0.4
+
+
+def refit(X, y, weights, intercept):
+    """Coefficients and intercept of ridge regression in long double."""
+    Z = np.column_stack([X, np.full(len(X), float(intercept))]).astype(LD)
+    Z = Z if intercept else Z[:, :-1]
+    ridge = np.full(Z.shape[1], LD(ALPHA))
+    ridge[X.shape[1] :] = 0
+    w = np.asarray(weights, dtype=LD)
+    theta = Factor((Z.T * w) @ Z + np.diag(ridge)).solve(Z.T @ (w * np.asarray(y, dtype=LD)))
+    return theta[: X.shape[1]], theta[X.shape[1] :].sum()
+
+
+def few_rows(kind, rng):
+    """Rows, targets and weights of a ridge regression whose dual matrix spans ten orders."""
+    X = rng.standard_normal((7, 10)) * np.geomspace(1e-4, 1e4, 10)
+    y = rng.standard_normal(7)
+    if kind == "equal weights":
+        return X, y, np.full(7, 2e4)
+    return rng.integers(-3, 4, X.shape).astype(float) * 1e2, y, rng.choice([1.0, 2.0, 3.0], 7)
+
+
+@pytest.mark.parametrize("intercept", [False, True], ids=["free", "intercept"])
+@pytest.mark.parametrize("kind", ["equal weights", "other weights"])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_route_keeps_the_digits_of_true_refits(kind, intercept, seed):
+    rng = np.random.default_rng(seed)
+    X, y, w = few_rows(kind, rng)
+    model = Ridge(alpha=ALPHA, fit_intercept=intercept, solver="svd").fit(X, y, w)
+    before = refit(X, y, w, intercept)
+    own, change = np.empty(7), np.empty((7, 7))
+    for i in range(7):
+        kept = np.arange(7) != i
+        coef, constant = refit(X[kept], y[kept], w[kept], intercept)
+        own[i] = X[i] @ coef + constant
+        change[:, i] = X @ (coef - before[0]) + constant - before[1]
+    of = dict(of="decision_function")
+
+    def asked():
+        # What an answer is made with must not depend on what was asked before it.
+        return Influence(model, X, y, w, solver=Exact("dual"), polish=True)
+
+    for method in ("one-step", "exact"):
+        loo = asked().loo_decision_function(method=method)
+        # One minus a leverage is down to 2e-7: of sixteen digits it leaves nine, most of the time.
+        np.testing.assert_allclose(loo, own, rtol=1e-6, atol=1e-9)
+        some = asked().removal_effect(X, indices=[4, 0, 2], method=method, **of)
+        np.testing.assert_allclose(some, change[:, [4, 0, 2]], rtol=1e-6, atol=1e-8)
+        one = asked().effect(edits.remove(4), X, method=method, **of).values
+        np.testing.assert_allclose(one, change[:, 4], rtol=1e-6, atol=1e-8)
