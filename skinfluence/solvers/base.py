@@ -309,13 +309,17 @@ class Factor(Locked, ABC):
             ]
             for a, S in enumerate(solved):
                 flat = S.reshape(len(rows), k * d).T
-                left = -(self.curvature.matmat(flat) + own * penalty * flat)
+                left = -(self._product(flat) + own * penalty * flat)
                 left = left.T.reshape(len(rows), k, d)
                 left[:, a] += rows
                 for b, other in enumerate(solved):
                     h[block, b, a] = np.einsum("id,id->i", S[:, b], rows)
                     h[block, b, a] += np.einsum("ikd,ikd->i", other, left)
         return h
+
+    def _product(self, V):
+        """``H V``, the cheapest way that this factor has."""
+        return self.curvature.matmat(V)
 
     def largest_decrement(self, gradient):
         """An upper bound of ``sqrt(G' H^-1 G)``, or that itself where a solve costs next to nothing.

@@ -276,6 +276,9 @@ class PrimalFactor(DenseFactor):
     def leverages_by_blocks(self):
         return self.objective.design.in_memory and len(self.objective.blocks()) > 1
 
+    def _product(self, V):
+        return self._H @ V
+
     def _sibling(self, shift):
         return PrimalFactor(self.objective, shift, self.curvature.damping)
 
@@ -336,6 +339,8 @@ class MixedFactor(PrimalFactor):
     """A float32 factor whose solves are refined with float64 Hessian products."""
 
     name = "primal Cholesky, mixed precision"
+    # The matrix in single precision would say nothing of what is left.
+    _product = Factor._product
 
     def __init__(self, objective, shift=0.0, damping=0.0):
         Factor.__init__(self, objective, shift, damping)

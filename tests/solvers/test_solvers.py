@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
+from skinfluence.losses import Multinomial, SumToZero
 from skinfluence.objective import Objective
 from skinfluence.solvers import CG, Exact, SingularHessianError, resolve_solver
 from skinfluence.solvers.exact import DualFactor
@@ -411,3 +412,32 @@ def test_conjugate_gradients_solve_each_column_in_its_own_unit(d, method):
         expected = expected.astype(float)[:, 0]
         size = 1e-3 * np.abs(expected).max()
         np.testing.assert_allclose(found[:, position], expected, rtol=1e-2, atol=size)
+
+
+@pytest.mark.parametrize("hold", ["C", "lambda"])
+@pytest.mark.parametrize(
+    "solver",
+    [Exact("primal"), Exact("dual"), Exact(precision="mixed"), CG(rtol=1e-5)],
+    ids=["primal", "dual", "mixed", "cg"],
+)
+def test_leverages_by_solves_are_off_by_the_square_of_what_solves_are(solver, hold, rng):
+    """Of softmax, shifted too; solves to 1e-5 give ten digits."""
+    X = rng.standard_normal((12, 5))
+    objective = Objective(
+        loss=SumToZero(Multinomial(3)),
+        design=design_of(X),
+        y=rng.integers(0, 3, 12),
+        weights=np.full(12, 1.5),
+        penalty=np.r_[np.full(5, 7.0), 0.0],
+        theta=rng.standard_normal((2, 6)),
+        hold=hold,
+    )
+    shift = -1.0
+    H = Curvature(objective).dense() + shift * np.diag(np.tile(objective.unit_penalty, 2))
+    J = np.einsum("ab,id->iabd", np.eye(2), np.column_stack([X, np.ones(12)])).reshape(12, 2, 12)
+    expected = J @ np.linalg.solve(H, J.transpose(0, 2, 1))
+    factor = solver.factor(objective)
+    found = factor.leverages_by_solves(objective.design, shift)
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+    each = factor.leverages_by_solves(objective.design, np.full(12, shift))
+    np.testing.assert_allclose(each, expected, rtol=1e-8, atol=1e-10)
