@@ -110,6 +110,7 @@ class _OfColumns:
     holes_of: Callable
 
     def __call__(self, X):
+        X = X if hasattr(X, "shape") else np.asarray(X, dtype=object)
         return self.holes_of(_safe_indexing(X, self.columns, axis=1))
 
 
