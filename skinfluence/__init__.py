@@ -25,6 +25,7 @@ __all__ = [
     "distributed",
     "editing",
     "edits",
+    "gaussian_process",
     "hinge",
     "inference",
     "inspection",

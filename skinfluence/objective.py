@@ -116,6 +116,8 @@ class Objective(Problem):
         Weights before the class weights; what a relabelled row keeps.
     natural_hold : {"C", "lambda"}, default="C"
         What refitting the estimator on the reduced data would do.
+    chosen : str, default=None
+        As in :class:`~skinfluence.problem.Problem`.
     """
 
     loss: Loss
@@ -128,6 +130,7 @@ class Objective(Problem):
     labels: Labels | None = None
     sample_weight: np.ndarray | None = None
     natural_hold: str = "C"
+    chosen: str | None = None
 
     model_name = "a smooth linear model"
 

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from functools import cached_property
 
+from sklearn.base import clone
+
 __all__ = ["Problem"]
 
 
@@ -34,11 +36,15 @@ class Problem(ABC):
     needs_all_classes : bool
         Whether a class, or the positive targets, without weight leave no optimum. A kind where
         that can be true says which by :meth:`kinds`.
+    chosen : str or None
+        What the estimator chose on the rows and a refit would choose anew, while answers hold it:
+        the parameters of a kernel, precisions.
     """
 
     model_name = "this model"
     without_a_class = "the optimum is at infinity"
     needs_all_classes = False
+    chosen = None
 
     @property
     def n_samples(self):
@@ -68,9 +74,45 @@ class Problem(ABC):
         """Which of the kinds that must keep weight each target is; -1 for none of them."""
         raise NotImplementedError(f"{type(self).__name__} has needs_all_classes and no kinds().")
 
+    def to_refit(self, model):
+        """A model to fit on other rows that chooses nothing: what edits are compared with.
+
+        Parameters
+        ----------
+        model : estimator
+            Fitted.
+
+        Returns
+        -------
+        model : estimator
+            Not fitted, of the same parameters, and with what was chosen given.
+        """
+        return clone(model)
+
     def kind_name(self, kind):
         """A kind of targets in words."""
         return f"class {self.labels.classes[kind]}"
+
+
+def refuse_chosen(problem, what):
+    """Refuse a model that chose something on the rows, for what is about its refits whole.
+
+    Parameters
+    ----------
+    problem : Problem
+    what : str
+        That is asked, in the plural.
+
+    Raises
+    ------
+    TypeError
+    """
+    if problem.chosen is not None:
+        raise TypeError(
+            f"{what} are of models that chose nothing on the rows: with others they would choose anew. Got "
+            f"one that chose {problem.chosen}. Fit the model that is given them (Ridge, KernelRidge, a "
+            "kernel with optimizer=None), or ask Influence.effect with frozen='accept'."
+        )
 
 
 HAS = ("design", "loss", "y", "weights", "sample_weight", "labels")

@@ -62,18 +62,12 @@ ADVICE = {
     "NearestCentroid": (
         "Fit LinearDiscriminantAnalysis: centroids with the covariance of the rows about them."
     ),
-    "GaussianProcessRegressor": (
-        "Fit KernelRidge with the fitted parameters of the kernel and alpha equal to the noise: the "
-        "same mean."
-    ),
     "GaussianProcessClassifier": "Fit LogisticRegression on Nystroem features of the same kernel.",
     "ElasticNet": _L1,
     "LinearModelCV": _L1,
     "Lars": _L1,
     "OrthogonalMatchingPursuit": "Fit Ridge on the columns it kept.",
     "OrthogonalMatchingPursuitCV": "Fit Ridge on the columns it kept.",
-    "BayesianRidge": "Fit Ridge(alpha=model.lambda_ / model.alpha_): the same coefficients.",
-    "ARDRegression": "Fit Ridge on columns scaled by 1 / sqrt(model.lambda_): the same predictions.",
     "HuberRegressor": _OTHER_LOSS,
     "QuantileRegressor": _OTHER_LOSS,
     "TheilSenRegressor": _OTHER_LOSS,

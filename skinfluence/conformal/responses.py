@@ -7,6 +7,7 @@ from skinfluence.conformal.left_out import BLOCK_BYTES
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.losses import SquaredError
 from skinfluence.objective import Objective
+from skinfluence.problem import refuse_chosen
 
 
 def responses_of(influence):
@@ -18,6 +19,7 @@ def responses_of(influence):
         For other losses than the squared error.
     """
     problem = influence.objective
+    refuse_chosen(problem, "Full conformal intervals")
     if isinstance(problem, KernelProblem):
         return KernelResponses(influence)
     if isinstance(problem, Objective) and isinstance(problem.loss, SquaredError):

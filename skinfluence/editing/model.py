@@ -12,6 +12,7 @@ from skinfluence.editing.solving import solve_edited
 from skinfluence.editing.writing import innermost, rebuilt
 from skinfluence.inputs.wrappers import line_of
 from skinfluence.objective import resolve_hold
+from skinfluence.problem import refuse_chosen
 
 
 def check_asked(influence, tol, frozen):
@@ -26,6 +27,7 @@ def check_asked(influence, tol, frozen):
     problem = influence.objective
     if solve_edited.dispatch(type(problem)) is solve_edited.dispatch(object):
         solve_edited(problem, None, None, tol)
+    refuse_chosen(problem, "Models after an edit")
     natural = getattr(problem, "natural_hold", "C")
     if resolve_hold(getattr(problem, "hold", natural), natural) != natural:
         raise ValueError(

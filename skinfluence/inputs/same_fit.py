@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.linear_model import (
+    ARDRegression,
+    BayesianRidge,
     LinearRegression,
     Ridge,
     RidgeClassifier,
@@ -106,6 +108,8 @@ def _solver(model):
         return "lstsq" if model.rank_ == model.n_features_in_ else None
     if isinstance(model, RidgeCV | RidgeClassifierCV):
         return "eigen" if model.cv is None else None
+    if isinstance(model, BayesianRidge | ARDRegression):
+        return "eigen"
     if isinstance(model, Ridge | RidgeClassifier):
         return getattr(model, "solver_", model.solver)
     if isinstance(model, LinearSVC):

@@ -8,6 +8,7 @@ Every quantity below is written with ``A^-1`` and ``beta``, never as a differenc
 values, so that no digits are lost where the model nearly interpolates.
 """
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -63,10 +64,21 @@ class KernelAnswers(Answers):
         self.K = problem.design.kernel(problem.design.X)
         _refuse_indefinite(self.K, problem.design.kernel)
         self.system = KernelSystem(self.K, problem.weights, problem.alpha)
-        self.solved_y = self.system.solved(problem.y[self.system.rows, None])
-        self.beta = self.solved_y.solution[:, 0]
         self.place = np.full(n, -1)
         self.place[self.system.rows] = np.arange(len(self.system.rows))
+        self._solve()
+
+    def _solve(self):
+        self.solved_y = self.system.solved(self.problem.y[self.system.rows, None])
+        self.beta = self.solved_y.solution[:, 0]
+
+    def with_targets(self, y):
+        """Answers about the same rows with other targets, (n_samples,), on the same factor."""
+        made = object.__new__(type(self))
+        made.problem = replace(self.problem, y=y)
+        made.K, made.system, made.place = self.K, self.system, self.place
+        made._solve()
+        return made
 
     # The solution
 
@@ -130,6 +142,7 @@ class KernelAnswers(Answers):
             newton_decrement=float(np.sqrt(inside)),
             leverage_error=0.0,
             relative_gradient=float(np.abs(gradient).max() / max(pull.max(), 1e-300)),
+            held=problem.chosen,
         )
 
     @property
@@ -253,19 +266,30 @@ class KernelAnswers(Answers):
         return Quantity(of, self.problem.loss, tests, eta[:, None])
 
     def row_stream(self, quantity, rows, label, method, tol):
-        factors = self._removal_factors(method)
-        place = self.place[rows]
         alone = np.isin(rows, rows_alone(self.problem))
         if alone.any():
             warn_alone(self.problem, rows[alone])
-        S = self.system.solve(self.test_columns(quantity.design)[self.system.rows])
-        for block in row_blocks(len(rows), 24 * S.shape[1]):
-            part = place[block]
-            # Rows of weight zero have nothing to take away.
-            moved = np.where(part >= 0, -factors[part], 0.0)[:, None] * S[part]
+        for block, moved in self.removal_steps(quantity.design, rows, method):
             values = quantity.change(moved[:, :, None])
             values[alone[block]] = np.nan
             yield block, values
+
+    def removal_steps(self, design, rows, method):
+        """Changes of the decision values of points without each row.
+
+        Yields
+        ------
+        block : slice
+            Of ``rows``.
+        moved : ndarray of shape (b, n_points)
+        """
+        factors = self._removal_factors(method)
+        place = self.place[rows]
+        S = self.system.solve(self.test_columns(design)[self.system.rows])
+        for block in row_blocks(len(rows), 24 * S.shape[1]):
+            part = place[block]
+            # Rows of weight zero have nothing to take away.
+            yield block, np.where(part >= 0, -factors[part], 0.0)[:, None] * S[part]
 
     def _removal_factors(self, method):
         """What moves ``-s_ti`` for the removal of each active row, (n_active,)."""
@@ -276,16 +300,9 @@ class KernelAnswers(Answers):
 
     def effects(self, points, quantity, method, tol):
         check_method(method)
-        columns = self.test_columns(quantity.design)
-        tests = self.system.solved(columns[self.system.rows])
         values = np.empty((len(points), *quantity.shape))
         bound, leverage = np.full(len(points), np.inf), np.empty(len(points))
-        for i, one in enumerate(points):
-            solved = solve_edit(self, change_of(self, one), method)
-            moved = tests.solution[solved.active].T @ solved.coef
-            if len(solved.new):
-                start = self._with_points(solved.new, columns, quantity.design)
-                moved += solved.known.left_of(start, tests).T @ solved.new_coef
+        for i, (moved, solved) in enumerate(self.edit_steps(points, quantity.design, method)):
             values[i] = quantity.change(moved[None, :, None])[0]
             leverage[i] = solved.leverage
             if method != "influence":
@@ -293,6 +310,24 @@ class KernelAnswers(Answers):
         values = np.swapaxes(values, 0, 1) if quantity.shape else values
         used = np.full(len(points), method if method in LOCAL else "exact", dtype="<U9")
         return values, bound, used, leverage
+
+    def edit_steps(self, points, design, method):
+        """Changes of the decision values of points under edits, and each :class:`SolvedEdit`.
+
+        Yields
+        ------
+        moved : ndarray of shape (n_points,)
+        solved : SolvedEdit
+        """
+        columns = self.test_columns(design)
+        tests = self.system.solved(columns[self.system.rows])
+        for one in points:
+            solved = solve_edit(self, change_of(self, one), method)
+            moved = tests.solution[solved.active].T @ solved.coef
+            if len(solved.new):
+                start = self._with_points(solved.new, columns, design)
+                moved += solved.known.left_of(start, tests).T @ solved.new_coef
+            yield moved, solved
 
     def _with_points(self, new, columns, design):
         """Kernel values of new rows with points, (q, m)."""

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.linalg.lapack import dpocon
+from scipy.linalg.lapack import dpocon, dpotri
 
 from skinfluence._utils.products import subtract_product
 
@@ -145,6 +145,11 @@ class KernelSystem:
     @cached_property
     def inverse(self):
         """``A^-1``, shape (n_active, n_active)."""
+        if not self.refines:
+            # A third of the work of solving for all columns.
+            lower, _ = dpotri(self._factor[0], lower=True)
+            X = np.tril(lower) + np.tril(lower, -1).T
+            return self._root[:, None] * X * self._root
         X = self.solve(np.eye(len(self.rows)))
         return 0.5 * (X + X.T)
 

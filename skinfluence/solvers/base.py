@@ -89,6 +89,8 @@ class SolveReport:
         What was added to the diagonal of the Hessian because the solver was told to.
     standard_error : float
         Of the probe solve, relative to its size; 0 for solvers that do not draw rows.
+    held : str or None
+        What the estimator chose on all rows, and every answer holds.
     """
 
     solver: str
@@ -103,6 +105,7 @@ class SolveReport:
     moved: Moved | None = None
     damping: float = 0.0
     standard_error: float = 0.0
+    held: str | None = None
 
 
 # Up to this size the leverages of the training rows are kept.
@@ -354,6 +357,7 @@ class Factor(Locked, ABC):
             relative_gradient=float(np.abs(gradient).max() / largest) if largest else 0.0,
             damping=float(getattr(self.curvature, "damping", 0.0)),
             standard_error=0.0 if error is None else float(np.linalg.norm(error) / size),
+            held=objective.chosen,
         )
 
 

@@ -304,11 +304,12 @@ def _least_squares(design, values):
     return np.array([lsmr(operator, one, atol=1e-10, btol=1e-10)[0] for one in values.T])
 
 
-def model_after(model, rows, moved, method):
+def model_after(problem, model, rows, moved, method):
     """Any model after an edit of its whole pipeline: fitted again, and taken to its optimum.
 
     Parameters
     ----------
+    problem : Problem
     model : estimator
         As fitted before.
     rows : EditedRows
@@ -333,7 +334,7 @@ def model_after(model, rows, moved, method):
         # Where its solver stops does not matter: the answers start from the optimum.
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
-            fitted = clone(model).fit(X, rows.raw_y, **weights)
+            fitted = problem.to_refit(model).fit(X, rows.raw_y, **weights)
         except ValueError as error:
             raise RefusedRowError(str(error)) from error
     problem = objective_of(fitted, X, rows.raw_y, rows.sample_weight)

@@ -324,4 +324,4 @@ class WholePipeline:
             solver = answers.edit_solver()
             noise = solver.accuracy.noise
             return smooth_after(solver.factor, answers.solver, rows, moved, method, certify, noise)
-        return model_after(self.model, rows, moved, method)
+        return model_after(self.answers.problem, self.model, rows, moved, method)

@@ -14,6 +14,7 @@ from skinfluence.editing.solving import PenaltyReach, reach_of
 from skinfluence.editing.writing import innermost
 from skinfluence.inputs import Inputs
 from skinfluence.objective import Objective, centred
+from skinfluence.problem import refuse_chosen
 from skinfluence.smooth import piecewise
 from skinfluence.smooth.accuracy import Accuracy, solve_error
 from skinfluence.solvers import resolve_solver
@@ -104,6 +105,7 @@ def receipt(estimator, X, y, sample_weight=None):
     inputs = Inputs(estimator, X, y)
     again = _check_steps(inputs, X, y)
     problem = inputs.problem(y, sample_weight, same_fit=False)
+    refuse_chosen(problem, "Receipts of forgetting")
     if isinstance(problem, Objective):
         distance, values = _smooth(centred(problem))
     elif hasattr(problem, "dual_coef"):

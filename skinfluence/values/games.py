@@ -7,6 +7,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from skinfluence._utils.memory import check_fits
 from skinfluence.kernel.answers import KernelAnswers
+from skinfluence.problem import refuse_chosen
 from skinfluence.quantity import Quantity
 from skinfluence.smooth import steps
 from skinfluence.smooth.answers import SmoothAnswers
@@ -36,6 +37,7 @@ def game_of(influence, X, y, of, method, tol):
             f"{', '.join(name for name, _ in influence._inputs.steps)}. Ask about the model on transformed "
             "rows."
         )
+    refuse_chosen(influence.objective, "Values of rows")
     kinds = {KernelAnswers: KernelGame, SmoothAnswers: SmoothGame}
     if type(influence.answers) not in kinds:
         raise TypeError(
