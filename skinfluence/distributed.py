@@ -25,7 +25,7 @@ from skinfluence.adapters import linear as _linear  # noqa: F401  registers the 
 from skinfluence.inputs import Inputs
 from skinfluence.losses import SumToZero
 from skinfluence.mixin import InfluenceMixin
-from skinfluence.objective import centred
+from skinfluence.objective import Objective, centred
 from skinfluence.smooth.newton import minimise, refuse_separable
 from skinfluence.solvers import resolve_solver
 
@@ -97,7 +97,12 @@ GammaRegressor or TweedieRegressor
     sample_weight = None if sample_weight is None else np.asarray(sample_weight)
     _start(estimator, _width(X), y)
     # Of parameters that are still zero: no fit yet.
-    objective = centred(Inputs(estimator, X).problem(y, sample_weight, same_fit=False))
+    objective = Inputs(estimator, X).problem(y, sample_weight, same_fit=False)
+    if not isinstance(objective, Objective):
+        raise ValueError(
+            f"The penalty must be L2. Got {objective.model_name}; fit it on rows in memory."
+        )
+    objective = centred(objective)
     found = minimise(objective, resolve_solver(solver, objective)).objective
     refuse_separable(found)
     _finish(estimator, found)

@@ -618,8 +618,8 @@ def test_top_needs_a_positive_k():
 # Refusals --------------------------------------------------------------------------------------
 
 
-def test_an_l1_penalty_is_refused_with_the_remedy():
-    X, y, _ = Case("LogisticRegression").data()
+def test_an_l1_penalty_of_a_softmax_is_refused_with_the_remedy():
+    X, y, _ = Case("LogisticRegression", task="softmax").data()
     for share in (1.0, 0.5):
         model = l1_logistic(share=share, solver="saga", max_iter=5000)
         with pytest.raises(ValueError, match=r"L1 share of .*Fit with an L2 penalty"):
@@ -627,8 +627,8 @@ def test_an_l1_penalty_is_refused_with_the_remedy():
 
 
 def test_a_fit_without_influence_still_fits():
-    X, y, _ = Case("LogisticRegression").data()
-    model = l1_logistic(skinfluence.linear_model.LogisticRegression, solver="liblinear")
+    X, y, _ = Case("LogisticRegression", task="softmax").data()
+    model = l1_logistic(skinfluence.linear_model.LogisticRegression, solver="saga", max_iter=5000)
     assert model.fit(X, y).predict(X).shape == y.shape
     with pytest.raises(ValueError, match="L1"):
         model.self_influence()

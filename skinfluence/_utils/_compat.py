@@ -30,11 +30,18 @@ def effective_l2(penalty, C, l1_ratio):
     """
     if penalty is None or np.isinf(C):
         return 0.0
-    # TODO(scikit-learn 1.10): drop the penalty argument.
-    share = {"l1": 1.0, "l2": 0.0}.get(penalty, l1_ratio or 0.0)
+    share = l1_share(penalty, C, l1_ratio)
     if share > 0:
         raise ValueError(f"The penalty must be L2. Got an L1 share of {share}. {L1_REMEDY}")
     return 1.0 / C
+
+
+def l1_share(penalty, C, l1_ratio):
+    """The share of L1 in the penalty of a LogisticRegression; parameters as in :func:`effective_l2`."""
+    if penalty is None or np.isinf(C):
+        return 0.0
+    # TODO(scikit-learn 1.10): drop the penalty argument.
+    return float({"l1": 1.0, "l2": 0.0}.get(penalty, l1_ratio or 0.0))
 
 
 def refuse_old_multiclass(model, n_classes):

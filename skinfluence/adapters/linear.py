@@ -13,7 +13,7 @@ from sklearn.linear_model import (
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
-from skinfluence._utils._compat import effective_l2, refuse_old_multiclass
+from skinfluence._utils._compat import effective_l2, l1_share, refuse_old_multiclass
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
 from skinfluence.design import design_of
 from skinfluence.losses import Binomial, Multinomial, SquaredError, SumToZero
@@ -100,7 +100,10 @@ def class_labels(model, classes, targets, class_weight, counted):
 def _logistic(model, X, y, sample_weight, C, l1_ratio):
     classes = model.classes_
     refuse_old_multiclass(model, len(classes))
-    penalty = effective_l2(getattr(model, "penalty", "deprecated"), C, l1_ratio)
+    form = getattr(model, "penalty", "deprecated")
+    share = l1_share(form, C, l1_ratio)
+    few = share > 0 and len(classes) == 2
+    penalty = 0.0 if few else effective_l2(form, C, l1_ratio)
     y = column_or_1d(y)
     check_rows(X, y)
     sample_weight = check_sample_weight(sample_weight, X.shape[0])
@@ -110,6 +113,8 @@ def _logistic(model, X, y, sample_weight, C, l1_ratio):
     )
     labels = class_labels(model, classes, np.arange(len(classes)), weighted, "weights")
     liblinear = model.solver == "liblinear"
+    if few:
+        return _with_few_columns(model, X, codes, labels, sample_weight, share, C)
     return linear_objective(
         model,
         X,
@@ -121,6 +126,48 @@ def _logistic(model, X, y, sample_weight, C, l1_ratio):
         labels=labels,
         intercept=float(model.intercept_scaling) if liblinear else 1.0,
         penalise_intercept=liblinear,
+    )
+
+
+def _with_few_columns(model, X, codes, labels, sample_weight, share, C):
+    """The problem of two classes with a share of L1 in the penalty."""
+    from skinfluence.l1 import smooth_answers as _answers  # noqa: F401  registers the answers
+    from skinfluence.l1.smooth_problem import SmoothL1Problem
+
+    if hasattr(X, "as_design"):
+        raise ValueError(
+            "With an L1 penalty all rows must be in memory. Got rows that are read in blocks, or lie on a "
+            "device; fit with an L2 penalty (l1_ratio=0)."
+        )
+    if labels.balanced:
+        raise ValueError(
+            "With an L1 penalty the weights of classes must be given. Got class_weight='balanced', which "
+            "moves with every row. Fit with the numbers: class_weight=dict(zip(model.classes_, "
+            "compute_class_weight('balanced', classes=model.classes_, y=y)))."
+        )
+    liblinear = model.solver == "liblinear"
+    scaling = float(model.intercept_scaling) if liblinear else 1.0
+    theta = np.asarray(model.coef_, dtype=np.float64)[0]
+    l1, l2 = np.full(len(theta), share / C), np.full(len(theta), (1.0 - share) / C)
+    if model.fit_intercept:
+        theta = np.append(theta, float(np.ravel(model.intercept_)[0]) / scaling)
+        # liblinear's intercept is a column like the others.
+        l1, l2 = (np.append(one, one[0] if liblinear else 0.0) for one in (l1, l2))
+    elif np.any(model.intercept_):
+        raise ValueError(
+            "The parameters must be those of the fit. Got fit_intercept=False and an intercept that is not "
+            "zero; fit again."
+        )
+    return SmoothL1Problem(
+        Binomial(),
+        design_of(X, scaling if model.fit_intercept else 0.0),
+        codes,
+        sample_weight * labels.class_weight[codes],
+        sample_weight,
+        l1,
+        l2,
+        theta,
+        labels,
     )
 
 

@@ -1,0 +1,62 @@
+"""The fitted problem of a smooth loss with an L1 penalty: logistic regression with few coefficients."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skinfluence.design import Design
+from skinfluence.losses import Loss
+from skinfluence.objective import Labels, resolve_hold
+from skinfluence.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothL1Problem(Problem):
+    """``sum_i w_i l(z_i'b, y_i) + sum_j l1_j |b_j| + l2_j b_j^2 / 2`` at fitted parameters.
+
+    Parameters
+    ----------
+    loss : SingleOutputLoss
+    design : Design
+        The intercept is its last column.
+    y, weights, sample_weight : ndarray of shape (n_samples,)
+    l1, l2 : ndarray of shape (n_columns,)
+        Zero for an intercept that is not penalised.
+    theta : ndarray of shape (n_columns,)
+        As fitted.
+    labels : Labels
+    hold : {"C", "lambda"}
+        Whether edits keep the penalties, or those over the total weight.
+    """
+
+    loss: Loss
+    design: Design
+    y: np.ndarray
+    weights: np.ndarray
+    sample_weight: np.ndarray
+    l1: np.ndarray
+    l2: np.ndarray
+    theta: np.ndarray
+    labels: Labels
+    hold: str = "C"
+
+    model_name = "a classifier with an L1 penalty"
+    needs_all_classes = True
+    without_a_class = "a fit knows no such class"
+
+    def kinds(self, y):
+        return self.labels.codes_of(y)
+
+    def holding(self, hold):
+        hold = resolve_hold(hold, "C")
+        return self if hold == self.hold else replace(self, hold=hold)
+
+    def share(self, weight):
+        """What the penalties are multiplied by at another total weight."""
+        return weight / self.total_weight if self.hold == "lambda" else np.ones_like(weight)
+
+    def value(self, theta):
+        """The objective at some parameters."""
+        eta = self.design.multiply(theta[:, None])
+        penalty = self.l1 @ np.abs(theta) + 0.5 * self.l2 @ theta**2
+        return float(self.weights @ self.loss.value(eta, self.y) + penalty)
