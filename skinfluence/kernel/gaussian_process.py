@@ -13,7 +13,6 @@ from sklearn.base import clone
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.answers import (
-    EXACT_INSTEAD,
     LOCAL,
     Answers,
     answers_of,
@@ -187,9 +186,12 @@ class GaussianProcessAnswers(Answers):
         self._refuse("influence_pert", "effect(edits.replace(...))")
 
     def self_influence(self):
+        found = self.centred.self_influence()
         if self.ones is None:
-            return self.centred.self_influence()
-        self._refuse("self_influence, where the mean of the targets moves too", EXACT_INSTEAD)
+            return found
+        problem = self.problem
+        moved = (problem.y - problem.mean) * (1.0 - self.ones.eta)
+        return found - problem.n_samples / problem.total_weight * self.centred.gradients * moved
 
     # Edits
 

@@ -4,9 +4,11 @@ import numbers
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils import check_random_state
 
-from skinfluence.values.games import game_of
+from skinfluence.values.games import asked, game_of
+from skinfluence.values.neighbours import neighbour_shapley
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,8 @@ def shapley(influence, X, y, *, of="loss", n_draws=100, method="auto", tol=1e-3,
     Parameters
     ----------
     influence, X, y, of, method, tol
-        As in :func:`leave_one_out`.
+        As in :func:`leave_one_out`; or of a :class:`~sklearn.neighbors.KNeighborsClassifier` with uniform
+        votes, whose values are exact: nothing is drawn, one sort for each test point.
     n_draws : int, default=100
         Sets to draw, each with a fit and an edit for every row.
     random_state : int, RandomState instance or None, default=None
@@ -109,6 +112,15 @@ def shapley(influence, X, y, *, of="loss", n_draws=100, method="auto", tol=1e-3,
         mask[rng.permutation(n)[: int(share * (n + 1))]] = True
         return mask
 
+    influence = asked(influence)
+    if isinstance(influence._inputs.model, KNeighborsClassifier):
+        if of != "loss":
+            raise ValueError(
+                "Values of neighbours are of the share of votes, of='loss'. Got "
+                f"of={of!r}; leave it out."
+            )
+        found, empty, full = neighbour_shapley(influence, X, y)
+        return Values(found, np.zeros(len(found)), 0, empty, full)
     return _averaged(influence, X, y, of, draw, n_draws, method, tol, random_state)
 
 

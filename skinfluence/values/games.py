@@ -15,13 +15,13 @@ from skinfluence.smooth.newton import polish
 from skinfluence.statistics import any_learns
 
 
-def game_of(influence, X, y, of, method, tol):
-    """The game of a fitted model.
+def asked(influence):
+    """The Influence of what values are asked about.
 
     Raises
     ------
     TypeError
-        For models whose fit on a few rows is not known here.
+        For what is none, and for models that would be others with few rows.
     """
     if not hasattr(influence, "answers"):
         if not hasattr(influence, "_influence"):
@@ -38,11 +38,24 @@ def game_of(influence, X, y, of, method, tol):
             "rows."
         )
     refuse_chosen(influence.objective, "Values of rows")
+    return influence
+
+
+def game_of(influence, X, y, of, method, tol):
+    """The game of a fitted model.
+
+    Raises
+    ------
+    TypeError
+        For models whose fit on a few rows is not known here.
+    """
+    influence = asked(influence)
     kinds = {KernelAnswers: KernelGame, SmoothAnswers: SmoothGame}
     if type(influence.answers) not in kinds:
         raise TypeError(
-            "Values are known for ridge, kernel ridge, logistic regression with fixed class weights, and "
-            f"GLMs. Got {type(influence._inputs.model).__name__}."
+            "Values are known for ridge, kernel ridge, logistic regression with fixed class weights, GLMs, "
+            "and by shapley for KNeighborsClassifier. Got "
+            f"{type(influence._inputs.model).__name__}."
         )
     return kinds[type(influence.answers)](influence, X, y, of, method, tol)
 

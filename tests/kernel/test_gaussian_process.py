@@ -104,6 +104,8 @@ def test_derivatives_are_those_of_fits_with_the_row_weighed_more(model):
         first = inf.effect(edits.reweight(i, 1 + h), T, of="predict", method="influence").values
         moved = [inf.effect(edits.reweight(i, 1 + s * h), T, of="predict").values for s in (1, -1)]
         assert_allclose(first, (moved[0] - moved[1]) / 2, atol=1e-6 * np.abs(first).max())
+    own = -inf.influence_up_loss(X, y).diagonal()
+    assert_allclose(inf.self_influence(), own, rtol=1e-9, atol=1e-12)
     step = inf.removal_effect(T, of="predict", method="influence")
     one = inf.effect([edits.remove(i) for i in range(N)], T, of="predict", method="influence")
     assert_allclose(step, one.values, atol=1e-12)
