@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.losses import SumToZero
 
 # Rows that are followed pair by pair: a small part of the price of the rest.
 FOLLOWED = 100
+# Arrays of a matrix for each row that are alive at once.
+ROW_MATRICES = 12
 # Of central differences of curvatures, in units of decision values.
 STEP = 1e-4
 
@@ -47,6 +49,9 @@ def effect_on_others(factor, answered):
     objective = factor.objective.holding("C")
     loss, y = objective.loss, objective.y
     n, (k, d) = objective.n_samples, objective.theta.shape
+    check_fits(
+        (ROW_MATRICES, n, k, k), "Fit and audit fewer rows or classes.", "Matrices for each row"
+    )
     eta, weights = objective.eta, objective.weights
     weight_in_mean = np.where(answered, weights, 0.0) / weights[answered].sum()
 
