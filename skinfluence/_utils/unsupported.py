@@ -59,9 +59,6 @@ ADVICE = {
     ),
     "BaseMultilayerPerceptron": _NETWORK,
     "CategoricalNB": "Fit BernoulliNB or MultinomialNB on OneHotEncoder's columns.",
-    "NearestCentroid": (
-        "Fit LinearDiscriminantAnalysis: centroids with the covariance of the rows about them."
-    ),
     "GaussianProcessClassifier": "Fit LogisticRegression on Nystroem features of the same kernel.",
     "ElasticNet": _L1,
     "LinearModelCV": _L1,

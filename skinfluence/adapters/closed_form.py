@@ -1,12 +1,13 @@
 """Naive Bayes, discriminant analysis and nearest neighbours: models in closed form."""
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 from sklearn.utils import column_or_1d
 
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
@@ -97,6 +98,27 @@ def _(model: QuadraticDiscriminantAnalysis, X, y, sample_weight=None):
         for corrected in (False, True)
     ]
     return _problem(model, families, "quadratic discriminant analysis", model.decision_function)
+
+
+@objective_of.register
+def _(model: NearestCentroid, X, y, sample_weight=None):
+    from skinfluence.closed_form.centroids import CentroidFamily, Centroids
+
+    if model.metric != "euclidean" or model.shrink_threshold:
+        raise ValueError(
+            "Centroids must be the means of their classes. Got "
+            f"metric={model.metric!r}, shrink_threshold={model.shrink_threshold!r}, which make something "
+            "else of them. Fit with metric='euclidean' and without shrinking."
+        )
+    if sp.issparse(X):
+        raise ValueError("Centroids are known of dense rows. Got sparse ones; pass X.toarray().")
+    X, codes, weights = _rows(model, X, y, _none(model, sample_weight))
+    priors = None
+    if not (isinstance(model.priors, str) and model.priors == "empirical"):
+        priors = np.asarray(model.class_prior_, dtype=float)
+    family = _made(CentroidFamily, X, codes, weights, len(model.classes_), priors)
+    loss = Centroids(len(model.classes_), as_ratio=True)
+    return _problem(model, family, "nearest centroids", model.decision_function, loss=loss)
 
 
 @objective_of.register
@@ -192,7 +214,7 @@ def _made(family, *args, **options):
         ) from error
 
 
-def _problem(model, families, name, fitted_scores, votes=False):
+def _problem(model, families, name, fitted_scores, votes=False, loss=None):
     """The problem of the family that gives the scores of the fit.
 
     Several are the same but for what versions of scikit-learn divide by.
@@ -207,7 +229,8 @@ def _problem(model, families, name, fitted_scores, votes=False):
         loss = SquaredError()
     else:
         as_ratio = hasattr(model, "decision_function")
-        loss = Votes(n_classes) if votes else Posterior(n_classes, as_ratio)
+        if loss is None:
+            loss = Votes(n_classes) if votes else Posterior(n_classes, as_ratio)
         labels = Labels(np.asarray(model.classes_), np.arange(n_classes), np.ones(n_classes))
     family = _of_fit(model, families, loss, fitted_scores)
     X = family.X

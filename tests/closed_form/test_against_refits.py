@@ -12,7 +12,7 @@ from sklearn.discriminant_analysis import (
     QuadraticDiscriminantAnalysis,
 )
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 
 from skinfluence import Influence, edits
 
@@ -78,6 +78,10 @@ CASES = {
     "qda, two classes": Case(QuadraticDiscriminantAnalysis(), n_classes=2),
     "qda, reg_param": Case(QuadraticDiscriminantAnalysis(reg_param=0.3)),
     "qda, priors": Case(QuadraticDiscriminantAnalysis(priors=[0.2, 0.3, 0.5])),
+    "centroids": Case(NearestCentroid()),
+    "centroids, two classes": Case(NearestCentroid(), n_classes=2),
+    "centroids, shares": Case(NearestCentroid(priors="empirical")),
+    "centroids, priors": Case(NearestCentroid(priors=[0.2, 0.3, 0.5])),
     "neighbours": Case(KNeighborsClassifier(5)),
     "neighbours, distance": Case(KNeighborsClassifier(4, weights="distance"), n_classes=2),
     "neighbours, cosine": Case(KNeighborsClassifier(3, metric="cosine"), sparse=True),
