@@ -19,6 +19,7 @@ ORIGINALS = {
     "diabetes130": "UCI, 'Diabetes 130-US hospitals for years 1999-2008'",
     "enron": "the Enron-spam corpus of Metsis et al. (2006), as JSON lines",
     "adult": "UCI, 'Adult' (Kohavi, 1996)",
+    "flowers_inception": "TensorFlow's flower_photos, pool_3 of its 2015 Inception v3",
     "noisy_news": "Hedderich et al. (2020), Hausa headlines with gold and automatic labels",
 }
 

@@ -329,7 +329,8 @@ class Answers(ABC):
 
     def knows(self, question):
         """Whether this kind answers a question that not every kind does, by its method's name."""
-        return getattr(type(self), question) is not getattr(Answers, question)
+        own = getattr(type(self), question)
+        return all(own is not getattr(refusing, question) for refusing in (Answers, EditsOnly))
 
     def _refuse(self, what, instead):
         raise TypeError(

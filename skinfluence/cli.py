@@ -667,9 +667,12 @@ def _seed(text):
 
 
 def _count(text):
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
     if value < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0. Got {text!r}.")
     return value
 
 

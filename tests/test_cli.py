@@ -249,9 +249,13 @@ def test_an_unfit_table_is_refused_in_one_line(table, change, words, capsys, tmp
         ([".", "--target", "renewed"], "is a folder"),
         (["--demo", "wine", "--flip-share", 1.5], "--flip-share"),
         (["--demo", "titanic"], "invalid choice"),
+        (
+            ["--demo", "digits", "--top", "K-7"],
+            "argument --top: must be a whole number from 0. Got 'K-7'",
+        ),
         (["--demo", "wine", "--C", -1], "must be positive"),
         (["--demo", "wine", "--seed", -1], "must lie between"),
-        (["--demo", "wine", "--top", -1], "must not be negative"),
+        (["--demo", "wine", "--top", -1], "must be a whole number from 0. Got '-1'"),
     ],
 )
 def test_a_wrong_call_is_refused_with_the_remedy(table, arguments, words, capsys, tmp_path):

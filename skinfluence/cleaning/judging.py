@@ -24,7 +24,9 @@ EXTREME_RESIDUAL = 3.5
 DEGREES = np.array([0.8, 1.0, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 30, 100])
 MIN_ROWS_FOR_TAILS = 30
 
-RELABEL_FROM, DROP_FROM = 1 / 2, 1 / 3
+# A row is changed when its label is more likely wrong than right, and given another one when that is
+# twice as likely as all the rest.
+RELABEL_FROM, DROP_FROM = 2 / 3, 1 / 2
 
 # With method="auto": the rows of highest one-step loss that are solved with a certificate.
 # Each costs the more the more outputs there are.
@@ -77,7 +79,7 @@ def judge_labels(estimator, influence, y, options):
         "suggested_proba": proba[np.arange(n), best],
         "loo_loss": loss,
         "error_proba": error_proba,
-        "self_influence": influence.self_influence(),
+        **_pull(influence),
         **effect,
         "action": np.select([emptied, relabel, drop], ["keep", "relabel", "drop"], "keep"),
     }
@@ -85,7 +87,8 @@ def judge_labels(estimator, influence, y, options):
         "error_proba": log_odds,
         "loo_loss": loss,
         "margin": _shortfall(proba, codes),
-        "self_influence": columns["self_influence"],
+        "trimmed": log_odds,
+        **_pull_of(columns),
     }
     if options.get("score") == "cleanlab":
         scores["cleanlab"] = -label_quality(proba, codes)
@@ -212,11 +215,11 @@ def judge_targets(estimator, influence, y, options):
         "suggested": prediction,
         "residual_z": z,
         "loo_loss": loss,
-        "self_influence": influence.self_influence(),
+        **_pull(influence),
         **effect,
         "action": np.where(drop, "drop", "keep"),
     }
-    scores = {"loo_loss": loss, "self_influence": columns["self_influence"]}
+    scores = {"loo_loss": loss, **_pull_of(columns)}
     evidence = {
         "classes": None,
         "loo_proba": None,
@@ -307,6 +310,17 @@ def _effect(influence, loss, options):
     if not options["effects"]:
         return {}
     return {"effect_of_dropping": influence.answers.effect_on_others(np.isfinite(loss))}
+
+
+def _pull(influence):
+    """The column of how strongly rows pull the model; none where that is not known."""
+    if not influence.answers.knows("self_influence"):
+        return {}
+    return {"self_influence": influence.self_influence()}
+
+
+def _pull_of(columns):
+    return {name: columns[name] for name in ("self_influence",) if name in columns}
 
 
 def _left_out(influence, options):

@@ -33,9 +33,11 @@ ROWS_AT_ONCE = 200
 
 # What the rows can be ranked by, the default first.
 SCORES = {
-    judge_labels: ("error_proba", "loo_loss", "margin", "self_influence", "cleanlab"),
+    judge_labels: ("error_proba", "loo_loss", "margin", "trimmed", "self_influence", "cleanlab"),
     judge_targets: ("loo_loss", "self_influence"),
 }
+# Of score="trimmed", where their number is not given.
+USUAL_ROUNDS = 3
 
 
 def audit(
@@ -46,7 +48,9 @@ def audit(
     sample_weight: ArrayLike | None = None,
     ids: ArrayLike | None = None,
     suspect: Mapping[str, Any] | None = None,
-    score: Literal["error_proba", "loo_loss", "margin", "self_influence", "cleanlab"] | None = None,
+    score: (
+        Literal["error_proba", "loo_loss", "margin", "trimmed", "self_influence", "cleanlab"] | None
+    ) = None,
     effects: bool | None = None,
     groups: ArrayLike | None = None,
     X_val: MatrixLike | None = None,
@@ -78,12 +82,13 @@ def audit(
     suspect : {``{"true": c}``, ``{"given": c}``}, default=None
         What you know about the errors: only members of class c were mislabelled, or only labels c
         cannot be trusted. In small tables with overlapping classes the labels themselves do not tell.
-    score : {"error_proba", "loo_loss", "margin", "self_influence", "cleanlab"}, default=None
+    score : {"error_proba", "loo_loss", "margin", "trimmed", "self_influence", "cleanlab"}, default=None
         What the table is ranked by: how likely the label is wrong (default for classifiers),
         the leave-one-out loss (default for regressors), by how much the most likely other class is
         ahead of the given one without the row, or how strongly the row pulls the model towards
-        itself. "cleanlab": its label quality, of the leave-one-out probabilities. "error_proba", "margin"
-        and "cleanlab" are for classifiers.
+        itself. "trimmed": how likely the label is wrong by a fit without the rows that look most wrong,
+        in three `rounds` where none are given. "cleanlab": its label quality, of the leave-one-out
+        probabilities. "error_proba", "margin", "trimmed" and "cleanlab" are for classifiers.
     effects : bool, default=None
         Whether to work out what dropping each row does to the others, the column
         ``effect_of_dropping``: about the price of two Hessians and leverages, or of n solves where
@@ -108,8 +113,7 @@ def audit(
     rounds : int, default=0
         Trimmed leave-one-out, for classifiers with probabilities: so many times the rows that look most
         wrong, a growing share of all, are left out of the fit together and all rows judged again. It
-        helps where even errors bend the model and hurts where it takes right rows for wrong ones; see
-        the guide.
+        helps where no more is left out than is wrong, which `trim` sees to; see the guide.
     trim : float, default=None
         The share of the rows left out in the last round. By default the share of errors that is claimed
         without trimming; none where none are.
@@ -134,8 +138,8 @@ def audit(
     no errors explain the labels as well, nothing is suggested, and a note says why and how many errors
     cannot be excluded. The suggested action is
 
-    - **relabel** when another class has a chance of at least a half to be the right one;
-    - **drop** when the label is wrong with a chance of at least a third, and no class is that likely;
+    - **relabel** when another class has a chance of at least two thirds to be the right one;
+    - **drop** when the label is wrong with a chance of at least a half, and no class is that likely;
     - **keep** otherwise, and wherever a class would lose its last row.
 
     For a regressor: **drop** when the leave-one-out residual is extreme (3.5 robust standard
@@ -193,6 +197,7 @@ def audit(
     if influence is None:
         influence = Influence(estimator, X, y, sample_weight=sample_weight)
     knows = influence.answers.knows("effect_on_others")
+    unsaid = effects is None and not knows
     if effects is None:
         effects = knows
     if effects and not knows:
@@ -201,14 +206,23 @@ def audit(
             "a smooth loss and of kernel ridge regression. Got "
             f"{influence.objective.model_name}; pass effects=False."
         )
+    if score == "self_influence" and not influence.answers.knows("self_influence"):
+        raise TypeError(
+            "score='self_influence' needs a derivative, which not every kind of model has. Got "
+            f"{influence.objective.model_name}; leave score= out."
+        )
     frozen = _settled(influence, method, frozen)
     asked = {"method": method, "frozen": frozen}
+    if score == "trimmed" and not rounds:
+        rounds = USUAL_ROUNDS
     _check_rounds(rounds, trim, groups, estimator)
     trimming = {"rounds": rounds, "trim": trim}
     options = {**asked, **trimming, "suspect": suspect, "effects": effects, "score": score}
     groups = _known_groups(groups, len(y))
     columns, scores, evidence = judge(estimator, influence, y, options)
     noise = evidence.pop("noise")
+    if unsaid:
+        evidence["notes"] = (*evidence["notes"], _note_on_effects(influence))
     if X_val is not None or y_val is not None:
         columns["effect_on_validation"] = _effect_on_validation(influence, X_val, y_val, asked)
         columns["action"] = columns.pop("action")
@@ -259,7 +273,9 @@ class Audit:
         standard deviations) for a regressor; ``loo_loss`` the loss of the row under the model
         without it, in nats or squared units of the target; ``error_proba`` the estimated chance that
         a label is wrong (classifiers only); ``self_influence`` how strongly the row
-        pulls the model towards itself; ``effect_of_dropping`` the predicted change of the mean
+        pulls the model towards itself (not of models that have no derivatives: naive Bayes,
+        discriminants, neighbours, support vector regression); ``effect_of_dropping`` the predicted
+        change of the mean
         leave-one-out loss of the *other* rows, so that a negative number says dropping helps them
         (not with ``effects=False``);
         ``action`` one of "drop", "relabel", "keep".
@@ -600,6 +616,15 @@ def _plain(y: Any) -> np.ndarray:
     return np.asarray(y, dtype=np.dtype(kind) if numpy_dtype is None else numpy_dtype)
 
 
+def _note_on_effects(influence):
+    also = "" if influence.answers.knows("self_influence") else " and no self_influence"
+    return (
+        "What dropping a row does to all the others is known of linear models with a smooth loss and of "
+        f"kernel ridge regression, not of {influence.objective.model_name}: the table has no "
+        f"effect_of_dropping{also}. X_val= and y_val=, rows known to be right, give effect_on_validation."
+    )
+
+
 def _check_rounds(rounds, trim, groups, estimator):
     if not isinstance(rounds, numbers.Integral) or rounds < 0:
         raise ValueError(f"rounds must be a whole number from 0. Got {rounds!r}.")
@@ -607,15 +632,16 @@ def _check_rounds(rounds, trim, groups, estimator):
         raise ValueError(f"trim must be a share of the rows from 0 to below a half. Got {trim!r}.")
     if trim is not None and not rounds:
         raise ValueError(
-            f"trim={trim} needs rounds=, how many times to leave rows out. Got rounds=0."
+            f"trim={trim} needs rounds=, how many times to leave rows out, or score='trimmed'. Got rounds=0."
         )
     if rounds and groups is not None:
         raise ValueError(
-            "rounds= and groups= cannot be given together: sources are judged untrimmed."
+            "rounds= (or score='trimmed') and groups= cannot be given together: sources are judged "
+            "untrimmed. Audit twice."
         )
     if rounds and not (is_classifier(estimator) and hasattr(estimator, "predict_proba")):
         raise TypeError(
-            "rounds= is for classifiers with probabilities. Got "
+            "rounds= (and score='trimmed') is for classifiers with probabilities. Got "
             f"{type(estimator).__name__}; leave it out."
         )
 

@@ -26,6 +26,7 @@ RANKED_BY = {
     "error_proba": "how likely the label is wrong",
     "loo_loss": "leave-one-out loss",
     "margin": "how far another class is ahead of the given one",
+    "trimmed": "how likely the label is wrong, by a fit without the most suspicious rows",
     "self_influence": "how strongly the row pulls the model towards itself",
     "cleanlab": "cleanlab's label quality",
 }

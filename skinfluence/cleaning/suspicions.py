@@ -1,5 +1,7 @@
 """What about a table should make its reader pause: identifiers, give-aways, twins, sorted rows."""
 
+import re
+
 import numpy as np
 
 from skinfluence._utils._optional import require
@@ -8,6 +10,8 @@ from skinfluence._utils._optional import require
 MIN_ROWS = 20
 # Words in a text that is a sentence rather than a name.
 MAX_WORDS_OF_A_NAME = 1
+# Days, with or without an hour: they differ from row to row and say something all the same.
+DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?")
 # A correlation beyond this is the target in other units.
 SAME = 0.99999
 # Of the labels that a column tells, and of the rows in which it does.
@@ -64,6 +68,8 @@ def is_identifier(column):
     if kind in "fbcmM":
         return False
     texts = known.astype(str)
+    if texts.map(lambda text: DATE.fullmatch(text.strip()) is not None).all():
+        return False
     words = texts.str.split().str.len()
     return bool((words <= MAX_WORDS_OF_A_NAME).all() and not _are_numbers(texts))
 

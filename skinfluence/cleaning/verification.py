@@ -13,6 +13,7 @@ from skinfluence._utils._optional import require
 from skinfluence._utils.progress import progress_bar
 from skinfluence._utils.untouched import transformed
 from skinfluence.cleaning.judging import loss_of_targets
+from skinfluence.losses import Binomial, Multinomial, SumToZero
 
 
 def verify(audit, k, *, preprocessing=None, progress=False):
@@ -31,11 +32,12 @@ def verify(audit, k, *, preprocessing=None, progress=False):
     if audit.options["frozen"] == "accept" or preprocessing == "frozen":
         model = _with_held_class_weight(model, audit)
 
+    by_chance = _by_chance(audit)
     table = audit.table.head(k)[["rank", "row", "id", "given", "loo_loss", "suggested"]]
     found = []
     with progress_bar(len(table), "refits", progress and sys.stderr.isatty()) as advance:
         for row in table["row"]:
-            found.append(_refit_without(model, X, audit, row))
+            found.append(_refit_without(model, X, audit, row, by_chance))
             advance(1)
     refit_loss = np.array([loss for loss, _ in found], dtype=float)
     return pd.DataFrame(
@@ -49,7 +51,15 @@ def verify(audit, k, *, preprocessing=None, progress=False):
     )
 
 
-def _refit_without(model, X, audit, row):
+def _by_chance(audit):
+    """Whether losses of the audit are minus the log of the chance of the label."""
+    if audit.task == "regression" or not hasattr(audit.estimator, "predict_proba"):
+        return False
+    loss = Influence(audit.estimator, audit.X, audit.y, audit.sample_weight).objective.loss
+    return isinstance(loss, (Binomial, Multinomial, SumToZero)) or bool(audit.trimmed.any())
+
+
+def _refit_without(model, X, audit, row, by_chance):
     """Loss and prediction of one row under the model fitted on all the others."""
     others = np.flatnonzero(~audit.trimmed)
     others = others[others != row]
@@ -68,12 +78,14 @@ def _refit_without(model, X, audit, row):
     refitted = clone(model).fit(_safe_indexing(X, others), y, **weights)
     left_out = _safe_indexing(X, [row])
     prediction = refitted.predict(left_out)[0]
-    if audit.task == "regression" or not hasattr(refitted, "predict_proba"):
+    if not by_chance:
         # The model's own loss.
         weight = None if audit.sample_weight is None else audit.sample_weight[others]
         inside = Influence(refitted, _safe_indexing(X, others), y, weight)
         tests = inside._tests(left_out, np.array([given]))
-        loss = inside.answers.quantity(tests, "loss", "influence").before
+        # As it was fitted, where there are derivatives to ask about a fit as it is.
+        method = "influence" if inside.answers.knows("self_influence") else "auto"
+        loss = inside.answers.quantity(tests, "loss", method).before
         if audit.task == "regression":
             loss = loss_of_targets(
                 np.array([given]), np.array([prediction]), loss, inside.objective

@@ -166,7 +166,8 @@ class FoundDisplay(Display):
         orders = {"this audit": audit.table["row"].to_numpy()}
         by_row = audit.table.sort_values("row")
         for name, column in (("by loss", "loo_loss"), ("by self-influence", "self_influence")):
-            orders[name] = np.argsort(-by_row[column].to_numpy(), kind="stable")
+            if column in by_row:
+                orders[name] = np.argsort(-by_row[column].to_numpy(), kind="stable")
         for name, score in dict(others).items():
             orders[name] = np.argsort(-np.asarray(score, dtype=float), kind="stable")
         return cls(wrong, orders).plot(ax, **options)

@@ -46,7 +46,8 @@ def test_a_model_without_probabilities_finds_errors_by_its_margins(model, load):
     rank[found.table["row"]] = found.table["rank"]
     assert average_precision_score(wrong, -rank) > 0.93
     plan = found.plan()
-    assert wrong[plan.relabel].mean() > 0.85 and len(plan.relabel) > 0.4 * wrong.sum()
+    changed = np.concatenate([plan.relabel, plan.drop])
+    assert wrong[changed].mean() > 0.85 and len(changed) > 0.4 * wrong.sum()
     assert "no probabilities" in found.notes[0]
     np.testing.assert_allclose(found.loo_proba.sum(axis=1), 1.0)
     check = found.verify(2)

@@ -51,9 +51,18 @@ def test_an_identifier_is_named(ids):
         [f"some words {i}" for i in range(N)],
         [f"C{i // 2}" for i in range(N)],
         pd.date_range("2020-01-01", periods=N),
+        pd.date_range("2020-01-01", periods=N).strftime("%d.%m.%Y"),
         [f"{value:.3f}" for value in RNG.normal(size=N)],
     ],
-    ids=["measurements", "sparse numbers", "sentences", "twice each", "dates", "numbers as texts"],
+    ids=[
+        "measurements",
+        "sparse numbers",
+        "sentences",
+        "twice each",
+        "dates",
+        "written dates",
+        "numbers as texts",
+    ],
 )
 def test_what_is_no_identifier_is_left_alone(values):
     assert not any("identifiers" in note for note in notes_on(column=values))

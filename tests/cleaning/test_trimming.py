@@ -62,6 +62,15 @@ def test_even_errors_are_ranked_better_without_each_other(plain, data):
     assert "were left out of the fit in 3 rounds" in trimmed.notes[0]
 
 
+def test_the_trimmed_score_is_the_order_after_three_rounds(data):
+    X, y, _ = data
+    model = clone(MODEL).fit(X, y)
+    found = audit(model, X, y, effects=False, score="trimmed")
+    rounds = audit(model, X, y, effects=False, rounds=3)
+    assert found.trimmed.sum() > 10 and found.score == "trimmed"
+    np.testing.assert_array_equal(found.table["row"], rounds.table["row"])
+
+
 def test_no_class_loses_more_than_half_of_its_rows(data):
     X, _, _ = data
     y = np.r_[np.zeros(300, dtype=int), np.ones(12, dtype=int)]
@@ -98,3 +107,5 @@ def test_numbers_are_not_trimmed():
     X, y = load_diabetes(return_X_y=True)
     with pytest.raises(TypeError, match="classifiers with probabilities"):
         audit(Ridge().fit(X, y), X, y, rounds=1)
+    with pytest.raises(ValueError, match="score of a regressor must be one of"):
+        audit(Ridge().fit(X, y), X, y, score="trimmed")

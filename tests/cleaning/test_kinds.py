@@ -1,0 +1,93 @@
+"""Audits of every kind of model: the losses are those of refits, and what is not known is said."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.naive_bayes import GaussianNB, MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.preprocessing import MinMaxScaler
+from sklearn.svm import SVC, SVR
+
+from skinfluence.cleaning import audit
+from skinfluence.linear_model import Ridge
+from skinfluence.m_estimation import MEstimator
+
+
+def huber(theta, x, y):
+    return anp.sqrt(1 + (y - x @ theta[:-1] - theta[-1]) ** 2)
+
+
+def robust():
+    return MEstimator(huber, 4, l2=0.1, decision=lambda theta, X: X @ theta[:-1] + theta[-1])
+
+
+CLASSIFIERS = {
+    "naive Bayes": GaussianNB(),
+    "counts": MultinomialNB(),
+    "discriminants": LinearDiscriminantAnalysis(),
+    "neighbours": KNeighborsClassifier(9),
+    "a machine": SVC(C=1.0, gamma=0.5, tol=1e-8),
+}
+REGRESSORS = {
+    "support vectors": SVR(C=2.0, gamma=0.5, epsilon=0.05, tol=1e-8),
+    "neighbours": KNeighborsRegressor(7),
+    "a loss of one's own": robust(),
+}
+
+
+@pytest.fixture(scope="module")
+def classes():
+    X, y = load_breast_cancer(return_X_y=True)
+    y = y[:90].copy()
+    y[[3, 40, 70]] = 1 - y[[3, 40, 70]]
+    return MinMaxScaler().fit_transform(X[:90, :4]), y
+
+
+@pytest.fixture(scope="module")
+def targets():
+    X, y = load_diabetes(return_X_y=True)
+    y = y[:70] / 100
+    y[11] += 8
+    return MinMaxScaler().fit_transform(X[:70, [2, 3, 7]]), y
+
+
+def agrees_with_refits(found):
+    check = found.verify(4)
+    predicted, refitted = check["loo_loss"].to_numpy(), check["refit_loss"].to_numpy()
+    np.testing.assert_allclose(predicted, refitted, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_labels_are_judged_as_refits_judge_them(name, classes):
+    X, y = classes
+    found = audit(CLASSIFIERS[name].fit(X, y), X, y)
+    agrees_with_refits(found)
+    assert "effect_of_dropping" not in found.table
+    assert any("no effect_of_dropping" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("name", REGRESSORS)
+def test_targets_are_judged_as_refits_judge_them(name, targets):
+    X, y = targets
+    found = audit(REGRESSORS[name].fit(X, y), X, y)
+    agrees_with_refits(found)
+    assert found.table["row"][0] == 11 and found.table["action"][0] == "drop"
+    assert any("no effect_of_dropping" in note for note in found.notes)
+
+
+def test_nothing_is_said_of_effects_that_are_there_or_were_not_asked_for(targets):
+    X, y = targets
+    model = Ridge(alpha=0.1).fit(X, y)
+    assert not any("effect_of_dropping" in note for note in audit(model, X, y).notes)
+    machine = REGRESSORS["support vectors"].fit(X, y)
+    assert not any(
+        "effect_of_dropping" in note for note in audit(machine, X, y, effects=False).notes
+    )
+
+
+def test_a_score_that_needs_a_derivative_is_refused_where_there_is_none(classes):
+    X, y = classes
+    with pytest.raises(TypeError, match=r"Got .*; leave score= out"):
+        audit(GaussianNB().fit(X, y), X, y, score="self_influence")
