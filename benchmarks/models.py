@@ -86,9 +86,9 @@ GROUPS = {
     ],
     "logistic": [(lasso(1.0), cancer), (lasso(0.05), wide), (lasso(1.0), wide)],
     "tubes": [
-        (SVR(C=100.0, epsilon=10.0), diabetes),
-        (SVR(C=1.0, epsilon=0.1), waves),
-        (LinearSVR(C=1.0, epsilon=10.0, tol=1e-6, max_iter=100_000), diabetes),
+        (SVR(C=100.0, epsilon=20.0, gamma=0.01), diabetes),
+        (SVR(C=1.0, epsilon=0.3, gamma=0.2), lambda: waves(600)),
+        (LinearSVR(C=1.0, epsilon=20.0, tol=1e-6, max_iter=100_000), diabetes),
     ],
 }
 

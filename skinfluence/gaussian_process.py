@@ -14,7 +14,7 @@ def loo_std(influence, *, frozen=None):
     Parameters
     ----------
     influence : Influence
-        Of a fitted :class:`~sklearn.gaussian_process.GaussianProcessRegressor`; its ``loo_predict`` is
+        Of a fitted ``GaussianProcessRegressor``; its ``loo_predict`` is
         the mean.
     frozen : {None, "accept", "refuse"}, default=None
         As in :meth:`~skinfluence.Influence.loo_predict`: the kernel stays as it was optimised on all rows,

@@ -72,7 +72,7 @@ def shapley(influence, X, y, *, of="loss", n_draws=100, method="auto", tol=1e-3,
     Parameters
     ----------
     influence, X, y, of, method, tol
-        As in :func:`leave_one_out`; or of a :class:`~sklearn.neighbors.KNeighborsClassifier` with uniform
+        As in :func:`leave_one_out`; or of a ``KNeighborsClassifier`` with uniform
         votes, whose values are exact: nothing is drawn, one sort for each test point.
     n_draws : int, default=100
         Sets to draw, each with a fit and an edit for every row.
