@@ -397,6 +397,9 @@ class OneVsRest(Loss):
         :class:`Binomial`, {-1, 1} for hinges.
     n_classes : int
         Outputs: one decision value per class.
+    factors : ndarray of shape (n_classes, n_classes), default=None
+        What a row of class y counts in the problem of class k, as a multiple of its weight; positive. Ones
+        when None.
 
     Notes
     -----
@@ -405,12 +408,14 @@ class OneVsRest(Loss):
 
         |sum_k l_k''' delta_k a_k^2| <= M max_k |delta_k| sum_k l_k'' a_k^2
 
-    so ``M`` holds for the sum with the largest change of an output as its spread.
+    so ``M`` holds for the sum with the largest change of an output as its spread, whatever the
+    factors.
     """
 
-    def __init__(self, loss, n_classes):
+    def __init__(self, loss, n_classes, factors=None):
         self.loss = loss
         self.n_outputs = n_classes
+        self.factors = factors
         self.self_concordance = loss.self_concordance
         rest, own = loss.coding
         self._targets = np.where(np.eye(n_classes, dtype=bool), own, rest)
@@ -419,14 +424,20 @@ class OneVsRest(Loss):
         """Each output as a problem of its own: one more axis, and its targets."""
         return eta[..., None], self._targets[np.asarray(y, dtype=np.intp)]
 
+    def _counted(self, values, y):
+        """Values of each problem, as often as the row counts there."""
+        if self.factors is None:
+            return values
+        return self.factors[np.asarray(y, dtype=np.intp)] * values
+
     def value(self, eta, y):
-        return self.loss.value(*self._binary(eta, y)).sum(axis=-1)
+        return self._counted(self.loss.value(*self._binary(eta, y)), y).sum(axis=-1)
 
     def gradient(self, eta, y):
-        return self.loss.gradient(*self._binary(eta, y))[..., 0]
+        return self._counted(self.loss.gradient(*self._binary(eta, y))[..., 0], y)
 
     def _curvature(self, eta, y):
-        return self.loss.hessian(*self._binary(eta, y))[..., 0, 0]
+        return self._counted(self.loss.hessian(*self._binary(eta, y))[..., 0, 0], y)
 
     def hessian(self, eta, y):
         return self._curvature(eta, y)[..., None] * np.eye(self.n_outputs)
@@ -437,7 +448,8 @@ class OneVsRest(Loss):
 
     def remainder(self, eta, y, delta):
         # Output by output: no (K, K) Hessian per row.
-        return self.loss.remainder(*self._binary(eta, y), delta[..., None])[..., 0]
+        left = self.loss.remainder(*self._binary(eta, y), delta[..., None])[..., 0]
+        return self._counted(left, y)
 
     def predict_proba(self, eta):
         # As OneVsRestClassifier: the classes' own probabilities, normalised.

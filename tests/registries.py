@@ -69,6 +69,7 @@ def _positive(rng, n):
 
 
 _SUM_TO_ZERO = losses.SumToZero(losses.Multinomial(4))
+_COUNTED = np.array([[1.0, 0.5, 2.0], [3.0, 1.0, 0.2], [0.7, 0.7, 1.0]])
 
 LOSSES = {
     "binomial": LossCase(
@@ -83,6 +84,11 @@ LOSSES = {
     "one-vs-rest": LossCase(
         losses.OneVsRest(losses.Binomial(), 3),
         lambda eta, y: anp.sum(_softplus(eta), axis=-1) - anp.sum(eta * np.eye(3)[y], axis=-1),
+        _labels(3),
+    ),
+    "one-vs-rest-counted": LossCase(
+        losses.OneVsRest(losses.Binomial(), 3, _COUNTED),
+        lambda eta, y: anp.sum(_COUNTED[y] * (_softplus(eta) - eta * np.eye(3)[y]), axis=-1),
         _labels(3),
     ),
     "one-vs-rest-hinge": LossCase(

@@ -39,6 +39,30 @@ def class_loss(loss, n_classes):
     return OneVsRest(loss, n_classes), np.arange(n_classes)
 
 
+class BalancedOneVsRest(OneVsRest):
+    """One binary loss per class, in each of which both sides weigh half of all.
+
+    With the share ``p_k`` of class k in the weight of all, a row of the class counts ``1 / (2 p_k)`` in
+    the problem of class k, which is its weight here, and all other rows ``1 / (2 (1 - p_k))``.
+
+    Parameters
+    ----------
+    loss : SingleOutputLoss
+    class_weight : ndarray of shape (n_classes,)
+        Of each class in its own problem.
+    """
+
+    def __init__(self, loss, class_weight):
+        others = 1.0 / (2.0 - 1.0 / class_weight)
+        factors = others / class_weight[:, None]
+        np.fill_diagonal(factors, 1.0)
+        super().__init__(loss, len(class_weight), factors)
+        self.class_weight = class_weight
+
+    def reweighted(self, ratio):
+        return BalancedOneVsRest(self.loss, self.class_weight * ratio)
+
+
 @objective_of.register
 def _(model: OneVsRestClassifier, X, y, sample_weight=None):
     if model.multilabel_:
@@ -63,19 +87,26 @@ def _(model: OneVsRestClassifier, X, y, sample_weight=None):
             "The binary models of a OneVsRestClassifier must have one penalty and one loss. Got "
             f"models that differ, such as by a C of their own. {ONE_BY_ONE}"
         )
-    if n_classes > 2 and any((part.weights != sample_weight).any() for part in parts):
-        raise ValueError(
-            "The binary models of a OneVsRestClassifier must weigh all classes the same. Got "
-            f"class_weight, which gives a row another weight in each. {ONE_BY_ONE}"
-        )
+    balanced = first.labels.balanced
+    if n_classes > 2 and not balanced:
+        if any((part.weights != sample_weight).any() for part in parts):
+            raise ValueError(
+                "The binary models of a OneVsRestClassifier must weigh all classes the same, or balance "
+                "them. Got class weights by label, which give a row another weight in each. "
+                f"{ONE_BY_ONE}"
+            )
     loss, targets = class_loss(first.loss, n_classes)
-    class_weight, balanced = np.ones(n_classes), None
+    class_weight = np.ones(n_classes)
     if n_classes == 2:
-        class_weight, balanced = first.labels.class_weight, first.labels.balanced
+        class_weight = first.labels.class_weight
+    elif balanced:
+        class_weight = np.array([part.labels.class_weight[1] for part in parts])
+        loss, targets = BalancedOneVsRest(first.loss, class_weight), np.arange(n_classes)
     return replace(
         first,
         loss=loss,
         y=targets[codes],
+        weights=sample_weight * class_weight[codes],
         theta=np.vstack([part.theta for part in parts]),
         labels=Labels(classes, targets, class_weight, balanced),
     )

@@ -87,27 +87,11 @@ class OwnClassWeighted(OneVsRest):
     """
 
     def __init__(self, loss, class_weight):
-        super().__init__(loss, len(class_weight))
+        super().__init__(loss, len(class_weight), own_class_factors(class_weight))
         self.class_weight = class_weight
-        self.factors = own_class_factors(class_weight)
 
     def reweighted(self, ratio):
         return OwnClassWeighted(self.loss, self.class_weight * ratio)
-
-    def value(self, eta, y):
-        return (self._factors(y) * self.loss.value(*self._binary(eta, y))).sum(axis=-1)
-
-    def gradient(self, eta, y):
-        return self._factors(y) * super().gradient(eta, y)
-
-    def remainder(self, eta, y, delta):
-        return self._factors(y) * super().remainder(eta, y, delta)
-
-    def _curvature(self, eta, y):
-        return self._factors(y) * super()._curvature(eta, y)
-
-    def _factors(self, y):
-        return self.factors[np.asarray(y, dtype=np.intp)]
 
 
 def _linear_hinge(model, X, codes, class_weight, sample_weight):

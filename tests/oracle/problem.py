@@ -69,8 +69,9 @@ class Problem:
         data = (self.weights[:, None] * np.where(self.weights[:, None] > 0, g, 0)).T @ self.X
         return data + self.penalty * theta
 
-    def hessian(self, theta):
-        inner = self._inner_hessians(theta)
+    def hessian(self, theta, outputs=None):
+        """At parameters, or where the rows have given decision values."""
+        inner = self._inner_hessians(self.outputs(theta) if outputs is None else outputs)
         k, c = self.shape
         out = np.zeros((k, c, k, c), dtype=LD)
         for a in range(k):
@@ -80,8 +81,8 @@ class Problem:
             out[a, range(c), a, range(c)] += self.penalty
         return out.reshape(k * c, k * c)
 
-    def _inner_hessians(self, theta):
-        full = self.loss.hessian(self.outputs(theta), self.y)
+    def _inner_hessians(self, outputs):
+        full = self.loss.hessian(outputs, self.y)
         inner = np.einsum("ka,ikl,lb->iab", self.basis, full, self.basis)
         w = self.weights[:, None, None]
         return np.where(w > 0, w * inner, 0)

@@ -189,9 +189,28 @@ def _linear_svc(params, X, y, s, hold, classes):
 
 def _one_vs_rest(params, X, y, s, hold, classes):
     k = len(classes)
-    loss = losses.Logistic() if k == 2 else losses.OneVsRest(losses.Logistic(), np.ones((k, k)))
+    own, factors = np.ones(k, dtype=LD), np.ones((k, k), dtype=LD)
+    if params.get("class_weight") is not None and k == 2:
+        own = class_weights(params["class_weight"], classes, y, s)
+    elif params.get("class_weight") == "balanced":
+        # In the problem of a class both sides have half of the weight.
+        sides = [class_weights("balanced", [0, 1], (y == c).astype(int), s) for c in range(k)]
+        own = np.array([side[1] for side in sides])
+        factors = np.array([side[0] for side in sides])[None] / own[:, None]
+        np.fill_diagonal(factors, 1)
+    loss = losses.Logistic() if k == 2 else losses.OneVsRest(losses.Logistic(), factors)
     strength = _strength(params.get("C", 1.0))
-    return _linear(X, loss, y, s, strength, params, hold, kinds=(k, lambda codes: codes))
+    return _linear(
+        X,
+        loss,
+        y,
+        s,
+        strength,
+        params,
+        hold,
+        factor_of=lambda codes: own[codes],
+        kinds=(k, lambda codes: codes),
+    )
 
 
 def _sgd_classifier(params, X, y, s, hold, classes):

@@ -138,7 +138,7 @@ def test_searches_inside_are_opened():
     ("inside", "error", "message"),
     [
         (make_pipeline(StandardScaler(), LOGISTIC), ValueError, "Put it at the end of one"),
-        (LogisticRegression(class_weight="balanced"), ValueError, "weigh all classes the same"),
+        (LogisticRegression(class_weight={0: 1, 1: 3}), ValueError, "weigh all classes the same"),
         (LinearRegression(), TypeError, "linear classifiers with a smooth loss"),
         (RandomForestClassifier(3), TypeError, "RandomForestClassifier.*Trees"),
     ],

@@ -24,6 +24,7 @@ MODELS = {
     "liblinear": LogisticRegression(C=0.5, solver="liblinear", tol=1e-10, **BALANCED),
     "ridge": RidgeClassifier(**BALANCED),
     "squared hinge": LinearSVC(dual=False, tol=1e-10, max_iter=10**5, **BALANCED),
+    "one vs rest": OneVsRestClassifier(LogisticRegression(C=0.5, **BALANCED, **TIGHT)),
 }
 
 
@@ -40,7 +41,7 @@ def unequal(task, n=60, seed=0):
 
 def refit(model, X, y, weight, at):
     """Decision values at some points of the optimum on other data, in long double."""
-    params = model.get_params(deep=False)
+    params = getattr(model, "estimator", model).get_params(deep=False)
     classes = np.unique(y)
     problem = problem_of(type(model).__name__, params, X, y, weight, classes=classes)
     found = minimise(problem)
@@ -79,10 +80,13 @@ def edited(X, y, weight, rng):
 def test_every_edit_moves_the_weights_of_the_classes(name, task, weighted):
     if name == "liblinear" and task != "binary":
         pytest.skip("liblinear fits two classes.")
+    if name == "one vs rest" and weighted:
+        pytest.skip("OneVsRestClassifier takes no weights.")
     X, y = unequal(task)
     rng = np.random.default_rng(1)
     weight = rng.choice([0.5, 1.0, 2.5], len(y)) if weighted else np.ones(len(y))
-    model = clone(MODELS[name]).fit(X, y, weight)
+    more = {"sample_weight": weight} if weighted else {}
+    model = clone(MODELS[name]).fit(X, y, **more)
     inf = Influence(model, X, y, weight)
     at = X[:7] + 0.1
     before = refit(model, X, y, weight, at)
@@ -95,7 +99,7 @@ def test_every_edit_moves_the_weights_of_the_classes(name, task, weighted):
 
 
 @pytest.mark.parametrize("task", ["binary", "softmax"])
-@pytest.mark.parametrize("name", ["logistic", "ridge", "squared hinge"])
+@pytest.mark.parametrize("name", ["logistic", "ridge", "squared hinge", "one vs rest"])
 def test_all_rows_at_once_equal_refits_and_the_held_weights_do_not(name, task):
     X, y = unequal(task)
     model = clone(MODELS[name]).fit(X, y)
