@@ -26,6 +26,8 @@ from skinfluence.statistics.counted import CountedTexts
 ALIGNED = 0.1
 # Fitted again on all rows, transformers give what they gave to this share of a column's size.
 SAME = 1e-6
+# Columns below this share of the largest one are compared in units of that share.
+NOTHING_LEFT = 1e-9
 
 
 class RefusedRowError(ValueError):
@@ -61,6 +63,8 @@ class Refits:
             return False
         # Rows as they are, sparse or not: only what differs is looked at.
         largest = _largest(abs(training_X))
+        # What is left of a column of one value is round-off.
+        largest = np.maximum(largest, NOTHING_LEFT * largest.max(initial=0.0))
         return bool((_largest(abs(again - training_X)) <= SAME * largest).all())
 
     def rows(self, rows):
@@ -96,7 +100,8 @@ class Refits:
             else:
                 X = chosen_and(self.X, rows.kept, rows.new)
             X, X_out, fitted = self._fitted(X, rows.raw_y, out, steps)
-        except ValueError as error:
+        except (ValueError, IndexError) as error:
+            # Bins of a column of one value end in an IndexError.
             raise RefusedRowError(str(error)) from error
         return X, X_out, self._columns(fitted)
 

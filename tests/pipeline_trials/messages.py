@@ -1,0 +1,83 @@
+"""What may be said about the edit of a pipeline, and when it is true: by its words."""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass
+class Facts:
+    """What refits know about a question.
+
+    Attributes
+    ----------
+    refused : str
+        What scikit-learn says when it fits the pipeline on the edited rows; "" where it does.
+    emptied : bool
+        Whether a class, or all counts, have no weight before or after.
+    unstable : bool
+        Whether the steps give the training rows other columns by ``transform`` than by
+        ``fit_transform``: those of round-off, made large.
+    pivot : float
+        The smallest of the Hessians scaled to unit diagonal; 0 for none.
+    """
+
+    refused: str = ""
+    emptied: bool = False
+    unstable: bool = False
+    pivot: float = 1.0
+
+
+def _always(trial, facts):
+    return True
+
+
+def _emptied(trial, facts):
+    return facts.emptied
+
+
+def _refused(trial, facts):
+    return bool(facts.refused)
+
+
+def _singular(trial, facts):
+    return facts.pivot < 1e-10 or facts.emptied
+
+
+def _unstable(trial, facts):
+    return facts.unstable
+
+
+def _far(trial, facts):
+    # Their solvers stop by a tolerance that says little where columns are of unlike sizes.
+    return trial.family in ("LinearSVC", "LinearSVC hinge")
+
+
+# In the order in which they are tried: a pattern, a name, and when it is true.
+REFUSALS = [
+    (r"must keep weight after the edit|Every class must", "class emptied", _emptied),
+    (r"removes all the training weight", "nothing left", _emptied),
+    (r"a positive target", "no positive count", _emptied),
+    (r"need a row|needs a row|one class|at least", "class emptied", _emptied),
+    (r"must be those of the fit", "other rows", _unstable),
+    (r"Got a fit that ended far from its optimum", "far fit", _far),
+    (r"positive definite", "singular", _singular),
+]
+WARNINGS = [
+    (r"the transformers, fitted on what the edit leaves, refuse", "steps refuse", _refused),
+    (r"is the only one of its class|has all the training weight", "alone", _emptied),
+    (r"holds all the weight|a class has no rows", "class emptied", _emptied),
+    (r"not determined, or the classes are separated", "no optimum", _singular),
+    (r"The fit is not at the optimum", "fit stopped early", _far),
+    (r"Fitted again on all rows they do not give what they gave", "held", _unstable),
+    (r"could not be certified", "not certified", _always),
+]
+
+
+def classify(message, table, trial, facts):
+    """(name, whether it is true), or (None, False) for words that are not in the table."""
+    for pattern, name, true in table:
+        if re.search(pattern, message):
+            return name, bool(true(trial, facts))
+    if facts.refused and facts.refused[:60] in message:
+        return "steps refuse", True
+    return None, False
