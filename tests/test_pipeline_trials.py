@@ -1,12 +1,13 @@
 """Seeded random edits of random pipelines; ``python -m benchmarks.pipeline_trials`` runs thousands."""
 
 import warnings
+from dataclasses import replace
 from itertools import count, islice
 
 import numpy as np
 import pytest
 
-from skinfluence.statistics import Moves, chain_moves
+from skinfluence.statistics import chain_moves
 from tests.pipeline_trials.drawing import draw
 from tests.pipeline_trials.judging import FAILURES, FINE, run
 from tests.pipeline_trials.models import KERNELS
@@ -48,23 +49,21 @@ def test_a_trial_is_its_seed():
 # Teeth: what an engine may forget, as the moves that it would then find -------------------------
 
 
-def _no_scale(*given):
-    moves = chain_moves(*given)
-    return moves and Moves(None, moves.shifted, moves.other)
+def _without(**parts):
+    def forgetful(*given):
+        moves = chain_moves(*given)
+        return moves and replace(moves, **parts)
 
-
-def _no_shift(*given):
-    moves = chain_moves(*given)
-    return moves and Moves(moves.scale, False, moves.other)
+    return forgetful
 
 
 # And trials that see it; a lost category is seen by tests/statistics/test_whole_pipelines.py.
-FORGOTTEN = {"variance": (_no_scale, 167), "shift": (_no_shift, 37)}
+FORGOTTEN = {"variance": ({"scale": None}, 167), "shift": ({"shifted": False}, 37)}
 
 
 @pytest.mark.parametrize("forgotten", FORGOTTEN)
 def test_an_engine_that_forgets_is_seen(forgotten, monkeypatch):
-    moves, seed = FORGOTTEN[forgotten]
+    parts, seed = FORGOTTEN[forgotten]
     assert not failures(seed)
-    monkeypatch.setattr("skinfluence.statistics.whole.chain_moves", moves)
+    monkeypatch.setattr("skinfluence.statistics.removals.chain_moves", _without(**parts))
     assert failures(seed)
