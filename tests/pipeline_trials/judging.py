@@ -188,6 +188,9 @@ def _compared(trial, truth, answer, facts, warned):
     error = np.abs(values - (end if answer.absolute else change))
     size = np.linalg.norm(np.asarray(change, dtype=float))
     relative = float(np.linalg.norm(np.asarray(error, dtype=float)) / max(size, 1e-300))
+    if size <= 1e-6 * np.linalg.norm(np.asarray(end, dtype=float)):
+        # Of nothing there is no share.
+        relative = np.nan
     shown = f"{_list(values)} true {_list(end if answer.absolute else change)}"
     shown += f" bound {answer.bound:.1e}, off by {relative:.1e} of the change"
     if np.isfinite(answer.bound) and truth.norms:

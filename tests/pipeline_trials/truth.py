@@ -184,22 +184,35 @@ def _rounding(problem, optimum):
 
 def _size(P, problem, edited, before, after, seen, trial):
     """The change in the norm at the start, where columns are the old ones, scaled and shifted."""
-    old, new = seen["old rows"], seen["new"]
+    old, new = seen["old rows"][: len(trial.kept)], seen["new"][: len(trial.kept)]
     if old.shape != new.shape:
         return np.nan
-    n = len(trial.kept)
-    spread = old[:n].std(axis=0), new[:n].std(axis=0)
+    # Filled cells move on their own.
+    full = ~holes(trial.X)[trial.kept]
+    old, new = old[full], new[full]
+    if len(old) < 3:
+        return np.nan
+    spread = old.std(axis=0), new.std(axis=0)
     still = (spread[0] <= 1e-12) | (spread[1] <= 1e-12)
     ratio = np.where(still, 1.0, spread[0] / np.where(still, 1.0, spread[1]))
     theta = np.array(before.theta)
     theta[:, : len(ratio)] *= ratio
     if edited.intercept:
-        theta[:, -1] += before.theta[:, :-1] @ (old[:n] - new[:n] * ratio).mean(axis=0)
-    start = edited.outputs(theta, edited.rows(new[:n]))
-    kept = problem.outputs(before.theta, problem.rows(old[:n]))
+        theta[:, -1] += before.theta[:, :-1] @ (old - new * ratio).mean(axis=0)
+    start = edited.outputs(theta, edited.rows(new))
+    kept = problem.outputs(before.theta, problem.rows(old))
     if np.abs(start - kept).max(initial=0) > 1e-6 * (1 + np.abs(kept).max(initial=0)):
         return np.nan
     return float(P.norm((after.theta - theta).ravel()))
+
+
+def holes(X):
+    """Which raw rows have missing cells, (n,)."""
+    if isinstance(X, list):
+        return np.zeros(len(X), dtype=bool)
+    if isinstance(X, np.ndarray):
+        return np.isnan(X).any(axis=1)
+    return X.isna().any(axis=1).to_numpy()
 
 
 # Kernels -------------------------------------------------------------------------------------

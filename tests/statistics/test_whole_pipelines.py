@@ -545,6 +545,34 @@ def test_rows_that_the_transformers_refuse_have_no_answer():
     assert np.isnan(found).tolist() == [False, True]
 
 
+class Picky(TransformerMixin, BaseEstimator):
+    """Fails on fewer rows in its own words, as bins of a column of one value do."""
+
+    def fit(self, X, y=None):
+        if len(X) < 60:
+            raise IndexError("index -1 is out of bounds")
+        self.n_ = len(X)
+        return self
+
+    def transform(self, X):
+        return X
+
+
+def test_whatever_a_transformer_raises_is_its_refusal(counts):
+    X, y = counts
+    X, y = X[:60], (y[:60] > 1) * 1
+    inf = Influence(make_pipeline(Picky(), logistic()).fit(X, y), X, y)
+    with pytest.warns(UserWarning, match=r"Row 7 has no answer.*index -1 is out of bounds"):
+        assert np.isnan(inf.loo_decision_function(indices=[7])).all()
+
+
+def test_round_off_of_a_column_of_one_value_is_no_other_fit(counts):
+    """A power transformer leaves 0 of it by one way and 4e-16 by another."""
+    X, y = counts
+    X = np.column_stack([X, np.full(len(X), 2.0)])
+    check(make_pipeline(PowerTransformer(), logistic()), X, (y > 1) * 1, [3, 40, 77])
+
+
 # Teeth ------------------------------------------------------------------------------------------
 
 
