@@ -30,7 +30,7 @@ True
 
 from skinfluence.active_set.moves import Moves
 from skinfluence.active_set.paths import Paths
-from skinfluence.active_set.polish import Solution, polish
+from skinfluence.active_set.polish import Solution, distance_under, polish
 from skinfluence.active_set.problem import BOUND, MARGIN, NONE, HingeProblem, NewRows
 
 __all__ = [
@@ -42,5 +42,6 @@ __all__ = [
     "NewRows",
     "Paths",
     "Solution",
+    "distance_under",
     "polish",
 ]

@@ -40,7 +40,8 @@ class Solution:
     kkt_residual : float
         Largest violation of the optimality conditions over all rows.
     distance : float
-        Largest difference of decision values on the rows from those of the start.
+        Largest difference of decision values on the rows from those of the start, under the bias of
+        the interval that is nearest to them.
     n_pivots : int
         Changes of role on the way from the start.
     """
@@ -244,6 +245,19 @@ def _follow(problem, rows, beta, f, bias, rng):
     return beta, 0.0, rows[role[:-1] == path.FREE], n_pivots
 
 
+def distance_under(away, bias, interval):
+    """The largest of differences of decision values from those of a solution, under any optimal bias.
+
+    Parameters
+    ----------
+    away : ndarray of shape (n,)
+    bias : float
+    interval : tuple of float
+    """
+    low, high = interval
+    return float(np.abs(away - np.clip(np.median(away), low - bias, high - bias)).max())
+
+
 def _solution(problem, beta, bias, g, start, n_pivots):
     interval = (bias, bias)
     inside = (beta > problem.lo) & (beta < problem.hi)
@@ -260,6 +274,6 @@ def _solution(problem, beta, bias, g, start, n_pivots):
         f=f,
         role=problem.roles(beta),
         kkt_residual=float(max(problem.violation(beta, f).max(), problem.imbalance(beta))),
-        distance=float(np.abs(f - start).max()),
+        distance=distance_under(start - f, bias, interval),
         n_pivots=int(n_pivots),
     )

@@ -12,7 +12,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
-from skinfluence.active_set import BOUND, MARGIN, Paths, polish
+from skinfluence.active_set import BOUND, MARGIN, Paths, distance_under, polish
 from skinfluence.answers import (
     LOCAL,
     Answers,
@@ -145,7 +145,11 @@ class HingeAnswers(Answers):
         fitted = self.problem.fitted_eta
         if fitted is None:
             return max(float(one.distance) for one in self._solutions)
-        return float(np.abs(fitted - self._eta)[self.problem.weights > 0].max())
+        away = (fitted - self._eta)[self.problem.weights > 0]
+        return max(
+            distance_under(away[:, j], one.bias, one.bias_interval)
+            for j, one in enumerate(self._solutions)
+        )
 
     def _training_decision(self):
         out = np.empty((self.problem.n_samples, self.problem.n_outputs))

@@ -548,3 +548,18 @@ def test_the_row_that_holds_the_free_intercept_has_no_one_step_answer_and_is_nam
     with pytest.warns(UserWarning, match=f"Row {row} has no one-step answer"):
         inf.effect(edits.remove(row), X[:2], of="decision_function", method="one-step")
     assert np.isfinite(inf.removal_effect(X[:2], of="decision_function")).all()
+
+
+def test_a_bias_of_an_interval_is_no_other_fit():
+    """Balanced classes weigh the same: a small C holds all rows at their bound, and no row the bias."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((16, 3)), (np.arange(16) < 6).astype(int)
+    model = sklearn.svm.SVC(C=0.05, class_weight="balanced").fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = Influence(model, X, y).report()
+    assert report.n_margin.tolist() == [0]
+    assert report.distance < 1e-3
+    model.intercept_ = model._intercept_ = model.intercept_ + 3.0
+    with pytest.warns(UserWarning, match="not at the optimum"):
+        Influence(model, X, y)

@@ -86,6 +86,7 @@ def run(seed):
     except REFUSE as error:
         return [Outcome("no model", str(error)[:200])], trial
     facts.unstable = unstable(trial, model, given)
+    facts.stopped = getattr(model[-1], "fit_status_", 0) != 0
     truth = _truth(trial, model, facts)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

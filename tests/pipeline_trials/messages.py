@@ -17,6 +17,8 @@ class Facts:
     unstable : bool
         Whether the steps give the training rows other columns by ``transform`` than by
         ``fit_transform``: those of round-off, made large.
+    stopped : bool
+        Whether the solver of the fit ran out of iterations.
     pivot : float
         The smallest of the Hessians scaled to unit diagonal; 0 for none.
     """
@@ -24,6 +26,7 @@ class Facts:
     refused: str = ""
     emptied: bool = False
     unstable: bool = False
+    stopped: bool = False
     pivot: float = 1.0
 
 
@@ -49,7 +52,7 @@ def _unstable(trial, facts):
 
 def _far(trial, facts):
     # Their solvers stop by a tolerance that says little where columns are of unlike sizes.
-    return trial.family in ("LinearSVC", "LinearSVC hinge")
+    return facts.stopped or trial.family in ("LinearSVC", "LinearSVC hinge")
 
 
 # In the order in which they are tried: a pattern, a name, and when it is true.
