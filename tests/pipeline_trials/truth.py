@@ -17,6 +17,8 @@ EPS = float(np.finfo(float).eps)
 # Relative error of a change that "exact" may have, and of values that float64 columns know.
 EXACT, ROUND_OFF = 1e-6, 1e-11
 ROUNDING = 40.0
+# Columns of a linear model that is solved in long double.
+MOST = 120
 
 
 class UnsureError(Exception):
@@ -115,6 +117,8 @@ def _sides(trial):
 
 
 def _of_linear(trial, seen, last):
+    if seen["new"].shape[1] > MOST:
+        raise UnsureError("too many columns for long double")
     problem = _problem(trial, last, seen["old"], trial.y, trial.weight)
     edited = _problem(trial, last, seen["new"], trial.y_after, trial.weight_after)
     edited = _held(trial, problem, edited, last)
@@ -185,25 +189,45 @@ def _rounding(problem, optimum):
 def _size(P, problem, edited, before, after, seen, trial):
     """The change in the norm at the start, where columns are the old ones, scaled and shifted."""
     old, new = seen["old rows"][: len(trial.kept)], seen["new"][: len(trial.kept)]
-    if old.shape != new.shape:
-        return np.nan
     # Filled cells move on their own.
     full = ~holes(trial.X)[trial.kept]
     old, new = old[full], new[full]
-    if len(old) < 3:
+    place = _matched(old, new)
+    if len(old) < 3 or place is None:
         return np.nan
-    spread = old.std(axis=0), new.std(axis=0)
+    there = old[:, place]
+    spread = there.std(axis=0), new.std(axis=0)
     still = (spread[0] <= 1e-12) | (spread[1] <= 1e-12)
     ratio = np.where(still, 1.0, spread[0] / np.where(still, 1.0, spread[1]))
-    theta = np.array(before.theta)
-    theta[:, : len(ratio)] *= ratio
+    theta = before.theta[:, place] * ratio
     if edited.intercept:
-        theta[:, -1] += before.theta[:, :-1] @ (old - new * ratio).mean(axis=0)
+        shift = before.theta[:, place] @ (there - new * ratio).mean(axis=0)
+        theta = np.column_stack([theta, before.theta[:, -1] + shift])
     start = edited.outputs(theta, edited.rows(new))
     kept = problem.outputs(before.theta, problem.rows(old))
     if np.abs(start - kept).max(initial=0) > 1e-6 * (1 + np.abs(kept).max(initial=0)):
         return np.nan
     return float(P.norm((after.theta - theta).ravel()))
+
+
+def _matched(old, new):
+    """Where each new column was among the old ones, by what it is up to a scale and a shift, or None."""
+    if not len(old):
+        return None
+    sizes = []
+    for one in (old, new):
+        away = one - one.mean(axis=0)
+        size = np.sqrt((away**2).sum(axis=0))
+        sizes.append(away / np.where(size > 1e-12, size, np.inf))
+    place = []
+    for column in sizes[1].T:
+        k = place[-1] + 1 if place else 0
+        while k < old.shape[1] and np.abs(sizes[0][:, k] - column).max() > 1e-8:
+            k += 1
+        if k == old.shape[1]:
+            return None
+        place.append(k)
+    return place
 
 
 def holes(X):
