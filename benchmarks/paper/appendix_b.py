@@ -61,10 +61,15 @@ def newton_step(net, X, y, keep):
     return theta - torch.linalg.solve(H, gradient)
 
 
-def test_loss(net, theta, x, label):
+def loss_at(net, x, label):
+    with torch.no_grad():
+        return float(nn.functional.cross_entropy(net(x), label))
+
+
+def with_parameters(net, theta):
     net = copy.deepcopy(net)
     nn.utils.vector_to_parameters(theta, net.parameters())
-    return float(nn.functional.cross_entropy(net(x), label))
+    return net
 
 
 def main():
@@ -72,6 +77,8 @@ def main():
         "appendix_b", "Appendix B, before convergence", __doc__, rows=(30, 8), steps=(200, 200)
     )
     args = experiment.args
+    # Threads of a network this small wait for each other.
+    torch.set_num_threads(1)
     X, y = load_digits(return_X_y=True)
     some = np.isin(y, (3, 8))
     X, y = torch.as_tensor(X[some] / 16.0), torch.as_tensor((y[some] == 8).astype(int))
@@ -100,13 +107,11 @@ def main():
             keep[i] = 0.0
             newton.append(newton_step(net, X, y, keep) - before)
             again = trained(net, X, y, args.steps, keep)
-            further.append(
-                float(nn.functional.cross_entropy(again(x), label))
-                - float(nn.functional.cross_entropy(on(x), label))
-            )
+            further.append(loss_at(again, x, label) - loss_at(on, x, label))
         theta = torch.cat([p.detach().flatten() for p in net.parameters()])
-        here = test_loss(net, theta, x, label)
-        steps_apart = np.array([test_loss(net, theta + d, x, label) - here for d in newton])
+        here = loss_at(net, x, label)
+        steps_apart = [loss_at(with_parameters(net, theta + d), x, label) - here for d in newton]
+        steps_apart = np.array(steps_apart)
         found = agreement(up[rows], steps_apart)
         experiment.claim(
             f"{name}: influence against damped Newton steps, {len(rows)} rows", "tracks it",

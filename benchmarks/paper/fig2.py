@@ -54,7 +54,8 @@ class Refits:
             gradient = (weight[:, None] * (p - self.Y)).T @ self.X + DECAY * theta
             if np.abs(gradient).max() <= GRADIENT:
                 return theta
-            step = linalg.cho_solve(self.factor, gradient.ravel(), check_finite=False)
+            flat = gradient.ravel().astype(np.float32)
+            step = linalg.cho_solve(self.factor, flat, check_finite=False)
             theta = theta - step.reshape(theta.shape)
         raise RuntimeError(f"A refit stands at a gradient of {np.abs(gradient).max():.1e}.")
 

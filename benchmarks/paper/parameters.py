@@ -53,6 +53,8 @@ def main():
     experiment = Experiment(
         "parameters", "Lyu et al. (2024), generalised influence", __doc__, rows=(20, 6)
     )
+    # Threads of a network this small wait for each other.
+    torch.set_num_threads(1)
     X, y = load_digits(return_X_y=True)
     some = np.isin(y, (3, 8))
     X, y = torch.as_tensor(X[some] / 16.0), torch.as_tensor((y[some] == 8).astype(int))
@@ -83,7 +85,8 @@ def main():
         truth = np.array([loss(trained(net, X, y, names, i)) - before for i in rows])
         found[name] = agreement(every[rows], truth)
         experiment.claim(
-            f"only {name} moves: influence against training it on, {len(rows)} rows",
+            f"{f'only {name} moves' if names else 'all parameters move'}: influence against training it "
+            f"on, {len(rows)} rows",
             "agrees", words(found[name]), holds=found[name]["pearson"] > 0.9,
         )  # fmt: skip
         scatter(ax, every[rows], truth, f"only {name} moves" if names else "all move")
