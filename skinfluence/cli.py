@@ -267,6 +267,7 @@ def _add_apply(commands):
 
 def _audit(arguments, command):
     from skinfluence._utils._optional import require
+    from skinfluence.answers import LOCAL
     from skinfluence.cleaning import audit
     from skinfluence.cleaning.outputs import write_together
     from skinfluence.cleaning.selection import cleaning_score, select_model, threads_for
@@ -278,16 +279,19 @@ def _audit(arguments, command):
     with _collected_warnings() as warned:
         problem = _problem(arguments)
         selection = select_model(problem, progress=talk, **_model_options(arguments))
+        # One step of an imputer is a fit of it for each row: those methods describe the model alone.
+        local = arguments.method in LOCAL
+        influence = selection.influence if local else selection.whole
         with threads_for(problem, selection.X):
             with _status("leaving out every row", talk):
                 found = audit(
-                    selection.model,
-                    selection.X,
+                    selection.model if local else selection.learner,
+                    selection.X if local else selection.table,
                     problem.y,
                     ids=problem.ids,
                     method=arguments.method,
                     groups=problem.groups,
-                    influence=selection.influence,
+                    influence=influence,
                 )
             verification = found.verify(arguments.verify, progress=talk)
             score = None

@@ -57,7 +57,11 @@ class Selection:
     scores : dict of float to float
         Mean leave-one-out loss of each value tried.
     influence : Influence
-        Factored for the chosen model.
+        Factored for the chosen model, on ``X``.
+    whole : Influence
+        Of the steps that move when a row leaves and the model behind them, on :attr:`table`.
+    table : ndarray or DataFrame of shape (n_samples, n_columns)
+        What those steps were fitted on: the columns as numbers, missing cells among them.
     notes : tuple of str
         What the reader should know about the choice.
     """
@@ -68,7 +72,14 @@ class Selection:
     strength: float
     scores: dict
     influence: Any
+    whole: Any
+    table: Any
     notes: tuple = ()
+
+    @property
+    def learner(self):
+        """The steps of :attr:`whole` and the model, a Pipeline fitted on the table."""
+        return self.whole.estimator
 
     @property
     def names(self):
@@ -140,7 +151,12 @@ def select_model(
         # Before texts become features: each column makes at least one.
         _check_classes(len(np.unique(problem.y)), *problem.X.shape)
     preprocessing = _preprocessing(problem, text_components, scaling)
-    X = np.asarray(preprocessing.fit_transform(problem.X), dtype=float)
+    table, moving = problem.X, preprocessing
+    if len(preprocessing) > 1:
+        # Single precision would round a mean without a row.
+        table, moving = preprocessing[0].fit_transform(problem.X), preprocessing[1:]
+        table = np.asarray(table, dtype=float)
+    X = np.asarray(moving.fit_transform(table), dtype=float)
     if problem.task == "classification":
         _check_classes(len(np.unique(problem.y)), *X.shape)
     scores, best = {}, None
@@ -171,6 +187,7 @@ def select_model(
             for strength in (centre / HALF_DECADE, centre * HALF_DECADE):
                 consider(float(strength))
     strength, model, influence = best
+    learner = make_pipeline(*[step for _, step in moving.steps], model)
     return Selection(
         preprocessing=preprocessing,
         model=model,
@@ -178,6 +195,8 @@ def select_model(
         strength=strength,
         scores=dict(sorted(scores.items())),
         influence=influence,
+        whole=Influence(learner, table, problem.y),
+        table=table,
         notes=() if C is not None else _note_on_edge(problem, strength, scores),
     )
 
