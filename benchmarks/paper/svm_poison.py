@@ -54,7 +54,7 @@ def main():
         before, start, after = np.mean([one[0] for one in runs], axis=0)
         experiment.claim(
             f"test error, {pair[0]} against {pair[1]}: clean, one label flipped, the row moved",
-            "2–5 % to 15–20 %", f"{before:.1%}, {start:.1%}, {after:.1%}", "", after > start,
+            "2–5 % to 15–20 %", f"{before:.1%}, {start:.1%}, {after:.1%}", "", after >= 0.15,
         )  # fmt: skip
         for ax, picture, name in zip(row[2 * k :], runs[0][1:], ("before", "after"), strict=False):
             ax.imshow(picture.reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
