@@ -61,8 +61,8 @@ def test_the_table_is_ranked_by_the_score_asked_for(demo):
     margin = given - proba.max(axis=1)
     assert (np.diff(margin[found.table["row"]]) >= 0).all()
     assert ranked(None).score == "error_proba"
-    with pytest.raises(ValueError, match=r"score of a classifier must be one of .* Got 'trimmed'"):
-        ranked("trimmed")
+    with pytest.raises(ValueError, match=r"score of a classifier must be one of .* Got 'entropy'"):
+        ranked("entropy")
 
 
 def test_a_regressor_has_no_chances_to_rank_by():
