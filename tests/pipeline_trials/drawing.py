@@ -140,9 +140,14 @@ def fitted(trial):
 
 
 def steps_after(trial):
-    """The steps of a trial's pipeline, fitted by scikit-learn on the rows after the edit."""
+    """The steps of a trial's pipeline, fitted by scikit-learn after the edit, and what they give.
+
+    By ``fit_transform``, as a pipeline gives its model the rows: where bins end at a row, ``transform``
+    may put it into another one.
+    """
     with _quiet():
-        return clone(trial.model[:-1]).fit(trial.X_after, trial.y_after)
+        steps = clone(trial.model[:-1])
+        return steps, steps.fit_transform(trial.X_after, trial.y_after)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def run(seed):
 def _truth(trial, model, facts):
     """A Truth, or the error that says why there is none."""
     try:
-        again = steps_after(trial)
+        again, after = steps_after(trial)
     except REFUSE as error:
         facts.refused = str(error)
         return NoModelError(str(error))
@@ -110,7 +110,7 @@ def _truth(trial, model, facts):
     if facts.unstable:
         return UnsureError("columns of round-off")
     try:
-        truth = truth_of(trial, model, again)
+        truth = truth_of(trial, model, again, after)
     except ValueError as error:
         facts.refused = str(error)
         return NoModelError(str(error))

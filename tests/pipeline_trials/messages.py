@@ -61,7 +61,7 @@ REFUSALS = [
     (r"removes all the training weight", "nothing left", _emptied),
     (r"a positive target", "no positive count", _emptied),
     (r"need a row|needs a row|one class|at least", "class emptied", _emptied),
-    (r"must be those of the fit", "other rows", _unstable),
+    (r"must be those of the fit|must hold the rows given to fit", "other rows", _unstable),
     (r"Got a fit that ended far from its optimum", "far fit", _far),
     (r"positive definite", "singular", _singular),
 ]

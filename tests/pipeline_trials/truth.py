@@ -58,7 +58,7 @@ class Truth:
     pivot: float = 1.0
 
 
-def truth_of(trial, model, again):
+def truth_of(trial, model, again, after):
     """The truth of a trial from the pipeline fitted before and after.
 
     Parameters
@@ -68,6 +68,8 @@ def truth_of(trial, model, again):
         Fitted on the rows before the edit.
     again : Pipeline
         Its steps, fitted on the rows after it.
+    after : ndarray or CSR matrix
+        What they gave for these rows.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def truth_of(trial, model, again):
         "old": _dense(model[:-1].transform(trial.X)),
         "old tests": _dense(model[:-1].transform(tests)),
         "old rows": _dense(model[:-1].transform(trial.X_after)),
-        "new": _dense(again.transform(trial.X_after)),
+        "new": _dense(after),
         "new tests": _dense(again.transform(tests)),
     }
     last = model.steps[-1][1]
