@@ -98,7 +98,7 @@ def test_balanced_classes_count_alike(capsys):
         ([*FILE, "--row", "250"], "rows 0 to 249"),
         ([*FILE], "--row"),
         (["--row", "1"], "give a FILE"),
-        ([*FILE, "--row", "-1"], "must not be negative"),
+        ([*FILE, "--row", "-1"], "must be a whole number from 0"),
         ([*FILE, "--row", "1", "--features", "agee"], "Did you mean 'age'?"),
         ([*FILE, "--row", "1", "--features", "renewed"], "cannot be a feature"),
         ([*FILE, "--row", "1", "--features", "age", "--drop-columns", "spend"], "not both"),
