@@ -47,7 +47,7 @@ class KernelSystem:
     ridge : ndarray of shape (n_active,)
         ``alpha / w``.
     rcond : float
-        Reciprocal condition estimate of ``W^1/2 A W^1/2``.
+        Reciprocal condition estimate of A, scaled to a diagonal of ones.
     refines : bool
         Whether solutions are refined.
     accuracy : float
@@ -64,10 +64,11 @@ class KernelSystem:
         self.ridge = alpha / weights[self.rows]
         every = len(self.rows) == len(weights)
         self.K = K if every else np.ascontiguousarray(K[np.ix_(self.rows, self.rows)])
-        # Scaled by the weights, as scikit-learn does: a weight near zero is harmless.
-        self._root = np.sqrt(weights[self.rows])
+        # Scaled to a diagonal of ones: rows in other units, or with a weight near zero, are harmless.
+        diagonal = self.K.diagonal() + self.ridge
+        self._root = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         scaled = self._root[:, None] * self.K * self._root
-        scaled.flat[:: len(scaled) + 1] += alpha
+        np.fill_diagonal(scaled, np.sign(diagonal))
         norm = np.abs(scaled).sum(axis=0).max()
         try:
             self._factor = cho_factor(scaled, lower=True, overwrite_a=True, check_finite=False)

@@ -172,6 +172,8 @@ class MovedRows:
             there[~fair | np.isnan(there)] = np.inf
             inflated = (1.0 + np.maximum(some.D * some.h, 0.0)) * some.added
             in_P = np.sqrt(np.minimum(1.0 / lowest, inflated * own_growth))
+            # A row without a length of its own knows nothing of a step without a bound.
+            own_bound = np.where(np.isinf(there), np.inf, length * there)
         step[~fair] = 0.0
         after = w + step
         return step, Solutions(
@@ -179,7 +181,7 @@ class MovedRows:
             there * in_P,
             some.norm(after, a),
             np.einsum("bd,bd->b", a, after),
-            length * there,
+            own_bound,
         )
 
     def _rounding(self, first, second, w, growth):

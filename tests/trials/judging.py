@@ -165,8 +165,8 @@ class Linear:
         eta0, eta1 = problem.outputs(before.theta, rows), problem.outputs(after.theta, rows)
         change = problem.outputs(d, rows)
         own = n_0 * before.error + n_1 * after.error
-        floor = n_0 * ROUNDING * EPS * float(rounding_size(problem, before.theta, before.factor))
-        floor = floor + n_1 * ROUNDING * EPS * float(
+        start = n_0 * ROUNDING * EPS * float(rounding_size(problem, before.theta, before.factor))
+        floor = start + n_1 * ROUNDING * EPS * float(
             rounding_size(edited, after.theta, after.factor)
         )
         reach = np.abs(rows) @ (np.abs(before.theta) + np.abs(after.theta)).T
@@ -190,7 +190,7 @@ class Linear:
         )
         if of == "decision_function" and not absolute:
             value = change[:, 0] if shape[1] == 1 else change
-        rounded = self._rounded(rows, before.theta)
+        rounded = self._rounded(rows, before.theta) + start
         return value, self._spread(of, eta1, allowed, y, eta0, rounded), size
 
     def lonely(self):
