@@ -8,7 +8,7 @@ import numpy as np
 
 from skinfluence import Influence
 from skinfluence.model_selection import leave_one_group_out
-from tests.pipeline_trials.drawing import draw, fitted, steps_after
+from tests.pipeline_trials.drawing import draw, fitted, groups_of, steps_after
 from tests.pipeline_trials.messages import REFUSALS, WARNINGS, Facts, classify
 from tests.pipeline_trials.truth import NoModelError, UnsureError, emptied, truth_of, unstable
 
@@ -153,8 +153,7 @@ def _ask(trial, model):
         row = int(np.flatnonzero(trial.y_after != trial.y)[0])
         found = influence.relabel_effect(tests, indices=[row], **ask)
         return _Answer(found[:, 0, trial.y_after[row]])
-    groups = np.arange(len(trial.y)) % 2
-    groups[trial.gone] = 2
+    groups = groups_of(trial)
     if trial.question == "sources":
         return _Answer(influence.removal_effect(tests, groups=groups, **ask)[:, 2])
     found = leave_one_group_out(

@@ -3,6 +3,10 @@
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
+from tests.pipeline_trials.drawing import groups_of
+
 
 @dataclass
 class Facts:
@@ -30,27 +34,40 @@ class Facts:
     pivot: float = 1.0
 
 
-def _always(trial, facts):
+def _always(trial, facts, said):
     return True
 
 
-def _emptied(trial, facts):
+def _emptied(trial, facts, said):
     return facts.emptied
 
 
-def _refused(trial, facts):
+def _named(trial, facts, said):
+    """Of rows and groups that are not those of the edit, too: the words name them."""
+    if facts.emptied:
+        return True
+    numbers = [int(one) for one in re.findall(r"\d+", said.partition(" hold")[0])]
+    gone = np.isin(
+        groups_of(trial) if said.startswith("Group") else np.arange(len(trial.y)), numbers
+    )
+    weight = np.ones(len(trial.y)) if trial.weight is None else trial.weight
+    left = weight > 0
+    return not set(trial.y[left & ~gone]) == set(trial.y[left])
+
+
+def _refused(trial, facts, said):
     return bool(facts.refused)
 
 
-def _singular(trial, facts):
+def _singular(trial, facts, said):
     return facts.pivot < 1e-10 or facts.emptied
 
 
-def _unstable(trial, facts):
+def _unstable(trial, facts, said):
     return facts.unstable
 
 
-def _far(trial, facts):
+def _far(trial, facts, said):
     # Their solvers stop by a tolerance that says little where columns are of unlike sizes.
     return facts.stopped or trial.family in ("LinearSVC", "LinearSVC hinge")
 
@@ -67,8 +84,8 @@ REFUSALS = [
 ]
 WARNINGS = [
     (r"the transformers, fitted on what the edit leaves, refuse", "steps refuse", _refused),
-    (r"is the only one of its class|has all the training weight", "alone", _emptied),
-    (r"holds all the weight|a class has no rows", "class emptied", _emptied),
+    (r"is the only one of its class|has all the training weight", "alone", _named),
+    (r"holds all the weight|a class has no rows", "class emptied", _named),
     (r"not determined, or the classes are separated", "no optimum", _singular),
     (r"The fit is not at the optimum", "fit stopped early", _far),
     (r"Fitted again on all rows they do not give what they gave", "held", _unstable),
@@ -80,7 +97,7 @@ def classify(message, table, trial, facts):
     """(name, whether it is true), or (None, False) for words that are not in the table."""
     for pattern, name, true in table:
         if re.search(pattern, message):
-            return name, bool(true(trial, facts))
+            return name, bool(true(trial, facts, message))
     if facts.refused and facts.refused[:60] in message:
         return "steps refuse", True
     return None, False
