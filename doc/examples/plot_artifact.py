@@ -26,7 +26,7 @@ rng = np.random.default_rng(0)
 train = np.arange(len(y)) < 240
 X[:, 0] = np.where(train, (y == 1) & (rng.random(len(y)) < 0.8), y == 0)
 
-model = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000).fit(X[train], y[train])
+model = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-8).fit(X[train], y[train])
 wrong = ~train & (model.predict(X) != y)
 in_training, in_test = (model.score(X[some], y[some]) for some in (train, ~train))
 print(f"accuracy {in_training:.2f} in training, {in_test:.2f} in the test")

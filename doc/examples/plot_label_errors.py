@@ -17,7 +17,7 @@ from skinfluence.datasets import load_demo
 from skinfluence.linear_model import LogisticRegression
 
 demo = load_demo("digits", flip_share=0.05)
-model = LogisticRegression(C=0.01, tol=1e-6, max_iter=1000).fit(demo.X, demo.y)
+model = LogisticRegression(C=0.01, solver="newton-cholesky", tol=1e-8).fit(demo.X, demo.y)
 found = audit(model, demo.X, demo.y)
 print(found)
 

@@ -19,7 +19,7 @@ from skinfluence.linear_model import LogisticRegression
 
 demo = load_demo("breast-cancer", flip_share=0.125, random_state=0)
 X = StandardScaler().fit_transform(demo.X)
-model = LogisticRegression(C=0.1, tol=1e-6, max_iter=1000)
+model = LogisticRegression(C=0.1, solver="newton-cholesky", tol=1e-8)
 
 
 def repaired(order_of):
