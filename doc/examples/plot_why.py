@@ -18,7 +18,9 @@ from skinfluence import Influence
 from skinfluence.inspection import GalleryDisplay, explain
 
 X, y = load_breast_cancer(return_X_y=True, as_frame=True)
-model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", tol=1e-8)).fit(X, y)
+model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", tol=1e-8)).fit(
+    X, y
+)
 
 # %%
 # A patient near the boundary.

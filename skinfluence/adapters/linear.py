@@ -108,9 +108,16 @@ def _logistic(model, X, y, sample_weight, C, l1_ratio):
     check_rows(X, y)
     sample_weight = check_sample_weight(sample_weight, X.shape[0])
     codes = Labels(classes, np.arange(len(classes)), np.ones(len(classes))).codes(y)
-    weighted = compute_class_weight(
-        model.class_weight, classes=classes, y=classes[codes], sample_weight=sample_weight
-    )
+    with np.errstate(divide="ignore"):
+        weighted = compute_class_weight(
+            model.class_weight, classes=classes, y=classes[codes], sample_weight=sample_weight
+        )
+    beyond = np.flatnonzero(np.isinf(weighted))
+    if len(beyond):
+        raise ValueError(
+            "Balanced, every class must have rows of positive sample_weight. Got none of class "
+            f"{classes[beyond[0]]}, whose weight would be infinite. Drop those rows and fit again."
+        )
     labels = class_labels(model, classes, np.arange(len(classes)), weighted, "weights")
     liblinear = model.solver == "liblinear"
     if few:

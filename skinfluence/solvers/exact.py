@@ -361,7 +361,8 @@ class MixedFactor(PrimalFactor):
                 raise SingularHessianError(f"Columns of zeros must be penalised. {REMEDY}")
         sizes = np.diagonal(H)
         if not ((sizes >= LEAST_SINGLE) & (sizes <= MOST_SINGLE)).all():
-            worst = self._used[np.argmax(np.abs(np.log(np.maximum(sizes, 1e-300))))] % d
+            least = np.finfo(sizes.dtype).tiny
+            worst = self._used[np.argmax(np.abs(np.log(np.maximum(sizes, least))))] % d
             raise SingularHessianError(
                 "Single precision must hold the squares of the columns. Got those of column "
                 f"{worst}, which add up to {sizes.max():.0e}. {self._advice()}"

@@ -112,6 +112,16 @@ def test_a_class_without_weight_has_its_optimum_at_infinity(model):
         Influence(model, X, y, weight)
 
 
+@pytest.mark.parametrize("solver", ["liblinear", "lbfgs"])
+def test_a_balanced_class_without_weight_has_an_infinite_one(solver):
+    """Zero times infinity is no number: neither the rows of the fit nor the solver are blamed."""
+    X, y = _data()
+    weight = np.where(y == 1, 0.0, 1.0)
+    model = LogisticRegression(solver=solver).fit(X, y, weight).set_params(class_weight="balanced")
+    with pytest.raises(ValueError, match=r"Balanced, every class must have .* none of class 1"):
+        Influence(model, X, y, weight)
+
+
 def test_one_of_three_classes_without_weight_too():
     X, _ = _data()
     y = np.arange(N) % 3

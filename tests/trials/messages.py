@@ -47,6 +47,12 @@ def _no_optimum(trial, question, facts):
     return facts.no_optimum
 
 
+def _weightless(trial, question, facts):
+    balanced = trial.params.get("class_weight") == "balanced"
+    weighs = set(trial.y[trial.weights > 0]) if trial.weights is not None else set(trial.y)
+    return balanced and weighs != set(trial.y)
+
+
 def _lonely(trial, question, facts):
     return facts.lonely or facts.no_optimum
 
@@ -93,6 +99,7 @@ REFUSALS = [
     ),
     (r"Every class must have rows of positive weight", "class of no weight", _no_optimum),
     (r"Every class needs a row of positive sample_weight", "class of no weight", _no_optimum),
+    (r"every class must have rows of positive sample_weight", "class of no weight", _weightless),
     (r"A module needs dense inputs", "dense inputs", _sparse),
     (r"X must hold numbers. Got dtype object", "nullable columns", _nullable),
     (
