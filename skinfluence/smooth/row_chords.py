@@ -62,6 +62,8 @@ def by_chords(state, left, is_certified, bound, used):
     return left[~is_certified(bound[left], state.size[left])]
 
 
+# Iterates that overflow end with the pass that sees them.
+@np.errstate(over="ignore", invalid="ignore")
 def _mixed(before):
     """The combination of what chords gave whose residuals cancel best.
 
