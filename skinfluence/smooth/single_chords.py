@@ -286,7 +286,7 @@ class _Chords:
         a, w = self._a, self._w
         after = own.solved(a, S)
         size = own.norm(w, a)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             rounded = self._gamma * self._reach(own) * np.sqrt(turned) + REMAINDER * (
                 G + 2.0 * size
             )

@@ -188,7 +188,7 @@ def test_what_is_about_whole_refits_is_refused(optimised):
         lambda: smallest_flip(inf, prediction(X[0], 0.0)),
         lambda: leave_one_out(inf, X, y),
         lambda: forget(inf, [0]),
-        lambda: FullConformalRegressor(GaussianProcessRegressor()).fit(X, y),
+        lambda: FullConformalRegressor(GaussianProcessRegressor(RBF())).fit(X, y),
     ):
         with pytest.raises(TypeError, match=r"chose nothing on the rows|known of"):
             question()
