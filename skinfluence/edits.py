@@ -245,6 +245,18 @@ class Points:
         """``sum dw``, the change of the total weight."""
         return float(self.row_changes.sum() + self.new_weights.sum())
 
+    def applied(self, design, y, weights):
+        """The design, the targets and the weights after the edit of those before it."""
+        weights = weights.copy()
+        weights[self.rows] = np.maximum(weights[self.rows] + self.row_changes, 0.0)
+        if self.new is None:
+            return design, y, weights
+        return (
+            design.extended(self.new),
+            np.concatenate([y, self.new_y]),
+            np.concatenate([weights, self.new_weights]),
+        )
+
 
 def resolve(edit, objective, encode_x, encode_y, labels=None):
     """Turn an :class:`Edit` into :class:`Points`.
@@ -393,13 +405,7 @@ def _class_weight(objective, row):
 
 def edited(objective, points):
     """The objective after an edit, at the same parameters (rows of weight zero stay)."""
-    weights = objective.weights.copy()
-    weights[points.rows] = np.maximum(weights[points.rows] + points.row_changes, 0.0)
-    design, y = objective.design, objective.y
-    if points.new is not None:
-        design = design.extended(points.new)
-        y = np.concatenate([y, points.new_y])
-        weights = np.concatenate([weights, points.new_weights])
+    design, y, weights = points.applied(objective.design, objective.y, objective.weights)
     penalty = objective.penalty + points.shift * objective.unit_penalty
     return _replaced(
         objective, design=design, y=y, weights=weights, penalty=penalty, sample_weight=None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skinfluence.inspection.base import FAINT, INK, MARKED, POINTS, Display, pyplot
+from skinfluence.inspection.base import FAINT, INK, MARKED, POINTS, Display, beside, pyplot
 
 COLOURS = (POINTS, MARKED, "#7c3aed", "#0f766e", "#a16207")
 
@@ -79,16 +79,7 @@ class SourcesDisplay(Display):
         )
         if self.n_rows is not None:
             for row, n in zip(at, self.n_rows, strict=True):
-                ax.annotate(
-                    f"{n:,} rows",
-                    xy=(1, row),
-                    xycoords=("axes fraction", "data"),
-                    xytext=(4, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize="small",
-                    color=FAINT,
-                )
+                beside(ax, row, f"{n:,} rows")
 
 
 class FoundDisplay(Display):

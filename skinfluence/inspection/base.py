@@ -57,3 +57,17 @@ class Display(ABC):
     @abstractmethod
     def _draw(self, ax, **options):
         """Draw on Axes, and keep the artists in attributes that end in ``_``."""
+
+
+def beside(ax, place, text):
+    """A note to the right of the axes, at a place of the vertical one."""
+    ax.annotate(
+        text,
+        xy=(1, place),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize="small",
+        color=FAINT,
+    )

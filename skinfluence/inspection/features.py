@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skinfluence.inspection.base import FAINT, INK, MARKED, POINTS, Display, pyplot
+from skinfluence.inspection.base import FAINT, INK, MARKED, POINTS, Display, beside, pyplot
 
 
 class ArtifactsDisplay(Display):
@@ -74,13 +74,4 @@ class ArtifactsDisplay(Display):
         )
         ax.xaxis.label.set_size("small")
         for place, lift, rows in zip(at, self.lift, self.rows, strict=True):
-            ax.annotate(
-                f"{rows:,} rows, {lift:.1f}× as influential",
-                xy=(1, place),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize="small",
-                color=FAINT,
-            )
+            beside(ax, place, f"{rows:,} rows, {lift:.1f}× as influential")

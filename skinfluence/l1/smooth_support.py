@@ -225,13 +225,7 @@ class SmoothSupport:
         SingularHessianError
         """
         problem = self.problem
-        weights = problem.weights.copy()
-        weights[points.rows] = np.maximum(weights[points.rows] + points.row_changes, 0.0)
-        design, y = problem.design, problem.y
-        if points.new is not None:
-            design = design.extended(points.new)
-            y = np.concatenate([y, points.new_y])
-            weights = np.concatenate([weights, points.new_weights])
+        design, y, weights = points.applied(problem.design, problem.y, problem.weights)
         return self._solved(design, y, weights, self.theta)
 
 

@@ -143,13 +143,7 @@ class Support:
         SingularHessianError
         """
         problem = self.problem
-        weights = problem.weights.copy()
-        weights[points.rows] = np.maximum(weights[points.rows] + points.row_changes, 0.0)
-        design, y = problem.design, problem.y
-        if points.new is not None:
-            design = design.extended(points.new)
-            y = np.concatenate([y, points.new_y])
-            weights = np.concatenate([weights, points.new_weights])
+        design, y, weights = points.applied(problem.design, problem.y, problem.weights)
         rows = Rows.of(design.X, y, weights, self.rows.centred)
         share = float(problem.share(np.asarray(rows.weight)))
         b = minimise(rows, share * problem.l1, share * problem.l2, problem.positive, self.b)
