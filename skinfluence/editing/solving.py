@@ -14,7 +14,7 @@ from skinfluence.smooth import piecewise, steps
 from skinfluence.smooth.accuracy import Accuracy, shrink, solve_error
 from skinfluence.smooth.newton import minimise, refuse_separable
 from skinfluence.solvers import resolve_solver
-from skinfluence.solvers.exact import PrimalFactor
+from skinfluence.solvers.primal import PrimalFactor
 
 # Below this share the Hessian that is left is factored instead of bounded by the one before.
 LEFT = 1e-2

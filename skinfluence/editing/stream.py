@@ -18,7 +18,8 @@ from skinfluence._utils.threads import small_blas
 from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.newton import refuse_separable
 from skinfluence.solvers import SingularHessianError
-from skinfluence.solvers.exact import PrimalFactor, cho_solved, cholesky
+from skinfluence.solvers.cholesky import cho_solved, cholesky
+from skinfluence.solvers.primal import PrimalFactor
 
 # Change of the log-curvature, and share of the Hessian that is not in its factor, to live with.
 DRIFT, STALE = 0.2, 0.05

@@ -7,7 +7,7 @@ from scipy import linalg
 
 from skinfluence._utils.threads import small_blas
 from skinfluence.solvers import SingularHessianError
-from skinfluence.solvers.exact import cholesky
+from skinfluence.solvers.cholesky import cholesky
 
 MAX_STEPS = 200
 # A decrement that is this share of the step solves an edit.

@@ -10,7 +10,8 @@ from skinfluence.neural.running import import_torch
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.base import Factor
 from skinfluence.solvers.cg import CGFactor
-from skinfluence.solvers.exact import PrimalFactor, cho_solved, cholesky
+from skinfluence.solvers.cholesky import cho_solved, cholesky
+from skinfluence.solvers.primal import PrimalFactor
 
 # Up to here a dense Gauss-Newton Hessian takes seconds and 200 MB.
 LARGEST_DENSE = 5_000

@@ -11,7 +11,8 @@ from scipy import linalg
 from skinfluence._utils.memory import row_blocks
 from skinfluence.losses import Multinomial
 from skinfluence.solvers import SingularHessianError
-from skinfluence.solvers.exact import PrimalFactor, cholesky
+from skinfluence.solvers.cholesky import cholesky
+from skinfluence.solvers.primal import PrimalFactor
 
 MAX_STEPS = 30
 # Up to how many parameters a Hessian of its own is factored for each edit: beyond, it costs more than

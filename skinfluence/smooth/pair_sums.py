@@ -9,7 +9,7 @@ import numpy as np
 from scipy import linalg
 
 from skinfluence._utils.threads import small_blas
-from skinfluence.solvers.exact import PrimalFactor
+from skinfluence.solvers.primal import PrimalFactor
 
 # Rows and columns of one block of K: it stays in cache, and each entry is used twice.
 ROWS, COLUMNS = 256, 1024

@@ -20,7 +20,7 @@ from skinfluence._utils.products import subtract_product
 from skinfluence._utils.threads import small_blas
 from skinfluence.losses import OneVsRest, SquaredHinge
 from skinfluence.solvers.base import SingularHessianError
-from skinfluence.solvers.exact import cholesky
+from skinfluence.solvers.cholesky import cholesky
 
 EPS = np.finfo(np.float64).eps
 MAX_STEPS = 200

@@ -16,7 +16,7 @@ from skinfluence.edits import edited
 from skinfluence.smooth.fills import Fills
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.base import Factor
-from skinfluence.solvers.exact import PrimalFactor
+from skinfluence.solvers.primal import PrimalFactor
 
 # Refinements of an edited solve: at most so many, until so little is changed, and what they may
 # leave, relative to the solution.

@@ -15,7 +15,7 @@ from skinfluence.design import design_of
 from skinfluence.losses import Multinomial, SumToZero
 from skinfluence.objective import Objective
 from skinfluence.solvers import CG, Exact, SingularHessianError, resolve_solver
-from skinfluence.solvers.exact import DualFactor
+from skinfluence.solvers.dual import DualFactor
 from tests.oracle.optimum import minimise
 from tests.oracle.problems import problem_of
 from tests.registries import LOSSES, SOLVERS
