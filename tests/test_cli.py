@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import skinfluence
 from skinfluence.cli import main
 from skinfluence.datasets import make_mixed_table
 
@@ -356,11 +357,16 @@ def test_more_classes_than_can_be_audited_are_refused(capsys):
     assert "would be fine" in err and err.count("\n") == 1
 
 
+def test_the_version_is_said(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"skinfluence {skinfluence.__version__}\n"
+
+
 def test_an_unforeseen_failure_is_one_line(table, monkeypatch, capsys):
     def fail(*args, **kwargs):
         raise np.linalg.LinAlgError("singular\nmatrix")
 
-    monkeypatch.setattr("skinfluence.cleaning.selection.select_model", fail)
+    monkeypatch.setattr("skinfluence.cli.audit.select_model", fail)
     assert run("data.csv", "--target", "renewed") == 2
     assert capsys.readouterr().err == "skinfluence audit: error: singular matrix\n"
 
@@ -381,7 +387,7 @@ SHORT = ["--no-html", "--verify", 0, "--C", 1]
 @pytest.mark.parametrize("link", ["same", "symbolic"])
 def test_the_table_that_is_read_is_never_written_over(link, tmp_path, capsys, monkeypatch):
     """Refused before any work, by whatever path the table is reached."""
-    monkeypatch.setattr("skinfluence.cleaning.tables.file_problem", None)
+    monkeypatch.setattr("skinfluence.cli.files.file_problem", None)
     (tmp_path / "out").mkdir()
     two_columns().to_csv("out/cleaned.csv", index=False)
     before = (tmp_path / "out" / "cleaned.csv").read_bytes()

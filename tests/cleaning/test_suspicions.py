@@ -139,7 +139,7 @@ def test_the_notes_reach_the_reader_and_the_columns_are_listed(tmp_path, capsys,
 
 
 def test_free_text_is_refused_before_it_is_made_an_array(tmp_path, monkeypatch):
-    monkeypatch.setattr("skinfluence.cleaning.selection.select_model", None)
+    monkeypatch.setattr("skinfluence.cli.audit.select_model", None)
     texts = [f"words of all kinds, number {i % 60}" for i in range(N)]
     PLAIN.assign(label=texts).to_csv(tmp_path / "data.csv", index=False)
     with pytest.raises(InputError, match="is free text"):
