@@ -434,6 +434,29 @@ def rows_alone(objective):
     return rows[count[kinds[rows]] == 1]
 
 
+def check_chosen(problem, frozen):
+    """Say what the estimator chose on all rows, and answers hold; refuse it with ``"refuse"``.
+
+    Raises
+    ------
+    ValueError
+    """
+    if problem.chosen is None or frozen == "accept":
+        return
+    if frozen == "refuse":
+        raise ValueError(
+            "With frozen='refuse' nothing that was learned from the rows may stay as it is. Got "
+            f"{problem.model_name}, whose fit chose {problem.chosen} on them. Ask about a model that is "
+            "given those (best_estimator_ of a search), pass frozen='accept' to hold them, or refit."
+        )
+    warnings.warn(
+        f"Held as chosen on all rows: {problem.chosen}. A refit would choose anew. Pass "
+        "frozen='accept' if the answers for these are what you ask.",
+        UserWarning,
+        stacklevel=level_outside(),
+    )
+
+
 def warn_of(concern):
     """Warn of what :attr:`Answers.concern` says, if anything."""
     if concern is not None:

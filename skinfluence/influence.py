@@ -3,6 +3,7 @@
 import numbers
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -65,8 +66,8 @@ class Influence:
     ----------
     estimator : estimator, Pipeline, search or wrapper
         Fitted. Searches, ``FrozenEstimator`` and ``TransformedTargetRegressor`` (with a straight
-        line) are opened. The chosen parameters of a search stay as they are in every what-if; what
-        becomes of the transformers of a pipeline says ``frozen``.
+        line) are opened. What a search chose, ``RidgeCV`` and its like included, is held in every
+        what-if; ``frozen`` says what becomes of that and of the transformers of a pipeline.
     X : array-like of shape (n_train, n_features)
         The rows given to ``fit``, in the same order; train indices refer to them.
     y : array-like of shape (n_train,)
@@ -88,6 +89,8 @@ class Influence:
         None: they see the edit too, as ``clone(pipeline).fit`` on the edited rows would; where that
         is not known they stay as fitted, which a warning says, and those whose ``fit`` used y are
         refused. ``"accept"``: they stay as fitted. ``"refuse"``: an error where anything would.
+        What a fit chose on the rows, such as the penalty of a search, is held as well: a warning
+        names it, ``"accept"`` is silent, ``"refuse"`` an error.
         ``influence_up_*`` and ``self_influence`` are derivatives with the transformers as fitted,
         as their paper defines them.
     budget : float, default=60.0
@@ -834,8 +837,12 @@ class Influence:
         return leave_one_out.pooled_score(self, self._y(), scoring, rows, **options)
 
     def report(self) -> SolveReport:
-        """How the systems are solved and how near the fit is to its optimum: a SolveReport."""
-        return self.answers.report()
+        """How the systems are solved and how near the fit is to its optimum: a SolveReport.
+
+        Its ``held`` names what the estimator or a search chose on all rows, which answers hold.
+        """
+        report, chosen = self.answers.report(), self.objective.chosen
+        return report if chosen is None else replace(report, held=str(chosen))
 
     # Plumbing ----------------------------------------------------------------------------------
 

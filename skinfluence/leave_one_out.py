@@ -1,14 +1,11 @@
 """Leave-one-out outputs and scores: every row as if the model had not seen it."""
 
-import warnings
-
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.metrics import get_scorer
 from sklearn.utils import get_tags
 
-from skinfluence._utils.calls import level_outside
-from skinfluence.answers import check_method, rows_alone, warn_alone
+from skinfluence.answers import check_chosen, check_method, rows_alone, warn_alone
 from skinfluence.inputs.frozen import check_frozen, uses_y
 from skinfluence.statistics import WholePipeline, any_learns, fitted_leaves, why_not
 
@@ -124,29 +121,6 @@ def check_choice(frozen):
     """
     if frozen not in FROZEN:
         raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
-
-
-def check_chosen(problem, frozen):
-    """Say what the estimator chose on all rows, and answers hold; refuse it with ``"refuse"``.
-
-    Raises
-    ------
-    ValueError
-    """
-    if problem.chosen is None or frozen == "accept":
-        return
-    if frozen == "refuse":
-        raise ValueError(
-            "With frozen='refuse' nothing that was learned from the rows may stay as it is. Got "
-            f"{problem.model_name} that chose {problem.chosen} on them. Give those instead of having "
-            "them chosen, pass frozen='accept' to hold them, or refit."
-        )
-    warnings.warn(
-        f"Held as chosen on all rows: {problem.chosen}. A refit would choose anew. Pass "
-        "frozen='accept' if the answers for these are what you ask.",
-        UserWarning,
-        stacklevel=level_outside(),
-    )
 
 
 class Outputs(BaseEstimator):

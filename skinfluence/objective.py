@@ -14,7 +14,7 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.unsupported import advice_on
 from skinfluence.design import Design
 from skinfluence.losses import Loss, SquaredError
-from skinfluence.problem import Problem
+from skinfluence.problem import Chosen, Problem
 
 __all__ = ["Labels", "Objective"]
 
@@ -116,7 +116,7 @@ class Objective(Problem):
         Weights before the class weights; what a relabelled row keeps.
     natural_hold : {"C", "lambda"}, default="C"
         What refitting the estimator on the reduced data would do.
-    chosen : str, default=None
+    chosen : Chosen, default=None
         As in :class:`~skinfluence.problem.Problem`.
     """
 
@@ -130,7 +130,7 @@ class Objective(Problem):
     labels: Labels | None = None
     sample_weight: np.ndarray | None = None
     natural_hold: str = "C"
-    chosen: str | None = None
+    chosen: Chosen | None = None
 
     model_name = "a smooth linear model"
 

@@ -1,11 +1,37 @@
 """What a fitted problem has, whatever its kind: rows, a loss, targets and weights at parameters."""
 
+import copy
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sklearn.base import clone
 
-__all__ = ["Problem"]
+__all__ = ["Chosen", "Problem"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What an estimator chose on the rows: a refit would choose anew, while answers hold it.
+
+    Parameters
+    ----------
+    words : str
+        What it is, for messages.
+    among_candidates : bool, default=False
+        Whether it is a parameter that was chosen among others: the same estimator with the
+        parameter given is what answers are about. Otherwise it is a number of its own, such as a
+        precision, with which an estimator says other things too.
+    given : estimator, default=None
+        Not fitted, what fits with it given. None for a clone of the fitted one.
+    """
+
+    words: str
+    among_candidates: bool = False
+    given: object = None
+
+    def __str__(self):
+        return self.words
 
 
 class Problem(ABC):
@@ -36,9 +62,9 @@ class Problem(ABC):
     needs_all_classes : bool
         Whether a class, or the positive targets, without weight leave no optimum. A kind where
         that can be true says which by :meth:`kinds`.
-    chosen : str or None
-        What the estimator chose on the rows and a refit would choose anew, while answers hold it:
-        the parameters of a kernel, precisions.
+    chosen : Chosen or None
+        What the estimator, or a search around it, chose on the rows and a refit would choose anew,
+        while answers hold it: a penalty, the parameters of a kernel, precisions.
     """
 
     model_name = "this model"
@@ -87,11 +113,36 @@ class Problem(ABC):
         model : estimator
             Not fitted, of the same parameters, and with what was chosen given.
         """
-        return clone(model)
+        given = None if self.chosen is None else self.chosen.given
+        return clone(model if given is None else given)
 
     def kind_name(self, kind):
         """A kind of targets in words."""
         return f"class {self.labels.classes[kind]}"
+
+
+def having_chosen(problem, words):
+    """The same problem of a search, which chose parameters of the estimator among candidates.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of what the search fitted with them.
+    words : str or None
+        What it chose; None for nothing.
+
+    Returns
+    -------
+    problem : Problem
+    """
+    if words is None:
+        return problem
+    before, made = problem.chosen, copy.copy(problem)
+    both = Chosen(words, among_candidates=True)
+    if before is not None:
+        both = replace(before, words=f"{words} and {before.words}")
+    object.__setattr__(made, "chosen", both)
+    return made
 
 
 def refuse_chosen(problem, what):
@@ -110,8 +161,8 @@ def refuse_chosen(problem, what):
     if problem.chosen is not None:
         raise TypeError(
             f"{what} are of models that chose nothing on the rows: with others they would choose anew. Got "
-            f"one that chose {problem.chosen}. Fit the model that is given them (Ridge, KernelRidge, a "
-            "kernel with optimizer=None), or ask Influence.effect with frozen='accept'."
+            f"one that chose {problem.chosen}. Ask about a model that is given them (best_estimator_ of a "
+            "search, Ridge, a kernel with optimizer=None), or ask Influence.effect with frozen='accept'."
         )
 
 

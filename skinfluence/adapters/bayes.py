@@ -9,6 +9,7 @@ from skinfluence._utils.validation import check_sample_weight, check_targets
 from skinfluence.adapters.linear import linear_objective
 from skinfluence.losses import SquaredError
 from skinfluence.objective import objective_of
+from skinfluence.problem import Chosen
 
 
 @objective_of.register
@@ -17,7 +18,7 @@ def _(model: BayesianRidge, X, y, sample_weight=None):
     chosen = (
         f"the precisions, alpha_ {float(model.alpha_):.6g} and lambda_ {float(model.lambda_):.6g}"
     )
-    return replace(found, chosen=chosen)
+    return replace(found, chosen=Chosen(chosen))
 
 
 @objective_of.register
@@ -40,7 +41,7 @@ def _(model: ARDRegression, X, y, sample_weight=None):
     penalty = found.penalty.copy()
     penalty[: len(precisions)] = precisions / float(model.alpha_)
     chosen = f"the precisions, alpha_ {float(model.alpha_):.6g} and {len(kept)} of lambda_"
-    return replace(found, penalty=penalty, chosen=chosen)
+    return replace(found, penalty=penalty, chosen=Chosen(chosen))
 
 
 def _ridge(model, X, y, sample_weight, penalty):

@@ -1,10 +1,12 @@
 """Gaussian process regression, its kernel held."""
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
 
 from skinfluence._utils.validation import check_sample_weight, check_targets
 from skinfluence.objective import objective_of
+from skinfluence.problem import Chosen
 
 # Rows by which the noise of a kernel is looked for.
 SEEN = 64
@@ -81,7 +83,8 @@ def _white(kernel, X):
 
 
 def _chosen(model):
-    """What ``fit`` optimised, in words; None where nothing was."""
+    """What ``fit`` optimised; None where nothing was."""
     if model.optimizer is None or not model.kernel_.n_dims:
         return None
-    return f"the parameters of the kernel, {model.kernel_}"
+    given = clone(model).set_params(kernel=model.kernel_, optimizer=None)
+    return Chosen(f"the parameters of the kernel, {model.kernel_}", given=given)

@@ -1,9 +1,12 @@
 """Lasso and elastic net, at the penalty that was given or chosen."""
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.linear_model import ElasticNet, ElasticNetCV, Lasso, LassoCV
 
 from skinfluence._utils.validation import check_sample_weight, check_targets
+from skinfluence.adapters.cross_validated import chosen_among, with_given
 from skinfluence.design import design_of
 from skinfluence.objective import objective_of
 
@@ -18,7 +21,18 @@ def _(model, X, y, sample_weight=None):
 @objective_of.register(ElasticNetCV)
 def _(model, X, y, sample_weight=None):
     share = 1.0 if isinstance(model, LassoCV) else model.l1_ratio_
-    return _problem(model, X, y, sample_weight, float(model.alpha_), share)
+    found = _problem(model, X, y, sample_weight, float(model.alpha_), share)
+    # The grid is the user's where it is an array; else it begins where the rows leave nothing.
+    alphas = model.alphas if np.ndim(model.alphas) else None
+    rest = {"alpha": float(model.alpha_), "precompute": False}
+    if isinstance(model, LassoCV):
+        return replace(
+            found,
+            chosen=chosen_among(model, [alphas], ["alpha_"], with_given(Lasso, model, **rest)),
+        )
+    given = with_given(ElasticNet, model, l1_ratio=float(share), **rest)
+    names = ["alpha_", "l1_ratio_"]
+    return replace(found, chosen=chosen_among(model, [alphas, model.l1_ratio], names, given))
 
 
 def _problem(model, X, y, sample_weight, alpha, l1_ratio):

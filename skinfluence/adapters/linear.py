@@ -1,5 +1,7 @@
 """Linear models: logistic regression, least squares, ridge."""
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.linear_model import (
     LinearRegression,
@@ -15,6 +17,7 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 
 from skinfluence._utils._compat import effective_l2, l1_share, refuse_old_multiclass
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
+from skinfluence.adapters.cross_validated import chosen_among, with_given
 from skinfluence.design import design_of
 from skinfluence.losses import Binomial, Multinomial, SquaredError, SumToZero
 from skinfluence.objective import Labels, Objective, objective_of
@@ -195,7 +198,14 @@ def _(model: LogisticRegressionCV, X, y, sample_weight=None):
     shares = [share for share in np.ravel(model.l1_ratio_) if share is not None]
     if len(C) > 1:
         raise ValueError(f"One C must hold for all classes. Got {C}: a one-vs-rest fit.")
-    return _logistic(model, X, y, sample_weight, float(C[0]), float(max(shares, default=0.0)))
+    share = float(max(shares, default=0.0))
+    given = {"l1_ratio": share} if share else {}
+    given = with_given(LogisticRegression, model, C=float(C[0]), **given)
+    names = ["C_", "l1_ratio_"] if share else ["C_"]
+    ratios = 0.0 if model.l1_ratios is None else model.l1_ratios
+    chosen = chosen_among(model, [model.Cs_, ratios], names, given)
+    found = _logistic(model, X, y, sample_weight, float(C[0]), share)
+    return replace(found, chosen=chosen)
 
 
 def _squared(model, X, y, sample_weight, alpha):
@@ -229,7 +239,8 @@ def _(model: Ridge, X, y, sample_weight=None):
 
 @objective_of.register
 def _(model: RidgeCV, X, y, sample_weight=None):
-    return _squared(model, X, y, sample_weight, model.alpha_)
+    found = _squared(model, X, y, sample_weight, model.alpha_)
+    return replace(found, chosen=chosen_among(model, [model.alphas], ["alpha_"]))
 
 
 def _ridge_classifier(model, X, y, sample_weight, alpha):
@@ -270,4 +281,5 @@ def _(model: RidgeClassifier, X, y, sample_weight=None):
 
 @objective_of.register
 def _(model: RidgeClassifierCV, X, y, sample_weight=None):
-    return _ridge_classifier(model, X, y, sample_weight, model.alpha_)
+    found = _ridge_classifier(model, X, y, sample_weight, model.alpha_)
+    return replace(found, chosen=chosen_among(model, [model.alphas], ["alpha_"]))

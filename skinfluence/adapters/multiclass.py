@@ -10,6 +10,7 @@ from skinfluence._utils.validation import check_rows, check_sample_weight
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import OneVsRest, SquaredError
 from skinfluence.objective import Labels, Objective, objective_of
+from skinfluence.problem import having_chosen
 
 ONE_BY_ONE = (
     "Ask about one class at a time: Influence(model.estimators_[k], X, y == model.classes_[k])."
@@ -113,6 +114,7 @@ def _(model: OneVsRestClassifier, X, y, sample_weight=None):
 
 
 def _binary_problem(estimator, X, y, sample_weight):
+    chosen = []
     while (layer := opened(estimator)) is not None:
         if layer.transformers:
             raise ValueError(
@@ -120,8 +122,11 @@ def _binary_problem(estimator, X, y, sample_weight):
                 "pipelines inside it. Put it at the end of one, which is the same model: "
                 "make_pipeline(transformer, OneVsRestClassifier(model))."
             )
+        chosen.append(layer.chosen)
         estimator = layer.inside
     problem = objective_of(estimator, X, y, sample_weight)
+    for words in reversed(chosen):
+        problem = having_chosen(problem, words)
     binary = isinstance(problem, Objective) and problem.labels is not None
     if not binary or problem.loss.coding is None:
         raise TypeError(

@@ -21,11 +21,14 @@ class ClosedReport:
     ----------
     model : str
     n_rows, n_columns : int
+    held : str or None
+        What was chosen on all rows, and every answer holds.
     """
 
     model: str
     n_rows: int
     n_columns: int
+    held: str | None = None
 
     def __str__(self):
         return (

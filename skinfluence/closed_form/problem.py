@@ -7,7 +7,7 @@ import numpy as np
 from skinfluence.design import Design
 from skinfluence.losses import Loss, Multinomial, decided
 from skinfluence.objective import Labels
-from skinfluence.problem import Problem
+from skinfluence.problem import Chosen, Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,8 @@ class ClosedProblem(Problem):
     labels : Labels or None
     model_name : str
     needs_all_classes : bool
+    chosen : Chosen, default=None
+        As in :class:`~skinfluence.problem.Problem`.
     """
 
     design: Design
@@ -37,6 +39,7 @@ class ClosedProblem(Problem):
     labels: Labels | None
     model_name: str
     needs_all_classes: bool
+    chosen: Chosen | None = None
 
     without_a_class = "a fit knows no such class"
 

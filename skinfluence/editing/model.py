@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence.answers import check_chosen
 from skinfluence.editing.problems import edited_problem
 from skinfluence.editing.result import Edited, EditReport
 from skinfluence.editing.rows import edited_rows
@@ -27,7 +28,9 @@ def check_asked(influence, tol, frozen):
     problem = influence.objective
     if solve_edited.dispatch(type(problem)) is solve_edited.dispatch(object):
         solve_edited(problem, None, None, tol)
-    refuse_chosen(problem, "Models after an edit")
+    if problem.chosen is not None and not problem.chosen.among_candidates:
+        refuse_chosen(problem, "Models after an edit")
+    check_chosen(problem, influence.frozen if frozen is None else frozen)
     natural = getattr(problem, "natural_hold", "C")
     if resolve_hold(getattr(problem, "hold", natural), natural) != natural:
         raise ValueError(

@@ -8,7 +8,7 @@ from skinfluence.active_set import HingeProblem
 from skinfluence.hinge.losses import Hinge
 from skinfluence.kernel.functions import KernelDesign, Linear, Poly
 from skinfluence.objective import Labels, resolve_hold
-from skinfluence.problem import Problem
+from skinfluence.problem import Chosen, Problem
 
 # Kernel matrices up to this many rows are made once and kept.
 KEPT_ROWS = 3000
@@ -39,6 +39,8 @@ class HingeObjective(Problem):
         Decision values as fitted, where they are known better than from ``beta``.
     gamma_counts : {"rows", "weights"}, default=None
         What gamma, one over the variance of all cells, counts; None for one that was given.
+    chosen : Chosen, default=None
+        As in :class:`~skinfluence.problem.Problem`.
     """
 
     design: KernelDesign
@@ -53,6 +55,7 @@ class HingeObjective(Problem):
     bias: np.ndarray
     fitted_eta: np.ndarray | None = None
     gamma_counts: str | None = None
+    chosen: Chosen | None = None
 
     model_name = "a support vector machine"
     # Without a class its binary problems have no second side.

@@ -21,7 +21,7 @@ from skinfluence.hinge.trust import HingeEffect, HingeReport
 from skinfluence.kernel.functions import KernelDesign
 from skinfluence.losses import Loss, SingleOutputLoss
 from skinfluence.objective import resolve_hold
-from skinfluence.problem import Problem
+from skinfluence.problem import Chosen, Problem
 from skinfluence.quantity import Quantity
 
 ROLES = np.array(["none", "margin", "bound"])
@@ -66,6 +66,8 @@ class TubeProblem(Problem):
         The unpenalised intercept as fitted.
     gamma_counts : {"rows"}, default=None
         What gamma, one over the variance of all cells, counts; None for one that was given.
+    chosen : Chosen, default=None
+        As in :class:`~skinfluence.problem.Problem`.
     """
 
     design: KernelDesign
@@ -78,6 +80,7 @@ class TubeProblem(Problem):
     bias: float
     gamma_counts: str | None = None
     labels: None = None
+    chosen: Chosen | None = None
 
     model_name = "a support vector regression"
     n_outputs = 1

@@ -24,6 +24,8 @@ class HingeReport:
         Support vectors of each binary problem, and those of them on the margin.
     role : ndarray of str, shape (n_samples, n_outputs)
         ``"none"``, ``"margin"`` or ``"bound"``; empty where a row has no part in a problem.
+    held : str or None
+        What was chosen on all rows, and every answer holds.
     """
 
     distance: float
@@ -32,6 +34,7 @@ class HingeReport:
     n_support: np.ndarray
     n_margin: np.ndarray
     role: np.ndarray = field(repr=False)
+    held: str | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

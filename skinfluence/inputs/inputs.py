@@ -14,6 +14,7 @@ from skinfluence.inputs.rows import row_like, with_plain_numbers
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import line_of, opened
 from skinfluence.objective import Objective, objective_of, refuse_empty_classes, refuse_unknown
+from skinfluence.problem import having_chosen
 from skinfluence.pullbacks import pull_back_in_full, pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
 
@@ -56,12 +57,13 @@ class Inputs:
         check_no_samplers(estimator)
         check_same_rows(estimator)
         refuse_masked(X=X, y=y)
-        self.steps, self._targets = [], []
+        self.steps, self._targets, self._chosen = [], [], []
         self.model = estimator
         while (layer := opened(self.model)) is not None:
             self.steps += layer.transformers
             if layer.target is not None:
                 self._targets.append(layer.target)
+            self._chosen.append(layer.chosen)
             self.model = layer.inside
         self.transformers = [step for _, step in self.steps]
         # Before the rows: what they are is of no interest to a model that cannot be asked about.
@@ -88,6 +90,8 @@ class Inputs:
             lines.append(line_of(transformer, y))
             y = lines[-1](y)
         problem = objective_of(model, self.training_X, y, sample_weight)
+        for chosen in reversed(self._chosen):
+            problem = having_chosen(problem, chosen)
         refuse_empty_classes(problem)
         if same_fit:
             check_same_fit(model, problem)

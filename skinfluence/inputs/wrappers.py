@@ -1,6 +1,7 @@
 """From what the user passes to the model inside: pipelines, searches, frozen and target wrappers."""
 
 from dataclasses import dataclass
+from textwrap import shorten
 
 import numpy as np
 from sklearn.compose import TransformedTargetRegressor
@@ -23,11 +24,14 @@ class Wrapper:
         What the rows go through on the way there.
     target : transformer or None
         What the targets go through.
+    chosen : str or None
+        What the layer chose among candidates on the rows, in words.
     """
 
     inside: object
     transformers: tuple = ()
     target: object = None
+    chosen: str | None = None
 
 
 def opened(estimator):
@@ -54,8 +58,18 @@ def opened(estimator):
                 f"{type(estimator).__name__} with refit={estimator.refit!r}. Fit it with "
                 "refit=True, or fit the estimator with best_params_."
             )
-        return Wrapper(getattr(estimator, "best_estimator_", estimator.estimator))
+        best = getattr(estimator, "best_estimator_", estimator.estimator)
+        return Wrapper(best, chosen=_chosen(estimator))
     return None
+
+
+def _chosen(search):
+    """The parameters that a fitted search chose, in words; None where it had no choice."""
+    candidates = getattr(search, "cv_results_", {}).get("params", ())
+    if not hasattr(search, "best_estimator_") or len(candidates) == 1:
+        return None
+    best = shorten(f"{getattr(search, 'best_params_', '')}", 200, placeholder=" …}")
+    return f"the parameters {best}".strip()
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,6 @@ class KernelAnswers(Answers):
             newton_decrement=float(np.sqrt(inside)),
             leverage_error=0.0,
             relative_gradient=float(np.abs(gradient).max() / max(pull.max(), 1e-300)),
-            held=problem.chosen,
         )
 
     @property

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from sklearn.base import clone
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.answers import (
@@ -24,7 +23,7 @@ from skinfluence.kernel.answers import KernelAnswers
 from skinfluence.kernel.functions import Kernel, KernelDesign
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.losses import Loss, SquaredError
-from skinfluence.problem import Problem
+from skinfluence.problem import Chosen, Problem
 from skinfluence.quantity import Quantity
 
 
@@ -69,7 +68,7 @@ class GaussianProcessProblem(Problem):
         As fitted, in units of the targets.
     normalises : bool
         Whether the mean of the targets is taken off them.
-    chosen : str or None
+    chosen : Chosen or None
     """
 
     design: KernelDesign
@@ -79,7 +78,7 @@ class GaussianProcessProblem(Problem):
     jitter: float
     fitted_coef: np.ndarray
     normalises: bool
-    chosen: str | None
+    chosen: Chosen | None
     loss: Loss = field(default_factory=SquaredError)
     labels: None = None
 
@@ -109,9 +108,6 @@ class GaussianProcessProblem(Problem):
             )
         return self
 
-    def to_refit(self, model):
-        return clone(model).set_params(kernel=self.design.kernel.kernel, optimizer=None)
-
 
 class GaussianProcessAnswers(Answers):
     """Answers about a Gaussian process regression: exact, its kernel held.
@@ -136,7 +132,7 @@ class GaussianProcessAnswers(Answers):
             self.ones = self.centred.with_targets(np.ones(problem.n_samples))
 
     def report(self):
-        return replace(self.centred.report(), held=self.problem.chosen)
+        return self.centred.report()
 
     @property
     def concern(self):

@@ -6,7 +6,7 @@ import numpy as np
 
 from skinfluence.kernel.functions import KernelDesign
 from skinfluence.losses import Loss, SquaredError
-from skinfluence.problem import Problem
+from skinfluence.problem import Chosen, Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +22,8 @@ class KernelProblem(Problem):
         The factor on ``1/2 |f|^2``.
     dual_coef : ndarray of shape (n_samples,)
         As fitted.
+    chosen : Chosen, default=None
+        As in :class:`~skinfluence.problem.Problem`.
     """
 
     design: KernelDesign
@@ -31,6 +33,7 @@ class KernelProblem(Problem):
     dual_coef: np.ndarray
     loss: Loss = field(default_factory=SquaredError)
     labels: None = None
+    chosen: Chosen | None = None
 
     model_name = "kernel ridge regression"
 

@@ -7,7 +7,7 @@ import numpy as np
 from skinfluence.design import Design
 from skinfluence.losses import Loss, SquaredError
 from skinfluence.objective import resolve_hold
-from skinfluence.problem import Problem
+from skinfluence.problem import Chosen, Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class L1Problem(Problem):
         What the fit's own rule to stop may leave of the objective; infinite where it did not end.
     hold : {"C", "lambda"}
         Whether edits keep the penalties, or those over the total weight.
+    chosen : Chosen, default=None
+        As in :class:`~skinfluence.problem.Problem`.
     """
 
     design: Design
@@ -41,6 +43,7 @@ class L1Problem(Problem):
     hold: str = "lambda"
     loss: Loss = field(default_factory=SquaredError)
     labels: None = None
+    chosen: Chosen | None = None
 
     model_name = "a model with an L1 penalty"
 

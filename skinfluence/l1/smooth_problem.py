@@ -7,7 +7,7 @@ import numpy as np
 from skinfluence.design import Design
 from skinfluence.losses import Loss
 from skinfluence.objective import Labels, resolve_hold
-from skinfluence.problem import Problem
+from skinfluence.problem import Chosen, Problem
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,8 @@ class SmoothL1Problem(Problem):
     labels : Labels
     hold : {"C", "lambda"}
         Whether edits keep the penalties, or those over the total weight.
+    chosen : Chosen, default=None
+        As in :class:`~skinfluence.problem.Problem`.
     """
 
     loss: Loss
@@ -39,6 +41,7 @@ class SmoothL1Problem(Problem):
     theta: np.ndarray
     labels: Labels
     hold: str = "C"
+    chosen: Chosen | None = None
 
     model_name = "a classifier with an L1 penalty"
     needs_all_classes = True

@@ -12,7 +12,7 @@ from skinfluence.design import DenseDesign
 from skinfluence.losses import decided
 from skinfluence.m_estimation.rows import ReadOnly, RowLoss
 from skinfluence.objective import Labels, resolve_hold
-from skinfluence.problem import Problem
+from skinfluence.problem import Chosen, Problem
 
 NO_OUTPUTS = (
     "This MEstimator has a loss but no decision values. Pass decision=function(params, X), or ask "
@@ -89,6 +89,8 @@ class MProblem(Problem):
     labels : Labels, default=None
     hold : {"C", "lambda"}
         What an edit of the weights keeps: ``R`` or ``R / sum(w)``.
+    chosen : Chosen, default=None
+        As in :class:`~skinfluence.problem.Problem`.
     """
 
     row_loss: RowLoss
@@ -102,6 +104,7 @@ class MProblem(Problem):
     damping: float = 0.0
     labels: Labels | None = None
     hold: str = "C"
+    chosen: Chosen | None = None
 
     model_name = "an MEstimator"
 

@@ -90,7 +90,7 @@ class SolveReport:
     standard_error : float
         Of the probe solve, relative to its size; 0 for solvers that do not draw rows.
     held : str or None
-        What the estimator chose on all rows, and every answer holds.
+        What the estimator, or a search, chose on all rows, and every answer holds.
     """
 
     solver: str
@@ -357,7 +357,6 @@ class Factor(Locked, ABC):
             relative_gradient=float(np.abs(gradient).max() / largest) if largest else 0.0,
             damping=float(getattr(self.curvature, "damping", 0.0)),
             standard_error=0.0 if error is None else float(np.linalg.norm(error) / size),
-            held=objective.chosen,
         )
 
 

@@ -8,6 +8,7 @@ from sklearn.utils import _safe_indexing
 
 from skinfluence import edits
 from skinfluence.editing.rows import weights_of
+from skinfluence.problem import refuse_chosen
 from skinfluence.unlearning.receipts import Receipt, receipt
 
 
@@ -65,6 +66,7 @@ def forget(influence, rows=None, *, labels=None, frozen=None):
     >>> unlearning.verify(done.receipt, done.estimator, X_left, y_left).holds
     True
     """
+    refuse_chosen(influence.objective, "Receipts of forgetting")
     after = influence.after(edits.remove(rows, labels=labels), frozen=frozen)
     X, y, weight = _left(after)
     given = receipt(after.estimator, X, y, weight)

@@ -169,6 +169,7 @@ def test_a_constant_has_no_correlation_and_says_nan(pyplot):
     assert np.isnan([display.slope, display.pearson, display.spearman, display.error]).all()
 
 
+@pytest.mark.filterwarnings("ignore:Held as chosen")
 def test_what_it_does_not_know_to_refit_is_asked_for(linear, pyplot):
     _, X, y = linear
     search = GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}).fit(X, y)

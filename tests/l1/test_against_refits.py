@@ -201,6 +201,7 @@ def test_derivatives_are_those_of_refits(case):
         assert_allclose(pert[:, 0, j], slope, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Held as chosen")
 @pytest.mark.parametrize("search", [LassoCV(cv=3), ElasticNetCV(cv=3, l1_ratio=[0.5, 0.9])])
 def test_a_search_is_answered_at_what_it_chose(search):
     X, y, _ = CASES["lasso"].data()

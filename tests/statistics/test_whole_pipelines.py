@@ -372,6 +372,7 @@ def test_an_ordinal_encoder_renumbers_when_a_category_goes():
     check(make_pipeline(step, logistic()), X, y, np.arange(0, 70, 7), held=0.05, ties=True)
 
 
+@pytest.mark.filterwarnings("ignore:Held as chosen")
 def test_a_search_keeps_what_it_chose(counts):
     X, y = counts
     y = (y > 1) * 1
