@@ -116,6 +116,22 @@ class Problem(ABC):
         given = None if self.chosen is None else self.chosen.given
         return clone(model if given is None else given)
 
+    def on(self, X, rows, carried):
+        """The same problem on the rows after an edit, at parameters that need not be its optimum.
+
+        None, as here, for kinds that are fitted again by their estimator.
+
+        Parameters
+        ----------
+        X : ndarray or CSR array
+            Rows that are there, as the model is given them.
+        rows : EditedRows
+            Their targets and weights.
+        carried : callable
+            From parameters ``(n_outputs, n_columns)`` and a design to where they stand in its columns.
+        """
+        return None
+
     def kind_name(self, kind):
         """A kind of targets in words."""
         return f"class {self.labels.classes[kind]}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from skinfluence.design import Design
+from skinfluence.design import Design, design_of
 from skinfluence.losses import Loss, SquaredError
 from skinfluence.objective import resolve_hold
 from skinfluence.problem import Chosen, Problem
@@ -59,6 +59,20 @@ class L1Problem(Problem):
     def share(self, weight):
         """What the penalties are multiplied by at another total weight."""
         return weight / self.total_weight if self.hold == "lambda" else np.ones_like(weight)
+
+    def on(self, X, rows, carried):
+        design = design_of(X, self.design.intercept)
+        share = self.share(rows.weights.sum())
+        return replace(
+            self,
+            design=design,
+            y=rows.y,
+            weights=rows.weights,
+            l1=self.l1 * share,
+            l2=self.l2 * share,
+            theta=carried(self.theta[None], design)[0],
+            leaves=np.inf,
+        )
 
     def value(self, theta):
         """The objective at some parameters."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skinfluence.design import Design
+from skinfluence.design import Design, design_of
 from skinfluence.losses import Loss
 from skinfluence.objective import Labels, resolve_hold
 from skinfluence.problem import Chosen, Problem
@@ -57,6 +57,25 @@ class SmoothL1Problem(Problem):
     def share(self, weight):
         """What the penalties are multiplied by at another total weight."""
         return weight / self.total_weight if self.hold == "lambda" else np.ones_like(weight)
+
+    def on(self, X, rows, carried):
+        if rows.ratio is not None:
+            return None
+        design = design_of(X, self.design.intercept)
+        share = self.share(rows.weights.sum())
+        l1, l2 = (np.full(design.n_columns, share * one[0]) for one in (self.l1, self.l2))
+        if design.intercept:
+            l1[-1], l2[-1] = share * self.l1[-1], share * self.l2[-1]
+        return replace(
+            self,
+            design=design,
+            y=rows.y,
+            weights=rows.weights,
+            sample_weight=rows.sample_weight,
+            l1=l1,
+            l2=l2,
+            theta=carried(self.theta[None], design)[0],
+        )
 
     def value(self, theta):
         """The objective at some parameters."""

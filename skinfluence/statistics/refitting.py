@@ -310,7 +310,9 @@ def _least_squares(design, values):
 
 
 def model_after(problem, model, rows, moved, method):
-    """Any model after an edit of its whole pipeline: fitted again, and taken to its optimum.
+    """Any model after an edit of its whole pipeline, at its optimum.
+
+    Kinds that know their problem on other rows start from the old parameters; others are fitted again.
 
     Parameters
     ----------
@@ -331,7 +333,16 @@ def model_after(problem, model, rows, moved, method):
     RefusedRowError
         Where the model cannot be fitted on the rows.
     """
-    X, X_out, _ = moved
+    X, X_out, columns = moved
+    after = problem.on(X, rows, lambda old, design: _in_columns(old, columns, design))
+    if after is None:
+        after = _fitted_again(problem, model, rows, X)
+    answers = answers_of(after, solver="auto", hold="auto", precision="float64", verbose=False)
+    design = after.design.like(X_out)
+    return Moved(answers.quantity(Tests(design, None, None), "decision_function", method).eta)
+
+
+def _fitted_again(problem, model, rows, X):
     weights = {}
     if not (rows.sample_weight == 1.0).all():
         weights = {"sample_weight": rows.sample_weight}
@@ -342,10 +353,7 @@ def model_after(problem, model, rows, moved, method):
             fitted = problem.to_refit(model).fit(X, rows.raw_y, **weights)
         except ValueError as error:
             raise RefusedRowError(str(error)) from error
-    problem = objective_of(fitted, X, rows.raw_y, rows.sample_weight)
-    answers = answers_of(problem, solver="auto", hold="auto", precision="float64", verbose=False)
-    design = problem.design.like(X_out)
-    return Moved(answers.quantity(Tests(design, None, None), "decision_function", method).eta)
+    return objective_of(fitted, X, rows.raw_y, rows.sample_weight)
 
 
 def _start(objective, columns, design):
