@@ -34,6 +34,7 @@ from skinfluence.editing.model import edited_model
 from skinfluence.editing.sequence import influence_after
 from skinfluence.edits import Edit
 from skinfluence.inputs import Inputs
+from skinfluence.objective import refuse_unknown
 from skinfluence.problem import check_problem
 from skinfluence.quantity import Effect, Estimate
 from skinfluence.smooth import answers as _smooth
@@ -172,6 +173,9 @@ class Influence:
         return made
 
     def _make(self, estimator, X, y, sample_weight, *, polish, same_fit, **options):
+        if not hasattr(estimator, "fit"):
+            # No estimator: what it may be instead is known by its package.
+            refuse_unknown(estimator)
         check_is_fitted(estimator)
         inputs = Inputs(estimator, X, y)
         problem = inputs.problem(y, sample_weight, same_fit=same_fit)

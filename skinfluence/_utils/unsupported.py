@@ -88,6 +88,8 @@ PACKAGES = {
     "xgboost": _TREES,
     "lightgbm": _TREES,
     "catboost": _TREES,
+    "statsmodels": "Pass what skinfluence.adapters.from_statsmodels makes of it: "
+    "Influence(*from_statsmodels(results)).",
     "skorch": "Use skinfluence.neural on its module_.",
     "torch": "Use skinfluence.neural on the module.",
 }

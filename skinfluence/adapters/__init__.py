@@ -5,5 +5,6 @@ from skinfluence.adapters import gaussian_process as _gaussian_process  # noqa: 
 from skinfluence.adapters import kernel_ridge as _kernel_ridge  # noqa: F401  registers
 from skinfluence.adapters import svm as _svm  # noqa: F401  registers
 from skinfluence.adapters.linear import linear_objective
+from skinfluence.adapters.statsmodels import from_statsmodels
 
-__all__ = ["linear_objective"]
+__all__ = ["from_statsmodels", "linear_objective"]
