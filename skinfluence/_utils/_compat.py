@@ -135,6 +135,30 @@ def write_svc(model, start, support, support_vectors, n_support, dual_coef, inte
     model._dual_coef_, model._intercept_ = sign * dual_coef, sign * intercept
 
 
+def write_svr(model, start, support, support_vectors, dual_coef, intercept):
+    """Give an SVR the attributes of a fitted one, libsvm's own copies included.
+
+    Parameters
+    ----------
+    model : SVR
+        Changed.
+    start : SVR
+        Fitted by libsvm on the same features; what is not given here is copied from it.
+    support : ndarray of int, shape (n_support,)
+    support_vectors : ndarray or CSR array of shape (n_support, n_features)
+    dual_coef : ndarray or CSR array of shape (1, n_support)
+    intercept : ndarray of shape (1,)
+    """
+    given = model.get_params(deep=False)
+    model.__dict__.update({k: v for k, v in vars(start).items() if k not in given})
+    model.support_ = support.astype(np.int32)
+    model.support_vectors_ = support_vectors
+    model._n_support = np.full(2, len(support), dtype=np.int32)
+    model.dual_coef_, model.intercept_ = dual_coef, intercept
+    model._dual_coef_, model._intercept_ = dual_coef, intercept.copy()
+    vars(model).pop("n_iter_", None)
+
+
 def check_parameters(estimator, but=()):
     """Refuse parameters that scikit-learn's own ``fit`` would refuse.
 

@@ -69,7 +69,8 @@ def _left_by_the_fit(model, y, weights):
     Single precision stops where its rounding lets it.
     """
     single = np.asarray(model.coef_).dtype == np.float32
-    if single or np.max(model.n_iter_) >= model.max_iter:
+    # A model after an edit does not say how often it went over its rows.
+    if single or np.max(getattr(model, "n_iter_", np.inf)) >= model.max_iter:
         return np.inf
     middle = np.average(y, weights=weights) if model.fit_intercept else 0.0
     return 10.0 * float(model.tol) * float(weights @ (y - middle) ** 2)

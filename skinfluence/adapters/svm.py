@@ -356,13 +356,15 @@ def _(model: LinearSVR, X, y, sample_weight=None):
     kernel = Linear()
     if model.fit_intercept:
         kernel = Poly(gamma=1.0, degree=1, coef0=float(model.intercept_scaling) ** 2)
-    off = y - np.ravel(X @ model.coef_ + model.intercept_)
+    eta = np.ravel(X @ model.coef_ + model.intercept_)
+    off = y - eta
     # liblinear gives no dual coefficients: rows near the edge of the tube start halfway.
     near = NEAR_MARGIN * (np.std(y) or 1.0)
     beyond = np.abs(off) - model.epsilon
     share = np.where(beyond > near, 1.0, np.where(beyond < -near, 0.0, 0.5))
     beta = share * model.C * sample_weight * np.sign(off)
-    return _tube(model, KernelDesign(X, kernel), y, sample_weight, False, beta, 0.0)
+    design = KernelDesign(X, kernel)
+    return _tube(model, design, y, sample_weight, False, beta, 0.0, fitted_eta=eta)
 
 
 def _targets_of(model, X, y, sample_weight):
@@ -375,11 +377,11 @@ def _targets_of(model, X, y, sample_weight):
     return check_targets(X, y), check_sample_weight(sample_weight, X.shape[0])
 
 
-def _tube(model, design, y, weights, free_bias, beta, bias, gamma_counts=None):
+def _tube(model, design, y, weights, free_bias, beta, bias, **more):
     from skinfluence.hinge.regression import TubeProblem
 
     C, epsilon = float(model.C), float(model.epsilon)
-    return TubeProblem(design, y, weights, C, epsilon, free_bias, beta, bias, gamma_counts)
+    return TubeProblem(design, y, weights, C, epsilon, free_bias, beta, bias, **more)
 
 
 def refuse_unknown_linear(model):

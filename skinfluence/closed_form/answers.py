@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence._utils.calls import level_outside
+from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence.answers import EXACT_INSTEAD, EditsOnly, answers_of, check_method
 from skinfluence.closed_form.family import NoModelError
@@ -74,21 +75,34 @@ class ClosedAnswers(EditsOnly):
 
     def row_stream(self, quantity, rows, label, method, tol):
         X, gone = quantity.design.X, []
-        if label is None:
+        if label is not None:
+            found = self._relabelled(X, rows, label)
+        elif self.problem.held is None:
             found = self.family.scores_without(X, rows)
         else:
-            found = self._relabelled(X, rows, label)
+            found = self._without_some(X, rows)
         for block, scores in found:
             gone.extend(rows[block][np.isnan(scores).reshape(len(scores), -1).any(axis=1)])
             yield block, quantity.change(scores - quantity.eta)
         self._warn(gone)
 
+    def _without_some(self, X, rows):
+        """Scores without each row, where some were removed before: without those nothing changes."""
+        place, before = self.problem.place(rows), self.family.scores(X)
+        for block in row_blocks(len(rows), 16 * (1 + before.size)):
+            there = np.flatnonzero(place[block] >= 0)
+            scores = np.tile(before, (len(place[block]), 1, 1))
+            for part, found in self.family.scores_without(X, place[block][there]):
+                scores[there[part]] = found
+            yield block, scores
+
     def _relabelled(self, X, rows, label):
         family = self.family
         target = self.problem.labels.targets[label]
-        for i, row in enumerate(rows):
+        for i, row in enumerate(self.problem.place(rows)):
             codes = family.codes.copy()
-            codes[row] = target
+            if row >= 0:
+                codes[row] = target
             yield slice(i, i + 1), self._scores_of(X, family.X, codes, family.weights)[None]
 
     def effects(self, points, quantity, method, tol):
@@ -105,7 +119,12 @@ class ClosedAnswers(EditsOnly):
     def own_removals(self, method, tol, rows=None):
         self._check_finite(method)
         rows = np.arange(self.problem.n_samples) if rows is None else rows
-        found = self.family.own_scores(rows)
+        place = self.problem.place(rows)
+        there = place >= 0
+        found = np.empty((len(rows), self.problem.loss.n_outputs))
+        found[there] = self.family.own_scores(place[there])
+        if not there.all():
+            found[~there] = self.family.scores(self.problem.design.X[rows[~there]])
         gone = rows[np.isnan(found).any(axis=1)]
         self._warn(np.setdiff1d(gone, self._lonely()))
         return found
@@ -119,26 +138,14 @@ class ClosedAnswers(EditsOnly):
 
     def _after(self, points):
         """The family after an edit; rows of weight zero are gone."""
-        family = self.family
-        weights = family.weights.copy()
-        weights[points.rows] = np.maximum(weights[points.rows] + points.row_changes, 0.0)
+        problem = self.problem
+        design, y, weights = points.applied(problem.design, problem.y, problem.weights)
         there = np.ones(len(weights), dtype=bool)
         there[points.rows] = weights[points.rows] > 0
-        design, codes, weights = (
-            self.problem.design.take(there),
-            family.codes[there],
-            weights[there],
-        )
-        if points.new is not None:
-            design = design.extended(points.new)
-            codes = np.concatenate([codes, points.new_y])
-            weights = np.concatenate([weights, points.new_weights])
-        if not family.takes_weights and (weights != 1).any():
-            raise ValueError(
-                f"Rows of {self.problem.model_name} count one each, or are not there: an edit may give "
-                f"them weight 1 or 0. Got {weights[weights != 1][0]:g}."
-            )
-        return family.again(design.X, codes, weights)
+        if problem.held is not None:
+            there &= weights > 0
+        problem.check_counts(weights[there])
+        return self.family.again(design.X[there], y[there], weights[there])
 
     def _scores_of(self, X, *rows):
         try:
@@ -151,7 +158,7 @@ class ClosedAnswers(EditsOnly):
         less = np.maximum(-points.row_changes, 0.0)
         if self.problem.labels is None:
             return less.sum() / self.problem.total_weight
-        taken = np.bincount(self.family.codes[points.rows], less, self.family.n_classes)
+        taken = np.bincount(self.problem.y[points.rows], less, self.family.n_classes)
         return float((taken / np.bincount(self.family.codes, self.family.weights)).max())
 
     def _check_finite(self, method):
@@ -163,7 +170,8 @@ class ClosedAnswers(EditsOnly):
         if not self.problem.needs_all_classes:
             return np.empty(0, dtype=np.intp)
         codes = self.family.codes
-        return np.flatnonzero(np.bincount(codes)[codes] == 1)
+        alone = np.flatnonzero(np.bincount(codes)[codes] == 1)
+        return alone if self.problem.held is None else self.problem.held[alone]
 
     def _warn(self, gone):
         if len(gone):

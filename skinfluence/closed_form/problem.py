@@ -21,7 +21,7 @@ class ClosedProblem(Problem):
         Positions of the classes, or targets.
     weights : ndarray of shape (n_samples,)
     family : Family
-        Of the training rows.
+        Of the training rows, or of some of them.
     loss : Loss
         Of the family's scores.
     labels : Labels or None
@@ -29,6 +29,8 @@ class ClosedProblem(Problem):
     needs_all_classes : bool
     chosen : Chosen, default=None
         As in :class:`~skinfluence.problem.Problem`.
+    held : ndarray of int, default=None
+        The rows that the family is of, where others were removed; None for all.
     """
 
     design: Design
@@ -40,6 +42,7 @@ class ClosedProblem(Problem):
     model_name: str
     needs_all_classes: bool
     chosen: Chosen | None = None
+    held: np.ndarray | None = None
 
     without_a_class = "a fit knows no such class"
 
@@ -50,6 +53,27 @@ class ClosedProblem(Problem):
 
     def kinds(self, y):
         return np.asarray(y, dtype=np.intp)
+
+    def place(self, rows):
+        """Where rows are among those of the family, -1 for those that were removed."""
+        if self.held is None:
+            return rows
+        place = np.full(self.n_samples, -1)
+        place[self.held] = np.arange(len(self.held))
+        return place[rows]
+
+    def check_counts(self, weights):
+        """Refuse weights of rows that are there, where the estimator takes none.
+
+        Raises
+        ------
+        ValueError
+        """
+        if not self.family.takes_weights and (weights != 1).any():
+            raise ValueError(
+                f"Rows of {self.model_name} count one each, or are not there: an edit may give "
+                f"them weight 1 or 0. Got {weights[weights != 1][0]:g}."
+            )
 
     def holding(self, hold):
         """The same problem: there is no penalty."""

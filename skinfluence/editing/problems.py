@@ -45,6 +45,8 @@ def edited_problem(influence, rows, shift):
     more = {}
     if hasattr(problem, "unit_penalty"):
         more["penalty"] = problem.penalty + shift * problem.unit_penalty
+    elif hasattr(problem, "weighing"):
+        more.update(problem.weighing(problem.total_weight + shift))
     if "sample_weight" in names_of(problem):
         more["sample_weight"] = sample_weight
     return replace(

@@ -17,10 +17,11 @@ class EditReport:
         fitted again on the edited ones, and the model solved from where it was.
     method_used : str
         ``"one-step"``, ``"chord"`` or ``"newton"`` of smooth models, ``"closed form"`` of kernel
-        ridge regression, ``"path"`` of hinge models, ``"quadratic"`` and ``"update"`` in a stream.
+        ridge regression, ``"path"`` of support vector machines, ``"support"`` of L1 penalties, ``"fit"``
+        where the estimator's own fit is a closed form, ``"quadratic"`` and ``"update"`` in a stream.
     bound : float
-        On the distance from the refit, in the norm of the edited Hessian (of hinge models in that of
-        the kernel); infinite where nothing is known of the loss.
+        On the distance from the refit, in the norm of the edited Hessian (of support vector machines in
+        that of the kernel); infinite where nothing is known of the loss, or of which columns are in.
     size : float
         Of the change of the model in the same norm; NaN where it was not measured.
     fitted_again : tuple of str

@@ -127,15 +127,16 @@ class FollowedAnswers(SmoothAnswers):
 
 
 def answers_at(influence, problem):
-    """Answers about a smooth problem at its optimum."""
-    if not isinstance(problem, Objective):
-        raise TypeError(
-            f"A stream of edits is followed of smooth models, kernel ridge regression, support vector "
-            f"machines and MEstimator. Got {problem.model_name}; ask Influence.edited for one edit."
-        )
-    return FollowedAnswers(
-        problem, None, influence.answers.held.solver, influence.answers.held.verbose
-    )
+    """Answers about a problem at its optimum."""
+    answers = influence.answers.held
+    if isinstance(problem, Objective):
+        return FollowedAnswers(problem, None, answers.solver, answers.verbose)
+    if hasattr(problem, "fitted_coef"):
+        from skinfluence.editing.fits import process_answers
+
+        return process_answers(problem)
+    verbose = getattr(answers, "verbose", False)
+    return answers_of(problem, solver="auto", hold="auto", precision="float64", verbose=verbose)
 
 
 def solved_by_stream(found):
@@ -168,7 +169,9 @@ def answers_on_all(problem, solved, X, move):
     """Answers about a problem of the rows that are left, as one of all rows with weights of zero."""
     every, left, n = move.problem, move.left, move.problem.n_samples
     scattered = {}
-    for name in {"weights", "sample_weight", "dual_coef", "beta"} & names_of(problem):
+    for name in {"weights", "sample_weight", "dual_coef", "beta", "fitted_coef"} & names_of(
+        problem
+    ):
         values = getattr(problem, name)
         scattered[name] = np.zeros((*values.shape[:-1], n))
         scattered[name][..., left] = values
@@ -181,6 +184,8 @@ def answers_on_all(problem, solved, X, move):
         design = (
             problem.design.like(X) if moved is not None else design_of(X, problem.design.intercept)
         )
+    if "held" in names_of(problem):
+        scattered["held"] = left[problem.held]
     problem = replace(problem, design=design, y=y, **scattered)
     labels = problem.labels
     if labels is not None and labels.balanced == "rows" and move.gone:
@@ -190,7 +195,4 @@ def answers_on_all(problem, solved, X, move):
                 "rows of weight zero that are there; leave them out of X and y."
             )
         problem = replace(problem, labels=replace(labels, balanced="rows left"))
-    if isinstance(problem, Objective):
-        return answers_at(move.influence, problem)
-    verbose = getattr(move.influence.answers, "verbose", False)
-    return answers_of(problem, solver="auto", hold="auto", precision="float64", verbose=verbose)
+    return answers_at(move.influence, problem)

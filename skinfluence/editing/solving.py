@@ -138,9 +138,8 @@ def solve_edited(problem, answers, points, tol):
         Relative error to certify, where that is a choice.
     """
     raise TypeError(
-        f"The model after an edit is known of linear models, kernel ridge regression, support vector "
-        f"machines and MEstimator. Got {problem.model_name}; ask Influence.effect for the change of "
-        "its outputs."
+        "The model after an edit is known of linear models, kernel models, models in closed form and "
+        f"MEstimator. Got {problem.model_name}; ask Influence.effect for the change of its outputs."
     )
 
 

@@ -12,16 +12,26 @@ from sklearn.utils.validation import validate_data
 
 from skinfluence._utils.untouched import untouched
 from skinfluence._utils.validation import model_in_numpy
+from skinfluence.closed_form.problem import ClosedProblem
+from skinfluence.design import design_of
+from skinfluence.editing.fits import solved_closed, solved_process
 from skinfluence.editing.kernels import in_its_bounds, solved_hinge, solved_ridge
 from skinfluence.editing.problems import names_of
 from skinfluence.editing.rows import EditedInputs, weights_of
 from skinfluence.editing.solving import solve_anew
+from skinfluence.editing.supports import solved_l1
+from skinfluence.editing.tubes import in_its_tube, solved_tube
 from skinfluence.editing.writing import innermost, like, rebuilt
 from skinfluence.hinge.answers import HingeAnswers
+from skinfluence.hinge.problem import HingeObjective
+from skinfluence.hinge.regression import TubeAnswers, TubeProblem
 from skinfluence.inputs.frozen import uses_y
 from skinfluence.kernel.answers import KernelAnswers
 from skinfluence.kernel.functions import scaled_gamma
+from skinfluence.kernel.gaussian_process import GaussianProcessProblem
 from skinfluence.kernel.problem import KernelProblem
+from skinfluence.l1.problem import L1Problem
+from skinfluence.l1.smooth_problem import SmoothL1Problem
 from skinfluence.losses import own_class_factors
 from skinfluence.objective import Objective, objective_of
 from skinfluence.statistics import any_learns, fitted_leaves
@@ -38,9 +48,8 @@ def learned_from_rows(influence):
     model = inputs.model
     if isinstance(getattr(model, "class_weight", None), str):
         found.append("class_weight")
-    if isinstance(model, SVC) and isinstance(model.gamma, str) and model.gamma == "scale":
-        # A linear kernel has no gamma.
-        found += ["gamma"] if hasattr(influence.objective.design.kernel, "gamma") else []
+    if getattr(influence.objective, "gamma_counts", None) is not None:
+        found.append("gamma")
     return tuple(found)
 
 
@@ -101,13 +110,22 @@ class WholeEdit:
             self.solved = solved_ridge(
                 KernelAnswers(self._taken(design, dual_coef=np.zeros(len(self.left))))
             )
-        elif hasattr(problem, "free_bias"):
+        elif isinstance(problem, L1Problem | SmoothL1Problem):
+            self.solved = solved_l1(self._objective())
+        elif isinstance(problem, GaussianProcessProblem):
+            design = problem.design.like(self.X)
+            self.solved = solved_process(self._taken(design))
+        elif isinstance(problem, ClosedProblem):
+            self.solved = solved_closed(self._taken(design_of(self.X, 0.0)))
+        elif isinstance(problem, TubeProblem):
+            start = self._taken(replace(problem.design.like(self.X), kernel=self._kernel()))
+            self.solved = solved_tube(TubeAnswers(in_its_tube(start, answers, self.left)))
+        elif isinstance(problem, HingeObjective):
             self.solved = solved_hinge(HingeAnswers(self._hinge(answers)))
         else:
             raise TypeError(
-                "The steps of a pipeline are fitted again before linear models, kernel ridge regression "
-                f"and support vector machines. Got {problem.model_name}; pass frozen='accept' to hold "
-                "them as fitted."
+                "The steps of a pipeline are fitted again before linear models, kernel models and models "
+                f"in closed form. Got {problem.model_name}; pass frozen='accept' to hold them as fitted."
             )
         return self.solved
 
@@ -153,16 +171,20 @@ class WholeEdit:
         own = {name: getattr(problem, name)[left] for name in names}
         return replace(problem, design=design, **own, **more)
 
+    def _kernel(self):
+        """The kernel of a support vector machine, with the gamma of the rows that are left."""
+        problem, kernel = self.problem, self.problem.design.kernel
+        if problem.gamma_counts is None:
+            return kernel
+        own = problem.sample_weight[self.left]
+        counted = own if problem.gamma_counts == "weights" else np.ones(len(own))
+        return replace(kernel, gamma=scaled_gamma(self.X, counted))
+
     def _hinge(self, answers):
         problem, model, left = self.problem, self.model, self.left
         ours = type(model).__module__.startswith("skinfluence")
         own = problem.sample_weight[left]
-        kernel = problem.design.kernel
-        if isinstance(model, SVC) and model.gamma == "scale" and hasattr(kernel, "gamma"):
-            kernel = replace(
-                kernel, gamma=scaled_gamma(self.X, own if ours else np.ones(len(left)))
-            )
-        start = self._taken(replace(problem.design.like(self.X), kernel=kernel))
+        start = self._taken(replace(problem.design.like(self.X), kernel=self._kernel()))
         labels = problem.labels
         if isinstance(getattr(model, "class_weight", None), str):
             counted = own if ours or not isinstance(model, SVC) else None

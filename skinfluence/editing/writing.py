@@ -22,6 +22,8 @@ OF_THE_FIT = (
     "best_index_",
     "refit_time_",
     "n_splits_",
+    "dual_gap_",
+    "mse_path_",
 )
 # What estimators with influence methods hold of their training rows.
 TRAINING_DATA = ("_training_data",)
@@ -49,8 +51,8 @@ def write_linear(model, solved, left, lines):
         What the targets went through on their way to the model, outermost first.
     """
     problem = solved.problem
-    theta = problem.design.in_units(problem.loss.expand(problem.theta.T).T)
-    theta = np.array(theta)
+    seen = problem.loss.expand(np.atleast_2d(problem.theta).T).T
+    theta = np.array(problem.design.in_units(seen))
     for line in lines:
         theta *= line.slope
         if line.offset:

@@ -68,6 +68,8 @@ class TubeProblem(Problem):
         What gamma, one over the variance of all cells, counts; None for one that was given.
     chosen : Chosen, default=None
         As in :class:`~skinfluence.problem.Problem`.
+    fitted_eta : ndarray of shape (n_samples,), default=None
+        What the fit predicts, where ``beta`` is a guess.
     """
 
     design: KernelDesign
@@ -79,6 +81,7 @@ class TubeProblem(Problem):
     beta: np.ndarray
     bias: float
     gamma_counts: str | None = None
+    fitted_eta: np.ndarray | None = None
     labels: None = None
     chosen: Chosen | None = None
 
@@ -194,7 +197,8 @@ class TubeAnswers(EditsOnly):
         """The answers at another gamma of the kernel, solved from here."""
         design = self.problem.design
         design = replace(design, kernel=replace(design.kernel, gamma=gamma))
-        return TubeAnswers(replace(self.problem, design=design, beta=self.beta, bias=self.bias))
+        fitted = {"beta": self.beta, "bias": self.bias, "fitted_eta": None}
+        return TubeAnswers(replace(self.problem, design=design, **fitted))
 
     def start(self, design, method):
         """Decision values at ``design`` that changes are measured from."""
@@ -210,21 +214,28 @@ class TubeAnswers(EditsOnly):
 
     @property
     def concern(self):
-        distance = self.solution.distance
-        if distance <= 1e-2:
+        distance = self._distance()
+        if distance <= 1e-2 * self.tube.size:
             return None
         return (
             "The fit is not at the optimum of its objective: a prediction is "
-            f"{distance * self.tube.size:.1e} away from it. All answers start from the optimum. Lower tol, "
+            f"{distance:.1e} away from it. All answers start from the optimum. Lower tol, "
             "raise max_iter or scale the features; and check that X, y and sample_weight are the data "
             "and the parameters the estimator was fitted with."
         )
+
+    def _distance(self):
+        """The largest of the distances of the fit's predictions from those of the optimum."""
+        fitted = self.problem.fitted_eta
+        if fitted is None:
+            return float(self.solution.distance) * self.tube.size
+        return float(np.abs(fitted - self.eta)[self.problem.weights > 0].max(initial=0.0))
 
     def report(self):
         n, role = self.problem.n_samples, self.solution.role
         role = np.maximum(role[:n], role[n:])
         return HingeReport(
-            distance=self.solution.distance * self.tube.size,
+            distance=self._distance(),
             kkt_residual=float(self.solution.kkt_residual) * self.tube.size,
             n_pivots=int(self.solution.n_pivots),
             n_support=np.array([np.count_nonzero(role)]),

@@ -46,6 +46,7 @@ class L1Problem(Problem):
     chosen: Chosen | None = None
 
     model_name = "a model with an L1 penalty"
+    natural_hold = "lambda"
 
     @property
     def sample_weight(self):
@@ -53,7 +54,7 @@ class L1Problem(Problem):
         return self.weights
 
     def holding(self, hold):
-        hold = resolve_hold(hold, "lambda")
+        hold = resolve_hold(hold, self.natural_hold)
         return self if hold == self.hold else replace(self, hold=hold)
 
     def share(self, weight):
@@ -73,6 +74,11 @@ class L1Problem(Problem):
             theta=carried(self.theta[None], design)[0],
             leaves=np.inf,
         )
+
+    def weighing(self, total):
+        """The penalties at another total weight, by name."""
+        share = float(self.share(np.asarray(total)))
+        return {"l1": share * self.l1, "l2": share * self.l2}
 
     def value(self, theta):
         """The objective at some parameters."""

@@ -77,6 +77,11 @@ class SmoothL1Problem(Problem):
             theta=carried(self.theta[None], design)[0],
         )
 
+    def weighing(self, total):
+        """The penalties at another total weight, by name."""
+        share = float(self.share(np.asarray(total)))
+        return {"l1": share * self.l1, "l2": share * self.l2}
+
     def value(self, theta):
         """The objective at some parameters."""
         eta = self.design.multiply(theta[:, None])

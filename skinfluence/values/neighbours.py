@@ -56,4 +56,9 @@ def neighbour_shapley(influence, X, y):
         last = hits[:, -1:] / n
         found = np.cumsum(np.concatenate([last, steps[:, ::-1]], axis=1), axis=1)[:, ::-1]
         np.add.at(values, order, found)
+    held = influence.objective.held
+    if held is not None:
+        # Rows that earlier edits removed are worth nothing.
+        found, values = values, np.zeros(influence.objective.n_samples)
+        values[held] = found
     return values / m, -1.0, votes / m - 1.0

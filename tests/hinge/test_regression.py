@@ -58,6 +58,18 @@ def test_leave_one_out_is_a_refit_for_each_row(model):
         assert_allclose(found[i], _refit(model, X[kept], y[kept]).predict(X[[i]])[0], **SOLVERS)
 
 
+@pytest.mark.parametrize("name", ["linear", "linear, no intercept", "rbf"])
+def test_a_fit_at_its_optimum_is_not_said_to_be_away_from_it(name):
+    """liblinear gives no dual coefficients: its predictions say where it is."""
+    X, y = _data()
+    fitted = _refit(clone(CASES[name]).set_params(**TIGHT), X, y)
+    inf = Influence(fitted, X, y)
+    assert inf.answers.concern is None
+    away = np.abs(inf.answers.eta - fitted.predict(X)).max()
+    if name.startswith("linear"):
+        assert_allclose(inf.report().distance, away)
+
+
 def test_removals_groups_and_edits_are_refits(model):
     X, y = _data()
     fitted = _refit(model, X, y)

@@ -20,7 +20,7 @@ from skinfluence.m_estimation import MEstimator
 from skinfluence.objective import objective_of
 from skinfluence.svm import SVC, LinearSVC
 from skinfluence.unlearning.gaussian import delta_of
-from tests.editing.test_edited import MODELS, NEWTON, huber, outputs, plane
+from tests.editing.models import MODELS, NEWTON, huber, outputs, plane
 from tests.truth import polish
 
 FORGETTING = [

@@ -1,0 +1,88 @@
+"""Models whose fit is a closed form: after an edit, the estimator's own fit on the rows that are left."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from skinfluence.closed_form.problem import ClosedProblem
+from skinfluence.editing.solving import Solved, solve_edited, values_of
+from skinfluence.editing.writing import like
+from skinfluence.kernel.gaussian_process import GaussianProcessAnswers, GaussianProcessProblem
+
+
+@solve_edited.register
+def _(problem: ClosedProblem, answers, points, tol):
+    return solved_closed(problem)
+
+
+def solved_closed(problem):
+    """The :class:`Solved` problem of rows with weights of zero, counted again without those.
+
+    Raises
+    ------
+    NoModelError
+        Where the rows that are left have no fit.
+    """
+    there = np.flatnonzero(problem.weights > 0)
+    weights = problem.weights[there]
+    problem.check_counts(weights)
+    family = problem.family.again(problem.design.X[there], problem.y[there], weights)
+    return _fitted(replace(problem, family=family, held=there))
+
+
+@solve_edited.register
+def _(problem: GaussianProcessProblem, answers, points, tol):
+    return solved_process(problem)
+
+
+def solved_process(problem):
+    """The :class:`Solved` problem of a Gaussian process, whose kernel was given."""
+    weights = problem.weights
+    if (weights != np.round(weights)).any():
+        raise ValueError(
+            "A Gaussian process has no weights: a row is there so many times. Got an edit that gives one "
+            f"{weights[weights != np.round(weights)][0]:g}; ask Influence.effect for what it changes."
+        )
+    return _fitted(replace(problem, fitted_coef=np.zeros(problem.n_samples)))
+
+
+def process_answers(problem):
+    """Answers about a Gaussian process at its solution."""
+    found = GaussianProcessAnswers(problem)
+    coef = np.zeros(problem.n_samples)
+    coef[found.centred.system.rows] = found.centred.beta
+    found.problem = replace(problem, fitted_coef=coef)
+    found.centred.problem = found.problem.system
+    return found
+
+
+def _fitted(problem):
+    n_values = values_of(problem.loss)
+    return Solved(problem, 0.0, np.nan, "fit", no_reach, write_fit, n_values)
+
+
+def no_reach(design):
+    """The fit is the refit: nothing is left of a bound of zero."""
+    return np.zeros((design.n_samples, 1))
+
+
+def write_fit(model, solved, left, lines):
+    """The estimator, fitted on the rows that are left as the model sees them."""
+    problem = solved.problem
+    weights = problem.weights[left]
+    rows = left[weights > 0]
+    y = (
+        problem.y
+        if problem.labels is None
+        else problem.labels.classes[problem.labels.codes_of(problem.y)]
+    )
+    made, given = problem.to_refit(model), {}
+    if isinstance(problem, GaussianProcessProblem):
+        rows = np.repeat(rows, problem.weights[rows].astype(int))
+    elif (problem.weights[rows] != 1.0).any():
+        given = {"sample_weight": problem.weights[rows]}
+    made.fit(problem.design.X[rows], y[rows], **given)
+    made.set_params(**model.get_params(deep=False))
+    if hasattr(model, "feature_names_in_"):
+        made.feature_names_in_ = model.feature_names_in_
+    return like(made)

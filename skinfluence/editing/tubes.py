@@ -1,0 +1,67 @@
+"""Support vector regression after an edit, at its exact optimum."""
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from skinfluence._utils._compat import write_svr
+from skinfluence.editing.kernels import HingeReach
+from skinfluence.editing.solving import Solved, solve_edited
+from skinfluence.editing.writing import like
+from skinfluence.hinge.regression import TubeAnswers, TubeProblem
+
+
+@solve_edited.register
+def _(problem: TubeProblem, answers, points, tol):
+    return solved_tube(TubeAnswers(in_its_tube(problem, answers, np.arange(problem.n_samples))))
+
+
+def in_its_tube(problem, answers, left):
+    """An edited regression at the optimum of the one before, as far as its bounds allow.
+
+    Parameters
+    ----------
+    problem : TubeProblem
+    answers : TubeAnswers
+        Before the edit.
+    left : ndarray of int
+        Which of the rows, new ones last, ``problem`` holds.
+    """
+    more = max(0, int(left.max(initial=-1)) + 1 - answers.problem.n_samples)
+    beta, edge = np.pad(answers.beta, (0, more))[left], problem.C * problem.weights
+    beta = np.clip(beta, -edge, edge)
+    return replace(problem, beta=beta, bias=answers.bias, fitted_eta=None)
+
+
+def solved_tube(answers):
+    """The :class:`Solved` problem of answers about a support vector regression."""
+    problem = replace(answers.problem, beta=answers.beta, bias=answers.bias)
+    kkt = float(answers.solution.kkt_residual) * answers.tube.size
+    # The gap between primal and dual is at most the violations times the bounds of their rows.
+    bound = float(np.sqrt(2.0 * kkt * problem.C * problem.total_weight))
+    reach = HingeReach(problem)
+    floor = kkt if reach.free else 0.0
+    return Solved(problem, bound, np.nan, "path", reach, write_tube, 1, floor, answers)
+
+
+def write_tube(model, solved, left, lines):
+    """An SVR, or a LinearSVR; of the rows it holds support vectors only."""
+    problem = solved.problem
+    made, beta = like(model), problem.beta[left]
+    if not hasattr(model, "support_vectors_"):
+        made.coef_ = np.asarray(problem.design.X[left].T @ beta).reshape(np.shape(model.coef_))
+        if model.fit_intercept:
+            bias = model.intercept_scaling**2 * beta.sum()
+            made.intercept_ = np.full(np.shape(model.intercept_), bias)
+        return made
+    support = np.flatnonzero(beta)
+    vectors, dual = problem.design.X[left[support]], beta[support][None]
+    if sp.issparse(model.dual_coef_):
+        dual = type(model.dual_coef_)(dual)
+        vectors = type(model.support_vectors_)(vectors)
+    write_svr(made, model, support, vectors, dual, np.array([problem.bias]))
+    made.shape_fit_ = (len(left), problem.design.n_features)
+    if hasattr(problem.design.kernel, "gamma"):
+        made._gamma = float(problem.design.kernel.gamma)
+    return made
