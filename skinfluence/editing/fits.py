@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from sklearn.base import clone
 
 from skinfluence.closed_form.problem import ClosedProblem
 from skinfluence.editing.solving import Solved, solve_edited, values_of
@@ -76,8 +77,9 @@ def write_fit(model, solved, left, lines):
         if problem.labels is None
         else problem.labels.classes[problem.labels.codes_of(problem.y)]
     )
-    made, given = problem.to_refit(model), {}
+    made, given = clone(model), {}
     if isinstance(problem, GaussianProcessProblem):
+        made.set_params(kernel=problem.design.kernel.kernel, optimizer=None)
         rows = np.repeat(rows, problem.weights[rows].astype(int))
     elif (problem.weights[rows] != 1.0).any():
         given = {"sample_weight": problem.weights[rows]}
