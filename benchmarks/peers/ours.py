@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from benchmarks.peers.models import fitted
+from benchmarks.peers.models import fitted, unfitted
 from benchmarks.peers.registry import Answering, contestant
 from skinfluence import Influence
+from skinfluence.conformal import JackknifePlusRegressor
 from skinfluence.solvers import CG, LiSSA
+from skinfluence.values import shapley
 
 SCORES = ("binary", "softmax", "enron", "head")
 MNIST = ("mnist10k-1", "mnist10k-10", "mnist55k-1", "mnist55k-10")
@@ -88,6 +90,26 @@ LOO = ("loo-binary", "loo-plain", "loo-softmax", "enron-loo")
 contestant("ours: one step", *LOO, exact=False)(_left_out("one-step"))
 contestant("ours: certified to 1e-3", *LOO, exact=False)(_left_out("auto"))
 contestant("ours: exact", "loo-ridge", "loo-binary", "loo-plain", "loo-softmax")(_left_out("exact"))
+
+
+@contestant("ours: jackknife+", "intervals")
+def intervals(problem):
+    def call():
+        model = JackknifePlusRegressor(unfitted(problem)).fit(problem.X, problem.y)
+        return model.predict_interval(problem.X_test, problem.coverage)
+
+    return Answering(call)
+
+
+@contestant("ours: Shapley values", "values", exact=False)
+def values(problem):
+    model = fitted(problem)
+
+    def call():
+        inf = Influence(model, problem.X, problem.y)
+        return shapley(inf, problem.X_test, problem.y_test, n_draws=problem.draws, random_state=0)
+
+    return Answering(call, read=lambda found: found.values)
 
 
 def _module(problem, **options):

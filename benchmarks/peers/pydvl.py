@@ -13,8 +13,17 @@ from pydvl.influence.torch import (
     NystroemPreconditioner,
     NystroemSketchInfluence,
 )
+from pydvl.valuation import (
+    Dataset,
+    MinUpdates,
+    ModelUtility,
+    PermutationSampler,
+    ShapleyValuation,
+    SupervisedScorer,
+)
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.peers.models import unfitted
 from benchmarks.peers.networks import added, loader, model_of
 from benchmarks.peers.registry import Answering, contestant
 
@@ -161,3 +170,25 @@ def perturbations(problem):
         return torch.cat(blocks, dim=1)
 
     return Answering(call, read=_array)
+
+
+@contestant("pydvl: Shapley values, permutations", "values", exact=False, scale=0.5)
+def values(problem):
+    """A hundred orders without truncation. Its utility is the squared error, ours half of it."""
+    train, test = (
+        Dataset(X, y) for X, y in ((problem.X, problem.y), (problem.X_test, problem.y_test))
+    )
+    nothing = -float((problem.y_test**2).mean())
+
+    def call():
+        scorer = SupervisedScorer("neg_mean_squared_error", test, default=nothing)
+        valuation = ShapleyValuation(
+            ModelUtility(unfitted(problem), scorer),
+            PermutationSampler(seed=0),
+            MinUpdates(100),
+            progress=False,
+        )
+        valuation.fit(train)
+        return valuation.values().sort(key="index")
+
+    return Answering(call, read=lambda found: found.values)

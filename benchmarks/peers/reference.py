@@ -194,3 +194,35 @@ def left_out(problem, rows):
         problem.X, problem.y = whole_X, whole_y
         out[i] = own_outputs(problem, whole_X[[row]], whole_y[[row]], theta)[0]
     return out
+
+
+def jackknife_plus(problem, coverage):
+    """Ends of the intervals of new rows by refits of a ridge regression without each row, (m, 2)."""
+    X, y, n = problem.X, problem.y, len(problem.y)
+    H, b = hessian(problem), problem.X.T @ problem.y
+    centre, residual = np.empty((n, len(problem.X_test))), np.empty(n)
+    for i, x in enumerate(X):
+        theta = np.linalg.solve(H - np.outer(x, x), b - y[i] * x)
+        centre[i], residual[i] = problem.X_test @ theta, abs(y[i] - x @ theta)
+    rank = int(np.ceil(coverage * (n + 1)))
+    low = -np.sort(residual[:, None] - centre, axis=0)[rank - 1]
+    return np.stack([low, np.sort(centre + residual[:, None], axis=0)[rank - 1]], axis=1)
+
+
+def shapley(problem, n_orders, seed=0):
+    """What rows change in minus the mean loss of the test rows, in random orders, all refits, (n,)."""
+    X, y, l2, rng = problem.X, problem.y, problem.l2, np.random.default_rng(seed)
+    (n, d), out = X.shape, np.zeros(len(y))
+    # The loss is quadratic in theta: a' theta and theta' Q theta are all that it needs.
+    Q, a = (problem.X_test.T @ f / len(problem.y_test) for f in (problem.X_test, problem.y_test))
+    for part in np.array_split(np.arange(n_orders), max(1, n_orders // 1_000)):
+        orders = rng.permuted(np.tile(np.arange(n), (len(part), 1)), axis=1)
+        H, b, before = np.tile(l2 * np.eye(d), (len(part), 1, 1)), np.zeros((len(part), d)), 0.0
+        for i in orders.T:
+            H += X[i, :, None] * X[i, None, :]
+            b += y[i, None] * X[i]
+            theta = np.linalg.solve(H, b[:, :, None])[:, :, 0]
+            now = theta @ a - 0.5 * np.einsum("pi,ij,pj->p", theta, Q, theta)
+            np.add.at(out, i, now - before)
+            before = now
+    return out / n_orders

@@ -13,6 +13,7 @@ ADAPTERS = (
     "dattri",
     "kronfluence",
     "statsmodels",
+    "mapie",
     "bbai",
     "randalo",
     "sklearn_refits",

@@ -6,8 +6,8 @@ from benchmarks.peers.registry import package_of
 from benchmarks.peers.works import WORKS
 
 VERSIONS = (
-    "skinfluence", "pyinfluence", "pyDVL", "captum", "dattri", "kronfluence", "statsmodels", "bbai",
-    "randalo", "scikit-learn", "torch", "numpy", "scipy",
+    "skinfluence", "pyinfluence", "pyDVL", "captum", "dattri", "kronfluence", "statsmodels", "MAPIE",
+    "bbai", "randalo", "scikit-learn", "torch", "numpy", "scipy",
 )  # fmt: skip
 COLUMNS = (
     "CPU, warm", "to ours", "wall, warm", "to ours", "CPU, first call", "to ours", "memory",

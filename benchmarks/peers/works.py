@@ -220,6 +220,19 @@ def _(quick, data):
     return _left_out(digits(), 10 if quick else 30)
 
 
+@work("intervals", "jackknife+ intervals, ridge, 2,000 x 50, 500 new rows, coverage 0.9")
+def _(quick, data):
+    problem = synthetic(*((300, 50, 10) if quick else (2_000, 500, 50)), kind="ridge")
+    return _with(problem, reference.jackknife_plus(problem, 0.9), coverage=0.9)
+
+
+@work("values", "Shapley values, ridge, 60 x 10, mean squared error on 200 rows")
+def _(quick, data):
+    problem = synthetic(*((20, 50, 5) if quick else (60, 200, 10)), kind="ridge")
+    truth = reference.shapley(problem, 2_000 if quick else 20_000)
+    return _with(problem, truth, draws=20 if quick else 400)
+
+
 @work("head", "softmax head, 3,000 x 1,280 x 5, 10 tests")
 def _(quick, data):
     n, d, K = (500, 100, 5) if quick else (3_000, 1_280, 5)
