@@ -41,6 +41,15 @@ class Tests:
         Class positions, or the targets: what a callable ``of`` gets.
     labels : Labels, default=None
         Of a classifier: what ``of="predict"`` and scorers ask for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.answers import Tests
+    >>> from skinfluence.design import design_of
+    >>> tests = Tests(design_of(np.array([[5.0]])), np.array([4.0]), np.array([4.0]))
+    >>> tests.design.n_samples, tests.y
+    (1, array([4.]))
     """
 
     design: Design
@@ -61,6 +70,17 @@ class Top:
     helpful_effects, harmful_effects : ndarray of shape (n_test, k)
         NaN, last, for rows without an answer, such as the only one of a class: a warning names
         them.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence import Influence
+    >>> X, y = load_iris(return_X_y=True)
+    >>> inf = Influence(LogisticRegression(max_iter=1000, tol=1e-8).fit(X, y), X, y)
+    >>> top = inf.top(X[[70]], y[[70]], k=3)
+    >>> top.harmful.shape, bool((top.harmful_effects < 0).all())
+    ((1, 3), True)
     """
 
     helpful: np.ndarray
@@ -139,6 +159,18 @@ class Answers(ABC):
         What :meth:`effects` fills, an :class:`~skinfluence.quantity.Effect` or a subclass.
     certifies : bool
         Whether ``"auto"`` refines ``"one-step"``, at a price per row, until a bound is met.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import objective_of
+    >>> from skinfluence.answers import Answers, answers_of
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
+    >>> problem = objective_of(Ridge().fit(X, y), X, y)
+    >>> answers = answers_of(problem, solver="auto", hold="auto", precision="float64", verbose=False)
+    >>> isinstance(answers, Answers), answers.self_influence().round(2)
+    (True, array([0.  , 0.03, 0.53, 0.89]))
     """
 
     problem = None
@@ -399,6 +431,18 @@ def answers_of(problem, *, solver, hold, precision, verbose):
     problem : Problem
     solver, hold, precision, verbose
         As in :class:`~skinfluence.Influence`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import objective_of
+    >>> from skinfluence.answers import answers_of
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
+    >>> problem = objective_of(Ridge().fit(X, y), X, y)
+    >>> asked = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
+    >>> answers_of(problem, **asked).problem is problem
+    True
     """
     raise TypeError(
         "A kind of problem must have its answers: register them with "
@@ -416,6 +460,16 @@ def check_method(method):
     Raises
     ------
     ValueError
+
+    Examples
+    --------
+    >>> from skinfluence.answers import check_method
+    >>> check_method("one-step")
+    >>> try:
+    ...     check_method("quick")
+    ... except ValueError as error:
+    ...     print(error)
+    method must be one of ('influence', 'one-step', 'auto', 'exact'). Got 'quick' instead.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}. Got {method!r} instead.")

@@ -35,6 +35,20 @@ class Curvature(LinearOperator):
     -----
     One product costs O(n d K) per column, plus O(n K^2); ``dense`` costs one Gram matrix per
     term of the loss's Hessian, O(n d^2) each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import objective_of
+    >>> from skinfluence.curvature import Curvature
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
+    >>> H = Curvature(objective_of(Ridge().fit(X, y), X, y))
+    >>> H.dense()
+    array([[22.,  7.],
+           [ 7.,  4.]])
+    >>> H @ np.array([1.0, 0.0])
+    array([22.,  7.])
     """
 
     def __init__(self, objective, shift=0.0, damping=0.0):

@@ -47,6 +47,17 @@ class Design(ABC):
         Value of the constant last column; 0.0 for no such column.
     shift : ndarray of shape (n_features,), default=None
         What was taken from each column of ``X``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.design import Design, design_of
+    >>> design = design_of(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    >>> isinstance(design, Design), design.n_columns
+    (True, 3)
+    >>> design.dense_rows()
+    array([[1., 2., 1.],
+           [3., 4., 1.]])
     """
 
     is_sparse = False
@@ -544,6 +555,15 @@ def design_of(X, intercept=1.0, shift=None):
     Returns
     -------
     design : Design
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_array
+    >>> from skinfluence.design import design_of
+    >>> design = design_of(csr_array(np.eye(3)), intercept=0.0)
+    >>> design.n_samples, design.n_columns
+    (3, 3)
     """
     if hasattr(X, "as_design"):
         return X.as_design(intercept)

@@ -95,6 +95,18 @@ def dispersion(influence):
     ------
     ValueError
         If no degrees of freedom are left for the residuals.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.diagnostics import dispersion
+    >>> from skinfluence.linear_model import LinearRegression
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = LinearRegression().fit(X, y)
+    >>> round(float(dispersion(model)), 1)
+    2932.7
+    >>> round(float(((y - model.predict(X)) ** 2).sum() / (442 - 11)), 1)
+    2932.7
     """
     return _deletions(influence).dispersion
 
@@ -121,6 +133,14 @@ def cooks_distance(influence, *, method="one-step", tol=1e-3):
         statsmodels' ``cooks_distance[0]`` for unpenalised linear models and GLMs with their
         canonical link. For other links statsmodels scales the Pearson residual by the observed
         information where the Newton step has the gradient; this is the Newton step.
+
+    Examples
+    --------
+    >>> from skinfluence.diagnostics import cooks_distance
+    >>> from skinfluence.linear_model import LinearRegression
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0], [9.0]], [0.0, 1.1, 1.9, 3.0, 4.0]
+    >>> cooks_distance(LinearRegression().fit(X, y)).round(2)
+    array([ 0.51,  0.  ,  0.03,  0.25, 17.09])
     """
     parts = _deletions(influence)
     scale = parts.edf * parts.dispersion
@@ -145,6 +165,14 @@ def dfbetas(influence, *, method="one-step", tol=1e-3):
     -------
     dfbetas : ndarray of shape (n_train, n_outputs, n_features + fit_intercept)
         The intercept last.
+
+    Examples
+    --------
+    >>> from skinfluence.diagnostics import dfbetas
+    >>> from skinfluence.linear_model import LinearRegression
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0], [9.0]], [0.0, 1.1, 1.9, 3.0, 4.0]
+    >>> dfbetas(LinearRegression().fit(X, y))[4].round(1)  # the slope, the intercept
+    array([[-43.4,  13.3]])
     """
     parts = _deletions(influence)
     check_fits((parts.n_samples, *parts.standard_errors.shape), "Use cooks_distance instead.")
@@ -171,6 +199,14 @@ def dffits(influence, *, method="one-step", tol=1e-3):
     dffits : ndarray of shape (n_train,), or (n_train, n_outputs) for several outputs
         statsmodels' ``OLSInfluence.dffits[0]`` and, for canonical links,
         ``GLMInfluence.d_linpred_scaled``.
+
+    Examples
+    --------
+    >>> from skinfluence.diagnostics import dffits
+    >>> from skinfluence.linear_model import LinearRegression
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0], [9.0]], [0.0, 1.1, 1.9, 3.0, 4.0]
+    >>> dffits(LinearRegression().fit(X, y)).round(2)
+    array([ -1.23,  -0.08,   0.19,   0.98, -49.04])
     """
     parts = _deletions(influence)
     scale = np.sqrt(parts.deleted_dispersion)[:, None] * parts.fit_errors
@@ -193,6 +229,14 @@ def resid_studentized_internal(influence):
     residuals : ndarray of shape (n_train,), or (n_train, n_outputs) for several outputs
         NaN, with a warning, for rows of leverage 1. Positive where the target is above the fit.
         statsmodels' ``resid_studentized_internal`` (OLS) and ``resid_studentized`` (GLM).
+
+    Examples
+    --------
+    >>> from skinfluence.diagnostics import resid_studentized_internal
+    >>> from skinfluence.linear_model import LinearRegression
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0], [9.0]], [0.0, 1.1, 1.9, 3.0, 4.0]
+    >>> resid_studentized_internal(LinearRegression().fit(X, y)).round(2)
+    array([-1.29, -0.15,  0.42,  1.4 , -1.72])
     """
     parts = _deletions(influence)
     phi = parts.dispersion
@@ -220,6 +264,14 @@ def resid_studentized_external(influence):
     ValueError
         For other losses, whose dispersion without a row has no closed form; for penalties that
         change with the total weight.
+
+    Examples
+    --------
+    >>> from skinfluence.diagnostics import resid_studentized_external
+    >>> from skinfluence.linear_model import LinearRegression
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0], [9.0]], [0.0, 1.1, 1.9, 3.0, 4.0]
+    >>> resid_studentized_external(LinearRegression().fit(X, y)).round(2)
+    array([ -1.57,  -0.13,   0.36,   1.96, -14.46])
     """
     parts = _deletions(influence)
     if not parts.is_squared:

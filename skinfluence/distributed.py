@@ -183,6 +183,19 @@ def write_removal_effect(influence, out, X, y=None, *, of="loss", method="auto",
     Notes
     -----
     For the strongest rows only, :meth:`skinfluence.Influence.top` keeps ``n_test x k`` numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence import Influence
+    >>> from skinfluence.distributed import write_removal_effect
+    >>> X, y = load_iris(return_X_y=True)
+    >>> inf = Influence(LogisticRegression(max_iter=1000).fit(X, y), X, y)
+    >>> out = write_removal_effect(inf, np.empty((2, 150)), X[:2], y[:2])
+    >>> bool(np.allclose(out, inf.removal_effect(X[:2], y[:2])))
+    True
     """
     answers = influence.answers
     quantity = answers.quantity(influence._tests(X, y), of, method)

@@ -63,6 +63,13 @@ class Edit:
     ----------
     terms : tuple
         Its weighted points.
+
+    Examples
+    --------
+    >>> from skinfluence import edits
+    >>> change = edits.remove([3, 7]) + edits.relabel(5, 1)
+    >>> len(change.terms)
+    4
     """
 
     terms: tuple
@@ -141,6 +148,18 @@ def reweight(
         As in :func:`remove`.
     sample_weight : float or array-like of float
         The new weights, before class weights.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence, edits
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> inf = Influence(Ridge().fit(X, y), X, y)
+    >>> inf.effect(edits.reweight(3, 2.0), [[5.0]], of="predict").values.round(3)
+    array([0.304])
+    >>> refit = Ridge().fit(X, y, sample_weight=[1, 1, 1, 2])
+    >>> (refit.predict([[5.0]]) - Ridge().fit(X, y).predict([[5.0]])).round(3)
+    array([0.304])
     """
     _check_given("reweight", sample_weight=sample_weight)
     chosen = _rows(rows, labels)
@@ -163,6 +182,15 @@ def relabel(
         As in :func:`remove`; ``labels`` name rows, they are no classes.
     y : label or array-like of labels
         The new labels, in the user's own coding.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence, edits
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> inf = Influence(Ridge().fit(X, y), X, y)
+    >>> inf.effect(edits.relabel(3, 5.0), [[5.0]], of="predict").values.round(3)
+    array([1.])
     """
     _check_given("relabel", y=y)
     chosen = _rows(rows, labels)
@@ -184,6 +212,15 @@ def replace(
     y : label, optional
     labels : label, default=None
         Names the row by the index of the training frame, instead of ``row``.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence, edits
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> inf = Influence(Ridge().fit(X, y), X, y)
+    >>> inf.effect(edits.replace(3, [3.0]), [[5.0]], of="predict").values.round(3)
+    array([0.667])
     """
     _check_given("replace", x=x)
     rows = _rows(row, labels)
@@ -206,12 +243,34 @@ def add(x: Any, y: Any, sample_weight: float = 1.0) -> Edit:
     x : array-like of shape (n_features,)
     y : label or float
     sample_weight : float, default=1.0
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence, edits
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> inf = Influence(Ridge().fit(X, y), X, y)
+    >>> inf.effect(edits.add([5.0], 6.0), [[5.0]], of="predict").values.round(3)
+    array([0.952])
     """
     return Edit((_Term(None, x=x, y=y, amount=_weight(sample_weight)),))
 
 
 class NoOptimumError(ValueError):
-    """An edit leaves nothing, or a class without weight: the model would have no optimum."""
+    """An edit leaves nothing, or a class without weight: the model would have no optimum.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence import Influence, edits
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 0, 0, 1]
+    >>> inf = Influence(LogisticRegression().fit(X, y), X, y)
+    >>> try:
+    ...     inf.effect(edits.remove(3), [[1.0]], [0])
+    ... except edits.NoOptimumError:
+    ...     print("without row 3 there is one class left")
+    without row 3 there is one class left
+    """
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,6 +77,20 @@ def loo_log_density(influence, *, frozen=None):
     log_density : ndarray of shape (n_train,)
         Of a normal distribution about the leave-one-out mean, all noise included, ``alpha`` too. The sum is
         the log pseudo-likelihood by which kernels are compared.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.gaussian_process import GaussianProcessRegressor
+    >>> from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+    >>> from skinfluence import Influence
+    >>> from skinfluence.gaussian_process import loo_log_density
+    >>> X = np.linspace(0, 6, 25)[:, None]
+    >>> y = np.sin(X[:, 0])
+    >>> y[12] += 1.0
+    >>> model = GaussianProcessRegressor(RBF() + WhiteKernel(0.01), optimizer=None).fit(X, y)
+    >>> int(loo_log_density(Influence(model, X, y)).argmin())
+    12
     """
     answers = _answers_of(influence, frozen)
     off = answers.problem.y - answers.own_removals("exact", 0.0)[:, 0]

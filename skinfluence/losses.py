@@ -56,6 +56,23 @@ class Loss(ABC):
         targets for it.
     softmax_basis : ndarray of shape (n_classes, n_outputs) or None
         Columns in which a softmax of many classes is seen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import Loss
+    >>> class Cubed(Loss):
+    ...     n_outputs = 1
+    ...     def value(self, eta, y):
+    ...         return np.abs(eta[..., 0] - y) ** 3
+    ...     def gradient(self, eta, y):
+    ...         r = eta - y[..., None]
+    ...         return 3 * r * np.abs(r)
+    ...     def hessian(self, eta, y):
+    ...         return 6 * np.abs(eta - y[..., None])[..., None]
+    ...
+    >>> Cubed().hessian(np.array([[2.0]]), np.array([0.0]))
+    array([[[12.]]])
     """
 
     n_outputs = 1
@@ -171,7 +188,24 @@ def decided(eta):
 
 
 class SingleOutputLoss(Loss):
-    """A loss of one decision value, written elementwise in ``_value``, ``_first``, ``_second``."""
+    """A loss of one decision value, written elementwise in ``_value``, ``_first``, ``_second``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import SingleOutputLoss
+    >>> class Quartic(SingleOutputLoss):
+    ...     def _value(self, eta, y):
+    ...         return (eta - y) ** 4
+    ...     def _first(self, eta, y):
+    ...         return 4 * (eta - y) ** 3
+    ...     def _second(self, eta, y):
+    ...         return 12 * (eta - y) ** 2
+    ...
+    >>> Quartic().gradient(np.array([[2.0], [0.0]]), np.array([1.0, 1.0]))
+    array([[ 4.],
+           [-4.]])
+    """
 
     @abstractmethod
     def _value(self, eta, y): ...
@@ -193,7 +227,17 @@ class SingleOutputLoss(Loss):
 
 
 class Binomial(SingleOutputLoss):
-    """Logistic loss ``log(1 + exp(eta)) - y eta`` with ``y`` in {0, 1}."""
+    """Logistic loss ``log(1 + exp(eta)) - y eta`` with ``y`` in {0, 1}.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import Binomial
+    >>> eta, y = np.array([[0.0], [2.0]]), np.array([1.0, 0.0])
+    >>> Binomial().value(eta, y).round(3), Binomial().gradient(eta, y).round(3)
+    (array([0.693, 2.127]), array([[-0.5  ],
+           [ 0.881]]))
+    """
 
     self_concordance = 1.0
     coding = (0.0, 1.0)
@@ -225,6 +269,14 @@ class Multinomial(Loss):
     Parameters
     ----------
     n_classes : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import Multinomial
+    >>> eta, y = np.array([[0.0, 0.0, 1.0]]), np.array([2])
+    >>> Multinomial(3).value(eta, y).round(3), Multinomial(3).gradient(eta, y).round(3)
+    (array([0.551]), array([[ 0.212,  0.212, -0.424]]))
     """
 
     self_concordance = 1.0
@@ -300,6 +352,14 @@ class SumToZero(Loss):
     Parameters
     ----------
     loss : Loss
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import Multinomial, SumToZero
+    >>> loss = SumToZero(Multinomial(3))
+    >>> loss.n_outputs, bool(abs(loss.expand(np.array([[1.0, 0.0]])).sum()) < 1e-12)
+    (2, True)
     """
 
     def __init__(self, loss):
@@ -410,6 +470,13 @@ class OneVsRest(Loss):
 
     so ``M`` holds for the sum with the largest change of an output as its spread, whatever the
     factors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import Binomial, OneVsRest
+    >>> OneVsRest(Binomial(), 3).value(np.array([[1.0, -1.0, 0.0]]), np.array([0])).round(3)
+    array([1.32])
     """
 
     def __init__(self, loss, n_classes, factors=None):
@@ -464,6 +531,13 @@ class SquaredError(Loss):
     Parameters
     ----------
     n_outputs : int, default=1
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import SquaredError
+    >>> SquaredError().value(np.array([[2.0]]), np.array([5.0]))
+    array([4.5])
     """
 
     self_concordance = 0.0
@@ -496,6 +570,14 @@ class Tweedie(SingleOutputLoss):
     power : float
         1 is Poisson, 2 is Gamma. ``self_concordance`` is known for 1 <= power <= 2; outside the
         Hessian can be negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import Tweedie
+    >>> Tweedie(1.5).gradient(np.array([[0.0], [1.0]]), np.array([1.0, 1.0])).round(3)
+    array([[0.   ],
+           [1.042]])
     """
 
     def __init__(self, power):
@@ -538,7 +620,16 @@ class Tweedie(SingleOutputLoss):
 
 
 class Poisson(Tweedie):
-    """Poisson loss with log link, ``exp(eta) - y eta``."""
+    """Poisson loss with log link, ``exp(eta) - y eta``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import Poisson
+    >>> Poisson().gradient(np.array([[0.0], [1.0]]), np.array([1.0, 1.0])).round(3)
+    array([[0.   ],
+           [1.718]])
+    """
 
     def __init__(self):
         super().__init__(power=1)
@@ -548,7 +639,16 @@ class Poisson(Tweedie):
 
 
 class Gamma(Tweedie):
-    """Gamma loss with log link, ``eta + y exp(-eta)``."""
+    """Gamma loss with log link, ``eta + y exp(-eta)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import Gamma
+    >>> Gamma().gradient(np.array([[0.0], [1.0]]), np.array([1.0, 1.0])).round(3)
+    array([[0.   ],
+           [0.632]])
+    """
 
     def __init__(self):
         super().__init__(power=2)
@@ -561,6 +661,15 @@ class SmoothHinge(SingleOutputLoss):
     ----------
     temperature : float
         ``t``, positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import SmoothHinge
+    >>> eta, y = np.array([[0.0], [3.0]]), np.array([1.0, 1.0])
+    >>> SmoothHinge(0.1).value(eta, y).round(3), SmoothHinge(0.1).gradient(eta, y).round(3)
+    (array([1., 0.]), array([[-1.],
+           [-0.]]))
     """
 
     coding = (-1.0, 1.0)
@@ -589,7 +698,15 @@ class SmoothHinge(SingleOutputLoss):
 
 
 class SquaredHinge(SingleOutputLoss):
-    """``max(0, 1 - y eta)^2`` with ``y`` in {-1, 1}; twice differentiable but at the margin."""
+    """``max(0, 1 - y eta)^2`` with ``y`` in {-1, 1}; twice differentiable but at the margin.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import SquaredHinge
+    >>> SquaredHinge().value(np.array([[0.0], [3.0]]), np.array([1.0, 1.0]))
+    array([1., 0.])
+    """
 
     coding = (-1.0, 1.0)
 
@@ -614,6 +731,15 @@ class AutogradLoss(Loss):
     n_outputs : int, default=1
     self_concordance : float, default=None
         Declare it only with a proof: certificates rest on it.
+
+    Examples
+    --------
+    >>> import autograd.numpy as anp
+    >>> import numpy as np
+    >>> from skinfluence.losses import AutogradLoss
+    >>> loss = AutogradLoss(lambda eta, y: anp.log(anp.cosh(eta[..., 0] - y)))
+    >>> loss.gradient(np.array([[2.0]]), np.array([1.0])).round(3)
+    array([[0.762]])
     """
 
     def __init__(self, fn, n_outputs=1, self_concordance=None):

@@ -53,6 +53,15 @@ def margin(eta, y):
     margin : ndarray of shape (n_test,)
         ``eta`` of the own class minus the largest other one; for two classes ``eta``, or minus it
         for the first. Negative where the prediction is wrong.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.metrics import margin
+    >>> margin(np.array([2.0, -1.0, 0.5]), np.array([1, 1, 0]))
+    array([ 2. , -1. , -0.5])
+    >>> margin(np.array([[2.0, 1.0, 0.0]]), np.array([1]))
+    array([-1.])
     """
     scores, own = _scores(eta, y, "margin")
     return anp.sum(scores * own, axis=1) - anp.max(anp.where(own, -np.inf, scores), axis=1)
@@ -72,6 +81,13 @@ def log_odds(eta, y):
     Returns
     -------
     values : array of shape (n_test,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.metrics import log_odds
+    >>> log_odds(np.array([2.0, -1.0, 0.5]), np.array([1, 1, 0]))
+    array([ 2. , -1. , -0.5])
     """
     scores, own = _scores(eta, y, "log_odds")
     return anp.sum(scores * own, axis=1) - _log_sum(anp.where(own, -np.inf, scores))
@@ -90,6 +106,13 @@ def log_loss(eta, y):
     Returns
     -------
     values : array of shape (n_test,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.metrics import log_loss
+    >>> log_loss(np.array([2.0, -1.0, 0.5]), np.array([1, 1, 0])).round(3)
+    array([0.127, 1.313, 0.974])
     """
     scores, own = _scores(eta, y, "log_loss")
     return _log_sum(scores) - anp.sum(scores * own, axis=1)
@@ -105,6 +128,13 @@ def squared_error(eta, y):
     Returns
     -------
     values : array of shape (n_test,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.metrics import squared_error
+    >>> squared_error(np.array([1.0, 2.5]), np.array([1.5, 2.0]))
+    array([0.25, 0.25])
     """
     if anp.ndim(eta) != 1:
         raise ValueError(f"squared_error needs one decision value per row. Got {anp.shape(eta)}.")
@@ -125,6 +155,13 @@ def probability(label):
     -------
     function : callable
         ``function(eta)``: (n_test,) or (n_test, n_classes) to (n_test,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.metrics import probability
+    >>> probability(1)(np.array([2.0, 0.0])).round(3)
+    array([0.881, 0.5  ])
     """
     return lambda eta: _rate(eta, label, 1.0)
 
@@ -146,6 +183,14 @@ def mean_loss(rows=None, loss=log_loss):
     -------
     function : callable
         ``function(eta, y)``, a scalar.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.metrics import mean_loss
+    >>> eta, y = np.array([2.0, -1.0, 0.5]), np.array([1, 1, 0])
+    >>> round(float(mean_loss([0, 1])(eta, y)), 3)
+    0.72
     """
     if not callable(loss):
         raise TypeError(f"loss must be a function of (eta, y). Got {loss!r}.")
@@ -192,6 +237,14 @@ def auroc(temperature):
     Notes
     -----
     O(n_0 n_1) for each edit, in blocks of pairs; O(n log n) with ``temperature=0``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.metrics import auroc
+    >>> eta, y = np.array([2.0, -1.0, 0.5, 1.0]), np.array([1, 0, 1, 0])
+    >>> float(auroc(0)(eta, y)), round(float(auroc(0.5)(eta, y)), 3)
+    (0.75, 0.775)
     """
     _check_temperature(temperature)
 
@@ -233,6 +286,14 @@ def demographic_parity(groups, *, positive=1, temperature=1.0):
     -------
     function : callable
         ``function(eta)``, a scalar >= 0. A positive effect: the row kept the groups nearer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.metrics import demographic_parity
+    >>> eta, groups = np.array([2.0, -1.0, 0.5, 1.0]), ["a", "a", "b", "b"]
+    >>> float(demographic_parity(groups, temperature=0)(eta))
+    0.5
     """
     _check_temperature(temperature)
     names, group = _grouped(groups)
@@ -261,6 +322,14 @@ def equal_opportunity(groups, *, positive=1, temperature=1.0):
     -------
     function : callable
         ``function(eta, y)``, a scalar >= 0; y holds class positions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.metrics import equal_opportunity
+    >>> eta, y, groups = np.array([2.0, -1.0, 0.5, 1.0]), np.array([1, 1, 1, 0]), ["a", "a", "b", "b"]
+    >>> float(equal_opportunity(groups, temperature=0)(eta, y))
+    0.5
     """
     _check_temperature(temperature)
     names, group = _grouped(groups)

@@ -114,6 +114,17 @@ class InfluenceMixin:
     at the fit and at every question all of their bytes are hashed. Rows that are read when they are
     asked for (dask, zarr, large memory maps) and arrays on a device are not, so that nothing is kept
     of them and their changes go unnoticed.
+
+    Examples
+    --------
+    >>> from sklearn import linear_model
+    >>> from skinfluence.mixin import InfluenceMixin
+    >>> class MyRidge(InfluenceMixin, linear_model.Ridge):
+    ...     pass
+    ...
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> MyRidge().fit(X, y).loo_predict().round(2)
+    array([-0.06,  0.78,  1.97,  1.67])
     """
 
     def fit(self, X, y, sample_weight=None):

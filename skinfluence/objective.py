@@ -37,6 +37,17 @@ class Labels:
     balanced : {"weights", "rows", "rows left"}, default=None
         What ``class_weight="balanced"`` counts: sample weights or rows, whatever they weigh, or those of
         them that have weight. None for factors that were given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence import objective_of
+    >>> X, y = np.array([[0.0], [1.0], [2.0]]), np.array(["no", "yes", "yes"])
+    >>> model = LogisticRegression(class_weight={"no": 2.0, "yes": 1.0}).fit(X, y)
+    >>> labels = objective_of(model, X, y).labels
+    >>> labels.classes, labels.targets, labels.class_weight
+    (array(['no', 'yes'], dtype='<U3'), array([0, 1]), array([2., 1.]))
     """
 
     classes: np.ndarray
@@ -118,6 +129,16 @@ class Objective(Problem):
         What refitting the estimator on the reduced data would do.
     chosen : Chosen, default=None
         As in :class:`~skinfluence.problem.Problem`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import objective_of
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
+    >>> objective = objective_of(Ridge(alpha=0.5).fit(X, y), X, y)
+    >>> objective.n_samples, objective.theta.shape
+    (4, (1, 2))
     """
 
     loss: Loss
@@ -366,6 +387,15 @@ def objective_of(estimator, X, y, sample_weight=None):
     ------
     TypeError
         For a class without a registered implementation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import objective_of
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
+    >>> objective_of(Ridge(alpha=0.5).fit(X, y), X, y).penalty
+    array([0.5, 0. ])
     """
     advice = advice_on(estimator)
     if advice is not None:

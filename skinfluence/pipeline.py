@@ -101,6 +101,17 @@ def make_pipeline(*steps, memory=None, transform_input=None, verbose=False):
     Returns
     -------
     pipeline : Pipeline
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skinfluence.pipeline import make_pipeline
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    >>> model.loo_predict_proba(indices=[70]).round(2)
+    array([[0.01, 0.39, 0.6 ]])
     """
     named = sklearn.pipeline.make_pipeline(*steps).steps
     return Pipeline(named, memory=memory, transform_input=transform_input, verbose=verbose)
@@ -135,6 +146,17 @@ class NamedInfluence:
         The features themselves: numbers, 0 or 1 for categories, counts for words.
     weights : ndarray of shape (n_rows,)
         ``w_i / n_train``.
+
+    Examples
+    --------
+    >>> from sklearn.feature_extraction.text import TfidfVectorizer
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence.pipeline import influence_by_name, make_pipeline
+    >>> mails = ["cheap pills today", "cheap watches now", "lunch at noon", "minutes of lunch"]
+    >>> model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(mails, [1, 1, 0, 0])
+    >>> named = influence_by_name(model, ["cheap lunch"], [1])
+    >>> named.names[:3].tolist(), named.values.shape
+    (['at', 'cheap', 'lunch'], (1, 4, 10))
     """
 
     names: np.ndarray

@@ -24,6 +24,16 @@ class Chosen:
         precision, with which an estimator says other things too.
     given : estimator, default=None
         Not fitted, what fits with it given. None for a clone of the fitted one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import RidgeCV
+    >>> from skinfluence import objective_of
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
+    >>> chosen = objective_of(RidgeCV(alphas=(0.1, 10.0)).fit(X, y), X, y).chosen
+    >>> str(chosen), chosen.given
+    ('alpha_ 0.1', None)
     """
 
     words: str
@@ -65,6 +75,17 @@ class Problem(ABC):
     chosen : Chosen or None
         What the estimator, or a search around it, chose on the rows and a refit would choose anew,
         while answers hold it: a penalty, the parameters of a kernel, precisions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.svm import SVC
+    >>> from skinfluence import objective_of
+    >>> from skinfluence.problem import Problem
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
+    >>> problem = objective_of(SVC(gamma=1.0).fit(X, y), X, y)
+    >>> isinstance(problem, Problem), problem.n_samples, problem.weights
+    (True, 4, array([1., 1., 1., 1.]))
     """
 
     model_name = "this model"

@@ -37,6 +37,20 @@ class Effect:
     greater_is_better : bool or None
         Of the quantity: False for losses, where a positive effect says that the rows were helpful;
         True for scorers, where a negative one does; None for what is neither.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence import Influence, edits
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0, 1, 0, 1]
+    >>> inf = Influence(LogisticRegression(tol=1e-10).fit(X, y), X, y)
+    >>> effect = inf.effect([edits.remove(0), edits.relabel(1, 0)], [[2.5]], of="predict_proba")
+    >>> effect.values.shape
+    (1, 2, 2)
+    >>> effect.values[0, :, 1].round(3)
+    array([ 0.055, -0.229])
+    >>> bool((effect.bound < 1e-2).all())
+    True
     """
 
     values: np.ndarray
@@ -129,6 +143,18 @@ class Estimate:
         now. Edits of which nothing is fitted again are answered together, and not in it.
     memory : int
         Bytes of the answer and, where steps are fitted again, of the rows that one edit leaves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.feature_selection import SelectKBest
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skinfluence import Influence
+    >>> X, y = np.random.default_rng(0).standard_normal((40, 6)), np.arange(40) % 2
+    >>> inf = Influence(make_pipeline(SelectKBest(k=3), LogisticRegression()).fit(X, y), X, y)
+    >>> inf.estimate("removal_effect", X[:1]).fits
+    40
     """
 
     routes: dict
@@ -152,6 +178,18 @@ class Quantity:
     Attributes
     ----------
     greater_is_better : bool or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.answers import Tests
+    >>> from skinfluence.design import design_of
+    >>> from skinfluence.losses import SquaredError
+    >>> from skinfluence.quantity import Quantity
+    >>> tests = Tests(design_of(np.array([[5.0]])), np.array([4.0]), np.array([4.0]))
+    >>> quantity = Quantity("loss", SquaredError(), tests, np.array([[3.0]]))
+    >>> quantity.change(np.array([[[1.0]]]))  # from a loss of 1/2 to none
+    array([[-0.5]])
     """
 
     def __init__(self, of, loss, tests, eta):

@@ -76,6 +76,12 @@ def test_what_is_public_has_a_docstring():
                 assert inspect.getdoc(method), f"{name}.{own}"
 
 
+def test_what_is_public_has_an_example():
+    """In its docstring, where the reference shows it; the doctests run them."""
+    without = [name for name in listed() if ">>> " not in inspect.getdoc(public(name))]
+    assert not without
+
+
 def test_docstrings_name_every_parameter():
     """Those of methods for users. Those who extend find the conventions of each in its class."""
     for_users = API.read_text(encoding="utf-8").partition("\nYour own model\n")[0]

@@ -25,6 +25,14 @@ def check_sample_weight(sample_weight, n_samples):
     ------
     ValueError
         If they are not one finite non-negative number per row, or all zero.
+
+    Examples
+    --------
+    >>> from skinfluence.utils.validation import check_sample_weight
+    >>> check_sample_weight(None, 3)
+    array([1., 1., 1.])
+    >>> check_sample_weight([1, 2, 0], 3)
+    array([1., 2., 0.])
     """
     if sample_weight is None:
         return np.ones(n_samples)
@@ -122,6 +130,13 @@ def check_targets(X, y):
     ------
     ValueError
         If they are not one finite number per row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.utils.validation import check_targets
+    >>> check_targets(np.ones((3, 2)), [1, 2, 3])
+    array([1., 2., 3.])
     """
     y = np.asarray(y, dtype=np.float64)
     if y.ndim != 1:

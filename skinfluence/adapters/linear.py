@@ -62,6 +62,20 @@ def linear_objective(
     intercept : float, default=1.0
         Value of the constant column, if ``model.fit_intercept``.
     penalise_intercept : bool, default=False
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence.adapters import linear_objective
+    >>> from skinfluence.losses import SquaredError
+    >>> X, y, w = np.array([[0.0], [1.0], [2.0]]), np.array([0.0, 1.0, 3.0]), np.ones(3)
+    >>> model = Ridge(alpha=2.0).fit(X, y)
+    >>> objective = linear_objective(
+    ...     model, X, y, loss=SquaredError(), penalty=2.0, weights=w, sample_weight=w
+    ... )
+    >>> objective.theta.shape, objective.penalty
+    ((1, 2), array([2., 0.]))
     """
     coef = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
     if model.fit_intercept:

@@ -33,6 +33,18 @@ class AttackResult:
     losses : ndarray of shape (n_steps + 1, n_targets)
     model : estimator
         The refitted last step of the pipeline.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence.attack import TrainingSetAttack
+    >>> X, y = load_digits(n_class=2, return_X_y=True)
+    >>> X, model = X / 16, LogisticRegression(C=0.1).fit(X[:100] / 16, y[:100])
+    >>> attack = TrainingSetAttack(radius=0.1, low=0.0, high=1.0, n_rows=5, max_iter=5)
+    >>> result = attack.run(model, X[:100], y[:100], X[150:151], y[150:151])
+    >>> result.rows.shape, result.n_steps, result.flipped
+    ((5,), 5, array([False]))
     """
 
     rows: np.ndarray

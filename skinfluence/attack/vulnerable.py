@@ -25,6 +25,17 @@ class Vulnerability:
     realised : ndarray of shape (n_test, n_rows)
         Change of the margin when the row is moved to that corner of its box and the model is fitted
         again; NaN where it was not tried.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence.attack import vulnerability
+    >>> X, y = load_digits(n_class=2, return_X_y=True)
+    >>> X, model = X / 16, LogisticRegression(C=0.1).fit(X[:100] / 16, y[:100])
+    >>> found = vulnerability(model, X[:100], y[:100], X[150:151], y[150:151], radius=0.1)
+    >>> bool((-found.change < found.margin).all())  # no row turns it alone
+    True
     """
 
     rows: np.ndarray
@@ -74,6 +85,17 @@ def vulnerability(
     -----
     One gradient in the inputs for each pair, a block of rows at a time. The first order is a
     prediction, not a certificate: ``realise`` says how good it is.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skinfluence.attack import vulnerability
+    >>> X, y = load_digits(n_class=2, return_X_y=True)
+    >>> X, model = X / 16, LogisticRegression(C=0.1).fit(X[:100] / 16, y[:100])
+    >>> found = vulnerability(model, X[:100], y[:100], X[150:152], y[150:152], radius=0.1)
+    >>> found.change.shape, bool((found.change <= 0).all())
+    ((2, 100), True)
     """
     head = head_of(estimator, X, y, sample_weight)
     targets, box = Targets(head, X_test, y_test), Box(radius, low, high)

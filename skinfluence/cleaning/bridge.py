@@ -70,6 +70,20 @@ def from_cleanlab(audit, issues):
     audit : Audit
         With a column ``cleanlab``, the kinds of issues of each row in words, and
         ``cleanlab_score``, its label quality, where that is known. Rankings and actions stay.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import scale
+    >>> from skinfluence.cleaning import audit, from_cleanlab
+    >>> from skinfluence.datasets import load_demo
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> demo = load_demo("wine", flip_share=0.1)
+    >>> X = scale(demo.X)
+    >>> found = audit(LogisticRegression(C=0.1).fit(X, demo.y), X, demo.y)
+    >>> both = from_cleanlab(found, np.flatnonzero(demo.flipped))
+    >>> int((both.table["cleanlab"].head(18) != "").sum())
+    18
     """
     n = len(audit.y)
     if not hasattr(issues, "columns"):

@@ -36,6 +36,22 @@ class Artifacts:
         Positive: the tests rely on the feature. Negative: it misleads them.
     loss : float
         The mean test loss of the model as it is, in the units of its loss (nats for logistic models).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence import Influence
+    >>> from skinfluence.cleaning import artifacts
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> rng = np.random.default_rng(0)
+    >>> X, X_test = rng.standard_normal((200, 3)), rng.standard_normal((20, 3))
+    >>> y, y_test = (X[:, 0] > 0).astype(int), (X_test[:, 0] > 0).astype(int)
+    >>> X[:, 2] = y  # a leak, in the training rows only
+    >>> model = LogisticRegression(tol=1e-8).fit(X, y)
+    >>> wrong = model.predict(X_test) != y_test
+    >>> found = artifacts(Influence(model, X, y), X_test[wrong], y_test[wrong], k=3)
+    >>> found.table["feature"][0], bool(found.table["effect"][0] < 0)
+    ('x2', True)
     """
 
     table: Any

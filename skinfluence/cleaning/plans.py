@@ -25,6 +25,18 @@ class Plan:
         Rows to give another label, ascending.
     labels : ndarray
         The labels for the rows of ``relabel``.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import scale
+    >>> from skinfluence.cleaning import audit
+    >>> from skinfluence.datasets import load_demo
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> demo = load_demo("wine", flip_share=0.1)
+    >>> X = scale(demo.X)
+    >>> plan = audit(LogisticRegression(C=0.1).fit(X, demo.y), X, demo.y).plan()
+    >>> plan.relabel[:3], plan.labels[:3].tolist()
+    (array([ 5,  7, 18]), ['class_0', 'class_0', 'class_0'])
     """
 
     drop: np.ndarray

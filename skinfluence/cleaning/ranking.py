@@ -307,6 +307,19 @@ class Audit:
         ``error_proba``); ``left_out_score``, accuracy or R2 on its rows of the model without all of them;
         ``effect_of_dropping``, the change of the mean leave-one-out loss of all other rows when
         the whole source is dropped, with an interval of 95 % for the mean over these rows.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import scale
+    >>> from skinfluence.cleaning import audit
+    >>> from skinfluence.datasets import load_demo
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> demo = load_demo("wine", flip_share=0.1)
+    >>> X = scale(demo.X)
+    >>> found = audit(LogisticRegression(C=0.1).fit(X, demo.y), X, demo.y)
+    >>> first = found.table["row"].head(18)
+    >>> f"{demo.flipped[first].sum()} of the {demo.flipped.sum()} turned labels come first"
+    '18 of the 18 turned labels come first'
     """
 
     estimator: Any

@@ -27,6 +27,15 @@ class EditReport:
     fitted_again : tuple of str
         What learned from the rows and was fitted on the edited ones: steps of a pipeline,
         ``"class_weight"``, ``"gamma"``.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence, edits
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> report = Influence(Ridge().fit(X, y), X, y).edited(edits.remove(3)).report
+    >>> report.route, bool(report.bound < 1e-9)
+    ('edit', True)
     """
 
     route: str
@@ -47,6 +56,17 @@ class Edited:
         were removed. What only described the fit on all rows (``n_iter_``, ``rank_``,
         ``best_score_``, ...) is gone; what a search chose is kept.
     report : EditReport
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence, edits
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> edited = Influence(Ridge().fit(X, y), X, y).edited(edits.remove(3))
+    >>> edited.estimator.predict([[5.0]]).round(3)
+    array([2.])
+    >>> Ridge().fit(X[:3], y[:3]).predict([[5.0]]).round(3)
+    array([2.])
     """
 
     estimator: Any

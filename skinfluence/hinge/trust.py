@@ -26,6 +26,16 @@ class HingeReport:
         ``"none"``, ``"margin"`` or ``"bound"``; empty where a row has no part in a problem.
     held : str or None
         What was chosen on all rows, and every answer holds.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.svm import SVC
+    >>> from skinfluence import Influence
+    >>> X, y = load_iris(return_X_y=True)
+    >>> report = Influence(SVC(gamma=0.5).fit(X[50:], y[50:]), X[50:], y[50:]).report()
+    >>> report.n_support, str(report.role[20, 0])
+    (array([32]), 'bound')
     """
 
     distance: float
@@ -50,6 +60,17 @@ class HingeEffect(Effect):
         the decision value; NaN for local methods and where a pipeline was fitted again.
     n_pivots : ndarray of int, shape (n_edits,) or int
         Changes of role that the edit makes; NaN where a pipeline was fitted again.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.svm import SVC
+    >>> from skinfluence import Influence, edits
+    >>> X, y = load_iris(return_X_y=True)
+    >>> inf = Influence(SVC(gamma=0.5).fit(X[50:], y[50:]), X[50:], y[50:])
+    >>> effect = inf.effect(edits.remove(20), X[:1], of="decision_function")
+    >>> bool(effect.kkt_residual < 1e-9), str(effect.method_used)
+    (True, 'path')
     """
 
     kkt_residual: np.ndarray

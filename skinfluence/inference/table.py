@@ -39,6 +39,16 @@ class CoefficientTable:
         Of the intervals.
     df : float
         Degrees of freedom of the statistic; ``inf`` for the normal distribution.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from skinfluence.inference import coefficient_table
+    >>> from skinfluence.linear_model import LinearRegression
+    >>> X, y = load_diabetes(return_X_y=True, as_frame=True)
+    >>> table = coefficient_table(LinearRegression().fit(X[["bmi"]], y))
+    >>> table.names, table.coef.round(1)
+    (['bmi', 'intercept'], array([949.4, 152.1]))
     """
 
     names: list

@@ -24,6 +24,13 @@ class SourcesDisplay(Display):
     intervals_ : LineCollection
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from skinfluence.inspection import SourcesDisplay
+    >>> display = SourcesDisplay(["north", "south"], [0.01, -0.05], [0.0, -0.07], [0.02, -0.03])
+    >>> display.plot().points_ is not None
+    True
     """
 
     figsize = (6.4, 3.6)

@@ -27,6 +27,19 @@ class Display(ABC):
     ax_ : matplotlib Axes
         Of the last :meth:`plot`.
     figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from skinfluence.inspection import Display
+    >>> class Heights(Display):
+    ...     def __init__(self, heights):
+    ...         self.heights = heights
+    ...     def _draw(self, ax):
+    ...         ax.bar(range(len(self.heights)), self.heights)
+    ...
+    >>> display = Heights([1, 3, 2]).plot()
+    >>> len(display.ax_.patches)
+    3
     """
 
     # Of a figure of its own, in inches.

@@ -40,6 +40,18 @@ class Explanation:
         refit, NaN where none was made.
     left_out : int or None
         The training row that is explained by the model without it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skinfluence import Influence
+    >>> from skinfluence.inspection import explain
+    >>> from skinfluence.linear_model import LogisticRegression
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> model = LogisticRegression(max_iter=5000, tol=1e-8).fit(X, y)
+    >>> found = explain(Influence(model, X, y), row=70)
+    >>> round(float(found.probability), 2), sorted(set(found.rows["side"]))
+    (0.6, ['against', 'for'])
     """
 
     prediction: Any

@@ -27,6 +27,13 @@ class ArtifactsDisplay(Display):
     points_ : PathCollection
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
+
+    Examples
+    --------
+    >>> from skinfluence.inspection import ArtifactsDisplay
+    >>> display = ArtifactsDisplay(["corner", "x7"], [-0.4, -0.1], [-0.3, -0.1], [5.0, 1.2], [80, 200])
+    >>> display.plot().ax_.get_yticklabels()[0].get_text()
+    'corner'
     """
 
     figsize = (6.4, 4.0)

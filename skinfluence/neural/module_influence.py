@@ -108,6 +108,18 @@ class ModuleInfluence(Influence):
        ICML 2017.
     .. [2] X. Lyu et al., "Deeper Understanding of Black-box Predictions via Generalized Influence
        Functions", 2024 (``parameters``).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from skinfluence.neural import ModuleInfluence
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([[0.0], [1.0], [1.0], [4.0]])
+    >>> net = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.constant_(net.weight, 19 / 21.1)  # the optimum, with the decay
+    >>> inf = ModuleInfluence(net, torch.nn.MSELoss(), X, y, weight_decay=0.05)
+    >>> inf.removal_effect(X[:2], y[:2]).shape
+    (2, 4)
     """
 
     def __init__(

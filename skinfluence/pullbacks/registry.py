@@ -18,7 +18,21 @@ WAYS_OUT = (
 
 
 class NoDerivativeError(TypeError):
-    """A transformer has no derivative in its inputs, or none is registered."""
+    """A transformer has no derivative in its inputs, or none is registered.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import KBinsDiscretizer
+    >>> from skinfluence.pipeline import NoDerivativeError, pullback
+    >>> X = np.arange(8.0)[:, None]
+    >>> bins = KBinsDiscretizer(2, encode="ordinal", strategy="uniform").fit(X)
+    >>> try:
+    ...     pullback(bins, X, np.ones((1, 8, 1)))
+    ... except NoDerivativeError:
+    ...     print("bins move in steps")
+    bins move in steps
+    """
 
 
 @singledispatch
@@ -54,6 +68,16 @@ def pullback(transformer, X, V):
     UserWarning
         For inputs on a kink, where the derivative of one side is given, and for rows at which
         there is no derivative at all, which are NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skinfluence.pipeline import pullback
+    >>> X = np.array([[0.0], [4.0]])
+    >>> pullback(StandardScaler().fit(X), X, np.ones((1, 2, 1)))
+    array([[[0.5],
+            [0.5]]])
     """
     raise NoDerivativeError(
         "influence_pert goes through transformers whose derivative is registered. Got "

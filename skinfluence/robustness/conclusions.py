@@ -220,6 +220,17 @@ def prediction(x, level=None):
     -------
     what : Conclusion
         For :func:`smallest_flip`.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence
+    >>> from skinfluence.robustness import prediction, smallest_flip
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> inf = Influence(Ridge().fit(X, y), X, y)
+    >>> flip = smallest_flip(inf, prediction([5.0], level=3.0))
+    >>> round(flip.before, 3), round(flip.after, 3)
+    (1.333, -1.0)
     """
     return Prediction(x, level)
 
@@ -237,6 +248,15 @@ def coef(j, output=0):
     Returns
     -------
     what : Conclusion
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence
+    >>> from skinfluence.robustness import coef, smallest_flip
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [1.0, 0.5, 0.0, 3.0]
+    >>> smallest_flip(Influence(Ridge().fit(X, y), X, y), coef(0)).rows
+    array([3])
     """
     return Coef(j, output)
 
@@ -259,6 +279,18 @@ def metric(f, X, y=None, level=0.0, *, ranked_by=None):
     Returns
     -------
     what : Conclusion
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence
+    >>> from skinfluence.robustness import metric, smallest_flip
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> inf = Influence(Ridge().fit(X, y), X, y)
+    >>> flip = smallest_flip(inf, metric(lambda eta: eta.sum(), [[1.0], [5.0]], level=4.0))
+    >>> flip.found, round(flip.before, 3), flip.rows
+    (True, 1.179, array([3]))
     """
     return Metric(f, X, y, level, ranked_by)
 
@@ -273,6 +305,15 @@ def order(x, other):
     Returns
     -------
     what : Conclusion
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence
+    >>> from skinfluence.robustness import order, smallest_flip
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [1.0, 0.5, 0.0, 3.0]
+    >>> smallest_flip(Influence(Ridge().fit(X, y), X, y), order([3.0], [1.0])).rows
+    array([3])
     """
     return Order(x, other)
 

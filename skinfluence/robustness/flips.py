@@ -50,6 +50,16 @@ class Flip:
     n_rows : int
         Training rows in all.
     by : {"remove", "relabel"}
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence
+    >>> from skinfluence.robustness import prediction, smallest_flip
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> flip = smallest_flip(Influence(Ridge().fit(X, y), X, y), prediction([5.0], level=3.0))
+    >>> flip.rows, flip.verified, flip.lower_bound
+    (array([3]), True, 1)
     """
 
     found: bool

@@ -13,7 +13,21 @@ from skinfluence.curvature import Curvature
 
 
 class SingularHessianError(ValueError):
-    """The objective has no unique optimum, so its answers are not defined."""
+    """The objective has no unique optimum, so its answers are not defined.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from skinfluence import Influence
+    >>> from skinfluence.solvers import SingularHessianError
+    >>> X, y = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]), np.array([0.0, 1.0, 3.0])
+    >>> try:
+    ...     Influence(LinearRegression().fit(X, y), X, y).self_influence()
+    ... except SingularHessianError:
+    ...     print("two columns are the same")
+    two columns are the same
+    """
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,18 @@ class Solution:
     converged : ndarray of bool of shape (m,)
     standard_error : ndarray of shape (n_parameters, m) or None
         Of each entry of ``X``, by a stochastic solver.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import objective_of
+    >>> from skinfluence.solvers import Exact
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
+    >>> factor = Exact().factor(objective_of(Ridge().fit(X, y), X, y))
+    >>> solution = factor.solution(np.eye(2))
+    >>> solution.X.shape, bool(solution.converged.all()), bool(solution.residual.max() < 1e-12)
+    ((2, 2), True, True)
     """
 
     X: np.ndarray
@@ -91,6 +117,16 @@ class SolveReport:
         Of the probe solve, relative to its size; 0 for solvers that do not draw rows.
     held : str or None
         What the estimator, or a search, chose on all rows, and every answer holds.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> report = Influence(Ridge().fit(X, y), X, y).report()
+    >>> report.solver, report.n_parameters, bool(report.newton_decrement < 1e-9)
+    ('primal Cholesky', 11, True)
     """
 
     solver: str
@@ -122,6 +158,17 @@ class Factor(Locked, ABC):
         The Hessian is ``H + shift R0`` (see :class:`~skinfluence.curvature.Curvature`).
     damping : float, default=0.0
         And ``damping`` times the identity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import objective_of
+    >>> from skinfluence.solvers import Exact
+    >>> X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
+    >>> objective = objective_of(Ridge(fit_intercept=False).fit(X, y), X, y)
+    >>> Exact().factor(objective).solve(np.array([[22.0]]))  # H = 1 + 0 + 1 + 4 + 16
+    array([[1.]])
     """
 
     name = ""
@@ -361,7 +408,21 @@ class Factor(Locked, ABC):
 
 
 class Solver(Protocol):
-    """What inverts a Hessian: anything with ``factor(objective)``."""
+    """What inverts a Hessian: anything with ``factor(objective)``.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence
+    >>> from skinfluence.solvers import Exact
+    >>> class Mine:
+    ...     def factor(self, objective):
+    ...         return Exact(precision="float64").factor(objective)
+    ...
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> Influence(Ridge().fit(X, y), X, y, solver=Mine()).report().solver
+    'primal Cholesky'
+    """
 
     def factor(self, objective) -> Factor:
         """Factor the Hessian at ``objective.theta``."""

@@ -76,6 +76,17 @@ class CG:
     converged; they are multiplied together. What stops is the residual of the solution itself, not
     that of the recurrence, which drifts from it: it is computed again, and the iteration goes on.
     ``"auto"`` and ``"exact"`` factor Hessians of up to 200 parameters of very different sizes directly.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence
+    >>> from skinfluence.solvers import CG
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> report = Influence(Ridge().fit(X, y), X, y, solver=CG(rtol=1e-8)).report()
+    >>> report.converged, bool(report.residual < 1e-8)
+    (True, True)
     """
 
     def __init__(

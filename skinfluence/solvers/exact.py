@@ -27,6 +27,16 @@ class Exact:
         leverages is part of every bound.
     damping : float, default=0.0
         Factor ``H + damping I``; see :class:`~skinfluence.solvers.CG`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence
+    >>> from skinfluence.solvers import Exact
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> Influence(Ridge().fit(X, y), X, y, solver=Exact("dual")).report().solver
+    'dual Cholesky'
     """
 
     def __init__(

@@ -79,6 +79,17 @@ class LiSSA:
        Learning in Linear Time", JMLR 18, 2017.
     .. [2] P. W. Koh and P. Liang, "Understanding Black-box Predictions via Influence Functions",
        ICML 2017, section 3.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence
+    >>> from skinfluence.solvers import LiSSA
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> inf = Influence(Ridge().fit(X, y), X, y, solver=LiSSA(random_state=0))
+    >>> inf.influence_up_loss(X[:1], y[:1]).shape
+    (1, 442)
     """
 
     def __init__(

@@ -13,7 +13,24 @@ BUDGET = 60.0
 
 
 class OverBudgetError(RuntimeError):
-    """Answering would take longer than the budget."""
+    """Answering would take longer than the budget.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.feature_selection import SelectKBest
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skinfluence import Influence
+    >>> from skinfluence.pipeline import OverBudgetError
+    >>> X, y = np.random.default_rng(0).standard_normal((40, 6)), np.arange(40) % 2
+    >>> model = make_pipeline(SelectKBest(k=3), LogisticRegression()).fit(X, y)
+    >>> try:
+    ...     Influence(model, X, y, budget=1e-6).removal_effect(X[:1], y[:1])
+    ... except OverBudgetError:
+    ...     print("longer than a microsecond")
+    longer than a microsecond
+    """
 
 
 def check_budget(seconds, n_fits, budget):

@@ -29,6 +29,12 @@ class Moves:
         the row itself has not got either, as the transformer then takes it.
     fills : Fills, default=None
         What is put where cells are missing moves by; outputs are what they were elsewhere.
+
+    Examples
+    --------
+    >>> from skinfluence.pipeline import Moves
+    >>> Moves()  # of a transformer that does not look at the rows
+    Moves(scale=None, shifted=False, other=None, gone=None, fills=None)
     """
 
     scale: np.ndarray | None = None
@@ -75,6 +81,18 @@ def statistics(transformer, X, rows):
     -------
     moves : Moves or None
         None: fit it again without each row. So for classes that are not registered.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skinfluence.pipeline import statistics
+    >>> X = np.array([[0.0], [1.0], [2.0], [9.0]])
+    >>> moves = statistics(StandardScaler().fit(X), X, np.array([3]))
+    >>> moves.scale.round(3)
+    array([[0.231]])
+    >>> StandardScaler().fit(X[:3]).scale_ / StandardScaler().fit(X).scale_
+    array([0.23094011])
     """
     return None if learns(transformer) else NOTHING
 

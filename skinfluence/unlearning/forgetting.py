@@ -24,6 +24,17 @@ class Forgotten:
         For the next request. It still holds the removed rows, as all training data: drop it, and
         what it was made of, when no request is to come.
     receipt : Receipt
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence, unlearning
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> done = unlearning.forget(Influence(Ridge().fit(X, y), X, y), 3)
+    >>> done.estimator.predict([[5.0]]).round(3)
+    array([2.])
+    >>> Ridge().fit(X[:3], y[:3]).predict([[5.0]]).round(3)
+    array([2.])
     """
 
     estimator: Any
@@ -85,6 +96,16 @@ def retained(influence):
     X : array-like of shape (n_retained, n_features)
     y : ndarray of shape (n_retained,)
         And, where there were weights, ``sample_weight`` of shape (n_retained,).
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence, unlearning
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> done = unlearning.forget(Influence(Ridge().fit(X, y), X, y), 3)
+    >>> X_left, y_left = unlearning.retained(done.influence)
+    >>> y_left
+    array([0., 1., 1.])
     """
     X, y, weight = _left(influence)
     return (X, y) if weight is None else (X, y, weight)

@@ -45,6 +45,15 @@ class Receipt:
         Steps before the model that learn from rows; they were compared with a fit on the retained ones.
     model, data : str
         Digests of the parameters and of the retained rows that this was measured with.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence, unlearning
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> receipt = unlearning.forget(Influence(Ridge().fit(X, y), X, y), 3).receipt
+    >>> receipt.n_rows, bool(receipt.distance < 1e-9)
+    (3, True)
     """
 
     distance: float
@@ -66,6 +75,16 @@ class Check:
         Why not; empty where it holds.
     measured : Receipt
         What was measured now.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence.unlearning import receipt, verify
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> model = Ridge().fit(X, y)
+    >>> check = verify(receipt(model, X, y), model, X, y)
+    >>> check.holds, check.reasons
+    (True, ())
     """
 
     holds: bool
@@ -101,6 +120,17 @@ def receipt(estimator, X, y, sample_weight=None):
     Of a smooth model the gradient that its parameters leave on these rows, with the curvature there: self-
     concordance bounds the distance from the optimum. Nothing else is needed, so that whoever holds the
     retained rows can measure again, without the deleted ones and without the one who deleted them.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence.unlearning import receipt
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> model = Ridge().fit(X, y)
+    >>> bool(receipt(model, X, y).distance < 1e-9)
+    True
+    >>> round(receipt(model, X[:3], y[:3]).distance, 2)
+    0.92
     """
     inputs = Inputs(estimator, X, y)
     again = _check_steps(inputs, X, y)
@@ -140,6 +170,17 @@ def verify(receipt_, estimator, X, y, sample_weight=None):
     Returns
     -------
     check : Check
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence.unlearning import receipt, verify
+    >>> X, y = [[0.0], [1.0], [2.0], [4.0]], [0.0, 1.0, 1.0, 4.0]
+    >>> model = Ridge().fit(X, y)
+    >>> verify(receipt(model, X, y), model, X, y).holds
+    True
+    >>> verify(receipt(model, X, y), model, X[:3], y[:3]).holds
+    False
     """
     measured = receipt(estimator, X, y, sample_weight)
     reasons = []

@@ -28,6 +28,18 @@ class Values:
         What no row at all is worth: the utility of decision values of zero.
     full : float
         The utility of the fit on all rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.linear_model import Ridge
+    >>> from skinfluence.values import shapley
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((40, 2))
+    >>> y = X[:, 0] + 0.1 * rng.standard_normal(40)
+    >>> found = shapley(Ridge().fit(X[:20], y[:20]), X[20:], y[20:], n_draws=50, random_state=0)
+    >>> found.values.shape, found.n_draws, bool(found.full > found.empty)
+    ((20,), 50, True)
     """
 
     values: np.ndarray
@@ -56,6 +68,15 @@ def leave_one_out(influence, X, y, *, of="loss", method="auto", tol=1e-3):
     Returns
     -------
     values : Values
+
+    Examples
+    --------
+    >>> from skinfluence.linear_model import Ridge
+    >>> from skinfluence.values import leave_one_out
+    >>> X, y = [[0.0], [1.0], [2.0], [3.0]], [0.0, 1.0, 2.0, 0.0]
+    >>> found = leave_one_out(Ridge(alpha=0.1).fit(X, y), [[0.5], [4.0]], [0.5, 4.0])
+    >>> found.values.round(2)  # the last row is wrong
+    array([ 2.01, -0.  ,  1.45, -2.26])
     """
     game = game_of(influence, X, y, of, method, tol)
     everything = np.ones(game.n, dtype=bool)
@@ -143,6 +164,19 @@ def banzhaf(influence, X, y, *, of="loss", n_draws=100, method="auto", tol=1e-3,
     ----------
     .. [1] J. T. Wang and R. Jia, "Data Banzhaf: A Robust Data Valuation Framework for Machine
        Learning", AISTATS 2023.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.linear_model import Ridge
+    >>> from skinfluence.values import banzhaf
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((40, 2))
+    >>> y = X[:, 0] + 0.1 * rng.standard_normal(40)
+    >>> y[3] += 5.0
+    >>> model = Ridge(alpha=1.0).fit(X[:20], y[:20])
+    >>> int(banzhaf(model, X[20:], y[20:], n_draws=50, random_state=0).values.argmin())
+    3
     """
     return _averaged(
         influence,

@@ -8,7 +8,23 @@ from scipy.stats import rankdata
 
 
 class ContractError(AssertionError):
-    """An estimator breaks the contract."""
+    """An estimator breaks the contract.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence.utils.estimator_checks import ContractError, check_influence
+    >>> from skinfluence import objective_of
+    >>> class Wrong(Ridge):
+    ...     def predict(self, X):
+    ...         return super().predict(X) + 1.0
+    ...
+    >>> try:
+    ...     check_influence(Wrong())
+    ... except ContractError:
+    ...     print("what it predicts is not what its coefficients say")
+    what it predicts is not what its coefficients say
+    """
 
 
 def require(holds, rule, got, remedy):

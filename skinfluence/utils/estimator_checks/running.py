@@ -79,6 +79,14 @@ def influence_checks_generator(estimator, *, data=None, refit=None, fit_tol=FIT_
     ----------
     estimator, data, refit, fit_tol
         As in :func:`check_influence`.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence.utils.estimator_checks import influence_checks_generator
+    >>> estimator, check = next(influence_checks_generator(Ridge()))
+    >>> callable(check)
+    True
     """
     if isinstance(estimator, type):
         raise TypeError(f"Pass an instance, {estimator.__name__}(...). Got the class.")
