@@ -17,6 +17,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.preprocessing import scale
 
 from skinfluence.conformal import FullConformalRegressor, JackknifePlusRegressor
+from skinfluence.inspection import IntervalsDisplay
 
 X, y = load_diabetes(return_X_y=True, as_frame=True)
 X, y = scale(X[["bmi", "s5"]]), y.to_numpy(float)
@@ -51,14 +52,8 @@ axes[0].legend()
 # %%
 # The intervals of 40 new patients, in the order of their predictions.
 
-some = test[:40][np.argsort(models["jackknife+"].predict(X[test[:40]]))]
-low, high = models["full conformal"].predict_interval(X[some], 0.9).T + centre
-inside = (low <= y[some]) & (y[some] <= high)
-place = np.arange(40)
-axes[1].vlines(place, low, high, color="0.85", linewidth=4, zorder=0)
-axes[1].scatter(place[inside], y[some][inside], s=16, label="inside")
-axes[1].scatter(place[~inside], y[some][~inside], s=22, color="C3", label="outside")
-axes[1].set_xlabel("new patients, by their prediction")
-axes[1].set_ylabel("disease progression")
-axes[1].legend(loc="upper left", title="full conformal, 90 %")
+model = models["full conformal"]
+IntervalsDisplay.from_estimator(model, X[test[:40]], y[test[:40]] - centre, ax=axes[1])
+axes[1].set_ylabel("disease progression, about its mean")
+axes[1].set_title("full conformal", fontsize="medium")
 plt.show()

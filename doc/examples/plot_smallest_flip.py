@@ -10,13 +10,12 @@ fewest rows whose removal turns a coefficient round, next to what first-order ef
 # A logistic regression on the breast cancer data, 569 rows.
 
 import matplotlib.pyplot as plt
-import numpy as np
-from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import scale
 
 from skinfluence import Influence, robustness
+from skinfluence.inspection import FlipDisplay
 
 data = load_breast_cancer()
 X, y = scale(data.data[:, :10]), data.target
@@ -28,27 +27,13 @@ flips = {j: robustness.smallest_flip(inf, robustness.coef(j)) for j in columns}
 print(f"{data.feature_names[6]}: {flips[6]}")
 
 # %%
-# What does removing rows one by one do to it? First-order effects add up to less than the refits show,
-# as the rows that are left pull harder each time; and the rows that matter next are other ones.
+# What does removing its rows one by one do to it? First-order effects add up to less than solving shows, as
+# the rows that are left pull harder each time.
 
 j = 6
-steps = inf.influence_up_params()[:, 0, j] / len(y)
-side = np.sign(model.coef_[0, j])
-order = np.argsort(-side * steps)
-path, linear = [], model.coef_[0, j] - np.append(0.0, np.cumsum(steps[order]))
-for k in range(36):
-    left = np.setdiff1d(np.arange(len(y)), order[:k])
-    path.append(clone(model).fit(X[left], y[left]).coef_[0, j])
-
 fig, (ax, bars) = plt.subplots(1, 2, figsize=(9.6, 4.2), layout="constrained")
-ax.axhline(0.0, color="0.75", linewidth=1)
-ax.plot(linear[:36], "--", color="0.5", label="first order")
-ax.plot(path, ".-", color="C0", label="refits, the rows by first order")
-ax.plot(
-    len(flips[j].rows), flips[j].after, "o", color="C3", label="the set that was found, a refit"
-)
-ax.set(xlabel="rows removed", ylabel=f"coefficient of {data.feature_names[j]}")
-ax.legend()
+name = f"coefficient of {data.feature_names[j]}"
+FlipDisplay.from_influence(inf, robustness.coef(j), flips[j], quantity=name, ax=ax)
 
 # %%
 # The fewer rows, the less a sign is worth.

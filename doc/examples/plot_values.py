@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import scale
 
+from skinfluence.inspection import FoundDisplay, ValuesDisplay
 from skinfluence.linear_model import LogisticRegression
 from skinfluence.values import shapley
 
@@ -35,23 +36,13 @@ found = shapley(model, X[test], y[test], n_draws=100, random_state=0)
 print(f"all rows: {found.full - found.empty:.3f}, their values: {found.values.sum():.3f}")
 print(f"wrong labels of negative value: {np.sum(found.values[wrong] < 0)} of 12")
 
-order = np.argsort(found.values)
-place = np.arange(120)
-fig, ax = plt.subplots(figsize=(7.0, 4.0), layout="constrained")
-ax.axhline(0.0, color="0.75", linewidth=1)
-for chosen, colour, label in ((~wrong, "C0", "right label"), (wrong, "C3", "wrong label")):
-    shown = chosen[order]
-    ax.errorbar(
-        place[shown],
-        found.values[order][shown],
-        2 * found.standard_error[order][shown],
-        fmt="o",
-        markersize=3.5,
-        linewidth=1,
-        color=colour,
-        label=label,
-    )
-ax.set_xlabel("rows, by their value")
-ax.set_ylabel("value, with two standard errors")
-ax.legend(loc="upper left")
+fig, axes = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
+ValuesDisplay.from_values(found, marked=wrong, ax=axes[0])
+
+# %%
+# Are the rows of least value the wrong ones? The leave-one-out loss of each row's own label asks for no clean
+# test rows and one fit. What values are for is another question.
+
+own = -np.log(model.loo_predict_proba()[np.arange(120), given])
+FoundDisplay.from_values(found, wrong, others={"by leave-one-out loss": own}, ax=axes[1])
 plt.show()

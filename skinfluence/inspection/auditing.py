@@ -170,6 +170,34 @@ class FoundDisplay(Display):
             orders[name] = np.argsort(-np.asarray(score, dtype=float), kind="stable")
         return cls(wrong, orders).plot(ax, **options)
 
+    @classmethod
+    def from_values(cls, values, wrong, *, others=(), ax=None, **options):
+        """Draw how soon rows of low value are the wrong ones, which values are not made to tell.
+
+        Parameters
+        ----------
+        values : Values, or dict of str to Values
+            From :mod:`skinfluence.values`; rows of low value are checked first.
+        wrong : array-like of shape (n_samples,), dtype=bool
+            The rows that are wrong, in the order of the training set.
+        others : dict of str to array-like of shape (n_samples,), default=()
+            Further scores of the rows, high for those to check first: losses of own labels left out,
+            self-influence.
+        ax : matplotlib Axes, default=None
+        **options
+            To :meth:`plot`.
+
+        Returns
+        -------
+        display : FoundDisplay
+        """
+        pyplot()
+        named = values if isinstance(values, dict) else {"by value": values}
+        orders = {name: np.argsort(one.values, kind="stable") for name, one in named.items()}
+        for name, score in dict(others).items():
+            orders[name] = np.argsort(-np.asarray(score, dtype=float), kind="stable")
+        return cls(wrong, orders).plot(ax, **options)
+
     def _draw(self, ax, **options):
         n = len(self.wrong)
         share = 100 * np.arange(n + 1) / n

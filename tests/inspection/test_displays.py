@@ -16,12 +16,16 @@ from skinfluence import Influence, inspection
 from skinfluence.cleaning.plots import RankedLossDisplay
 from skinfluence.inspection import (
     ArtifactsDisplay,
+    CoefficientsDisplay,
     Display,
+    FlipDisplay,
     FoundDisplay,
     GalleryDisplay,
+    IntervalsDisplay,
     LeverageResidualDisplay,
     RemovalEffectDisplay,
     SourcesDisplay,
+    ValuesDisplay,
 )
 
 DISPLAYS = {
@@ -34,6 +38,16 @@ DISPLAYS = {
     ),
     "SourcesDisplay": lambda: SourcesDisplay(
         ["a", "b"], [0.1, -0.2], [0.0, -0.3], [0.2, -0.1], n_rows=[3, 4]
+    ),
+    "IntervalsDisplay": lambda: IntervalsDisplay(
+        [1.0, 0.0], [0.5, -np.inf], [2.0, np.inf], target=[3.0, 0.0], coverage=0.9
+    ),
+    "CoefficientsDisplay": lambda: CoefficientsDisplay(
+        ["a", "b"], [1.0, -0.2], [0.1, 0.2], [0.8, -0.6], [1.2, 0.2], coverage=0.95, kind="hc3"
+    ),
+    "ValuesDisplay": lambda: ValuesDisplay([0.2, -0.1], [0.1, 0.0], marked=[False, True]),
+    "FlipDisplay": lambda: FlipDisplay(
+        [1.0, 0.4, -0.1], linear=[1.0, 0.6, 0.3], refit=-0.1, lower_bound=2
     ),
     "FoundDisplay": lambda: FoundDisplay(
         np.array([True, False, True, False]), {"mine": [0, 2, 1, 3]}
