@@ -233,10 +233,11 @@ def _note_on_no_errors(likelihood, shapes, classes, suspect):
             most, where = errors, _kind_in_words(kind, classes)
     return (
         "No errors are claimed: classes that overlap explain these labels as well. Up to "
-        f"{_percent(most)} of the labels may be wrong nevertheless{where}. More rows or better "
-        "columns would tell; if you know which class was mislabelled, say so with suspect=. The "
-        "ranking shows the most surprising rows; score='margin' is another order to look at, and the "
-        "better one where labels were made by rules on the columns themselves."
+        f"{_percent(most)} of the labels may be wrong nevertheless{where}, not counting errors that follow "
+        "the columns, as those of automatic labels do. More rows or better columns would tell; if you "
+        "know which class was mislabelled, say so with audit(..., suspect=). The ranking shows the most "
+        "surprising rows; audit(..., score='margin') is another order to look at, and the better one where "
+        "labels were made by rules on the columns themselves."
     )
 
 

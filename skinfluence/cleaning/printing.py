@@ -151,6 +151,12 @@ def print_audit(*, problem, selection, found, verification, score, top, files):
     if problem.planted is not None:
         _print_truth(console, problem, found, score)
     console.print("[bold]Written[/] " + "\n        ".join(_escaped(path) for path in files))
+    reports = [path for path in files if str(path).endswith(".html")]
+    if reports and problem.planted is None:
+        console.print(
+            f"[bold]Next[/]    open {_escaped(reports[0])} in a browser and decide about each row; then\n"
+            f"        skinfluence apply {_escaped(problem.name)} decisions.csv"
+        )
 
 
 def _console():
