@@ -19,6 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import cho_factor, cho_solve
 from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
 from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -156,7 +157,7 @@ class Refit:
         theta = np.zeros(shape)
         if start is not None and start.shape == shape and self.rotation is None:
             theta = start
-        best = np.inf
+        best, value = np.inf, self._value(theta)
         for _ in range(100):
             gradient = self._gradient(theta)
             self.H = cho_factor(self._hessian(J @ theta.T))
@@ -164,11 +165,29 @@ class Refit:
             decrement = np.sqrt(max(0.0, step.ravel() @ gradient.ravel()))
             if decrement >= 0.5 * best and best < 1e-7 * (1.0 + np.linalg.norm(theta)):
                 break
-            best = min(best, decrement)
-            # Far from the optimum steps are shortened as self-concordance asks; a square needs none.
-            far = decrement > 0.5 and not isinstance(self.last, Ridge)
-            theta = theta - step / (1.0 + (decrement if far else 0.0))
+            best, length = min(best, decrement), 1.0
+            # Near the optimum the objective is flat to round-off, and the whole step is right.
+            while decrement > 1e-4 and not (
+                self._value(theta - length * step) <= value - 0.1 * length * decrement**2
+            ):
+                length *= 0.5
+            theta = theta - length * step
+            value = self._value(theta)
+        if not decrement < 1e-7 * (1.0 + np.linalg.norm(theta)):
+            raise RuntimeError(f"Newton's method is {decrement:.1e} from the optimum.")
         self.theta, self.left = theta, decrement
+
+    def _value(self, theta):
+        eta, ridge = self.J @ theta.T @ self.basis.T, 0.5 * (self.penalty * theta**2).sum()
+        if isinstance(self.last, Ridge):
+            return 0.5 * ((eta[:, 0] - self.y) ** 2).sum() + ridge
+        if isinstance(self.last, PoissonRegressor):
+            with np.errstate(over="ignore"):
+                return (np.exp(eta[:, 0]) - self.y * eta[:, 0]).sum() + ridge
+        if eta.shape[1] == 1:
+            signed = np.where(self.codes, eta[:, 0], -eta[:, 0])
+            return np.logaddexp(0.0, -signed).sum() + ridge
+        return (logsumexp(eta, axis=1) - eta[np.arange(len(eta)), self.codes]).sum() + ridge
 
     def _gradient(self, theta):
         return (self._errors(self.J @ theta.T) @ self.basis).T @ self.J + self.penalty * theta

@@ -95,7 +95,7 @@ class Influence:
         ``influence_up_*`` and ``self_influence`` are derivatives with the transformers as fitted,
         as their paper defines them.
     budget : float, default=60.0
-        Seconds that may go into fitting transformers again, where nothing cheaper is known. Beyond
+        CPU seconds that may go into fitting transformers again, where nothing cheaper is known. Beyond
         it an error says how long a question would take. Both can be given to each question too.
     verbose : bool, default=False
         Show a progress bar while edits are solved (needs tqdm).
@@ -670,7 +670,7 @@ class Influence:
         method: Method = "auto",
         frozen: Frozen = None,
     ) -> Estimate:
-        """What a finite question costs: fits of transformers, their seconds, memory.
+        """What a finite question costs: fits of transformers, their CPU seconds, memory.
 
         Two of the fits are made to see how long they take; nothing is kept of them.
 
@@ -761,7 +761,7 @@ class Influence:
         labels : array-like of labels, default=None
             Training rows by the index of their frame, instead of ``indices``.
         budget : float, default=None
-            Seconds that may go into fitting transformers again; those of the object when None.
+            CPU seconds that may go into fitting transformers again; those of the object when None.
 
         Returns
         -------

@@ -53,7 +53,7 @@ def whole_pipeline(influence, method, frozen=None, budget=None):
     frozen : {None, "accept", "refuse"}, default=None
         None: as the influence was made with.
     budget : float, default=None
-        Seconds; None: as the influence was made with.
+        CPU seconds; None: as the influence was made with.
 
     Raises
     ------

@@ -37,6 +37,40 @@ def written(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+# What it holds ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scaling", "words"),
+    [
+        ("standard", ["how texts (comment) become numbers"]),
+        ("quantile", ["how texts (comment) become numbers", "the quantile scaling of numbers"]),
+    ],
+)
+def test_what_stays_as_learned_from_all_rows_is_said(scaling, words, table, capsys):
+    asked = ["data.csv", "--target", "renewed", "--id-column", "customer", "--no-html"]
+    notes = run_json(capsys, *asked, "--C", 1, "--verify", 0, "--scaling", scaling)["notes"]
+    (said,) = [one for one in notes if "Held as learned from all rows" in one]
+    for part in words:
+        assert part in said
+    assert ("scaling of numbers" in said) == (scaling != "standard")
+
+
+def test_rows_that_cost_more_than_the_budget_are_refused_with_a_remedy_that_works(
+    table, tmp_path, capsys
+):
+    """Rows that alone have a value in a column: the imputer is fitted again without each."""
+    for i in range(3):
+        table[f"rare {i}"] = np.where(np.arange(300) == 7 * i, 1.5, np.nan)
+    table.to_csv(tmp_path / "rare.csv", index=False)
+    asked = ["rare.csv", "--target", "renewed", "--no-html", "--C", 1, "--verify", 0]
+    assert run(*asked, "--budget", 1e-9) == 2
+    said = capsys.readouterr().err
+    assert "Got 3 rows that need it" in said and len(said.splitlines()) == 1
+    assert run(*asked, "--budget", 1e-9, "--method", "one-step", "--quiet") == 0
+    assert run(*asked, "--budget", 1e3, "--quiet") == 0
+
+
 # What it finds ---------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from skinfluence.cleaning.tables import InputError
 from skinfluence.cleaning.words import Words
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge
+from skinfluence.statistics import BUDGET
 
 # C of LogisticRegression, and 1/alpha of Ridge: decades first, then the half decades beside the best.
 DECADES = np.logspace(-3, 2, 6)
@@ -63,7 +64,7 @@ class Selection:
     table : ndarray or DataFrame of shape (n_samples, n_columns)
         What those steps were fitted on: the columns as numbers, missing cells among them.
     notes : tuple of str
-        What the reader should know about the choice.
+        What the reader should know about the choice, and about what stays as fitted on all rows.
     """
 
     preprocessing: Any
@@ -119,6 +120,7 @@ def select_model(
     class_weight=None,
     text_components=TEXT_COMPONENTS,
     scaling="standard",
+    budget=BUDGET,
     progress=False,
 ):
     """Vectorise the columns of a problem and fit the model with the lowest leave-one-out loss.
@@ -136,6 +138,8 @@ def select_model(
     scaling : {"standard", "squash", "quantile", "auto"}, default="standard"
         Of columns of numbers: to unit variance; with outliers pulled in; to the quantiles of a normal
         distribution; or the one with the lowest leave-one-out loss, at three times the price.
+    budget : float, default=60.0
+        CPU seconds that may go into fitting the imputer and the scaler again for single rows.
     progress : bool, default=False
         Show a progress bar on a terminal.
 
@@ -146,6 +150,7 @@ def select_model(
     """
     if scaling == "auto":
         options = {"C": C, "class_weight": class_weight, "text_components": text_components}
+        options["budget"] = budget
         return _best_scaling(problem, progress=progress, **options)
     if problem.task == "classification":
         # Before texts become features: each column makes at least one.
@@ -188,16 +193,34 @@ def select_model(
                 consider(float(strength))
     strength, model, influence = best
     learner = make_pipeline(*[step for _, step in moving.steps], model)
-    return Selection(
+    notes = () if C is not None else _note_on_edge(problem, strength, scores)
+    selection = Selection(
         preprocessing=preprocessing,
         model=model,
         X=X,
         strength=strength,
         scores=dict(sorted(scores.items())),
         influence=influence,
-        whole=Influence(learner, table, problem.y),
+        whole=Influence(learner, table, problem.y, budget=budget),
         table=table,
-        notes=() if C is not None else _note_on_edge(problem, strength, scores),
+        notes=notes,
+    )
+    return replace(selection, notes=(*notes, *_note_on_held(selection, scaling)))
+
+
+def _note_on_held(selection, scaling):
+    """What was learned from the rows and stays as it is when one of them is left out."""
+    held = []
+    texts = [one["column"] for one in selection.columns or () if one["read_as"] == "texts"]
+    if texts:
+        held.append(f"how texts ({', '.join(map(str, texts))}) become numbers")
+    if scaling != "standard" and selection.columns is not None:
+        held.append(f"the {scaling} scaling of numbers")
+    if not held:
+        return ()
+    return (
+        "Rows are left out of the model, the imputer and the scaler. Held as learned from all rows: "
+        f"{', '.join(held)}.",
     )
 
 

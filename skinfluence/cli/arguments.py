@@ -45,6 +45,13 @@ def _add_audit(commands, demos):
         help="how rows are left out: one Newton step, the top rows certified (auto, the default)",
     )
     model.add_argument(
+        "--budget",
+        type=_positive,
+        default=60.0,
+        metavar="S",
+        help="CPU seconds for fitting the imputer and the scaler without single rows (default: 60)",
+    )
+    model.add_argument(
         "--verify", type=_count, default=10, metavar="K", help="refits without the top K rows"
     )
     model.add_argument(

@@ -1,5 +1,6 @@
 """``skinfluence audit``: rank the suspicious rows of a table, check the top ones, write a report."""
 
+import contextlib
 import dataclasses
 import json
 from collections import Counter
@@ -12,9 +13,11 @@ from skinfluence.cleaning.decisions import Reviewed, fingerprint_of
 from skinfluence.cleaning.outputs import inert, write_together
 from skinfluence.cleaning.report import summarise
 from skinfluence.cleaning.selection import cleaning_score, select_model, threads_for
+from skinfluence.cleaning.tables import InputError
 from skinfluence.cli.arguments import model_options
 from skinfluence.cli.files import check_output, outputs, problem_of
 from skinfluence.cli.talking import collected_warnings, finite, status
+from skinfluence.statistics import OverBudgetError
 
 
 def run(arguments, command):
@@ -25,11 +28,12 @@ def run(arguments, command):
     talk = not (arguments.quiet or arguments.json)
     with collected_warnings() as warned:
         problem = problem_of(arguments)
-        selection = select_model(problem, progress=talk, **model_options(arguments))
+        options = {**model_options(arguments), "budget": arguments.budget}
+        selection = select_model(problem, progress=talk, **options)
         # One step of an imputer is a fit of it for each row: those methods describe the model alone.
         local = arguments.method in LOCAL
         influence = selection.influence if local else selection.whole
-        with threads_for(problem, selection.X):
+        with threads_for(problem, selection.X), _within(arguments.budget):
             with status("leaving out every row", talk):
                 found = audit(
                     selection.model if local else selection.learner,
@@ -64,6 +68,20 @@ def run(arguments, command):
         from skinfluence.cleaning.printing import print_audit
 
         print_audit(top=arguments.top, files=contents, **outcome)
+
+
+@contextlib.contextmanager
+def _within(budget):
+    """What takes too long is said with what the command line can do about it."""
+    try:
+        yield
+    except OverBudgetError as error:
+        raise InputError(
+            f"leaving rows out may take --budget {budget:g} CPU seconds for fitting the imputer and "
+            f"the scaler again. Got {error.fits} rows that need it, about {error.seconds:.3g} "
+            "seconds. Raise --budget, or pass --method one-step, which leaves rows out of the model "
+            "alone."
+        ) from error
 
 
 def _contents(arguments, command, *, problem, selection, found, verification, score):

@@ -75,8 +75,8 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
         rows, once per distinct setting of their parameters, and stay so. ``"refuse"``: an error
         where anything would.
     budget : float, default=60.0
-        Seconds that may go into fitting the transformers of one candidate again without each row,
-        where nothing cheaper is known.
+        CPU seconds that may go into fitting the transformers of one candidate again without each
+        row, where nothing cheaper is known.
     error_score : "raise" or float, default=np.nan
         Score of a candidate that cannot be fitted.
     verbose : int, default=0

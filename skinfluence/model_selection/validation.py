@@ -63,7 +63,7 @@ def loo_predict(
         ``fit`` used y are refused. ``"accept"``: they stay as fitted. ``"refuse"``: an error where
         anything would.
     budget : float, default=60.0
-        Seconds that may go into fitting transformers again without each row, where nothing
+        CPU seconds that may go into fitting transformers again without each row, where nothing
         cheaper is known. Beyond it an error says how long it would take.
 
     Returns

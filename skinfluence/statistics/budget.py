@@ -1,5 +1,6 @@
 """What fitting transformers again may cost, and what is said of rows without an answer."""
 
+import time
 import warnings
 
 import numpy as np
@@ -8,12 +9,19 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
 
-# Seconds that fitting transformers again may take.
+# CPU seconds that fitting transformers again may take.
 BUDGET = 60.0
 
 
 class OverBudgetError(RuntimeError):
     """Answering would take longer than the budget.
+
+    Parameters
+    ----------
+    message : str
+    seconds : float
+        CPU seconds that all fits would take.
+    fits : int
 
     Examples
     --------
@@ -32,6 +40,18 @@ class OverBudgetError(RuntimeError):
     longer than a microsecond
     """
 
+    def __init__(self, message, seconds=np.nan, fits=0):
+        super().__init__(message)
+        self.seconds, self.fits = seconds, fits
+
+
+def clock():
+    """What a budget counts: CPU seconds of this process, whatever else the machine does.
+
+    What a step leaves to other processes is not in them.
+    """
+    return time.process_time()
+
 
 def check_budget(seconds, n_fits, budget):
     """Refuse what takes longer than the budget.
@@ -43,10 +63,13 @@ def check_budget(seconds, n_fits, budget):
     if seconds <= budget:
         return
     raise OverBudgetError(
-        f"Answers about the whole pipeline may take budget={budget:g} seconds. Fitting its "
+        f"Answers about the whole pipeline may take budget={budget:g} seconds of CPU. Fitting its "
         f"transformers {n_fits} times, once for each edit, would take about {seconds:.3g}. Ask for "
-        "fewer rows with indices=, raise budget=, or pass frozen='accept' for the answers with the "
-        "transformers as fitted on all rows."
+        "fewer rows with indices=, raise budget= (an audit takes influence=Influence(..., "
+        "budget=...)), or pass frozen='accept' for the answers with the transformers as fitted on "
+        "all rows.",
+        seconds,
+        n_fits,
     )
 
 

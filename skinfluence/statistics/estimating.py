@@ -1,12 +1,12 @@
 """What a question about a whole pipeline costs, beforehand."""
 
-import time
 from collections import Counter
 
 import numpy as np
 
 from skinfluence.quantity import Estimate
 from skinfluence.statistics import edited_rows
+from skinfluence.statistics.budget import clock
 from skinfluence.statistics.removals import REFITTED, UNMOVED
 
 # Edits that are timed: the first loads what the others find loaded.
@@ -60,9 +60,9 @@ def _timed(whole, routes, edits, X, method, numbers):
     routes = {way: n for way, n in routes.items() if n}
     fits, spent, cells = routes.get(REFITTED, 0), [], 0
     for _, rows in zip(range(min(TIMED, fits)), edits, strict=False):
-        start = time.perf_counter()
+        start = clock()
         whole.once(rows, X, method)
-        spent.append(time.perf_counter() - start)
+        spent.append(clock() - start)
         cells = len(rows.weights) * whole.training_X.shape[1]
     seconds = fits * min(spent, default=0.0)
     return Estimate(routes, fits, float(seconds), 8 * (numbers + cells))

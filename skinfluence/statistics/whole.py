@@ -1,6 +1,5 @@
 """Questions about a whole pipeline: its transformers see the edit, too."""
 
-import time
 from dataclasses import fields
 
 import numpy as np
@@ -13,7 +12,7 @@ from skinfluence.quantity import Effect
 from skinfluence.smooth.newton import SeparableError
 from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics import edited_rows
-from skinfluence.statistics.budget import check_budget, warn_unanswered
+from skinfluence.statistics.budget import check_budget, clock, warn_unanswered
 from skinfluence.statistics.refitting import (
     Moved,
     Refits,
@@ -43,7 +42,7 @@ class WholePipeline:
     supervised : bool
         Whether a step looks at y.
     budget : float
-        Seconds for fitting transformers again.
+        CPU seconds for fitting transformers again.
     """
 
     def __init__(self, answers, model, transformers, X, y, training_X, supervised, budget):
@@ -278,7 +277,7 @@ class WholePipeline:
             small_blas(n_parameters),
         ):
             for i, (rows, out) in enumerate(zip(edits, outs, strict=True)):
-                start = time.perf_counter()
+                start = clock()
                 try:
                     found = self._one(rows, out, method, certify)
                 except RefusedRowError as error:
@@ -293,7 +292,7 @@ class WholePipeline:
                     found = None
                 if i < 2:
                     # The first one loads what the others find loaded.
-                    cost = min(cost, time.perf_counter() - start)
+                    cost = min(cost, clock() - start)
                 if i == 1:
                     check_budget(cost * len(edits), len(edits), self.budget)
                 advance(1)
