@@ -30,7 +30,13 @@ from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    StandardScaler,
+    scale,
+)
 from sklearn.svm import SVC
 from sklearn.utils import _safe_indexing
 
@@ -43,6 +49,11 @@ ROUND_OFF = 1e-10
 
 def cancer():
     return load_breast_cancer(return_X_y=True)
+
+
+def scaled_cancer():
+    X, y = cancer()
+    return scale(X), y
 
 
 def heavy_counts():
@@ -109,6 +120,11 @@ def cases(data):
         lambda: enron(data),
     )
     yield "scaler, SVC; breast cancer", make_pipeline(scaler, SVC(tol=1e-10)), cancer
+    yield (
+        "SVC, gamma of its own; breast cancer, scaled beforehand",
+        make_pipeline(FunctionTransformer(), SVC(tol=1e-10)),
+        scaled_cancer,
+    )
     yield (
         "scaler, logistic; digits, 10 classes",
         make_pipeline(scaler, logistic),

@@ -14,6 +14,7 @@ solution of an edited problem exactly.
 - :func:`polish`: the optimum to round-off, from any start: ``Solution``.
 - :class:`Paths`: edits of a solution. ``remove``, ``change``, ``remove_groups``, ``edit`` are exact
   and certified; ``one_step`` and ``weight_derivative`` are local; all return ``Moves``.
+- :func:`near_optima`: the optima of many problems near one, each with a kernel of its own.
 
 >>> import numpy as np
 >>> from skinfluence.active_set import HingeProblem, Paths, polish
@@ -29,6 +30,7 @@ True
 """
 
 from skinfluence.active_set.moves import Moves
+from skinfluence.active_set.nearby import near_optima
 from skinfluence.active_set.paths import Paths
 from skinfluence.active_set.polish import Solution, distance_under, polish
 from skinfluence.active_set.problem import BOUND, MARGIN, NONE, HingeProblem, NewRows
@@ -43,5 +45,6 @@ __all__ = [
     "Paths",
     "Solution",
     "distance_under",
+    "near_optima",
     "polish",
 ]

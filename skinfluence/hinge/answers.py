@@ -24,6 +24,7 @@ from skinfluence.answers import (
 from skinfluence.hinge import derivatives
 from skinfluence.hinge.conditional import at_margin, check_margin, having, smoothed
 from skinfluence.hinge.edits import edit_moves, influence_change, new_push
+from skinfluence.hinge.gammas import Engine, Start, without_rows
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.hinge.shifts import Pushes, Shifts
 from skinfluence.hinge.trust import HingeEffect, HingeReport
@@ -285,6 +286,19 @@ class HingeAnswers(Answers):
             fitted_eta=None,
         )
         return HingeAnswers(problem)
+
+    def removals_at(self, rows, gammas, Z, each=False):
+        """Decision values without each row under a gamma of its own, at points or at one for each.
+
+        See :func:`~skinfluence.hinge.gammas.without_rows`; of shape (n_rows, n_points, n_outputs).
+        """
+        kernel, out = self.problem.design.kernel, []
+        for j, among in enumerate(self._rows):
+            shifts, solution = self._removal_shifts(j, rows, "exact"), self._solutions[j]
+            start = Start(solution.beta, shifts.moves, shifts.positions, rows, among)
+            engine = Engine(solution.problem, self.problem.design.X[among], start)
+            out.append(without_rows(engine, gammas, kernel, Z, each))
+        return np.stack(out, axis=2)
 
     def _class_shift(self, at):
         """What the weights of the classes do to first order, where they move."""

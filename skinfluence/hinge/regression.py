@@ -16,6 +16,7 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence.active_set import HingeProblem, NewRows, Paths, polish
 from skinfluence.answers import EditsOnly, answers_of, check_method
 from skinfluence.hinge.edits import equal_rows
+from skinfluence.hinge.gammas import Engine, Start, without_rows
 from skinfluence.hinge.problem import KEPT_ROWS
 from skinfluence.hinge.trust import HingeEffect, HingeReport
 from skinfluence.kernel.functions import KernelDesign
@@ -199,6 +200,18 @@ class TubeAnswers(EditsOnly):
         design = replace(design, kernel=replace(design.kernel, gamma=gamma))
         fitted = {"beta": self.beta, "bias": self.bias, "fitted_eta": None}
         return TubeAnswers(replace(self.problem, design=design, **fitted))
+
+    def removals_at(self, rows, gammas, Z, each=False):
+        """Predictions without each row under a gamma of its own, at points or at one for each.
+
+        See :func:`~skinfluence.hinge.gammas.without_rows`; of shape (n_rows, n_points, 1).
+        """
+        problem, n = self.problem, self.problem.n_samples
+        moves = self._paths.remove_groups([np.array([row, n + row]) for row in rows])
+        start = Start(self.solution.beta, moves, moves.moving, rows, np.arange(n), sides=2)
+        engine = Engine(self.solution.problem, problem.design.X, start, sides=2)
+        found = without_rows(engine, gammas, problem.design.kernel, Z, each)
+        return (self.tube.middle + self.tube.size * found)[:, :, None]
 
     def start(self, design, method):
         """Decision values at ``design`` that changes are measured from."""

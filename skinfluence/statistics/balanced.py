@@ -94,6 +94,15 @@ class BalancedAnswers(MovingAnswers):
     def own_removals(self, method, tol, rows=None):
         return self._own("own_removals", method, tol, rows)
 
+    def removals_at(self, rows, gammas, Z, each=False):
+        """See :meth:`HingeAnswers.removals_at`."""
+        out = np.full((len(rows), 1 if each else Z.shape[0], self.problem.loss.n_outputs), np.nan)
+        for some, answers in self._alike(rows, None, "exact", say_alone=False):
+            if answers is not None:
+                points = Z[some] if each else Z
+                out[some] = answers.removals_at(rows[some], gammas[some], points, each)
+        return out
+
     def own_removals_rescaled(self, method, tol, rows, ratio, fills=None):
         """See :meth:`SmoothAnswers.own_removals_rescaled`."""
         return self._own("own_removals_rescaled", method, tol, rows, ratio, fills)

@@ -1,10 +1,10 @@
 """``gamma="scale"`` of a support vector machine: it moves with an edit, as a refit would move it.
 
 Gamma is one over the variance of all cells. Without a row it is another number, and all entries of the
-kernel move. As a function of gamma the decision values without a row are smooth, but where a row
-enters or leaves the margin. So all rows are answered for at a few values of gamma, exactly, and each
-row's own value of gamma is interpolated between them; where that is not sure, the machine is solved
-at that value.
+kernel move. From the exact path at gamma as fitted the conditions of the optimum are solved for under
+each row's own kernel and verified on all rows (:mod:`skinfluence.hinge.gammas`); where that fails the
+machine is solved at that gamma. One step, which meets no conditions, is taken at a few values of gamma
+and interpolated between them where that is sure.
 """
 
 import copy
@@ -14,10 +14,11 @@ import scipy.sparse as sp
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.answers import rows_alone
+from skinfluence.kernel.gammas import lagrange
 from skinfluence.statistics.balanced import with_balanced
 from skinfluence.statistics.held import MovingAnswers, started_at
 
-# Nodes of the interpolation, and the spread of log gamma up to which it is tried.
+# Nodes of the interpolation of one step, and the spread of log gamma up to which it is tried.
 NODES = 5
 FARTHEST = 0.2
 # Values with and without a node agree to this share of the largest change where they are sure, and to
@@ -190,6 +191,14 @@ class GammaAnswers(MovingAnswers):
         lonely = np.isin(rows, rows_alone(self.problem)) | np.isnan(base).all(axis=(1, 2))
         out = np.array(base)
         left = np.flatnonzero(~lonely & (gamma != self._fitted))
+        if method != "one-step":
+            if len(left):
+                out[left] = self._held.removals_at(
+                    rows[left], gamma[left], *ask.points(self, rows[left])
+                )
+            for i in left[np.isnan(out[left]).any(axis=(1, 2))]:
+                out[i] = ask(self._at(gamma[i]), rows[[i]])[0]
+            return out
         for some in _near(np.log(gamma[left] / self._fitted)):
             self._interpolate(out, left[some], rows, gamma, ask, base, HALVINGS)
         return out
@@ -200,7 +209,7 @@ class GammaAnswers(MovingAnswers):
         return (ends[0] - ends[1]) / (2.0 * STEP)
 
     def _interpolate(self, out, chosen, rows, gamma, ask, base, halvings):
-        """Write the values of some rows, by nodes where that is sure, else one by one."""
+        """Write one step without some rows, by nodes where that is sure, else one by one."""
         if len(chosen) <= FEW * NODES:
             for i in chosen:
                 out[i] = ask(self._at(gamma[i]), rows[[i]])[0]
@@ -211,13 +220,13 @@ class GammaAnswers(MovingAnswers):
         angle = np.pi * np.arange(NODES) / (NODES - 1)
         nodes = 0.5 * (low + high) - 0.5 * (high - low) * np.cos(angle)
         values = np.array([ask(self._at(np.exp(node)), rows[chosen]) for node in nodes])
-        found = np.einsum("ki,kitj->itj", _lagrange(nodes, at), values)
+        found = np.einsum("ik,kitj->itj", lagrange(nodes, at), values)
         error = np.zeros(len(chosen))
         for k in range(1, NODES - 1):
             # Without a node inside, at the row's own gamma and at the node.
             others = np.delete(np.arange(NODES), k)
-            rough = np.einsum("ki,kitj->itj", _lagrange(nodes[others], at), values[others])
-            there = _lagrange(nodes[others], nodes[[k]])[:, 0]
+            rough = np.einsum("ik,kitj->itj", lagrange(nodes[others], at), values[others])
+            there = lagrange(nodes[others], nodes[[k]])[0]
             seen = np.einsum("k,kitj->itj", there, values[others]) - values[k]
             miss = np.maximum(np.abs(found - rough), np.abs(seen)).max(axis=(1, 2))
             error = np.maximum(error, miss)
@@ -295,6 +304,10 @@ class _Removals:
             out[block] = values
         return out
 
+    def points(self, answers, rows):
+        """Where, and whether there is one point for each row."""
+        return self.quantity.design.X, False
+
     def start(self, answers, moving, rows):
         """Those of the fit, in the shape of those without rows."""
         return answers.held.start(self.quantity.design, self.method)[None]
@@ -309,6 +322,9 @@ class _OwnRemovals:
     def __call__(self, answers, rows):
         return answers.own_removals(self.method, self.tol, rows)[:, None]
 
+    def points(self, answers, rows):
+        return answers.problem.design.X[rows], True
+
     def start(self, answers, moving, rows):
         design = answers.problem.design
         return answers.held.start(design.take(rows), self.method)[:, None]
@@ -322,15 +338,6 @@ class _Raw:
 
     def change(self, eta_steps):
         return self.eta + eta_steps
-
-
-def _lagrange(nodes, at):
-    """Weights of the values at nodes of the polynomial through them, (n_nodes, n_points)."""
-    out = np.ones((len(nodes), len(at)))
-    for k, node in enumerate(nodes):
-        for other in np.delete(nodes, k):
-            out[k] *= (at - other) / (node - other)
-    return out
 
 
 def _near(logs):

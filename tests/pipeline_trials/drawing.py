@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import _safe_indexing
 
 from skinfluence import edits
-from tests.pipeline_trials.models import KERNELS, draw_model, positions, targets
+from tests.pipeline_trials.models import KERNELS, draw_model, positions, stochastic, targets
 from tests.pipeline_trials.steps import draw_rows, draw_steps, stacked
 
 
@@ -111,6 +111,10 @@ def draw(seed):
     w_after = None
     if weight is not None or found["weighs"]:
         w_after = np.concatenate([found["weight"][kept], [w for _, _, w in new]])
+    # Drawn apart, so that the other trials stay what they are.
+    other = stochastic(np.random.default_rng([seed, 1]), family, params)
+    if other is not None and w_after is None and "reweight" not in found["kinds"]:
+        family, params, last = other
     about = f"{said}; {family} {params}; {' + '.join(found['kinds'])}; {question}, {method}, {hold}"
     return Trial(
         about=about,

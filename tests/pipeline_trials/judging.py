@@ -133,7 +133,9 @@ class _Answer:
 
 def _ask(trial, model):
     options = {"method": trial.method, "tol": trial.tol}
-    influence = Influence(model, trial.X, trial.y, trial.weight, hold=trial.hold)
+    # Stochastic gradients end near the optimum that the truth is about.
+    options_of = {"hold": trial.hold, "polish": trial.family.startswith("SGD")}
+    influence = Influence(model, trial.X, trial.y, trial.weight, **options_of)
     tests = [trial.X[i] for i in trial.tests] if isinstance(trial.X, list) else None
     if tests is None:
         array = isinstance(trial.X, np.ndarray)

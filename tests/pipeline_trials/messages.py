@@ -69,7 +69,8 @@ def _unstable(trial, facts, said):
 
 def _far(trial, facts, said):
     # Their solvers stop by a tolerance that says little where columns are of unlike sizes.
-    return facts.stopped or trial.family in ("LinearSVC", "LinearSVC hinge")
+    early = ("LinearSVC", "LinearSVC hinge", "SGDClassifier", "SGDRegressor")
+    return facts.stopped or trial.family in early
 
 
 # In the order in which they are tried: a pattern, a name, and when it is true.

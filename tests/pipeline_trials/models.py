@@ -8,6 +8,8 @@ from sklearn.linear_model import (
     PoissonRegressor,
     Ridge,
     RidgeClassifier,
+    SGDClassifier,
+    SGDRegressor,
 )
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC, LinearSVC
@@ -25,7 +27,14 @@ FAMILIES = {
     "LinearSVC hinge": 3,
     "KernelRidge": 5,
 }
+# Families in whose place stochastic gradients are drawn now and then, with the loss that they take.
+STOCHASTIC = {
+    "LogisticRegression": "log_loss",
+    "LinearSVC": "squared_hinge",
+    "Ridge": "squared_error",
+}
 CLASSIFIERS = {
+    "SGDClassifier",
     "LogisticRegression",
     "RidgeClassifier",
     "LinearSVC",
@@ -68,6 +77,21 @@ def draw_model(rng):
         if params["class_weight"] != "balanced":
             params["class_weight"] = None
     return family, params, _estimator(rng, family, params)
+
+
+def stochastic(rng, family, params):
+    """In one of four draws a model fitted by stochastic gradients in the place of its like, else None.
+
+    Their penalty counts rows, so that they take no weights.
+    """
+    if family not in STOCHASTIC or rng.random() > 1 / 4:
+        return None
+    params = {key: params[key] for key in ("fit_intercept", "n_classes")}
+    params |= {"alpha": float(10 ** rng.uniform(-2.5, 0.5)), "loss": STOCHASTIC[family]}
+    kind = SGDRegressor if family == "Ridge" else SGDClassifier
+    given = {key: value for key, value in params.items() if key != "n_classes"}
+    last = kind(random_state=0, max_iter=300, tol=1e-6, **given)
+    return kind.__name__, params, last
 
 
 def _estimator(rng, family, params):

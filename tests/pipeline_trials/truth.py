@@ -17,6 +17,8 @@ EPS = float(np.finfo(float).eps)
 # Relative error of a change that "exact" may have, and of values that float64 columns know.
 EXACT, ROUND_OFF = 1e-6, 1e-11
 ROUNDING = 40.0
+# Whose penalty is a share of their rows.
+MEAN_FORM = ("PoissonRegressor", "GammaRegressor", "SGDClassifier", "SGDRegressor")
 # Columns of a linear model that is solved in long double.
 MOST = 120
 
@@ -163,7 +165,7 @@ def _problem(trial, last, Z, y, weight):
 
 def _held(trial, problem, edited, last):
     """The problem after the edit under what the penalty is held by."""
-    mean_form = trial.family in ("PoissonRegressor", "GammaRegressor")
+    mean_form = trial.family in MEAN_FORM
     ratio = LD(1)
     if trial.hold == "lambda" and not mean_form:
         ratio = edited.weights.sum() / problem.weights.sum()
