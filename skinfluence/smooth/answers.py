@@ -252,9 +252,25 @@ class SmoothAnswers(Locked, Answers):
         if method in LOCAL:
             yield from effects.streamed_row_effects(self.factor, edits, quantity, method)
             return
+        solver, relative = self.edit_solver(), _relative(method, tol)
+        sure, at_once = solver.moves_at(edits, quantity.design, relative)
+        if sure.any():
+            yield from self._rest_by_method(edits, quantity, method, tol, sure, at_once)
+            return
         for block, solved in self._solved(edits, method, tol):
             for part, moved in effects.decision_steps(quantity.design, solved.steps):
                 yield _inside(block, part), quantity.change(moved)
+
+    def _rest_by_method(self, edits, quantity, method, tol, sure, at_once):
+        """Effects of edits of which some are answered, as one block."""
+        moved = np.empty((len(sure), *at_once.shape[1:]))
+        moved[sure] = at_once
+        rest = np.flatnonzero(~sure)
+        for block, solved in self._solved(edits.take(rest), method, tol):
+            for part, change in effects.decision_steps(quantity.design, solved.steps):
+                moved[rest[_inside(block, part)]] = change
+        for block in row_blocks(len(moved), 80 * moved[0].size):
+            yield block, quantity.change(moved[block])
 
     def own_removals(self, method, tol, rows=None):
         basis = self.basis(method)

@@ -5,6 +5,7 @@ Each stage is tried on the edits the one before could not certify (``doc/certifi
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -18,7 +19,9 @@ from skinfluence.edits import edited
 from skinfluence.smooth import batch_newton as refits
 from skinfluence.smooth import piecewise, steps
 from skinfluence.smooth.accuracy import SPLIT, Accuracy, inflation, shrink, solve_error
+from skinfluence.smooth.dual_chords import DualChords
 from skinfluence.smooth.filled_batch import FilledBatch, filled_design
+from skinfluence.smooth.logistic_pass import LogisticRows
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
 from skinfluence.smooth.own_values import OwnValues, own_values
 from skinfluence.smooth.pair_sums import PairSums
@@ -26,7 +29,6 @@ from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import MANY_OUTPUTS, RowBatch, largest_eigenvalue
 from skinfluence.smooth.row_chords import by_chords
-from skinfluence.smooth.single_chords import SingleChords
 from skinfluence.smooth.step_sums import own_values_along
 from skinfluence.smooth.whitened import Whitened
 from skinfluence.solvers import CG, Exact, SingularHessianError
@@ -46,6 +48,8 @@ FOLLOWED = 100
 MOST_DIRECT = 200
 # Bytes of parameter steps kept at once, and of one parameter's iterates.
 BATCH_BYTES, STEPS_BYTES = 2**28, 96
+# Bytes of a product of a training row and another point, in both precisions.
+POINT_BYTES = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +145,46 @@ class EditSolver:
             return np.zeros(len(edits.rows), dtype=bool), nothing
         if self.M and self._pairs_pay(edits, tol):
             found = self.own_values(edits, tol)
-            solved = found.within(tol)
-            return solved, found.change[solved, None]
-        return self._own_quadratic_steps(edits, tol)
+        elif self._dual_pays(edits, tol):
+            found = self.dual.own_values(self.dual.edits(edits), tol)
+        else:
+            return self._own_quadratic_steps(edits, tol)
+        solved = found.within(tol)
+        return solved, found.change[solved, None]
+
+    def moves_at(self, edits, design, tol):
+        """Changes of decision values at other points, where no step of the parameters is needed for them.
+
+        Parameters
+        ----------
+        edits : RowEdits of m rows
+        design : Design of the points
+        tol : float
+
+        Returns
+        -------
+        solved : ndarray of bool, shape (m,)
+            Whose step is certified to ``tol``, in the norm of the edited Hessian.
+        moved : ndarray of shape (n_solved, n_points, n_outputs)
+        """
+        few = POINT_BYTES * design.n_samples * self.objective.n_samples <= BATCH_BYTES
+        if not few or not self._dual_pays(edits, tol):
+            shape = 0, design.n_samples, self.objective.loss.n_outputs
+            return np.zeros(len(edits.rows), dtype=bool), np.empty(shape)
+        own, cross = self.dual.edits(edits), self.dual.cross(design)
+        moved, solved = self.dual.moves_at(own, tol, cross, self.accuracy.round_off)
+        return solved, moved[solved, :, None]
+
+    @cached_property
+    def dual(self):
+        """Chords in the space of the rows."""
+        return DualChords(self.accuracy)
+
+    def _dual_pays(self, edits, tol):
+        """Whether all pairs of rows of a dual factor are cheaper than solves for each row."""
+        if edits.ratio is not None or tol < PAIRS_TOL or not DualChords.serves(self.factor):
+            return False
+        return "dual" in vars(self) or self._are_many(edits, tol)
 
     def knows_own_values(self, edits, tol):
         """Whether :meth:`own_values` serves some edits of this factor, to this tolerance."""
@@ -175,7 +216,7 @@ class EditSolver:
         # Sums over pairs are of steps along the rows.
         found = own_values(own) if edits.ratio is None else own_values_along(own)
         left = np.flatnonzero(~found.within(tol))
-        if not len(left) or not SingleChords.serves(self.objective):
+        if not len(left) or not LogisticRows.serves(self.objective):
             return found
         own = own.take(left)
         if edits.ratio is None:
@@ -208,9 +249,13 @@ class EditSolver:
         if not self.knows_own_values(edits, tol):
             return False
         if edits.ratio is not None:
-            return SingleChords.serves(self.objective)
+            return LogisticRows.serves(self.objective)
         if any("pairs" in vars(at) for at in self._whitened.values()):
             return True
+        return self._are_many(edits, tol)
+
+    def _are_many(self, edits, tol):
+        """Whether one step does not do for so many rows that all pairs of rows are worth while."""
         h = steps.row_leverages(self.factor, edits)[:, 0, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
             size = np.abs(edits.gradient[:, 0]) * np.sqrt(h / (1.0 + edits.hessian[:, 0, 0] * h))
@@ -296,7 +341,7 @@ class EditSolver:
         """Whether the edits of a batch are served by chords in single precision."""
         if isinstance(state, FilledBatch):
             return False
-        return self._serves_moved(state) and SingleChords.serves(self.objective)
+        return self._serves_moved(state) and LogisticRows.serves(self.objective)
 
     def _by_single_chords(self, state, left, tol, bound, used):
         """Chords in single precision; the edits that they leave."""

@@ -4,10 +4,9 @@ Derivations are in ``doc/certificate.md``, "Chords in single precision".
 """
 
 import numpy as np
-from scipy.special import expit
 
 from skinfluence import certificate
-from skinfluence.losses import Binomial, SmoothHinge, Tweedie
+from skinfluence.smooth.logistic_pass import REMAINDER, SUMS, LogisticRows, Passed
 from skinfluence.smooth.own_values import answered
 from skinfluence.smooth.pair_sums import EPS
 
@@ -19,11 +18,8 @@ FEW = 12
 # Changes of the log-curvature up to which remainders are taken in single precision and to which a
 # start is shortened.
 FARTHEST, BEGIN = 4.0, 1.0
-# Relative rounding of a remainder in single precision, of a product of SUMMED_ROWS of them, and of
-# sums of squares.
-REMAINDER, SUMMED, SUMS = 4e-6, (SUMMED_ROWS + 4) * EPS, 1e-4
-# Changes of a curvature, relative to it, that are bounded by their largest; larger ones row by row.
-BENT = 0.25
+# Relative rounding of a product of SUMMED_ROWS remainders.
+SUMMED = (SUMMED_ROWS + 4) * EPS
 
 
 class SingleChords:
@@ -40,32 +36,10 @@ class SingleChords:
     """
 
     def __init__(self, at):
-        objective = at.objective
-        self.objective, self.rows = objective, at.rows
+        self.objective, self.rows = at.objective, at.rows
         self._single = at.rows.astype(np.float32)
         self._drifts = None if at.drift is None else at.drifts.astype(np.float32)
-        eta, loss, sizes = objective.eta[:, 0], objective.loss, at.accuracy.row_sizes
-        second = objective.weights * objective.hessians[:, 0, 0]
-        self._scale = 1.0
-        if isinstance(loss, Tweedie):
-            # An exponential is a logistic far out.
-            self._scale = 1.0 if loss.power == 1 else -1.0
-            p, s, mass = np.zeros(len(eta)), np.ones(len(eta)), second
-        else:
-            if isinstance(loss, SmoothHinge):
-                eta, self._scale = (eta - objective.y) / loss.temperature, 1.0 / loss.temperature
-            p, s = expit(eta), expit(-eta)
-            mass = objective.weights * p * s
-        self._terms = [one.astype(np.float32) for one in (p, s, mass, sizes)]
-        self._edf = float(second @ sizes)
-
-    @staticmethod
-    def serves(objective):
-        """Whether the loss has its remainders in single precision."""
-        loss = objective.loss
-        if isinstance(loss, Tweedie):
-            return loss.power in (1, 2)
-        return isinstance(loss, Binomial | SmoothHinge)
+        self.logistic = LogisticRows(at.objective, at.accuracy.row_sizes)
 
     def moved(self, own, rows):
         """``M`` times the largest change that whole steps make at some other rows, (m,)."""
@@ -167,32 +141,32 @@ class _Chords:
     def own_values(self):
         """Own values of the next iterates with their bounds, those iterates, and how far rows moved."""
         own = self.own.take(self.open)
-        S, r, G, bent, carried, turned, kept, _ = self._pass(own)
-        after, E, rounded = self._judged(own, S, r, G, turned, kept)
+        S, passed = self._pass(own)
+        after, E, rounded = self._judged(own, S, passed)
         reach = own.M * own.kappa * E
         gamma = self._gamma
         # Of each of what the sums are weighted with gamma is lost.
-        lost = gamma * np.sqrt(turned) + 1e-15
+        lost = gamma * np.sqrt(passed.turned) + 1e-15
         with np.errstate(over="ignore", invalid="ignore"):
-            carry = np.sqrt(carried) + lost + gamma * np.sqrt(self.single._edf)
-            limit = (1.0 + SUMS) * np.sqrt(bent) + lost + np.expm1(reach) * carry
+            carry = np.sqrt(passed.carried) + lost + gamma * np.sqrt(self.single.logistic.edf)
+            limit = (1.0 + SUMS) * np.sqrt(passed.bent) + lost + np.expm1(reach) * carry
             limit = own.length * (E * limit + rounded + own.slack * own.size) + own.floor
         limit[np.isnan(limit)] = np.inf
-        return np.einsum("bd,bd->b", self._a, after), limit, after, r
+        return np.einsum("bd,bd->b", self._a, after), limit, after, passed.r
 
     def parameters(self):
         """Bounds on the next iterates and their sizes, those iterates, and how far rows moved."""
         own = self.own.take(self.open)
-        S, r, G, _, _, turned, kept, changed = self._pass(own, own_values=False)
-        after, E, rounded = self._judged(own, S, r, G, turned, kept)
+        S, passed = self._pass(own, own_values=False)
+        after, E, rounded = self._judged(own, S, passed)
         with np.errstate(over="ignore", invalid="ignore"):
             # What a chord leaves of an error: the curvature between there and the optimum.
             near = np.exp(own.M * own.kappa * E)
-            limit = ((1.0 + changed) * near - 1.0) * E
+            limit = ((1.0 + passed.changed) * near - 1.0) * E
             size = own.norm(after, self._a)
             limit += rounded + own.slack * size + own.noise
         limit[np.isnan(limit)] = np.inf
-        return limit, size, after, r
+        return limit, size, after, passed.r
 
     @property
     def _gamma(self):
@@ -204,46 +178,20 @@ class _Chords:
 
     def _pass(self, own, own_values=True):
         """Remainders of all rows after the edits: their sum, and what bounds are made of."""
-        single, objective = self.single, self.single.objective
         m = len(own)
         S, sums = np.zeros((m, self._a.shape[1])), np.zeros((7, m))
         for low in range(0, m, SIDE_BY_SIDE):
             some = slice(low, min(low + SIDE_BY_SIDE, m))
             self._block(own.take(some), some, own_values, S[some], sums[:, some])
-        # Of the logistic loss in its own units: l'' is its curvature times the scale.
-        scale = abs(single._scale)
-        r, G = sums[0], np.sqrt(sums[1] / scale)
-        bent, carried, turned, fell, rose = sums[2:] * scale
-        if single._scale < 0:
-            S *= -1.0
+        logistic = self.single.logistic
+        S *= logistic.sign
         moved = np.einsum("bd,bd->b", self._a, self._w)
-        loss, eta, weight = objective.loss, own.eta, own.weight
-        second = loss.hessian(eta, own.y)[:, 0, 0]
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            rest = loss.remainder(eta, own.y, moved[:, None])[:, 0]
-            q = loss.hessian(eta + moved[:, None], own.y)[:, 0, 0] / second
-            there = weight > 0
-            S += np.where(there, weight * rest, 0.0)[:, None] * self._a
-            own_z = np.where(there, weight * second * own.length**2, 0.0)
-            q = np.where(there, q, 1.0)
-            G = np.sqrt(G**2 + np.where(there, weight * rest**2 / second, 0.0))
-            bent = bent + own_z * (q - 1.0) ** 2
-            carried = carried + own_z * q**2
-            r = np.where(there, np.maximum(r, np.abs(moved) * own.M), r)
-            # Rows beyond BENT are added up in the norm of P, with what their rounding can be.
-            lost = own.M * self._gamma * self._reach(own) * own.kappa * single._edf
-            fell, rose = (
-                own.growth * (one * (1.0 + SUMS) + lost)
-                + own_z * np.maximum(side * (q - 1.0) - BENT, 0.0)
-                for one, side in ((fell, -1.0), (rose, 1.0))
-            )
-            kept = np.maximum(1.0 - BENT - fell, np.exp(-r))
-            changed = np.minimum(np.expm1(r), BENT + np.maximum(fell, rose))
-        return S, r, G, bent, carried, turned, kept, changed
+        passed = Passed.of(logistic, own, moved, sums, self._gamma * self._reach(own))
+        with np.errstate(over="ignore", invalid="ignore"):
+            S += passed.rest[:, None] * self._a
+        return S, passed
 
     def _block(self, own, some, weighted, S, sums):
-        from skinfluence._compiled.pairs import logistic_remainders
-
         single, rows = self.single, own.rows
         m, n = len(rows), single.objective.n_samples
         # Whole steps along x_j' z need no product of their own.
@@ -275,25 +223,23 @@ class _Chords:
             inside = np.flatnonzero((rows >= start) & (rows < stop))
             Z[inside, rows[inside] - start] = 0.0
             delta[inside, rows[inside] - start] = 0.0
-            terms = [one[start:stop] for one in single._terms]
-            scale, far = np.float32(single._scale), np.float32(BENT)
-            logistic_remainders(delta, Z, *terms, scale, far, rho, sums)
+            single.logistic.remainders(delta, Z, rho, sums, slice(start, stop))
             for low in range(0, len(part), SUMMED_ROWS):
                 S += rho[:, low : low + SUMMED_ROWS] @ part[low : low + SUMMED_ROWS]
 
-    def _judged(self, own, S, r, G, turned, kept):
+    def _judged(self, own, S, passed):
         """The next iterates, bounds on the errors of these ones, and what rounding leaves."""
-        a, w = self._a, self._w
+        a, w, G = self._a, self._w, passed.G
         after = own.solved(a, S)
         size = own.norm(w, a)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            rounded = self._gamma * self._reach(own) * np.sqrt(turned) + REMAINDER * (
+            rounded = self._gamma * self._reach(own) * np.sqrt(passed.turned) + REMAINDER * (
                 G + 2.0 * size
             )
-            rounded += SUMMED * G * np.sqrt(self.single._edf * own.growth)
+            rounded += SUMMED * G * np.sqrt(self.single.logistic.edf * own.growth)
             left = own.norm(after - w, a) * (1.0 + own.slack)
             left += own.slack * size + rounded + own.noise
-            E = np.where(r < FARTHEST, left / np.maximum(kept, 0.0), np.inf)
+            E = np.where(passed.r < FARTHEST, left / np.maximum(passed.kept, 0.0), np.inf)
         return after, certificate.gradient_bound(own.M, own.kappa, E, 0.0), rounded
 
 
