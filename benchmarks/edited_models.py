@@ -126,10 +126,11 @@ def stream(name, n_edits):
     rng, y, left = np.random.default_rng(0), y.copy(), np.ones(len(y), dtype=bool)
     rows = rng.permutation(len(y))[: min(n_edits, len(y) // 2)]
     inf.after(edits.remove(int(rows[0])))
+    several = len(np.unique(y)) > 2
     start = time.process_time()
     for k, row in enumerate(rows):
         if k % 2:
-            y[row] = y[row] + 1 if len(np.unique(y)) > 2 else 1 - y[row]
+            y[row] = y[row] + 1 if several else 1 - y[row]
             inf = inf.after(edits.relabel(int(row), y[row]))
         else:
             left[row] = False

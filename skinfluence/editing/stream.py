@@ -156,7 +156,7 @@ def follow(follower, before, after, touched):
             return _quadratic(state, after)
         if "eta" in vars(before):
             # Only rows that the edit touches are elsewhere: no pass over the others.
-            eta = np.pad(before.eta, ((0, after.n_samples - before.n_samples), (0, 0)))
+            eta = _longer(before.eta, after.n_samples)
             eta[touched] = after.design.take(touched).multiply(after.theta.T)
             vars(after)["eta"] = eta
         return _newton(state, after, M)
@@ -184,7 +184,7 @@ def _updated(follower, before, after, touched):
         H.flat[:: len(H) + 1] += np.tile(more, k)
         gradient += (more * after.theta).ravel()
         kept += min(0.0, after.total_weight / before.total_weight - 1.0)
-    at = np.pad(follower.eta, ((0, after.n_samples - n), (0, 0)))
+    at = _longer(follower.eta, after.n_samples)
     at[touched] = eta
     size = 0.0
     held = np.flatnonzero(w > 0)
@@ -212,6 +212,13 @@ def _updated(follower, before, after, touched):
             return _anew(after)
         return replace(state, factor=(L, scale), kept=1.0, largest=state.largest / kept)
     return state
+
+
+def _longer(eta, n):
+    """A copy with rows of zeros at the end, (n, K)."""
+    out = np.zeros((n, eta.shape[1])) if n > len(eta) else np.empty_like(eta)
+    out[: len(eta)] = eta
+    return out
 
 
 def _add(H, gradient, design, curved, pulls, k):
@@ -249,19 +256,23 @@ def _newton(state, objective, M):
     """Steps with the factor at hand, then with a new one, until next to nothing is left."""
     fitted, renewed = objective, False
     gradient, size = state.gradient, _size(state, state.gradient)
+    held = objective.weights > 0
+    held = slice(None) if held.all() else np.flatnonzero(held)
+
+    def curved(moved):
+        return M * float(objective.loss.spread(moved[held]).max(initial=0.0))
+
     for _ in range(MOST_STEPS):
         step = -state.solve(gradient).reshape(fitted.theta.shape)
         trial = fitted.at(fitted.theta + step)
-        held = trial.weights > 0
-        moved = trial.eta - fitted.eta
-        if M * float(trial.loss.spread(moved[held]).max(initial=0.0)) > LONGEST:
+        if curved(trial.eta - fitted.eta) > LONGEST:
             return None
         after = trial.gradient()
         left = _size(state, after)
         if not np.isfinite(left):
             return None
         fitted, gradient = trial, after
-        r = M * float(trial.loss.spread((trial.eta - state.eta)[held]).max(initial=0.0))
+        r = curved(trial.eta - state.eta)
         scale = np.abs(trial.eta[held]).max(initial=0.0) / np.sqrt(max(state.largest, 1e-300))
         done = left <= max(ENOUGH * scale, state.noise)
         slow = left > 0.2 * size
@@ -279,7 +290,7 @@ def _newton(state, objective, M):
         return None
     if r > DRIFT:
         state = _anew(fitted) or state
-        r = M * float(fitted.loss.spread((fitted.eta - state.eta)[held]).max(initial=0.0))
+        r = curved(fitted.eta - state.eta)
         size = _size(state, gradient)
     share = state.kept * np.exp(-r)
     kappa = np.sqrt(state.largest / share)

@@ -131,7 +131,7 @@ class HingeObjective(Problem):
         signs = self.loss.signs[self.y[rows], output]
         bounds = self.weights[rows] * np.abs(self.units(self.y[rows])[:, output])
         if len(rows) <= KEPT_ROWS:
-            values = kernel(X)
+            values = self.design.values if len(rows) == self.n_samples else kernel(X)
         else:
 
             def values(a, b):

@@ -7,6 +7,7 @@ of a model whose intercept is penalised as a feature of value ``s``.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -391,8 +392,19 @@ class KernelDesign:
         """``k(x_i, x_i)`` of every row."""
         return self.kernel.diagonal(self.X)
 
+    @cached_property
+    def values(self):
+        """Kernel values of all pairs of rows, made once: edits that move no row share them."""
+        return self.kernel(self.X)
 
-def _mirror(K, size=512):
+    def __getstate__(self):
+        return {"X": self.X, "kernel": self.kernel}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+
+
+def _mirror(K, size=128):
     """Copy the upper triangle, which scikit-learn's solvers read, onto the lower one."""
     for start in range(0, len(K), size):
         block = slice(start, start + size)

@@ -89,9 +89,11 @@ def cholesky(A, what, advice=lambda: REMEDY):
 
 def cho_solved(L, B):
     """``(L L')^-1 B``; of a small factor by ranges of columns, one for each thread."""
+    # What cho_solve calls, whose own checks cost more than a small solution.
+    (potrs,) = linalg.get_lapack_funcs(("potrs",), (L, B))
 
     def part(columns):
-        return linalg.cho_solve((L, True), B[:, columns], check_finite=False)
+        return potrs(L, B[:, columns], lower=1)[0]
 
     if len(L) > SMALL or B.shape[1] < 2:
         with small_blas(len(L)):

@@ -289,3 +289,13 @@ def test_leave_one_out_after_an_edit_does_not_fit_steps_on_removed_rows():
         warnings.simplefilter("error")
         held = inf.loo_decision_function(indices=[5], frozen="accept")
     np.testing.assert_array_equal(found, held)
+
+
+def test_edits_that_move_no_row_share_the_kernel_matrix_and_pickles_leave_it_out():
+    model, X, y = MODELS["svc"]
+    inf = Influence(clone(model).fit(X, y), X, y)
+    inf.objective.design.values  # noqa: B018
+    after = inf.after(edits.remove(3)).after(edits.relabel(5, y[-1]))
+    assert after.objective.design.values is inf.objective.design.values
+    assert inf.after(edits.replace(3, X[4])).objective.design is not inf.objective.design
+    assert len(pickle.dumps(after.objective.design)) < 2 * X.nbytes
