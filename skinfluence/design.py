@@ -63,6 +63,8 @@ class Design(ABC):
     is_sparse = False
     # Whether all rows are in one array, as compiled kernels want them.
     in_memory = True
+    # Whether columns are combinations of those that were given.
+    turned = False
 
     def __init__(self, X, intercept=1.0, shift=None):
         self.X = X
@@ -95,11 +97,15 @@ class Design(ABC):
         X = X.read() if hasattr(X, "as_design") else X
         return design_of(_moved(X, -self.shift), self.intercept, self.shift)
 
+    def held(self, X):
+        """A design of the same kind for rows as this one holds them."""
+        return design_of(X, self.intercept, self.shift)
+
     def extended(self, new):
         """These rows and then those of another design."""
         stack = sp.vstack if sp.issparse(self.X) else np.vstack
         X = stack([self.X, new.X])
-        return design_of(X.tocsr() if sp.issparse(X) else X, self.intercept, self.shift)
+        return self.held(X.tocsr() if sp.issparse(X) else X)
 
     def given(self, rows):
         """Some rows as they were given."""

@@ -384,6 +384,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
         stacked = sp.vstack(new_X, format="csr") if sp.issparse(new_X[0]) else np.vstack(new_X)
         new = objective.design.like(stacked)
         new_y = np.concatenate(new_y)
+        _refuse_outside(objective, stacked)
         _refuse_overflow(objective, new, new_y)
     else:
         new, new_y = None, None
@@ -404,6 +405,17 @@ def position(row, n, labels, found):
     if not -n <= row < n:
         raise IndexError(f"Rows must be below {n}, the rows given to fit. Got row {row}.")
     return row % n
+
+
+def _refuse_outside(objective, X):
+    """Of columns that depend on each other: new rows in which they do not."""
+    outside = getattr(objective.design, "outside", None)
+    if outside is not None and outside(X).any():
+        raise ValueError(
+            "The columns of an added or replaced row must depend on each other as those of the training rows "
+            "do. Got a row that would determine coefficients that they leave open. Refit with it, drop "
+            "columns, or penalise the model."
+        )
 
 
 def _refuse_overflow(objective, new, new_y):

@@ -12,6 +12,7 @@ from skinfluence.design import DenseDesign, SparseDesign
 from skinfluence.objective import Objective
 from skinfluence.pullbacks.naming import column_names, output_names
 from skinfluence.smooth.newton import SeparableError, polish
+from skinfluence.smooth.row_space import refuse_turned
 from skinfluence.solvers import SingularHessianError, resolve_solver
 
 NO_FIT = (
@@ -154,6 +155,7 @@ def artifacts(influence, X, y, *, k=10, min_rows=2):
             "artifacts needs the training rows in memory, as an array or a sparse matrix. Got "
             f"{type(problem.design).__name__}; ask about a sample of the rows."
         )
+    refuse_turned(problem.design, "Features that rows act through")
     pd = require("pandas", extra="audit")
     tests = influence._labelled_tests(X, y, None)
     rows = influence._inputs.training_X

@@ -5,7 +5,6 @@ from dataclasses import fields, is_dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
-from skinfluence.design import design_of
 from skinfluence.editing.rows import weights_of
 
 
@@ -83,7 +82,7 @@ def edited_design(influence, rows):
     if is_dataclass(design):
         # Rows known through a kernel.
         return replace(design, X=X)
-    return design_of(X, design.intercept, design.shift)
+    return design.held(X)
 
 
 def _stacked(X, moved, new):

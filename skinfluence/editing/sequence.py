@@ -7,7 +7,6 @@ import numpy as np
 
 from skinfluence._utils.locks import Locked
 from skinfluence.answers import answers_of
-from skinfluence.design import design_of
 from skinfluence.editing import stream
 from skinfluence.editing.model import Move, check_asked
 from skinfluence.editing.problems import names_of
@@ -177,13 +176,10 @@ def answers_on_all(problem, solved, X, move):
         scattered[name][..., left] = values
     y = every.y.copy()
     y[left] = problem.y
-    moved = getattr(problem.design, "shift", None)
     if is_dataclass(problem.design):
         design = replace(problem.design, X=X)
     else:
-        design = (
-            problem.design.like(X) if moved is not None else design_of(X, problem.design.intercept)
-        )
+        design = problem.design.like(X)
     if "held" in names_of(problem):
         scattered["held"] = left[problem.held]
     problem = replace(problem, design=design, y=y, **scattered)

@@ -10,6 +10,7 @@ from skinfluence.editing.writing import innermost
 from skinfluence.losses import SquaredError
 from skinfluence.objective import Objective
 from skinfluence.quantity import as_called
+from skinfluence.smooth.row_space import refuse_turned
 
 
 class Conclusion(ABC):
@@ -154,6 +155,7 @@ class Coef(Conclusion):
         model = innermost(influence.estimator)
         if not hasattr(model, "coef_"):
             raise TypeError(f"A coefficient needs a linear model. Got {type(model).__name__}.")
+        refuse_turned(influence.objective.design, "The sign of a coefficient")
         shape = np.atleast_2d(model.coef_).shape
         if not (-shape[1] <= self.j < shape[1] and -shape[0] <= self.output < shape[0]):
             raise ValueError(

@@ -34,6 +34,7 @@ from skinfluence.smooth.others import effect_on_others
 from skinfluence.smooth.piecewise import is_piecewise
 from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import largest_eigenvalue
+from skinfluence.smooth.row_space import in_row_space, refuse_turned
 from skinfluence.solvers import Exact, SingularHessianError, resolve_solver
 from skinfluence.solvers.base import Moved
 
@@ -125,6 +126,7 @@ class SmoothAnswers(Locked, Answers):
         )
 
     def up_params(self, rows):
+        refuse_turned(self.problem.design, "The change of coefficients")
         k, d = self.problem.theta.shape
         outputs = self.problem.loss.expand(np.zeros(k)).shape[0]
         check_fits((len(rows), outputs, d), "Ask for fewer rows with indices=.")
@@ -134,10 +136,12 @@ class SmoothAnswers(Locked, Answers):
         return derivatives.up_loss(self.factor, self._test_gradients(tests, aggregate), rows)
 
     def pert_loss(self, tests, rows, aggregate, pull_back, out):
+        refuse_turned(self.problem.design, "How features move the fit")
         gradients = self._test_gradients(tests, aggregate)
         return derivatives.pert_loss(self.factor, gradients, rows, pull_back, out)
 
     def test_pulls(self, tests):
+        refuse_turned(self.problem.design, "How features move predictions")
         eta = tests.design.multiply(self.problem.theta.T)
         gradients = self.problem.loss.gradient(eta, tests.y)
         return gradients @ self.problem.theta[:, : self.problem.design.n_features]
@@ -472,6 +476,9 @@ def _(problem: Objective, *, solver, hold, precision, verbose):
     try:
         factor = solver.factor(objective)
     except SingularHessianError as error:
+        turned = in_row_space(objective)
+        if turned is not None:
+            return SmoothAnswers(solver.factor(turned), solver, verbose)
         _refuse_saturated(objective, solver, verbose, error)
         raise
     return SmoothAnswers(factor, solver, verbose)
@@ -549,6 +556,9 @@ def _relative(method, tol):
 
 def _failed(solved, tol, solver):
     """Which edits were not certified or, without certificates, have no answer: NaN from here on."""
+    if not solver.objective.penalty.any():
+        # The row decides a direction alone, up to rounding: what is left of it is noise.
+        solved.steps[~(solved.leverage < 1.0 - steps.ALONE)] = np.nan
     if solver.M is not None:
         return ~solved.within(tol)
     if is_piecewise(solver.objective.loss):

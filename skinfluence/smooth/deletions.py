@@ -12,6 +12,9 @@ from skinfluence._utils.naming import rows_have
 from skinfluence.answers import LOCAL, Answers
 from skinfluence.losses import SquaredError, Tweedie
 from skinfluence.smooth import steps
+from skinfluence.smooth.row_space import refuse_turned
+
+COEFFICIENTS = "Coefficients, and their standard errors,"
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,6 +268,7 @@ class Deletions:
     @cached_property
     def standard_errors(self):
         """``sqrt(diag(H^-1))`` in the user's outputs and units, (n_outputs, n_columns)."""
+        refuse_turned(self.objective.design, COEFFICIENTS)
         k, d = self.objective.theta.shape
         D = self._directions
         out = np.empty((len(D), d))
@@ -320,6 +324,7 @@ class Deletions:
         """
         factor, objective = self.factor, self.objective
         self.check_exact()
+        refuse_turned(objective.design, COEFFICIENTS)
         scores = objective.weights[:, None] * objective.gradients
         if power:
             self._refuse_alone()
@@ -331,11 +336,13 @@ class Deletions:
     def group_steps(self, points, method, tol):
         """Changes of the parameters under edits, (n_edits, n_outputs, n_columns)."""
         self.check_exact()
+        refuse_turned(self.objective.design, COEFFICIENTS)
         return self._seen(self.answers.solve_points(points, method, tol)[0])
 
     def inverse_hessian(self):
         """``H^-1`` of the parameters as the user sees them, both axes raveled as they are."""
         self.check_exact()
+        refuse_turned(self.objective.design, COEFFICIENTS)
         k, d = self.objective.theta.shape
         once = self._seen(self.factor.solve(np.eye(k * d)).T.reshape(-1, k, d))
         once = once.reshape(k * d, -1)

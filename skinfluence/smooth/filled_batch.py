@@ -5,7 +5,6 @@ import scipy.sparse as sp
 
 from skinfluence import certificate
 from skinfluence._utils.memory import row_blocks
-from skinfluence.design import design_of
 from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import Chord
 
@@ -163,4 +162,4 @@ def filled_design(design, fills):
     added = fills.by[0, places], (rows, fills.columns[places])
     added = sp.csr_array(added, shape=design.X.shape)
     X = design.X + added if design.is_sparse else np.asarray(design.X + added)
-    return design_of(X, design.intercept, design.shift)
+    return design.held(X)

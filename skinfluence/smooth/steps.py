@@ -26,6 +26,8 @@ REFINED, LOST = 1e-11, 1e-9
 # One minus a leverage times the reciprocal condition of the Hessian: below this an explicit inverse
 # leaves fewer than nine digits of it. Rows that keep more than so much of 1 are fine at any rate.
 MANY_DIGITS, ROUGH = 1e9 * np.finfo(float).eps, 1e6
+# What rounding may make of one minus a leverage of 1.
+ALONE = 1e-13
 # What is left of 1 below which a leverage is 1.
 SINGULAR = 1e-11
 
@@ -338,7 +340,7 @@ class EditedInverse:
         m = design.n_samples
         self.refactored = None
         if m * k > max(objective.n_parameters // 2, 1):
-            self.refactored = _factored_anew(solver, objective, points)
+            self.refactored = _factored_anew(solver, factor, points)
             return
         self._U = np.einsum("mc,ab->mabc", design.dense_rows(), np.eye(k)).reshape(m * k, k * d)
         self._D = np.zeros((m, k, m, k))
@@ -348,7 +350,7 @@ class EditedInverse:
         self._h = self._U @ self._V
         if self.leverage > 1.0 - 1e-10:
             # Woodbury divides by what is left: where nothing is, the edited Hessian decides.
-            self.refactored = _factored_anew(solver, objective, points)
+            self.refactored = _factored_anew(solver, factor, points)
             return
         self._inner = np.linalg.solve(np.eye(m * k) + self._D @ self._h, self._D)
 
@@ -386,7 +388,7 @@ class EditedInverse:
             if lost <= max(REFINED, 10.0 * self.factor.rtol) * size:
                 break
         if self.refactored is None and not lost <= LOST * size:
-            self.refactored = _factored_anew(self._solver, self.factor.objective, self.points)
+            self.refactored = _factored_anew(self._solver, self.factor, self.points)
             return self.refined(b)
         return v, Pv, lost
 
@@ -409,9 +411,14 @@ class EditedInverse:
         return curvature @ v + self._U.T @ (self._D @ (self._U @ v))
 
 
-def _factored_anew(solver, objective, points):
+def _factored_anew(solver, factor, points):
+    objective = factor.objective
     try:
-        return solver.factor(edited(objective, points))
+        after = solver.factor(edited(objective, points))
+        if not objective.penalty.any() and (after.rcond or 1.0) < ALONE * (factor.rcond or 0.0):
+            # A direction that only those rows decide, up to rounding: what is left of it is noise.
+            raise SingularHessianError("The edited Hessian has lost its digits.")
+        return after
     except SingularHessianError as error:
         raise SingularHessianError(
             "The Hessian after an edit must be positive definite. Got an edit that leaves a "

@@ -20,6 +20,8 @@ from skinfluence.smooth import piecewise
 from skinfluence.smooth.edit_solver import distance_bound
 from skinfluence.smooth.newton import Minimum, minimise, refuse_separable
 from skinfluence.smooth.old_factor import by_chords
+from skinfluence.smooth.row_space import in_row_space
+from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics.counted import CountedTexts
 
 # Share of the decision values that old parameters may miss in new columns before others are sought.
@@ -169,6 +171,8 @@ def smooth_after(factor, solver, rows, moved, method, certify=False, noise=0.0):
     """
     objective = factor.objective
     X, X_out, columns = moved
+    if objective.design.turned:
+        return _in_row_space_after(objective, solver, rows, X, X_out, method)
     if method in LOCAL:
         problem = _one_step(factor, solver, rows, X, columns, method)
         return Moved(problem.design.like(X_out).multiply(problem.theta.T))
@@ -192,6 +196,31 @@ def smooth_after(factor, solver, rows, moved, method, certify=False, noise=0.0):
             bound = distance_bound(minimum)
     refuse_separable(found)
     return Moved(found.design.like(X_out).multiply(found.theta.T), bound)
+
+
+def _in_row_space_after(objective, solver, rows, X, X_out, method):
+    """As :func:`smooth_after` for columns that depend on each other, before the edit and after it."""
+    if method == "influence":
+        raise TypeError(
+            "The first order of steps that are fitted again needs columns that do not depend on each other. "
+            "Got others; ask with method='auto'."
+        )
+    design = design_of(X, objective.design.intercept)
+    problem = replace(
+        objective,
+        design=design,
+        y=rows.y,
+        weights=rows.weights,
+        penalty=np.zeros(design.n_columns),
+        theta=np.zeros((len(objective.theta), design.n_columns)),
+        sample_weight=rows.sample_weight,
+    )
+    problem = in_row_space(problem)
+    if problem is None:
+        raise SingularHessianError("After the edit as many coefficients are left as rows.")
+    minimum = minimise(problem, solver)
+    found = minimum.objective
+    return Moved(found.design.like(X_out).multiply(found.theta.T), distance_bound(minimum))
 
 
 def _near(factor, rows, moved, noise):

@@ -109,7 +109,7 @@ def removals_of(problem, transformers, X, rows, out, method):
         return again
     if fills is not None and not fills.holes.any() and not there.any():
         fills = None
-    if fills is not None and (method in LOCAL or not certified):
+    if fills is not None and (method in LOCAL or not certified or problem.design.turned):
         left, fills = either(left, _filled_otherwise(moves, X, rows, out)), None
     ratio = None if scale is None else scale**2
     return _on(rows, left, ratio, fills, there, problem.design.n_features)
