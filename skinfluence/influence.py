@@ -72,6 +72,7 @@ class Influence:
     X : array-like of shape (n_train, n_features)
         The rows given to ``fit``, in the same order; train indices refer to them.
     y : array-like of shape (n_train,)
+        Or (n_train, n_targets) for ``Ridge`` and ``LinearRegression`` fitted on several targets.
     sample_weight : array-like of shape (n_train,), default=None
     solver : {"auto", "exact", "cg", "lissa"} or solver object, default="auto"
         How linear systems are solved; see :mod:`skinfluence.solvers`.
@@ -871,9 +872,14 @@ class Influence:
         refuse_masked(y=y)
         y, labels = in_numpy(y), self.objective.labels
         if labels is None:
-            y = column_or_1d(np.asarray(y, dtype=float))
-            if y.ndim != 1 or not np.isfinite(y).all():
-                raise ValueError("y must be a one-dimensional array of finite numbers.")
+            y, own = np.asarray(y, dtype=float), np.shape(self.objective.y)[1:]
+            y = y if own else column_or_1d(y)
+            if y.shape[1:] != own or not np.isfinite(y).all():
+                raise ValueError(
+                    f"y must be finite numbers, {own[0]} for each row. Got an array of shape {y.shape}."
+                    if own
+                    else "y must be a one-dimensional array of finite numbers."
+                )
             y = self.objective.loss.check_y(y)
             return y, y, np.ones(len(y))
         codes = labels.codes(column_or_1d(y))

@@ -171,7 +171,8 @@ class Outputs(BaseEstimator):
     def predict(self, X=None):
         labels = self.objective.labels
         if labels is None:
-            return self.objective.loss.mean(self._eta(X))[:, 0]
+            mean = self.objective.loss.mean(self._eta(X))
+            return mean[:, 0] if mean.shape[1] == 1 else mean
         return labels.classes[self.objective.loss.decide(self._eta(X))]
 
     def loss(self, X=None):

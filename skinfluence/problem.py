@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 from sklearn.base import clone
 
 __all__ = ["Chosen", "Problem"]
@@ -200,6 +201,20 @@ def refuse_chosen(problem, what):
             f"{what} are of models that chose nothing on the rows: with others they would choose anew. Got "
             f"one that chose {problem.chosen}. Ask about a model that is given them (best_estimator_ of a "
             "search, Ridge, a kernel with optimizer=None), or ask Influence.effect with frozen='accept'."
+        )
+
+
+def refuse_several_targets(problem, what):
+    """Refuse a regression of several targets for what is about one number per row.
+
+    Raises
+    ------
+    ValueError
+    """
+    if problem.labels is None and np.ndim(problem.y) == 2:
+        raise ValueError(
+            f"{what} are of one target per row. Got a regression of {problem.y.shape[1]} targets; fit one of "
+            "them and ask about that."
         )
 
 

@@ -250,7 +250,8 @@ class Quantity:
         return eta[..., 0] if eta.shape[-1] == 1 else eta
 
     def _mean(self, eta):
-        return self.loss.mean(eta)[..., 0]
+        mean = self.loss.mean(eta)
+        return mean[..., 0] if mean.shape[-1] == 1 else mean
 
     def _position(self, eta):
         decided = self.loss.decide(eta).astype(float)

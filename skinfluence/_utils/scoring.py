@@ -58,7 +58,8 @@ class _SaysNumber(RegressorMixin, _Says):
     """Of a regressor."""
 
     def predict(self, X):
-        return self.loss.mean(self.eta)[:, 0]
+        mean = self.loss.mean(self.eta)
+        return mean[:, 0] if mean.shape[1] == 1 else mean
 
 
 def _has_probabilities(loss, eta):

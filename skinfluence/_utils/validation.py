@@ -114,17 +114,19 @@ def check_rows(X, y):
         )
 
 
-def check_targets(X, y):
+def check_targets(X, y, n_targets=None):
     """The targets of a regression as float64.
 
     Parameters
     ----------
     X : array of shape (n_samples, n_features)
-    y : array-like of shape (n_samples,)
+    y : array-like of shape (n_samples,), or (n_samples, n_targets)
+    n_targets : int, default=None
+        Of a regression of several.
 
     Returns
     -------
-    y : ndarray of shape (n_samples,)
+    y : ndarray of shape (n_samples,), or (n_samples, n_targets)
 
     Raises
     ------
@@ -139,7 +141,11 @@ def check_targets(X, y):
     array([1., 2., 3.])
     """
     y = np.asarray(y, dtype=np.float64)
-    if y.ndim != 1:
+    if n_targets is not None and y.shape[1:] != (n_targets,):
+        raise ValueError(
+            f"y must have {n_targets} columns, as many as the fit had. Got an array of shape {y.shape}."
+        )
+    if n_targets is None and y.ndim != 1:
         raise ValueError(
             f"y must be one-dimensional. Got an array of shape {y.shape}. Fit on y.ravel() if it is "
             "one target, or one model per target."

@@ -223,18 +223,23 @@ def _(model: LogisticRegressionCV, X, y, sample_weight=None):
 
 
 def _squared(model, X, y, sample_weight, alpha):
-    y = check_targets(X, y)
+    # A fit on one column as an array of two dimensions is one on its numbers.
+    coef = np.asarray(model.coef_)
+    several = len(coef) if coef.ndim == 2 and len(coef) > 1 else None
+    y = check_targets(X, y, several)
     if getattr(model, "positive", False):
         raise ValueError(POSITIVE)
     alpha = np.ravel(alpha)
     if len(alpha) != 1:
-        raise ValueError(f"alpha must be one number. Got one per target, {len(alpha)}.")
+        raise ValueError(
+            f"alpha must be one number. Got one per target, {len(alpha)}; fit one model per target."
+        )
     sample_weight = check_sample_weight(sample_weight, X.shape[0])
     return linear_objective(
         model,
         X,
         y,
-        loss=SquaredError(),
+        loss=SquaredError(several or 1),
         penalty=float(alpha[0]),
         weights=sample_weight,
         sample_weight=sample_weight,

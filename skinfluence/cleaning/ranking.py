@@ -23,6 +23,7 @@ from skinfluence.cleaning.judging import judge_labels, judge_targets, left_out_l
 from skinfluence.cleaning.plans import Plan, carry_out, decided_plan, log_of, suggested_plan
 from skinfluence.cleaning.sources import table_of_sources
 from skinfluence.leave_one_out import whole_pipeline
+from skinfluence.problem import refuse_several_targets
 from skinfluence.statistics import any_learns
 
 if TYPE_CHECKING:
@@ -196,6 +197,7 @@ def audit(
     score = _known_score(score, SCORES[judge])
     if influence is None:
         influence = Influence(estimator, X, y, sample_weight=sample_weight)
+    refuse_several_targets(influence.objective, "Audits")
     knows = influence.answers.knows("effect_on_others")
     unsaid = effects is None and not knows
     if effects is None:

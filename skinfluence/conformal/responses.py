@@ -7,7 +7,7 @@ from skinfluence.conformal.left_out import BLOCK_BYTES
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.losses import SquaredError
 from skinfluence.objective import Objective
-from skinfluence.problem import refuse_chosen
+from skinfluence.problem import refuse_chosen, refuse_several_targets
 
 
 def responses_of(influence):
@@ -20,6 +20,7 @@ def responses_of(influence):
     """
     problem = influence.objective
     refuse_chosen(problem, "Full conformal intervals")
+    refuse_several_targets(problem, "Full conformal intervals")
     if isinstance(problem, KernelProblem):
         return KernelResponses(influence)
     if isinstance(problem, Objective) and isinstance(problem.loss, SquaredError):

@@ -86,6 +86,11 @@ class Inputs:
         y, sample_weight = in_numpy(y), in_numpy(sample_weight)
         model = model_in_numpy(self.model)
         lines = []
+        if self._targets and np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            raise ValueError(
+                f"Targets behind a transformer must be one column. Got an array of shape {np.shape(y)}. Ask "
+                "in the transformed units: Influence(model.regressor_, X, model.transformer_.transform(y))."
+            )
         for transformer in self._targets:
             lines.append(line_of(transformer, y))
             y = lines[-1](y)

@@ -28,6 +28,7 @@ ONE_HOT = np.eye(5)[COLOUR]
 DESIGNS = {
     "one-hot": np.column_stack([ONE_HOT, SIZE]),
     "duplicates": np.column_stack([SIZE, SIZE, 2 * SIZE + 3.0]),
+    "constant": np.column_stack([SIZE, COLOUR, np.ones(N)]),
     "far from zero": np.column_stack([ONE_HOT + 1e4, SIZE]),
 }
 

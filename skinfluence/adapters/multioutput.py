@@ -1,0 +1,40 @@
+"""Regressions of several targets by a model each: one objective whose outputs they are."""
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.multioutput import MultiOutputRegressor
+
+from skinfluence._utils.validation import check_targets
+from skinfluence.inputs.wrappers import opened
+from skinfluence.losses import SquaredError
+from skinfluence.objective import Objective, objective_of
+
+ONE_BY_ONE = "Ask about one target at a time: Influence(model.estimators_[k], X, y[:, k])."
+
+
+@objective_of.register
+def _(model: MultiOutputRegressor, X, y, sample_weight=None):
+    y = check_targets(X, y, len(model.estimators_))
+    if any(opened(one) is not None for one in model.estimators_):
+        raise TypeError(
+            "The models of a MultiOutputRegressor must share their features. Got pipelines or searches "
+            f"inside it. {ONE_BY_ONE}"
+        )
+    parts = [
+        objective_of(one, X, target, sample_weight)
+        for one, target in zip(model.estimators_, y.T, strict=True)
+    ]
+    first = parts[0]
+    if not all(_is_squared(part) and np.array_equal(part.penalty, first.penalty) for part in parts):
+        raise TypeError(
+            "MultiOutputRegressor is understood over least squares with one penalty: Ridge and "
+            f"LinearRegression. Got {type(model.estimators_[0]).__name__}, or models that differ. "
+            f"{ONE_BY_ONE}"
+        )
+    theta = np.vstack([part.theta for part in parts])
+    return replace(first, loss=SquaredError(len(parts)), y=y, theta=theta)
+
+
+def _is_squared(problem):
+    return isinstance(problem, Objective) and isinstance(problem.loss, SquaredError)
