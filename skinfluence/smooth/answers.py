@@ -395,7 +395,8 @@ class SmoothAnswers(Locked, Answers):
             )
         accuracy = Accuracy(self.factor)
         k, d = self.problem.theta.shape
-        for block in row_blocks(len(edits.rows), 8 * k * d * (3 + k)):
+        held = 3 + k if k < RescaledBatch.many_outputs else 10
+        for block in row_blocks(len(edits.rows), 8 * k * d * held + 48 * k * k):
             offset = self.offset if method == "one-step" else None
             batch = RescaledBatch(accuracy, edits.take(block), offset=offset)
             yield block, batch.theta_steps if method == "one-step" else batch.first_order()

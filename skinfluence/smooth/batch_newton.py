@@ -58,7 +58,7 @@ class Refits:
     largest: np.ndarray
 
 
-def refit(factor, edits, starts, size, tol, sizes, edited_solve):
+def refit(factor, edits, starts, size, tol, sizes, edited_solve, precondition=None):
     """Solve the problems after one-row edits.
 
     Parameters
@@ -77,6 +77,8 @@ def refit(factor, edits, starts, size, tol, sizes, edited_solve):
     edited_solve : callable
         ``edited_solve(B, which)``: ``P^-1 B`` for edited Hessians P at the unedited fit, with B of
         shape (b, n_outputs, n_columns).
+    precondition : callable, default=None
+        Like ``edited_solve``, which it is by default, but for its digits.
 
     Yields
     ------
@@ -90,15 +92,18 @@ def refit(factor, edits, starts, size, tol, sizes, edited_solve):
         k == 1 and objective.n_parameters <= MAX_PARAMETERS and type(factor) is PrimalFactor
     )
     held = ARRAYS + (0 if _has_products(objective.loss) else k)
+    solves = edited_solve, edited_solve if precondition is None else precondition
     for block in row_blocks(len(edits.rows), 8 * k * held * objective.n_samples):
         part = edits.take(block)
         if own_factors:
             batch = _OwnFactors(objective, part)
         else:
             offset = block.start
-            batch = _Preconditioned(
-                objective, part, lambda B, which, offset=offset: edited_solve(B, which + offset)
-            )
+            inside = [
+                lambda B, which, solve=solve, offset=offset: solve(B, which + offset)
+                for solve in solves
+            ]
+            batch = _Preconditioned(objective, part, *inside)
         batch.run(starts[block], tol * size[block], ROUND_OFF * size[block])
         where = range(len(edits.rows))[block]
         yield block, batch.result(np.array([sizes(i) for i in where]))
@@ -122,6 +127,8 @@ class _Batch:
     def __init__(self, objective, edits):
         self.objective, self.edits = objective, edits
         self.penalty = (objective.penalty + np.outer(edits.shift, objective.unit_penalty))[:, None]
+        if edits.ratio is not None:
+            self.penalty = self.penalty * edits.ratio[:, None]
         self.m = len(edits.rows)
         self.decrement = np.full(self.m, np.inf)
         there = np.broadcast_to(objective.weights > 0, (self.m, objective.n_samples)).copy()
@@ -329,9 +336,9 @@ class _OwnFactors(_Batch):
 class _Preconditioned(_Batch):
     """Newton steps by conjugate gradients, preconditioned with the factor at hand."""
 
-    def __init__(self, objective, edits, edited_solve):
+    def __init__(self, objective, edits, edited_solve, precondition):
         super().__init__(objective, edits)
-        self._edited_solve = edited_solve
+        self._edited_solve, self._precondition = edited_solve, precondition
 
     def _begin(self, starts, which):
         G = super()._begin(starts, which)
@@ -343,7 +350,7 @@ class _Preconditioned(_Batch):
         curve = self._curves(self.eta[which], which)
         penalty = self.penalty[which]
         step, R = np.zeros_like(G), -G
-        Z = self._edited_solve(R, which)
+        Z = self._precondition(R, which)
         D, rho = Z.copy(), _dot(R, Z)
         goal, solved = FORCING**2 * rho, np.isfinite(rho) & (rho > 0)
         open_ = solved.copy()
@@ -362,7 +369,7 @@ class _Preconditioned(_Batch):
             alpha = (rho[rows] / curved)[:, None, None]
             step[rows] += alpha * D[rows]
             R[rows] -= alpha * HD
-            Z = self._edited_solve(R[rows], which[rows])
+            Z = self._precondition(R[rows], which[rows])
             after = _dot(R[rows], Z)
             D[rows] = Z + (after / rho[rows])[:, None, None] * D[rows]
             rho[rows] = after

@@ -306,7 +306,7 @@ class EditSolver:
             Relative error of each step that is certified, in the norm of the edited Hessian.
         """
         k, d = self.objective.theta.shape
-        held = 8 * k if k < MANY_OUTPUTS or edits.ratio is not None else STEPS_BYTES
+        held = 8 * k if k < _batch_of(edits).many_outputs else STEPS_BYTES
         for block in row_blocks(
             len(edits.rows), (STEPS_BYTES + held) * k * d + 96 * k * k, BATCH_BYTES
         ):
@@ -407,7 +407,10 @@ class EditSolver:
 
     def _refit(self, state, left, tol, bound, used):
         """Newton's method on many edited problems together; those it could not certify."""
-        if self.M is None or state.edits.ratio is not None:
+        if self.M is None or isinstance(state, FilledBatch):
+            return left
+        if isinstance(self.factor, CGFactor) and isinstance(self.solver, Exact):
+            # Few parameters: a Hessian of its own costs less than solves within solves.
             return left
         if self._serves_moved(state):
             left = self._by_moved_rows(state, left, tol, bound, used)
@@ -421,6 +424,7 @@ class EditSolver:
             0.01 * tol,
             lambda i: state.sizes(left[i]),
             lambda B, which: state.edited_solve(B, left[which]),
+            lambda B, which: state.precondition(B, left[which]),
         )
         for block, refit in found:
             rows = left[block]
@@ -436,6 +440,9 @@ class EditSolver:
             state.theta_steps[done] = refit.steps[solved]
             state.size[done], bound[done] = refit.size[solved], there[solved]
             used[done] = "newton"
+            # What no bound from the fit reaches ends beside its optimum: a place to start from.
+            near = ~solved & np.isfinite(refit.decrement)
+            state.theta_steps[rows[near]] = refit.steps[near]
         return np.append(left[used[left] != "newton"], rest)
 
     def _finish(self, state, i, tol, bound, used):

@@ -182,15 +182,22 @@ def minimise(objective, solver):
     it falls, until its slope along the step does: a sum over the rows that the step moves, however
     large the objective is. A factor is kept while it shrinks the gradient a hundredfold per step,
     so the last digits cost gradients only. The iteration ends when the decrement no longer falls
-    where exact arithmetic says that it must: beyond that there is only round-off.
+    where exact arithmetic says that it must: beyond that there is only round-off. It begins at zero
+    where that is better than the parameters at hand, as where a fit diverged.
     """
+    nothing = objective.at(np.zeros_like(objective.theta))
+    # Far out rows are saturated and hardly curve; of a convex loss all places lead to the optimum.
+    convex = objective.loss.self_concordance and objective.theta.any()
+    if convex:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if nothing.value() < objective.value():
+                return _descend(nothing, solver)
     try:
         return _descend(objective, solver)
     except SingularHessianError:
-        if not objective.loss.self_concordance or not objective.theta.any():
+        if not convex:
             raise
-        # Far out rows are saturated and hardly curve; of a convex loss all places lead to the optimum.
-        return _descend(objective.at(np.zeros_like(objective.theta)), solver)
+        return _descend(nothing, solver)
 
 
 def _descend(objective, solver):

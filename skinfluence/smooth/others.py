@@ -83,17 +83,15 @@ def effect_on_others(factor, answered):
     squared[~answered] = 0.0
     far = np.sort(np.argsort(-np.abs(squared), kind="stable")[:FOLLOWED])
 
-    before = loss.value(alone, y)
+    before, curvature = loss.value(alone, y), _CurvatureAlong(loss, y, M)
+    straight = curvature(eta[:, None])
     for block in row_blocks(len(far), 8 * k * (2 * objective.n_parameters + 8 * n)):
         rows = far[block]
         moved = _moves(factor, rows, removal[rows])
         after = weight_in_mean @ (
             loss.value(alone[:, None] + moved @ step, y[:, None]) - before[:, None]
         )
-        bent = _curvature_along(loss, eta[:, None] + moved, y[:, None], M)
-        along[rows] = after - (bent - _curvature_along(loss, eta[:, None], y[:, None], M)).sum(
-            axis=0
-        )
+        along[rows] = after - (curvature(eta[:, None] + moved) - straight).sum(axis=0)
     effects = along + np.einsum("nab,nba->n", hessians @ spread, M)
     effects[~answered] = np.nan
     return effects
@@ -174,15 +172,22 @@ def _slope_of_curvature(loss, eta, y, M):
     return out
 
 
-def _curvature_along(loss, eta, y, M):
+class _CurvatureAlong:
     """``trace(loss.hessian(eta_jb) M_j)``, shape (n, b), from ``eta`` of shape (n, b, K)."""
-    if not isinstance(loss, SumToZero):
-        return np.einsum("nbac,nac->nb", loss.hessian(eta, y), M, optimize=True)
-    # The softmax Hessian is diag(p) - p p': no K x K matrix per pair is needed.
-    full = loss.basis @ M @ loss.basis.T
-    p = loss.predict_proba(eta)
-    diagonal = np.diagonal(full, axis1=1, axis2=2)[:, None]
-    return np.einsum("nba,nba->nb", p, diagonal - p @ full)
+
+    def __init__(self, loss, y, M):
+        self.loss, self.y, self.M = loss, y[:, None], M
+        # The softmax Hessian is diag(p) - p p': no K x K matrix per pair is needed.
+        self.is_softmax = isinstance(loss, SumToZero)
+        if self.is_softmax:
+            self.M = loss.basis @ M @ loss.basis.T
+
+    def __call__(self, eta):
+        if not self.is_softmax:
+            return np.einsum("nbac,nac->nb", self.loss.hessian(eta, self.y), self.M, optimize=True)
+        p = self.loss.predict_proba(eta)
+        diagonal = np.diagonal(self.M, axis1=1, axis2=2)[:, None]
+        return np.einsum("nba,nba->nb", p, diagonal - p @ self.M)
 
 
 def _apply(matrices, vectors):

@@ -33,8 +33,8 @@ class RescaledBatch(RowBatch):
     ``1 / (1 - tau)`` times its growth.
     """
 
-    # Conjugate gradients solve many times.
-    many_outputs = np.inf
+    # Conjugate gradients solve some five times, each with two solves for one that is kept.
+    many_outputs = 16
 
     def __init__(self, accuracy, edits, remainders=None, offset=None):
         super().__init__(accuracy, edits, remainders)
@@ -67,6 +67,10 @@ class RescaledBatch(RowBatch):
         """The steps with the Hessian before the edits, (m, n_outputs, n_columns)."""
         flat = self.right.reshape(len(self.right), -1)
         return -self.factor.solve(np.ascontiguousarray(flat.T)).T.reshape(self.right.shape)
+
+    def precondition(self, B, active):
+        """As without the ratio."""
+        return super().edited_solve(B, active)
 
     def edited_solve(self, B, active):
         """``P'^-1 B`` of each active edit."""

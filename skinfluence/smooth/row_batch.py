@@ -137,6 +137,10 @@ class RowBatch:
         V = self._V[np.searchsorted(self._V_rows, active)]
         return Y - np.einsum("ikld,ik->ild", V, correction)
 
+    def precondition(self, B, active):
+        """``P^-1 B``, or what is near it and cheap, of each active edit."""
+        return self.edited_solve(B, active)
+
     def _size(self, a, Pa):
         """``|a|_P``; infinite where round-off makes P indefinite along a."""
         square = np.einsum("ikd,ikd->i", a, Pa)

@@ -13,6 +13,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
 from skinfluence.design import Design
 from skinfluence.edits import edited
+from skinfluence.smooth import without_row
 from skinfluence.smooth.fills import Fills
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.base import Factor
@@ -30,6 +31,8 @@ MANY_DIGITS, ROUGH = 1e9 * np.finfo(float).eps, 1e6
 ALONE = 1e-13
 # What is left of 1 below which a leverage is 1.
 SINGULAR = 1e-11
+# And below which it is asked of a factor made for it, if it takes one.
+CANCELLED = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +186,8 @@ def step_coefficients(factor, edits, method, leverages=None, say=True):
     leverages : ndarray of shape (m, K, K), default=None
         ``h_i`` at the shift of each edit, if they are known.
     say : bool, default=True
-        Warn of rows of leverage 1, which have NaN.
+        Ask the Hessian without them about rows of leverage 1, and warn of those that have NaN all
+        the same.
 
     Returns
     -------
@@ -202,7 +206,12 @@ def step_coefficients(factor, edits, method, leverages=None, say=True):
     if Z is not None:
         at_row = at_rows(edits.design, Z)
         right = right - edits.shift[:, None] * (edits.hessian @ at_row[..., None])[..., 0]
-    return _solve_complements(complements(factor, edits, h), right, edits.rows, say)
+    a = _solve_complements(complements(factor, edits, h), right)
+    left = np.flatnonzero(np.isnan(a).any(axis=1)) if say else ()
+    if len(left):
+        a[left] = without_row.coefficients(factor, edits.take(left))
+        _say_undetermined(edits.rows[np.isnan(a).any(axis=1)])
+    return a
 
 
 def complements(factor, edits, h):
@@ -212,32 +221,39 @@ def complements(factor, edits, h):
     """
     out = edits.hessian @ h
     out[:, np.arange(h.shape[1]), np.arange(h.shape[1])] += 1.0
-    objective = factor.objective
+    if type(factor).complements is Factor.complements:
+        return out
     # With a penalty that is held, weights that differ shift nothing.
-    shift = 0.0 if objective.hold == "C" else edits.one_shift
-    if np.ndim(shift):
+    shift = 0.0 if factor.objective.hold == "C" else edits.one_shift
+    if np.ndim(shift) == 0:
+        _complements_at(factor.shifted(shift), edits, np.arange(len(out)), out)
         return out
-    own = factor.shifted(shift)
-    if type(own).complements is Factor.complements:
-        return out
-    old = objective.weights[edits.rows]
-    # Edits that take a share of the curvature of their row and leave its direction.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = -edits.hessian[:, 0, 0] / (old * objective.hessians[edits.rows, 0, 0])
-        taken = (share * old)[:, None, None] * objective.hessians[edits.rows]
-        straight = (np.abs(edits.hessian + taken) <= 4 * np.finfo(float).eps * np.abs(taken)).all(
-            axis=(1, 2)
-        )
-    taken = np.flatnonzero(straight & (share > 0) & (share <= 1))
-    known = own.complements(edits.rows[taken], share[taken]) if len(taken) else None
-    if known is not None:
-        fair = np.isfinite(known).all(axis=(1, 2))
-        out[taken[fair]] = known[fair]
+    # A factorisation for each weight: of those only whose rows lose digits.
+    lost = np.einsum("ikk->ik", out).min(axis=1, initial=1.0) < CANCELLED
+    for value in np.unique(shift[lost]):
+        some = np.flatnonzero(lost & (shift == value))
+        _complements_at(factor.shifted(float(value)), edits, some, out)
     return out
 
 
-def _solve_complements(A, right, rows, say):
-    """Solve each small system; NaN, with a warning, where it is singular to round-off."""
+def _complements_at(factor, edits, some, out):
+    """Write what a factor knows of some edits' complements to their place."""
+    objective, rows, taken = factor.objective, edits.rows[some], edits.hessian[some]
+    curvature = objective.weights[rows][:, None, None] * objective.hessians[rows]
+    # Edits that take a share of the curvature of their row and leave its direction.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = -taken[:, 0, 0] / curvature[:, 0, 0]
+        curvature = share[:, None, None] * curvature
+        straight = np.abs(taken + curvature) <= 4 * np.finfo(float).eps * np.abs(curvature)
+    fair = np.flatnonzero(straight.all(axis=(1, 2)) & (share > 0) & (share <= 1))
+    known = factor.complements(rows[fair], share[fair]) if len(fair) else None
+    if known is not None:
+        finite = np.isfinite(known).all(axis=(1, 2))
+        out[some[fair[finite]]] = known[finite]
+
+
+def _solve_complements(A, right):
+    """Solve each small system; NaN where it is singular to round-off."""
     with np.errstate(divide="ignore", invalid="ignore"):
         if A.shape[1] == 1:
             out = right / A[:, 0]
@@ -249,17 +265,19 @@ def _solve_complements(A, right, rows, say):
                 out[np.linalg.cond(A) > 1e14] = np.inf
     # Relative to 1: these are one minus a leverage.
     size, given = np.abs(out).max(axis=1, initial=0.0), np.abs(right).max(axis=1, initial=0.0)
-    singular = ~(size <= given / SINGULAR)
-    out[singular] = np.nan
-    if say and singular.any():
+    out[~(size <= given / SINGULAR)] = np.nan
+    return out
+
+
+def _say_undetermined(rows):
+    if len(rows):
         warnings.warn(
-            f"{rows_have(rows[singular])} leverage 1: a parameter is determined by that row alone, "
+            f"{rows_have(rows)} leverage 1: a parameter is determined by that row alone, "
             "and there is none without it, so its answers are NaN. Penalise the model, or drop the "
             "columns that one row decides.",
             UserWarning,
             stacklevel=level_outside(),
         )
-    return out
 
 
 def penalty_steps(factor, edits, method):
@@ -437,7 +455,11 @@ def points_step(factor, solver, points, method):
         right = (design.adjoint(gradient).T + penalty).reshape(-1, 1)
         return -factor.solve(right)[:, 0].reshape(shape)
     inverse = EditedInverse(factor, solver, points)
-    solved = inverse.refined(inverse.right)[0] if inverse.loses() else inverse.solve(inverse.right)
+    right = inverse.right
+    if inverse.refactored is not None and points_leverage(factor, points) > 1.0 - SINGULAR:
+        # As without_row.coefficients: of what is left, not of what is taken away.
+        right = inverse.refactored.objective.gradient()
+    solved = inverse.refined(right)[0] if inverse.loses() else inverse.solve(right)
     return -solved.reshape(shape)
 
 

@@ -449,6 +449,17 @@ def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
+def test_rows_in_units_of_their_own_that_no_other_meets_are_no_singular_system():
+    """A diagonal kernel matrix over twenty orders: each row without itself is predicted 0."""
+    size = np.geomspace(1e-4, 1e6, 8)
+    X, y = np.diag(size), np.arange(1.0, 9.0)
+    inf = Influence(KernelRidge(alpha=1e-3).fit(X, y), X, y)
+    np.testing.assert_allclose(inf.loo_predict(), np.zeros(8), atol=1e-14)
+    before = size**2 / (size**2 + 1e-3) * y
+    found = inf.removal_effect(X, of="decision_function")
+    np.testing.assert_allclose(found, -np.diag(before), rtol=1e-9, atol=1e-12)
+
+
 def test_a_linear_kernel_is_ridge_without_intercept(data):
     kernel = kernel_ridge.KernelRidge(alpha=ALPHA).fit(data.X, data.y, data.w)
     ridge = Ridge(alpha=ALPHA, fit_intercept=False).fit(data.X, data.y, data.w)

@@ -480,3 +480,26 @@ def test_parameters_of_which_a_part_would_be_lost_are_refused(module, message):
     X, y = data()
     with pytest.raises((ValueError, TypeError), match=message):
         ModuleInfluence(module(), nn.CrossEntropyLoss(), X, y, weight_decay=DECAY)
+
+
+def test_rows_in_large_units_that_cancel_at_the_optimum_are_no_other_loss():
+    """What rounding leaves of their gradients is of the size of the rows, and not of the sum."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20, 2)) * [1e7, 1.0]
+    y = X @ [3e-2, 2.0] + rng.standard_normal(20)
+
+    def solved(rows):
+        Z = np.column_stack([X[rows], np.ones(len(rows))])
+        return np.linalg.lstsq(Z / [1e7, 1, 1], y[rows], rcond=None)[0] / [1e7, 1, 1]
+
+    theta, module = solved(np.arange(20)), double(nn.Linear(2, 1))
+    with torch.no_grad():
+        module[0].weight.copy_(torch.tensor(theta[:2])[None])
+        module[0].bias.copy_(torch.tensor(theta[2:]))
+    found = ModuleInfluence(module, nn.MSELoss(), X, y).removal_effect(
+        X, of="decision_function", method="one-step", indices=[4]
+    )
+    # One step of squared error is the refit.
+    change = solved(np.delete(np.arange(20), 4)) - theta
+    truth = X @ change[:2] + change[2]
+    np.testing.assert_allclose(found[:, 0], truth, rtol=1e-6, atol=1e-6 * np.abs(truth).max())

@@ -11,11 +11,11 @@ from tests.oracle.algebra import LD, Factor
 ALPHA = 0.4
 
 
-def refit(X, y, weights, intercept):
+def refit(X, y, weights, intercept, alpha=ALPHA):
     """Coefficients and intercept of ridge regression in long double."""
     Z = np.column_stack([X, np.full(len(X), float(intercept))]).astype(LD)
     Z = Z if intercept else Z[:, :-1]
-    ridge = np.full(Z.shape[1], LD(ALPHA))
+    ridge = np.full(Z.shape[1], LD(alpha))
     ridge[X.shape[1] :] = 0
     w = np.asarray(weights, dtype=LD)
     theta = Factor((Z.T * w) @ Z + np.diag(ridge)).solve(Z.T @ (w * np.asarray(y, dtype=LD)))
@@ -59,3 +59,38 @@ def test_every_route_keeps_the_digits_of_true_refits(kind, intercept, seed):
         np.testing.assert_allclose(some, change[:, [4, 0, 2]], rtol=1e-6, atol=1e-8)
         one = asked().effect(edits.remove(4), X, method=method, **of).values
         np.testing.assert_allclose(one, change[:, 4], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("solver", ["exact", "dual"])
+@pytest.mark.parametrize("hold", ["C", "lambda"])
+def test_a_row_that_alone_decides_a_penalised_column_has_an_answer(hold, solver):
+    """One step of squared error is the refit, whatever one minus a leverage leaves, stopped early or not."""
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(-3, 4, (6, 8)).astype(float), rng.standard_normal(6)
+    X[:, 7], X[2, 7] = 0.0, 7e7
+    w = np.array([1.0, 2.0, 1.0, 1.0, 2.0, 1.0])
+    model = Ridge(alpha=ALPHA, solver="svd").fit(X, y, w)
+    model.coef_[:7] *= 1.0 + 1e-6
+    i, kept = 2, np.arange(6) != 2
+    alpha = ALPHA if hold == "C" else ALPHA * w[kept].sum() / w.sum()
+    coef, constant = refit(X[kept], y[kept], w[kept], True, alpha)
+    inf = Influence(
+        model,
+        X,
+        y,
+        w,
+        solver=Exact("dual") if solver == "dual" else "exact",
+        hold=hold,
+        polish=False,
+    )
+    after = {
+        "loo": inf.loo_decision_function(method="one-step")[i],
+        "row": X[i] @ model.coef_
+        + model.intercept_
+        + inf.removal_effect(X, of="decision_function", indices=[i], method="one-step")[i, 0],
+        "effect": X[i] @ model.coef_
+        + model.intercept_
+        + inf.effect(edits.remove(i), X, of="decision_function", method="one-step").values[i],
+    }
+    for door, found in after.items():
+        assert found == pytest.approx(float(X[i] @ coef + constant), rel=1e-6), door

@@ -12,6 +12,8 @@ from skinfluence.design import design_of
 from skinfluence.objective import Objective
 from skinfluence.smooth import newton, steps
 from skinfluence.solvers import Exact
+from skinfluence.solvers.cg import CGFactor
+from skinfluence.svm import LinearSVC
 
 
 def refit(X, y, alpha, loss, weights):
@@ -77,3 +79,40 @@ def test_a_step_whose_length_overflows_has_no_finite_one():
         assert steps.norm(np.full(3, 1e200), np.full(3, 1e200)) == np.inf
         assert steps.norm(np.array([1e200, -1e200]), np.full(2, 1e200)) == np.inf
         assert steps.norm(np.zeros(2), np.zeros(2)) == 0.0
+
+
+class Counted:
+    """A solver that counts its factorisations."""
+
+    def __init__(self):
+        self.made = 0
+
+    def factor(self, objective):
+        self.made += 1
+        return Exact("primal").factor(objective)
+
+
+def test_newtons_method_begins_at_zero_where_a_fit_diverged(rng):
+    """From there its steps would be halved thirty times each, and end nowhere."""
+    X = np.round(3 * rng.standard_normal((40, 4))) * [1e-3, 1.0, 1e3, 1e5]
+    y = (X[:, 0] > 0).astype(int)
+    start = np.array([[1e6, -1e7, 1e5, -1e5]])
+    far = Objective(losses.Binomial(), design_of(X, 0.0), y, np.ones(40), np.full(4, 0.3), start)
+    solver = Counted()
+    found = newton.minimise(far, solver).objective
+    assert solver.made < 20
+    slope = X.T @ (1 / (1 + np.exp(-X @ found.theta[0])) - y) + 0.3 * found.theta[0]
+    np.testing.assert_allclose(slope / (1.0 + np.abs(X).sum(axis=0)), 0.0, atol=1e-12)
+
+
+def test_edits_of_few_columns_are_not_solved_by_iterations_within_iterations(rng, monkeypatch):
+    """A steep smooth hinge by conjugate gradients: the Hessian of each edit is factored."""
+    X, y = rng.standard_normal((9, 12)), np.arange(9) % 2
+    model = LinearSVC(loss="smooth_hinge", temperature=0.02, C=2.0, tol=1e-10).fit(X, y)
+    solved, asked = CGFactor._solve, []
+    monkeypatch.setattr(CGFactor, "_solve", lambda self, B: asked.append(1) or solved(self, B))
+    of = dict(of="decision_function", method="exact")
+    found = Influence(model, X, y, solver="cg").relabel_effect(X, **of)
+    assert len(asked) < 60
+    truth = Influence(model, X, y, solver=Exact("primal")).relabel_effect(X, **of)
+    np.testing.assert_allclose(found, truth, atol=1e-6 * np.abs(truth).max())

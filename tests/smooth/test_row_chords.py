@@ -1,5 +1,6 @@
 """Chords of edits of many outputs, against Newton's method on each edited softmax in all its classes."""
 
+import warnings
 from functools import cache
 
 import numpy as np
@@ -221,3 +222,23 @@ def test_matrices_for_each_row_are_refused_before_they_are_made(monkeypatch):
     monkeypatch.setattr("skinfluence._utils.memory.available_memory", lambda: 1e5)
     with pytest.raises(MemoryError, match=r"Matrices for each row .* \(8, 48, 7, 7\)"):
         influence.loo_decision_function(method="one-step")
+
+
+def test_iterates_that_overflow_are_mixed_without_a_word():
+    """numpy says nothing of them, and the others are mixed as they would be alone."""
+    rng = np.random.default_rng(0)
+
+    def passes(rows):
+        return [tuple(one[rows] for one in (*kept, np.ones(4, dtype=bool))) for kept in iterates]
+
+    iterates = [tuple(rng.standard_normal((4, 2, 3)) for _ in range(4)) for _ in range(3)]
+    for parts in iterates:
+        for one in parts:
+            one[1] *= 1e300
+            one[2] = np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = row_chords._mixed(passes(slice(None)))
+    fair = [0, 3]
+    for one, alone in zip(found, row_chords._mixed(passes(fair)), strict=True):
+        np.testing.assert_array_equal(one[fair], alone)

@@ -176,6 +176,14 @@ def test_a_scaler_before_ten_classes():
     check(make_pipeline(StandardScaler(), logistic(C=0.1)), X, y, np.arange(0, 250, 19), held=0.03)
 
 
+@pytest.mark.parametrize("C", [0.3, 30.0])
+def test_a_scaler_before_many_classes(C):
+    """Few rows of each, under a weak penalty far beyond what a bound from the fit reaches."""
+    rng, y = np.random.default_rng(0), np.repeat(np.arange(18), 4)
+    X = (2.0 * rng.standard_normal((18, 4)))[y] + rng.standard_normal((72, 4)) * [1, 5, 0.2, 1]
+    check(make_pipeline(StandardScaler(), logistic(C=C)), X, y, np.arange(0, 72, 11))
+
+
 @pytest.mark.parametrize(
     "model",
     [

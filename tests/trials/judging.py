@@ -14,6 +14,8 @@ EPS = float(np.finfo(float).eps)
 EXACT = 1e-6
 # Units of float64 rounding in what is allowed besides.
 ROUNDING = 40.0
+# Roots of one over one minus a leverage from which on rows decide a parameter alone.
+DECIDES = 10**5.5
 
 
 class UnsureError(Exception):
@@ -241,6 +243,10 @@ class Linear:
         self.pivots.append(factor.smallest)
         if factor.smallest < 1e-13:
             raise UnsureError("singular in float64")
+        before = self._growth(factor, problem, theta)
+        if before > DECIDES:
+            # Of a row that decides alone the step is of what it leaves, which is b at an optimum.
+            b = edited.gradient(theta)
         step = -factor.solve(b.ravel())
         rows = problem.rows(X)
         D = problem.directions(rows)
@@ -249,7 +255,6 @@ class Linear:
         diagonal = np.sqrt(np.diagonal(factor.A))
         inverse = (factor.half_solve(np.diag(diagonal)) ** 2).sum()
         solve = EPS * len(step) * np.sqrt(inverse) * np.sqrt(((diagonal * step) ** 2).sum())
-        before = self._growth(factor, problem, theta)
         if self.mixed:
             # Leverages are rounded to float32, which a step near leverage 1 enlarges.
             loose = loose * before**2
@@ -258,6 +263,10 @@ class Linear:
         for part, weight, g in rounded:
             own = factor.inverse_norms(problem.directions(part)).reshape(len(part), -1).max(axis=1)
             solve = solve + EPS * float((weight * g * own).sum())
+            if self.trial.family == "MEstimator":
+                # Second derivatives by autograd are rounded relative to 1, not to themselves.
+                along = np.abs(part @ step.reshape(problem.shape).T).max(axis=1)
+                solve = solve + EPS * float((weight * along * own).sum())
         allowed = norms * (EXACT * loose * size + ROUNDING * loose * before * solve)
         step = step.reshape(problem.shape)
         eta0, change = problem.outputs(theta, rows), problem.outputs(step, rows)

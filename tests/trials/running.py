@@ -206,6 +206,8 @@ class Asking:
         facts = self._facts(judge, truths)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
+            # What the oracle took is no time of the answer.
+            signal.setitimer(signal.ITIMER_PROF, TIME_LIMIT)
             try:
                 values, bounds = self._answer(question, cases)
             except HangError:
