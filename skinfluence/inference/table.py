@@ -131,7 +131,7 @@ def coefficient_table(
     variance = np.diagonal(covariance(influence, kind, groups=groups, method=method, tol=tol))
     error, coef = np.sqrt(variance), coefficients(problem)
     if df is None:
-        df = _degrees_of_freedom(influence, kind, groups)
+        df = degrees_of_freedom(influence, kind, groups)
     statistic = np.divide(coef, error, out=np.full(len(coef), np.nan), where=error > 0)
     half = stats.t.ppf(0.5 + coverage / 2, df) * error
     p_value, lower, upper = 2 * stats.t.sf(np.abs(statistic), df), coef - half, coef + half
@@ -179,7 +179,8 @@ def names_of(influence):
     return [f"{one}: {name}" for one in kinds for name in names]
 
 
-def _degrees_of_freedom(influence, kind, groups):
+def degrees_of_freedom(influence, kind, groups):
+    """Of the t statistic of a coefficient; ``inf`` for the normal distribution."""
     if groups is not None:
         return float(len(grouped(influence, groups)[0]) - 1)
     parts = influence.answers.deletions()

@@ -118,7 +118,7 @@ class FlipDisplay(Display):
             if flip.by == "relabel":
                 edit = edits.relabel(int(rows[i]), flip.labels[i])
             state = state.after(edit)
-            path.append(what.number(state.estimator))
+            path.append(what.number_in(state))
         linear = flip.before + np.append(0.0, np.cumsum(effects[order]))
         more = {} if quantity is None else {"quantity": quantity}
         found = cls(path, linear=linear, refit=flip.after, lower_bound=flip.lower_bound, **more)
@@ -166,20 +166,17 @@ class FlipDisplay(Display):
 def _effects(influence, what, flip):
     """First-order change of the number for each row of the set, alone, (n_rows,)."""
     answers = influence.answers.held
-    try:
-        quantity, method = (
-            answers.quantity(what.tests(influence), what.of, "influence"),
-            "influence",
-        )
-    except ValueError:
-        # Kinds without a first order are answered exactly, a row at a time.
-        quantity, method = answers.quantity(what.tests(influence), what.of, "auto"), "auto"
+    # Kinds without a first order are answered exactly, a row at a time.
+    method = "influence" if answers.knows("up_loss") else "auto"
+
+    def asked(rows, label):
+        return what.effects(influence, answers, rows, label, method)
+
     if flip.by == "remove":
-        return answers.row_effects(quantity, flip.rows, None, method, 1e-3)
+        return asked(flip.rows, None)
     classes = answers.problem.labels.classes
     found = np.empty(len(flip.rows))
     for label in np.unique(flip.labels):
         mine = np.flatnonzero(flip.labels == label)
-        code = int(np.flatnonzero(classes == label)[0])
-        found[mine] = answers.row_effects(quantity, flip.rows[mine], code, method, 1e-3)
+        found[mine] = asked(flip.rows[mine], int(np.flatnonzero(classes == label)[0]))
     return found

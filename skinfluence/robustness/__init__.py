@@ -2,5 +2,6 @@
 
 from skinfluence.robustness.conclusions import coef, metric, order, prediction
 from skinfluence.robustness.flips import Flip, smallest_flip
+from skinfluence.robustness.significance import significance
 
-__all__ = ["Flip", "coef", "metric", "order", "prediction", "smallest_flip"]
+__all__ = ["Flip", "coef", "metric", "order", "prediction", "significance", "smallest_flip"]

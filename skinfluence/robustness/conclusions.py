@@ -42,14 +42,22 @@ class Conclusion(ABC):
         """
         return None
 
-    def margin(self, estimator):
-        """How far the conclusion is from its flip; negative beyond it."""
-        return float(self.side * self.number(estimator))
+    # Whether the number is one of the model and its rows, not of the fitted estimator alone.
+    of_rows = False
+
+    def number_in(self, influence):
+        """The number, of a model with its rows."""
+        return self.number(influence.estimator)
+
+    def effects(self, influence, answers, rows, label, method):
+        """Changes of the number when each of some rows goes, or has another label; to rank them."""
+        quantity = answers.quantity(self.tests(influence), self.of, method)
+        return answers.row_effects(quantity, rows, label, method, 1e-3)
 
     def begin(self, influence):
         """Look at the model as it is: on which side it is."""
         self.check(influence)
-        number = float(self.number(influence.estimator))
+        number = float(self.number_in(influence))
         if not number:
             raise ValueError(
                 "A conclusion must be on one side of its level. Got a number right on it."
@@ -78,7 +86,7 @@ class Prediction(Conclusion):
             raise ValueError("The prediction of a regression needs a level=. Got none.")
         if labels is not None and self.level is not None:
             raise ValueError(f"level= is for regressions. Got {self.level!r} and a classifier.")
-        if labels is not None and len(labels.classes) > 2:
+        if labels is not None and several_values(influence):
             # The class is the side.
             self._class = int(
                 np.flatnonzero(labels.classes == influence.estimator.predict(self._row)[0])[0]
@@ -119,10 +127,10 @@ class Order(Conclusion):
         self._rows = [as_rows(influence, self.x), as_rows(influence, self.other)]
         self._log = is_log(influence)
         labels = influence.objective.labels
-        if labels is not None and len(labels.classes) > 2:
+        if labels is not None and several_values(influence):
             raise ValueError(
-                f"An order needs one decision value per row. Got {len(labels.classes)} classes; ask "
-                "with metric(lambda eta: eta[0, k] - eta[1, k], X, level=0.0)."
+                f"An order needs one decision value per row. Got one for each of {len(labels.classes)} "
+                "classes; ask with metric(lambda eta: eta[0, k] - eta[1, k], X, level=0.0)."
             )
 
     def tests(self, influence):
@@ -174,8 +182,12 @@ class Coef(Conclusion):
         moved = np.atleast_1d(eta[0] - eta[1])
         return moved[self.output]
 
+    def number_of(self, estimator):
+        """The coefficient."""
+        return float(np.atleast_2d(innermost(estimator).coef_)[self.output, self.j])
+
     def number(self, estimator):
-        return np.atleast_2d(innermost(estimator).coef_)[self.output, self.j]
+        return self.number_of(estimator)
 
     def weights(self):
         return np.array([1.0, -1.0]), 0.0
@@ -322,10 +334,18 @@ def order(x, other):
 
 def decisions(estimator, X, log):
     """Decision values of rows as a callable ``of=`` gets them: one or several per row."""
-    if hasattr(estimator, "decision_function"):
-        return np.asarray(estimator.decision_function(X))
+    for name in ("decision_function", "predict_joint_log_proba", "predict_proba"):
+        # Naive Bayes and neighbours have no decision function: scores, or votes, of each class.
+        if hasattr(estimator, name):
+            return np.asarray(getattr(estimator, name)(X))
     values = np.asarray(estimator.predict(X))
     return np.log(values) if log else values
+
+
+def several_values(influence):
+    """Whether a classifier has a decision value for each class."""
+    several = len(influence.objective.labels.classes) > 2
+    return several or not hasattr(influence.estimator, "decision_function")
 
 
 def is_log(influence):

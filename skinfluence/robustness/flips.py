@@ -90,7 +90,7 @@ def smallest_flip(influence, what, by="remove", *, max_rows=None, frozen=None):
     ----------
     influence : Influence
     what : Conclusion
-        :func:`prediction`, :func:`coef`, :func:`metric` or :func:`order`.
+        :func:`prediction`, :func:`coef`, :func:`significance`, :func:`metric` or :func:`order`.
     by : {"remove", "relabel"}, default="remove"
     max_rows : int, default=None
         Where to give up; half of the rows when None.
@@ -131,7 +131,7 @@ def smallest_flip(influence, what, by="remove", *, max_rows=None, frozen=None):
     """
     if not isinstance(what, Conclusion):
         raise TypeError(
-            "what must be one of robustness.prediction, coef, metric and order. Got "
+            "what must be one of robustness.prediction, coef, significance, metric and order. Got "
             f"{type(what).__name__}."
         )
     if by not in BY:
@@ -182,7 +182,9 @@ class Search:
     def run(self):
         """Rows with their new labels (None where they go), and the number of a refit; None for none."""
         chosen = self._tightened(self._greedy({}))
-        for method in ("one-step", "influence"):
+        # Kinds that answer edits exactly alone have no first order.
+        known = self.influence.answers.held.knows("up_loss")
+        for method in ("one-step", "influence") if known else ("one-step",):
             fewer = self.most if chosen is None else len(chosen) - 1
             first = self._tightened(self._first_order(fewer, method))
             chosen = chosen if first is None else first
@@ -208,16 +210,25 @@ class Search:
 
     def _margin(self, chosen):
         """Of the model after an edit, solved exactly; infinite where there is none."""
-        if not chosen:
-            return self.what.margin(self.influence.estimator)
+        what, influence = self.what, self.influence
         try:
-            after = self.influence.edited(self._edit(chosen), frozen=self.frozen)
+            if not chosen or what.of_rows:
+                state = influence
+                if chosen:
+                    state = influence.after(self._edit(chosen), frozen=self.frozen)
+                return float(what.side * what.number_in(state))
+            after = influence.edited(self._edit(chosen), frozen=self.frozen)
         except NO_MODEL:
             return np.inf
-        return self.what.margin(after.estimator)
+        return float(what.side * what.number(after.estimator))
 
     def _refitted(self, chosen):
-        return float(self.what.number(refit_after(self.influence, self._edit(chosen), self.frozen)))
+        """The number of the user's estimator, fitted again on the rows that are left."""
+        refit, *rows = refit_after(self.influence, self._edit(chosen), self.frozen)
+        if self.what.of_rows:
+            asked = type(self.influence)(refit, *rows, frozen=self.frozen)
+            return float(self.what.number_in(asked))
+        return float(self.what.number(refit))
 
     # Choosing
 
@@ -227,16 +238,16 @@ class Search:
         if method == "one-step" and not isinstance(answers.problem, Objective):
             # A span rule, or as dear as the exact answer.
             method = "auto"
-        quantity = answers.quantity(self.what.tests(influence), self.what.of, method)
         n = self.influence.objective.n_samples
         rows = np.array([i for i in range(n) if i not in chosen and i not in self.excluded])
         out, labels = np.full(n, np.inf), None
         if self.by == "remove":
-            out[rows] = self.what.side * answers.row_effects(quantity, rows, None, method, 1e-3)
+            out[rows] = self.what.side * self.what.effects(influence, answers, rows, None, method)
         else:
             classes = answers.problem.labels.classes
+            ask = (influence, answers, rows)
             every = np.array(
-                [answers.row_effects(quantity, rows, k, method, 1e-3) for k in range(len(classes))]
+                [self.what.effects(*ask, k, method) for k in range(len(classes))], dtype=float
             )
             every *= self.what.side
             best = np.nanargmin(every, axis=0)
@@ -276,7 +287,7 @@ class Search:
                     self.excluded.update(new)
                     continue
             chosen.update(new)
-            margin, at_least = self.what.margin(state.estimator), 0
+            margin, at_least = float(self.what.side * self.what.number_in(state)), 0
         return chosen if margin <= 0 else None
 
     def _first_order(self, most, method):

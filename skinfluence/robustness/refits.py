@@ -27,6 +27,8 @@ def refit_after(influence, edit, frozen=None):
     -------
     refit : estimator
         Of searches and frozen estimators, what is inside them.
+    X, y, weight
+        The rows that are left, as they were given, and None for weights that are all one.
     """
     rows, inputs = edited_rows(influence, edit), influence._inputs
     replaced = {row: one.x for row, one in rows.changed.items() if one.x is not None}
@@ -45,8 +47,11 @@ def refit_after(influence, edit, frozen=None):
     if frozen == "accept":
         Z = inputs.transform(_safe_indexing(X, left))
         model = _fit(clone(innermost(estimator)), Z, y[left], weight[left])
-        return rebuilt(estimator, model, None)
-    return _fit(clone(estimator), _safe_indexing(X, left), y[left], weight[left])
+        refit = rebuilt(estimator, model, None)
+    else:
+        refit = _fit(clone(estimator), _safe_indexing(X, left), y[left], weight[left])
+    weight = None if (weight[left] == 1.0).all() else weight[left]
+    return refit, _safe_indexing(X, left), y[left], weight
 
 
 def _fitted_one(estimator):

@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
-from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import (
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
+from sklearn.svm import SVR
 
 from skinfluence import Influence, metrics
 from skinfluence.kernel_ridge import KernelRidge
@@ -170,6 +180,49 @@ def test_every_kind_of_classifier_is_searched(name):
     flip = smallest_flip(Influence(model, X, y), prediction(X[i]))
     assert flip.found and flip.verified
     assert refit(model, X, y, flip).predict(X[[i]]) != model.predict(X[[i]])
+
+
+NAMED = np.array(["no", "yes"])[yc[:200]]
+LATER = {
+    "l1-logistic": (
+        LogisticRegression(l1_ratio=1.0, solver="saga", C=0.3, tol=1e-8, max_iter=10**5),
+        Xc[:200],
+        NAMED,
+    ),
+    "gaussian-nb": (GaussianNB(), Xc[:200], NAMED),
+    "naive-bayes-of-three": (GaussianNB(), Xi, yi),
+    "lda": (LinearDiscriminantAnalysis(), Xc[:200], NAMED),
+    "lda-of-three": (LinearDiscriminantAnalysis(), Xi, yi),
+    "neighbours": (KNeighborsClassifier(4), Xi, yi),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_closed_forms_and_few_columns_are_searched(name):
+    """A classifier without a decision function has a score, or a share of votes, for each class."""
+    model, X, y = LATER[name]
+    model = clone(model).fit(X, y)
+    chance = np.sort(model.predict_proba(X), axis=1)
+    i = np.argsort(chance[:, -1] - chance[:, -2])[3]
+    inf = Influence(model, X, y)
+    flip = smallest_flip(inf, prediction(X[i]), max_rows=60)
+    if name == "neighbours" and not flip.found:
+        # Votes change in steps, and no single row may change one.
+        return
+    assert flip.found and flip.verified
+    assert refit(model, X, y, flip).predict(X[[i]]) != model.predict(X[[i]])
+    if not hasattr(model, "decision_function"):
+        with pytest.raises(ValueError, match="An order needs one decision value per row"):
+            smallest_flip(inf, order(X[0], X[1]))
+
+
+@pytest.mark.parametrize("model", [SVR(C=20.0, tol=1e-8), Lasso(alpha=0.5, tol=1e-10)], ids=str)
+def test_regressions_with_kinks_are_searched(model):
+    model = clone(model).fit(Xd[:100], yd[:100])
+    now = model.predict(Xd[[200]])[0]
+    flip = smallest_flip(Influence(model, Xd[:100], yd[:100]), prediction(Xd[200], level=now - 5.0))
+    assert flip.verified
+    assert refit(model, Xd[:100], yd[:100], flip).predict(Xd[[200]])[0] <= now - 5.0
 
 
 def test_kernel_ridge_regression_is_searched():
