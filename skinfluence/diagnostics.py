@@ -32,6 +32,7 @@ References
 
 import numpy as np
 
+from skinfluence._utils.influences import influence_of
 from skinfluence._utils.memory import check_fits
 
 __all__ = [
@@ -289,11 +290,4 @@ def _narrow(values):
 
 
 def _deletions(influence):
-    if not hasattr(influence, "answers"):
-        if not hasattr(influence, "_influence"):
-            raise TypeError(
-                "Diagnostics are of an Influence, or of a fitted estimator of skinfluence. Got "
-                f"{type(influence).__name__}; pass Influence(estimator, X, y)."
-            )
-        influence = influence._influence()
-    return influence.answers.deletions()
+    return influence_of(influence, "Diagnostics are of").answers.deletions()

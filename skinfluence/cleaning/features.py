@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skinfluence._utils._optional import require
+from skinfluence._utils.influences import influence_of
 from skinfluence.design import DenseDesign, SparseDesign
 from skinfluence.objective import Objective
 from skinfluence.pullbacks.naming import column_names, output_names
@@ -88,7 +89,7 @@ def artifacts(influence, X, y, *, k=10, min_rows=2):
 
     Parameters
     ----------
-    influence : Influence
+    influence : Influence or estimator
         Of a smooth linear model, alone or at the end of a pipeline. Features are the columns that
         the model itself sees; the transformers stay as fitted, in every answer here.
     X : array-like of shape (n_test, n_features)
@@ -144,6 +145,7 @@ def artifacts(influence, X, y, *, k=10, min_rows=2):
     for name, value, least in (("k", k, 0), ("min_rows", min_rows, 1)):
         if not isinstance(value, numbers.Integral) or value < least:
             raise ValueError(f"{name} must be an integer of at least {least}. Got {value!r}.")
+    influence = influence_of(influence, "Artifacts are of")
     problem = influence.objective
     if not isinstance(problem, Objective):
         raise TypeError(

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skinfluence._utils.influences import influence_of
 from skinfluence._utils.rows import check_aligned
 
 
@@ -51,11 +52,4 @@ def held(influence):
     TypeError
         For anything else.
     """
-    if hasattr(influence, "answers"):
-        return influence
-    if hasattr(influence, "_influence"):
-        return influence._influence()
-    raise TypeError(
-        "Inference is about an Influence, or a fitted estimator of skinfluence. Got "
-        f"{type(influence).__name__}; pass Influence(estimator, X, y)."
-    )
+    return influence_of(influence, "Inference is about")

@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 
 from skinfluence import edits
 from skinfluence._utils._optional import require
+from skinfluence._utils.influences import influence_of
 from skinfluence._utils.untouched import transformed
 from skinfluence.influence import Influence
 
@@ -125,8 +126,8 @@ def explain(influence, X=None, *, row=None, k=5, n_features=8, checks=1, names=N
 
     Parameters
     ----------
-    influence : Influence
-        Of the fitted model or pipeline and its training rows.
+    influence : Influence or estimator
+        Of the fitted model or pipeline and its training rows; or an estimator of skinfluence.
     X : array-like of shape (1, n_features), default=None
         The row whose prediction is explained.
     row : int, default=None
@@ -165,6 +166,7 @@ def explain(influence, X=None, *, row=None, k=5, n_features=8, checks=1, names=N
         raise ValueError(
             "explain needs either X, one row, or row=, the position of a training row."
         )
+    influence = influence_of(influence, "Explanations are of")
     numbers = {"k": k, "n_features": n_features, "checks": checks}
     for name, value in numbers.items():
         if int(value) != value or value < 0:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from skinfluence import edits
+from skinfluence._utils.influences import influence_of
 from skinfluence.editing.whole import learned_from_rows
 from skinfluence.objective import Objective
 from skinfluence.problem import refuse_chosen, refuse_several_targets
@@ -88,7 +89,7 @@ def smallest_flip(influence, what, by="remove", *, max_rows=None, frozen=None):
 
     Parameters
     ----------
-    influence : Influence
+    influence : Influence or estimator
     what : Conclusion
         :func:`prediction`, :func:`coef`, :func:`significance`, :func:`metric` or :func:`order`.
     by : {"remove", "relabel"}, default="remove"
@@ -136,6 +137,7 @@ def smallest_flip(influence, what, by="remove", *, max_rows=None, frozen=None):
         )
     if by not in BY:
         raise ValueError(f"by must be one of {BY}. Got {by!r} instead.")
+    influence = influence_of(influence, "Conclusions are of")
     if by == "relabel" and influence.objective.labels is None:
         raise ValueError("by='relabel' needs a classifier. Got a regression; ask with by='remove'.")
     n = influence.objective.n_samples

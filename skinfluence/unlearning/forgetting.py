@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 
 from skinfluence import edits
+from skinfluence._utils.influences import influence_of
 from skinfluence.editing.rows import weights_of
 from skinfluence.problem import refuse_chosen
 from skinfluence.unlearning.receipts import Receipt, receipt
@@ -47,7 +48,7 @@ def forget(influence, rows=None, *, labels=None, frozen=None):
 
     Parameters
     ----------
-    influence : Influence
+    influence : Influence or estimator
         Of the deployed model, or that of the request before: rows keep their numbers.
     rows : int, array-like of int or of bool, default=None
     labels : label or array-like of labels, default=None
@@ -77,6 +78,7 @@ def forget(influence, rows=None, *, labels=None, frozen=None):
     >>> unlearning.verify(done.receipt, done.estimator, X_left, y_left).holds
     True
     """
+    influence = influence_of(influence, "Receipts are of")
     refuse_chosen(influence.objective, "Receipts of forgetting")
     after = influence.after(edits.remove(rows, labels=labels), frozen=frozen)
     X, y, weight = _left(after)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from skinfluence._utils.influences import influence_of
 from skinfluence._utils.memory import check_fits
 from skinfluence.kernel.answers import KernelAnswers
 from skinfluence.problem import refuse_chosen
@@ -23,13 +24,7 @@ def asked(influence):
     TypeError
         For what is none, and for models that would be others with few rows.
     """
-    if not hasattr(influence, "answers"):
-        if not hasattr(influence, "_influence"):
-            raise TypeError(
-                "Values are of an Influence, or of a fitted estimator of skinfluence. Got "
-                f"{type(influence).__name__}; pass Influence(estimator, X, y)."
-            )
-        influence = influence._influence()
+    influence = influence_of(influence, "Values are of")
     if any_learns(influence._inputs.steps):
         raise TypeError(
             "Values are of models whose transformers do not learn from the rows: with few of them they "
