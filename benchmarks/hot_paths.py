@@ -15,7 +15,6 @@ import time
 import warnings
 from pathlib import Path
 
-import numba
 import numpy as np
 from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
@@ -147,7 +146,6 @@ def main():
     parser.add_argument("--update", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    numba.set_num_threads(1)
     with threadpool_limits(1):
         ratios = measure(options.names or list(PATHS), options.repeats)
     stored = json.loads(STORED.read_text()) if STORED.exists() else {"ratios": {}}

@@ -13,7 +13,6 @@ import tracemalloc
 import warnings
 from dataclasses import replace
 
-import numba
 import numpy as np
 from data import load_mnist
 from scipy.stats import pearsonr
@@ -193,7 +192,6 @@ if __name__ == "__main__":
     parser.add_argument("--only", choices=["mnist", "unscaled"])
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    numba.set_num_threads(1)
     with threadpool_limits(1):
         if arguments.only != "unscaled":
             mnist(arguments.rows, arguments.tests)

@@ -3,18 +3,18 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import get_num_threads
 
 from skinfluence._compiled.cached import compiled
+from skinfluence._utils import threads
 
 
 def run_tasks(task, n_tasks):
-    """Yield ``task(0), ..., task(n_tasks - 1)``, run on as many threads as numba may use.
+    """Yield ``task(0), ..., task(n_tasks - 1)``, on as many threads as BLAS may use.
 
     Threads of our own around kernels that release the GIL: they compile in half the
     time of prange, and leave no idle pool spinning beside the one of BLAS.
     """
-    n_threads = get_num_threads()
+    n_threads = threads.allowed()
     if n_threads == 1:
         # Memory of a thread's own is given back when it ends: twice the time of small tasks.
         yield from map(task, range(n_tasks))
@@ -75,7 +75,7 @@ def sandwich(X, weight, intercept=None):
     Half the square of the entries of each row, and one n_aug x n_aug array per thread.
     """
     n_aug = X.shape[1] + (intercept is not None)
-    n_parts = max(1, min(get_num_threads(), X.shape[0]))
+    n_parts = max(1, min(threads.allowed(), X.shape[0]))
     parts = np.zeros((n_parts, n_aug, n_aug))
     bounds = np.searchsorted(X.indptr, np.linspace(0, X.nnz, n_parts + 1))
     bounds[0], bounds[-1] = 0, X.shape[0]
@@ -140,7 +140,7 @@ def quadratic_forms(X, A, intercept=None):
     Half the square of the entries of each row; no n_samples x n_aug temporary.
     """
     n_samples = X.shape[0]
-    n_parts = max(1, min(4 * get_num_threads(), n_samples))
+    n_parts = max(1, min(4 * threads.allowed(), n_samples))
     bounds = np.searchsorted(X.indptr, np.linspace(0, X.nnz, n_parts + 1))
     bounds[0], bounds[-1] = 0, n_samples
     h = np.zeros(n_samples)
@@ -203,7 +203,7 @@ def row_products(X, Z=None):
     n = X.shape[0]
     C = (X if own else Z).tocsc()
     K = np.zeros((n, C.shape[0]))
-    n_parts = max(1, min(4 * get_num_threads(), n))
+    n_parts = max(1, min(4 * threads.allowed(), n))
     # With itself row i meets n - i others: parts of about equal areas.
     edges = (
         n - np.sqrt(np.linspace(n**2, 0, n_parts + 1)) if own else np.linspace(0, n, n_parts + 1)

@@ -6,10 +6,10 @@ updated per pair of entries. Columns are the outer loop, so that what is updated
 
 import numpy as np
 import scipy.sparse as sp
-from numba import get_num_threads
 
 from skinfluence._compiled.cached import compiled
 from skinfluence._compiled.gram import run_tasks
+from skinfluence._utils import threads
 
 # Numbers per pair of entries. Fixed when compiled: the loops over it become vector instructions.
 LINES = 48
@@ -91,7 +91,7 @@ class Lines:
         n, d = self.shape
         out = np.empty((len(weights), d, d), dtype)
         data = self._data.astype(dtype, copy=False)
-        edges = self._parts(min(d, 8 * get_num_threads()))
+        edges = self._parts(min(d, 8 * threads.allowed()))
         for start in range(0, len(weights), LINES):
             chosen = weights[start : start + LINES]
             lines = np.zeros((n, LINES), dtype)
@@ -120,7 +120,7 @@ class Lines:
         n, d = self.shape
         out = np.empty((n, len(A)), dtype)
         data = self._data.astype(dtype, copy=False)
-        edges = self._parts(min(d, get_num_threads()))
+        edges = self._parts(min(d, threads.allowed()))
         for start in range(0, len(A), LINES):
             chosen = A[start : start + LINES]
             folded = np.zeros((d, d, LINES), dtype)

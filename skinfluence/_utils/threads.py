@@ -11,6 +11,7 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
+from joblib import cpu_count
 
 # Below this many rows and columns a factorisation does not pay for a second thread.
 SMALL = 1000
@@ -25,15 +26,21 @@ def _controller():
     return ThreadpoolController().select(user_api="blas")
 
 
+def _of_blas(default):
+    """The number of threads of BLAS, or the default where it does not say."""
+    return max((lib.num_threads for lib in _controller().lib_controllers), default=default)
+
+
 class _OneThread:
     """BLAS on one thread; counted, as questions asked at once would restore each other's setting."""
 
     def __init__(self):
-        self._lock, self._depth, self._limit = threading.Lock(), 0, None
+        self._lock, self._depth, self._limit, self._before = threading.Lock(), 0, None, 1
 
     def __enter__(self):
         with self._lock:
             if not self._depth:
+                self._before = _of_blas(default=cpu_count())
                 self._limit = _controller().limit(limits=1)
             self._depth += 1
 
@@ -43,6 +50,10 @@ class _OneThread:
             if not self._depth:
                 self._limit.restore_original_limits()
 
+    def allowed(self):
+        with self._lock:
+            return self._before if self._depth else _of_blas(default=cpu_count())
+
 
 _ONE_THREAD = _OneThread()
 
@@ -50,6 +61,15 @@ _ONE_THREAD = _OneThread()
 def one_blas_thread():
     """Context in which BLAS runs on one thread."""
     return _ONE_THREAD
+
+
+def allowed():
+    """How many threads of our own may run: as many as the caller lets BLAS use.
+
+    Within :func:`one_blas_thread` it is what BLAS could use outside. numba's own number is not asked
+    for: that starts numba's pool and sets the number of threads of OpenMP, which is torch's too.
+    """
+    return _ONE_THREAD.allowed()
 
 
 def small_blas(size):
@@ -71,7 +91,7 @@ def in_parts(task, n_rows, work):
     everything = slice(0, n_rows)
     if n_rows * work < TINY:
         return [task(everything)]
-    n_threads = max((lib.num_threads for lib in _controller().lib_controllers), default=1)
+    n_threads = _of_blas(default=1)
     if n_threads == 1:
         return [task(everything)]
     n_parts = int(max(1, min(n_threads, n_rows, n_rows * work // WORTH_A_THREAD)))

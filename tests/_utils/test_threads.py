@@ -1,5 +1,8 @@
 """Threads: parts in order, settings restored whoever asks at once, answers that do not depend on them."""
 
+import subprocess
+import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -49,10 +52,39 @@ def test_a_part_that_fails_restores_them_too():
         assert set(blas_threads()) == {2}
 
 
+def test_our_own_threads_are_as_many_as_blas_may_use():
+    """Also where BLAS itself is held to one meanwhile, and whoever holds it."""
+    for n in (1, 3):
+        with threadpool_limits(n, user_api="blas"):
+            assert threads.allowed() == n
+            with threads.one_blas_thread(), threads.one_blas_thread():
+                assert threads.allowed() == n and set(blas_threads()) == {1}
+            assert threads.allowed() == n
+
+
+def test_compiled_products_change_no_number_of_threads_of_torch():
+    """They did by asking numba for its own: that starts its pool, which sets those of OpenMP."""
+    pytest.importorskip("torch")
+    code = """
+        import numpy, scipy.sparse, torch
+        from threadpoolctl import threadpool_limits
+        from skinfluence._compiled.gram import sandwich
+
+        with threadpool_limits(1):
+            before = torch.get_num_threads()
+            sandwich(scipy.sparse.eye(60, format="csr"), numpy.ones(60))
+            print(before, torch.get_num_threads())
+    """
+    found = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == ["1", "1"]
+
+
 @pytest.mark.parametrize("solver", ["exact", CG(preconditioner="diagonal", rtol=1e-13)])
 def test_answers_do_not_depend_on_threads_or_on_who_else_asks(solver):
     rng = np.random.default_rng(0)
-    X, y = rng.standard_normal((4000, 80)), rng.integers(0, 3, 4000)
+    X, y = rng.standard_normal((1000, 80)), rng.integers(0, 3, 1000)
     model = LogisticRegression(C=0.01, tol=1e-8, solver="newton-cholesky").fit(X, y)
 
     def answers(_=None):
