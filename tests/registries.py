@@ -1,6 +1,7 @@
 """Registries the tests run over, and the data they run on."""
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import autograd.numpy as anp
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.multiclass import OneVsRestClassifier
 
 from skinfluence import losses
 from skinfluence.solvers import CG, Exact
+from tests.fewer import half
 
 # Losses ----------------------------------------------------------------------------------------
 
@@ -230,20 +232,16 @@ def _cases():
         "Ridge": ("regression",),
         "LinearRegression": ("regression",),
     }
-    for name, kinds in tasks.items():
-        for task in kinds:
-            for sparse in (False, True):
-                for weighted in (False, True):
-                    for intercept in (True, False):
-                        plain = (("fit_intercept", intercept),)
-                        # sparse Ridge has no direct solver with an intercept
-                        if name.startswith("Ridge") and sparse:
-                            plain += (("solver", "sparse_cg"), ("tol", 1e-12))
-                        cases.append(Case(name, plain, task, sparse, weighted))
-                        if task == "regression":
-                            continue
-                        balanced = (*plain, ("class_weight", "balanced"))
-                        cases.append(Case(name, balanced, task, sparse, weighted))
+    for name, task in [(name, task) for name, kinds in tasks.items() for task in kinds]:
+        balances = (False,) if task == "regression" else (False, True)
+        options = list(product((False, True), (False, True), (True, False), balances))
+        for sparse, weighted, intercept, balanced in (options[at] for at in half(options)):
+            plain = (("fit_intercept", intercept),)
+            # sparse Ridge has no direct solver with an intercept
+            if name.startswith("Ridge") and sparse:
+                plain += (("solver", "sparse_cg"), ("tol", 1e-12))
+            more = (("class_weight", "balanced"),) if balanced else ()
+            cases.append(Case(name, plain + more, task, sparse, weighted))
     for name, task, params, sparse, weighted in (
         ("PoissonRegressor", "counts", {"alpha": 0.1}, False, True),
         ("PoissonRegressor", "counts", {"alpha": 0.0}, False, False),

@@ -5,6 +5,8 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.utils import estimator_checks
 
+from tests.fewer import in_turn
+
 # TODO(scikit-learn 1.8 and scipy 1.12 as minimum): drop this module.
 HAS_LEGACY_ATTRIBUTES = "use_legacy_attributes" in LogisticRegressionCV().get_params()
 
@@ -33,7 +35,17 @@ def random_csr(rng, shape, density):
 
 
 def parametrize_with_checks(estimators, **options):
-    """scikit-learn's, with a list: 1.7 hands pytest a generator, which pytest 10 refuses."""
+    """scikit-learn's, with a list: 1.7 hands pytest a generator, which pytest 10 refuses.
+
+    Every check is run on one estimator in three, at least one, and on all of them where
+    ``SKINFLUENCE_LONG=1``.
+    """
     mark = estimator_checks.parametrize_with_checks(estimators, **options)
     names, cases = mark.args
-    return pytest.mark.parametrize(names, list(cases), **mark.kwargs)
+    return pytest.mark.parametrize(names, in_turn(list(cases), _check, 3), **mark.kwargs)
+
+
+def _check(case):
+    """The function of a case, which may carry marks."""
+    check = getattr(case, "values", case)[1]
+    return check.func.__name__

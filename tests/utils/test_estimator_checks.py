@@ -30,6 +30,7 @@ from skinfluence.utils.estimator_checks import (
 )
 from skinfluence.utils.estimator_checks.failing import agreement, relative_error
 from skinfluence.utils.estimator_checks.running import CHECKS
+from tests.fewer import samples_in_turn
 from tests.registries import make_data
 
 RIGHT = [
@@ -42,7 +43,7 @@ RIGHT = [
 ]
 
 
-@parametrize_with_influence_checks(RIGHT)
+@samples_in_turn(parametrize_with_influence_checks(RIGHT))
 def test_what_is_right_passes(estimator, check):
     check(estimator)
 
