@@ -201,6 +201,8 @@ class Influence:
         self.frozen, self.budget = None, BUDGET
         # Whether the steps of a pipeline are a function of the rows: looked at when it matters.
         self._gives_again = None
+        # Whether they were fitted here on these rows, or seen to give what they gave.
+        self._fitted_again = False
         warn_of(self._concern)
 
     def __repr__(self) -> str:

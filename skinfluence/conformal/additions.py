@@ -4,7 +4,6 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence.edits import Points
-from skinfluence.objective import Objective
 from skinfluence.smooth.edit_solver import ROUND_OFF
 
 MOST_PASSES = 40
@@ -13,34 +12,15 @@ NEAR, WANTED = 0.1, 1e-10
 
 
 class Additions:
-    """One more row in a fitted classifier.
+    """One more row in a fitted classifier whose rows and weights it does not move.
 
     Parameters
     ----------
     influence : Influence
-
-    Raises
-    ------
-    TypeError
-        For models that are no smooth linear ones.
-    ValueError
-        For class weights that another row would change.
     """
 
     def __init__(self, influence):
-        model = influence._inputs.model
         problem = influence.objective
-        smooth = isinstance(problem, Objective) and problem.loss.self_concordance is not None
-        if not smooth:
-            raise TypeError(
-                "Full conformal sets are of smooth linear classifiers: logistic regression, softmax, "
-                f"ridge classifiers. Got {type(model).__name__}; use JackknifePlusClassifier."
-            )
-        if isinstance(getattr(model, "class_weight", None), str):
-            raise ValueError(
-                "The weights of classes must not depend on the new point. Got "
-                f"class_weight={model.class_weight!r}; pass a dict or None."
-            )
         self.influence = influence
         self._solver = influence.answers.edit_solver()
         self._factor = self._solver.factor

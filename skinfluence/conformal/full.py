@@ -6,11 +6,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.conformal.additions import Additions
 from skinfluence.conformal.jackknife import _Conformal, in_set
 from skinfluence.conformal.left_out import BLOCK_BYTES
+from skinfluence.conformal.pipelines import additions_of, responses_of
 from skinfluence.conformal.ranks import check_coverage, upper_rank
-from skinfluence.conformal.responses import responses_of
 from skinfluence.conformal.scores import check_conformity, scores_of
 
 
@@ -34,7 +33,8 @@ class FullConformalRegressor(RegressorMixin, _Conformal):
     -----
     If the rows and the new point are exchangeable, the set of targets whose p-value is above
     ``1 - coverage`` holds the target with a probability of at least ``coverage``; the interval is
-    from its lowest to its highest. With the penalty held, as scikit-learn's ridge does.
+    from its lowest to its highest. With the penalty held, as scikit-learn's ridge does. Transformers that
+    learn from the rows learn from the new one too: two fits for each point.
 
     References
     ----------
@@ -54,7 +54,6 @@ class FullConformalRegressor(RegressorMixin, _Conformal):
     """
 
     _default = Ridge
-    _adds = True
 
     def __init__(self, estimator=None):
         self.estimator = estimator
@@ -213,7 +212,8 @@ class FullConformalClassifier(ClassifierMixin, _Conformal):
     Notes
     -----
     If the rows and the new point are exchangeable, the set holds the label with a probability of at
-    least ``coverage``. Cost is that of a few gradients of all rows for each point and label.
+    least ``coverage``. Cost is that of a few gradients of all rows for each point and label; with
+    transformers that learn from the rows, or balanced class weights, that of a fit.
 
     Examples
     --------
@@ -226,7 +226,6 @@ class FullConformalClassifier(ClassifierMixin, _Conformal):
     """
 
     _default = LogisticRegression
-    _adds = True
 
     def __init__(self, estimator=None, *, conformity="log_odds"):
         self.estimator = estimator
@@ -245,7 +244,7 @@ class FullConformalClassifier(ClassifierMixin, _Conformal):
         self : FullConformalClassifier
         """
         check_conformity(self.conformity)
-        self._additions = Additions(self._fit(X, y))
+        self._additions = additions_of(self._fit(X, y))
         self.classes_ = self._additions.labels.classes
         return self
 

@@ -17,8 +17,6 @@ from skinfluence.conformal.left_out import LeftOut
 from skinfluence.conformal.ranks import check_coverage, smallest, upper_rank
 from skinfluence.conformal.scores import check_conformity, scores_of
 from skinfluence.influence import Influence
-from skinfluence.leave_one_out import whole_pipeline
-from skinfluence.statistics import any_learns
 
 KINDS = ("plus", "minmax")
 
@@ -27,8 +25,6 @@ class _Conformal(MetaEstimatorMixin, BaseEstimator):
     """What conformal predictors share: a fitted estimator and its Influence."""
 
     _default = None
-    # Whether a row is added to the training rows; else they are only left out.
-    _adds = False
 
     def _fit(self, X, y):
         estimator = self._default() if self.estimator is None else clone(self.estimator)
@@ -49,7 +45,6 @@ class _Conformal(MetaEstimatorMixin, BaseEstimator):
             raise ValueError(
                 f"At least two rows are needed, one to be left without the other. Got n_samples = {n}."
             )
-        _refuse_learned(influence, self._adds)
         return influence
 
     def predict(self, X):
@@ -72,20 +67,6 @@ class _Conformal(MetaEstimatorMixin, BaseEstimator):
         tags.input_tags = inside.input_tags
         tags.array_api_support = False
         return tags
-
-
-def _refuse_learned(influence, adds):
-    """Refuse transformers that would be others with other rows, where that is not followed."""
-    steps = influence._inputs.steps
-    if not any_learns(steps) or not (adds or whole_pipeline(influence, "auto") is None):
-        return
-    names = ", ".join(name for name, _ in steps)
-    what = "another row" if adds else "a row less"
-    raise TypeError(
-        "All rows must be treated alike for the guarantee to hold, and what transformers would have "
-        f"learned with {what} is not known here. Got {names}. Fit them on rows of their own and pass "
-        "the model alone, or wrap them in sklearn.frozen.FrozenEstimator."
-    )
 
 
 class JackknifePlusRegressor(RegressorMixin, _Conformal):

@@ -7,6 +7,7 @@ from skinfluence import leave_one_out
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.edits import NoOptimumError, remove
 from skinfluence.smooth.answers import SmoothAnswers
+from skinfluence.statistics import any_learns
 
 # Temporaries of a block of new points: the decision values of all models, and what is made of them.
 BLOCK_BYTES = 2**25
@@ -45,7 +46,7 @@ class LeftOut:
         self._groups = position
         self.position = np.arange(n) if position is None else position
         self.n_models = int(self.position.max()) + 1
-        whole = leave_one_out.whole_pipeline(influence, method)
+        whole = _followed(influence, method)
         points = None if position is None or whole is not None else self._removals()
         if position is None:
             own = influence.loo_decision_function(method=method, tol=tol).reshape(n, -1)
@@ -136,3 +137,22 @@ class LeftOut:
             before = asked.quantity(influence._tests(part, None), of, self._method).before
             eta = before[:, None] + influence.removal_effect(part, **options)
             yield block, eta.reshape(len(eta), self.n_models, -1)
+
+
+def _followed(influence, method):
+    """What answers about the pipeline without rows; None where nothing learns from them.
+
+    Raises
+    ------
+    TypeError
+        Where transformers would stay as fitted on all rows, the one left out included.
+    """
+    whole = leave_one_out.whole_pipeline(influence, method)
+    if whole is None and any_learns(influence._inputs.steps):
+        names = ", ".join(name for name, _ in influence._inputs.steps)
+        raise TypeError(
+            "All rows must be treated alike for the guarantee to hold, and what transformers would have "
+            f"learned with a row less is not known here. Got {names}. Fit them on rows of their own and "
+            "pass them in sklearn.frozen.FrozenEstimator."
+        )
+    return whole

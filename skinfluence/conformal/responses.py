@@ -4,31 +4,6 @@ import numpy as np
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.conformal.left_out import BLOCK_BYTES
-from skinfluence.kernel.problem import KernelProblem
-from skinfluence.losses import SquaredError
-from skinfluence.objective import Objective
-from skinfluence.problem import refuse_chosen, refuse_several_targets
-
-
-def responses_of(influence):
-    """The :class:`Responses` of a fitted model.
-
-    Raises
-    ------
-    TypeError
-        For other losses than the squared error.
-    """
-    problem = influence.objective
-    refuse_chosen(problem, "Full conformal intervals")
-    refuse_several_targets(problem, "Full conformal intervals")
-    if isinstance(problem, KernelProblem):
-        return KernelResponses(influence)
-    if isinstance(problem, Objective) and isinstance(problem.loss, SquaredError):
-        return LinearResponses(influence)
-    raise TypeError(
-        "Full conformal intervals are of squared error: Ridge, LinearRegression, KernelRidge. Got "
-        f"{type(influence._inputs.model).__name__}; use JackknifePlusRegressor."
-    )
 
 
 class Responses:

@@ -50,6 +50,7 @@ def influence_after(influence, edit, frozen):
     made.frozen = "accept" if move.held else influence.frozen
     made.budget = influence.budget
     made._gone, made._followed = move.gone, True
+    made._fitted_again = move.whole is not None
     return made
 
 

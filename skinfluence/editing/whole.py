@@ -79,8 +79,9 @@ class WholeEdit:
         self.influence, self.left, self.problem, self.lines = influence, left, problem, lines
         steps = influence._inputs.steps
         self.moves = any_learns(steps)
-        if self.moves:
+        if self.moves and not influence._fitted_again:
             refuse_other_fits(influence, lines)
+            influence._fitted_again = True
         self.inputs = EditedInputs(influence._inputs, rows, None)
         labels = problem.labels
         self.y = problem.y if labels is None else labels.classes[labels.codes_of(problem.y)]
