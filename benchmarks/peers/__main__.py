@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.data import add_data_option
-from benchmarks.peers import report
+from benchmarks.peers import picture, report
 from benchmarks.peers.registry import ADAPTERS, CONTESTANTS, load, package_of
 from benchmarks.peers.works import WORKS
 
@@ -77,7 +78,8 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a few works, small: does it run?")
     parser.add_argument("--limit", type=float, default=120.0, help="wall seconds of a cell's calls")
     parser.add_argument("--cache", help="keep problems and their fits in this folder")
-    parser.add_argument("--out", default="peers", help="writes OUT.md and OUT.json")
+    parser.add_argument("--out", default="peers", help="writes OUT.md, OUT.json and OUT.png")
+    parser.add_argument("--note", default="", help="for the head of the table: what else ran")
     parser.add_argument("--list", action="store_true", help="only show works and contestants")
     args = parser.parse_args()
     args.works = args.works or (QUICK if args.quick else list(WORKS))
@@ -115,9 +117,12 @@ def main():
                 print(report.line(result, limit), flush=True)
             if not args.cache:
                 path.unlink()
-        text = report.table(results, absent, args.quick, limit)
-        Path(f"{args.out}.md").write_text(text)
-        Path(f"{args.out}.json").write_text(json.dumps(results, indent=1))
+            # After each work: what is there stands if the rest is cut short.
+            text = report.table(results, absent, args.quick, limit, args.note)
+            Path(f"{args.out}.md").write_text(text)
+            Path(f"{args.out}.json").write_text(json.dumps(results, indent=1) + "\n")
+        if find_spec("matplotlib"):
+            picture.draw(results, f"{args.out}.png")
         print("\n" + text)
 
 

@@ -1,5 +1,6 @@
 """The tables, from what the cells said, and the bars that they are held against."""
 
+from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.peers.registry import package_of
@@ -221,12 +222,13 @@ def versions():
     return ", ".join(found)
 
 
-def table(results, absent, quick, limit):
-    """All of it, as markdown."""
+def table(results, absent, quick, limit, note=""):
+    """All of it, as markdown, with the day."""
     by_work = {}
     for one in results:
         by_work.setdefault(one["work"], []).append(one)
-    rows = [versions() + ".", "", f"One thread; {limit:.0f} s of wall time for a cell."]
+    rows = [f"{date.today().isoformat()}. {versions()}.", ""]
+    rows.append(f"One thread; {limit:.0f} s of wall time for a cell. {note}".strip())
     if quick:
         rows.append("Small works (`--quick`): what runs, not how fast.")
     rows += [f"- {name} is left out: {why}" for name, why in absent.items()]
