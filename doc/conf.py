@@ -121,4 +121,4 @@ html_theme_options = {
     "footer_end": [],
     "show_toc_level": 2,
 }
-html_sidebars = {"index": [], "installation": [], "api": []}
+html_sidebars = {"index": [], "installation": [], "tutorial": [], "api": []}
