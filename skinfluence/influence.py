@@ -15,7 +15,7 @@ from skinfluence import edits as _edits
 from skinfluence import leave_one_out
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import check_fits
-from skinfluence._utils.rows import check_aligned, named
+from skinfluence._utils.rows import groups_of, named
 from skinfluence._utils.typing import (
     Floats,
     Frozen,
@@ -919,20 +919,7 @@ class Influence:
         return rows_after(edit, self.objective, self._y(), raw_row, self._encoded, labels)
 
     def _group_effects(self, quantity, method, tol, groups, answers, whole, X):
-        check_aligned(groups, self._inputs.labels, "groups")
-        groups = np.asarray(groups)
-        if groups.shape != (self.objective.n_samples,):
-            raise ValueError(
-                f"groups must hold one label per training row, {self.objective.n_samples}. Got an "
-                f"array of shape {groups.shape}."
-            )
-        try:
-            names, position = np.unique(groups, return_inverse=True)
-        except TypeError as error:
-            raise ValueError(
-                "groups must hold labels that can be sorted, all of one type. Got a mixture; fill "
-                "missing labels and convert with astype(str)."
-            ) from error
+        names, position = groups_of(groups, self.objective.n_samples, self._inputs.labels)
         self._check_effect_fits(quantity, len(names))
         members = np.split(
             np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1]

@@ -164,6 +164,42 @@ def check_aligned(values, labels, name):
     )
 
 
+def groups_of(groups, n, labels=None):
+    """Names of the groups of rows, sorted, and the position of each row's.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n,)
+    n : int
+        Rows.
+    labels : pandas Index or None
+        Theirs.
+
+    Returns
+    -------
+    names : ndarray of shape (n_groups,)
+    position : ndarray of int, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        For another length, another order of the rows, or labels that cannot be sorted.
+    """
+    check_aligned(groups, labels, "groups")
+    groups = np.asarray(groups)
+    if groups.shape != (n,):
+        raise ValueError(
+            f"groups must hold one label per training row, {n}. Got an array of shape {groups.shape}."
+        )
+    try:
+        return np.unique(groups, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            "groups must hold labels that can be sorted, all of one type. Got a mixture; fill missing "
+            "labels and convert with astype(str)."
+        ) from error
+
+
 def _as_mask(rows):
     """A boolean array, or None for something else."""
     values = rows if hasattr(rows, "dtype") else np.asarray(rows)

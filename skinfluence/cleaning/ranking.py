@@ -18,6 +18,7 @@ from sklearn.utils.validation import _num_samples
 
 from skinfluence import Influence
 from skinfluence._utils._optional import require
+from skinfluence._utils.rows import groups_of
 from skinfluence._utils.typing import Frozen, MatrixLike
 from skinfluence.cleaning.judging import judge_labels, judge_targets, left_out_losses
 from skinfluence.cleaning.plans import Plan, carry_out, decided_plan, log_of, suggested_plan
@@ -220,7 +221,7 @@ def audit(
     _check_rounds(rounds, trim, groups, estimator)
     trimming = {"rounds": rounds, "trim": trim}
     options = {**asked, **trimming, "suspect": suspect, "effects": effects, "score": score}
-    groups = _known_groups(groups, len(y))
+    groups = _known_groups(groups, len(y), influence._inputs.labels)
     columns, scores, evidence = judge(estimator, influence, y, options)
     noise = evidence.pop("noise")
     if unsaid:
@@ -661,24 +662,13 @@ def _check_rounds(rounds, trim, groups, estimator):
         )
 
 
-def _known_groups(groups, n):
+def _known_groups(groups, n, labels):
     if groups is None:
         return None
-    groups = np.asarray(groups)
-    if groups.shape != (n,):
-        raise ValueError(
-            f"groups must hold one label per row, {n}. Got an array of shape {groups.shape}."
-        )
-    try:
-        names = np.unique(groups)
-    except TypeError as error:
-        raise ValueError(
-            "groups must hold labels that can be sorted, all of one type. Got a mixture; fill missing "
-            "labels and convert with astype(str)."
-        ) from error
+    names, _ = groups_of(groups, n, labels)
     if len(names) < 2:
         raise ValueError(f"groups must name at least two sources. Got only {names.tolist()!r}.")
-    return groups
+    return np.asarray(groups)
 
 
 def _held(frozen):

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from skinfluence._utils.rows import groups_of
 from skinfluence.conformal.left_out import LeftOut
 from skinfluence.conformal.ranks import check_coverage, smallest, upper_rank
 from skinfluence.conformal.scores import check_conformity, scores_of
@@ -300,12 +301,7 @@ def in_set(p_values, coverage, n):
 def _positions(influence, groups):
     if groups is None:
         return None
-    groups, n = np.asarray(groups), influence.objective.n_samples
-    if groups.shape != (n,):
-        raise ValueError(
-            f"groups must hold one label per training row, {n}. Got an array of shape {groups.shape}."
-        )
-    names, position = np.unique(groups, return_inverse=True)
+    names, position = groups_of(groups, influence.objective.n_samples, influence._inputs.labels)
     if len(names) < 2:
         raise ValueError(f"groups must name at least two groups. Got {names.tolist()}.")
     return position

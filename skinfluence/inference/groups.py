@@ -3,7 +3,7 @@
 import numpy as np
 
 from skinfluence._utils.influences import influence_of
-from skinfluence._utils.rows import check_aligned
+from skinfluence._utils.rows import groups_of
 
 
 def grouped(influence, groups):
@@ -19,19 +19,7 @@ def grouped(influence, groups):
     ValueError
         For another length, labels that cannot be sorted, or less than two groups.
     """
-    check_aligned(groups, influence._inputs.labels, "groups")
-    groups, n = np.asarray(groups), influence.objective.n_samples
-    if groups.shape != (n,):
-        raise ValueError(
-            f"groups must hold one label per training row, {n}. Got an array of shape {groups.shape}."
-        )
-    try:
-        names, position = np.unique(groups, return_inverse=True)
-    except TypeError as error:
-        raise ValueError(
-            "groups must hold labels that can be sorted, all of one type. Got a mixture; fill missing "
-            "labels and convert with astype(str)."
-        ) from error
+    names, position = groups_of(groups, influence.objective.n_samples, influence._inputs.labels)
     used = np.unique(position[influence.objective.weights > 0])
     if len(used) < 2:
         raise ValueError(

@@ -195,7 +195,7 @@ def test_a_source_that_holds_a_class_has_no_effect_and_a_note():
 @pytest.mark.parametrize(
     ("groups", "words"),
     [
-        (["a", "b"], "one label per row, 178"),
+        (["a", "b"], "one label per training row, 178"),
         (["a"] * 178, "at least two sources"),
         ([None, *["a"] * 177], "can be sorted"),
     ],
