@@ -65,7 +65,6 @@ ADVICE = {
     "Lars": _L1,
     "OrthogonalMatchingPursuit": "Fit Ridge on the columns it kept.",
     "OrthogonalMatchingPursuitCV": "Fit Ridge on the columns it kept.",
-    "HuberRegressor": _OTHER_LOSS,
     "QuantileRegressor": _OTHER_LOSS,
     "TheilSenRegressor": _OTHER_LOSS,
     "RANSACRegressor": "Ask about the model of the inliers: Influence(model.estimator_, X, y) on them.",

@@ -23,7 +23,7 @@ def check_asked(influence, tol, frozen):
     if frozen not in (None, "accept", "refuse"):
         raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
     # Here: it registers kinds of problems whose rooms only their own models load.
-    from skinfluence.editing import fits, kernels, supports, tubes  # noqa: F401
+    from skinfluence.editing import fits, kernels, row_losses, supports, tubes  # noqa: F401
 
     problem = influence.objective
     if solve_edited.dispatch(type(problem)) is solve_edited.dispatch(object):

@@ -16,11 +16,11 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.validation import check_rows, check_sample_weight, refuse_masked
 from skinfluence.design import DenseDesign
 from skinfluence.losses import decided
-from skinfluence.m_estimation.newton import minimise
-from skinfluence.m_estimation.problem import MProblem, RowOutputs, predictions
-from skinfluence.m_estimation.rows import RowLoss, row_loss
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import Labels, objective_of
+from skinfluence.row_losses.newton import minimise
+from skinfluence.row_losses.problem import MProblem, RowOutputs, predictions
+from skinfluence.row_losses.rows import RowLoss, row_loss
 
 
 class MEstimator(InfluenceMixin, BaseEstimator):

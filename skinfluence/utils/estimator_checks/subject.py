@@ -13,6 +13,7 @@ from skinfluence.influence import Influence
 from skinfluence.inputs import Inputs
 from skinfluence.objective import Objective
 from skinfluence.quantity import Quantity
+from skinfluence.row_losses.problem import MProblem
 from skinfluence.smooth.newton import minimise
 from skinfluence.solvers import resolve_solver
 from skinfluence.utils.estimator_checks.failing import relative_error, skip
@@ -134,7 +135,7 @@ class Subject:
     def influence(self):
         """Influence around the optimum."""
         as_fitted = self.influence_of(self.model)
-        if isinstance(as_fitted.objective, Objective):
+        if isinstance(as_fitted.objective, Objective | MProblem):
             return self.influence_of(self.model, polish=True)
         return as_fitted
 

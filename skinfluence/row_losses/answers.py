@@ -18,17 +18,17 @@ from skinfluence.answers import (
     rows_alone,
     warn_alone,
 )
-from skinfluence.m_estimation.deletions import MDeletions
-from skinfluence.m_estimation.newton import factored, minimise
-from skinfluence.m_estimation.problem import MProblem
-from skinfluence.m_estimation.steps import (
+from skinfluence.quantity import Quantity
+from skinfluence.row_losses.deletions import MDeletions
+from skinfluence.row_losses.newton import factored, minimise
+from skinfluence.row_losses.problem import MProblem
+from skinfluence.row_losses.steps import (
     newton_steps,
     points_step,
     refit,
     row_changes,
     with_row,
 )
-from skinfluence.quantity import Quantity
 from skinfluence.solvers import SingularHessianError, SolveReport
 from skinfluence.solvers.base import Moved, relative_residuals
 
@@ -38,7 +38,7 @@ FEWER_ROWS = "Ask for fewer rows with indices=."
 
 
 class MAnswers(Answers):
-    """Answers about a :class:`~skinfluence.m_estimation.problem.MProblem`.
+    """Answers about a :class:`~skinfluence.row_losses.problem.MProblem`.
 
     Parameters
     ----------
@@ -103,9 +103,9 @@ class MAnswers(Answers):
         size = float(np.linalg.norm(after.theta))
         X = before.design.X
         moved = np.nan
-        if before.loss.decision is not None:
+        if before.has_decisions:
             eta = after.outputs(after.theta, X, None) - before.outputs(before.theta, X, None)
-            moved = float(np.abs(eta[:, :-1]).max(initial=0.0))
+            moved = float(np.abs(before.loss.expand(eta)).max(initial=0.0))
         other._moved = Moved(
             newton_decrement=self.report().newton_decrement,
             parameters=float(np.linalg.norm(after.theta - before.theta)) / size if size else 0.0,

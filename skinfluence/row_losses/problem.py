@@ -10,9 +10,9 @@ import numpy as np
 
 from skinfluence.design import DenseDesign
 from skinfluence.losses import decided
-from skinfluence.m_estimation.rows import ReadOnly, RowLoss
 from skinfluence.objective import Labels, resolve_hold
 from skinfluence.problem import Chosen, Problem
+from skinfluence.row_losses.rows import ReadOnly, RowLoss
 
 NO_OUTPUTS = (
     "This MEstimator has a loss but no decision values. Pass decision=function(params, X), or ask "
@@ -111,6 +111,11 @@ class MProblem(Problem):
     @property
     def n_parameters(self):
         return len(self.theta)
+
+    @property
+    def has_decisions(self):
+        """Whether more is known of a row than its loss."""
+        return self.loss.decision is not None
 
     @property
     def unit_penalty(self):

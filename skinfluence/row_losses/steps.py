@@ -10,7 +10,7 @@ import numpy as np
 from scipy import linalg
 
 from skinfluence.edits import edited
-from skinfluence.m_estimation.newton import factored, minimise
+from skinfluence.row_losses.newton import factored, minimise
 from skinfluence.solvers import SingularHessianError
 
 

@@ -1,0 +1,50 @@
+"""Models whose loss is written for a row, after an edit."""
+
+import numpy as np
+
+from skinfluence.editing.solving import Solved, solve_edited
+from skinfluence.editing.writing import like
+from skinfluence.row_losses.huber import HuberProblem
+from skinfluence.row_losses.problem import MProblem
+from skinfluence.solvers import SingularHessianError
+
+
+@solve_edited.register
+def _(problem: MProblem, answers, points, tol):
+    return _solved(problem, answers, points, tol, write_params)
+
+
+@solve_edited.register
+def _(problem: HuberProblem, answers, points, tol):
+    return _solved(problem, answers, points, tol, write_huber)
+
+
+def _solved(problem, answers, points, tol, write):
+    steps, _ = answers.points_steps([points], "exact", tol)
+    if np.isnan(steps).any():
+        raise SingularHessianError(
+            "The edited objective must have a minimum near the fit. Got an edit after which Newton's "
+            "method finds none; add l2."
+        )
+    start, _ = answers._optimum()
+    after = problem.at(start.theta + steps[0])
+    # Nothing certifies a loss of which nothing is known.
+    other = type(answers)(after, answers.verbose)
+    return Solved(after, np.inf, np.nan, "newton", None, write, 1, answers=other)
+
+
+def write_params(model, solved, left, lines):
+    """An MEstimator at the parameters of a solved problem."""
+    made = like(model)
+    made.params_ = np.array(solved.problem.theta)
+    return made
+
+
+def write_huber(model, solved, left, lines):
+    """A HuberRegressor at the parameters of a solved problem."""
+    made, problem = like(model), solved.problem
+    theta, X, y = problem.theta, problem.design.X[left], problem.y[left]
+    made.coef_, made.scale_ = theta[: X.shape[1]].copy(), float(theta[-1])
+    made.intercept_ = float(theta[-2]) if made.fit_intercept else 0.0
+    made.outliers_ = np.abs(y - X @ made.coef_ - made.intercept_) > made.scale_ * made.epsilon
+    return made

@@ -1,0 +1,131 @@
+"""Huber regression with its scale: scikit-learn's loss of a row, in closed form.
+
+With the residual r, the scale s and ``u = r / s`` a row has the loss ``s + s H(u)``, where ``H(u) = u^2``
+up to epsilon and ``2 epsilon |u| - epsilon^2`` beyond. It is convex in coefficients and scale together;
+where ``|u|`` is epsilon its second derivative jumps.
+"""
+
+import numpy as np
+
+from skinfluence.row_losses.problem import MProblem
+from skinfluence.row_losses.rows import RowLoss
+
+
+class HuberRows(RowLoss):
+    """Values and derivatives of the losses of rows, in ``(coef, intercept, scale)``.
+
+    Parameters
+    ----------
+    epsilon : float
+    intercept : bool
+        Whether there is one among the parameters.
+    """
+
+    broadcasts = True
+
+    def __init__(self, epsilon, intercept):
+        self.epsilon, self.intercept = epsilon, intercept
+
+    def _design(self, X):
+        return np.column_stack([X, np.ones(len(X))]) if self.intercept else X
+
+    def _parts(self, params, X, y):
+        """``u`` of each row, and whether it is within epsilon."""
+        # Beyond the edge of where the loss is defined nothing is a number.
+        scale = params[-1] if params[-1] > 0 else np.nan
+        u = (y - self._design(X) @ params[:-1]) / scale
+        return u, np.abs(u) <= self.epsilon
+
+    def values(self, params, X, y):
+        if not params[-1] > 0:
+            return np.full(len(X), np.inf)
+        u, near = self._parts(params, X, y)
+        far = 2.0 * self.epsilon * np.abs(u) - self.epsilon**2
+        return params[-1] * (1.0 + np.where(near, u**2, far))
+
+    def gradients(self, params, X, y):
+        u, near = self._parts(params, X, y)
+        slope = -2.0 * np.where(near, u, self.epsilon * np.sign(u))
+        own = 1.0 - np.where(near, u, self.epsilon) ** 2
+        return np.column_stack([slope[:, None] * self._design(X), own])
+
+    def gradient(self, params, X, y, weights):
+        return weights @ self.gradients(params, X, y)
+
+    def _roots(self, params, X, y):
+        """Rows whose products with themselves are the Hessians, (n_rows, n_params)."""
+        u, near = self._parts(params, X, y)
+        size = np.where(near, np.sqrt(2.0 / params[-1]), 0.0)
+        return size[:, None] * np.column_stack([self._design(X), u])
+
+    def hessian(self, params, X, y, weights):
+        Z = self._roots(params, X, y)
+        return (weights[:, None] * Z).T @ Z
+
+    def hessian_product(self, params, X, y, weights, direction):
+        Z = self._roots(params, X, y)
+        return Z.T @ (weights * (Z @ direction))
+
+    def row_hessians(self, params, X, y):
+        Z = self._roots(params, X, y)
+        return Z[:, :, None] * Z[:, None, :]
+
+    def input_gradients(self, params, X, y, S):
+        d = X.shape[1]
+        u, near = self._parts(params, X, y)
+        slope = -2.0 * np.where(near, u, self.epsilon * np.sign(u))
+        # Of g's: the row itself, and through u, of which x takes -coef / scale.
+        through = (
+            np.where(near, 2.0 / params[-1], 0.0)
+            * (self._design(X) @ S[:-1] + np.outer(u, S[-1])).T
+        )
+        return slope[:, None] * S.T[:, None, :d] + through[:, :, None] * params[:d]
+
+
+class HuberLoss:
+    """What the rest of the package sees of a row: its decision value, and the scale of the model.
+
+    Parameters
+    ----------
+    epsilon : float
+    """
+
+    n_outputs = 2
+
+    def __init__(self, epsilon):
+        self.epsilon = epsilon
+
+    def value(self, eta, y):
+        """The loss of each row."""
+        scale = eta[..., 1]
+        u = np.abs(y - eta[..., 0]) / scale
+        far = 2.0 * self.epsilon * u - self.epsilon**2
+        return scale * (1.0 + np.where(u <= self.epsilon, u**2, far))
+
+    def expand(self, eta):
+        """The decision values without the scale."""
+        return eta[..., :1]
+
+    def mean(self, eta):
+        """What the regression predicts."""
+        return eta[..., :1]
+
+    def check_y(self, y):
+        """Any finite number may be a target."""
+        return y
+
+    def predict_proba(self, eta):
+        raise AttributeError("A regression has no probabilities. Ask with of='predict'.")
+
+
+class HuberProblem(MProblem):
+    """A Huber regression and its training data; ``theta`` is ``(coef, intercept, scale)``."""
+
+    model_name = "a Huber regression"
+    has_decisions = True
+
+    def outputs(self, theta, X, y):
+        """Decision values and the scale, (n_rows, 2)."""
+        d = X.shape[1]
+        eta = X @ theta[:d] + (theta[d] if self.row_loss.intercept else 0.0)
+        return np.column_stack([eta, np.full(len(eta), theta[-1])])
