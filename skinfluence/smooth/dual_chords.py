@@ -12,6 +12,7 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence._utils.memory import available_memory
+from skinfluence.smooth.dual_newton import DualMovedRows
 from skinfluence.smooth.logistic_pass import REMAINDER, SUMS, LogisticRows, Passed
 from skinfluence.smooth.own_values import OneRowEdits, OwnValues, answered
 from skinfluence.smooth.pair_sums import EPS
@@ -57,13 +58,26 @@ class DualChords:
             and objective.hold == "C"
             and objective.design.in_memory
             and LogisticRows.serves(objective)
-            and 32.0 * objective.n_samples**2 < available_memory()
+            and 40.0 * objective.n_samples**2 < available_memory()
         )
+
+    @cached_property
+    def _pairs(self):
+        return self.factor.pairs()
 
     @cached_property
     def pairs(self):
         """``x_i' H^-1 x_j`` in single precision, (n_samples, n_samples)."""
-        return self.factor.pairs().astype(np.float32)
+        return self._pairs.astype(np.float32)
+
+    @cached_property
+    def newton(self):
+        """Newton steps for edits that no chord certifies."""
+        return DualMovedRows(self, self._pairs)
+
+    def solve(self, own, is_enough):
+        """Newton's method from the fit, as :meth:`~skinfluence.smooth.moved_rows.MovedRows.solve`."""
+        return self.newton.solve(own, np.zeros((len(own), self.newton.width)), is_enough)
 
     def edits(self, edits):
         """What the bounds of some edits need."""

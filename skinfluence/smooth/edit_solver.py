@@ -5,7 +5,7 @@ Each stage is tried on the edits the one before could not certify (``doc/certifi
 
 import warnings
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -146,7 +146,7 @@ class EditSolver:
         if self.M and self._pairs_pay(edits, tol):
             found = self.own_values(edits, tol)
         elif self._dual_pays(edits, tol):
-            found = self.dual.own_values(self.dual.edits(edits), tol)
+            found = self._own_by_dual(edits, tol)
         else:
             return self._own_quadratic_steps(edits, tol)
         solved = found.within(tol)
@@ -173,7 +173,24 @@ class EditSolver:
             return np.zeros(len(edits.rows), dtype=bool), np.empty(shape)
         own, cross = self.dual.edits(edits), self.dual.cross(design)
         moved, solved = self.dual.moves_at(own, tol, cross, self.accuracy.round_off)
+        left = np.flatnonzero(~solved)
+        if len(left):
+            found = self.dual.solve(
+                own.take(left), lambda now, which: self._certified(now.error, now.size, tol)
+            )
+            sure = self._certified(found.error, found.size, tol)
+            moved[left[sure]] = found.steps[sure, : cross.shape[1]] @ cross.T
+            solved[left] = sure
         return solved, moved[solved, :, None]
+
+    def _own_by_dual(self, edits, tol):
+        """As :meth:`own_values`, in the space of the rows."""
+        own = self.dual.edits(edits)
+        found = self.dual.own_values(own, tol)
+        left = np.flatnonzero(~found.within(tol))
+        if len(left):
+            self._own_by_newton(own.take(left), self.dual.solve, left, found, tol)
+        return found
 
     @cached_property
     def dual(self):
@@ -226,20 +243,21 @@ class EditSolver:
         again, iterates = at.chords.own_values(own, tol, far)
         rest = np.flatnonzero(~again.within(tol))
         if len(rest):
-            self._own_by_newton(own.take(rest), iterates[rest], rest, again, tol)
+            solve = partial(at.newton.solve, starts=iterates[rest])
+            self._own_by_newton(own.take(rest), solve, rest, again, tol)
         better = again.bound < found.bound[left]
         found.change[left[better]] = again.change[better]
         found.bound[left[better]] = again.bound[better]
         return found
 
-    def _own_by_newton(self, own, starts, rest, found, tol):
+    def _own_by_newton(self, own, solve, rest, found, tol):
         """Own values that chords could not certify, written to where they belong."""
 
         def is_enough(now, which):
             bound = now.change_error + own.floor[which]
             return certificate.within(bound, np.abs(now.change), tol, own.round_off[which])
 
-        solved = own.at.newton.solve(own, starts, is_enough)
+        solved = solve(own, is_enough=is_enough)
         bound = solved.change_error + own.floor
         better = bound < found.bound[rest]
         found.change[rest[better]], found.bound[rest[better]] = solved.change[better], bound[better]

@@ -43,6 +43,9 @@ class Solutions:
 class MovedRows:
     """Solves edits in coordinates in which the Hessian of the fit is the identity.
 
+    A subclass has iterates of another kind: vectors of ``width`` numbers, whose products with what
+    ``_at`` gives first are slopes.
+
     Parameters
     ----------
     at : Whitened
@@ -50,14 +53,19 @@ class MovedRows:
     """
 
     def __init__(self, at):
-        self.objective, self.rows = at.objective, at.rows
-        objective, rows = self.objective, self.rows
+        self.rows = at.rows
+        n, d = at.rows.shape
+        self._keep(at, d, max(n, d * d), np.sqrt(np.einsum("ij,ij->i", at.rows, at.rows)))
+
+    def _keep(self, at, width, held, lengths):
+        """What all iterations need: numbers of an iterate and held for each, and of each row."""
+        self.objective = objective = at.objective
+        self.width, self._held, self._lengths = width, held, lengths
         self._first = objective.weights * objective.gradients[:, 0]
         self._second = objective.weights * objective.hessians[:, 0, 0]
         design, theta = objective.design, objective.theta
         absolute = type(design)(abs(design.X), abs(design.intercept))
         self._eta_terms = absolute.multiply(np.abs(theta).T)[:, 0]
-        self._lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
         diagonal = at.factor.curvature.diagonal()
         self._still = 2.0 * np.finfo(float).eps * float(np.sqrt(diagonal @ theta.ravel() ** 2))
 
@@ -78,10 +86,9 @@ class MovedRows:
         m = len(own)
         nothing = np.full(m, np.inf)
         found = Solutions(
-            np.zeros((m, self.rows.shape[1])), nothing, np.zeros(m), np.zeros(m), nothing.copy()
+            np.zeros((m, self.width)), nothing, np.zeros(m), np.zeros(m), nothing.copy()
         )
-        n, d = self.rows.shape
-        width = max(1, ENTRIES // max(n, d * d))
+        width = max(1, ENTRIES // self._held)
         possible = np.flatnonzero(own.are_bounded)
         for low in range(0, len(possible), width):
             which = possible[low : low + width]
@@ -107,42 +114,37 @@ class MovedRows:
 
     def _at(self, some, w):
         """The gradients, and the rows' weighted derivatives and moves, at some iterates."""
-        objective, loss, m = self.objective, self.objective.loss, len(w)
         delta = w @ self.rows.T
-        own = np.arange(m), some.rows
-        moved = delta[own]
+        first, second = self._derivatives(some, delta)
+        with np.errstate(over="ignore", invalid="ignore"):
+            G = w + (first - self._first - self._second * delta) @ self.rows
+            G += some.beyond_rows(w)
+        return G, first, second
+
+    def _derivatives(self, some, delta):
+        """Weighted derivatives of all rows after the edits, where they moved by ``delta``."""
+        objective, loss = self.objective, self.objective.loss
+        own = np.arange(len(delta)), some.rows
         with np.errstate(over="ignore", invalid="ignore"):
             eta = objective.eta[None, :, 0] + delta
             first = objective.weights * loss.gradient(eta[..., None], objective.y)[..., 0]
             second = objective.weights * loss.hessian(eta[..., None], objective.y)[..., 0, 0]
-            after = (some.eta[:, 0] + moved)[:, None]
+            after = (some.eta[:, 0] + delta[own])[:, None]
             first[own] = some.weight * loss.gradient(after, some.y)[:, 0]
             second[own] = some.weight * loss.hessian(after, some.y)[:, 0, 0]
-            G = w + (first - self._first - self._second * delta) @ self.rows
-            G += some.beyond_rows(w)
-        return G, first, second
+        return first, second
 
     def _newton_step(self, some, w, at):
         """Newton steps, and what is known of where they end."""
         G, first, second = at
         m, d = w.shape
         a = self.rows[some.rows]
-        own = np.arange(m), some.rows
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            change = second - self._second
-            renewed = np.abs(change) > RENEWED * self._second
-            renewed[own] = True
-            ratio = second / self._second
-            ratio[second == self._second] = 1.0
-            before = some.weight * self.objective.loss.hessian(some.eta, some.y)[:, 0, 0]
-            ratio[own] = np.where(before > 0, second[own] / before, 1.0)
-            # H at the iterate is at least lowest P, and between (1 +- bent) times F.
-            lowest = np.minimum(ratio.min(axis=1), 1.0)
-            bent = np.abs(ratio - 1.0).max(axis=1, where=~renewed, initial=0.0)
+        change, renewed, lowest, bent, _ = self._renewed(some, second)
         F = np.empty((m, d, d))
         for i in range(m):
             rows = np.flatnonzero(renewed[i])
-            F[i] = (self.rows[rows] * change[i, rows, None]).T @ self.rows[rows]
+            with np.errstate(over="ignore", invalid="ignore"):
+                F[i] = (self.rows[rows] * change[i, rows, None]).T @ self.rows[rows]
         F[:, np.arange(d), np.arange(d)] += 1.0
         F += some.hessian_beyond_rows()
         fair = np.isfinite(F).all(axis=(1, 2)) & np.isfinite(G).all(axis=1) & (lowest > 0)
@@ -155,17 +157,103 @@ class MovedRows:
         inverse[~fair] = np.eye(d)
         step = -np.einsum("bij,bj->bi", inverse, G)
         square = -np.einsum("bd,bd->b", G, step)
-        length = np.sqrt(np.maximum(np.einsum("bi,bij,bj->b", a, inverse, a, optimize=True), 0.0))
+        along = np.einsum("bi,bij,bj->b", a, inverse, a, optimize=True)
+        growth = np.linalg.norm(inverse, axis=(1, 2))
+        there, in_P, own_bound = self._bounds(
+            some,
+            (first, second, np.linalg.norm(w, axis=1), some.norm(w, a)),
+            (square, along, growth),
+            lowest,
+            bent,
+            fair,
+        )
+        step[~fair] = 0.0
+        after = w + step
+        change = np.einsum("bd,bd->b", a, after)
+        return step, Solutions(after, there * in_P, some.norm(after, a), change, own_bound)
+
+    def _renewed(self, some, second, spared=0.0):
+        """Which rows have another curvature by how much, and what bounds the others.
+
+        Parameters
+        ----------
+        some : OneRowEdits of m rows
+        second : ndarray of shape (m, n_samples)
+        spared : float, default=0.0
+            Rows that add up to so much of the Hessian of the fit need not be renewed.
+
+        Returns
+        -------
+        change : ndarray of shape (m, n_samples)
+        renewed : ndarray of bool, shape (m, n_samples)
+        lowest : ndarray of shape (m,)
+            The Hessian in which those rows are renewed is at least so much of P.
+        bent, left : ndarray of shape (m,)
+            That at the iterate is between ``1 - bent`` and ``1 + bent`` times it but for rows that
+            are spared, which add up to ``left`` of the Hessian of the fit.
+        """
+        own = np.arange(len(second)), some.rows
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            change = second - self._second
+            renewed = np.abs(change) > RENEWED * self._second
+            renewed[own] = True
+            ratio = second / self._second
+            ratio[second == self._second] = 1.0
+            before = some.weight * self.objective.loss.hessian(some.eta, some.y)[:, 0, 0]
+            ratio[own] = np.where(before > 0, second[own] / before, 1.0)
+            bent = np.abs(ratio - 1.0).max(axis=1, where=~renewed, initial=0.0)
+            left = np.zeros(len(second))
+            if spared:
+                size = np.where(renewed, np.abs(change) * self._lengths**2, np.inf)
+                size[own] = np.inf
+                order = np.argsort(size, axis=1)
+                total = np.cumsum(np.take_along_axis(size, order, axis=1), axis=1)
+                few = np.count_nonzero(total <= spared, axis=1)
+                left = np.where(few > 0, total[np.arange(len(few)), np.maximum(few - 1, 0)], 0.0)
+                for i, count in enumerate(few):
+                    renewed[i, order[i, :count]] = False
+            lowest = np.minimum(ratio.min(axis=1, where=renewed, initial=1.0), 1.0)
+        return change, renewed, lowest, bent, left
+
+    def _bounds(self, some, at, norms, lowest, bent, fair, spared=0.0):
+        """What is known of the ends of Newton steps.
+
+        Parameters
+        ----------
+        some : OneRowEdits of m rows
+        at : tuple of ndarray
+            Derivatives at the beginning, (m, n_samples) twice, and its size without and with the
+            edit, (m,) twice.
+        norms : tuple of ndarray, each of shape (m,)
+            The squares of the step and of ``x_i``, in the norm of F and of its inverse, and at least
+            the norm of ``F^-1`` where H is the identity.
+        lowest, bent : ndarray of shape (m,)
+        fair : ndarray of bool, shape (m,)
+        spared : ndarray of shape (m,), default=0.0
+            What rows that are not renewed add up to, of the Hessian of the fit.
+
+        Returns
+        -------
+        there : ndarray of shape (m,)
+            On the errors, in the norm of F.
+        in_P : ndarray of shape (m,)
+            What that norm is multiplied by.
+        own_bound : ndarray of shape (m,)
+            On the errors of the rows' own decision values.
+        """
+        (first, second, reach, size), (square, along, own_growth) = at, norms
+        length = np.sqrt(np.maximum(along, 0.0))
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             # Largest eigenvalue of F^-1, from the rows' own changes or from itself.
-            own_growth = np.linalg.norm(inverse, axis=(1, 2))
             grown = np.minimum(some.growth / lowest, own_growth / some.shrink)
             wider = np.sqrt(grown / some.growth)
+            bent = bent + grown * spared
             M, kappa = some.M, some.kappa * wider
-            noise = some.noise * wider + self._rounding(first, second, w, np.sqrt(grown))
-            noise += some.slack * wider**2 * some.norm(w, a)
+            noise = some.noise * wider + self._rounding(first, second, reach, np.sqrt(grown))
+            noise += some.slack * wider**2 * size
             left = np.sqrt(np.where(square >= 0, square, np.inf)) * (1.0 + some.slack * wider**2)
-            E = certificate.gradient_bound(M, kappa, (left + noise) / (1.0 - bent), 0.0)
+            left = (left + noise) / np.maximum(1.0 - bent, 0.0)
+            E = certificate.gradient_bound(M, kappa, left, 0.0)
             near = np.exp(M * kappa * E)
             # The step's end, from its beginning.
             there = ((1.0 + bent) * near - 1.0) * E + noise
@@ -174,20 +262,12 @@ class MovedRows:
             in_P = np.sqrt(np.minimum(1.0 / lowest, inflated * own_growth))
             # A row without a length of its own knows nothing of a step without a bound.
             own_bound = np.where(np.isinf(there), np.inf, length * there)
-        step[~fair] = 0.0
-        after = w + step
-        return step, Solutions(
-            after,
-            there * in_P,
-            some.norm(after, a),
-            np.einsum("bd,bd->b", a, after),
-            own_bound,
-        )
+        return there, in_P, own_bound
 
-    def _rounding(self, first, second, w, growth):
-        """As :attr:`Accuracy.noise`, at some iterates."""
-        reach = self._eta_terms + np.linalg.norm(w, axis=1)[:, None] * self._lengths
-        rows = (np.abs(first) + second * reach) @ self._lengths
+    def _rounding(self, first, second, reach, growth):
+        """As :attr:`Accuracy.noise`, at iterates of some size."""
+        moved = self._eta_terms + reach[:, None] * self._lengths
+        rows = (np.abs(first) + second * moved) @ self._lengths
         return growth * (2.0 * np.finfo(float).eps * rows + self._still)
 
     def _shortened(self, some, w, step, G):

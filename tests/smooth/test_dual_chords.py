@@ -129,6 +129,37 @@ def test_each_part_of_a_bound_holds_on_the_way(name):
     assert seen > 10
 
 
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("penalty", [0.02, 1.0])
+def test_newton_steps_in_the_space_of_the_rows_solve_every_edit_within_their_bound(name, penalty):
+    """Every bound on the way too, of the steps and of the rows' own decision values."""
+    objective, solver = setting(name, 3, penalty, heavy=True)
+    X, n, seen, certified = objective.design.dense_rows(), objective.n_samples, 0, []
+    for own in own_edits(objective, solver):
+        some = own.take(np.flatnonzero(own.are_bounded)[::7])
+        truth = [
+            solved(objective, *one) for one in zip(some.rows, some.y, some.weight, strict=True)
+        ]
+        P = [hessian(objective, some, i, objective.theta[0]) for i in range(len(some))]
+
+        def look(now, which, some=some, truth=truth, P=P):
+            nonlocal seen
+            steps = steps_of(objective, X.T @ now.steps[:, :n].T).T
+            for j, i in enumerate(which):
+                error = steps[j] - truth[i]
+                away, size = np.sqrt(error @ P[i] @ error), np.sqrt(truth[i] @ P[i] @ truth[i])
+                floor = 1e-9 * size + 2.0 * solver.accuracy.floor
+                assert away <= now.error[j] + floor
+                off = abs(now.change[j] - X[some.rows[i]] @ truth[i])
+                assert off <= now.change_error[j] + some.length[i] * floor
+                seen += np.isfinite(now.error[j]) and away > 1e-2 * now.error[j] > 1e-9
+            return now.error <= 1e-7 * now.size
+
+        found = solver.dual.solve(some, look)
+        certified.append((found.error <= 1e-6 * found.size + 1e-12).mean())
+    assert seen > 3 and np.mean(certified) > 0.6
+
+
 @pytest.mark.filterwarnings("ignore:.*could not be certified")
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("C", [0.3, 30.0])
