@@ -22,6 +22,7 @@ __all__ = [
     "Poisson",
     "SingleOutputLoss",
     "SmoothHinge",
+    "SquaredEpsilonInsensitive",
     "SquaredError",
     "SquaredHinge",
     "SumToZero",
@@ -718,6 +719,38 @@ class SquaredHinge(SingleOutputLoss):
 
     def _second(self, eta, y):
         return np.where(y * eta < 1.0, 2.0, 0.0)
+
+
+class SquaredEpsilonInsensitive(SingleOutputLoss):
+    """``max(0, |y - eta| - epsilon)^2``; twice differentiable but at the edges of the tube.
+
+    Parameters
+    ----------
+    epsilon : float
+        Half of the width of the tube within which nothing counts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinfluence.losses import SquaredEpsilonInsensitive
+    >>> SquaredEpsilonInsensitive(0.5).value(np.array([[0.2], [3.0]]), np.array([0.0, 1.0]))
+    array([0.  , 2.25])
+    """
+
+    def __init__(self, epsilon):
+        self.epsilon = epsilon
+
+    def _beyond(self, eta, y):
+        return np.maximum(0.0, np.abs(eta - y) - self.epsilon)
+
+    def _value(self, eta, y):
+        return self._beyond(eta, y) ** 2
+
+    def _first(self, eta, y):
+        return 2.0 * np.sign(eta - y) * self._beyond(eta, y)
+
+    def _second(self, eta, y):
+        return np.where(np.abs(eta - y) > self.epsilon, 2.0, 0.0)
 
 
 class AutogradLoss(Loss):

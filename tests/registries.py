@@ -121,6 +121,11 @@ LOSSES = {
         lambda eta, y: anp.maximum(0.0, 1.0 - y * eta[..., 0]) ** 2,
         _signs,
     ),
+    "squared-tube": LossCase(
+        losses.SquaredEpsilonInsensitive(0.3),
+        lambda eta, y: anp.maximum(0.0, anp.abs(eta[..., 0] - y) - 0.3) ** 2,
+        lambda rng, n: rng.standard_normal(n),
+    ),
     "autograd-1": LossCase(
         losses.AutogradLoss(_pseudo_huber), _pseudo_huber, lambda rng, n: rng.standard_normal(n)
     ),

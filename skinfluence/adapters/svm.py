@@ -22,7 +22,13 @@ from skinfluence._utils.validation import (
     check_targets,
 )
 from skinfluence.adapters.linear import class_labels, linear_objective
-from skinfluence.losses import OneVsRest, SmoothHinge, SquaredHinge, own_class_factors
+from skinfluence.losses import (
+    OneVsRest,
+    SmoothHinge,
+    SquaredEpsilonInsensitive,
+    SquaredHinge,
+    own_class_factors,
+)
 from skinfluence.objective import Labels, objective_of, refuse_weightless
 
 # liblinear gives no dual coefficients: rows this near to the margin start halfway to their bound.
@@ -347,11 +353,8 @@ def _(model: SVR, X, y, sample_weight=None):
 def _(model: LinearSVR, X, y, sample_weight=None):
     from skinfluence.kernel import KernelDesign, Linear, Poly
 
-    if model.loss != "epsilon_insensitive":
-        raise ValueError(
-            "The loss of LinearSVR must be 'epsilon_insensitive'. Got "
-            f"{model.loss!r}, whose path is not followed; fit with it, or Ridge."
-        )
+    if model.loss == "squared_epsilon_insensitive":
+        return _squared_tube(model, X, y, sample_weight)
     y, sample_weight = _targets_of(model, X, y, sample_weight)
     kernel = Linear()
     if model.fit_intercept:
@@ -365,6 +368,21 @@ def _(model: LinearSVR, X, y, sample_weight=None):
     beta = share * model.C * sample_weight * np.sign(off)
     design = KernelDesign(X, kernel)
     return _tube(model, design, y, sample_weight, False, beta, 0.0, fitted_eta=eta)
+
+
+def _squared_tube(model, X, y, sample_weight):
+    sample_weight = check_sample_weight(sample_weight, X.shape[0])
+    return linear_objective(
+        model,
+        X,
+        check_targets(X, y),
+        loss=SquaredEpsilonInsensitive(float(model.epsilon)),
+        penalty=1.0 / model.C,
+        weights=sample_weight,
+        sample_weight=sample_weight,
+        intercept=float(model.intercept_scaling),
+        penalise_intercept=True,
+    )
 
 
 def _targets_of(model, X, y, sample_weight):
