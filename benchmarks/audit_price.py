@@ -56,6 +56,7 @@ def main():
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--C", type=float, default=1.0)
+    parser.set_defaults(seed=0)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     print(

@@ -4,6 +4,8 @@
     python benchmarks/noise.py --data DIR adult enron hausa      # see benchmarks/data.py for the folder
     python benchmarks/noise.py --cleanlab                        # beside cleanlab on 10-fold probabilities
     python benchmarks/noise.py --cleanlab --seeds 5 --data DIR breast-cancer digits adult enron flowers
+    python benchmarks/noise.py --cleanlab --seeds 5 --rows 700 --data DIR hausa
+    python benchmarks/noise.py --cleanlab --seeds 3 --data DIR made-2 made-4 moons dogfish diabetes
 
 ``random``: labels replaced by any other class; ``1`` and ``0``: only labels of that class (of the
 two, or of the first two) are replaced. The penalty is chosen by leave-one-out loss on the noisy labels.
@@ -13,16 +15,17 @@ The last lines are means over the seeds.
 import argparse
 import collections
 import warnings
+import zipfile
 
 import data
 import numpy as np
 from sklearn.compose import make_column_transformer
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_digits, make_classification, make_moons
 from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import cross_val_predict
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from skinfluence import Influence
@@ -33,8 +36,10 @@ from skinfluence.linear_model import LogisticRegression
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 # Where fewer were found to do.
 FEWER = {"digits": (0.1, 1.0, 10.0), "adult": (0.1, 1.0), "enron": (1.0, 10.0, 100.0)}
-FEWER["flowers"] = (0.03, 0.3, 3.0)
-FLOWERS = 2500
+FEWER["flowers"] = FEWER["dogfish"] = (0.03, 0.3, 3.0)
+FEWER["made-2"] = FEWER["made-4"] = FEWER["diabetes"] = (0.1, 1.0)
+FEWER["moons"], FEWER["hausa"] = (0.1, 1.0, 10.0), (10.0,)
+FLOWERS, DOGFISH, PATIENTS = 2500, 1200, 30_000
 
 
 def breast_cancer(args, rng):
@@ -89,7 +94,57 @@ def hausa(args, rng):
     """Headlines with their right topics; errors are planted."""
     table = _hausa(args)
     y = np.unique(table["label"], return_inverse=True)[1]
-    return TfidfVectorizer(sublinear_tf=True).fit_transform(table["title"]), y, None
+    rows = rng.permutation(len(y))[: args.rows]
+    return TfidfVectorizer(sublinear_tf=True).fit_transform(table["title"])[rows], y[rows], None
+
+
+def made_up(n_classes, separation):
+    """Classes of one cluster each, which no plane separates."""
+
+    def load(args, rng):
+        X, y = make_classification(
+            1500, 20, n_informative=8, n_redundant=2, n_classes=n_classes, class_sep=separation,
+            n_clusters_per_class=1, flip_y=0, random_state=args.seed,
+        )  # fmt: skip
+        return StandardScaler().fit_transform(X), y, None
+
+    return load
+
+
+def moons(args, rng):
+    X, y = make_moons(800, noise=0.35, random_state=args.seed)
+    cubes = PolynomialFeatures(3, include_bias=False)
+    return cubes.fit_transform(StandardScaler().fit_transform(X)), y, None
+
+
+def dogfish(args, rng):
+    """32 principal components of a network's features of dogs and fish."""
+    with np.load(data.folder(args.data, "dogfish") / "inception_v3_nsfwjs.npz") as kept:
+        X = next(kept[name] for name in kept if kept[name].ndim == 2).astype(float)
+        y = np.unique(kept["y"], return_inverse=True)[1]
+    rows = rng.permutation(len(y))[:DOGFISH]
+    X = PCA(32, random_state=0).fit_transform(X[rows])
+    return X / X[:, 0].std(), y[rows], None
+
+
+def diabetes(args, rng):
+    """Patients, and whether they were given insulin."""
+    import pandas as pd
+
+    archive = data.folder(args.data, "diabetes130") / "dataset_diabetes.zip"
+    with zipfile.ZipFile(archive) as files:
+        (name,) = [one for one in files.namelist() if one.endswith("diabetic_data.csv")]
+        table = pd.read_csv(files.open(name), nrows=PATIENTS)
+    table = table.iloc[rng.permutation(len(table))[: args.rows]]
+    numbers = ["time_in_hospital", "num_lab_procedures", "num_procedures", "num_medications"]
+    numbers += ["number_outpatient", "number_emergency", "number_inpatient", "number_diagnoses"]
+    categories = ["age", "race", "gender", "A1Cresult", "metformin", "glipizide", "glyburide"]
+    categories += ["change", "readmitted", "admission_type_id"]
+    X = make_column_transformer(
+        (StandardScaler(), numbers),
+        (OneHotEncoder(sparse_output=False, min_frequency=5), categories),
+    ).fit_transform(table)
+    return X, (table["insulin"] != "No").to_numpy().astype(int), None
 
 
 def hausa_real(args, rng):
@@ -104,7 +159,8 @@ def hausa_real(args, rng):
 
 SETS = {
     "breast-cancer": breast_cancer, "digits": digits, "adult": adult, "enron": enron,
-    "hausa": hausa, "hausa-real": hausa_real, "flowers": flowers,
+    "hausa": hausa, "hausa-real": hausa_real, "flowers": flowers, "made-2": made_up(2, 0.6),
+    "made-4": made_up(4, 0.8), "moons": moons, "dogfish": dogfish, "diabetes": diabetes,
 }  # fmt: skip
 
 
@@ -175,7 +231,7 @@ def main():
     totals = collections.defaultdict(list)
     for name in args.sets:
         for seed in range(args.seeds):
-            rng = np.random.default_rng(seed)
+            rng, args.seed = np.random.default_rng(seed), seed
             X, y, given = SETS[name](args, rng)
             runs = [(kind, share) for kind in args.kinds for share in args.shares]
             runs = [run for run in runs if run[0] != "clean" or run[1] == args.shares[0]]

@@ -26,37 +26,58 @@ def nearest(audit, rows, k=5):
     Returns
     -------
     neighbours : ndarray of int, shape (n_rows, k)
-        Nearest first, by Euclidean distance between the features that the last step of the
-        pipeline sees; by angle where they are sparse, as for texts of different lengths.
+        Nearest first, by the features that the last step of the pipeline sees.
     same : ndarray of bool, shape (n_rows, k)
         Whether the features of a neighbour are those of the row.
     """
     X = _features(audit)
-    n = X.shape[0]
-    k = min(k, n - 1)
+    found = nearest_rows(X, rows, k)
+    same = [_equal(X, row, others) for row, others in zip(rows, found, strict=True)]
+    return found, np.array(same, dtype=bool).reshape(found.shape)
+
+
+def nearest_rows(X, rows, k, among=None):
+    """The rows of a matrix nearest to some of them.
+
+    Parameters
+    ----------
+    X : {ndarray, sparse matrix} of shape (n_samples, n_features)
+    rows : ndarray of int
+    k : int
+        How many of each, at most all others.
+    among : ndarray of int, default=None
+        Where to look, ascending. All rows by default.
+
+    Returns
+    -------
+    found : ndarray of int, shape (n_rows, k)
+        Nearest first, never the row itself, by Euclidean distance; by angle where the matrix is
+        sparse, as for texts of different lengths. Ties in the order of the rows.
+    """
+    among = np.arange(X.shape[0]) if among is None else among
+    k = min(k, len(among) - 1)
     if sparse.issparse(X):
+        X = sparse.csr_array(X)
         norms = np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel())
         X = sparse.diags_array(1.0 / np.where(norms > 0, norms, 1.0)) @ X
         squares = np.where(norms > 0, 1.0, 0.0)
     else:
         X = X - X.mean(axis=0)
         squares = np.einsum("ij,ij->i", X, X)
+    others, squares = X[among].T, squares[among]
     found = np.empty((len(rows), k), dtype=np.intp)
-    same = np.empty((len(rows), k), dtype=bool)
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
-        products = X[block] @ X.T
+        products = X[block] @ others
         products = products.toarray() if sparse.issparse(products) else products
-        distance = squares[block, None] + squares - 2.0 * products
-        distance[np.arange(len(block)), block] = np.inf
+        # The row's own square is the same for all.
+        distance = squares - 2.0 * products
+        distance[among == block[:, None]] = np.inf
         some = np.argpartition(distance, k - 1, axis=1)[:, :k]
         # Ties in the order of the rows: the same page twice.
         order = np.lexsort((some, np.take_along_axis(distance, some, axis=1)), axis=1)
-        some = np.take_along_axis(some, order, axis=1)
-        found[start : start + len(block)] = some
-        for i, row in enumerate(block):
-            same[start + i] = _equal(X, row, some[i])
-    return found, same
+        found[start : start + len(block)] = among[np.take_along_axis(some, order, axis=1)]
+    return found
 
 
 def too_many(audit, n_rows):

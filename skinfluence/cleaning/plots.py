@@ -173,9 +173,9 @@ def draw_reliability(ax, proba, codes):
 
 def draw_ceilings(ax, audit, n_classes=3, n_bins=12):
     """How often a class is given, against the chance that it is the right one."""
-    noise, known = audit.noise, np.isfinite(audit.loo_proba).all(axis=1)
+    noise, known = audit.noise, np.isfinite(audit.local_proba).all(axis=1)
     codes = np.searchsorted(audit.classes, audit.y)[known]
-    right = noise.right(audit.loo_proba[known])
+    right = noise.right(audit.local_proba[known])
     # The classes that lose the most, in their own colours; as many as can be told apart.
     worst = np.argsort(np.diag(noise.matrix), kind="stable")[:n_classes]
     ax.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--", label="all labels right")

@@ -20,9 +20,10 @@ from skinfluence import Influence
 from skinfluence._utils._optional import require
 from skinfluence._utils.rows import groups_of
 from skinfluence._utils.typing import Frozen, MatrixLike
-from skinfluence.cleaning.judging import judge_labels, judge_targets, left_out_losses
+from skinfluence.cleaning.judging import judge_labels
 from skinfluence.cleaning.plans import Plan, carry_out, decided_plan, log_of, suggested_plan
 from skinfluence.cleaning.sources import table_of_sources
+from skinfluence.cleaning.targets import judge_targets, left_out_losses
 from skinfluence.leave_one_out import whole_pipeline
 from skinfluence.problem import refuse_several_targets
 from skinfluence.statistics import any_learns
@@ -142,7 +143,13 @@ def audit(
 
     - **relabel** when another class has a chance of at least two thirds to be the right one;
     - **drop** when the label is wrong with a chance of at least a half, and no class is that likely;
-    - **keep** otherwise, and wherever a class would lose its last row.
+    - **keep** otherwise, wherever a class would lose its last row, and beyond the first rows of which four in
+      five are expected to be wrong together: a note says how many more are more likely wrong than right.
+
+    A model that cannot follow the data disagrees with right labels too, but with whole neighbourhoods of
+    them. Before the noise is estimated, the leave-one-out probabilities are moved by what the labels of
+    the 20 nearest rows say beyond the model, as far as that explains the labels (``local_proba``); not
+    where there are as many columns as rows.
 
     For a regressor: **drop** when the leave-one-out residual is extreme (3.5 robust standard
     deviations) and dropping is predicted to lower the loss of the other rows; also when it is so far off
@@ -290,6 +297,9 @@ class Audit:
         The classes of a classifier.
     loo_proba : ndarray of shape (n_samples, n_classes) or None
         Leave-one-out probabilities in the order of the training rows.
+    local_proba : ndarray of shape (n_samples, n_classes) or None
+        The same, moved by what the labels of the nearest rows say beyond them: what ``noise`` and
+        ``error_proba`` are made of.
     loo_prediction : ndarray of shape (n_samples,)
         Leave-one-out predictions in the order of the training rows.
     score : str
@@ -333,6 +343,7 @@ class Audit:
     table: Any
     classes: Any
     loo_proba: Any
+    local_proba: Any
     loo_prediction: np.ndarray
     score: str
     noise: Any

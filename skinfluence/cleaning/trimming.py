@@ -7,13 +7,14 @@ from sklearn.utils import _safe_indexing
 
 from skinfluence import Influence, edits
 from skinfluence.cleaning.noise import estimate_noise
+from skinfluence.cleaning.surroundings import local_probabilities
 from skinfluence.leave_one_out import outputs
 
 # What a class keeps of its rows in the fit, whatever they look like.
 LEAST_KEPT = 0.5
 
 
-def trimmed(influence, classes, codes, suspect, rounds, share, frozen):
+def trimmed(influence, classes, codes, suspect, around, rounds, share, frozen):
     """Probabilities of all rows by a fit without the most suspicious ones, in rounds.
 
     In each round a growing share of the rows, those that look most wrong to the last one, is left out
@@ -27,6 +28,8 @@ def trimmed(influence, classes, codes, suspect, rounds, share, frozen):
     classes : ndarray of shape (n_classes,)
     codes : ndarray of int, shape (n_samples,)
     suspect : tuple or None
+    around : ndarray of int, shape (n_samples, k) or None
+        The rows around each row.
     rounds : int
     share : float
         Of the rows, left out in the last round.
@@ -46,7 +49,8 @@ def trimmed(influence, classes, codes, suspect, rounds, share, frozen):
         proba = outputs(influence, method="one-step", frozen="accept").predict_proba()
     out = np.zeros(n, dtype=bool)
     for k in range(1, rounds + 1):
-        rows = _most_suspicious(proba, codes, classes, suspect, round(n * share * k / rounds))
+        local = local_probabilities(proba, codes, around)
+        rows = _most_suspicious(local, codes, classes, suspect, round(n * share * k / rounds))
         out = np.zeros(n, dtype=bool)
         out[rows] = True
         if not len(rows):

@@ -12,7 +12,7 @@ from skinfluence import Influence
 from skinfluence._utils._optional import require
 from skinfluence._utils.progress import progress_bar
 from skinfluence._utils.untouched import transformed
-from skinfluence.cleaning.judging import loss_of_targets
+from skinfluence.cleaning.targets import loss_of_targets
 from skinfluence.losses import Binomial, Multinomial, SumToZero
 
 

@@ -22,7 +22,7 @@ def table_of(labels, n=240, wrong=16):
     """Three columns and labels that follow the first but for some errors far from the border."""
     x = np.random.RandomState(0).normal(size=n)
     codes = (x > 0).astype(int)
-    rows = np.argsort(-np.abs(x))[: 3 * wrong : 3]
+    rows = np.argsort(-np.abs(x))[: 9 * wrong : 9]
     codes[rows] = 1 - codes[rows]
     return pd.DataFrame(
         {

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skinfluence.cleaning import audit
 from skinfluence.cleaning.calibration import chances
-from skinfluence.cleaning.judging import beyond_doubt
+from skinfluence.cleaning.targets import beyond_doubt
 from skinfluence.datasets import flip_labels
 from skinfluence.inspection import SourcesDisplay
 from skinfluence.linear_model import LogisticRegression, Ridge, RidgeClassifier

@@ -1,0 +1,157 @@
+"""Where a model cannot follow the data, the labels around a row say so; a wrong label stands alone."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from sklearn.datasets import make_classification
+from sklearn.metrics import average_precision_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+
+from skinfluence.cleaning import audit
+from skinfluence.cleaning.judging import worth_changing
+from skinfluence.cleaning.neighbours import nearest_rows
+from skinfluence.cleaning.noise import estimate_noise
+from skinfluence.cleaning.shapes import Likelihood
+from skinfluence.cleaning.surroundings import (
+    AROUND,
+    USUAL_HEED,
+    local_probabilities,
+    surroundings,
+)
+from skinfluence.linear_model import LogisticRegression
+
+
+def misfit(n=600, seed=0):
+    """Two classes in clusters that no plane separates, none of whose labels is wrong."""
+    X, y = make_classification(
+        n,
+        20,
+        n_informative=8,
+        n_redundant=2,
+        n_clusters_per_class=1,
+        class_sep=0.6,
+        flip_y=0,
+        random_state=seed,
+    )
+    return StandardScaler().fit_transform(X), y
+
+
+def audited(X, y):
+    return audit(LogisticRegression(C=0.1).fit(X, y), X, y, effects=False, method="one-step")
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def follows(n=500, k=3, seed=0):
+    """Rows, probabilities and labels drawn from them."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 4))
+    proba = softmax(2.0 * X[:, :k])
+    codes = (rng.random(n)[:, None] > proba.cumsum(axis=1)).sum(axis=1)
+    return X, proba, codes
+
+
+def test_right_labels_of_a_model_that_cannot_follow_the_data_are_let_alone():
+    X, y = misfit()
+    assert (audited(X, y).table["action"] != "keep").mean() < 0.01
+
+
+def test_errors_beside_a_misfit_are_ranked_before_it():
+    X, y = misfit()
+    wrong = np.random.default_rng(0).random(len(y)) < 0.1
+    given = np.where(wrong, 1 - y, y)
+    found = audited(X, given)
+    by_loss = found.table.sort_values("row")["loo_loss"]
+    score = -found.table.sort_values("row")["rank"]
+    gain = average_precision_score(wrong, score) - average_precision_score(wrong, by_loss)
+    assert gain > 0.05
+
+
+def test_where_the_model_is_right_the_surroundings_are_not_heeded():
+    X, proba, codes = follows()
+    moved = local_probabilities(proba, codes, surroundings(X))
+    assert np.abs(moved - proba).mean() < 0.01
+
+
+def test_what_is_heeded_is_most_likely():
+    """By the likelihood of the shapes of noise, a share for each class, at what the rule moved less or more."""
+    X, proba, codes = follows()
+    # The model says the same of all rows of a half of the space.
+    proba = np.where(X[:, 3:] > 0, proba, proba.mean(axis=0))
+    around = surroundings(X)
+    surplus = (np.eye(3)[codes] - proba)[around].mean(axis=1)
+    moved = np.log(local_probabilities(proba, codes, around)) - np.log(proba)
+    centred = surplus - surplus.mean(axis=1, keepdims=True)
+    heed = np.vdot(centred, moved - moved.mean(axis=1, keepdims=True)) / np.vdot(centred, centred)
+    assert heed > 1
+
+    def value(c):
+        likelihood = Likelihood(np.log(proba) + c * surplus, codes)
+        shape = likelihood.fit([("true", i) for i in range(3)])
+        return shape.value - 0.5 * (c * np.exp(shape.parameters[0]) / USUAL_HEED) ** 2
+
+    best = value(heed)
+    assert best > value(heed - 0.3) and best > value(heed + 0.3)
+
+
+def test_a_row_without_an_answer_has_none_and_says_nothing():
+    X, proba, codes = follows()
+    around = surroundings(X)
+    proba[7] = np.nan
+    moved = local_probabilities(proba, codes, around)
+    other = codes.copy()
+    other[7] = (codes[7] + 1) % 3
+    assert np.isnan(moved[7]).all() and np.isfinite(np.delete(moved, 7, axis=0)).all()
+    np.testing.assert_array_equal(moved, local_probabilities(proba, other, around))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_rows_around_are_the_nearest_of_those_looked_at(sparse):
+    rng = np.random.default_rng(0)
+    X = np.abs(rng.normal(size=(120, 5))) + 0.1
+    among = np.sort(rng.permutation(120)[:70])
+    found = nearest_rows(csr_array(X) if sparse else X, np.arange(120), 6, among=among)
+    search = NearestNeighbors(n_neighbors=7, metric="cosine" if sparse else "euclidean")
+    near = among[search.fit(X[among]).kneighbors(X, return_distance=False)]
+    expected = [[one for one in line if one != row][:6] for row, line in enumerate(near)]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "k"), [((400, 5), AROUND), ((90, 5), 9), ((9, 2), 0), ((50, 50), 0), ((50, 80), 0)]
+)
+def test_few_rows_have_few_around_them_and_wide_tables_none(shape, k):
+    around = surroundings(np.random.default_rng(0).normal(size=shape))
+    assert around is None if k == 0 else around.shape == (shape[0], k)
+
+
+def test_rows_that_are_not_in_memory_have_none_around_them():
+    assert surroundings(object()) is None
+    _, proba, codes = follows(40)
+    assert local_probabilities(proba, codes, None) is proba
+
+
+def test_changes_are_expected_to_be_right_four_times_of_five():
+    _, proba, codes = follows(800)
+    wrong = np.random.default_rng(1).random(800) < 0.15
+    codes = np.where(wrong, (codes + 1) % 3, codes)
+    noise = estimate_noise(proba, codes)
+    error = 1.0 - noise.posterior(proba, codes)[np.arange(800), codes]
+    worth, passed_over = worth_changing(error, noise)
+    certain = error / (1.0 - noise.weights[0])
+    assert worth.any() and passed_over and certain[worth].mean() >= 0.8
+    assert error[worth].min() >= max(0.5, error[~worth].max())
+    following = np.flatnonzero(~worth)[error[~worth].argmax()]
+    worth[following] = True
+    assert certain[worth].mean() < 0.8 and passed_over == (error >= 0.5).sum() - worth.sum() + 1
+
+
+def test_nothing_is_changed_where_no_errors_are_claimed():
+    _, proba, codes = follows()
+    noise = estimate_noise(proba, codes)
+    worth, passed_over = worth_changing(np.full(500, 0.9), noise)
+    assert not noise.claimed and not worth.any() and passed_over == 0
