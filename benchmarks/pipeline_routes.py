@@ -14,6 +14,7 @@ import warnings
 
 import data
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
@@ -75,6 +76,15 @@ def texts(args, n, vectoriser):
     return [mails[i] for i in rows], np.array(y)[rows], make_pipeline(vectoriser, last("newton-cg"))
 
 
+def beside_numbers(args, n):
+    mails, y, _ = texts(args, n, TfidfVectorizer())
+    X = pd.DataFrame({"body": mails})
+    X["size"], X["lines"] = X["body"].str.len(), X["body"].str.count("\n")
+    words = TfidfVectorizer(min_df=2), "body"
+    steps = make_column_transformer(words, (StandardScaler(), ["size", "lines"]))
+    return X, y, make_pipeline(steps, last("newton-cg"))
+
+
 SETS = {
     "scaler": numbers,
     "holes, categories": columns,
@@ -82,6 +92,7 @@ SETS = {
     "rare together": lambda args, n: columns(args, n, min_frequency=20),
     "counts": lambda args, n: texts(args, n, CountVectorizer(min_df=2)),
     "tf-idf": lambda args, n: texts(args, n, TfidfVectorizer(min_df=2)),
+    "tf-idf, numbers": beside_numbers,
 }
 
 

@@ -200,7 +200,7 @@ class Influence:
         self._concern = answers.concern if fitted else None
         self.frozen, self.budget = None, BUDGET
         # Whether the steps of a pipeline are a function of the rows: looked at when it matters.
-        self._gives_again = None
+        self._refits = None
         # Whether they were fitted here on these rows, or seen to give what they gave.
         self._fitted_again = False
         warn_of(self._concern)

@@ -7,7 +7,7 @@ from sklearn.utils import get_tags
 
 from skinfluence.answers import check_chosen, check_method, rows_alone, warn_alone
 from skinfluence.inputs.frozen import check_frozen, uses_y
-from skinfluence.statistics import WholePipeline, any_learns, fitted_leaves, why_not
+from skinfluence.statistics import Refits, WholePipeline, any_learns, fitted_leaves, why_not
 
 FROZEN = (None, "accept", "refuse")
 
@@ -79,20 +79,13 @@ def whole_pipeline(influence, method, frozen=None, budget=None):
     if why is None and inputs.moves_targets and supervised:
         why = "A step that used y is asked about behind a transformer of the targets."
     if why is None:
-        whole = WholePipeline(
-            influence.answers,
-            inputs.model,
-            steps,
-            raw,
-            influence._y(),
-            training_X,
-            supervised,
-            budget,
-        )
-        if influence._gives_again is None:
-            influence._gives_again = whole.is_refittable
-        if influence._gives_again:
-            return whole
+        if influence._refits is None:
+            refits = Refits([one for _, one in steps], raw, influence._y())
+            influence._refits = refits if refits.gives(training_X) else False
+        if influence._refits:
+            return WholePipeline(
+                influence.answers, inputs.model, influence._refits, training_X, supervised, budget
+            )
         why = (
             "Fitted again on all rows they do not give what they gave: they were fitted on other "
             "rows, with weights of their own, or draw."

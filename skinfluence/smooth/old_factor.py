@@ -9,46 +9,73 @@ SLOW, SOLVED = 0.8, 1e-11
 NOISE = 0.1
 
 
-def by_chords(factor, problem, noise):
-    """The optimum of a problem, by accelerated chords with the factor of another one.
+def by_chords(factor, problems, noise):
+    """The optima of some problems, by accelerated chords with the factor of another one.
 
     A solve and a gradient for each step and no factorisation. The steps are combined with the few before
     (Anderson's method), in the norm of the factor's Hessian: ``H f = -G``, so that takes no product
-    with it.
+    with it. The problems go side by side, so that a solve is one of as many columns: a factor that is
+    larger than the caches is read once for all of them.
 
     Parameters
     ----------
     factor : Factor
         Of a Hessian in the same parameters.
-    problem : Objective
+    problems : list of Objective
         With the parameters to start from.
     noise : float
         What rounding leaves of a decrement.
 
     Returns
     -------
-    found : Objective or None
+    found : list of Objective or None
         None where the steps do not go down as they should: that factor is no help.
     """
-    history, first, before, slow = [], None, np.inf, 0
+    chords = [_Chord(one) for one in problems]
+    left = chords
     for _ in range(MAX_STEPS):
+        left = [one for one in left if one.turned()]
+        if not left:
+            break
+        steps = -factor.solve(np.column_stack([one.gradient for one in left]))
+        for one, step in zip(left, steps.T, strict=True):
+            one.go(step, noise)
+        left = [one for one in left if not one.done]
+    return [one.found for one in chords]
+
+
+class _Chord:
+    """One problem on its way: where it is, and whether it has arrived."""
+
+    def __init__(self, problem):
+        self.problem, self.found, self.done = problem, None, False
+        self.gradient, self._history = None, []
+        self._first, self._before, self._slow = None, np.inf, 0
+
+    def turned(self):
+        """Take the gradient; whether it is one."""
         with np.errstate(over="ignore", invalid="ignore"):
-            gradient = problem.gradient()
-        if not np.isfinite(gradient).all():
-            return None
-        step = -factor.solve(gradient[:, None])[:, 0]
-        decrement = np.sqrt(max(0.0, -float(gradient @ step)))
-        first = decrement if first is None else first
+            self.gradient = self.problem.gradient()
+        return bool(np.isfinite(self.gradient).all())
+
+    def go(self, step, noise):
+        """Go on by a step, or stay: at the optimum, or for good."""
+        decrement = np.sqrt(max(0.0, -float(self.gradient @ step)))
+        first = self._first = decrement if self._first is None else self._first
         if decrement <= max(SOLVED * first, NOISE * noise):
-            return problem
-        slow = slow + 1 if decrement > SLOW * before else 0
-        if slow > 1:
+            self.found, self.done = self.problem, True
+            return
+        self._slow = self._slow + 1 if decrement > SLOW * self._before else 0
+        if self._slow > 1:
             # What does not go down any more is round-off, or the factor is of another problem.
-            return problem if decrement <= max(100.0 * SOLVED * first, 10.0 * noise) else None
-        before = min(before, decrement)
-        history = [*history, (problem.theta.ravel(), gradient, step)][-KEPT:]
-        problem = problem.at(_accelerated(history).reshape(problem.theta.shape))
-    return None
+            self.done = True
+            if decrement <= max(100.0 * SOLVED * first, 10.0 * noise):
+                self.found = self.problem
+            return
+        self._before = min(self._before, decrement)
+        there = self.problem.theta
+        self._history = [*self._history, (there.ravel(), self.gradient, step)][-KEPT:]
+        self.problem = self.problem.at(_accelerated(self._history).reshape(there.shape))
 
 
 def _accelerated(history):

@@ -13,6 +13,7 @@ from skinfluence.statistics.budget import BUDGET, OverBudgetError
 from skinfluence.statistics.draws import fitted_leaves
 from skinfluence.statistics.edited_rows import rows_after
 from skinfluence.statistics.gamma import moving
+from skinfluence.statistics.refits import Refits
 from skinfluence.statistics.registry import NOTHING, Moves, chain_moves, statistics
 from skinfluence.statistics.removals import (
     FILLED,
@@ -36,6 +37,7 @@ __all__ = [
     "UNMOVED",
     "Moves",
     "OverBudgetError",
+    "Refits",
     "WholePipeline",
     "any_learns",
     "categories",

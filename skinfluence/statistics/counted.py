@@ -2,43 +2,100 @@
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
 
 from skinfluence.statistics.texts import every_word, within
 
-# Differences from what the vectoriser itself makes of the texts that are round-off.
-SAME = 1e-12
+KINDS = (CountVectorizer, TfidfVectorizer)
 
 
-class CountedVectorizer(TransformerMixin, BaseEstimator):
-    """A vectoriser, of texts that are counted already.
+class Texts:
+    """Texts and how often each has each word, from the first fit on.
+
+    Attributes
+    ----------
+    counts : CSR array of shape (n_texts, n_words), or None
+        Of the texts of the first fit, all words whatever the limits.
+    words : ndarray of str, shape (n_words,)
+        In order.
+    """
+
+    def __init__(self):
+        self.counts, self.words = None, None
+        self._whole, self._place = None, {}
+        self._others = [], None
+
+    def learn(self, vectoriser, texts):
+        """Count the texts of a first fit.
+
+        Raises
+        ------
+        TypeError
+            For what is no text.
+        ValueError
+            Where there is no word.
+        """
+        if not all(isinstance(one, str | bytes) for one in texts):
+            raise TypeError("Texts are strings.")
+        counts, whole = every_word(vectoriser, texts, fitted=True)
+        if counts is None:
+            raise ValueError("There is no word in any text.")
+        self.counts, self._whole, self.words = counts, whole, whole.get_feature_names_out()
+        self._place = {text: i for i, text in enumerate(texts)}
+
+    def known(self, texts):
+        """The counts of texts of the first fit; None where there is another one."""
+        place = [self._place.get(text, -1) for text in texts]
+        return None if -1 in place else self.counts[place]
+
+    def of(self, texts):
+        """The counts of any texts, of words that are known; of the same ones as last time, those."""
+        counts = self.known(texts)
+        if counts is not None:
+            return counts
+        before, counts = self._others
+        if before != texts:
+            counts = sp.csr_array(self._whole.transform(texts), dtype=np.float64)
+            self._others = texts, counts
+        return counts
+
+
+class CountedVectorizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+    """A vectoriser that counts a text once, however often it is fitted on some of them.
 
     Parameters
     ----------
     vectoriser : CountVectorizer or TfidfVectorizer
         Whose limits and weights these are.
-    words : ndarray of str, shape (n_words,)
-        All words of all texts, in order: columns of the counts.
+    texts : Texts
+        Shared by all clones.
     """
 
-    def __init__(self, vectoriser, words):
-        self.vectoriser, self.words = vectoriser, words
+    def __init__(self, vectoriser, texts):
+        self.vectoriser, self.texts = vectoriser, texts
 
     def __sklearn_clone__(self):
-        # The words are many, and stay as they are.
-        return type(self)(self.vectoriser, self.words)
+        # The texts are many, and stay as they are.
+        return type(self)(self.vectoriser, self.texts)
 
-    def fit(self, counts, y=None):
+    def fit(self, X, y=None):
         """Learn which words there are, and their weights."""
-        self.fit_transform(counts)
+        self.fit_transform(X)
         return self
 
-    def fit_transform(self, counts, y=None):
+    def fit_transform(self, X, y=None):
         """Counts of the words within the limits, weighted."""
-        vectoriser, n = self.vectoriser, counts.shape[0]
+        vectoriser, texts = self.vectoriser, list(X)
+        if self.texts.counts is None:
+            self.texts.learn(vectoriser, texts)
+        counts, self.plain_ = self.texts.known(texts), None
+        if counts is None:
+            # A text that is new may have words that are.
+            self.plain_ = clone(vectoriser)
+            return self.plain_.fit_transform(X)
         in_texts = np.bincount(counts.indices, minlength=counts.shape[1])
-        kept = np.flatnonzero((in_texts > 0) & within(vectoriser, in_texts, n))
+        kept = np.flatnonzero((in_texts > 0) & within(vectoriser, in_texts, len(texts)))
         if vectoriser.max_features is not None and len(kept) > vectoriser.max_features:
             total = np.asarray(counts.sum(axis=0)).ravel()[kept]
             kept = np.sort(kept[(-total).argsort()[: vectoriser.max_features]])
@@ -54,51 +111,41 @@ class CountedVectorizer(TransformerMixin, BaseEstimator):
             chosen = self.weights_.fit_transform(chosen)
         return chosen
 
-    def transform(self, counts):
+    def transform(self, X):
         """The same of other texts."""
-        chosen = counts[:, self.kept_]
+        if self.plain_ is not None:
+            return self.plain_.transform(X)
+        chosen = self.texts.of(list(X))[:, self.kept_]
         return chosen if self.weights_ is None else self.weights_.transform(chosen)
 
     def get_feature_names_out(self, input_features=None):
         """The words."""
-        return self.words[self.kept_]
+        if self.plain_ is not None:
+            return self.plain_.get_feature_names_out()
+        return self.texts.words[self.kept_]
 
 
-class CountedTexts:
-    """The texts of a training set as counts, and how others are counted.
+def counting_once(step):
+    """A step like another one, not fitted, whose vectorisers count a text once; or that step itself.
 
     Parameters
     ----------
-    counts : CSR array of shape (n_texts, n_words)
-    whole : CountVectorizer
-        Fitted, without limits.
-    step : CountedVectorizer
+    step : transformer
+        A vectoriser, or columns, a union or a chain with some in it.
     """
+    if _countable(step):
+        return CountedVectorizer(clone(step), Texts())
+    if not hasattr(step, "get_params") or isinstance(step, type):
+        return step
+    inside = {
+        name: CountedVectorizer(clone(one), Texts())
+        for name, one in step.get_params(deep=True).items()
+        if _countable(one)
+    }
+    return clone(step).set_params(**inside) if inside else step
 
-    def __init__(self, counts, whole, step):
-        self.counts, self.whole, self.step = counts, whole, step
-        self._last = None, None
 
-    @classmethod
-    def of(cls, transformer, X):
-        """Those of the texts that a fitted vectoriser was fitted on; None for other transformers."""
-        if type(transformer) not in (CountVectorizer, TfidfVectorizer):
-            return None
-        if transformer.vocabulary is not None or np.dtype(transformer.dtype) == np.float32:
-            return None
-        counts, whole = every_word(transformer, X, fitted=True)
-        if counts is None:
-            return None
-        one = cls(counts, whole, CountedVectorizer(transformer, whole.get_feature_names_out()))
-        again, given = one.step.fit_transform(counts), transformer.transform(X)
-        if again.shape != given.shape:
-            return None
-        return one if abs(sp.csr_array(again - given)).max() <= SAME * abs(given).max() else None
-
-    def of_texts(self, texts):
-        """The counts of other texts; of the same ones as last time, those."""
-        before, counts = self._last
-        if before is not texts:
-            counts = sp.csr_array(self.whole.transform(texts), dtype=np.float64)
-            self._last = texts, counts
-        return counts
+def _countable(step):
+    if type(step) not in KINDS:
+        return False
+    return step.vocabulary is None and np.dtype(step.dtype) != np.float32

@@ -6,11 +6,7 @@ import numpy as np
 
 from skinfluence.quantity import Estimate
 from skinfluence.statistics import edited_rows
-from skinfluence.statistics.budget import clock
 from skinfluence.statistics.removals import REFITTED, UNMOVED
-
-# Edits that are timed: the first loads what the others find loaded.
-TIMED = 2
 
 
 def held(n_edits, way, numbers):
@@ -58,11 +54,8 @@ def of_edits(whole, edits, X, method, numbers):
 
 def _timed(whole, routes, edits, X, method, numbers):
     routes = {way: n for way, n in routes.items() if n}
-    fits, spent, cells = routes.get(REFITTED, 0), [], 0
-    for _, rows in zip(range(min(TIMED, fits)), edits, strict=False):
-        start = clock()
-        whole.once(rows, X, method)
-        spent.append(clock() - start)
-        cells = len(rows.weights) * whole.training_X.shape[1]
-    seconds = fits * min(spent, default=0.0)
+    fits, cells = routes.get(REFITTED, 0), 0
+    seconds = whole.again.seconds(edits, X, fits, method)
+    if fits:
+        cells = whole.training_X.shape[0] * whole.training_X.shape[1]
     return Estimate(routes, fits, float(seconds), 8 * (numbers + cells))

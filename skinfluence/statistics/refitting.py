@@ -2,18 +2,13 @@
 
 import warnings
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, lsmr
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import _safe_indexing, check_array
 
-from skinfluence._utils.stacking import chosen_and
-from skinfluence._utils.untouched import untouched
-from skinfluence.answers import LOCAL, Tests, answers_of
+from skinfluence.answers import Tests, answers_of
 from skinfluence.design import design_of
 from skinfluence.objective import centred, objective_of
 from skinfluence.smooth import piecewise
@@ -22,106 +17,10 @@ from skinfluence.smooth.newton import Minimum, minimise, refuse_separable
 from skinfluence.smooth.old_factor import by_chords
 from skinfluence.smooth.row_space import in_row_space
 from skinfluence.solvers import SingularHessianError
-from skinfluence.statistics.counted import CountedTexts
+from skinfluence.statistics.refits import RefusedRowError
 
 # Share of the decision values that old parameters may miss in new columns before others are sought.
 ALIGNED = 0.1
-# Fitted again on all rows, transformers give what they gave to this share of a column's size.
-SAME = 1e-6
-# Columns below this share of the largest one are compared in units of that share.
-NOTHING_LEFT = 1e-9
-
-
-class RefusedRowError(ValueError):
-    """Transformers fitted without a row do not take it, or cannot be fitted without it."""
-
-
-class Refits:
-    """The transformers of a pipeline, to be fitted again without some rows.
-
-    Parameters
-    ----------
-    transformers : list of transformers
-        Fitted on all rows.
-    X : array-like
-        Raw training rows.
-    y : array-like of shape (n_samples,)
-        For steps that look at it.
-    """
-
-    def __init__(self, transformers, X, y):
-        self.transformers, self.X, self.y = transformers, X, y
-        names = _names(transformers)
-        self._places = None if names is None else {name: j for j, name in enumerate(names)}
-
-    @cached_property
-    def _texts(self):
-        return CountedTexts.of(self.transformers[0], self.X)
-
-    def gives(self, training_X):
-        """Whether a fit on all rows gives the model the rows it was fitted on."""
-        again, _, _ = self._fitted(self.X, self.y, None)
-        if again.shape != training_X.shape:
-            return False
-        # Rows as they are, sparse or not: only what differs is looked at.
-        largest = _largest(abs(training_X))
-        # What is left of a column of one value is round-off.
-        largest = np.maximum(largest, NOTHING_LEFT * largest.max(initial=0.0))
-        return bool((_largest(abs(again - training_X)) <= SAME * largest).all())
-
-    def rows(self, rows):
-        """Some raw training rows."""
-        return _safe_indexing(self.X, rows)
-
-    def after(self, rows, out):
-        """What the model is given after an edit.
-
-        Parameters
-        ----------
-        rows : EditedRows
-        out : array-like
-            Raw rows that the edited pipeline is asked about.
-
-        Returns
-        -------
-        X : ndarray or CSR array of shape (n_rows, n_columns)
-        X_out : the same of ``out``
-        columns : ndarray of int, shape (n_columns,), or None
-            Where each column was among the old ones, -1 for nowhere; None where they have no names.
-
-        Raises
-        ------
-        RefusedRowError
-        """
-        steps, texts = self.transformers, None if rows.new else self._texts
-        try:
-            if texts is not None:
-                # Texts of the training set are counted already.
-                X, steps = texts.counts[rows.kept], [texts.step, *steps[1:]]
-                out = texts.of_texts(out)
-            else:
-                X = chosen_and(self.X, rows.kept, rows.new)
-            X, X_out, fitted = self._fitted(X, rows.raw_y, out, steps)
-        except (ValueError, IndexError) as error:
-            # Bins of a column of one value end in an IndexError.
-            raise RefusedRowError(str(error)) from error
-        return X, X_out, self._columns(fitted)
-
-    def _fitted(self, X, y, out, steps=None):
-        steps = [clone(one) for one in (self.transformers if steps is None else steps)]
-        X = untouched(X, *steps)
-        out = None if out is None else untouched(out, *steps)
-        for step in steps:
-            X = step.fit_transform(X, y)
-            if out is not None:
-                out = step.transform(out)
-        return _checked(X), out if out is None else _checked(out), steps
-
-    def _columns(self, fitted):
-        names = _names(fitted)
-        if names is not None and self._places is not None:
-            return np.array([self._places.get(name, -1) for name in names], dtype=np.intp)
-        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,24 +40,80 @@ class Moved:
     bound: float = np.inf
 
 
-def smooth_after(factor, solver, rows, moved, method, certify=False, noise=0.0):
-    """A smooth linear model after an edit of its whole pipeline.
+def local_after(factor, solver, rows, moved, method):
+    """A smooth linear model one step after an edit of its whole pipeline.
 
     Parameters
     ----------
     factor : Factor
-        At the parameters that the method starts from.
+        At the parameters as fitted.
     solver : solver object
     rows : EditedRows
     moved : tuple
         What :meth:`Refits.after` returns.
-    method : str
-        ``"auto"`` and ``"exact"`` solve to round-off. ``"one-step"``: one Newton step on the problem
-        after the edit, from the old parameters. ``"influence"``: the same with the Hessian before
-        the edit.
-    certify : bool, default=False
-    noise : float, default=0.0
+    method : {"one-step", "influence"}
+        One Newton step on the problem after the edit, from the old parameters; with ``"influence"``
+        by the Hessian before the edit.
+
+    Returns
+    -------
+    after : Moved
+    """
+    X, X_out, columns = moved
+    if factor.objective.design.turned:
+        if method == "influence":
+            raise TypeError(
+                "The first order of steps that are fitted again needs columns that do not depend on each "
+                "other. Got others; ask with method='auto'."
+            )
+        return _in_row_space_after(factor.objective, solver, rows, X, X_out)
+    problem = _one_step(factor, solver, rows, X, columns, method)
+    return Moved(problem.design.like(X_out).multiply(problem.theta.T))
+
+
+def near_after(factor, edits, moved, noise):
+    """The optima after some edits by the old factor, all together: its solves are of many columns.
+
+    In the old columns: those that are not there any more are zeros, whose parameters the penalty takes to 0.
+
+    Parameters
+    ----------
+    factor : Factor
+        At the optimum before.
+    edits : list of EditedRows
+    moved : list of tuple
+        What :meth:`Refits.after` returns.
+    noise : float
         What rounding leaves of the fit, as a distance.
+
+    Returns
+    -------
+    found : list of (Objective, X_out) or None
+        With the rows asked about; None where the old factor is no help.
+    """
+    starts = [_near_start(factor, *one) for one in zip(edits, moved, strict=True)]
+    there = [k for k, one in enumerate(starts) if one is not None]
+    solved = by_chords(factor, [starts[k][0] for k in there], noise)
+    out = [None] * len(edits)
+    for k, found in zip(there, solved, strict=True):
+        out[k] = None if found is None else (found, starts[k][1])
+    return out
+
+
+def smooth_after(factor, solver, rows, moved, near, certify=False):
+    """A smooth linear model after an edit of its whole pipeline, to round-off.
+
+    Parameters
+    ----------
+    factor : Factor
+        At the optimum before.
+    solver : solver object
+    rows : EditedRows
+    moved : tuple
+        What :meth:`Refits.after` returns.
+    near : tuple or None
+        Of :func:`near_after`; None goes there by Newton's method.
+    certify : bool, default=False
 
     Returns
     -------
@@ -172,13 +127,9 @@ def smooth_after(factor, solver, rows, moved, method, certify=False, noise=0.0):
     objective = factor.objective
     X, X_out, columns = moved
     if objective.design.turned:
-        return _in_row_space_after(objective, solver, rows, X, X_out, method)
-    if method in LOCAL:
-        problem = _one_step(factor, solver, rows, X, columns, method)
-        return Moved(problem.design.like(X_out).multiply(problem.theta.T))
-    found = _near(factor, rows, moved, noise)
-    if found is not None:
-        found, X_out = found
+        return _in_row_space_after(objective, solver, rows, X, X_out)
+    if near is not None:
+        found, X_out = near
         bound = _bound_there(found, solver) if certify else np.inf
         return Moved(found.design.like(X_out).multiply(found.theta.T), bound)
     problem, _ = _problem(objective, rows, design_of(X, objective.design.intercept), columns)
@@ -198,13 +149,8 @@ def smooth_after(factor, solver, rows, moved, method, certify=False, noise=0.0):
     return Moved(found.design.like(X_out).multiply(found.theta.T), bound)
 
 
-def _in_row_space_after(objective, solver, rows, X, X_out, method):
+def _in_row_space_after(objective, solver, rows, X, X_out):
     """As :func:`smooth_after` for columns that depend on each other, before the edit and after it."""
-    if method == "influence":
-        raise TypeError(
-            "The first order of steps that are fitted again needs columns that do not depend on each other. "
-            "Got others; ask with method='auto'."
-        )
     design = design_of(X, objective.design.intercept)
     problem = replace(
         objective,
@@ -223,14 +169,13 @@ def _in_row_space_after(objective, solver, rows, X, X_out, method):
     return Moved(found.design.like(X_out).multiply(found.theta.T), distance_bound(minimum))
 
 
-def _near(factor, rows, moved, noise):
-    """The optimum after an edit with the old factor, and the rows asked about; None for no help.
-
-    In the old columns: those that are not there any more are zeros, whose parameters the penalty takes to 0.
-    """
+def _near_start(factor, rows, moved):
+    """The problem after an edit in the old columns, and the rows asked about; None where there is none."""
     objective = factor.objective
     X, X_out, columns = moved
     old, loss = objective.design, objective.loss
+    if old.turned:
+        return None
     penalised = bool((objective.penalty[: old.n_features] > 0).all())
     certified = loss.self_concordance is not None and not piecewise.is_piecewise(loss)
     shifted = old.shift is not None and objective.penalty[-1] > 0
@@ -243,10 +188,7 @@ def _near(factor, rows, moved, noise):
     if X.shape[1] != old.n_features or sp.issparse(X) != old.is_sparse:
         return None
     problem, aligned = _problem(objective, rows, old.like(X), None)
-    if aligned:
-        return None
-    found = by_chords(factor, problem, noise)
-    return None if found is None else (found, X_out)
+    return None if aligned else (problem, X_out)
 
 
 def _spread(X, columns, width):
@@ -409,23 +351,3 @@ def _in_columns(old, columns, design):
 
 def _is_sorted(columns):
     return bool((columns == np.arange(len(columns))).all())
-
-
-def _checked(X):
-    return check_array(X, accept_sparse="csr", dtype=np.float64, order="C")
-
-
-def _largest(X):
-    largest = X.max(axis=0)
-    return largest.toarray().ravel() if hasattr(largest, "toarray") else np.asarray(largest)
-
-
-def _names(transformers):
-    """Names of the outputs of a chain, or None."""
-    names = None
-    for one in transformers:
-        try:
-            names = one.get_feature_names_out(*([] if names is None else [names]))
-        except (AttributeError, TypeError, ValueError):
-            return None
-    return None if names is None else list(names)

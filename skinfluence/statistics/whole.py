@@ -4,22 +4,10 @@ from dataclasses import fields
 
 import numpy as np
 
-from skinfluence._utils.progress import progress_bar
-from skinfluence._utils.threads import small_blas
 from skinfluence.answers import LOCAL, gathered, rows_alone, top_of, warn_alone
-from skinfluence.objective import Objective
 from skinfluence.quantity import Effect
-from skinfluence.smooth.newton import SeparableError
-from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics import edited_rows
-from skinfluence.statistics.budget import check_budget, clock, warn_unanswered
-from skinfluence.statistics.refitting import (
-    Moved,
-    Refits,
-    RefusedRowError,
-    model_after,
-    smooth_after,
-)
+from skinfluence.statistics.again import Again
 from skinfluence.statistics.removals import REFITTED, UNMOVED, Removals, removals_of
 
 
@@ -31,12 +19,8 @@ class WholePipeline:
     answers : Answers
     model : estimator
         The innermost one, fitted.
-    transformers : list of (str, transformer)
-        Fitted.
-    X : array-like
-        Raw training rows.
-    y : array-like of shape (n_samples,)
-        As the steps of the pipeline saw it.
+    refits : Refits
+        Of the steps, with the raw training rows and y as the steps saw it.
     training_X : ndarray or CSR array
         Rows as the model sees them.
     supervised : bool
@@ -45,18 +29,15 @@ class WholePipeline:
         CPU seconds for fitting transformers again.
     """
 
-    def __init__(self, answers, model, transformers, X, y, training_X, supervised, budget):
-        self.answers, self.model = answers, model
-        self.transformers = [one for _, one in transformers]
-        self.X, self.y = X, np.asarray(y)
-        self.refits = Refits(self.transformers, X, y)
-        self.training_X = training_X
-        self.supervised, self.budget = supervised, budget
+    def __init__(self, answers, model, refits, training_X, supervised, budget):
+        self.answers, self.model, self.refits = answers, model, refits
+        self.transformers, self.X, self.y = refits.transformers, refits.X, np.asarray(refits.y)
+        self.training_X, self.supervised, self.budget = training_X, supervised, budget
 
     @property
-    def is_refittable(self):
-        """Whether the steps, fitted again on all rows, give the model the rows it was fitted on."""
-        return self.refits.gives(self.training_X)
+    def again(self):
+        """What fits the steps again."""
+        return Again(self.answers, self.model, self.refits, self.training_X, self.budget)
 
     def holding(self, hold):
         """The same with another meaning of edits; itself for None."""
@@ -116,7 +97,7 @@ class WholePipeline:
         problem = self.answers.problem
         edits = [edited_rows.without(problem, self.y, rows) for rows in groups]
         outs = [self.refits.rows(rows) for rows in groups]
-        return [one.eta for _, one in self._solved(edits, outs, method)]
+        return [one.eta for _, one in self.again.each(edits, outs, method)]
 
     def row_stream(self, quantity, X, rows, label, method, tol):
         """Effects of removing or relabelling rows one at a time, as of :class:`Answers`.
@@ -172,7 +153,7 @@ class WholePipeline:
             edits = [edited_rows.without(problem, self.y, rows[[i]]) for i in left]
         else:
             edits = [edited_rows.relabelled(problem, self.y, rows[i], label) for i in left]
-        for i, one in self._solved(edits, [X] * len(edits), method):
+        for i, one in self.again.each(edits, [X] * len(edits), method):
             yield left[[i]], quantity.change(one.eta[None] - quantity.eta)
 
     def row_effects(self, quantity, X, rows, label, method, tol, out=None):
@@ -258,69 +239,9 @@ class WholePipeline:
         return route, removals, chosen
 
     def _refitted(self, edits, quantity, X, method, strict):
-        found = self._solved(edits, [X] * len(edits), method, certify=True, strict=strict)
+        found = self.again.each(edits, [X] * len(edits), method, certify=True, strict=strict)
         after = [one for _, one in found]
         change = np.array([quantity.change(one.eta[None] - quantity.eta)[0] for one in after])
         values = np.swapaxes(change, 0, 1) if quantity.shape else change
         used = method if method in LOCAL else "newton"
         return values, [one.bound for one in after], used
-
-    # Fitted again
-
-    def _solved(self, edits, outs, method, certify=False, strict=False):
-        """What pipelines fitted again give, ``(position, Moved)``, within the budget."""
-        refused, gone, cost = [], [], np.inf
-        n_parameters = getattr(self.answers.problem, "n_parameters", 0)
-        verbose = getattr(self.answers, "verbose", False)
-        with (
-            progress_bar(len(edits), "refits", verbose) as advance,
-            small_blas(n_parameters),
-        ):
-            for i, (rows, out) in enumerate(zip(edits, outs, strict=True)):
-                start = clock()
-                try:
-                    found = self._one(rows, out, method, certify)
-                except RefusedRowError as error:
-                    if strict:
-                        raise
-                    refused.append((rows.gone, str(error)))
-                    found = None
-                except (SingularHessianError, SeparableError):
-                    if strict:
-                        raise
-                    gone.append(rows.gone)
-                    found = None
-                if i < 2:
-                    # The first one loads what the others find loaded.
-                    cost = min(cost, clock() - start)
-                if i == 1:
-                    check_budget(cost * len(edits), len(edits), self.budget)
-                advance(1)
-                yield i, self._no_answer(out) if found is None else found
-        warn_unanswered(refused, gone)
-
-    def _no_answer(self, out):
-        n_out = out.shape[0] if hasattr(out, "shape") else len(out)
-        return Moved(np.full((n_out, self.answers.problem.loss.n_outputs), np.nan))
-
-    def once(self, rows, X, method):
-        """Answer about one edit by fitting the steps again, whatever comes out: to see how long it takes."""
-        try:
-            self._one(rows, X, method, certify=False)
-        except (RefusedRowError, SingularHessianError, SeparableError):
-            pass
-
-    def _one(self, rows, out, method, certify):
-        moved = self.refits.after(rows, out)
-        if not np.isfinite(rows.weights).all():
-            raise RefusedRowError(
-                "A class has no rows without it, so that its balanced weight would be infinite."
-            )
-        if isinstance(self.answers.problem, Objective):
-            answers = self.answers
-            if method in LOCAL:
-                return smooth_after(answers.factor, answers.solver, rows, moved, method)
-            solver = answers.edit_solver()
-            noise = solver.accuracy.noise
-            return smooth_after(solver.factor, answers.solver, rows, moved, method, certify, noise)
-        return model_after(self.answers.problem, self.model, rows, moved, method)

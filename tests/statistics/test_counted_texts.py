@@ -1,15 +1,26 @@
 """Texts that are counted once give what vectorisers learn from some of them."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import (
+    CountVectorizer,
+    HashingVectorizer,
+    TfidfTransformer,
+    TfidfVectorizer,
+)
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import _safe_indexing
 
 from skinfluence import Influence
 from skinfluence.smooth.old_factor import by_chords
-from skinfluence.statistics.counted import CountedTexts
+from skinfluence.statistics.counted import counting_once
 from tests.statistics.test_routes_of_rows import TEXT_Y, TEXTS
 
 
@@ -28,39 +39,72 @@ from tests.statistics.test_routes_of_rows import TEXT_Y, TEXTS
     ids=repr,
 )
 def test_of_any_texts_and_for_any_others(vectoriser):
-    texts = CountedTexts.of(vectoriser.fit(TEXTS), TEXTS)
-    for kept in (np.arange(1, len(TEXTS)), np.arange(0, len(TEXTS), 2)):
-        step = clone(texts.step)
-        found = step.fit_transform(texts.counts[kept])
-        again = clone(vectoriser)
-        expected = again.fit_transform([TEXTS[i] for i in kept])
-        np.testing.assert_allclose(found.toarray(), expected.toarray(), rtol=1e-14)
-        assert step.get_feature_names_out().tolist() == again.get_feature_names_out().tolist()
-        others = ["egg and words nobody knows", TEXTS[0]]
-        np.testing.assert_allclose(
-            step.transform(texts.of_texts(others)).toarray(),
-            again.transform(others).toarray(),
-            rtol=1e-14,
-        )
+    counted = counting_once(vectoriser)
+    counted.fit(TEXTS)
+    for kept in (range(1, len(TEXTS)), range(0, len(TEXTS), 2)):
+        some = [TEXTS[i] for i in kept]
+        # New words among them, or none.
+        for texts in (some, [*some, "an egg nobody knows"]):
+            step, again = clone(counted), clone(vectoriser)
+            found, expected = step.fit_transform(texts), again.fit_transform(texts)
+            np.testing.assert_allclose(found.toarray(), expected.toarray(), rtol=1e-14)
+            names = again.get_feature_names_out().tolist()
+            assert step.get_feature_names_out().tolist() == names
+            for others in (["egg and words nobody knows", TEXTS[0]], TEXTS[:2]):
+                np.testing.assert_allclose(
+                    step.transform(others).toarray(), again.transform(others).toarray(), rtol=1e-14
+                )
 
 
-def test_of_other_transformers_and_words_that_are_named_nothing_is_counted():
-    assert CountedTexts.of(TfidfVectorizer(vocabulary=["egg"]).fit(TEXTS), TEXTS) is None
-    assert CountedTexts.of(TfidfVectorizer(dtype=np.float32).fit(TEXTS), TEXTS) is None
-    # Fitted on other texts than these.
-    assert CountedTexts.of(TfidfVectorizer().fit(TEXTS[:20]), TEXTS) is None
+def test_of_words_that_are_named_and_of_other_transformers_nothing_is_counted():
+    for step in (
+        TfidfVectorizer(vocabulary=["egg"]),
+        TfidfVectorizer(dtype=np.float32),
+        StandardScaler(),
+        make_pipeline(HashingVectorizer(), StandardScaler(with_mean=False)),
+    ):
+        assert counting_once(step) is step
 
 
-def test_no_row_costs_a_fit_of_the_vectoriser(monkeypatch):
-    model = make_pipeline(TfidfVectorizer(), LogisticRegression(tol=1e-8)).fit(TEXTS, TEXT_Y)
-    inf = Influence(model, TEXTS, TEXT_Y)
+def table():
+    """A column of texts beside numbers."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({"body": TEXTS, "size": rng.standard_normal(len(TEXTS))})
+
+
+WORDS = make_union(TfidfVectorizer(), CountVectorizer(analyzer="char", ngram_range=(2, 2)))
+HIDDEN = {
+    "first": (make_pipeline(TfidfVectorizer()), TEXTS),
+    "behind numbers": (make_pipeline(CountVectorizer(), TfidfTransformer()), TEXTS),
+    "union": (make_pipeline(WORDS), TEXTS),
+    "columns": (
+        make_pipeline(
+            ColumnTransformer([("n", StandardScaler(), ["size"]), ("t", TfidfVectorizer(), "body")])
+        ),
+        table(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_wherever_a_vectoriser_stands_no_row_costs_a_fit_of_it(name, monkeypatch):
+    steps, X = HIDDEN[name]
+    model = make_pipeline(*clone(steps), LogisticRegression(tol=1e-10, max_iter=1000))
+    inf = Influence(model.fit(X, TEXT_Y), X, TEXT_Y)
     inf.loo_decision_function(indices=[0])
-    count, fit = [], TfidfVectorizer.fit_transform
+    fits, fit = [], CountVectorizer.fit_transform
     monkeypatch.setattr(
-        TfidfVectorizer, "fit_transform", lambda self, *args: count.append(1) or fit(self, *args)
+        CountVectorizer, "fit_transform", lambda self, *args: fits.append(1) or fit(self, *args)
     )
-    inf.loo_decision_function(indices=np.arange(6))
-    assert not count
+    found = inf.loo_decision_function(indices=np.arange(6), method="exact")
+    # One of the counts of which words there are, where that is all that moves.
+    assert len(fits) <= 1
+    for i in range(6):
+        kept = np.delete(np.arange(len(TEXT_Y)), i)
+        again = clone(model).fit(_safe_indexing(X, kept), TEXT_Y[kept])
+        truth = again.decision_function(_safe_indexing(X, [i]))[0]
+        # lbfgs stops at 1e-10 of the gradient.
+        assert found[i] == pytest.approx(truth, rel=0, abs=1e-6)
 
 
 def test_a_factor_of_another_problem_is_no_help():
@@ -73,6 +117,23 @@ def test_a_factor_of_another_problem_is_no_help():
     )
     problem = strong.objective
     start = problem.at(np.zeros_like(problem.theta))
-    assert by_chords(weak.factor, start, weak.accuracy.noise) is None
-    found = by_chords(strong.factor, problem.at(0.95 * problem.theta), strong.accuracy.noise)
+    assert by_chords(weak.factor, [start], weak.accuracy.noise) == [None]
+    near = problem.at(0.95 * problem.theta)
+    (found,) = by_chords(strong.factor, [near], strong.accuracy.noise)
     np.testing.assert_allclose(found.theta, problem.theta, rtol=1e-7)
+
+
+def test_problems_side_by_side_are_those_alone():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 4))
+    y = (X[:, 0] + rng.standard_normal(60) > 0).astype(int)
+    solver = Influence(LogisticRegression(tol=1e-10).fit(X, y), X, y).answers.edit_solver()
+    noise, problem = solver.accuracy.noise, solver.objective
+    moved = [replace(problem, weights=problem.weights * rng.uniform(0.9, 1.1, 60)) for _ in "abc"]
+    far = problem.at(np.full_like(problem.theta, np.nan))
+    together = by_chords(solver.factor, [moved[0], far, *moved[1:]], noise)
+    assert together[1] is None
+    for one, found in zip(moved, [together[0], *together[2:]], strict=True):
+        (alone,) = by_chords(solver.factor, [one], noise)
+        np.testing.assert_allclose(found.theta, alone.theta, rtol=1e-12)
+        assert np.abs(found.gradient()).max() < 1e-10

@@ -1,0 +1,185 @@
+"""The pipeline fitted again on what each of some edits leaves: in blocks, and within a budget."""
+
+from itertools import islice
+
+import numpy as np
+import scipy.sparse as sp
+
+from skinfluence._utils.progress import progress_bar
+from skinfluence._utils.threads import small_blas
+from skinfluence.answers import LOCAL
+from skinfluence.objective import Objective
+from skinfluence.smooth.newton import SeparableError
+from skinfluence.solvers import SingularHessianError
+from skinfluence.statistics.budget import check_budget, clock, warn_unanswered
+from skinfluence.statistics.refits import RefusedRowError
+from skinfluence.statistics.refitting import (
+    Moved,
+    local_after,
+    model_after,
+    near_after,
+    smooth_after,
+)
+
+# Edits that are solved side by side, the bytes of their rows, and the CPU seconds of a trial of some.
+MOST, BLOCK_BYTES, TRIAL = 32, 2**27, 1.0
+NO_ANSWER = (RefusedRowError, SingularHessianError, SeparableError)
+
+
+class Again:
+    """Steps fitted again, and the model behind them.
+
+    Parameters
+    ----------
+    answers : Answers
+    model : estimator
+        The innermost one, fitted.
+    refits : Refits
+    training_X : ndarray or CSR array
+        Rows as the model sees them.
+    budget : float
+        CPU seconds.
+    """
+
+    def __init__(self, answers, model, refits, training_X, budget):
+        self.answers, self.model, self.refits = answers, model, refits
+        self.training_X, self.budget = training_X, budget
+
+    def each(self, edits, outs, method, certify=False, strict=False):
+        """Models after edits.
+
+        Parameters
+        ----------
+        edits : list of EditedRows
+        outs : list of array-like
+            Raw rows that the pipeline after each edit is asked about.
+        method : str
+        certify : bool, default=False
+            Whether bounds are wanted.
+        strict : bool, default=False
+            Raise for an edit without an answer; else it has NaN, with a warning.
+
+        Yields
+        ------
+        i : int
+        after : Moved
+
+        Raises
+        ------
+        OverBudgetError
+            Where a few say that all would take longer than the budget.
+        """
+        refused, gone = [], []
+        verbose = getattr(self.answers, "verbose", False)
+        with progress_bar(len(edits), "refits", verbose) as advance:
+            for first, block in self._blocks(edits, outs, method, certify, self.budget):
+                for i, found in enumerate(block, first):
+                    advance(1)
+                    if isinstance(found, NO_ANSWER):
+                        if strict:
+                            raise found
+                        if isinstance(found, RefusedRowError):
+                            refused.append((edits[i].gone, str(found)))
+                        else:
+                            gone.append(edits[i].gone)
+                        found = self._no_answer(outs[i])
+                    yield i, found
+        warn_unanswered(refused, gone)
+
+    def seconds(self, edits, out, n, method):
+        """CPU seconds that ``n`` edits would take, from what the first of them take.
+
+        Parameters
+        ----------
+        edits : iterable of EditedRows
+        out : array-like
+        n : int
+        method : str
+        """
+        if not n:
+            return 0.0
+        some = list(islice(edits, min(n, 1 + MOST)))
+        cost = np.inf
+        for first, (spent, _) in self._timed(some, [out] * len(some), method, False):
+            cost = min(cost, spent)
+            if first:
+                break
+        return n * cost
+
+    def _blocks(self, edits, outs, method, certify, budget):
+        """The answers of blocks of edits, each with the position of its first."""
+        cost, n = np.inf, len(edits)
+        for first, (spent, found) in self._timed(edits, outs, method, certify):
+            # The first one loads what the others find loaded.
+            cost = min(cost, spent)
+            if first == 1:
+                check_budget(cost * n, n, budget)
+            yield first, found
+
+    def _timed(self, edits, outs, method, certify):
+        """Blocks of edits: where each starts, the seconds of one of its edits, their answers.
+
+        One, then as many as a trial takes, then as many as go side by side.
+        """
+        first, spent, most = 0, np.inf, self._most(method)
+        with small_blas(getattr(self.answers.problem, "n_parameters", 0)):
+            while first < len(edits):
+                size = 1
+                if first:
+                    size = most if first > 1 else int(np.clip(TRIAL / max(spent, 1e-9), 1, most))
+                block = slice(first, first + size)
+                start = clock()
+                found = self._answered(edits[block], outs[block], method, certify)
+                spent = (clock() - start) / len(found)
+                yield first, (spent, found)
+                first += len(found)
+
+    def _most(self, method):
+        """How many edits go side by side."""
+        if method in LOCAL or not isinstance(self.answers.problem, Objective):
+            return 1
+        X = self.training_X
+        size = 12 * X.nnz if sp.issparse(X) else 8 * X.size
+        return int(np.clip(BLOCK_BYTES // (2 * size + 1), 1, MOST))
+
+    def _answered(self, edits, outs, method, certify):
+        """What each of a block of edits gives: a Moved, or an error that says why there is none."""
+        moved = [self._refitted(*one) for one in zip(edits, outs, strict=True)]
+        near = [None] * len(edits)
+        if isinstance(self.answers.problem, Objective) and method not in LOCAL:
+            solver = self.answers.edit_solver()
+            fine = [k for k, one in enumerate(moved) if not isinstance(one, Exception)]
+            asked = [edits[k] for k in fine], [moved[k] for k in fine]
+            found = near_after(solver.factor, *asked, solver.accuracy.noise)
+            for k, one in zip(fine, found, strict=True):
+                near[k] = one
+        return [self._model(*one, method, certify) for one in zip(edits, moved, near, strict=True)]
+
+    def _refitted(self, rows, out):
+        try:
+            moved = self.refits.after(rows, out)
+        except RefusedRowError as error:
+            return error
+        if not np.isfinite(rows.weights).all():
+            return RefusedRowError(
+                "A class has no rows without it, so that its balanced weight would be infinite."
+            )
+        return moved
+
+    def _model(self, rows, moved, near, method, certify):
+        answers = self.answers
+        if isinstance(moved, Exception):
+            return moved
+        try:
+            if not isinstance(answers.problem, Objective):
+                return model_after(answers.problem, self.model, rows, moved, method)
+            if method in LOCAL:
+                return local_after(answers.factor, answers.solver, rows, moved, method)
+            factor = answers.edit_solver().factor
+            return smooth_after(factor, answers.solver, rows, moved, near, certify)
+        except NO_ANSWER as error:
+            return error
+
+    def _no_answer(self, out):
+        n_out = out.shape[0] if hasattr(out, "shape") else len(out)
+        return Moved(np.full((n_out, self.answers.problem.loss.n_outputs), np.nan))

@@ -1,0 +1,140 @@
+"""The transformers of a pipeline, fitted again on the rows that an edit leaves."""
+
+from functools import cached_property
+from itertools import repeat
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import _safe_indexing, check_array
+
+from skinfluence._utils.stacking import chosen_and
+from skinfluence._utils.untouched import untouched
+from skinfluence.statistics.counted import counting_once
+
+# Fitted again on all rows, transformers give what they gave to this share of a column's size.
+SAME = 1e-6
+# Texts that are counted once give what the vectoriser gives to this share of the largest value.
+COUNTED = 1e-12
+# Columns below this share of the largest one are compared in units of that share.
+NOTHING_LEFT = 1e-9
+
+
+class RefusedRowError(ValueError):
+    """Transformers fitted without a row do not take it, or cannot be fitted without it."""
+
+
+class Refits:
+    """The transformers of a pipeline, to be fitted again without some rows.
+
+    Parameters
+    ----------
+    transformers : list of transformers
+        Fitted on all rows.
+    X : array-like
+        Raw training rows.
+    y : array-like of shape (n_samples,)
+        For steps that look at it.
+    """
+
+    def __init__(self, transformers, X, y):
+        self.transformers, self.X, self.y = transformers, X, y
+        names = _names(transformers)
+        self._places = None if names is None else {name: j for j, name in enumerate(names)}
+
+    def __getstate__(self):
+        # Texts are counted again where they are needed.
+        return {name: value for name, value in self.__dict__.items() if name != "_steps"}
+
+    @cached_property
+    def _steps(self):
+        """The steps to fit again: as they are, but that a text is counted once."""
+        steps = [counting_once(one) for one in self.transformers]
+        if all(one is other for one, other in zip(steps, self.transformers, strict=True)):
+            return self.transformers
+        given = self._fitted(self.X, self.y, None, self.transformers)[0]
+        try:
+            again = self._fitted(self.X, self.y, None, steps)[0]
+        except (TypeError, ValueError):
+            return self.transformers
+        same = again.shape == given.shape
+        same = same and (_largest(abs(again - given)) <= COUNTED * abs(given).max()).all()
+        return steps if same else self.transformers
+
+    def gives(self, training_X):
+        """Whether a fit on all rows gives the model the rows it was fitted on."""
+        again, _, _ = self._fitted(self.X, self.y, None, self.transformers)
+        if again.shape != training_X.shape:
+            return False
+        # Rows as they are, sparse or not: only what differs is looked at.
+        largest = _largest(abs(training_X))
+        # What is left of a column of one value is round-off.
+        largest = np.maximum(largest, NOTHING_LEFT * largest.max(initial=0.0))
+        return bool((_largest(abs(again - training_X)) <= SAME * largest).all())
+
+    def rows(self, rows):
+        """Some raw training rows."""
+        return _safe_indexing(self.X, rows)
+
+    def after(self, rows, out):
+        """What the model is given after an edit.
+
+        Parameters
+        ----------
+        rows : EditedRows
+        out : array-like
+            Raw rows that the edited pipeline is asked about.
+
+        Returns
+        -------
+        X : ndarray or CSR array of shape (n_rows, n_columns)
+        X_out : the same of ``out``
+        columns : ndarray of int, shape (n_columns,), or None
+            Where each column was among the old ones, -1 for nowhere; None where they have no names.
+
+        Raises
+        ------
+        RefusedRowError
+        """
+        steps, X = self._steps, chosen_and(self.X, rows.kept, rows.new)
+        try:
+            X, X_out, fitted = self._fitted(X, rows.raw_y, out, steps)
+        except (ValueError, IndexError) as error:
+            # Bins of a column of one value end in an IndexError.
+            raise RefusedRowError(str(error)) from error
+        return X, X_out, self._columns(fitted)
+
+    def _fitted(self, X, y, out, steps):
+        steps = [clone(one) for one in steps]
+        X = untouched(X, *steps)
+        out = None if out is None else untouched(out, *steps)
+        for step in steps:
+            X = step.fit_transform(X, y)
+            if out is not None:
+                out = step.transform(out)
+        return _checked(X), out if out is None else _checked(out), steps
+
+    def _columns(self, fitted):
+        names = _names(fitted)
+        if names is not None and self._places is not None:
+            return np.fromiter(map(self._places.get, names, repeat(-1)), np.intp, len(names))
+        return None
+
+
+def _checked(X):
+    return check_array(X, accept_sparse="csr", dtype=np.float64, order="C")
+
+
+def _largest(X):
+    largest = X.max(axis=0)
+    return largest.toarray().ravel() if hasattr(largest, "toarray") else np.asarray(largest)
+
+
+def _names(transformers):
+    """Names of the outputs of a chain, or None."""
+    names = None
+    for one in transformers:
+        try:
+            names = one.get_feature_names_out(*([] if names is None else [names]))
+        except (AttributeError, TypeError, ValueError):
+            return None
+    return None if names is None else list(names)
