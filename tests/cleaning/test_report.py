@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from collections import defaultdict
 from html.parser import HTMLParser
 
 import numpy as np
@@ -53,7 +54,15 @@ def test_the_page_loads_nothing_from_outside(found):
     assert page.count("<script") == 1 and not re.search(r"@import|url\(", page)
 
 
-def test_no_script_runs_but_the_one_of_the_page(found):
+@pytest.fixture
+def without_figures(monkeypatch):
+    """They take most of the time of a page, and are not what the test is about."""
+    monkeypatch.setattr(
+        "skinfluence.cleaning.report._figures", lambda *_: defaultdict(lambda: None)
+    )
+
+
+def test_no_script_runs_but_the_one_of_the_page(found, without_figures):
     """The policy names it by its hash, so that markup that got past the escaping would do nothing."""
     page = found.to_html(top=1)
     script = page[page.index("<script>") + 8 : page.index("</script>")]
@@ -73,7 +82,7 @@ def test_labels_and_values_are_escaped(found):
     assert "missing" in page
 
 
-def test_the_table_is_as_long_as_asked(found):
+def test_the_table_is_as_long_as_asked(found, without_figures):
     assert found.to_html(top=7).count('class="chip') == 7
 
 
