@@ -25,6 +25,7 @@ from skinfluence.smooth.logistic_pass import LogisticRows
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
 from skinfluence.smooth.own_values import OwnValues, own_values
 from skinfluence.smooth.pair_sums import PairSums
+from skinfluence.smooth.piecewise_bound import PiecewiseBound
 from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import MANY_OUTPUTS, RowBatch, largest_eigenvalue
@@ -32,6 +33,7 @@ from skinfluence.smooth.row_chords import by_chords
 from skinfluence.smooth.step_sums import own_values_along
 from skinfluence.smooth.whitened import Whitened
 from skinfluence.solvers import CG, Exact, SingularHessianError
+from skinfluence.solvers.base import KEPT_BYTES
 from skinfluence.solvers.cg import CGFactor
 
 # Beyond this change of the log-curvature a chord with the old Hessian does not contract.
@@ -609,11 +611,25 @@ class EditSolver:
         design, gradient, _ = steps.stack(objective, points)
         pushes = (gradient != 0.0) | piecewise.near_margin(objective, design)
         moves = pushes.any(axis=0) | (shift * objective.theta).any(axis=1)
-        found, _ = piecewise.minimise(problem, self.solver, np.flatnonzero(moves))
+        # New rows have coordinates of their own.
+        space = self._piecewise_space if points.new is None else None
+        found, _ = piecewise.minimise(problem, self.solver, np.flatnonzero(moves), space)
         step = found.theta - objective.theta
         flat = step.ravel()
         size = np.sqrt(np.maximum(0.0, flat @ (Curvature(problem) @ flat)))
-        return step, np.inf, size, "newton", np.inf
+        bound = self.piecewise_bound.edited(points, found)
+        return step, bound, size, "newton", bound
+
+    @cached_property
+    def piecewise_bound(self):
+        """Of squared hinges."""
+        return PiecewiseBound(self.factor)
+
+    @cached_property
+    def _piecewise_space(self):
+        # Rows and their sizes are kept where they are few.
+        small = 16 * self.objective.n_samples * self.objective.design.n_columns <= KEPT_BYTES
+        return piecewise.space_of(self.objective) if small else None
 
     def _kappa(self, inverse, points):
         """A bound on ``|x_j|_{P^-1}`` over the rows of positive weight after the edit.

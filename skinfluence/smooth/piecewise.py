@@ -124,9 +124,7 @@ def solve_rows(objective, solver, edits, starts):
     """
     steps = np.zeros((len(edits.rows), *objective.theta.shape))
     pushes = (edits.gradient != 0.0) | near_margin(objective, edits.design)
-    space = None
-    if _is_small(objective.design):
-        space = _Space.of(objective.design, objective.penalty)
+    space = space_of(objective)
     for i, row in enumerate(edits.rows):
         shift = edits.shift[i] * objective.unit_penalty
         moves = pushes[i] | (shift * objective.theta).any(axis=1)
@@ -150,6 +148,14 @@ def solve_rows(objective, solver, edits, starts):
     return steps
 
 
+def space_of(objective):
+    """What problems with the rows of an objective share, for :func:`minimise`; None of large ones."""
+    if not _is_small(objective.design):
+        return None
+    with small_blas(objective.design.n_columns):
+        return _Space.of(objective.design, objective.penalty)
+
+
 def near_margin(objective, design):
     """Rows whose decision value is at a margin to round-off: whether they push is not known from it.
 
@@ -158,10 +164,10 @@ def near_margin(objective, design):
     near : ndarray of bool, shape (design.n_samples, n_outputs)
     """
     eta = design.multiply(objective.theta.T)
-    return np.abs(np.abs(eta) - 1.0) <= 2.0 * TIE * (1.0 + _terms(design, objective.theta))
+    return np.abs(np.abs(eta) - 1.0) <= 2.0 * TIE * (1.0 + terms(design, objective.theta))
 
 
-def _terms(design, theta):
+def terms(design, theta):
     """Sizes of what decision values are sums of, or of these themselves for rows out of memory."""
     if not design.in_memory:
         return np.abs(design.multiply(theta.T))
@@ -188,6 +194,12 @@ def _binary_problems(objective):
     signs = np.where(short[0] < 0, 1.0, -1.0)
     slope = np.where(signs > 0, -short[0], short[1])
     return signs, objective.weights[:, None] * slope / 3.0
+
+
+def sides(objective):
+    """How far each row is short of its margin in each output, ``1 - s eta``, and its curvature there."""
+    signs, curvature = _binary_problems(objective)
+    return 1.0 - signs * objective.eta, curvature
 
 
 def _is_small(design):
@@ -543,7 +555,7 @@ def _by_solver(objective, solver, signs, c):
         slack = 1.0 - signs * objective.eta
         short = there & (slack > 0)
         goal = _held_optimum(objective, solver.factor(objective), signs, c * short)
-        rounding = 1.0 + _terms(design, goal.theta)
+        rounding = 1.0 + terms(design, goal.theta)
         goal_slack = 1.0 - signs * goal.eta
         near = np.abs(goal_slack) <= tie * rounding
         if np.array_equal(there & np.where(near, short, goal_slack > 0), short):
