@@ -46,8 +46,9 @@ class Parts:
         """Scores of rows, each without itself, shape (b,)."""
         out = R @ self.base
         if self.moved is not None:
-            out = out + _dense(R.multiply(self.moved).sum(axis=1)).ravel()
-        return self.scale * (out + self.shift * _dense(R.sum(axis=1)).ravel()) + self.constant
+            # Where the row is not zero: entry by entry.
+            out = out + _row_sums(R, R.data * self.moved.data)
+        return self.scale * (out + self.shift * _row_sums(R, R.data)) + self.constant
 
 
 class CountingFamily(Family):
@@ -94,17 +95,38 @@ class CountingFamily(Family):
         """The :class:`Parts` of a class without each of some rows R of class c and weights w."""
 
     def scores(self, X):
-        X = sp.csr_array(self.see(X))
-        found = np.stack([self.parts(k).at(X)[0] for k in range(self.n_classes)], axis=1)
-        return found + self.log_priors(self.counts)
+        return self._as_fitted(sp.csr_array(self.see(X))) + self.log_priors(self.counts)
+
+    def _as_fitted(self, seen):
+        """Scores of rows without the priors, all classes in one product, (n_rows, n_classes)."""
+        parts = [self.parts(k) for k in range(self.n_classes)]
+        out = seen @ np.column_stack([one.base for one in parts])
+        out += np.outer(_row_sums(seen, seen.data), [one.shift for one in parts])
+        return out * [one.scale for one in parts] + [one.constant for one in parts]
 
     def own_scores(self, rows):
-        out = np.empty((len(rows), self.n_classes))
-        for group in self._alike(rows):
-            R, parts = self._without(rows[group])
-            for k, one in enumerate(parts):
-                out[group, k] = one.own(R)
+        seen = self.seen[rows]
+        # As fitted; then the classes that a row of the group is part of.
+        out = self._as_fitted(seen)
+        for k in range(self.n_classes):
+            part = np.flatnonzero(self.moved_with(self.codes[rows], k))
+            for some in self._of_one_weight(rows[part]):
+                group = part[some]
+                R, c, w = seen[group], self.codes[rows[group[0]]], self.weights[rows[group]]
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    out[group, k] = self.parts_without(k, c, w, R).own(R)
         return self._whole(out, rows)
+
+    def moved_with(self, codes, k):
+        """Which rows, of some classes, the scores of class k are made of."""
+        return codes == k
+
+    def _of_one_weight(self, rows):
+        """Positions of all rows, or of those of one weight where that moves all columns."""
+        if not self.moves_all_columns:
+            return [np.arange(len(rows))] if len(rows) else []
+        _, group = np.unique(self.weights[rows], return_inverse=True)
+        return [np.flatnonzero(group == g) for g in range(group.max(initial=-1) + 1)]
 
     def scores_without(self, X, rows):
         X = sp.csr_array(self.see(X))
@@ -145,10 +167,8 @@ class CountingFamily(Family):
 
     def _log_moves(self, counts, R, w):
         """``log(counts - w x)``, less ``log(counts)``, where rows are not zero: a CSR array."""
-        moved = R.copy()
         taken = np.repeat(w, np.diff(R.indptr)) * R.data
-        moved.data = np.log1p(-taken / counts[R.indices])
-        return moved
+        return _with_data(R, np.log1p(-taken / counts[R.indices]))
 
 
 class MultinomialFamily(CountingFamily):
@@ -162,7 +182,7 @@ class MultinomialFamily(CountingFamily):
         if k != c:
             return self.parts(k)
         smoothed = self.features[k] + self.alpha
-        total = smoothed.sum() - w * _dense(R.sum(axis=1)).ravel()
+        total = smoothed.sum() - w * _row_sums(R, R.data)
         return Parts(np.log(smoothed), self._log_moves(smoothed, R, w), -np.log(total))
 
 
@@ -175,6 +195,9 @@ class ComplementFamily(CountingFamily):
     def log_priors(self, counts):
         # scikit-learn uses them where there is one class, which has nothing to ask about.
         return 0.0
+
+    def moved_with(self, codes, k):
+        return codes != k
 
     def _others(self, k):
         return self.features.sum(axis=0) - self.features[k] + self.alpha
@@ -195,8 +218,8 @@ class ComplementFamily(CountingFamily):
             return self.parts(k)
         others = self._others(k)
         logs, moved = np.log(others), self._log_moves(others, R, w)
-        total = others.sum() - w * _dense(R.sum(axis=1)).ravel()
-        sums = logs.sum() + _dense(moved.sum(axis=1)).ravel()
+        total = others.sum() - w * _row_sums(R, R.data)
+        sums = logs.sum() + _row_sums(R, moved.data)
         return Parts(logs, moved, -np.log(total), self._scale(sums, total))
 
 
@@ -229,11 +252,21 @@ class BernoulliFamily(CountingFamily):
         on_base, off_base = on - w * always, every - on - w * ~always
         base = np.log(on_base) - np.log(off_base)
         constant = (np.log(off_base) - np.log(every - w)).sum()
-        moved, switched = R.copy(), R.copy()
         taken = np.where(always, 0.0, w)[R.indices]
-        switched.data = -np.log1p(-taken / (every - on)[R.indices])
-        moved.data = np.log1p(-taken / on[R.indices]) - switched.data
-        return Parts(base, moved, constant=constant + _dense(switched.sum(axis=1)).ravel())
+        switched = -np.log1p(-taken / (every - on)[R.indices])
+        moved = _with_data(R, np.log1p(-taken / on[R.indices]) - switched)
+        return Parts(base, moved, constant=constant + _row_sums(R, switched))
+
+
+def _with_data(R, values):
+    """A CSR array with other values at the same entries."""
+    return sp.csr_array((values, R.indices, R.indptr), shape=R.shape)
+
+
+def _row_sums(R, values):
+    """Sums by row of values at the entries of a CSR array, (n_rows,)."""
+    row = np.repeat(np.arange(R.shape[0]), np.diff(R.indptr))
+    return np.bincount(row, values, R.shape[0])
 
 
 def _dense(found):
