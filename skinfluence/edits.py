@@ -389,10 +389,33 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
     else:
         new, new_y = None, None
     points = Points(rows, row_changes, new, new_y, new_weights, np.array(sorted(gone), np.intp))
+    _refuse_nothing_left(objective, points)
+    return points
+
+
+def removal(objective, rows):
+    """The :class:`Points` of :func:`remove`, of many rows at once.
+
+    Parameters
+    ----------
+    objective : Objective
+    rows : ndarray of int
+        Distinct, sorted.
+
+    Raises
+    ------
+    NoOptimumError
+    """
+    nothing = np.empty(0)
+    points = Points(rows, -objective.weights[rows], None, None, nothing, rows)
+    _refuse_nothing_left(objective, points)
+    return points
+
+
+def _refuse_nothing_left(objective, points):
     if not objective.keeps_weight(points.shift):
         raise NoOptimumError("The edit removes all the training weight: nothing is left to fit.")
     _refuse_empty_class(objective, points)
-    return points
 
 
 def position(row, n, labels, found):
@@ -450,10 +473,9 @@ def no_weight_left(problem, kind):
 def _refuse_empty_class(objective, points):
     if not objective.needs_all_classes:
         return
-    kinds = objective.kinds(objective.y)
+    kinds, before = objective.own_kinds
     # From -1 on: targets of no kind come first, and do not count.
-    n_kinds = 2 if objective.labels is None else len(objective.labels.classes) + 1
-    before = np.bincount(kinds + 1, objective.weights, n_kinds)[1:]
+    n_kinds = len(before) + 1
     after = before + np.bincount(kinds[points.rows] + 1, points.row_changes, n_kinds)[1:]
     if points.new is not None:
         after += np.bincount(objective.kinds(points.new_y) + 1, points.new_weights, n_kinds)[1:]

@@ -928,8 +928,10 @@ class Influence:
         points, kept, unanswered = [], [], []
         for i, rows in enumerate(members):
             try:
-                one = _edits.remove(rows)
-                points.append(self._resolve(one) if whole is None else self._rows_after(one))
+                if whole is None:
+                    points.append(_edits.removal(self.objective, rows))
+                else:
+                    points.append(self._rows_after(_edits.remove(rows)))
                 kept.append(i)
             except _edits.NoOptimumError:
                 unanswered.append(i)

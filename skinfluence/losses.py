@@ -247,8 +247,12 @@ class Binomial(SingleOutputLoss):
         return np.logaddexp(0.0, np.where(np.asarray(y) == 1, -eta, eta))
 
     def _first(self, eta, y):
-        # expit(eta) - 1 would cancel for large eta.
-        return np.where(np.asarray(y) == 1, -expit(-eta), expit(eta))
+        # expit(eta) - 1 would cancel for large eta: the positive rows' sign is turned instead.
+        sign = np.where(np.asarray(y) == 1, -1.0, 1.0).astype(eta.dtype, copy=False)
+        out = np.asarray(eta * sign)
+        expit(out, out=out)
+        out *= sign
+        return out
 
     def _second(self, eta, y):
         return np.broadcast_to(

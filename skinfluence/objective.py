@@ -91,6 +91,8 @@ class Labels:
         """Positions of the classes from the loss's ``y``, the inverse of ``targets[codes]``."""
         if not len(y):
             return np.empty(0, dtype=np.intp)
+        if self.targets.shape == (2,) and y.ndim == 1:
+            return (y == self.targets[1]).astype(np.intp)
         equal = y.reshape(len(y), 1, -1) == self.targets.reshape(1, len(self.classes), -1)
         return equal.all(axis=2).argmax(axis=1)
 

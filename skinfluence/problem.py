@@ -122,6 +122,13 @@ class Problem(ABC):
         """Which of the kinds that must keep weight each target is; -1 for none of them."""
         raise NotImplementedError(f"{type(self).__name__} has needs_all_classes and no kinds().")
 
+    @cached_property
+    def own_kinds(self):
+        """Of the training rows: the kind of each, and the weight of each kind."""
+        kinds = self.kinds(self.y)
+        n_kinds = 1 if self.labels is None else len(self.labels.classes)
+        return kinds, np.bincount(kinds + 1, self.weights, n_kinds + 1)[1:]
+
     def to_refit(self, model):
         """A model to fit on other rows that chooses nothing: what edits are compared with.
 

@@ -5,7 +5,7 @@ from sklearn.utils import _safe_indexing
 
 from skinfluence import leave_one_out
 from skinfluence._utils.memory import check_fits, row_blocks
-from skinfluence.edits import NoOptimumError, remove
+from skinfluence.edits import NoOptimumError, removal
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.statistics import any_learns
 
@@ -77,7 +77,7 @@ class LeftOut:
         for g in range(self.n_models):
             rows = np.flatnonzero(self.position == g)
             try:
-                points.append(self.influence._resolve(remove(rows)))
+                points.append(removal(self.influence.objective, rows))
             except NoOptimumError as error:
                 raise ValueError(
                     f"Every group must leave a model behind. Got one of {len(rows)} rows, from row "

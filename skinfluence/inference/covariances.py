@@ -3,7 +3,7 @@
 import numpy as np
 
 from skinfluence._utils.memory import check_fits, row_blocks
-from skinfluence.edits import NoOptimumError, remove
+from skinfluence.edits import NoOptimumError, removal
 from skinfluence.inference.groups import grouped, held
 
 # How residuals are divided by what leverages leave, ``C_i^-power``.
@@ -134,10 +134,11 @@ def deletions(influence, parts, groups, method, tol):
         _refuse_unanswered(steps, kept, "Row")
         return steps, len(kept)
     names, position = grouped(influence, groups)
-    points = []
-    for g, name in enumerate(names):
+    points, order = [], np.argsort(position, kind="stable")
+    members = np.split(order, np.searchsorted(position[order], np.arange(len(names))))[1:]
+    for name, rows in zip(names, members, strict=True):
         try:
-            points.append(influence._resolve(remove(np.flatnonzero(position == g))))
+            points.append(removal(influence.objective, rows))
         except NoOptimumError as error:
             raise ValueError(
                 f"Every group must leave a model behind. Group {name} does not. {error}"

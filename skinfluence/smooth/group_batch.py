@@ -23,6 +23,8 @@ MOST_PASSES = 20
 WELL_CONDITIONED = 1e-9
 # What an edit may leave of the curvature in some direction.
 LEFT = 1e-6
+# Of decision values of all edits, and what is made of them.
+NEAR_BYTES = 2**21
 
 
 class GroupBatch:
@@ -154,23 +156,39 @@ class GroupBatch:
         (k, d), m = objective.theta.shape, len(points)
         v = solve_triangular(L, u.T, lower=True, trans="T").T.reshape(m, k, d)
         flat = np.ascontiguousarray(v.reshape(m * k, d).T)
-        moved = objective.design.multiply(flat).reshape(-1, m, k)
-        eta = (objective.eta[:, None] + moved).transpose(1, 0, 2)
-        U = objective.weights[:, None] * objective.loss.gradient(eta, objective.y)
-        spread = np.abs(moved[:, :, 0]) if k == 1 else objective.loss.spread(moved)
-        active = objective.weights > 0
-        for g, one in enumerate(points):
-            kept = 1.0 + one.row_changes / np.where(
-                active[one.rows], objective.weights[one.rows], 1.0
-            )
-            U[g, one.rows] *= np.maximum(kept, 0.0)[:, None]
-            spread[one.rows[kept <= 1e-12], g] = 0.0
-        r = M * spread[active].max(axis=0)
-        flat = np.ascontiguousarray(U.transpose(1, 0, 2)).reshape(-1, m * k)
-        G = objective.design.adjoint(flat).T.reshape(m, k, d)
+        rows, groups, kept = _taken(objective, points)
+        G, r = np.zeros((d, m * k)), np.zeros(m)
+        # By rows, so that what is made of a block of them stays near.
+        for block in row_blocks(objective.n_samples, 48 * m * k, NEAR_BYTES):
+            moved = objective.design.take(block).multiply(flat).reshape(-1, m, k)
+            weights = objective.weights[block]
+            eta = (objective.eta[block, None] + moved).transpose(1, 0, 2)
+            U = weights[:, None] * objective.loss.gradient(eta, objective.y[block])
+            spread = np.abs(moved[:, :, 0]) if k == 1 else objective.loss.spread(moved)
+            mine = slice(*np.searchsorted(rows, [block.start, block.stop]))
+            at, of, left = rows[mine] - block.start, groups[mine], kept[mine]
+            U[of, at] *= left[:, None]
+            gone = left <= 1e-12
+            spread[at[gone], of[gone]] = 0.0
+            r = np.maximum(r, spread[weights > 0].max(axis=0, initial=0.0))
+            pulls = np.ascontiguousarray(U.transpose(1, 0, 2)).reshape(-1, m * k)
+            G += objective.design.take(block).adjoint(pulls)
+        r *= M
+        G = G.T.reshape(m, k, d)
         penalty = objective.penalty + np.multiply.outer(shift, objective.unit_penalty)
         G += penalty[:, None] * (objective.theta + v)
         return solve_triangular(L, G.reshape(m, -1).T, lower=True).T, r
+
+
+def _taken(objective, points):
+    """Rows that edits take weight from, in order, the edit of each, and the share that stays."""
+    rows = np.concatenate([one.rows for one in points])
+    groups = np.repeat(np.arange(len(points)), [len(one.rows) for one in points])
+    change = np.concatenate([one.row_changes for one in points])
+    own = objective.weights[rows]
+    kept = np.maximum(1.0 + change / np.where(own > 0, own, 1.0), 0.0)
+    order = np.argsort(rows, kind="stable")
+    return rows[order], groups[order], kept[order]
 
 
 def _only_takes(points):
