@@ -49,8 +49,7 @@ class FilledBatch(RescaledBatch):
             self.eps[~(self.eps < 0.5)] = np.inf
         # Gradients of moved rows are rounded like those of others.
         self.noise = self.noise + accuracy.noise * root
-        every = np.arange(len(edits.rows))
-        push, _ = self._moved_rows(every, np.zeros_like(self.theta_steps))
+        every, push = np.arange(len(edits.rows)), self._first_push()
         self.idle = ~(self.right + push).any(axis=(1, 2))
         self.solved = self.right + push
         self.theta_steps = -self.edited_solve(self.solved, every)
@@ -74,6 +73,21 @@ class FilledBatch(RescaledBatch):
         return np.sqrt(
             [np.abs(np.linalg.eigvals(l @ b)).max() for l, b in zip(L, blocks, strict=True)]
         )
+
+    def _first_push(self):
+        """What the moved cells add to the gradient at the fit, to first order, (m, n_outputs, n_columns).
+
+        That is where iterates start; what they leave is taken where the rows have moved. No row moves the
+        missing cells of its own, so that it is not in the sums.
+        """
+        objective, at = self.objective, self.filled
+        weights, theta = objective.weights[at], objective.theta[:, self.columns]
+        turned = np.einsum("n,nc,nkl,lc->nck", weights, self.holes, objective.hessians[at], theta)
+        moved = self.cells.adjoint(turned.reshape(len(at), -1)).T
+        moved = moved.reshape(len(self.columns), *objective.theta.shape)
+        along = self.holes.T @ (weights[:, None] * objective.gradients[at])
+        moved[np.arange(len(along)), :, self.columns] += along
+        return np.einsum("ic,ckd->ikd", self.by, moved, optimize=True)
 
     def _moved_rows(self, active, steps):
         """What the moved cells add to the gradient at some steps, and how far rows are from the fit.
