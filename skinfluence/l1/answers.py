@@ -35,15 +35,20 @@ class L1Answers(Answers):
     the columns that come and go where not.
     """
 
+    support_type = Support
+    solver_name = "active set"
+    # What brings a fit nearer to its optimum.
+    nearer = "a smaller tol"
+
     def __init__(self, problem):
         self.problem = problem
-        self.support = Support(problem)
+        self.support = self.support_type(problem)
         self.theta = self.support.theta
 
     def holding(self, hold):
         if hold is None or self.problem.holding(hold) is self.problem:
             return self
-        return L1Answers(self.problem.holding(hold))
+        return type(self)(self.problem.holding(hold))
 
     def polished(self):
         return self
@@ -55,57 +60,79 @@ class L1Answers(Answers):
 
     @cached_property
     def gradients(self):
-        return self.eta - self.problem.y
+        """Of the loss in the decision values of the training rows, (n_samples,)."""
+        return self.problem.loss.gradient(self.eta[:, None], self.problem.y)[:, 0]
+
+    def _curvatures(self, rows):
+        """Of the loss in the decision values of rows, (n_rows,)."""
+        return np.ones(len(rows))
+
+    @property
+    def _where(self):
+        """Where the columns of the support are among the parameters, the intercept last."""
+        active, design = self.support.active, self.problem.design
+        return np.append(active, design.n_columns - 1) if design.intercept else active
 
     def _values(self, design, thetas):
         """Decision values at points, (b, m)."""
         return design.multiply(np.ascontiguousarray(thetas.T)).T
 
     def report(self):
-        problem = self.problem
-        gap = problem.value(problem.theta) - problem.value(self.theta)
-        size = np.abs(self._row_columns(np.arange(problem.n_samples))).T @ (
-            problem.weights * np.abs(self.gradients)
-        )
-        gradient = self._row_columns(np.arange(problem.n_samples)).T @ (
-            problem.weights * self.gradients
-        )
-        k = len(self.support.active)
-        gradient[:k] += problem.l1 * self.support.signs
-        gradient[:k] += problem.l2 * self.support.b[self.support.active]
-        values = np.linalg.eigvalsh(self._hessian)
+        problem, Z = self.problem, self._row_columns(np.arange(self.problem.n_samples))
+        gradient = Z.T @ (problem.weights * self.gradients) + self._penalty_gradient()
+        size = np.abs(Z).T @ (problem.weights * np.abs(self.gradients))
+        values = np.linalg.eigvalsh(self._hessian) if len(self._hessian) else np.ones(1)
         return SolveReport(
-            solver="active set",
-            n_parameters=k + bool(problem.design.intercept),
+            solver=self.solver_name,
+            n_parameters=len(self._hessian),
             iterations=0,
             residual=0.0,
             converged=True,
-            rcond=float(values[0] / values[-1]) if len(values) else 1.0,
-            newton_decrement=float(np.sqrt(max(2.0 * gap, 0.0))),
+            rcond=float(values[0] / values[-1]),
+            newton_decrement=float(np.sqrt(max(2.0 * self._gap, 0.0))),
             leverage_error=0.0,
             relative_gradient=float((np.abs(gradient) / np.maximum(size, 1e-300)).max(initial=0.0)),
         )
 
+    def _penalty_gradient(self):
+        """Of the penalty in the columns of the support, the intercept last."""
+        problem, k = self.problem, len(self.support.active)
+        out = np.zeros(k + bool(problem.design.intercept))
+        out[:k] = problem.l1 * self.support.signs + problem.l2 * self.support.b[self.support.active]
+        return out
+
+    @cached_property
+    def _best(self):
+        """The objective at its optimum."""
+        return self.problem.value(self.theta)
+
+    @cached_property
+    def _gap(self):
+        """By how much the objective of the fit is above that."""
+        return self.problem.value(self.problem.theta) - self._best
+
     @property
     def concern(self):
         problem = self.problem
-        gap = problem.value(problem.theta) - problem.value(self.theta)
-        if (
-            gap
-            <= 0.1 * problem.value(self.theta) / problem.n_samples + 1e-12 * problem.total_weight
-        ):
+        if self._gap <= 0.1 * self._best / problem.n_samples + 1e-12 * problem.total_weight:
             return None
-        if gap > problem.leaves:
+        other = self._not_of_the_fit()
+        if other is not None:
             raise ValueError(
-                "X, y and sample_weight must be those of the fit, the rows in the same order. Got "
-                f"others: at these coefficients the objective is {gap:.1e} above its optimum, and the "
-                f"fit stopped below {problem.leaves:.1e}. Pass what was given to fit, weights included."
+                "X, y and sample_weight must be those of the fit, the rows in the same order. Got others: at "
+                f"these coefficients the objective is {other}. Pass what was given to fit, weights included."
             )
         return (
-            f"The fit is not at the optimum of its objective, which is lower by {gap:.1e}. Answers are "
-            "about the optimum for the X, y, sample_weight and parameters given here. Fit with a smaller "
-            "tol, and check that they are those of the fit."
+            f"The fit is not at the optimum of its objective, which is lower by {self._gap:.1e}. Answers are "
+            "about the optimum for the X, y, sample_weight and parameters given here. Fit with "
+            f"{self.nearer}, and check that the data and parameters are those of the fit."
         )
+
+    def _not_of_the_fit(self):
+        """In words, where an objective is that no fit on these data ends at; None if it may be one."""
+        if self._gap <= self.problem.leaves:
+            return None
+        return f"{self._gap:.1e} above its optimum, and the fit stopped below {self.problem.leaves:.1e}"
 
     # Derivatives
 
@@ -140,16 +167,14 @@ class L1Answers(Answers):
         problem = self.problem
         step = self._solve(self._row_columns(rows).T * self.gradients[rows])
         out = np.zeros((len(rows), 1, problem.design.n_columns))
-        where = self.support.active
-        if problem.design.intercept:
-            where = np.append(where, problem.design.n_columns - 1)
-        out[:, 0, where] = -problem.n_samples * step.T
+        out[:, 0, self._where] = -problem.n_samples * step.T
         return problem.design.in_units(out)
 
     def _pulls(self, tests, aggregate):
         """``H^-1 z_t g_t`` on the support, (k, m), of the mean for ``aggregate``."""
         eta = self._values(tests.design, self.theta[None])[0]
-        right = self._columns(tests.design).T * (eta - tests.y)
+        slope = self.problem.loss.gradient(eta[:, None], tests.y)[:, 0]
+        right = self._columns(tests.design).T * slope
         if aggregate:
             right = right.mean(axis=1, keepdims=True)
         return self._solve(right)
@@ -160,13 +185,14 @@ class L1Answers(Answers):
         return -self.problem.n_samples * (pulled * self.gradients[rows, None]).T
 
     def pert_loss(self, tests, rows, aggregate, pull_back, out):
-        problem, A = self.problem, self.support.active
-        pulls = self._pulls(tests, aggregate)
-        for block in row_blocks(len(rows), 24 * out.shape[0] * problem.design.n_features):
+        problem, pulls = self.problem, self._pulls(tests, aggregate)
+        d, where = problem.design.n_features, self._where
+        inner = where < d
+        for block in row_blocks(len(rows), 24 * out.shape[0] * d):
             part = rows[block]
-            along = self._row_columns(part) @ pulls
-            moved = along.T[:, :, None] * self.support.b
-            moved[:, :, A] += pulls[: len(A)].T[:, None, :] * self.gradients[part, None]
+            along = (self._row_columns(part) @ pulls) * self._curvatures(part)[:, None]
+            moved = along.T[:, :, None] * self.theta[:d]
+            moved[:, :, where[inner]] += pulls[inner].T[:, None, :] * self.gradients[part, None]
             out[:, block] = pull_back(part, -problem.n_samples * moved)
         return out
 
@@ -208,21 +234,13 @@ class L1Answers(Answers):
 
     def _penalty_slope(self, shift):
         """How the penalties' gradient moves with the total weight, (k, m)."""
-        problem, support = self.problem, self.support
-        k = len(support.active)
-        slope = np.zeros((k + bool(problem.design.intercept), len(shift)))
-        if problem.hold == "lambda":
-            own = problem.l1 * support.signs + problem.l2 * support.b[support.active]
-            slope[:k] = np.multiply.outer(own, shift) / problem.total_weight
-        return slope
+        own = self._penalty_gradient() * (self.problem.hold == "lambda")
+        return np.multiply.outer(own, shift) / self.problem.total_weight
 
     def _spread(self, solved):
         """Minus what was solved on the support, in all columns, (m, n_columns)."""
         out = np.zeros((solved.shape[1], len(self.theta)))
-        k = len(self.support.active)
-        out[:, self.support.active] = -solved[:k].T
-        if self.problem.design.intercept:
-            out[:, -1] = -solved[-1]
+        out[:, self._where] = -solved.T
         return out
 
     def row_stream(self, quantity, rows, label, method, tol):
@@ -264,9 +282,11 @@ class L1Answers(Answers):
     def _leverage(self, points):
         """Largest eigenvalue of ``D^1/2 h D^1/2`` over the weight taken away, on the support."""
         less = points.row_changes < 0
-        if not less.any():
+        if not less.any() or not len(self._where):
             return 0.0
-        Z = self._row_columns(points.rows[less]) * np.sqrt(-points.row_changes[less])[:, None]
+        rows = points.rows[less]
+        taken = np.sqrt(-points.row_changes[less] * self._curvatures(rows))
+        Z = self._row_columns(rows) * taken[:, None]
         return float(np.linalg.eigvalsh(Z @ self._solve(Z.T))[-1])
 
     def own_removals(self, method, tol, rows=None):

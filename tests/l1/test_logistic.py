@@ -236,13 +236,8 @@ def test_what_is_not_followed_is_refused_by_name():
     three = np.where(X[:, 3] > 1, "maybe", y)
     with pytest.raises(ValueError, match=r"L1 share of 1.0.*Fit with an L2"):
         Influence(Case().fit(X, three, None), X, three)
-    inf = _influence(Case(), (X, y, None))
-    for question in (
-        lambda: inf.edited(edits.remove(0)),
-        lambda: Influence(Case().fit(X, y, None), X, y, solver="cg"),
-    ):
-        with pytest.raises((TypeError, ValueError)):
-            question()
+    with pytest.raises(ValueError, match="followed exactly"):
+        Influence(Case().fit(X, y, None), X, y, solver="cg")
     other = np.where(y == "yes", "no", "yes")
     with pytest.raises(ValueError, match="must be those of the fit"):
         Influence(Case(C=5.0).fit(X, y, None), X, other)
