@@ -99,8 +99,9 @@ class FullConformalRegressor(RegressorMixin, _Conformal):
                 )
             z = (y[block].T - mean) / (1.0 + h)
             for k in np.ndindex(z.shape[:-1]):
-                moved = np.abs(residuals - slopes * z[k][:, None])
-                count = 1 + (moved >= np.abs(z[k])[:, None]).sum(axis=1)
+                moved = slopes * z[k][:, None]
+                np.abs(np.subtract(residuals, moved, out=moved), out=moved)
+                count = 1 + np.count_nonzero(moved >= np.abs(z[k])[:, None], axis=1)
                 (out[block].T if out.ndim == 1 else out[block, k[0]])[:] = count
         return out / (self._responses.n + 1)
 
@@ -123,6 +124,7 @@ class FullConformalRegressor(RegressorMixin, _Conformal):
         needed = n + 1 - upper_rank(check_coverage(coverage), n)
         parts = []
         for _, mean, h, slopes, residuals in self._responses.blocks(X):
+            slopes = np.ascontiguousarray(slopes)
             up = highest(residuals, slopes, needed)
             down = -highest(-residuals, slopes, needed)
             parts.append(mean[:, None] + (1.0 + h)[:, None] * np.stack([down, up], axis=1))

@@ -3,7 +3,9 @@
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.conformal.left_out import BLOCK_BYTES
+
+# Of lines of all rows for a block of points, and what is made of them.
+NEAR_BYTES = 2**22
 
 
 class Responses:
@@ -22,9 +24,9 @@ class Responses:
         self.n = influence.objective.n_samples
 
     def blocks(self, X):
-        """Blocks of points: ``(block, f(x), h, c of shape (b, n), r)``."""
+        """Blocks of points, whose lines stay near: ``(block, f(x), h, c of shape (b, n), r)``."""
         tests = self.influence._tests(X, None).design
-        for block in row_blocks(tests.n_samples, 40 * self.n, BLOCK_BYTES):
+        for block in row_blocks(tests.n_samples, 40 * self.n, NEAR_BYTES):
             yield block, *self._at(tests.take(block)), self.residuals
 
 
@@ -43,7 +45,7 @@ class LinearResponses(Responses):
         mean = design.multiply(objective.theta.T)[:, 0]
         solved = self._factor.solve_rows(design, np.ones((design.n_samples, 1)))[:, 0]
         h = np.einsum("md,md->m", design.dense_rows(), solved)
-        return mean, h, np.ascontiguousarray(objective.design.multiply(solved.T).T)
+        return mean, h, objective.design.multiply(solved.T).T
 
 
 class KernelResponses(Responses):
