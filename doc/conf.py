@@ -55,6 +55,7 @@ numpydoc_xref_aliases = {
     "Vulnerability": "skinfluence.attack.Vulnerability",
     "Answers": "skinfluence.answers.Answers",
     "Problem": "skinfluence.problem.Problem",
+    "Chosen": "skinfluence.problem.Chosen",
     "Design": "skinfluence.design.Design",
     "array-like": ":term:`array-like <numpy:array_like>`",
     "ndarray": "numpy.ndarray",
