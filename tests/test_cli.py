@@ -210,8 +210,8 @@ def one_class(frame):
     return frame.assign(renewed="yes")
 
 
-def empty_column(frame):
-    return frame.assign(nothing=np.nan, void=None)
+def empty_columns_only(frame):
+    return frame[["renewed"]].assign(nothing=np.nan, void=None)
 
 
 def missing_labels(frame):
@@ -249,7 +249,6 @@ def only_the_target(frame):
     ("change", "words"),
     [
         (one_class, "one class only ('yes')"),
-        (empty_column, "--drop-columns nothing,void"),
         (missing_labels, "missing in 2 of 300 rows (first: row 3, 5"),
         (all_distinct, "different value in each of its 300 rows"),
         (identifiers, "--task regression"),
@@ -257,6 +256,7 @@ def only_the_target(frame):
         (infinite_numbers, "column 'visits' holds infinite or huge numbers in 2 of 300 rows"),
         (huge_numbers, "column 'spend' holds infinite or huge numbers in 1 of 300 rows"),
         (only_the_target, "no columns are left"),
+        (empty_columns_only, "'nothing', 'void' are missing in every row"),
     ],
 )
 def test_an_unfit_table_is_refused_in_one_line(table, change, words, capsys, tmp_path):
@@ -266,6 +266,33 @@ def test_an_unfit_table_is_refused_in_one_line(table, change, words, capsys, tmp
     assert words in err and out == ""
     assert err.startswith("skinfluence audit: error: ") and err.count("\n") == 1
     assert written(tmp_path) == ["data.csv"]
+
+
+def test_a_column_without_any_value_is_left_out_with_a_note(table, capsys):
+    table.assign(nothing=np.nan).to_csv("data.csv", index=False)
+    with_it = run_json(capsys, "data.csv", "--target", "renewed", "--C", 1, "--verify", 0)
+    assert "Column 'nothing' is missing in every row: left out." in with_it["notes"]
+    table.to_csv("data.csv", index=False)
+    without = run_json(capsys, "data.csv", "--target", "renewed", "--C", 1, "--verify", 0)
+    assert with_it["top"] == without["top"]
+
+
+def test_whole_numbers_that_do_not_repeat_are_a_quantity_unless_they_count_the_rows(table, capsys):
+    prices = 1000 * np.random.RandomState(0).permutation(len(table)) + 7
+    table.assign(renewed=prices**2).to_csv("data.csv", index=False)
+    summary = run_json(capsys, "data.csv", "--target", "renewed", "--C", 1, "--verify", 0)
+    assert summary["task"] == "regression"
+
+
+def test_a_suspect_and_an_order_can_be_named(table, capsys):
+    table.to_csv("data.csv", index=False)
+    asked = ["data.csv", "--target", "renewed", "--C", 1, "--verify", 0]
+    found = run_json(capsys, *asked, "--suspect", "given=no", "--score", "margin")
+    assert {row["given"] for row in found["top"] if row["error_proba"] > 0} <= {"no"}
+    assert run("data.csv", "--target", "renewed", "--suspect", "given=perhaps") == 2
+    assert "one of 'no', 'yes'. Got 'perhaps'" in capsys.readouterr().err
+    assert run("data.csv", "--target", "renewed", "--suspect", "no") == 2
+    assert "must be true=CLASS or given=CLASS" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -316,12 +343,6 @@ def test_an_unreadable_file_is_refused_in_one_line(name, content, words, capsys,
     assert run(name, "--target", "b") == 2
     err = capsys.readouterr().err
     assert words in err and err.count("\n") == 1
-
-
-def test_empty_columns_can_be_left_out_as_the_error_says(table, capsys):
-    empty_column(table).to_csv("data.csv", index=False)
-    options = ["--target", "renewed", "--no-html", "--verify", 0, "--quiet"]
-    assert run("data.csv", *options, "--drop-columns", "nothing,void") == 0
 
 
 # What it reads ---------------------------------------------------------------------------------

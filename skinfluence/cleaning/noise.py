@@ -204,8 +204,8 @@ def _note_on_blindness(likelihood, none, proba, codes):
         return None
     loss = -np.log(np.maximum(proba[np.arange(len(codes)), codes], SMALLEST)).mean()
     return (
-        "The model predicts these labels no better than the class shares alone do "
-        f"(leave-one-out log loss {loss:.3g}, of the shares {-log_prior[codes].mean():.3g}), so "
+        "The model predicts these labels no better than the class shares alone do, as far as so many rows "
+        f"tell (leave-one-out log loss {loss:.3g}, of the shares {-log_prior[codes].mean():.3g}), so "
         "nothing can be said about wrong labels and no change is suggested. Add columns that matter."
     )
 
@@ -235,9 +235,9 @@ def _note_on_no_errors(likelihood, shapes, classes, suspect):
         "No errors are claimed: classes that overlap explain these labels as well. Up to "
         f"{_percent(most)} of the labels may be wrong nevertheless{where}, not counting errors that follow "
         "the columns, as those of automatic labels do. More rows or better columns would tell; if you "
-        "know which class was mislabelled, say so with audit(..., suspect=). The ranking shows the most "
-        "surprising rows; audit(..., score='margin') is another order to look at, and the better one where "
-        "labels were made by rules on the columns themselves."
+        "know which class was mislabelled, say so with audit(..., suspect=) or --suspect. The ranking shows "
+        "the most surprising rows; audit(..., score='margin') or --score margin is another order to look at, "
+        "and the better one where labels were made by rules on the columns themselves."
     )
 
 

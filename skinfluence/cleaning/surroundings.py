@@ -8,8 +8,8 @@ from scipy.special import softmax
 from skinfluence.cleaning.neighbours import nearest_rows
 from skinfluence.cleaning.shapes import SMALLEST, TYPICAL_LOG_A
 
-# Rows around a row; of few rows in all a tenth.
-AROUND, SHARE_AROUND = 20, 0.1
+# Rows around a row; of few rows in all a tenth, of fewer than the least none.
+AROUND, SHARE_AROUND, LEAST_AROUND = 20, 0.1, 5
 # Looked for among this many rows, a fixed sample of them, which also settle how much is heeded.
 AMONG = 3000
 # Spread of the prior of how much is heeded.
@@ -28,14 +28,14 @@ def surroundings(X):
     -------
     around : ndarray of int, shape (n_samples, k) or None
         The 20 nearest rows of up to 3,000; a tenth of the rows where that is less. None where rows are
-        fewer than ten, not in memory, or no more than their columns: a linear model of so many
+        fewer than fifty, not in memory, or no more than their columns: a linear model of so many
         columns can follow any data.
     """
     if not (isinstance(X, np.ndarray) or sparse.issparse(X)) or X.ndim != 2:
         return None
     n, width = X.shape
     k = min(AROUND, int(SHARE_AROUND * n))
-    if k == 0 or width >= n:
+    if k < LEAST_AROUND or width >= n:
         return None
     return nearest_rows(X, np.arange(n), k, among=_sample(n))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from skinfluence._utils._optional import require
 from skinfluence.cleaning.cells import MISSING, read_column
-from skinfluence.cleaning.suspicions import suspicions
+from skinfluence.cleaning.suspicions import is_identifier, suspicions
 from skinfluence.cleaning.text_table import read_text_table
 from skinfluence.datasets import load_demo
 
@@ -194,7 +194,9 @@ def file_problem(
             "ranking, unchanged in cleaned.csv.",
         )
     y, task = _checked_target(targets.iloc[known], task)
-    _check_features(X, target)
+    X, more = _with_values(X, target)
+    _check_features(X)
+    notes = (*notes, *more)
     ids = frame[id_column].to_numpy() if id_column else np.arange(len(frame))
     rows = np.arange(len(y))
     if task == "classification":
@@ -486,8 +488,8 @@ def _guessed_task(target, distinct, numeric):
         return "classification"
     values = target.to_numpy(dtype=float)
     fractions = np.any(values != np.round(values))
-    if not fractions and distinct == len(values):
-        # Whole numbers that never repeat are more often a row number than a quantity: ask.
+    if not fractions and distinct == len(values) and is_identifier(target):
+        # Whole numbers in a row are more often a row number than a quantity: ask.
         return "classification"
     return "regression" if fractions or distinct > MAX_NUMERIC_CLASSES else "classification"
 
@@ -514,17 +516,25 @@ def _rows_of_shared_classes(y, target):
     )
 
 
-def _check_features(X, target):
-    if X.shape[1] == 0:
-        raise InputError(f"no columns are left besides the target {target!r}.")
+def _with_values(X, target):
+    """The columns that say something somewhere, and a note on the others."""
     empty = [column for column in X.columns if X[column].isna().all()]
-    if empty:
+    if len(empty) == X.shape[1]:
         raise InputError(
-            f"column{'s' if len(empty) > 1 else ''} {_listed(empty)} "
-            f"{'are' if len(empty) > 1 else 'is'} missing in every row. "
-            f"Leave out with: --drop-columns {','.join(empty)}"
+            f"no columns are left besides the target {target!r}"
+            + (f": {_listed(empty)} {_verb(empty)} missing in every row." if empty else ".")
         )
+    if not empty:
+        return X, ()
+    names = f"Column{'s' if len(empty) > 1 else ''} {_listed(empty)}"
+    return X.drop(columns=empty), (f"{names} {_verb(empty)} missing in every row: left out.",)
 
+
+def _verb(names):
+    return "are" if len(names) > 1 else "is"
+
+
+def _check_features(X):
     for column in X.columns:
         if _holds_objects(X[column]):
             raise InputError(

@@ -58,6 +58,20 @@ def _add_audit(commands, demos):
         "--flip-share", type=float, default=0.1, help="share of labels a demo flips (default: 0.1)"
     )
     model.add_argument("--seed", type=_seed, default=0, help="which labels a demo flips")
+    model.add_argument(
+        "--suspect",
+        type=_suspect,
+        metavar="KIND=CLASS",
+        help=(
+            "what you know of the errors: true=CLASS, only members of that class were mislabelled, or "
+            "given=CLASS, only labels of that class cannot be trusted"
+        ),
+    )
+    model.add_argument(
+        "--score",
+        choices=["error_proba", "loo_loss", "margin", "trimmed", "self_influence"],
+        help="what rows are ranked by (default: error_proba, of a numeric target loo_loss)",
+    )
     output = audit.add_argument_group("what to show and write")
     output.add_argument("--top", type=_count, default=20, help="rows to print (default: 20)")
     output.add_argument(
@@ -208,6 +222,13 @@ def _positive(text):
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be positive and finite, got {text}")
     return value
+
+
+def _suspect(text):
+    kind, _, label = text.partition("=")
+    if kind not in ("true", "given") or not label:
+        raise argparse.ArgumentTypeError(f"must be true=CLASS or given=CLASS. Got {text!r}.")
+    return kind, label
 
 
 def _seed(text):

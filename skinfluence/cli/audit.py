@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 from skinfluence._utils._optional import require
 from skinfluence.answers import LOCAL
 from skinfluence.cleaning import audit
@@ -41,6 +43,8 @@ def run(arguments, command):
                     problem.y,
                     ids=problem.ids,
                     method=arguments.method,
+                    suspect=_suspected(arguments.suspect, problem),
+                    score=arguments.score,
                     groups=problem.groups,
                     influence=influence,
                 )
@@ -68,6 +72,25 @@ def run(arguments, command):
         from skinfluence.cleaning.printing import print_audit
 
         print_audit(top=arguments.top, files=contents, **outcome)
+
+
+def _suspected(suspect, problem):
+    """The class that was named as text, as `audit` wants it."""
+    if suspect is None:
+        return None
+    kind, text = suspect
+    if problem.task == "regression":
+        raise InputError(
+            f"--suspect names a class, and the target {problem.target!r} is a quantity."
+        )
+    known = {str(label): label for label in np.unique(problem.y).tolist()}
+    known |= {f"{label:g}": label for label in known.values() if isinstance(label, float)}
+    if text not in known:
+        raise InputError(
+            f"--suspect must name a class of {problem.target!r}, one of {', '.join(map(repr, known))}. "
+            f"Got {text!r}."
+        )
+    return {kind: known[text]}
 
 
 @contextlib.contextmanager
