@@ -206,12 +206,43 @@ def step_coefficients(factor, edits, method, leverages=None, say=True):
     if Z is not None:
         at_row = at_rows(edits.design, Z)
         right = right - edits.shift[:, None] * (edits.hessian @ at_row[..., None])[..., 0]
-    a = _solve_complements(complements(factor, edits, h), right)
+    A = complements(factor, edits, h)
+    a = _solve_complements(A, right)
+    some = _far_reaching(factor, edits, h)
+    if len(some):
+        _refine(factor, edits, some, A, right, a)
     left = np.flatnonzero(np.isnan(a).any(axis=1)) if say else ()
     if len(left):
         a[left] = without_row.coefficients(factor, edits.take(left))
         _say_undetermined(edits.rows[np.isnan(a).any(axis=1)])
     return a
+
+
+def _far_reaching(factor, edits, h):
+    """Edits of several outputs whose leverage lacks digits that a step needs, an array of int.
+
+    What it lacks where a row reaches far the curvature lets into directions in which it reaches less.
+    """
+    if h.shape[1] == 1 or type(factor) is not PrimalFactor:
+        return np.arange(0)
+    sizes = (np.einsum("iab,iab->i", one, one) for one in (edits.hessian, h))
+    some = np.flatnonzero(factor.rcond < MANY_DIGITS * np.sqrt(np.prod(list(sizes), axis=0)))
+    reach = (np.abs(edits.hessian[some]) @ np.abs(h[some])).max(axis=(1, 2))
+    return some[factor.rcond < MANY_DIGITS * reach]
+
+
+def _refine(factor, edits, some, A, right, a):
+    """Refine coefficients of several outputs by solves: with ``d = H^-1 J'a``, ``a = right - D J d``."""
+    some = some[np.isfinite(a[some]).all(axis=1) & a[some].any(axis=1)]
+    edits = edits.take(some)
+    shift = 0.0 if factor.objective.hold == "C" else edits.one_shift
+    for _ in range(MAX_REFINEMENTS):
+        eta = at_rows(edits.design, factor.solve_rows(edits.design, a[some], shift))
+        left = right[some] - (edits.hessian @ eta[..., None])[..., 0] - a[some]
+        change = np.linalg.solve(A[some], left[..., None])[..., 0]
+        a[some] += change
+        if (np.abs(change).max(axis=1) <= REFINED * np.abs(a[some]).max(axis=1)).all():
+            break
 
 
 def complements(factor, edits, h):
@@ -331,7 +362,13 @@ def own_eta_steps(factor, edits, method, leverages=None):
     a = step_coefficients(factor, edits, method, h)
     steps = -(h @ a[..., None])[..., 0]
     Z = penalty_steps(factor, edits, method)
-    return steps if Z is None else steps - edits.shift[:, None] * at_rows(edits.design, Z)
+    if Z is not None:
+        steps = steps - edits.shift[:, None] * at_rows(edits.design, Z)
+    some = _far_reaching(factor, edits, h)
+    if len(some) and method != "influence":
+        few = edits.take(some)
+        steps[some] = at_rows(few.design, steps_from(factor, few, method, a[some]))
+    return steps
 
 
 class EditedInverse:
