@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.special import expit
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
-from sklearn.linear_model import GammaRegressor, PoissonRegressor
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import GammaRegressor, Lasso, PoissonRegressor
 from sklearn.metrics import average_precision_score, mean_gamma_deviance, mean_poisson_deviance
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.preprocessing import StandardScaler
@@ -155,18 +156,26 @@ def sources_of(model, X, y, groups):
         yield name, change.mean(), 1.96 * change.std(ddof=1) / np.sqrt(others.sum()), score
 
 
-@pytest.mark.parametrize("kind", ["classes", "numbers"])
+SOURCED = {
+    "classes": LogisticRegression(C=0.05, **TIGHT),
+    "closed form": LinearDiscriminantAnalysis(),
+    "numbers": Ridge(alpha=5.0),
+    "few columns": Lasso(alpha=5.0, tol=1e-12),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCED)
 def test_sources_are_those_of_refits(kind):
     rng = np.random.RandomState(1)
     groups = rng.choice(["ada", "bob", "cy"], 90)
-    if kind == "classes":
+    model = SOURCED[kind]
+    if is_classifier(model):
         X, y = load_breast_cancer(return_X_y=True)
         y = np.where((groups[: len(y)] == "bob") & (rng.uniform(size=90) < 0.4), 1 - y[:90], y[:90])
-        model = LogisticRegression(C=0.05, **TIGHT)
+        X = X[:, :5] if kind == "closed form" else X
     else:
         X, y = load_diabetes(return_X_y=True)
         y = y[:90] + np.where(groups == "bob", 150 * rng.normal(size=90), 0)
-        model = Ridge(alpha=5.0)
     X = StandardScaler().fit_transform(X[:90])
     found = audit(clone(model).fit(X, y), X, y, groups=groups, method="exact")
     assert found.sources["source"][0] == "bob"

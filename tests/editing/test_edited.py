@@ -152,7 +152,30 @@ def test_the_edited_model_is_an_estimator_like_others(name):
     np.testing.assert_array_equal(outputs(model, X), wanted)
 
 
-@pytest.mark.parametrize("name", ["kernel-ridge", "svc", "softmax-ours", "scaler-svc"])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "liblinear"])
+def test_the_edited_model_can_be_asked_about_itself(name):
+    """It is a fit on the rows that are left, at its optimum: nothing is refused or warned about."""
+    model, X, y = MODELS[name]
+    edit, X_after, y_after = edits_of(X, y)["remove"]
+    after = Influence(clone(model).fit(X, y), X, y).edited(edit).estimator
+    again = Influence(after, X_after, y_after)
+    assert again.objective.n_samples == len(y) - 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kernel-ridge",
+        "svc",
+        "softmax-ours",
+        "scaler-svc",
+        "svr",
+        "lasso",
+        "gaussian-nb",
+        "gaussian-process",
+    ],
+)
 def test_the_edited_model_holds_nothing_of_removed_rows(name):
     model, X, y = MODELS[name]
     secret = X.copy()
