@@ -356,13 +356,16 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
         if row is not None and term.x is None and term.y is _UNSET:
             own = sample_weight[row]
             # The class weight is w / s; a row of sample weight zero has to look its own up.
-            factor = weights[row] / own if own else _class_weight(objective, row)
+            factor = (
+                weights[row] / own if own else objective.class_weights_of(objective.y[[row]])[0]
+            )
             change = term.scale * weights[row] + factor * term.amount
             changes[row] = changes.get(row, 0.0) + change
             continue
         x = _given(objective.design, row) if term.x is None else encode_x(term.x)
         if term.y is _UNSET:
-            y, factor = objective.y[[row]], _class_weight(objective, row)
+            y = objective.y[[row]]
+            factor = objective.class_weights_of(y)[0]
         else:
             y, factor = encode_y([term.y])
             factor = factor[0]
@@ -488,12 +491,6 @@ def _given(design, row):
     """A training row as the model was given it."""
     moved = getattr(design, "shift", None) is not None
     return design.given([row]) if moved else design.X[[row]]
-
-
-def _class_weight(objective, row):
-    if objective.labels is None:
-        return 1.0
-    return float(objective.labels.class_weight[objective.labels.codes_of(objective.y[[row]])[0]])
 
 
 def edited(objective, points):

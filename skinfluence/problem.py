@@ -104,6 +104,17 @@ class Problem(ABC):
         """``sum_i w_i``."""
         return float(self.weights.sum())
 
+    @property
+    def own_weights(self):
+        """Weights of the rows before those of classes, (n_samples,)."""
+        return self.weights if self.sample_weight is None else self.sample_weight
+
+    def class_weights_of(self, y):
+        """Weights of the classes of targets as the loss has them; 1 for a regression, (m,)."""
+        if self.labels is None:
+            return np.ones(len(y))
+        return self.labels.class_weight[self.labels.codes_of(y)]
+
     def keeps_weight(self, shift):
         """Whether more than round-off is left of the total weight once it moves by ``shift``."""
         return self.total_weight + shift > 1e-12 * self.total_weight

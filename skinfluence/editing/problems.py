@@ -5,8 +5,6 @@ from dataclasses import fields, is_dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
-from skinfluence.editing.rows import weights_of
-
 
 def edited_problem(influence, rows, shift):
     """The problem on the edited rows: removed ones have weight zero, new ones come last.
@@ -25,7 +23,7 @@ def edited_problem(influence, rows, shift):
     """
     problem = influence.objective
     weights, y = problem.weights.copy(), problem.y
-    sample_weight = weights_of(problem).copy()
+    sample_weight = problem.own_weights.copy()
     relabelled = {row: one for row, one in rows.changed.items() if one.y is not None}
     if relabelled:
         y = y.copy()
@@ -33,12 +31,12 @@ def edited_problem(influence, rows, shift):
     for row, one in rows.changed.items():
         before = sample_weight[row]
         own = row in relabelled or not before
-        factor = class_weight(problem, y[[row]])[0] if own else weights[row] / before
+        factor = problem.class_weights_of(y[[row]])[0] if own else weights[row] / before
         weights[row], sample_weight[row] = factor * one.sample_weight, one.sample_weight
     if rows.added:
         encoded = influence._encode_y([one.y for one in rows.added])[0]
         own = np.array([one.sample_weight for one in rows.added])
-        weights = np.append(weights, own * class_weight(problem, encoded))
+        weights = np.append(weights, own * problem.class_weights_of(encoded))
         sample_weight = np.append(sample_weight, own)
         y = np.concatenate([y, encoded])
     more = {}
@@ -96,11 +94,3 @@ def _stacked(X, moved, new):
         pieces += [X[start:row], moved[row]]
         start = row + 1
     return sp.csr_array(sp.vstack([*pieces, X[start:], *new], format="csr"))
-
-
-def class_weight(problem, y):
-    """The class weights of targets as the loss has them, (m,)."""
-    if problem.labels is None:
-        return np.ones(len(y))
-    labels = problem.labels
-    return labels.class_weight[labels.codes_of(y)]

@@ -53,7 +53,7 @@ class EditedRows:
 def edited_rows(influence, edit):
     """The :class:`EditedRows` of an edit that :meth:`Influence._resolve` takes."""
     problem, labels = influence.objective, influence._inputs.labels
-    own = weights_of(problem)
+    own = problem.own_weights
     changed, added, found = {}, [], {}
     for term in edit.terms:
         x, y = term.x, term.y if is_given(term.y) else None
@@ -72,11 +72,6 @@ def edited_rows(influence, edit):
         weight = float(term.scale * own[row] + term.amount)
         changed[row] = RowChange(x, y, weight, True)
     return EditedRows(changed, added)
-
-
-def weights_of(problem):
-    """Sample weights before class weights, (n_samples,)."""
-    return problem.weights if problem.sample_weight is None else problem.sample_weight
 
 
 class EditedInputs(Inputs):

@@ -10,7 +10,7 @@ from skinfluence.answers import answers_of
 from skinfluence.editing import stream
 from skinfluence.editing.model import Move, check_asked
 from skinfluence.editing.problems import names_of
-from skinfluence.editing.rows import EditedInputs, weights_of
+from skinfluence.editing.rows import EditedInputs
 from skinfluence.editing.solving import FollowedReach, Solved, values_of
 from skinfluence.editing.writing import innermost, transformers_in, write_linear
 from skinfluence.objective import Objective
@@ -186,7 +186,7 @@ def answers_on_all(problem, solved, X, move):
     problem = replace(problem, design=design, y=y, **scattered)
     labels = problem.labels
     if labels is not None and labels.balanced == "rows" and move.gone:
-        if not (weights_of(problem)[left] > 0).all():
+        if not (problem.own_weights[left] > 0).all():
             raise ValueError(
                 "Balanced class weights count rows: in a stream of edits, those that have weight. Got "
                 "rows of weight zero that are there; leave them out of X and y."

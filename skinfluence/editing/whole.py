@@ -17,7 +17,7 @@ from skinfluence.design import design_of
 from skinfluence.editing.fits import solved_closed, solved_process
 from skinfluence.editing.kernels import in_its_bounds, solved_hinge, solved_ridge
 from skinfluence.editing.problems import names_of
-from skinfluence.editing.rows import EditedInputs, weights_of
+from skinfluence.editing.rows import EditedInputs
 from skinfluence.editing.solving import solve_anew
 from skinfluence.editing.supports import solved_l1
 from skinfluence.editing.tubes import in_its_tube, solved_tube
@@ -141,7 +141,7 @@ class WholeEdit:
         y = self.y
         for line in self.lines:
             y = line(y)
-        weights = weights_of(self.problem)[self.left]
+        weights = self.problem.own_weights[self.left]
         return objective_of(model_in_numpy(self._placed()), self.X, y[self.left], weights)
 
     def _placed(self):

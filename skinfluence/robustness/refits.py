@@ -8,7 +8,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
-from skinfluence.editing.rows import edited_raw, edited_rows, weights_of
+from skinfluence.editing.rows import edited_raw, edited_rows
 from skinfluence.editing.writing import innermost, rebuilt
 from skinfluence.inputs.wrappers import opened
 
@@ -33,7 +33,7 @@ def refit_after(influence, edit, frozen=None):
     rows, inputs = edited_rows(influence, edit), influence._inputs
     replaced = {row: one.x for row, one in rows.changed.items() if one.x is not None}
     X = edited_raw(inputs.raw, replaced, [one.x for one in rows.added])
-    y, weight = influence._y().copy(), weights_of(influence.objective).copy()
+    y, weight = influence._y().copy(), influence.objective.own_weights.copy()
     for row, one in rows.changed.items():
         weight[row] = one.sample_weight
         if one.y is not None:

@@ -70,7 +70,7 @@ def without(problem, raw_y, rows):
     rows : ndarray of int
     """
     kept = np.delete(np.arange(problem.n_samples), rows)
-    y, own = problem.y[kept], own_weights(problem)[kept]
+    y, own = problem.y[kept], problem.own_weights[kept]
     weights, ratio = _balanced(problem, y, own, problem.weights[kept])
     return EditedRows(kept, [], raw_y[kept], y, own, weights, np.atleast_1d(rows), ratio)
 
@@ -88,7 +88,7 @@ def relabelled(problem, raw_y, row, label):
     labels = problem.labels
     raw, y, weights = raw_y.copy(), np.array(problem.y), problem.weights.copy()
     raw[row], y[row] = labels.classes[label], labels.targets[label]
-    own = own_weights(problem)
+    own = problem.own_weights
     weights[row] = own[row] * labels.class_weight[label]
     weights, ratio = _balanced(problem, y, own, weights)
     rows, nothing = np.arange(problem.n_samples), np.empty(0, dtype=np.intp)
@@ -122,8 +122,8 @@ def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
         raise TypeError(f"An edit is made by skinfluence.edits.remove, relabel, ... Got {edit!r}.")
     n = problem.n_samples
     there = np.ones(n, dtype=bool)
-    raw, y, own = raw_y.copy(), np.array(problem.y), own_weights(problem).copy()
-    factor = _class_factors(problem)
+    raw, y, own = raw_y.copy(), np.array(problem.y), problem.own_weights.copy()
+    factor = problem.class_weights_of(problem.y).astype(float)
     new, new_raw, new_own, taken, found = [], [], [], set(), {}
     relabels = reweights = False
     for term in edit.terms:
@@ -166,11 +166,6 @@ def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
     return after
 
 
-def own_weights(problem):
-    """Weights before those of classes, (n_samples,)."""
-    return problem.weights if problem.sample_weight is None else problem.sample_weight
-
-
 def _balanced(problem, y, own, weights):
     """Weights where those of classes are balanced anew, and what these are multiplied by."""
     labels = problem.labels
@@ -187,12 +182,6 @@ def _as_label(problem, code, value):
     if problem.labels is None:
         return value
     return problem.labels.classes[problem.labels.codes_of(code)[0]]
-
-
-def _class_factors(problem):
-    if problem.labels is None:
-        return np.ones(problem.n_samples)
-    return problem.labels.class_weight[problem.labels.codes_of(problem.y)].astype(float)
 
 
 def _refuse_empty(problem, after):

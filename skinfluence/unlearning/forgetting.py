@@ -8,7 +8,6 @@ from sklearn.utils import _safe_indexing
 
 from skinfluence import edits
 from skinfluence._utils.influences import influence_of
-from skinfluence.editing.rows import weights_of
 from skinfluence.problem import refuse_chosen
 from skinfluence.unlearning.receipts import Receipt, receipt
 
@@ -116,6 +115,6 @@ def retained(influence):
 def _left(influence):
     n = influence.objective.n_samples
     left = np.setdiff1d(np.arange(n), list(influence._gone))
-    weight = weights_of(influence.objective)[left]
+    weight = influence.objective.own_weights[left]
     X = _safe_indexing(influence._inputs.raw, left)
     return X, influence._y()[left], None if (weight == 1.0).all() else weight
