@@ -23,9 +23,11 @@ def mutants():
 
 
 def outcome(copy, mutant, timeout):
-    """``"killed"`` by tests that fail, ``"survived"``, or what went wrong with the tests themselves."""
+    """``"killed"`` by tests that fail, ``"survived"``, ``"moved"`` where the code is another, or what went wrong."""
     path = copy / mutant["file"]
-    whole = path.read_text(encoding="utf-8")
+    whole = path.read_text(encoding="utf-8") if path.exists() else ""
+    if whole.count(mutant["old"]) != 1:
+        return "moved"
     path.write_text(whole.replace(mutant["old"], mutant["new"]), encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONPATH": str(copy), "OPENBLAS_NUM_THREADS": "1"}
