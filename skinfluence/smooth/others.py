@@ -71,10 +71,12 @@ def effect_on_others(factor, answered):
 
     crossed = removal[:, :, None] * adjoint[:, None]
     crossed = (crossed + crossed.transpose(0, 2, 1)) / 2
-    M, N = _forms(factor, np.stack([crossed, curved]))
-    # A row is not among its others.
-    M = weights[:, None, None] * (M - h @ crossed @ h)
-    N = N - h @ curved @ h
+    M, N = _forms(factor, [crossed, curved])
+    # A row is not among its others. In place: of many classes each of these is as large as the fit.
+    for form, own in ((M, crossed), (N, curved)):
+        form -= h @ own @ h
+    del crossed, curved, own
+    M *= weights[:, None, None]
     pull = adjoint - _slope_of_curvature(loss, eta, y, M)
     u = factor.solve(objective.design.adjoint(pull).T.reshape(-1, 1)).reshape(k, d)
     own = objective.design.multiply(np.ascontiguousarray(u.T)) - _apply(h, pull)
@@ -108,13 +110,13 @@ def _moves(factor, rows, coefficients):
 
 
 def _forms(factor, S):
-    """``J_i H^-1 (sum_j J_j' S_mj J_j) H^-1 J_i'`` of every row, (m, n, K, K)."""
+    """``J_i H^-1 (sum_j J_j' S_mj J_j) H^-1 J_i'`` of every row, (n, K, K) for each of some S."""
     objective = factor.objective
     n, (k, d) = objective.n_samples, objective.theta.shape
     if objective.n_parameters > n * k:
         return _forms_by_rows(factor, S)
     pairs = np.tril_indices(k)
-    out = np.empty_like(S)
+    out = [np.empty_like(one) for one in S]
     for some, values in zip(out, S, strict=True):
         grams = objective.design.grams(np.ascontiguousarray(values[:, *pairs].T))
         A = np.empty((k, d, k, d))
@@ -134,7 +136,7 @@ def _forms_by_rows(factor, S):
     """As :func:`_forms`, by a solve for each row and output."""
     objective = factor.objective
     n, (k, d) = objective.n_samples, objective.theta.shape
-    out = np.empty_like(S)
+    out = [np.empty_like(one) for one in S]
     for rows in row_blocks(n, 8 * k * (3 * objective.n_parameters + 4 * n)):
         part = objective.design.take(rows)
         moved = np.empty((k, part.n_samples, n, k))
@@ -146,7 +148,7 @@ def _forms_by_rows(factor, S):
             moved[a] = product.transpose(1, 0, 2)
         for m, values in enumerate(S):
             turned = np.einsum("abnc,ncd->abnd", moved, values, optimize=True)
-            out[m, rows] = np.einsum("abnc,ebnc->bae", turned, moved, optimize=True)
+            out[m][rows] = np.einsum("abnc,ebnc->bae", turned, moved, optimize=True)
     return out
 
 
