@@ -66,12 +66,12 @@ GRID = np.logspace(-2, 3, 6)
 
 def small_sets():
     X, y = load_breast_cancer(return_X_y=True)
-    yield "breast cancer", StandardScaler().fit_transform(X)[::5], y[::5]
+    yield "breast cancer", StandardScaler().fit_transform(X)[::9], y[::9]
     X, y = load_digits(return_X_y=True)
     chosen = (y == 3) | (y == 8)
-    yield "digits", X[chosen][::4] / 16.0, y[chosen][::4]
+    yield "digits", X[chosen][::7] / 16.0, y[chosen][::7]
     X, y = load_wine(return_X_y=True)
-    yield "wine", StandardScaler().fit_transform(X)[::2], y[::2]
+    yield "wine", StandardScaler().fit_transform(X)[::3], y[::3]
 
 
 SMALL = list(small_sets())
