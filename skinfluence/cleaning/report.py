@@ -110,6 +110,7 @@ def render(
         noise=_noise(audit),
         sources=_sources(audit),
         has_effects="effect_of_dropping" in audit.table,
+        held=audit.options["frozen"] == "accept",
         ranked_by=RANKED_BY[audit.score],
         rows=rows,
         n_unseen=int(sum(counts.get(one, 0) for one in ("drop", "relabel")))
