@@ -58,7 +58,7 @@ def judge_labels(estimator, influence, y, options):
     posterior[known] = noise.posterior(local[known], codes[known])
     log_odds[known] = noise.log_odds(local[known], codes[known])
     error_proba = np.maximum(1.0 - posterior[np.arange(n), codes], 0.0)
-    wrong, passed_over = worth_changing(error_proba, noise)
+    wrong, passed_over = worth_changing(error_proba if noise.claimed else np.zeros(n))
     another = np.where(np.arange(len(classes)) == codes[:, None], -1.0, posterior)
     # Without a row that is alone there is no class to be right about: nothing to suggest.
     likely = np.where(alone, codes, np.nan_to_num(proba).argmax(axis=1))
@@ -104,16 +104,13 @@ def judge_labels(estimator, influence, y, options):
     return columns, scores, evidence
 
 
-def worth_changing(error_proba, noise):
+def worth_changing(error_proba):
     """Rows to change: more likely wrong than right, and four of five expected to be so together.
 
     Parameters
     ----------
     error_proba : ndarray of shape (n_samples,)
         Chances that the labels are wrong.
-    noise : Noise
-        What they come from. Nothing is changed where it claims no errors; where it does, the second
-        expectation is that of its shapes with errors.
 
     Returns
     -------
@@ -122,12 +119,9 @@ def worth_changing(error_proba, noise):
         How many more are more likely wrong than right.
     """
     worth = np.zeros(len(error_proba), dtype=bool)
-    if not noise.claimed:
-        return worth, 0
     likely = error_proba >= DROP_FROM
     order = np.argsort(-error_proba, kind="stable")
     together = np.cumsum(error_proba[order]) / np.arange(1, len(order) + 1)
-    together /= 1.0 - noise.weights[0]
     worth[order[: int((together >= WRONG_TOGETHER).sum())]] = True
     return worth & likely, int((likely & ~worth).sum())
 

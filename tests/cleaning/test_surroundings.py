@@ -141,17 +141,14 @@ def test_changes_are_expected_to_be_right_four_times_of_five():
     codes = np.where(wrong, (codes + 1) % 3, codes)
     noise = estimate_noise(proba, codes)
     error = 1.0 - noise.posterior(proba, codes)[np.arange(800), codes]
-    worth, passed_over = worth_changing(error, noise)
-    certain = error / (1.0 - noise.weights[0])
-    assert worth.any() and passed_over and certain[worth].mean() >= 0.8
+    worth, passed_over = worth_changing(error)
+    assert noise.claimed and worth.any() and passed_over and error[worth].mean() >= 0.8
     assert error[worth].min() >= max(0.5, error[~worth].max())
     following = np.flatnonzero(~worth)[error[~worth].argmax()]
     worth[following] = True
-    assert certain[worth].mean() < 0.8 and passed_over == (error >= 0.5).sum() - worth.sum() + 1
+    assert error[worth].mean() < 0.8 and passed_over == (error >= 0.5).sum() - worth.sum() + 1
 
 
-def test_nothing_is_changed_where_no_errors_are_claimed():
-    _, proba, codes = follows()
-    noise = estimate_noise(proba, codes)
-    worth, passed_over = worth_changing(np.full(500, 0.9), noise)
-    assert not noise.claimed and not worth.any() and passed_over == 0
+def test_nothing_is_changed_where_no_row_is_that_surely_wrong():
+    worth, passed_over = worth_changing(np.array([0.3, 0.79, 0.6, 0.1]))
+    assert not worth.any() and passed_over == 2
