@@ -7,7 +7,6 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.peers.registry import package_of
 from benchmarks.peers.report import best_of_ours, is_exact, is_ours, warm
 from benchmarks.peers.works import WORKS
 
@@ -51,9 +50,7 @@ def draw(results, path):
                 said, (max(ratio, 1), place), xytext=(4, 0), textcoords="offset points",
                 va="center", fontsize=8,
             )  # fmt: skip
-        names = [
-            name if package_of(name) != "sklearn_refits" else name[15:] for _, name, *_ in mine
-        ]
+        names = [name.replace("sklearn_refits", "scikit-learn") for _, name, *_ in mine]
         ax.set_yticks(range(len(mine)), names, fontsize=8)
         ax.set_title(WORKS[work].title, fontsize=9, loc="left")
         ax.set_xscale("log")
