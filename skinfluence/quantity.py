@@ -139,7 +139,7 @@ class Estimate:
     fits : int
         Times that the transformers would be fitted again.
     seconds : float
-        Of CPU, for those fits, and for the models behind them, from the time that two of them took just
+        Of CPU, for those fits, and for the models behind them, from the time that a few of them took just
         now. Edits of which nothing is fitted again are answered together, and not in it.
     memory : int
         Bytes of the answer and, where steps are fitted again, of the rows that one edit leaves.

@@ -6,6 +6,9 @@ import numpy as np
 
 from skinfluence.active_set.problem import HingeProblem, NewRows
 
+# Decision values this close to an end of the interval of biases are at it.
+AT_END = 1e-9
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -83,7 +86,17 @@ class Changes:
         idle = same & ((self.C == C) | ((beta == 0) & (C > 0)))
         idle |= same & (np.abs(beta) < np.minimum(C, self.C))
         idle |= (C == 0) & (self.C == 0)
+        idle &= ~self._ends_interval(solution)
         return (np.bincount(self.edit_of[~idle], minlength=self.n_edits) == 0) & (self.n_new == 0)
+
+    def _ends_interval(self, solution):
+        """Entries at whose row the interval of optimal biases ends: without it the middle moves."""
+        low, high = solution.bias_interval
+        if not low < high:
+            return np.zeros(len(self.rows), dtype=bool)
+        needed = self.problem.target[self.rows] - (solution.f[self.rows] - solution.bias)
+        reach = AT_END * (1.0 + np.abs(needed))
+        return (np.abs(needed - low) <= reach) | (np.abs(needed - high) <= reach)
 
     def keeps_both_classes(self):
         """Whether each edit leaves rows of both labels."""

@@ -63,9 +63,8 @@ def near_optima(problem, values, among, beta, absent, accepted):
     round, and a factorisation among the rows on the margin.
     """
     lo, hi = np.where(absent, 0.0, problem.lo), np.where(absent, 0.0, problem.hi)
-    beta = np.clip(beta, lo, hi)
     near = AT_LIMIT * np.minimum(hi - lo, np.abs(beta).max(axis=1, keepdims=True))
-    inside = (beta > lo + near) & (beta < hi - near)
+    beta, inside = _snapped(beta, lo, hi, near)
     m = len(beta)
     bias, violation = np.zeros(m), np.full(m, np.inf)
     left = np.arange(m)
@@ -75,10 +74,11 @@ def near_optima(problem, values, among, beta, absent, accepted):
         left = left[solved]
         if not len(left):
             break
-        b, low, high = beta[left], lo[left], hi[left]
-        beta[left] = np.clip(b, low, high)
-        inside[left] &= (b >= low) & (b <= high)
-        clipped = ((b < low - near[left]) | (b > high + near[left])).any(axis=1)
+        low, high = lo[left], hi[left]
+        beta[left], still = _snapped(beta[left], low, high, near[left])
+        # Who is at an end of its box does not say where the bias is.
+        clipped = (inside[left] & ~still).any(axis=1)
+        inside[left] &= still
         g[left] = values(left, beta[left])
         slack = g[left] + bias[left, None] - problem.target
         wrong = _violation(slack, beta[left], low, high, inside[left])
@@ -94,6 +94,13 @@ def near_optima(problem, values, among, beta, absent, accepted):
         if not len(left):
             break
     return Optima(beta, bias, g + bias[:, None], violation)
+
+
+def _snapped(beta, lo, hi, near):
+    """Coefficients in their box, at an end of it where they are to round-off, and which are inside."""
+    at_lo, at_hi = beta <= lo + near, beta >= hi - near
+    beta = np.where(at_lo, lo, np.where(at_hi, hi, beta))
+    return beta, ~(at_lo | at_hi)
 
 
 def _solved(problem, among, left, beta, bias, g, inside, lo, hi):

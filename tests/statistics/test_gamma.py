@@ -185,3 +185,34 @@ def test_no_rows_and_no_edits_have_empty_answers():
     inf = Influence(SVC(tol=1e-10).fit(X, y), X, y)
     assert inf.removal_effect(X[:3], of="decision_function", indices=[]).shape == (3, 0)
     assert inf.effect([], X[:3], of="decision_function").values.shape == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "gamma", "seed"),
+    [
+        ("rbf", 0.3, 6),
+        ("rbf", "scale", 49),
+        ("linear", 0.3, 61),
+        ("poly", 0.3, 121),
+        ("poly", "scale", 57),
+    ],
+)
+def test_where_no_row_is_on_the_margin_the_bias_is_the_middle_of_what_is_left(kernel, gamma, seed):
+    """A row without a coefficient may end the interval of biases: libsvm's middle moves without it."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((15, 2))
+    y = (X[:, 0] + rng.standard_normal(15) > 0.4).astype(int)
+    model = SVC(C=0.2, kernel=kernel, gamma=gamma, coef0=1.0, tol=1e-9).fit(X, y)
+    inf = Influence(model, X, y)
+    role = inf.report().role[:, 0]
+    assert not (role == "margin").any()
+    rows = np.arange(15)
+    found, truth = inf.loo_decision_function(), []
+    for i in rows:
+        kept = rows != i
+        truth.append(clone(model).fit(X[kept], y[kept]).decision_function(X[[i]])[0])
+    np.testing.assert_allclose(found, truth, rtol=0, atol=1e-6)
+    each = [inf.effect(edits.remove(i), X[[i]], of="decision_function").values[0] for i in rows]
+    before = model.decision_function(X)
+    np.testing.assert_allclose(each, truth - before, rtol=0, atol=1e-6)
+    assert np.abs(truth - before)[role == "none"].max() > 0.05
