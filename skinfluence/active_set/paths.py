@@ -59,7 +59,8 @@ class Paths:
         Returns
         -------
         moves : Moves
-            Rows without a coefficient change nothing, exactly. NaN where one class is left.
+            Rows without a coefficient change nothing, exactly, unless no row is on the margin and the
+            interval of biases ends at them. NaN where one class is left.
 
         Raises
         ------
