@@ -31,6 +31,7 @@ from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import MANY_OUTPUTS, RowBatch, largest_eigenvalue
 from skinfluence.smooth.row_chords import by_chords
 from skinfluence.smooth.step_sums import own_values_along
+from skinfluence.smooth.tall_sums import TallSums
 from skinfluence.smooth.whitened import Whitened
 from skinfluence.solvers import CG, Exact, SingularHessianError
 from skinfluence.solvers.base import KEPT_BYTES
@@ -233,12 +234,19 @@ class EditSolver:
         at = self.whitened(edits)
         own = at.edits(edits)
         # Sums over pairs are of steps along the rows.
-        found = own_values(own) if edits.ratio is None else own_values_along(own)
+        by_pairs = edits.ratio is None
+        if by_pairs and "pairs" not in vars(at) and TallSums.pays(own, tol):
+            by_pairs, found = False, own_values(own, at.tall)
+            left = np.flatnonzero(~found.within(tol))
+            if len(left):
+                found.replace(left, own_values_along(own.take(left)))
+        else:
+            found = own_values(own) if by_pairs else own_values_along(own)
         left = np.flatnonzero(~found.within(tol))
         if not len(left) or not LogisticRows.serves(self.objective):
             return found
         own = own.take(left)
-        if edits.ratio is None:
+        if by_pairs:
             far = self.M * np.abs(own.alpha) * at.pairs.largest[own.rows]
         else:
             far = at.chords.moved(own, self.accuracy.largest[0][:FOLLOWED])
@@ -247,9 +255,7 @@ class EditSolver:
         if len(rest):
             solve = partial(at.newton.solve, starts=iterates[rest])
             self._own_by_newton(own.take(rest), solve, rest, again, tol)
-        better = again.bound < found.bound[left]
-        found.change[left[better]] = again.change[better]
-        found.bound[left[better]] = again.bound[better]
+        found.replace(left, again)
         return found
 
     def _own_by_newton(self, own, solve, rest, found, tol):
@@ -261,8 +267,7 @@ class EditSolver:
 
         solved = solve(own, is_enough=is_enough)
         bound = solved.change_error + own.floor
-        better = bound < found.bound[rest]
-        found.change[rest[better]], found.bound[rest[better]] = solved.change[better], bound[better]
+        found.replace(rest, OwnValues(solved.change, bound, own.round_off))
 
     def _pairs_pay(self, edits, tol):
         """Whether a pass over all pairs of rows is cheaper than a pass for each row that needs one."""
@@ -270,7 +275,7 @@ class EditSolver:
             return False
         if edits.ratio is not None:
             return LogisticRows.serves(self.objective)
-        if any("pairs" in vars(at) for at in self._whitened.values()):
+        if any({"pairs", "tall"} & vars(at).keys() for at in self._whitened.values()):
             return True
         return self._are_many(edits, tol)
 

@@ -36,6 +36,12 @@ class OwnValues:
         names = ("change", "bound", "round_off")
         return cls(*(np.concatenate([getattr(one, name) for one in parts]) for name in names))
 
+    def replace(self, which, others):
+        """Take over those of other answers to some of the edits that have smaller bounds."""
+        better = others.bound < self.bound[which]
+        which = which[better]
+        self.change[which], self.bound[which] = others.change[better], others.bound[better]
+
     def within(self, tol):
         """Whether each change is certified to ``tol`` or to round-off."""
         return certificate.within(self.bound, np.abs(self.change), tol, self.round_off)
@@ -169,25 +175,21 @@ class OneRowEdits:
         return np.isfinite(self.kappa) & np.isfinite(self.alpha)
 
 
-def own_values(own):
+def own_values(own, sums=None):
     """Newton steps of own decision values, corrected to second order, with bounds.
 
     Parameters
     ----------
     own : OneRowEdits
+    sums : PairSums or TallSums, default=None
+        Those over all pairs of rows; the first when None.
 
     Returns
     -------
     found : OwnValues
     """
-    loss, M, rows, h, alpha, sums = (
-        own.objective.loss,
-        own.M,
-        own.rows,
-        own.h,
-        own.alpha,
-        own.at.pairs,
-    )
+    sums = own.at.pairs if sums is None else sums
+    loss, M, rows, h, alpha = own.objective.loss, own.M, own.rows, own.h, own.alpha
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # The row itself, as it is after the edit.
         W = own.weight * loss.hessian(own.eta, own.y)[:, 0, 0]

@@ -11,6 +11,7 @@ from skinfluence.smooth.pair_sums import PairSums, half_solved
 from skinfluence.smooth.rescaled_rows import RescaledRows
 from skinfluence.smooth.single_chords import SingleChords
 from skinfluence.smooth.step_sums import StepSums
+from skinfluence.smooth.tall_sums import TallSums
 
 
 class Whitened:
@@ -53,6 +54,11 @@ class Whitened:
     def pairs(self):
         """The sums over pairs of rows that certify own values."""
         return PairSums(self.factor, self.rows)
+
+    @cached_property
+    def tall(self):
+        """What stands in for them where rows are many and move each other little."""
+        return TallSums(self)
 
     @cached_property
     def step_sums(self):

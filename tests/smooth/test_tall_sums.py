@@ -1,0 +1,87 @@
+"""Sums over pairs of rows without the pairs: a tensor for tables with many more rows than columns."""
+
+import numpy as np
+import pytest
+
+from skinfluence import Influence
+from skinfluence.smooth.edit_solver import EditSolver
+from skinfluence.smooth.own_values import own_values
+from skinfluence.smooth.pair_sums import PairSums
+from skinfluence.smooth.steps import removals
+from skinfluence.smooth.tall_sums import TallSums
+from skinfluence.solvers import Exact
+from tests.smooth.test_own_values import LOSSES, edits_of, optimum, pairs
+from tests.smooth.test_single_chords import HOLDS, own_edits, setting, solved
+
+
+def solver_of(objective):
+    return EditSolver(Exact("primal").factor(objective), Exact("primal"))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("rows", [50, 2048])
+def test_sums_are_those_of_the_matrix_or_bound_them(name, rows, monkeypatch):
+    """In blocks of rows too, copies of a row and rows without weight among them."""
+    monkeypatch.setattr("skinfluence.smooth.tall_sums.ROWS", rows)
+    objective = optimum(name, n=400)
+    solver = solver_of(objective)
+    objective = solver.objective
+    sums = solver.whitened(removals(objective, np.arange(3))).tall
+    K = pairs(objective, solver.factor)
+    W = objective.weights * objective.hessians[:, 0, 0]
+    T = objective.weights * objective.loss.third(objective.eta, objective.y)
+    there = objective.weights > 0
+    assert (sums.largest >= np.abs(K * there).max(axis=1)).all()
+    assert (sums.quarts >= K**4 @ W).all()
+    assert (np.abs(sums.cubes - K**3 @ T) <= sums.cubes_error)[there].all()
+    assert np.abs(sums.cubes - K**3 @ T).max() <= 1e-5 * (np.abs(K) ** 3 @ np.abs(T)).max()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("hold", HOLDS)
+def test_no_own_value_is_farther_from_the_solved_one_than_its_bound(name, hold):
+    objective, solver = setting(name, 1, hold, n=300, d=3)
+    X, certified = objective.design.dense_rows(), []
+    for own in own_edits(objective, solver, 0):
+        found = own_values(own, own.at.tall)
+        certified.append(found.within(1e-2).mean())
+        for i in range(0, len(own), 40):
+            true = X[own.rows[i]] @ solved(objective, own.rows[i], own.y[i], own.weight[i])
+            assert abs(found.change[i] - true) <= found.bound[i] + 1e-9 * abs(true)
+    assert max(certified) > 0.1
+
+
+def test_tall_tables_go_without_their_pairs_and_far_rows_by_rows_of_them(rng, monkeypatch):
+    objective = optimum("logistic", n=3_000, d=4, penalty=0.1)
+    solver = solver_of(objective)
+    made = []
+    monkeypatch.setattr(PairSums, "__init__", lambda *a: made.append(a))
+    edits = removals(solver.objective, np.arange(3_000))
+    found = solver.own_values(edits, 1e-3)
+    assert not made and found.within(1e-3).mean() > 0.999
+    some = rng.choice(np.flatnonzero(objective.weights > 0), 15, replace=False)
+    for _, exact in solver.solve_rows(edits.take(some), 1e-9):
+        true = np.einsum("ikd,id->i", exact.steps, edits.design.take(some).dense_rows())
+        assert (np.abs(found.change[some] - true) <= found.bound[some]).all()
+
+
+def test_wide_tables_and_far_rows_have_their_pairs():
+    objective = optimum("logistic", n=120, d=6)
+    for other in (objective, optimum("logistic", n=2_000, d=4, heavy=True, penalty=1e-3)):
+        solver = solver_of(other)
+        edits = next(edits_of(solver.objective, np.random.default_rng(0)))
+        assert not TallSums.pays(solver.whitened(edits).edits(edits), 1e-6)
+
+
+def test_leave_one_out_of_a_tall_table_is_that_of_refits(rng):
+    from sklearn.linear_model import LogisticRegression
+
+    X = rng.standard_normal((2_500, 3))
+    y = (X @ [1.0, -1.0, 0.5] + rng.logistic(size=2_500) > 0).astype(int)
+    model = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12).fit(X, y)
+    found, eta = Influence(model, X, y).loo_decision_function(), model.decision_function(X)
+    for i in (0, 700, 2_499):
+        kept = np.delete(np.arange(2_500), i)
+        refit = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-12).fit(X[kept], y[kept])
+        change = refit.decision_function(X[[i]])[0] - eta[i]
+        assert abs(found[i] - eta[i] - change) <= 1e-3 * abs(change) + 1e-10
