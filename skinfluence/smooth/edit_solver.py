@@ -31,7 +31,6 @@ from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import MANY_OUTPUTS, RowBatch, largest_eigenvalue
 from skinfluence.smooth.row_chords import by_chords
 from skinfluence.smooth.step_sums import own_values_along
-from skinfluence.smooth.tall_sums import TallSums
 from skinfluence.smooth.whitened import Whitened
 from skinfluence.solvers import CG, Exact, SingularHessianError
 from skinfluence.solvers.base import KEPT_BYTES
@@ -235,7 +234,7 @@ class EditSolver:
         own = at.edits(edits)
         # Sums over pairs are of steps along the rows.
         by_pairs = edits.ratio is None
-        if by_pairs and "pairs" not in vars(at) and TallSums.pays(own, tol):
+        if by_pairs and "pairs" not in vars(at) and at.tall.serves(own, tol):
             by_pairs, found = False, own_values(own, at.tall)
             left = np.flatnonzero(~found.within(tol))
             if len(left):
@@ -275,7 +274,7 @@ class EditSolver:
             return False
         if edits.ratio is not None:
             return LogisticRows.serves(self.objective)
-        if any({"pairs", "tall"} & vars(at).keys() for at in self._whitened.values()):
+        if any(at.knows_sums for at in self._whitened.values()):
             return True
         return self._are_many(edits, tol)
 

@@ -2,8 +2,10 @@
 
 ``sum_j t_j (a_i'a_j)^3`` is a symmetric tensor of the columns contracted with ``a_i`` three times: flops
 that are linear in the rows. What else a bound needs is bounded by leverages, which does where no row
-moves another one far.
+moves another one far; the rows of largest leverage are followed one by one.
 """
+
+from functools import cached_property
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from skinfluence.smooth.pair_sums import EPS
 
 # Rows of one sum in single precision; flops that each pair of rows costs beside its product.
 ROWS, BESIDE = 2048, 90
-# Rows whose steps must be certified by leverages alone, as a share.
+# Edits that leverages must certify, as a share.
 MOST = 0.9
 
 
@@ -25,44 +27,26 @@ class TallSums:
 
     Notes
     -----
-    O(n d^3) for n rows of d parameters. By Cauchy and Schwarz ``|K_ij|^2 <= h_i h_j``, and
-    ``sum_j w_j l''_j K_ij^2 <= h_i``.
+    O(n d^3) for n rows of d parameters, once it is asked for sums of third powers. By Cauchy and
+    Schwarz ``|K_ij|^2 <= h_i h_j``, and ``sum_j w_j l''_j K_ij^2 <= h_i``.
     """
 
     def __init__(self, at):
-        objective, rows = at.objective, at.rows
-        weights = objective.weights
-        third = weights * objective.loss.third(objective.eta, objective.y)
-        h = np.einsum("ij,ij->i", rows, rows)
-        n, d = rows.shape
-        norm = np.sqrt(h)
-        # Of one size: third powers of tiny rows would underflow.
-        scale = float(norm.max(initial=0.0)) or 1.0
-        heavy = float(np.abs(third).max(initial=0.0)) or 1.0
-        A = (rows / scale).T.astype(np.float32)
-        t = (third / heavy).astype(np.float32)
-        blocks = [slice(low, min(low + ROWS, n)) for low in range(0, n, ROWS)]
-        # Of each column with those that follow: every triple once, at its first column.
-        tensor = [np.zeros((d - a, d - a)) for a in range(d)]
-        for block in blocks:
-            part = np.ascontiguousarray(A[:, block])
-            for a, T in enumerate(tensor):
-                T += (part[a:] * (t[block] * part[a])) @ part[a:].T
-        tensor = [_often(T).astype(np.float32) for T in tensor]
-        cubes = np.zeros(n)
-        for block in blocks:
-            part = np.ascontiguousarray(A[:, block])
-            for a, T in enumerate(tensor):
-                cubes[block] += part[a] * np.einsum("db,db->b", T @ part[a:], part[a:])
-        rounding = (ROWS + 3 * d + 16) * EPS
-        largest = float(h[weights > 0].max(initial=0.0))
-        self.cubes = cubes * scale**6 * heavy - third * h**3
-        self.cubes_error = rounding * norm**3 * float(np.abs(third) @ norm**3)
-        self.largest = np.sqrt(h * largest) * (1.0 + 1e-9)
-        self.quarts = h**2 * largest * (1.0 + 1e-9)
+        self._at = at
+        rows, objective = at.rows, at.objective
+        self._h = np.einsum("ij,ij->i", rows, rows)
+        self._there = objective.weights > 0
+        self._third = objective.weights * objective.loss.third(objective.eta, objective.y)
+        self.largest = self._reach(float(self._h[self._there].max(initial=0.0)))
 
-    @staticmethod
-    def pays(own, tol):
+    def _reach(self, h):
+        return np.sqrt(self._h * h) * (1.0 + 1e-9)
+
+    @property
+    def quarts(self):
+        return self._h * self.largest**2 * (1.0 + 1e-9)
+
+    def serves(self, own, tol):
         """Whether a tensor is cheaper than all pairs, and certifies most of some edits.
 
         Parameters
@@ -70,14 +54,77 @@ class TallSums:
         own : OneRowEdits
         tol : float
         """
-        n, d = own.at.rows.shape
+        n, d = self._at.rows.shape
         if 2.0 * d**3 > n * (d + 0.5 * BESIDE):
             return False
-        largest = own.at.accuracy.row_sizes.max(initial=0.0)
+        return self._does(own, tol) or (self._follow() and self._does(own, tol))
+
+    def _does(self, own, tol):
         with np.errstate(invalid="ignore", over="ignore"):
-            r = own.M * np.abs(own.alpha) * np.sqrt(own.h * largest)
+            r = own.M * np.abs(own.alpha) * self.largest[own.rows]
             # What is left beyond second order, of the row's own change, is about r^2 / 2.
             return float(np.mean(r**2 < tol)) > MOST
+
+    def _follow(self):
+        """Bound the largest product of each row by those with the rows of largest leverage."""
+        if "_followed" not in vars(self):
+            self.largest = np.minimum(self.largest, self._followed)
+        return True
+
+    @cached_property
+    def _followed(self):
+        rows, length = self._at.rows.astype(np.float32), np.sqrt(self._h)
+        order = np.argsort(-np.where(self._there, self._h, -1.0))
+        top = order[: self._at.accuracy.split]
+        top = top[self._there[top]]
+        rest = self._h[np.setdiff1d(order[len(top) :], np.flatnonzero(~self._there))]
+        place = np.full(len(rows), -1)
+        place[top] = np.arange(len(top))
+        found = np.empty(len(rows))
+        for low in range(0, len(rows), ROWS):
+            K = np.abs(rows[low : low + ROWS] @ rows[top].T)
+            own = place[low : low + ROWS]
+            inside = np.flatnonzero(own >= 0)
+            K[inside, own[inside]] = 0.0
+            found[low : low + ROWS] = K.max(axis=1, initial=0.0)
+        gamma = (rows.shape[1] + 6) * EPS
+        found += gamma * length * float(length[top].max(initial=0.0))
+        return np.maximum(found, self._reach(float(rest.max(initial=0.0))))
+
+    @cached_property
+    def cubes(self):
+        """``sum_j w_j l'''_j K_ij^3``, of the rows j != i."""
+        rows, third, h = self._at.rows, self._third, self._h
+        n, d = rows.shape
+        # Of one size: third powers of tiny rows would underflow.
+        scale = float(np.sqrt(h.max(initial=0.0))) or 1.0
+        heavy = float(np.abs(third).max(initial=0.0)) or 1.0
+        t = (third / heavy).astype(np.float32)
+        blocks = [slice(low, min(low + ROWS, n)) for low in range(0, n, ROWS)]
+
+        def columns(block):
+            return np.ascontiguousarray((rows[block] / scale).T, dtype=np.float32)
+
+        # Of each column with those that follow: every triple once, at its first column.
+        tensor = [np.zeros((d - a, d - a)) for a in range(d)]
+        for block in blocks:
+            part = columns(block)
+            for a, T in enumerate(tensor):
+                T += (part[a:] * (t[block] * part[a])) @ part[a:].T
+        tensor = [_often(T).astype(np.float32) for T in tensor]
+        cubes = np.zeros(n)
+        for block in blocks:
+            part = columns(block)
+            for a, T in enumerate(tensor):
+                cubes[block] += part[a] * np.einsum("db,db->b", T @ part[a:], part[a:])
+        return cubes * scale**6 * heavy - third * h**3
+
+    @property
+    def cubes_error(self):
+        """A bound on the rounding of :attr:`cubes`."""
+        length = self._h**1.5
+        rounding = (ROWS + 3 * self._at.rows.shape[1] + 16) * EPS
+        return rounding * length * float(np.abs(self._third) @ length)
 
 
 def _often(T):

@@ -60,6 +60,11 @@ class Whitened:
         """What stands in for them where rows are many and move each other little."""
         return TallSums(self)
 
+    @property
+    def knows_sums(self):
+        """Whether one or the other was made."""
+        return "pairs" in vars(self) or "cubes" in vars(vars(self).get("tall", self))
+
     @cached_property
     def step_sums(self):
         """The sums over rows that certify own values of steps along no row."""

@@ -8,7 +8,6 @@ from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.own_values import own_values
 from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.steps import removals
-from skinfluence.smooth.tall_sums import TallSums
 from skinfluence.solvers import Exact
 from tests.smooth.test_own_values import LOSSES, edits_of, optimum, pairs
 from tests.smooth.test_single_chords import HOLDS, own_edits, setting, solved
@@ -51,6 +50,20 @@ def test_no_own_value_is_farther_from_the_solved_one_than_its_bound(name, hold):
     assert max(certified) > 0.1
 
 
+@pytest.mark.parametrize("split", [3, 40, 1000])
+def test_rows_of_large_leverage_are_followed_one_by_one(split):
+    objective = optimum("logistic", n=150, heavy=True)
+    solver = EditSolver(Exact("primal").factor(objective), Exact("primal"), split=split)
+    tall = solver.whitened(removals(solver.objective, np.arange(3))).tall
+    K = pairs(solver.objective, solver.factor)
+    truth = np.abs(K * (objective.weights > 0)).max(axis=1)
+    before = tall.largest
+    tall._follow()
+    assert (tall.largest >= truth).all() and (tall.largest <= before).all()
+    if split == 1000:
+        np.testing.assert_allclose(tall.largest, truth, rtol=1e-3, atol=1e-5)
+
+
 def test_tall_tables_go_without_their_pairs_and_far_rows_by_rows_of_them(rng, monkeypatch):
     objective = optimum("logistic", n=3_000, d=4, penalty=0.1)
     solver = solver_of(objective)
@@ -70,7 +83,8 @@ def test_wide_tables_and_far_rows_have_their_pairs():
     for other in (objective, optimum("logistic", n=2_000, d=4, heavy=True, penalty=1e-3)):
         solver = solver_of(other)
         edits = next(edits_of(solver.objective, np.random.default_rng(0)))
-        assert not TallSums.pays(solver.whitened(edits).edits(edits), 1e-6)
+        at = solver.whitened(edits)
+        assert not at.tall.serves(at.edits(edits), 1e-6) and not at.knows_sums
 
 
 def test_leave_one_out_of_a_tall_table_is_that_of_refits(rng):
