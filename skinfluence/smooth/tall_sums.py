@@ -13,8 +13,8 @@ from skinfluence.smooth.pair_sums import EPS
 
 # Rows of one sum in single precision; flops that each pair of rows costs beside its product.
 ROWS, BESIDE = 2048, 90
-# Edits that leverages must certify, as a share.
-MOST = 0.9
+# Edits that leverages must certify, as a share; how many rows for each one that is followed.
+MOST, FEW = 0.9, 20
 
 
 class TallSums:
@@ -55,9 +55,11 @@ class TallSums:
         tol : float
         """
         n, d = self._at.rows.shape
-        if 2.0 * d**3 > n * (d + 0.5 * BESIDE):
+        if 8.0 / 3.0 * d**3 > n * (d + 0.5 * BESIDE):
             return False
-        return self._does(own, tol) or (self._follow() and self._does(own, tol))
+        if self._does(own, tol):
+            return True
+        return n > FEW * self._at.accuracy.split and self._follow() and self._does(own, tol)
 
     def _does(self, own, tol):
         with np.errstate(invalid="ignore", over="ignore"):
