@@ -234,7 +234,7 @@ class EditSolver:
         own = at.edits(edits)
         # Sums over pairs are of steps along the rows.
         by_pairs = edits.ratio is None
-        if by_pairs and "pairs" not in vars(at) and at.tall.serves(own, tol):
+        if by_pairs and "pairs" not in vars(at) and at.is_tall and at.tall.serves(own, tol):
             by_pairs, found = False, own_values(own, at.tall)
             left = np.flatnonzero(~found.within(tol))
             if len(left):

@@ -141,9 +141,9 @@ class MovedRows:
         a = self.rows[some.rows]
         change, renewed, lowest, bent, _ = self._renewed(some, second)
         F = np.empty((m, d, d))
-        for i in range(m):
-            rows = np.flatnonzero(renewed[i])
-            with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            for i in range(m):
+                rows = np.flatnonzero(renewed[i])
                 F[i] = (self.rows[rows] * change[i, rows, None]).T @ self.rows[rows]
         F[:, np.arange(d), np.arange(d)] += 1.0
         F += some.hessian_beyond_rows()
@@ -212,7 +212,9 @@ class MovedRows:
                 left = np.where(few > 0, total[np.arange(len(few)), np.maximum(few - 1, 0)], 0.0)
                 for i, count in enumerate(few):
                     renewed[i, order[i, :count]] = False
-            lowest = np.minimum(ratio.min(axis=1, where=renewed, initial=1.0), 1.0)
+                # Rows that are spared keep the curvature that they had.
+                ratio[~renewed] = 1.0
+            lowest = np.minimum(ratio.min(axis=1), 1.0)
         return change, renewed, lowest, bent, left
 
     def _bounds(self, some, at, norms, lowest, bent, fair, spared=0.0):

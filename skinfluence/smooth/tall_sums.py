@@ -39,6 +39,12 @@ class TallSums:
         self._third = objective.weights * objective.loss.third(objective.eta, objective.y)
         self.largest = self._reach(float(self._h[self._there].max(initial=0.0)))
 
+    @staticmethod
+    def pays(rows):
+        """Whether the tensor of some rows is cheaper than all their pairs."""
+        n, d = rows.shape
+        return 8.0 / 3.0 * d**3 < n * (d + 0.5 * BESIDE)
+
     def _reach(self, h):
         return np.sqrt(self._h * h) * (1.0 + 1e-9)
 
@@ -47,19 +53,18 @@ class TallSums:
         return self._h * self.largest**2 * (1.0 + 1e-9)
 
     def serves(self, own, tol):
-        """Whether a tensor is cheaper than all pairs, and certifies most of some edits.
+        """Whether it certifies most of some edits.
 
         Parameters
         ----------
         own : OneRowEdits
         tol : float
         """
-        n, d = self._at.rows.shape
-        if 8.0 / 3.0 * d**3 > n * (d + 0.5 * BESIDE):
-            return False
         if self._does(own, tol):
             return True
-        return n > FEW * self._at.accuracy.split and self._follow() and self._does(own, tol)
+        return (
+            len(self._h) > FEW * self._at.accuracy.split and self._follow() and self._does(own, tol)
+        )
 
     def _does(self, own, tol):
         with np.errstate(invalid="ignore", over="ignore"):

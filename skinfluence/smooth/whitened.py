@@ -61,6 +61,11 @@ class Whitened:
         return TallSums(self)
 
     @property
+    def is_tall(self):
+        """Whether a tensor is cheaper than the pairs."""
+        return TallSums.pays(self.rows)
+
+    @property
     def knows_sums(self):
         """Whether one or the other was made."""
         return "pairs" in vars(self) or "cubes" in vars(vars(self).get("tall", self))
