@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence import certificate
-from skinfluence._utils.memory import available_memory
+from skinfluence._utils.memory import BLOCK_BYTES, available_memory
 from skinfluence.smooth.dual_newton import DualMovedRows
 from skinfluence.smooth.logistic_pass import REMAINDER, SUMS, LogisticRows, Passed
 from skinfluence.smooth.own_values import OneRowEdits, OwnValues, answered
@@ -23,8 +23,8 @@ SIDE_BY_SIDE, PASSES = 512, 12
 # Changes of the log-curvature up to which an iterate is gone on from, and to which a first one that
 # moved rows farther is shortened.
 FARTHEST, BEGIN = 4.0, 1.0
-# Steps before that an iterate is mixed of.
-MIXED = 2
+# Steps before that an iterate is mixed of; bytes of a pair of rows while pairs are made.
+MIXED, BYTES = 2, 40
 
 
 class DualChords:
@@ -52,13 +52,14 @@ class DualChords:
     def serves(factor):
         """Whether a factor has what the chords are made of, and they fit in memory."""
         objective = factor.objective
+        held = BYTES * objective.n_samples**2
         return (
             type(factor) is DualFactor
             and factor.knows_pairs
             and objective.hold == "C"
             and objective.design.in_memory
             and LogisticRows.serves(objective)
-            and 40.0 * objective.n_samples**2 < available_memory()
+            and (held <= BLOCK_BYTES or held < available_memory())
         )
 
     @cached_property

@@ -201,9 +201,11 @@ class EditSolver:
 
     def _dual_pays(self, edits, tol):
         """Whether all pairs of rows of a dual factor are cheaper than solves for each row."""
+        if "dual" in vars(self):
+            return edits.ratio is None and tol >= PAIRS_TOL
         if edits.ratio is not None or tol < PAIRS_TOL or not DualChords.serves(self.factor):
             return False
-        return "dual" in vars(self) or self._are_many(edits, tol)
+        return self._are_many(edits, tol)
 
     def knows_own_values(self, edits, tol):
         """Whether :meth:`own_values` serves some edits of this factor, to this tolerance."""
