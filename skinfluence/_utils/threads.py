@@ -35,12 +35,11 @@ class _OneThread:
     """BLAS on one thread; counted, as questions asked at once would restore each other's setting."""
 
     def __init__(self):
-        self._lock, self._depth, self._limit, self._before = threading.Lock(), 0, None, 1
+        self._lock, self._depth, self._limit = threading.Lock(), 0, None
 
     def __enter__(self):
         with self._lock:
             if not self._depth:
-                self._before = _of_blas(default=cpu_count())
                 self._limit = _controller().limit(limits=1)
             self._depth += 1
 
@@ -52,7 +51,10 @@ class _OneThread:
 
     def allowed(self):
         with self._lock:
-            return self._before if self._depth else _of_blas(default=cpu_count())
+            if not self._depth:
+                return _of_blas(default=cpu_count())
+            # What the limit took note of: asking BLAS at every entry costs as much as a small solve.
+            return self._limit.get_original_num_threads()["blas"] or cpu_count()
 
 
 _ONE_THREAD = _OneThread()
