@@ -154,6 +154,10 @@ class Outputs(BaseEstimator):
         eta = self.objective.loss.expand(self._eta(X))
         return eta[:, 0] if eta.shape[1] == 1 else eta
 
+    def by_class(self):
+        """A number for each class, (n_samples, n_classes), or one for the second of two, (n_samples, 1)."""
+        return self.objective.loss.by_class(self.eta)
+
     def predict_proba(self, X=None):
         return self.objective.loss.predict_proba(self._eta(X))
 

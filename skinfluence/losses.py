@@ -161,6 +161,10 @@ class Loss(ABC):
         """Decision values as the user sees them; the identity unless outputs are reduced."""
         return eta
 
+    def by_class(self, eta):
+        """A number for each class that grows with its chance, ``(..., n_classes)``; of two classes one."""
+        return self.expand(eta)
+
     def decide(self, eta):
         """Position of the class that a classifier predicts, shape ``(...)``."""
         return decided(self.expand(eta))

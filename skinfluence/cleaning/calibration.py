@@ -2,7 +2,12 @@
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
+
+from skinfluence.cleaning.shapes import SMALLEST
+
+# Of a class: with more it could swap its name with another.
+MOST_ERRORS = 0.8
 
 
 def chances(decisions, codes, n_classes):
@@ -10,7 +15,7 @@ def chances(decisions, codes, n_classes):
 
     Parameters
     ----------
-    decisions : ndarray of shape (n_samples,) or (n_samples, n_classes)
+    decisions : ndarray of shape (n_samples, 1) or (n_samples, n_classes)
         Of the second of two classes, or of each; NaN where there is none.
     codes : ndarray of int, shape (n_samples,)
         The given classes.
@@ -19,26 +24,47 @@ def chances(decisions, codes, n_classes):
     Returns
     -------
     proba : ndarray of shape (n_samples, n_classes)
-        ``softmax(a f + b)``: one slope, not negative, and one shift for each class, by maximum
+        ``q = softmax(a f + b)``: one slope, not negative, and one shift for each class, by maximum
         likelihood with a prior of one row of each class at ``f = 0``.
+
+    Notes
+    -----
+    The labels are explained as ``(1 - e) q + e / n_classes``, with a share ``e`` of errors for each true class
+    where those earn their price in likelihood: without them a few wrong labels far from the border would flatten the slope for all rows, and no
+    error could be told from overlap any more.
     """
     f = decisions
-    if f.ndim == 1:
+    if f.shape[1] == 1:
         # Half each way: the softmax of two is the logistic function of the difference.
-        f = np.column_stack([-f / 2, f / 2])
+        f = np.column_stack([-f[:, 0] / 2, f[:, 0] / 2])
     known = np.isfinite(f).all(axis=1)
     spread = np.sqrt(np.mean((f[known] - f[known].mean(axis=1, keepdims=True)) ** 2)) or 1.0
     rows = np.concatenate([f[known] / spread, np.zeros((n_classes, n_classes))])
     targets = np.concatenate([np.eye(n_classes)[codes[known]], np.eye(n_classes)])
 
     def loss(theta):
-        z = theta[0] * rows + theta[1:]
-        step = softmax(z, axis=1) - targets
-        value = -np.sum(targets * log_softmax(z, axis=1)) + 0.5e-6 * theta @ theta
-        slopes = np.concatenate([[np.sum(step * rows)], step.sum(axis=0)])
-        return value, slopes + 1e-6 * theta
+        a, b, e = theta[0], theta[1 : 1 + n_classes], theta[1 + n_classes :]
+        q = softmax(a * rows + b, axis=1)
+        # P(given) = sum_k q_k T[k, given], the errors of a class even over all.
+        own = (q * targets).sum(axis=1)
+        given = np.maximum(own - own * (targets @ e) + (q @ e) / n_classes, SMALLEST)
+        slopes_q = (targets * (1.0 - e) + e / n_classes) / given[:, None]
+        step = q * (slopes_q - (q * slopes_q).sum(axis=1, keepdims=True))
+        uphill_e = (q / given[:, None]).sum(axis=0) / n_classes - targets.T @ (own / given)
+        value = -np.log(given).sum() + 0.5e-6 * theta @ theta
+        slopes = np.concatenate([[np.sum(step * rows)], step.sum(axis=0), uphill_e])
+        return value, 1e-6 * theta - slopes
 
     start = np.concatenate([[1.0], np.zeros(n_classes)])
-    bounds = [(0.0, None), *[(None, None)] * n_classes]
-    theta = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return softmax(theta[0] * f / spread + theta[1:], axis=1)
+    free, none = [(0.0, None), *[(None, None)] * n_classes], [(0.0, 0.0)] * n_classes
+    some = [(0.0, MOST_ERRORS)] * n_classes
+    plain, errors = (
+        minimize(
+            loss, np.append(start, [e] * n_classes), jac=True, method="L-BFGS-B", bounds=bounds
+        )
+        for e, bounds in ((0.0, free + none), (0.05, free + some))
+    )
+    # Errors earn their price, half the logarithm of the rows for each share, or there are none.
+    gain = plain.fun - errors.fun - 0.5 * n_classes * np.log(max(known.sum(), 1))
+    theta = errors.x if gain > 0 else plain.x
+    return softmax(theta[0] * f / spread + theta[1 : 1 + n_classes], axis=1)

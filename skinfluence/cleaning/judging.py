@@ -156,7 +156,7 @@ def _chances(left_out, codes, classes):
     """Leave-one-out probabilities: the model's, or those that its decision values amount to."""
     if hasattr(left_out.estimator, "predict_proba"):
         return left_out.predict_proba()
-    return chances(left_out.decision_function(), codes, len(classes))
+    return chances(left_out.by_class(), codes, len(classes))
 
 
 def _note_on_chances(influence):

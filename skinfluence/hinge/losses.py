@@ -85,6 +85,10 @@ class OneVsOneHinge(Hinge):
     def expand(self, eta):
         return eta if self.shape == "ovo" else self._votes(eta, with_confidence=True)
 
+    def by_class(self, eta):
+        """What each class has over all others together; votes would say of most rows the same."""
+        return eta @ self.signs.T
+
     def decide(self, eta):
         return self._votes(eta, self.break_ties).argmax(axis=-1)
 
