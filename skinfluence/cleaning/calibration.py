@@ -29,9 +29,9 @@ def chances(decisions, codes, n_classes):
 
     Notes
     -----
-    The labels are explained as ``(1 - e) q + e / n_classes``, with a share ``e`` of errors for each true class
-    where those earn their price in likelihood: without them a few wrong labels far from the border would flatten the slope for all rows, and no
-    error could be told from overlap any more.
+    The labels are explained as ``(1 - e) q + e / n_classes``, with a share ``e`` of errors for each
+    true class where those earn their price in likelihood: without them a few wrong labels far from the
+    border would flatten the slope for all rows, and no error could be told from overlap any more.
     """
     f = decisions
     if f.shape[1] == 1:
