@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn import linear_model
+from sklearn import base, linear_model
 from sklearn.linear_model import GammaRegressor, PoissonRegressor, TweedieRegressor
 
 import skinfluence.linear_model as ours
@@ -358,13 +358,26 @@ def test_a_row_of_leverage_one_has_no_deletion_in_other_models_either():
     poisson = PoissonRegressor(alpha=0.0, **TIGHT).fit(X, y)
     labels = np.arange(30) % 3
     classifier = linear_model.RidgeClassifier(alpha=1e-14, solver="svd").fit(X, labels)
-    for model, target in ((poisson, y), (classifier, labels)):
+    for model, target, names in (
+        (poisson, y, ("cooks_distance", "dfbetas", "resid_studentized_internal")),
+        (classifier, labels, ("dfbetas", "resid_studentized_internal")),
+    ):
         influence = Influence(model, X, target)
-        for name in ("cooks_distance", "dfbetas", "resid_studentized_internal"):
+        for name in names:
             with pytest.warns(UserWarning, match="Row 5 has leverage 1"):
                 found = getattr(diagnostics, name)(influence)
             assert np.isnan(found[5]).all()
             assert np.isfinite(np.delete(found, 5, axis=0)).all()
+    # However weak the penalty, the fit without the row is there, and so is its distance.
+    refit = base.clone(classifier).fit(np.delete(X, 5, axis=0), np.delete(labels, 5))
+    moved = np.column_stack(
+        [classifier.coef_ - refit.coef_, classifier.intercept_ - refit.intercept_]
+    )
+    J = np.column_stack([X, np.ones(30)])
+    size = np.einsum("kd,de,ke->", moved, J.T @ J, moved)
+    residuals = np.where(np.arange(3) == labels[:, None], 1, -1) - classifier.decision_function(X)
+    expected = size / 9 / ((residuals**2).sum() / (90 - 9))
+    np.testing.assert_allclose(diagnostics.cooks_distance(influence)[5], expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("form", ["dual", "primal"])

@@ -222,6 +222,13 @@ class Deletions:
             # Errors of leverages are those of what they leave.
             lost = lost / left
         known = ~np.isnan(left)
+        if objective.penalty.any() and not known.all():
+            # Without a penalty there is no fit without the row, and its steps say so.
+            _warn_rows(
+                ~known,
+                "leverage 1 to the precision it has: the dispersion without it is not known (NaN). "
+                "Penalise the model more, or drop the columns that one row decides.",
+            )
         self._check_free(free[known], w > 0, lost[known])
         # A small difference of large terms: where a row has nearly all of the residuals, which are
         # few rows, and where hardly any are left, of more columns than rows.

@@ -13,6 +13,8 @@ from skinfluence.smooth.remainders import RemainderPass
 # Outputs from which on an edited solve is two solves: what each row's outputs solve to costs more,
 # and holds more memory, than the passes that use it.
 MANY_OUTPUTS = 4
+# Relative error of a size from which on nothing is known of it.
+LARGEST_SLACK = 1e100
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +97,8 @@ class RowBatch:
             self.slack = factor.leverage_error * np.maximum(odds, gained / (1.0 + gained))
         # Woodbury's formula enlarges the solver's own error.
         self.slack += 2.0 * accuracy.solve_error * self.growth
+        # Of a step of nothing it is nothing, also where growth has no bound, which says so itself.
+        self.slack = np.minimum(self.slack, LARGEST_SLACK)
         # The floor is in the norm of H: the error after the edit is as much larger in that of P as
         # weight is taken away, the error before it as weight is added.
         self._own_sizes = accuracy.sizes(h)
