@@ -18,12 +18,13 @@ class SingularHessianError(ValueError):
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklearn.linear_model import LogisticRegression
     >>> from skinfluence import Influence
     >>> from skinfluence.solvers import SingularHessianError
-    >>> X, y = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]), np.array([0.0, 1.0, 3.0])
+    >>> X, y = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), [0, 1, 0, 1]
+    >>> model = LogisticRegression(C=np.inf).fit(X, y)
     >>> try:
-    ...     Influence(LinearRegression().fit(X, y), X, y).self_influence()
+    ...     Influence(model, X, y).self_influence()
     ... except SingularHessianError:
     ...     print("two columns are the same")
     two columns are the same
