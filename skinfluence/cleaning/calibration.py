@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from skinfluence.cleaning.shapes import SMALLEST
+from skinfluence.cleaning.shapes import even_errors
 
 # Of a class: with more it could swap its name with another.
 MOST_ERRORS = 0.8
@@ -39,21 +39,18 @@ def chances(decisions, codes, n_classes):
         f = np.column_stack([-f[:, 0] / 2, f[:, 0] / 2])
     known = np.isfinite(f).all(axis=1)
     spread = np.sqrt(np.mean((f[known] - f[known].mean(axis=1, keepdims=True)) ** 2)) or 1.0
-    rows = np.concatenate([f[known] / spread, np.zeros((n_classes, n_classes))])
-    targets = np.concatenate([np.eye(n_classes)[codes[known]], np.eye(n_classes)])
+    # The prior: one row of each class at 0.
+    rows = np.concatenate([f[known] / spread, np.zeros((n_classes, n_classes))]).T
+    given = np.concatenate([codes[known], np.arange(n_classes)])
+    # Of errors that go to all classes evenly, so many go to the others.
+    others = (n_classes - 1) / n_classes
 
     def loss(theta):
         a, b, e = theta[0], theta[1 : 1 + n_classes], theta[1 + n_classes :]
-        q = softmax(a * rows + b, axis=1)
-        # P(given) = sum_k q_k T[k, given], the errors of a class even over all.
-        own = (q * targets).sum(axis=1)
-        given = np.maximum(own - own * (targets @ e) + (q @ e) / n_classes, SMALLEST)
-        slopes_q = (targets * (1.0 - e) + e / n_classes) / given[:, None]
-        step = q * (slopes_q - (q * slopes_q).sum(axis=1, keepdims=True))
-        uphill_e = (q / given[:, None]).sum(axis=0) / n_classes - targets.T @ (own / given)
-        value = -np.log(given).sum() + 0.5e-6 * theta @ theta
-        slopes = np.concatenate([[np.sum(step * rows)], step.sum(axis=0), uphill_e])
-        return value, 1e-6 * theta - slopes
+        q = softmax(a * rows + b[:, None], axis=0)
+        value, moved, uphill = even_errors(q, given, others * e)
+        slopes = np.concatenate([[np.vdot(moved, rows)], moved.sum(axis=1), others * uphill])
+        return 0.5e-6 * theta @ theta - value, 1e-6 * theta - slopes
 
     start = np.concatenate([[1.0], np.zeros(n_classes)])
     free, none = [(0.0, None), *[(None, None)] * n_classes], [(0.0, 0.0)] * n_classes

@@ -41,7 +41,7 @@ def judge_labels(estimator, influence, y, options):
         left_out, noise = _left_out_and_noise(influence, codes, classes, suspect, around, options)
         proba, loss = _chances(left_out, codes, classes), left_out.loss()
         effect = effect_column(influence, loss, options)
-    out, notes, local = np.zeros(n, dtype=bool), (), local_probabilities(proba, codes, around)
+    out, notes = np.zeros(n, dtype=bool), ()
     if options["rounds"]:
         # How sure the whole of the labels is, before any of them is left out of the fit.
         share = noise.share if options["trim"] is None else options["trim"]
@@ -49,10 +49,10 @@ def judge_labels(estimator, influence, y, options):
             influence, classes, codes, suspect, around, options["rounds"], share, options["frozen"]
         )
         loss = -np.log(np.maximum(proba[np.arange(n), codes], np.finfo(float).tiny))
-        answered, local = np.isfinite(loss), local_probabilities(proba, codes, around)
-        noise = estimate_noise(local[answered], codes[answered], classes, suspect)
         notes = _note_on_trimming(out, options["rounds"])
-    known = np.isfinite(loss)
+    local, known = local_probabilities(proba, codes, around), np.isfinite(loss)
+    if options["rounds"]:
+        noise = estimate_noise(local[known], codes[known], classes, suspect)
     posterior, log_odds = np.zeros_like(proba), np.full(n, np.nan)
     posterior[np.arange(n), codes] = 1.0
     posterior[known] = noise.posterior(local[known], codes[known])

@@ -323,6 +323,38 @@ class Likelihood:
         return fits
 
 
+def even_errors(q, codes, shares):
+    """Log likelihood of given labels where the errors of each class go evenly to the others.
+
+    Parameters
+    ----------
+    q : ndarray of shape (n_classes, n_samples)
+        Chances of the true labels.
+    codes : ndarray of int, shape (n_samples,)
+        Positions of the given ones.
+    shares : ndarray of shape (n_classes,)
+        Of the rows of each class that are given as others.
+
+    Returns
+    -------
+    value : float
+    moved : ndarray of shape (n_classes, n_samples)
+        Its slopes in the logarithms of ``q``, up to what they have in common.
+    uphill : ndarray of shape (n_classes,)
+        Its slopes in the shares.
+    """
+    k, own = len(q), (codes, np.arange(q.shape[1]))
+    # P(given) = sum_k q_k T[k, given].
+    stay = 1.0 - shares * k / (k - 1)
+    given = np.maximum(q[own] * stay[codes] + (shares / (k - 1)) @ q, SMALLEST)
+    moved = q * (shares / (k - 1))[:, None]
+    moved[own] += q[own] * stay[codes]
+    moved = moved / given - q
+    uphill = (q / given).sum(axis=1) / (k - 1)
+    uphill -= np.bincount(codes, q[own] / given, k) * k / (k - 1)
+    return np.log(given).sum(), moved, uphill
+
+
 def surprise(names, k):
     """Nats that it costs to name these kinds of errors among those there are.
 

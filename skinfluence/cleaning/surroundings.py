@@ -6,7 +6,7 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from skinfluence.cleaning.neighbours import nearest_rows
-from skinfluence.cleaning.shapes import SMALLEST, TYPICAL_LOG_A
+from skinfluence.cleaning.shapes import SMALLEST, TYPICAL_LOG_A, even_errors
 
 # Rows around a row; of few rows in all a tenth, of fewer than the least none.
 AROUND, SHARE_AROUND, LEAST_AROUND = 20, 0.1, 5
@@ -97,22 +97,14 @@ def _heed(logs, codes, surplus):
     """How much of what the surroundings say is heeded, per unit of the log probabilities."""
     n, k = logs.shape
     down = np.ascontiguousarray((logs - logs.max(axis=1, keepdims=True)).T)
-    side, own = np.ascontiguousarray(surplus.T), (codes, np.arange(n))
+    side = np.ascontiguousarray(surplus.T)
 
     def downhill(parameters):
         log_a, b, c, shares = np.split(parameters, [1, 1 + k, 2 + k])
         a = np.exp(log_a)
         q = softmax(a * down + b[:, None] + c * side, axis=0)
-        # Errors of a class go evenly to the others: P(given) = sum_k q_k T[k, given].
-        stay = 1.0 - shares * k / (k - 1)
-        given = np.maximum(q[own] * stay[codes] + (shares / (k - 1)) @ q, SMALLEST)
-        moved = q * (shares / (k - 1))[:, None]
-        moved[own] += q[own] * stay[codes]
-        moved = moved / given - q
-        uphill = (q / given).sum(axis=1) / (k - 1)
-        uphill -= np.bincount(codes, q[own] / given, k) * k / (k - 1)
-        prior = (log_a[0] - TYPICAL_LOG_A) ** 2 + b @ b + (c[0] / USUAL_HEED) ** 2
-        value = np.log(given).sum() - 0.5 * prior
+        value, moved, uphill = even_errors(q, codes, shares)
+        value -= 0.5 * ((log_a[0] - TYPICAL_LOG_A) ** 2 + b @ b + (c[0] / USUAL_HEED) ** 2)
         slopes = [
             a * np.vdot(moved, down) - (log_a - TYPICAL_LOG_A),
             moved.sum(axis=1) - b,

@@ -13,6 +13,7 @@ from skinfluence import certificate
 from skinfluence.editing.solving import Solved, solve_edited
 from skinfluence.editing.writing import write_linear
 from skinfluence.l1.answers import L1Answers
+from skinfluence.l1.newton import columns_of
 from skinfluence.l1.problem import L1Problem
 from skinfluence.l1.smooth_answers import SmoothL1Answers
 from skinfluence.l1.smooth_problem import SmoothL1Problem
@@ -149,8 +150,6 @@ class SupportReach:
         self.intercept = intercept
 
     def __call__(self, design):
-        from skinfluence.l1.newton import columns_of
-
         Z = columns_of(design, self.active) - self.middle
         return np.sqrt(np.maximum(np.einsum("ik,kl,il->i", Z, self.inverse, Z), 0.0))[:, None]
 

@@ -10,8 +10,27 @@ from skinfluence.objective import resolve_hold
 from skinfluence.problem import Chosen, Problem
 
 
+class PenalisedProblem(Problem):
+    """With penalties ``l1`` and ``l2``, and ``hold`` for what edits keep of them."""
+
+    natural_hold = "C"
+
+    def holding(self, hold):
+        hold = resolve_hold(hold, self.natural_hold)
+        return self if hold == self.hold else replace(self, hold=hold)
+
+    def share(self, weight):
+        """What the penalties are multiplied by at another total weight."""
+        return weight / self.total_weight if self.hold == "lambda" else np.ones_like(weight)
+
+    def weighing(self, total):
+        """The penalties at another total weight, by name."""
+        share = float(self.share(np.asarray(total)))
+        return {"l1": share * self.l1, "l2": share * self.l2}
+
+
 @dataclass(frozen=True, eq=False)
-class L1Problem(Problem):
+class L1Problem(PenalisedProblem):
     """``sum_i w_i (y_i - x_i'b - c)^2 / 2 + l1 |b|_1 + l2 |b|^2 / 2`` at fitted parameters.
 
     Parameters
@@ -53,32 +72,17 @@ class L1Problem(Problem):
         """The weights: there are no class weights."""
         return self.weights
 
-    def holding(self, hold):
-        hold = resolve_hold(hold, self.natural_hold)
-        return self if hold == self.hold else replace(self, hold=hold)
-
-    def share(self, weight):
-        """What the penalties are multiplied by at another total weight."""
-        return weight / self.total_weight if self.hold == "lambda" else np.ones_like(weight)
-
     def on(self, X, rows, carried):
         design = design_of(X, self.design.intercept)
-        share = self.share(rows.weights.sum())
         return replace(
             self,
             design=design,
             y=rows.y,
             weights=rows.weights,
-            l1=self.l1 * share,
-            l2=self.l2 * share,
             theta=carried(self.theta[None], design)[0],
             leaves=np.inf,
+            **self.weighing(rows.weights.sum()),
         )
-
-    def weighing(self, total):
-        """The penalties at another total weight, by name."""
-        share = float(self.share(np.asarray(total)))
-        return {"l1": share * self.l1, "l2": share * self.l2}
 
     def value(self, theta):
         """The objective at some parameters."""

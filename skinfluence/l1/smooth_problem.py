@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skinfluence.design import Design, design_of
+from skinfluence.l1.problem import PenalisedProblem
 from skinfluence.losses import Loss
-from skinfluence.objective import Labels, resolve_hold
-from skinfluence.problem import Chosen, Problem
+from skinfluence.objective import Labels
+from skinfluence.problem import Chosen
 
 
 @dataclass(frozen=True, eq=False)
-class SmoothL1Problem(Problem):
+class SmoothL1Problem(PenalisedProblem):
     """``sum_i w_i l(z_i'b, y_i) + sum_j l1_j |b_j| + l2_j b_j^2 / 2`` at fitted parameters.
 
     Parameters
@@ -50,37 +51,24 @@ class SmoothL1Problem(Problem):
     def kinds(self, y):
         return self.labels.codes_of(y)
 
-    def holding(self, hold):
-        hold = resolve_hold(hold, "C")
-        return self if hold == self.hold else replace(self, hold=hold)
-
-    def share(self, weight):
-        """What the penalties are multiplied by at another total weight."""
-        return weight / self.total_weight if self.hold == "lambda" else np.ones_like(weight)
-
     def on(self, X, rows, carried):
         if rows.ratio is not None:
             return None
         design = design_of(X, self.design.intercept)
-        share = self.share(rows.weights.sum())
-        l1, l2 = (np.full(design.n_columns, share * one[0]) for one in (self.l1, self.l2))
-        if design.intercept:
-            l1[-1], l2[-1] = share * self.l1[-1], share * self.l2[-1]
+        penalties = {}
+        for name, before in self.weighing(rows.weights.sum()).items():
+            penalties[name] = np.full(design.n_columns, before[0])
+            if design.intercept:
+                penalties[name][-1] = before[-1]
         return replace(
             self,
             design=design,
             y=rows.y,
             weights=rows.weights,
             sample_weight=rows.sample_weight,
-            l1=l1,
-            l2=l2,
             theta=carried(self.theta[None], design)[0],
+            **penalties,
         )
-
-    def weighing(self, total):
-        """The penalties at another total weight, by name."""
-        share = float(self.share(np.asarray(total)))
-        return {"l1": share * self.l1, "l2": share * self.l2}
 
     def value(self, theta):
         """The objective at some parameters."""

@@ -14,15 +14,13 @@ from skinfluence import certificate
 from skinfluence._utils.memory import BLOCK_BYTES, available_memory
 from skinfluence.smooth.dual_newton import DualMovedRows
 from skinfluence.smooth.logistic_pass import REMAINDER, SUMS, LogisticRows, Passed
+from skinfluence.smooth.mixing import BEGIN, FARTHEST, shares
 from skinfluence.smooth.own_values import OneRowEdits, OwnValues, answered
 from skinfluence.smooth.pair_sums import EPS
 from skinfluence.solvers.dual import DualFactor
 
 # Edits iterated side by side, and iterations.
 SIDE_BY_SIDE, PASSES = 512, 12
-# Changes of the log-curvature up to which an iterate is gone on from, and to which a first one that
-# moved rows farther is shortened.
-FARTHEST, BEGIN = 4.0, 1.0
 # Steps before that an iterate is mixed of; bytes of a pair of rows while pairs are made.
 MIXED, BYTES = 2, 40
 
@@ -280,10 +278,5 @@ def _shares(left):
         return [np.ones(len(last))]
     df = np.stack([last - one for one in left[:-1]], axis=1)
     normal = np.einsum("bkd,bld->bkl", df, df).astype(float)
-    trace = np.einsum("bkk->b", normal)
-    normal += (1e-10 * trace + 1e-300)[:, None, None] * np.eye(len(left) - 1)
-    right = np.einsum("bkd,bd->bk", df, last).astype(float)
-    fair = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)
-    normal[~fair], right[~fair] = np.eye(len(left) - 1), 0.0
-    share = np.linalg.solve(normal, right[..., None])[..., 0].T
+    share = shares(normal, np.einsum("bkd,bd->bk", df, last).astype(float)).T
     return [*share, 1.0 - share.sum(axis=0)]

@@ -1,15 +1,13 @@
 """Accelerated chord iterations of many one-row edits, of any number of outputs.
 
-A bound needs nothing but the iterate it is made for, so iterates may be mixed: Anderson's method with
-two passes before, in the norm of each edited Hessian.
+Iterates are mixed with those of two passes before, in the norm of each edited Hessian.
 """
 
 import numpy as np
 
+from skinfluence.smooth.mixing import BEGIN, FARTHEST, shares
+
 PASSES = 12
-# Changes of the log-curvature up to which an iterate is gone on from, and to which a first one that
-# moved rows farther is shortened.
-FARTHEST, BEGIN = 4.0, 1.0
 # A pass that leaves more than this share of the gradient is no progress; so many of them may be.
 PROGRESS, STALLS = 0.5, 2
 
@@ -88,12 +86,7 @@ def _mixed(before):
     df = np.stack([f - (a - v) for v, _, a, _, _ in earlier], axis=1) * counts
     dg = np.stack([g - (c - s) for _, c, _, s, _ in earlier], axis=1) * counts
     normal = np.einsum("bmkd,blkd->bml", df, dg, optimize=True)
-    trace = np.abs(np.einsum("bmm->b", normal))
-    normal += (1e-10 * trace + 1e-300)[:, None, None] * np.eye(len(earlier))
-    right = np.einsum("bmkd,bkd->bm", df, g)
-    fair = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)
-    normal[~fair], right[~fair] = np.eye(len(earlier)), 0.0
-    share = np.linalg.solve(normal, right[..., None])[..., 0]
+    share = shares(normal, np.einsum("bmkd,bkd->bm", df, g))
     out = []
     for last, at in ((after, 2), (solved, 3)):
         mixed = last.copy()

@@ -7,6 +7,7 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence.smooth.logistic_pass import REMAINDER, SUMS, LogisticRows, Passed
+from skinfluence.smooth.mixing import BEGIN, FARTHEST, shares
 from skinfluence.smooth.own_values import answered
 from skinfluence.smooth.pair_sums import EPS
 
@@ -15,9 +16,6 @@ from skinfluence.smooth.pair_sums import EPS
 SIDE_BY_SIDE, ENTRIES, SUMMED_ROWS, PASSES = 128, 2**19, 256, 8
 # Edits that are left to Newton's method, as what a pass costs beside its products is more.
 FEW = 12
-# Changes of the log-curvature up to which remainders are taken in single precision and to which a
-# start is shortened.
-FARTHEST, BEGIN = 4.0, 1.0
 # Relative rounding of a product of SUMMED_ROWS remainders.
 SUMMED = (SUMMED_ROWS + 4) * EPS
 
@@ -255,8 +253,5 @@ def _accelerated(w, f, history):
     dw = np.stack([w - p for p, _ in kept[:-1]], axis=1)
     df = np.stack([f - q for _, q in kept[:-1]], axis=1)
     normal = np.einsum("bkd,bld->bkl", df, df)
-    k = normal.shape[1]
-    trace = np.einsum("bkk->b", normal)
-    normal += (1e-10 * trace + 1e-300)[:, None, None] * np.eye(k)
-    share = np.linalg.solve(normal, np.einsum("bkd,bd->bk", df, f)[..., None])
-    return w + f - np.einsum("bkl,bkd->bd", share, dw + df), kept
+    share = shares(normal, np.einsum("bkd,bd->bk", df, f))
+    return w + f - np.einsum("bk,bkd->bd", share, dw + df), kept

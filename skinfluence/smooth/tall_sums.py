@@ -62,9 +62,10 @@ class TallSums:
         """
         if self._does(own, tol):
             return True
-        return (
-            len(self._h) > FEW * self._at.accuracy.split and self._follow() and self._does(own, tol)
-        )
+        if len(self._h) <= FEW * self._at.accuracy.split:
+            return False
+        self._follow()
+        return self._does(own, tol)
 
     def _does(self, own, tol):
         with np.errstate(invalid="ignore", over="ignore"):
@@ -74,12 +75,11 @@ class TallSums:
 
     def _follow(self):
         """Bound the largest product of each row by those with the rows of largest leverage."""
-        if "_followed" not in vars(self):
-            self.largest = np.minimum(self.largest, self._followed)
-        return True
+        self.largest = np.minimum(self.largest, self._followed)
 
     @cached_property
     def _followed(self):
+        """The largest product of each row, by those with the rows of largest leverage."""
         rows, length = self._at.rows.astype(np.float32), np.sqrt(self._h)
         order = np.argsort(-np.where(self._there, self._h, -1.0))
         top = order[: self._at.accuracy.split]

@@ -1,0 +1,33 @@
+"""Mixtures of chord iterates: Anderson's method, and how far an iterate may have moved rows.
+
+A bound needs nothing but the iterate it is made for, so that iterates may be mixed.
+"""
+
+import numpy as np
+
+# Changes of the log-curvature up to which an iterate is gone on from, and to which a first one that
+# moved rows farther is shortened.
+FARTHEST, BEGIN = 4.0, 1.0
+
+
+def shares(normal, right):
+    """Of how much of each earlier iterate to take so that what is left cancels best, for many edits.
+
+    Parameters
+    ----------
+    normal : ndarray of shape (b, k, k)
+        Products of the differences of what the last and the k earlier iterates leave; written to.
+    right : ndarray of shape (b, k)
+        Their products with what the last one leaves; written to.
+
+    Returns
+    -------
+    shares : ndarray of shape (b, k)
+        None of the earlier ones where a product is no number.
+    """
+    k = normal.shape[1]
+    trace = np.abs(np.einsum("bkk->b", normal))
+    normal += (1e-10 * trace + 1e-300)[:, None, None] * np.eye(k)
+    fair = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)
+    normal[~fair], right[~fair] = np.eye(k), 0.0
+    return np.linalg.solve(normal, right[..., None])[..., 0]
