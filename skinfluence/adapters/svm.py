@@ -27,8 +27,8 @@ from skinfluence.losses import (
     SmoothHinge,
     SquaredEpsilonInsensitive,
     SquaredHinge,
-    own_class_factors,
 )
+from skinfluence.losses.combined import own_class_factors
 from skinfluence.objective import Labels, objective_of, refuse_weightless
 
 # liblinear gives no dual coefficients: rows this near to the margin start halfway to their bound.

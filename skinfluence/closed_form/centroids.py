@@ -9,7 +9,7 @@ import numpy as np
 
 from skinfluence.closed_form.family import Family, NoModelError
 from skinfluence.closed_form.problem import Posterior
-from skinfluence.losses import decided
+from skinfluence.losses.base import decided
 
 
 class CentroidFamily(Family):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence.design import Design
-from skinfluence.losses import Loss, Multinomial, decided
+from skinfluence.losses import Loss, Multinomial
+from skinfluence.losses.base import decided
 from skinfluence.objective import Labels
 from skinfluence.problem import Chosen, Problem
 

@@ -32,7 +32,7 @@ from skinfluence.kernel.gaussian_process import GaussianProcessProblem
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.l1.problem import L1Problem
 from skinfluence.l1.smooth_problem import SmoothL1Problem
-from skinfluence.losses import own_class_factors
+from skinfluence.losses.combined import own_class_factors
 from skinfluence.objective import Objective, objective_of
 from skinfluence.statistics import any_learns, fitted_leaves
 from skinfluence.statistics.registry import learns
