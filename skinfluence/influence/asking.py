@@ -1,0 +1,93 @@
+"""From what users ask to what the problem is asked: rows, test points, labels and edits."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import column_or_1d
+
+from skinfluence import edits
+from skinfluence._utils.memory import check_fits
+from skinfluence._utils.rows import named
+from skinfluence._utils.typing import Frozen
+from skinfluence._utils.validation import in_numpy, refuse_masked
+from skinfluence.answers import Tests
+from skinfluence.statistics import rows_after
+
+SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
+
+
+def check_effects_fit(quantity, n_edits):
+    """Refuse numbers for each edit that would not fit in memory."""
+    check_fits((*quantity.shape[:1], n_edits, *quantity.shape[1:]), SMALLER)
+
+
+class Asked:
+    """A fitted problem and its data: the part of Influence that all questions stand on."""
+
+    estimator: Any
+    answers: Any
+    objective: Any
+    frozen: Frozen
+    budget: float
+    _inputs: Any
+
+    def _y(self):
+        """The training targets as the user gave them."""
+        labels = self.objective.labels
+        y = self.objective.y
+        return y if labels is None else labels.classes[labels.codes_of(y)]
+
+    def _rows(self, indices, labels=None):
+        n = self.objective.n_samples
+        if indices is None and labels is None:
+            return np.arange(n)
+        return named(indices, labels, "indices").positions(n, self._inputs.labels)
+
+    def _encode_y(self, y):
+        """The loss's y, class positions or targets for callables, and class weights."""
+        refuse_masked(y=y)
+        y, labels = in_numpy(y), self.objective.labels
+        if labels is None:
+            y, own = np.asarray(y, dtype=float), np.shape(self.objective.y)[1:]
+            y = y if own else column_or_1d(y)
+            if y.shape[1:] != own or not np.isfinite(y).all():
+                raise ValueError(
+                    f"y must be finite numbers, {own[0]} for each row. Got an array of shape {y.shape}."
+                    if own
+                    else "y must be a one-dimensional array of finite numbers."
+                )
+            y = self.objective.loss.check_y(y)
+            return y, y, np.ones(len(y))
+        codes = labels.codes(column_or_1d(y))
+        return labels.targets[codes], codes, labels.class_weight[codes]
+
+    def _tests(self, X, y):
+        design = self.objective.design.like(self._inputs.transform(X))
+        if y is None:
+            return Tests(design, None, None, self.objective.labels)
+        encoded, codes, _ = self._encode_y(y)
+        if len(codes) != design.n_samples:
+            raise ValueError(
+                f"X and y must have one row each per test point. Got {design.n_samples} and "
+                f"{len(codes)}."
+            )
+        return Tests(design, encoded, codes, self.objective.labels)
+
+    def _labelled_tests(self, X, y, aggregate):
+        if aggregate not in (None, "mean"):
+            raise ValueError(f"aggregate must be None or 'mean'. Got {aggregate!r} instead.")
+        if y is None:
+            raise ValueError("The influence on test losses needs y, the labels of the test points.")
+        return self._tests(X, y)
+
+    def _encoded(self, y):
+        encoded, _, weight = self._encode_y(y)
+        return encoded, weight
+
+    def _resolve(self, edit):
+        transform_row, labels = self._inputs.transform_row, self._inputs.labels
+        return edits.resolve(edit, self.objective, transform_row, self._encoded, labels)
+
+    def _rows_after(self, edit):
+        raw_row, labels = self._inputs.raw_row, self._inputs.labels
+        return rows_after(edit, self.objective, self._y(), raw_row, self._encoded, labels)

@@ -1,0 +1,43 @@
+"""What finite questions cost, before they are asked."""
+
+import numpy as np
+
+from skinfluence import leave_one_out
+from skinfluence.edits import Edit, remove
+from skinfluence.statistics import HELD, UNMOVED, any_learns, estimating
+
+QUESTIONS = ("removal_effect", "relabel_effect", "effect", "top", "loo")
+
+
+def estimate_of(influence, question, X, edits, groups, indices, labels, method, frozen):
+    """The Estimate of one question; the arguments are those of ``Influence.estimate``."""
+    if question not in QUESTIONS:
+        raise ValueError(f"question must be one of {QUESTIONS}. Got {question!r} instead.")
+    whole = leave_one_out.whole_pipeline(influence, method, frozen, np.inf)
+    rows = influence._rows(indices, labels)
+    X = influence._inputs.raw_rows([0]) if X is None else X
+    n_test = influence._tests(X, None).design.n_samples
+    n_outputs = influence.objective.loss.n_outputs
+    if question == "effect" or groups is not None:
+        if groups is not None:
+            names, position = np.unique(np.asarray(groups), return_inverse=True)
+            given = [remove(np.flatnonzero(position == i)) for i in range(len(names))]
+        else:
+            given = [edits] if isinstance(edits, Edit) else list(edits or ())
+        numbers, n_edits = n_test * len(given), len(given)
+    else:
+        n_labels = 1
+        if question == "relabel_effect":
+            n_labels = len(influence.objective.labels.classes)
+        n_edits = len(rows) * max(n_labels - 1, 1)
+        numbers = n_test * len(rows) * n_labels
+        if question == "loo":
+            numbers = len(rows) * n_outputs
+    if whole is None:
+        way = HELD if any_learns(influence._inputs.steps) else UNMOVED
+        return estimating.held(n_edits, way, numbers)
+    if question == "effect" or groups is not None:
+        after = [influence._rows_after(edit) for edit in given]
+        return estimating.of_edits(whole, after, X, method, numbers)
+    relabels = question == "relabel_effect"
+    return estimating.of_rows(whole, rows, relabels, X, method, numbers)
