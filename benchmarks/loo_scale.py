@@ -12,7 +12,7 @@ from data import add_data_option, load_a9a, load_diabetes, load_enron, load_mnis
 from sklearn.linear_model import LogisticRegression
 
 from skinfluence import Influence
-from skinfluence.edits import Points, edited
+from skinfluence.edits.points import Points, edited
 from skinfluence.smooth.newton import minimise
 from skinfluence.smooth.steps import removals
 

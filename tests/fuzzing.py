@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import certificate, losses
 from skinfluence.design import design_of
-from skinfluence.edits import Points
+from skinfluence.edits.points import Points
 from skinfluence.objective import Objective
 from skinfluence.smooth import remainders as passes
 from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver

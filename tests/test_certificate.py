@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from skinfluence import certificate, losses
 from skinfluence.design import design_of
-from skinfluence.edits import Points
+from skinfluence.edits.points import Points
 from skinfluence.objective import Objective
 from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.newton import minimise

@@ -3,7 +3,7 @@
 import numpy as np
 
 from skinfluence import certificate
-from skinfluence.edits import Points
+from skinfluence.edits.points import Points
 from skinfluence.smooth.edit_solver import ROUND_OFF
 
 MOST_PASSES = 40

@@ -5,7 +5,8 @@ from sklearn.utils import _safe_indexing
 
 from skinfluence import leave_one_out
 from skinfluence._utils.memory import check_fits, row_blocks
-from skinfluence.edits import NoOptimumError, removal
+from skinfluence.edits import NoOptimumError
+from skinfluence.edits.points import removal
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.statistics import any_learns
 

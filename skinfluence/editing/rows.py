@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from skinfluence.edits import is_given, position
+from skinfluence.edits.constructors import is_given
+from skinfluence.edits.points import position
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.rows import row_like
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from skinfluence._utils.memory import check_fits, row_blocks
-from skinfluence.edits import NoOptimumError, removal
+from skinfluence.edits import NoOptimumError
+from skinfluence.edits.points import removal
 from skinfluence.inference.groups import grouped, held
 
 # How residuals are divided by what leverages leave, ``C_i^-power``.

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils import column_or_1d
 
-from skinfluence import edits
 from skinfluence._utils.memory import check_fits
 from skinfluence._utils.rows import named
 from skinfluence._utils.typing import Frozen
 from skinfluence._utils.validation import in_numpy, refuse_masked
 from skinfluence.answers import Tests
+from skinfluence.edits.points import resolve
 from skinfluence.statistics import rows_after
 
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
@@ -86,7 +86,7 @@ class Asked:
 
     def _resolve(self, edit):
         transform_row, labels = self._inputs.transform_row, self._inputs.labels
-        return edits.resolve(edit, self.objective, transform_row, self._encoded, labels)
+        return resolve(edit, self.objective, transform_row, self._encoded, labels)
 
     def _rows_after(self, edit):
         raw_row, labels = self._inputs.raw_row, self._inputs.labels

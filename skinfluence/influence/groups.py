@@ -7,6 +7,7 @@ import numpy as np
 from skinfluence import edits
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.rows import groups_of
+from skinfluence.edits.points import removal
 from skinfluence.influence.asking import check_effects_fit
 from skinfluence.solvers import SingularHessianError
 
@@ -25,7 +26,7 @@ def group_effects(influence, quantity, X, groups, answers, whole, method, tol):
     for i, rows in enumerate(members):
         try:
             if whole is None:
-                points.append(edits.removal(influence.objective, rows))
+                points.append(removal(influence.objective, rows))
             else:
                 points.append(influence._rows_after(edits.remove(rows)))
             kept.append(i)

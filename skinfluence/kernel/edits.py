@@ -61,7 +61,7 @@ class Change:
 
 
 def change_of(answers, points):
-    """A :class:`Change` from :class:`~skinfluence.edits.Points`.
+    """A :class:`Change` from :class:`~skinfluence.edits.points.Points`.
 
     A row that is removed and comes back, with another target or weight, stays the same row: its
     kernel values are those of the system, exact where differences of them would lose digits.

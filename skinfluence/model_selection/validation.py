@@ -9,7 +9,7 @@ from sklearn.utils import check_array
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.typing import Floats, Frozen, MatrixLike, Method, Response, Scoring
-from skinfluence.edits import Points
+from skinfluence.edits.points import Points
 from skinfluence.influence import Influence
 from skinfluence.leave_one_out import (
     Outputs,

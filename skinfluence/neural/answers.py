@@ -11,7 +11,7 @@ from skinfluence._utils.locks import Locked
 from skinfluence._utils.memory import check_fits
 from skinfluence._utils.progress import progress_bar
 from skinfluence.answers import FEWER_TESTS, Answers, check_method
-from skinfluence.edits import Points
+from skinfluence.edits.points import Points
 from skinfluence.quantity import Quantity
 from skinfluence.solvers import SolveReport
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg
 
-from skinfluence.edits import edited
+from skinfluence.edits.points import edited
 from skinfluence.row_losses.newton import factored, minimise
 from skinfluence.solvers import SingularHessianError
 

@@ -15,7 +15,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.threads import small_blas
 from skinfluence.curvature import Curvature
-from skinfluence.edits import edited
+from skinfluence.edits.points import edited
 from skinfluence.smooth import batch_newton as refits
 from skinfluence.smooth import piecewise, steps
 from skinfluence.smooth.accuracy import SPLIT, Accuracy, inflation, shrink, solve_error

@@ -12,7 +12,7 @@ import numpy as np
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
 from skinfluence.design import Design
-from skinfluence.edits import edited
+from skinfluence.edits.points import edited
 from skinfluence.smooth import without_row
 from skinfluence.smooth.fills import Fills
 from skinfluence.solvers import SingularHessianError

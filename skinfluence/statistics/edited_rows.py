@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinfluence.edits import Edit, NoOptimumError, is_given, no_weight_left, position
+from skinfluence.edits import Edit, NoOptimumError
+from skinfluence.edits.constructors import is_given
+from skinfluence.edits.points import no_weight_left, position
 from skinfluence.statistics.balanced import amounts, counts, ratios
 
 __all__ = ["EditedRows", "relabelled", "rows_after", "without"]

@@ -20,7 +20,7 @@ from sklearn.linear_model import (
 from skinfluence import Influence, edits, losses
 from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
-from skinfluence.edits import Points
+from skinfluence.edits.points import Points
 from skinfluence.objective import Objective
 from skinfluence.smooth import piecewise
 from skinfluence.smooth.accuracy import Accuracy

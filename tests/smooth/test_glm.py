@@ -9,7 +9,7 @@ from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
-from skinfluence.edits import edited
+from skinfluence.edits.points import edited
 from skinfluence.model_selection import LeaveOneOutSearch, loo_predict
 from tests.registries import ESTIMATORS, MEAN_FORM, Case, name_of
 from tests.truth import polish, refit, relative_error

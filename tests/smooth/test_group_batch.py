@@ -7,6 +7,7 @@ from sklearn.base import clone
 
 from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
+from skinfluence.edits.points import edited as after_edit
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.smooth.group_batch import GroupBatch
 from tests.registries import make_data
@@ -36,7 +37,7 @@ def case(name, n=160, groups=10, seed=5):
 
 def whole(influence, points):
     """The optimum after an edit, by Newton's method with dense Hessians."""
-    return polish(edits.edited(influence.answers.edit_solver().objective, points), 12)
+    return polish(after_edit(influence.answers.edit_solver().objective, points), 12)
 
 
 @pytest.mark.parametrize("hold", ["auto", "C", "lambda"])
@@ -52,7 +53,7 @@ def test_every_bound_holds_and_most_are_met(name, hold):
         met = bound <= np.maximum(tol * (size - bound), 0.0) + 2.0 * round_off
         assert met.all(), used
         for one, step, most, own in zip(points, found, bound, size, strict=True):
-            edited = edits.edited(solver.objective, one)
+            edited = after_edit(solver.objective, one)
             true = polish(edited, 12).theta - solver.objective.theta
             P = Curvature(edited).dense()
             error = (step - true).ravel()

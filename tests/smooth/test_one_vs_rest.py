@@ -12,7 +12,7 @@ from sklearn.svm import LinearSVC
 
 from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
-from skinfluence.edits import edited
+from skinfluence.edits.points import edited
 from skinfluence.model_selection import loo_predict
 from tests.registries import NEWTON, make_data
 from tests.truth import relative_error

@@ -6,6 +6,7 @@ import numpy as np
 
 from skinfluence import edits
 from skinfluence.curvature import Curvature
+from skinfluence.edits.points import edited
 from skinfluence.leave_one_out import loo_eta
 from skinfluence.utils.estimator_checks.failing import agreement, relative_error, require, skip
 from skinfluence.utils.estimator_checks.subject import with_rows
@@ -192,7 +193,7 @@ def check_certificates(subject):
     worst = 0.0
     for i, change in enumerate(changes):
         points = subject.influence._resolve(change)
-        reach = _reach(edits.edited(subject.problem, points), tests)
+        reach = _reach(edited(subject.problem, points), tests)
         error = np.abs(found.values[:, i] - expected[:, i]).reshape(len(tests), -1).max(axis=1)
         # Rounding of the refit itself.
         slack = 1e-9 * np.abs(expected[:, i]).max()
