@@ -8,6 +8,7 @@ from sklearn import linear_model
 from sklearn import metrics as skm
 
 from skinfluence import Influence, edits, metrics
+from skinfluence.metrics import pairs
 from tests.registries import make_data
 from tests.truth import refit, relative_error
 
@@ -207,7 +208,7 @@ def test_pairs_are_taken_in_blocks(monkeypatch, rng):
     metric = metrics.auroc(0.2)
     gradient = autograd.grad(metric)
     whole = metric(eta, y), gradient(eta, y)
-    monkeypatch.setattr(metrics, "_pair_blocks", lambda high, low: [slice(0, 11), slice(11, 30)])
+    monkeypatch.setattr(pairs, "_pair_blocks", lambda high, low: [slice(0, 11), slice(11, 30)])
     np.testing.assert_allclose(metric(eta, y), whole[0], rtol=1e-12)
     np.testing.assert_allclose(gradient(eta, y), whole[1], rtol=1e-12)
 
