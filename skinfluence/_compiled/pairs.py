@@ -6,24 +6,25 @@ A block is computed once and used for its rows and its columns.
 import numpy as np
 
 from skinfluence._compiled.cached import compiled
+from skinfluence._compiled.larger import larger
 
-# How many sums of a row run side by side, of few terms and of many.
-LANES, MANY_LANES = 64, 256
+# Terms of a sum in single precision.
+TERMS = 512
 _FAST = {"fastmath": {"contract", "nsz", "nnan", "reassoc"}, "error_model": "numpy"}
 
 
 @compiled(nogil=True, **_FAST)
-def _fold_line(K, size, third, fourth, largest, cubes, quarts):
-    """Add some cosines of one row, each to a sum of its own: those run in vectors.
-
-    A maximum over the row itself would not.
-    """
+def _fold_line(K, size, third, fourth):
+    """The largest ``size |K|``, ``sum third K^3`` and ``sum fourth K^4`` of some cosines of one row."""
+    zero = np.float32(0.0)
+    largest, cubes, quarts = zero, zero, zero
     for j in range(len(K)):
         k = K[j]
         square = k * k
-        largest[j] = max(largest[j], size[j] * abs(k))
-        cubes[j] += third[j] * square * k
-        quarts[j] += fourth[j] * square * square
+        largest = larger(largest, size[j] * abs(k))
+        cubes += third[j] * square * k
+        quarts += fourth[j] * square * square
+    return largest, cubes, quarts
 
 
 @compiled(nogil=True)
@@ -33,50 +34,76 @@ def rows_of_block(K, start, size, third, fourth, largest, cubes, quarts):
     The largest ``size |K|``, ``sum third K^3`` and ``sum fourth K^4``.
     """
     width = K.shape[1]
-    part = np.empty((3, LANES), dtype=np.float32)
     for i in range(K.shape[0]):
-        part[:] = 0.0
-        for low in range(0, width, LANES):
-            high = min(low + LANES, width)
+        for low in range(0, width, TERMS):
+            high = min(low + TERMS, width)
             mine = slice(start + low, start + high)
-            _fold_line(
-                K[i, low:high], size[mine], third[mine], fourth[mine], part[0], part[1], part[2]
+            far, third_power, fourth_power = _fold_line(
+                K[i, low:high], size[mine], third[mine], fourth[mine]
             )
-        largest[i] = max(largest[i], part[0].max())
-        cubes[i] += part[1].sum()
-        quarts[i] += part[2].sum()
+            largest[i] = max(largest[i], far)
+            cubes[i] += third_power
+            quarts[i] += fourth_power
 
 
 @compiled(nogil=True, **_FAST)
-def _add_line(K, size, third, fourth, largest, cubes, quarts):
+def _fold_both(K, size, third, fourth, own, largest, cubes, quarts):
+    """As :func:`_fold_line`, and add to the sums of the columns what this row, with ``own``, is to them."""
+    zero = np.float32(0.0)
+    far, third_power, fourth_power = zero, zero, zero
+    own_size, own_third, own_fourth = own
     for j in range(len(K)):
         k = K[j]
         square = k * k
-        largest[j] = max(largest[j], size * abs(k))
-        cubes[j] += third * square * k
-        quarts[j] += fourth * square * square
+        far = larger(far, size[j] * abs(k))
+        third_power += third[j] * square * k
+        fourth_power += fourth[j] * square * square
+        largest[j] = larger(largest[j], own_size * abs(k))
+        cubes[j] += own_third * square * k
+        quarts[j] += own_fourth * square * square
+    return far, third_power, fourth_power
 
 
 @compiled(nogil=True)
-def columns_of_block(K, size, third, fourth, largest, cubes, quarts):
-    """Add what a block says of its columns; ``size``, ``third``, ``fourth`` are of its rows."""
-    m = K.shape[1]
-    part = np.zeros((3, m), dtype=np.float32)
-    for i in range(K.shape[0]):
-        _add_line(K[i], size[i], third[i], fourth[i], part[0], part[1], part[2])
-    for j in range(m):
-        largest[j] = max(largest[j], part[0, j])
-        cubes[j] += part[1, j]
-        quarts[j] += part[2, j]
+def sums_of_block(K, low, start, size, third, fourth, largest, cubes, quarts):
+    """Add what a block of rows ``low, low + 1, ...`` and columns ``start, start + 1, ...`` says of both.
+
+    As :func:`rows_of_block`; all arrays are those of all rows. At most TERMS rows.
+    """
+    m, width = K.shape
+    part = np.empty((3, TERMS), dtype=np.float32)
+    for first in range(0, width, TERMS):
+        last = min(first + TERMS, width)
+        there = slice(start + first, start + last)
+        part[:] = 0.0
+        for i in range(m):
+            own = size[low + i], third[low + i], fourth[low + i]
+            far, third_power, fourth_power = _fold_both(
+                K[i, first:last],
+                size[there],
+                third[there],
+                fourth[there],
+                own,
+                part[0],
+                part[1],
+                part[2],
+            )
+            largest[low + i] = max(largest[low + i], far)
+            cubes[low + i] += third_power
+            quarts[low + i] += fourth_power
+        for j in range(last - first):
+            at = start + first + j
+            largest[at] = max(largest[at], part[0, j])
+            cubes[at] += part[1, j]
+            quarts[at] += part[2, j]
 
 
 @compiled(nogil=True, **_FAST)
-def _logistic_lanes(
-    delta, Z, p, s, mass, size, scale, far, rho, largest, left, bent, carried, turned, fell, rose
-):
-    """Of one edit and some rows: weighted remainders, and sums in lanes that run in vectors."""
+def _logistic_line(delta, Z, p, s, mass, size, scale, far, rho):
+    """Of one edit and some rows: weighted remainders, and their sums."""
     one, two, zero = np.float32(1.0), np.float32(2.0), np.float32(0.0)
     below, above = one - far, one + far
+    largest, left, bent, carried, turned, fell, rose = zero, zero, zero, zero, zero, zero, zero
     for j in range(len(delta)):
         d = delta[j] * scale
         x = np.float32(0.125) * d
@@ -103,14 +130,15 @@ def _logistic_lanes(
         rho[j] = weighted
         turn = mass[j] * (q - one) * (q - one)
         square = Z[j] * Z[j]
-        largest[j] = max(largest[j], abs(d))
-        left[j] += weighted * rest
-        bent[j] += turn * square
-        carried[j] += mass[j] * q * q * square
-        turned[j] += turn * size[j]
+        largest = larger(largest, abs(d))
+        left += weighted * rest
+        bent += turn * square
+        carried += mass[j] * q * q * square
+        turned += turn * size[j]
         heavy = mass[j] * size[j]
-        fell[j] += heavy * max(below - q, zero)
-        rose[j] += heavy * max(q - above, zero)
+        fell += heavy * larger(below - q, zero)
+        rose += heavy * larger(q - above, zero)
+    return largest, left, bent, carried, turned, fell, rose
 
 
 @compiled(nogil=True)
@@ -136,12 +164,10 @@ def logistic_remainders(delta, Z, p, s, mass, size, scale, far, rho, sums):
         above ``1 + far``.
     """
     n = delta.shape[1]
-    lanes = np.empty((7, MANY_LANES), dtype=np.float32)
     for i in range(len(delta)):
-        lanes[:] = 0.0
-        for low in range(0, n, MANY_LANES):
-            high = min(low + MANY_LANES, n)
-            _logistic_lanes(
+        for low in range(0, n, TERMS):
+            high = min(low + TERMS, n)
+            found = _logistic_line(
                 delta[i, low:high],
                 Z[i, low:high],
                 p[low:high],
@@ -151,14 +177,7 @@ def logistic_remainders(delta, Z, p, s, mass, size, scale, far, rho, sums):
                 scale,
                 far,
                 rho[i, low:high],
-                lanes[0],
-                lanes[1],
-                lanes[2],
-                lanes[3],
-                lanes[4],
-                lanes[5],
-                lanes[6],
             )
-        sums[0, i] = max(sums[0, i], lanes[0].max())
-        for k in range(1, 7):
-            sums[k, i] += lanes[k].sum()
+            sums[0, i] = max(sums[0, i], found[0])
+            for k in range(1, 7):
+                sums[k, i] += found[k]

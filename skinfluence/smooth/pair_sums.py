@@ -13,8 +13,8 @@ from skinfluence.solvers.primal import PrimalFactor
 
 # Rows and columns of one block of K: it stays in cache, and each entry is used twice.
 ROWS, COLUMNS = 256, 1024
-# Relative rounding of a sum over a block in single precision, and the smallest normal number.
-SUMMED, TINY = 3e-5, 1.2e-38
+# Relative rounding of a sum of a block's terms in single precision, and the smallest normal number.
+SUMMED, TINY = 4e-5, 1.2e-38
 EPS = 2.0**-24
 
 
@@ -106,7 +106,7 @@ def _distinct(design, rows):
 
 def _sums(cosines, size, third, fourth):
     """The sums of each distinct row over all the others."""
-    from skinfluence._compiled.pairs import columns_of_block, rows_of_block
+    from skinfluence._compiled.pairs import sums_of_block
 
     m = len(cosines)
     largest, cubes, quarts = np.zeros(m, dtype=np.float32), np.zeros(m), np.zeros(m)
@@ -114,8 +114,6 @@ def _sums(cosines, size, third, fourth):
     buffer = np.empty(ROWS * COLUMNS, dtype=np.float32)
     for low in range(0, m, ROWS):
         left = cosines[low : low + ROWS]
-        high = low + len(left)
-        mine = slice(low, high)
         for start in range(low, m, COLUMNS):
             right = cosines[start : start + COLUMNS]
             K = buffer[: len(left) * len(right)].reshape(len(left), len(right))
@@ -124,15 +122,5 @@ def _sums(cosines, size, third, fourth):
                 # Every pair once, and no row with itself.
                 for i in range(len(left)):
                     K[i, : i + 1] = 0.0
-            rows_of_block(K, start, size, third, fourth, largest[mine], cubes[mine], quarts[mine])
-            there = slice(start, start + len(right))
-            columns_of_block(
-                K,
-                size[mine],
-                third[mine],
-                fourth[mine],
-                largest[there],
-                cubes[there],
-                quarts[there],
-            )
+            sums_of_block(K, low, start, size, third, fourth, largest, cubes, quarts)
     return largest.astype(float), cubes, quarts
