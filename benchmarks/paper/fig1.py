@@ -138,7 +138,11 @@ def main():
         for kind, colour in ((y == label[0], "C2"), (y != label[0], "C3")):
             ax.scatter(one[kind], truth[0, kind], s=4, color=colour, linewidths=0)
         ax.set(title=f"{name}\nSpearman {rho:.3f}", xlabel="predicted, any scale")
-        ax.set_yscale("symlog", linthresh=np.quantile(np.abs(truth[0]), 0.5))
+        # Linear to the median size, logarithmic beyond, both ways: what is right is a straight line.
+        ax.set_xscale("symlog", linthresh=np.median(np.abs(one)))
+        ax.set_yscale("symlog", linthresh=np.median(np.abs(truth[0])))
+        ax.set(xticks=[0.0], yticks=[-1e-2, -1e-3, 0.0, 1e-3, 1e-2])
+        ax.minorticks_off()
     row[0].set(ylabel="true change of the test loss")
     row[0].legend(["same label", "other"], frameon=False, markerscale=2)
     experiment.save(figure)
