@@ -7,7 +7,7 @@ left out, exactly, in one pass over the file for each penalty: no folds, no fits
 """
 
 # %%
-# Two hundred thousand rows of weak signals in a file of single precision; the last quarter is kept
+# A hundred thousand rows of weak signals in a file of single precision; the last quarter is kept
 # apart, to see whether what leaving rows out says comes true.
 
 import tempfile
@@ -21,13 +21,13 @@ from skinfluence import Influence
 from skinfluence.distributed import fit
 
 folder = tempfile.TemporaryDirectory()
-n, d = 200_000, 220
+n, d = 100_000, 150
 rng = np.random.default_rng(0)
 X = np.lib.format.open_memmap(Path(folder.name) / "X.npy", "w+", np.float32, (n, d))
 for start in range(0, n, 20_000):
     X[start : start + 20_000] = rng.standard_normal((20_000, d), dtype=np.float32)
 y = X @ rng.normal(0, 0.03, d).astype(np.float32) + rng.normal(0, 10, n)
-rows, fresh = slice(0, 150_000), slice(150_000, n)
+rows, fresh = slice(0, 75_000), slice(75_000, n)
 
 # %%
 # For each penalty a fit, the predictions of all rows by the models without them, and those of the
