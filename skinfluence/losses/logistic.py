@@ -34,9 +34,9 @@ class Binomial(SingleOutputLoss):
         return out
 
     def _second(self, eta, y):
-        return np.broadcast_to(
-            expit(eta) * expit(-eta), np.broadcast_shapes(eta.shape, np.shape(y))
-        )
+        # Of the side that is less likely: what is left of 1 has all its digits.
+        less = expit(-np.abs(eta))
+        return np.broadcast_to(less * (1.0 - less), np.broadcast_shapes(eta.shape, np.shape(y)))
 
     def third(self, eta, y):
         """Third derivative, shape ``(...)``."""

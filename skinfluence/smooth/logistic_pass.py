@@ -144,7 +144,11 @@ class Passed:
                 + own_z * np.maximum(side * (q - 1.0) - BENT, 0.0)
                 for one, side in ((fell, -1.0), (rose, 1.0))
             )
-            kept = np.maximum(1.0 - BENT - fell, np.exp(-r))
-            changed = np.minimum(np.expm1(r), BENT + np.maximum(fell, rose))
+            # Of their squares what the moves and the ratios of curvatures lose is lost.
+            unsure = (own.M * lost * own.kappa + REMAINDER) * np.exp(r) * np.sqrt(rows.edf)
+            bend = own.growth * ((1.0 + SUMS) * np.sqrt(turned) + unsure) ** 2
+            bend = np.sqrt(bend + own_z * (q - 1.0) ** 2)
+            kept = np.maximum(np.maximum(1.0 - BENT - fell, 1.0 - bend), np.exp(-r))
+            changed = np.minimum(np.minimum(np.expm1(r), BENT + np.maximum(fell, rose)), bend)
             rest = np.where(there, weight * rest, 0.0)
         return cls(rest, r, G, bent, carried, turned, kept, changed)

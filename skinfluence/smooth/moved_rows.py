@@ -157,7 +157,7 @@ class MovedRows:
         inverse[~fair] = np.eye(d)
         step = -np.einsum("bij,bj->bi", inverse, G)
         square = -np.einsum("bd,bd->b", G, step)
-        along = np.einsum("bi,bij,bj->b", a, inverse, a, optimize=True)
+        along = np.einsum("bi,bi->b", a, np.einsum("bij,bj->bi", inverse, a))
         growth = np.linalg.norm(inverse, axis=(1, 2))
         there, in_P, own_bound = self._bounds(
             some,

@@ -112,6 +112,7 @@ def _sums(cosines, size, third, fourth):
     largest, cubes, quarts = np.zeros(m, dtype=np.float32), np.zeros(m), np.zeros(m)
     size, third, fourth = (np.asarray(one, dtype=np.float32) for one in (size, third, fourth))
     buffer = np.empty(ROWS * COLUMNS, dtype=np.float32)
+    below = np.tri(min(ROWS, m), dtype=bool)
     for low in range(0, m, ROWS):
         left = cosines[low : low + ROWS]
         for start in range(low, m, COLUMNS):
@@ -120,7 +121,6 @@ def _sums(cosines, size, third, fourth):
             np.matmul(left, right.T, out=K)
             if start == low:
                 # Every pair once, and no row with itself.
-                for i in range(len(left)):
-                    K[i, : i + 1] = 0.0
+                K[:, : len(left)][below[: len(left), : len(left)]] = 0.0
             sums_of_block(K, low, start, size, third, fourth, largest, cubes, quarts)
     return largest.astype(float), cubes, quarts

@@ -13,9 +13,9 @@ from skinfluence.smooth.pair_sums import EPS
 
 # Edits iterated side by side, entries of one block of edits and rows, rows of one sum in single
 # precision, and iterations.
-SIDE_BY_SIDE, ENTRIES, SUMMED_ROWS, PASSES = 128, 2**19, 256, 8
+SIDE_BY_SIDE, ENTRIES, SUMMED_ROWS, PASSES = 256, 2**18, 256, 8
 # Edits that are left to Newton's method, as what a pass costs beside its products is more.
-FEW = 12
+FEW = 6
 # Relative rounding of a product of SUMMED_ROWS remainders.
 SUMMED = (SUMMED_ROWS + 4) * EPS
 
@@ -192,9 +192,8 @@ class _Chords:
     def _block(self, own, some, weighted, S, sums):
         single, rows = self.single, own.rows
         m, n = len(rows), single.objective.n_samples
-        # Whole steps along x_j' z need no product of their own.
-        along = None if self._passes else own.as_direction()
-        weighted = weighted or along is not None
+        # Beside x_j' z whole steps need no product of their own.
+        along = None if self._passes or not weighted else own.as_direction()
         if weighted:
             z = own.directions(self._a[some]).astype(np.float32)
         if along is None:
