@@ -40,19 +40,23 @@ class _OneThread:
     def __enter__(self):
         with self._lock:
             if not self._depth:
-                self._limit = _controller().limit(limits=1)
+                # To limit what runs on one thread anyway costs as much as a small solve.
+                one = all(lib.num_threads == 1 for lib in _controller().lib_controllers)
+                self._limit = None if one else _controller().limit(limits=1)
             self._depth += 1
 
     def __exit__(self, *_):
         with self._lock:
             self._depth -= 1
-            if not self._depth:
+            if not self._depth and self._limit is not None:
                 self._limit.restore_original_limits()
 
     def allowed(self):
         with self._lock:
             if not self._depth:
                 return _of_blas(default=cpu_count())
+            if self._limit is None:
+                return _of_blas(default=1)
             # What the limit took note of: asking BLAS at every entry costs as much as a small solve.
             return self._limit.get_original_num_threads()["blas"] or cpu_count()
 

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.utils import column_or_1d
 
 # Sums of products of features up to here leave room for products with weights.
 LARGEST_PRODUCT = 1e300
@@ -93,6 +94,19 @@ def check_squares(X):
 def in_numpy(values):
     """A tensor as an array in memory; anything else as it is."""
     return values.detach().cpu().numpy() if hasattr(values, "detach") else values
+
+
+def column(y):
+    """Targets in one dimension, as ``column_or_1d`` has them.
+
+    Of a list or an array in one dimension, such as the one label of an edit, itself: what kind of container
+    it is costs as much to find out as what an edit of few columns needs.
+    """
+    if isinstance(y, list | np.ndarray):
+        y = np.asarray(y)
+        if y.ndim == 1:
+            return y
+    return column_or_1d(y)
 
 
 def model_in_numpy(model):

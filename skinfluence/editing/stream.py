@@ -6,29 +6,33 @@ over the rows and the weights of now, with the curvature of each row where it wa
 ``eta_i'``. An edit changes it by the rows that it touches. The loss is self-concordant, so the
 Hessian at the parameters of now is at least ``exp(-r)`` times it, ``r`` by how far decision values
 have moved since. That certifies each solution by its own gradient, however many came before; where
-``r`` grows, the Hessian is formed anew.
+``r`` grows, the Hessian is formed anew. Each step costs one pass over the rows, which reads them once.
 """
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg.lapack import dpotrf, dpotrs
 
 from skinfluence import certificate
 from skinfluence._utils.threads import small_blas
 from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.newton import refuse_separable
+from skinfluence.smooth.row_pass import look
 from skinfluence.solvers import SingularHessianError
-from skinfluence.solvers.cholesky import cho_solved, cholesky
 from skinfluence.solvers.primal import PrimalFactor
 
 # Change of the log-curvature, and share of the Hessian that is not in its factor, to live with.
-DRIFT, STALE = 0.2, 0.05
-# A step that changes curvature by more is left to damped steps.
-LONGEST = 1.0
+DRIFT, STALE = 0.5, 0.05
+# A model whose curvature changed by more since it was formed is left to damped steps.
+LONGEST = 1.5
+# By how much the bound on the rows' sizes may have grown before they are measured again.
+GROWN = 4.0
 # Up to so many parameters a new factor costs less than another pass over the rows.
 FEW = 256
-# What is left of a decision value, as a share of the largest one.
-ENOUGH = 1e-10
+# What may be left of a decision value, as a share of the largest one.
+ENOUGH = 1e-8
 MOST_STEPS = 12
 # Edits of a quadratic loss between two passes over all rows.
 UNSEEN = 64
@@ -55,6 +59,7 @@ def fresh(factor, accuracy=None):
         largest=float(accuracy.row_sizes.max(initial=0.0)),
         noise=float(accuracy.noise),
         kept=1.0,
+        grown=1.0,
         unseen=0,
     )
 
@@ -72,13 +77,15 @@ class Follower:
     eta : ndarray of shape (n_samples, n_outputs)
         Where the curvature of each row was looked at.
     gradient : ndarray of shape (n_parameters,)
-        Of the objective, at its parameters.
+        Of the objective, at its parameters: as the kept Hessian has it since the last pass over the rows.
     largest : float
         Bound on ``|x_j|^2`` in the inverse of the factored Hessian, over rows of positive weight.
     noise : float
         Rounding of the gradient as a distance.
     kept : float
         The kept Hessian is at least this times the factored one.
+    grown : float
+        By how much ``largest`` was raised, for what left the Hessian, since all rows were measured.
     unseen : int
         Edits since all rows were looked at.
     """
@@ -90,24 +97,30 @@ class Follower:
     largest: float
     noise: float
     kept: float
+    grown: float
     unseen: int
 
     def solve(self, b):
-        """``H^-1 b`` by the factor at hand."""
+        """``H^-1 b`` by the factor at hand, and ``(b' H^-1 b)^1/2``."""
         L, scale = self.factor
-        return scale * cho_solved(L, (scale * b)[:, None])[:, 0]
+        solution = scale * dpotrs(L, scale * b, lower=1)[0]
+        return solution, math.sqrt(max(0.0, float(b @ solution)))
 
     def leverages(self, design):
         """``J_i H^-1 J_i'`` of some rows by the factor at hand, (n_rows, K, K)."""
-        k = len(self.H) // design.n_columns
+        return self.leverages_of(design.dense_rows())
+
+    def leverages_of(self, rows):
+        """As :meth:`leverages`, of rows with their intercept, (n_rows, n_columns)."""
+        n, d = rows.shape
+        k = len(self.H) // d
         L, scale = self.factor
-        rows = design.dense_rows()
-        out = np.empty((len(rows), k, k))
+        out = np.empty((n, k, k))
         for a in range(k):
-            B = np.zeros((len(rows), k, rows.shape[1]))
-            B[:, a] = rows
-            S = scale[:, None] * cho_solved(L, scale[:, None] * B.reshape(len(rows), -1).T)
-            out[:, :, a] = np.einsum("kdi,id->ik", S.reshape(k, -1, len(rows)), rows)
+            B = np.zeros((k, d, n))
+            B[a] = rows.T
+            S = scale[:, None] * dpotrs(L, scale[:, None] * B.reshape(k * d, n), lower=1)[0]
+            out[:, :, a] = np.einsum("kdi,id->ik", S.reshape(k, d, n), rows)
         return out
 
 
@@ -154,64 +167,103 @@ def follow(follower, before, after, touched):
             return None
         if M == 0.0 and state.unseen < UNSEEN:
             return _quadratic(state, after)
-        if "eta" in vars(before):
-            # Only rows that the edit touches are elsewhere: no pass over the others.
-            eta = _longer(before.eta, after.n_samples)
-            eta[touched] = after.design.take(touched).multiply(after.theta.T)
-            vars(after)["eta"] = eta
         return _newton(state, after, M)
 
 
 def _updated(follower, before, after, touched):
     """The follower with an edit in its Hessian and its gradient; factored anew if that is due."""
-    n, k = before.n_samples, before.loss.n_outputs
-    old = touched[touched < n]
     H, gradient = follower.H.copy(), follower.gradient.copy()
-    lost = follower.leverages(before.design.take(old)) if len(old) else None
-    kept = follower.kept
-    if len(old):
-        design, y, w = before.design.take(old), before.y[old], before.weights[old]
-        curved = w[:, None, None] * before.loss.hessian(follower.eta[old], y)
-        eta = design.multiply(before.theta.T)
-        _add(H, gradient, design, -curved, -w[:, None] * before.loss.gradient(eta, y), k)
-        kept -= float(np.einsum("ikl,ilk->", curved, lost))
-    design, y, w = after.design.take(touched), after.y[touched], after.weights[touched]
-    eta = design.multiply(after.theta.T)
-    curved = w[:, None, None] * after.loss.hessian(eta, y)
-    _add(H, gradient, design, curved, w[:, None] * after.loss.gradient(eta, y), k)
+    at, kept, size, gains = _longer(follower.eta, after.n_samples), follower.kept, 0.0, False
+    for rows, come, curved, lost, pulls in _changes(follower, before, after, touched, at):
+        _add(H, gradient, rows, curved, pulls)
+        gains |= bool((curved > lost).any())
+        if not (curved.any() or come.any()):
+            continue
+        h = follower.leverages_of(rows)
+        kept += float(np.einsum("ikl,ilk->", lost, h))
+        size = max(size, float(after.loss.reach(h[come]).max(initial=0.0)))
     more = after.penalty - before.penalty
     if more.any():
-        H.flat[:: len(H) + 1] += np.tile(more, k)
+        H.flat[:: len(H) + 1] += np.tile(more, after.loss.n_outputs)
         gradient += (more * after.theta).ravel()
         kept += min(0.0, after.total_weight / before.total_weight - 1.0)
-    at = _longer(follower.eta, after.n_samples)
-    at[touched] = eta
-    size = 0.0
-    held = np.flatnonzero(w > 0)
-    if len(held):
-        directions = after.loss.spread_directions()
-        h = follower.leverages(design.take(held))
-        size = max(float(np.einsum("ikl,k,l->i", h, v, v).max()) for v in directions)
-    if not kept > 0.5:
-        # Nothing bounds the Hessian that is left by the one that is factored.
+        gains |= bool((more > 0).any())
+    if not kept > 0.5 or follower.grown > GROWN * kept:
+        # Too little bounds the Hessian that is left by one that is known well.
         return _anew(after)
-    state = replace(
-        follower,
-        H=H,
-        gradient=gradient,
-        eta=at,
-        kept=kept,
-        largest=max(follower.largest, size),
-        unseen=follower.unseen + 1,
-    )
-    few = len(H) <= FEW
-    if (few and kept < 1.0) or 1.0 - kept > STALE or len(held):
-        try:
-            L, scale, _ = cholesky(H.copy(), "The Hessian")
-        except SingularHessianError:
+    largest, unseen = max(follower.largest, size), follower.unseen + 1
+    made = {"H": H, "gradient": gradient, "eta": at, "kept": kept}
+    state = _with(follower, **made, largest=largest, unseen=unseen)
+    if gains or (kept < 1.0 and len(H) <= FEW) or 1.0 - kept > STALE:
+        factor = _factored(H)
+        if factor is None:
             return _anew(after)
-        return replace(state, factor=(L, scale), kept=1.0, largest=state.largest / kept)
+        return _with(_raised(state, 1.0 / kept), factor=factor, kept=1.0)
     return state
+
+
+def _changes(follower, before, after, touched, at):
+    """What an edit takes and what it adds, of rows with their intercept; it notes in ``at`` where they are.
+
+    Yields
+    ------
+    rows : ndarray of shape (m, n_columns)
+    come : ndarray of bool, shape (m,)
+        Rows that have weight, and had none.
+    curved : ndarray of shape (m, K, K)
+        Weighted curvature, negative where it is taken.
+    lost : ndarray of shape (m, K, K)
+        What is taken of it.
+    pulls : ndarray of shape (m, K)
+        Weighted gradients in the decision values.
+    """
+    old = touched[touched < before.n_samples]
+    rows = before.design.take(old).dense_rows()
+    eta, y, w = rows @ before.theta.T, before.y[old], before.weights[old]
+    curved = -w[:, None, None] * before.loss.hessian(follower.eta[old], y)
+    pulls = -w[:, None] * before.loss.gradient(eta, y)
+    stay = after.design.X is before.design.X
+    if not stay:
+        yield rows, np.zeros(len(old), dtype=bool), curved, curved, pulls
+        rows = after.design.take(touched).dense_rows()
+        eta = rows @ after.theta.T
+        w, curved, pulls = np.zeros(len(touched)), 0.0, 0.0
+    elif before.loss.n_outputs > 1:
+        yield rows, np.zeros(len(old), dtype=bool), curved, curved, 0.0 * pulls
+        curved = 0.0
+    at[touched] = eta
+    come = (w == 0.0) & (after.weights[touched] > 0)
+    w, y = after.weights[touched], after.y[touched]
+    curved = curved + w[:, None, None] * after.loss.hessian(eta, y)
+    pulls = pulls + w[:, None] * after.loss.gradient(eta, y)
+    yield (
+        rows,
+        come,
+        curved,
+        np.minimum(curved, 0.0) if curved.shape[1] == 1 else 0.0 * curved,
+        pulls,
+    )
+
+
+def _factored(H):
+    """Cholesky factor and scaling of a Hessian that is near one which had them; None without."""
+    scale = 1.0 / np.sqrt(np.diagonal(H))
+    scaled = scale[:, None] * H
+    scaled *= scale
+    # The transpose of a symmetric array in C order is what LAPACK wants, without a copy.
+    L, info = dpotrf(scaled.T, lower=1, clean=0, overwrite_a=1)
+    return (L, scale) if info == 0 else None
+
+
+def _raised(state, ratio):
+    """The follower before a factor of a Hessian that is at least ``1 / ratio`` times the factored one."""
+    grown, largest, noise = state.grown * ratio, state.largest * ratio, state.noise * np.sqrt(ratio)
+    return _with(state, grown=grown, largest=largest, noise=float(noise))
+
+
+def _with(state, **changes):
+    """As ``dataclasses.replace``, which takes as long as a small solve."""
+    return Follower(**{**vars(state), **changes})
 
 
 def _longer(eta, n):
@@ -221,10 +273,9 @@ def _longer(eta, n):
     return out
 
 
-def _add(H, gradient, design, curved, pulls, k):
+def _add(H, gradient, rows, curved, pulls):
     """Add the curvature and the gradients of some rows."""
-    rows = design.dense_rows()
-    d = rows.shape[1]
+    k, d = pulls.shape[1], rows.shape[1]
     blocks = H.reshape(k, d, k, d)
     for a in range(k):
         for b in range(k):
@@ -244,62 +295,89 @@ def _quadratic(state, objective):
     """One step, exact but for round-off: the Hessian is the same everywhere."""
     step, gradient = np.zeros(len(state.H)), state.gradient
     for _ in range(2):
-        change = -state.solve(gradient)
-        step, gradient = step + change, gradient + state.H @ change
-    left = _size(state, gradient)
+        change, _ = state.solve(gradient)
+        step, gradient = step - change, gradient - state.H @ change
+    _, left = state.solve(gradient)
     after = objective.at(objective.theta + step.reshape(objective.theta.shape))
     bound = (left + (1.0 + state.unseen) * state.noise) / np.sqrt(state.kept)
-    return Followed(after, replace(state, gradient=gradient), bound, state.kept, "quadratic")
+    return Followed(after, _with(state, gradient=gradient), bound, state.kept, "quadratic")
 
 
 def _newton(state, objective, M):
-    """Steps with the factor at hand, then with a new one, until next to nothing is left."""
-    fitted, renewed = objective, False
-    gradient, size = state.gradient, _size(state, state.gradient)
-    held = objective.weights > 0
-    held = slice(None) if held.all() else np.flatnonzero(held)
+    """Steps with the factor at hand, then with a new one, until next to nothing is left.
 
-    def curved(moved):
-        return M * float(objective.loss.spread(moved[held]).max(initial=0.0))
-
+    Each step is followed by a pass over the rows, but for the last one: the kept Hessian is that of
+    the rows up to ``exp(r)``, and so a step leaves at most a known share of the gradient.
+    """
+    theta, renewed = objective.theta, False
+    change, size = state.solve(state.gradient)
     for _ in range(MOST_STEPS):
-        step = -state.solve(gradient).reshape(fitted.theta.shape)
-        trial = fitted.at(fitted.theta + step)
-        if curved(trial.eta - fitted.eta) > LONGEST:
+        theta = theta - change.reshape(theta.shape)
+        seen = look(objective, theta, state.eta)
+        gradient, r, before = seen.gradient, M * seen.moved, size
+        change, size = state.solve(gradient)
+        if not (math.isfinite(size) and r <= LONGEST):
             return None
-        after = trial.gradient()
-        left = _size(state, after)
-        if not np.isfinite(left):
-            return None
-        fitted, gradient = trial, after
-        r = curved(trial.eta - state.eta)
-        scale = np.abs(trial.eta[held]).max(initial=0.0) / np.sqrt(max(state.largest, 1e-300))
-        done = left <= max(ENOUGH * scale, state.noise)
-        slow = left > 0.2 * size
-        size = left
-        if done or (slow and left <= 10.0 * state.noise):
+        slow = size > 0.2 * before
+        share, r_then = _left_by_a_step(state, M, r, size)
+        enough = ENOUGH * seen.largest / math.sqrt(max(state.largest, 1e-300))
+        if size * min(1.0, share) <= max(enough, state.noise):
+            break
+        if slow and size <= 10.0 * state.noise:
             break
         if (r > DRIFT or slow) and not renewed:
-            state, renewed = _anew(fitted), True
+            state, renewed = _renewed(state, objective.at(theta), r), True
             if state is None:
                 return None
-            size = _size(state, gradient)
+            change, size = state.solve(gradient)
         elif slow:
             return None
     else:
         return None
     if r > DRIFT:
-        state = _anew(fitted) or state
-        r = curved(fitted.eta - state.eta)
-        size = _size(state, gradient)
+        later = _renewed(state, objective.at(theta), r)
+        if later is not None:
+            state = later
+            change, size = state.solve(gradient)
+            share, r_then = _left_by_a_step(state, M, 0.0, size)
+    if share < 1.0:
+        theta, gradient = theta - change.reshape(theta.shape), gradient - state.H @ change
+        size, r = share * size, r_then
+    state = _with(state, gradient=gradient, unseen=0)
+    return _certified(state, objective.at(theta), M, size, r)
+
+
+def _left_by_a_step(state, M, r, size):
+    """What a step leaves of a gradient, as a share of it, and where its ``r`` is then.
+
+    Along the step the Hessian is between ``exp(-r)`` and ``exp(r)`` times the kept one, and that is
+    between ``kept`` times the factored one and itself.
+    """
+    r = r + M * math.sqrt(state.largest) * size
+    return max(math.expm1(min(r, 1.0)), 1.0 - state.kept * math.exp(-r)), r
+
+
+def _renewed(state, objective, r):
+    """The follower with the Hessian at the parameters; None where that has no factor.
+
+    Its rows are measured again where what is known of them, by ``r``, has become too large.
+    """
+    ratio = np.exp(r) / state.kept
+    if state.grown * ratio > GROWN:
+        return _anew(objective)
+    try:
+        factor = PrimalFactor(objective)
+    except SingularHessianError:
+        return None
+    H, eta = factor.hessian, objective.eta
+    return _with(_raised(state, ratio), H=H, factor=factor.cholesky, eta=eta, kept=1.0)
+
+
+def _certified(state, objective, M, size, r):
+    """Where a stream is, with the gradient that is left at most of ``size``."""
     share = state.kept * np.exp(-r)
     kappa = np.sqrt(state.largest / share)
     local = (size + state.noise) / np.sqrt(share)
     bound = float(certificate.gradient_bound(M, kappa, np.array(local), np.array(0.0)))
-    refuse_separable(fitted)
-    follower = replace(state, gradient=gradient, unseen=0)
-    return Followed(fitted, follower, bound, share, "update")
-
-
-def _size(state, gradient):
-    return float(np.sqrt(np.maximum(0.0, gradient @ state.solve(gradient))))
+    refuse_separable(objective)
+    return Followed(objective, state, bound, share, "update")

@@ -3,12 +3,11 @@
 from typing import Any
 
 import numpy as np
-from sklearn.utils import column_or_1d
 
 from skinfluence._utils.memory import check_fits
 from skinfluence._utils.rows import named
 from skinfluence._utils.typing import Frozen
-from skinfluence._utils.validation import in_numpy, refuse_masked
+from skinfluence._utils.validation import column, in_numpy, refuse_masked
 from skinfluence.answers import Tests
 from skinfluence.edits.points import resolve
 from skinfluence.statistics import rows_after
@@ -49,7 +48,7 @@ class Asked:
         y, labels = in_numpy(y), self.objective.labels
         if labels is None:
             y, own = np.asarray(y, dtype=float), np.shape(self.objective.y)[1:]
-            y = y if own else column_or_1d(y)
+            y = y if own else column(y)
             if y.shape[1:] != own or not np.isfinite(y).all():
                 raise ValueError(
                     f"y must be finite numbers, {own[0]} for each row. Got an array of shape {y.shape}."
@@ -58,7 +57,7 @@ class Asked:
                 )
             y = self.objective.loss.check_y(y)
             return y, y, np.ones(len(y))
-        codes = labels.codes(column_or_1d(y))
+        codes = labels.codes(column(y))
         return labels.targets[codes], codes, labels.class_weight[codes]
 
     def _tests(self, X, y):
