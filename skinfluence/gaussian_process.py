@@ -4,6 +4,7 @@ import numpy as np
 
 from skinfluence.kernel.gaussian_process import GaussianProcessAnswers
 from skinfluence.leave_one_out import whole_pipeline
+from skinfluence.problem import refuse_curve
 
 __all__ = ["loo_log_density", "loo_std"]
 
@@ -107,6 +108,7 @@ def _answers_of(influence, frozen):
         raise TypeError(
             f"Predictive variances are of an Influence of a GaussianProcessRegressor. Got {got}."
         )
+    refuse_curve(influence.objective, "Predictive variances")
     if whole_pipeline(influence, "auto", frozen) is not None:
         raise ValueError(
             "Variances are known of a Gaussian process on the rows as they are, and transformers that learn "

@@ -7,7 +7,14 @@ from sklearn.utils import get_tags
 
 from skinfluence.answers import check_chosen, check_method, rows_alone, warn_alone
 from skinfluence.inputs.frozen import check_frozen, uses_y
-from skinfluence.statistics import Refits, WholePipeline, any_learns, fitted_leaves, why_not
+from skinfluence.statistics import (
+    Refits,
+    WholePipeline,
+    fitted_leaves,
+    learns_from_rows,
+    moving_curve,
+    why_not,
+)
 
 FROZEN = (None, "accept", "refuse")
 
@@ -65,10 +72,10 @@ def whole_pipeline(influence, method, frozen=None, budget=None):
     frozen = influence.frozen if frozen is None else frozen
     budget = influence.budget if budget is None else budget
     check_chosen(influence.objective, frozen)
-    steps = influence._inputs.steps
+    steps, curve = influence._inputs.steps, moving_curve(influence.objective)
     if frozen == "accept":
         return None
-    if not any_learns(steps):
+    if not learns_from_rows(influence):
         return None
     inputs = influence._inputs
     raw, training_X = inputs.raw, inputs.training_X
@@ -91,9 +98,20 @@ def whole_pipeline(influence, method, frozen=None, budget=None):
             "rows, with weights of their own, or draw."
         )
     if frozen == "refuse":
+        names = [
+            *(name for name, _ in steps),
+            *(["the transformer of the targets"] if curve else []),
+        ]
         raise ValueError(
             "With frozen='refuse' no part of a pipeline may stay as fitted on all rows. Got "
-            f"{', '.join(name for name, _ in steps)}. {why} Pass frozen='accept' to hold them."
+            f"{', '.join(names)}. {why} Pass frozen='accept' to hold them."
+        )
+    if curve is not None:
+        raise ValueError(
+            "A transformer that was fitted on all targets would leak that of each row into the answer "
+            f"without it. Got {curve.transformer!r}, which cannot be fitted again here. {why} Pass "
+            "frozen='accept' to hold it, or one that learns nothing, such as func=np.log1p and "
+            "inverse_func=np.expm1."
         )
     check_frozen(influence.estimator, None, why)
     return None

@@ -252,25 +252,19 @@ class Objective(Problem):
         """The same objective at other parameters."""
         return replace(self, theta=np.reshape(theta, self.theta.shape))
 
+    def absorbs(self, offset):
+        """Whether the problem with targets ``slope * y + offset`` is that line of the one with ``y``."""
+        squared = isinstance(self.loss, SquaredError) and self.labels is None
+        free_intercept = bool(self.design.intercept and self.penalty[-1] == 0)
+        return squared and (free_intercept or offset == 0)
+
     def with_targets_back(self, slope, offset):
         """The same problem for the targets ``y`` of which this one has ``slope * y + offset``.
 
         With ``eta = slope * eta' + offset`` the squared error and the penalty of everything but the
         intercept are those of ``eta'`` times ``slope ** 2``: same weights, same penalty, same edits.
-
-        Raises
-        ------
-        ValueError
-            For other losses than the squared error, and for an offset that no free intercept takes.
+        It is for problems that :meth:`absorbs` the line.
         """
-        squared = isinstance(self.loss, SquaredError) and self.labels is None
-        free_intercept = bool(self.design.intercept and self.penalty[-1] == 0)
-        if not squared or not (free_intercept or offset == 0):
-            raise ValueError(
-                "Predictions can be taken back through a target transformer for the squared error "
-                "with a free intercept. Got another loss or no intercept. Ask in the transformed "
-                "units: Influence(model.regressor_, X, z) with z the transformed targets."
-            )
         theta = self.theta / slope
         if offset:
             theta[:, -1] -= offset / slope / self.design.intercept

@@ -95,6 +95,11 @@ class Problem(ABC):
     chosen = None
 
     @property
+    def curve(self):
+        """What the user's targets go through before the loss sees them; None for nothing."""
+        return getattr(self.loss, "curve", None)
+
+    @property
     def n_samples(self):
         """Rows given to ``fit``, those of weight zero included."""
         return self.design.n_samples
@@ -219,6 +224,21 @@ def refuse_chosen(problem, what):
             f"{what} are of models that chose nothing on the rows: with others they would choose anew. Got "
             f"one that chose {problem.chosen}. Ask about a model that is given them (best_estimator_ of a "
             "search, Ridge, a kernel with optimizer=None), or ask Influence.effect with frozen='accept'."
+        )
+
+
+def refuse_curve(problem, what):
+    """Refuse transformed targets that predictions come back from by a curve.
+
+    Raises
+    ------
+    TypeError
+    """
+    if problem.curve is not None:
+        raise TypeError(
+            f"{what} are of models of the targets themselves, or of a straight line of them. Got targets "
+            f"that go through {problem.curve.transformer!r}. Ask in the transformed units: "
+            "Influence(model.regressor_, X, z) with z the transformed targets."
         )
 
 

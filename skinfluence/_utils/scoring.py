@@ -87,10 +87,14 @@ def score_of(of, loss, labels, codes):
     labels : Labels or None
         Of a classifier.
     codes : ndarray of shape (n_test,)
-        Class positions, or targets.
+        Class positions, or targets as the loss sees them.
     """
     scorer = get_scorer(of) if isinstance(of, str) else of
-    y = codes if labels is None else labels.classes[codes]
+    curve = getattr(loss, "curve", None)
+    if labels is not None:
+        y = labels.classes[codes]
+    else:
+        y = codes if curve is None else curve.back(codes)
     X = np.zeros((len(codes), 1))
 
     def score(eta):

@@ -26,7 +26,7 @@ from skinfluence.cleaning.sources import table_of_sources
 from skinfluence.cleaning.targets import judge_targets, left_out_losses
 from skinfluence.leave_one_out import whole_pipeline
 from skinfluence.problem import refuse_several_targets
-from skinfluence.statistics import any_learns
+from skinfluence.statistics import learns_from_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -692,7 +692,7 @@ def _settled(influence, method, frozen):
     first = "one-step" if method == "auto" and influence.answers.certifies else method
     whole = whole_pipeline(influence, first, frozen)
     frozen = influence.frozen if frozen is None else frozen
-    held = whole is None and any_learns(influence._inputs.steps)
+    held = whole is None and learns_from_rows(influence)
     return "accept" if held else frozen
 
 

@@ -13,7 +13,9 @@ from skinfluence._utils._optional import require
 from skinfluence._utils.progress import progress_bar
 from skinfluence._utils.untouched import transformed
 from skinfluence.cleaning.targets import loss_of_targets
+from skinfluence.inputs import Inputs
 from skinfluence.losses import Binomial, Multinomial, SumToZero
+from skinfluence.statistics import in_old_units, moving_curve
 
 
 def verify(audit, k, *, preprocessing=None, progress=False):
@@ -85,7 +87,15 @@ def _refit_without(model, X, audit, row, by_chance):
         tests = inside._tests(left_out, np.array([given]))
         # As it was fitted, where there are derivatives to ask about a fit as it is.
         method = "influence" if inside.answers.knows("self_influence") else "auto"
-        loss = inside.answers.quantity(tests, "loss", method).before
+        quantity = inside.answers.quantity(tests, "loss", method)
+        loss = quantity.before
+        if (after := moving_curve(inside.objective)) is not None:
+            # Losses are in the units of the transformer that was fitted on all targets.
+            whole = Inputs(audit.estimator, audit.X, audit.y)
+            curve = whole.problem(audit.y, audit.sample_weight, same_fit=False).curve
+            loss = quantity.loss.value(
+                in_old_units(curve, after, quantity.eta), curve(np.array([given]))
+            )
         if audit.task == "regression":
             loss = loss_of_targets(
                 np.array([given]), np.array([prediction]), loss, inside.objective

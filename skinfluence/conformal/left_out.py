@@ -8,7 +8,7 @@ from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.edits import NoOptimumError
 from skinfluence.edits.points import removal
 from skinfluence.smooth.answers import SmoothAnswers
-from skinfluence.statistics import any_learns
+from skinfluence.statistics import learns_from_rows
 
 # Temporaries of a block of new points: the decision values of all models, and what is made of them.
 BLOCK_BYTES = 2**25
@@ -149,8 +149,8 @@ def _followed(influence, method):
         Where transformers would stay as fitted on all rows, the one left out included.
     """
     whole = leave_one_out.whole_pipeline(influence, method)
-    if whole is None and any_learns(influence._inputs.steps):
-        names = ", ".join(name for name, _ in influence._inputs.steps)
+    if whole is None and learns_from_rows(influence):
+        names = ", ".join(name for name, _ in influence._inputs.steps) or "one of the targets"
         raise TypeError(
             "All rows must be treated alike for the guarantee to hold, and what transformers would have "
             f"learned with a row less is not known here. Got {names}. Fit them on rows of their own and "

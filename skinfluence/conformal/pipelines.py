@@ -15,7 +15,7 @@ from skinfluence.inputs.frozen import uses_y
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.losses import SquaredError
 from skinfluence.objective import Objective
-from skinfluence.problem import refuse_chosen, refuse_several_targets
+from skinfluence.problem import refuse_chosen, refuse_curve, refuse_several_targets
 from skinfluence.statistics import fitted_leaves
 
 # What of a residual's slope is round-off: the new row then decides its own prediction.
@@ -33,6 +33,7 @@ def responses_of(influence):
     problem = influence.objective
     refuse_chosen(problem, "Full conformal intervals")
     refuse_several_targets(problem, "Full conformal intervals")
+    refuse_curve(problem, "Full conformal intervals")
     linear = isinstance(problem, Objective) and isinstance(problem.loss, SquaredError)
     if linear or isinstance(problem, KernelProblem):
         if learned_from_rows(influence):

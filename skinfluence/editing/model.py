@@ -14,6 +14,7 @@ from skinfluence.editing.writing import innermost, rebuilt
 from skinfluence.inputs.wrappers import line_of
 from skinfluence.objective import resolve_hold
 from skinfluence.problem import refuse_chosen
+from skinfluence.statistics import moving_curve
 
 
 def check_asked(influence, tol, frozen):
@@ -31,11 +32,22 @@ def check_asked(influence, tol, frozen):
     if problem.chosen is not None and not problem.chosen.among_candidates:
         refuse_chosen(problem, "Models after an edit")
     check_chosen(problem, influence.frozen if frozen is None else frozen)
+    _refuse_moving_curve(influence, influence.frozen if frozen is None else frozen)
     natural = getattr(problem, "natural_hold", "C")
     if resolve_hold(getattr(problem, "hold", natural), natural) != natural:
         raise ValueError(
             "The model after an edit is the one that a refit gives, which holds "
             f"{natural!r}. Got Influence(..., hold={problem.hold!r}); leave hold out."
+        )
+
+
+def _refuse_moving_curve(influence, frozen):
+    curve = moving_curve(influence.objective)
+    if curve is not None and frozen != "accept":
+        raise TypeError(
+            "The model after an edit is known where no transformer learned from the targets. Got "
+            f"{curve.transformer!r}. Fit a clone of the estimator on the rows that are left, or pass "
+            "frozen='accept' to hold the transformer."
         )
 
 
@@ -174,6 +186,9 @@ def without_rows(inputs):
 def lines_of(influence):
     """The straight lines that the targets went through to the model, outermost first."""
     inputs, y, lines = influence._inputs, None, []
+    if influence.objective.curve is not None:
+        # The problem is the model's own, in transformed units.
+        return lines
     for transformer in getattr(inputs, "_targets", ()):
         y = influence._y() if y is None else y
         lines.append(line_of(transformer, y))

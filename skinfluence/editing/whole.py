@@ -25,6 +25,7 @@ from skinfluence.editing.writing import innermost, like, rebuilt
 from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.hinge.regression import TubeAnswers, TubeProblem
+from skinfluence.inputs.curves import seen_through
 from skinfluence.inputs.frozen import uses_y
 from skinfluence.kernel.answers import KernelAnswers
 from skinfluence.kernel.functions import scaled_gamma
@@ -80,7 +81,7 @@ class WholeEdit:
         steps = influence._inputs.steps
         self.moves = any_learns(steps)
         if self.moves and not influence._fitted_again:
-            refuse_other_fits(influence, lines)
+            refuse_other_fits(influence)
             influence._fitted_again = True
         self.inputs = EditedInputs(influence._inputs, rows, None)
         labels = problem.labels
@@ -142,7 +143,9 @@ class WholeEdit:
         for line in self.lines:
             y = line(y)
         weights = self.problem.own_weights[self.left]
-        return objective_of(model_in_numpy(self._placed()), self.X, y[self.left], weights)
+        found = objective_of(model_in_numpy(self._placed()), self.X, y[self.left], weights)
+        curve = self.problem.curve
+        return found if curve is None else seen_through(found, curve)
 
     def _placed(self):
         """The model with its old coefficients in the new columns, zero in those that are new."""
@@ -224,7 +227,7 @@ def raw_length(raw):
     return raw.shape[0] if hasattr(raw, "shape") else len(raw)
 
 
-def refuse_other_fits(influence, lines):
+def refuse_other_fits(influence):
     """Refuse steps that, fitted again on the same rows, do not give what they gave.
 
     Raises
@@ -233,7 +236,7 @@ def refuse_other_fits(influence, lines):
     """
     inputs, problem = influence._inputs, influence.objective
     names = ", ".join(name for name, one in fitted_leaves(inputs.steps) if learns(one))
-    if lines and any(uses_y(one) for _, one in fitted_leaves(inputs.steps)):
+    if inputs.moves_targets and any(uses_y(one) for _, one in fitted_leaves(inputs.steps)):
         raise ValueError(
             "A step that uses y cannot be fitted again behind a transformer of the targets. Got "
             f"{names}. Pass frozen='accept' to hold the steps as fitted."

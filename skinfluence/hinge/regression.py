@@ -21,6 +21,7 @@ from skinfluence.hinge.problem import KEPT_ROWS
 from skinfluence.hinge.trust import HingeEffect, HingeReport
 from skinfluence.kernel.functions import KernelDesign
 from skinfluence.losses import Loss, SingleOutputLoss
+from skinfluence.losses.curved import through
 from skinfluence.objective import resolve_hold
 from skinfluence.problem import Chosen, Problem
 from skinfluence.quantity import Quantity
@@ -71,6 +72,8 @@ class TubeProblem(Problem):
         As in :class:`~skinfluence.problem.Problem`.
     fitted_eta : ndarray of shape (n_samples,), default=None
         What the fit predicts, where ``beta`` is a guess.
+    through : Curve, default=None
+        What the targets went through, as in :func:`skinfluence.losses.through`.
     """
 
     design: KernelDesign
@@ -85,6 +88,7 @@ class TubeProblem(Problem):
     fitted_eta: np.ndarray | None = None
     labels: None = None
     chosen: Chosen | None = None
+    through: object = None
 
     model_name = "a support vector regression"
     n_outputs = 1
@@ -92,7 +96,8 @@ class TubeProblem(Problem):
     @cached_property
     def loss(self) -> Loss:
         """The loss of the decision values."""
-        return EpsilonInsensitive(self.epsilon)
+        loss = EpsilonInsensitive(self.epsilon)
+        return loss if self.through is None else through(loss, self.through)
 
     @property
     def sample_weight(self):

@@ -40,9 +40,10 @@ class Influence(Derivatives, Effects, LeftOut):
     Parameters
     ----------
     estimator : estimator, Pipeline, search or wrapper
-        Fitted. Searches, ``FrozenEstimator`` and ``TransformedTargetRegressor`` (with a straight
-        line) are opened. What a search chose, ``RidgeCV`` and its like included, is held in every
-        what-if; ``frozen`` says what becomes of that and of the transformers of a pipeline.
+        Fitted. Searches, ``FrozenEstimator`` and ``TransformedTargetRegressor`` are opened: predictions
+        and scores are in the units of ``y``, losses and decision values in those of its regressor.
+        What a search chose, ``RidgeCV`` and its like included, is held in every what-if; ``frozen``
+        says what becomes of that and of the transformers of a pipeline.
     X : array-like of shape (n_train, n_features)
         The rows given to ``fit``, in the same order; train indices refer to them.
     y : array-like of shape (n_train,)

@@ -32,9 +32,11 @@ class Asked:
 
     def _y(self):
         """The training targets as the user gave them."""
-        labels = self.objective.labels
+        labels, curve = self.objective.labels, self.objective.curve
         y = self.objective.y
-        return y if labels is None else labels.classes[labels.codes_of(y)]
+        if labels is not None:
+            return labels.classes[labels.codes_of(y)]
+        return y if curve is None else curve.raw(y)
 
     def _rows(self, indices, labels=None):
         n = self.objective.n_samples
@@ -55,10 +57,24 @@ class Asked:
                     if own
                     else "y must be a one-dimensional array of finite numbers."
                 )
-            y = self.objective.loss.check_y(y)
-            return y, y, np.ones(len(y))
+            z = self.objective.loss.check_y(self._transformed(y))
+            return z, z, np.ones(len(y))
         codes = labels.codes(column(y))
         return labels.targets[codes], codes, labels.class_weight[codes]
+
+    def _transformed(self, y):
+        """Targets as the loss sees them."""
+        curve = self.objective.curve
+        if curve is None:
+            return y
+        z = curve(y)
+        lost = np.flatnonzero(~np.isfinite(z))
+        if len(lost):
+            raise ValueError(
+                f"Targets must be ones that {curve.transformer!r} takes. Got {y[lost[0]]:g}, which it makes "
+                f"{z[lost[0]]:g} of."
+            )
+        return z
 
     def _tests(self, X, y):
         design = self.objective.design.like(self._inputs.transform(X))

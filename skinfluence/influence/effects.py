@@ -13,7 +13,7 @@ from skinfluence.edits import Edit
 from skinfluence.influence.asking import Asked, check_effects_fit
 from skinfluence.influence.groups import group_effects
 from skinfluence.quantity import Effect
-from skinfluence.statistics import HELD, UNMOVED, any_learns
+from skinfluence.statistics import HELD, UNMOVED, learns_from_rows
 
 
 class Effects(Asked):
@@ -182,7 +182,7 @@ class Effects(Asked):
         if whole is None:
             points = [self._resolve(edit) for edit in asked]
             values, *trust = answers.effects(points, quantity, method, tol)
-            route = np.full(len(asked), HELD if any_learns(self._inputs.steps) else UNMOVED)
+            route = np.full(len(asked), HELD if learns_from_rows(self) else UNMOVED)
         else:
             whole = whole.holding(hold)
             after = [self._rows_after(edit) for edit in asked]

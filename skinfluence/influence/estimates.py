@@ -4,7 +4,7 @@ import numpy as np
 
 from skinfluence import leave_one_out
 from skinfluence.edits import Edit, remove
-from skinfluence.statistics import HELD, UNMOVED, any_learns, estimating
+from skinfluence.statistics import HELD, UNMOVED, estimating, learns_from_rows
 
 QUESTIONS = ("removal_effect", "relabel_effect", "effect", "top", "loo")
 
@@ -34,7 +34,7 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
         if question == "loo":
             numbers = len(rows) * n_outputs
     if whole is None:
-        way = HELD if any_learns(influence._inputs.steps) else UNMOVED
+        way = HELD if learns_from_rows(influence) else UNMOVED
         return estimating.held(n_edits, way, numbers)
     if question == "effect" or groups is not None:
         after = [influence._rows_after(edit) for edit in given]

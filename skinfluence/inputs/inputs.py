@@ -9,6 +9,7 @@ from skinfluence._utils.rows import index_of
 from skinfluence._utils.untouched import transformed
 from skinfluence._utils.validation import in_numpy, model_in_numpy, refuse_masked
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
+from skinfluence.inputs.curves import curve_of, seen_through
 from skinfluence.inputs.frozen import check_no_samplers, check_same_rows
 from skinfluence.inputs.rows import row_like, with_plain_numbers
 from skinfluence.inputs.same_fit import check_same_fit
@@ -17,11 +18,6 @@ from skinfluence.objective import Objective, objective_of, refuse_empty_classes,
 from skinfluence.problem import having_chosen
 from skinfluence.pullbacks import pull_back_in_full, pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
-
-_LINEAR_ONLY = (
-    "Only linear models can stand in a TransformedTargetRegressor. Got {name}. Ask in the transformed "
-    "units: Influence(model.regressor_, X, z) with z the transformed targets."
-)
 
 
 class Inputs:
@@ -85,26 +81,42 @@ class Inputs:
         refuse_masked(y=y, sample_weight=sample_weight)
         y, sample_weight = in_numpy(y), in_numpy(sample_weight)
         model = model_in_numpy(self.model)
-        lines = []
-        if self._targets and np.ndim(y) == 2 and np.shape(y)[1] > 1:
-            raise ValueError(
-                f"Targets behind a transformer must be one column. Got an array of shape {np.shape(y)}. Ask "
-                "in the transformed units: Influence(model.regressor_, X, model.transformer_.transform(y))."
-            )
-        for transformer in self._targets:
-            lines.append(line_of(transformer, y))
-            y = lines[-1](y)
-        problem = objective_of(model, self.training_X, y, sample_weight)
+        lines, z = self._transformed(y)
+        problem = objective_of(model, self.training_X, z, sample_weight)
         for chosen in reversed(self._chosen):
             problem = having_chosen(problem, chosen)
         refuse_empty_classes(problem)
         if same_fit:
             check_same_fit(model, problem)
-        for line in reversed(lines):
-            if not isinstance(problem, Objective):
-                raise TypeError(_LINEAR_ONLY.format(name=type(self.model).__name__))
-            problem = problem.with_targets_back(line.slope, line.offset)
-        return problem
+        if all(line is not None and _absorbs(problem, line) for line in lines):
+            for line in reversed(lines):
+                problem = problem.with_targets_back(line.slope, line.offset)
+            return problem
+        if len(lines) > 1:
+            raise TypeError(
+                "Targets may go through one transformer that bends, or that the model does not absorb. Got "
+                f"{len(lines)}, one in the other. Put them in a pipeline: "
+                "TransformedTargetRegressor(model, transformer=make_pipeline(...))."
+            )
+        return seen_through(problem, curve_of(self._targets[0], np.ravel(y)))
+
+    def _transformed(self, y):
+        """The targets of the model, and the straight line of each transformer; None for one that bends."""
+        if not self._targets:
+            return [], y
+        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+            raise ValueError(
+                f"Targets behind a transformer must be one column. Got an array of shape {np.shape(y)}. Ask "
+                "in the transformed units: Influence(model.regressor_, X, model.transformer_.transform(y))."
+            )
+        z, lines = np.ravel(y).astype(np.float64), []
+        if not np.isfinite(z).all():
+            raise ValueError("y must be finite. It holds NaN or infinity.")
+        for transformer in self._targets:
+            line = line_of(transformer, z)
+            lines.append(line)
+            z = line(z) if line else np.ravel(transformer.transform(z[:, None]))
+        return lines, z
 
     @property
     def raw(self):
@@ -229,6 +241,11 @@ class Inputs:
         names = column_names(X)
         reached = np.ones(V.shape[2], dtype=bool)
         return all_ends(X, *names_through(self.transformers, X, V, reached, names), names)
+
+
+def _absorbs(problem, line):
+    """Whether a model with a line of the targets is the line of the model with the targets."""
+    return isinstance(problem, Objective) and problem.absorbs(line.offset)
 
 
 def _dense(row):

@@ -28,6 +28,9 @@ class Loss(ABC):
         targets for it.
     softmax_basis : ndarray of shape (n_classes, n_outputs) or None
         Columns in which a softmax of many classes is seen.
+    curve : callable or None
+        What the targets of the user go through before the loss sees them, and predictions back; see
+        :func:`~skinfluence.losses.curved.through`.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class Loss(ABC):
     hessian_product = None
     softmax_basis = None
     third = None
+    curve = None
 
     def check_y(self, y):
         """The targets themselves, if the loss is defined for them.

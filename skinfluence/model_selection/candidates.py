@@ -7,6 +7,7 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 
@@ -126,7 +127,7 @@ class Run:
         if self.options.frozen == "accept":
             return False
         estimator = with_params(self.options.estimator, trial.params)
-        if not isinstance(estimator, Pipeline):
+        if not isinstance(estimator, Pipeline | TransformedTargetRegressor):
             return False
         with warnings.catch_warnings():
             # What is held is said once for the whole search, what fails when it is scored.

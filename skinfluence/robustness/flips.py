@@ -9,7 +9,7 @@ from skinfluence import edits
 from skinfluence._utils.influences import influence_of
 from skinfluence.editing.whole import learned_from_rows
 from skinfluence.objective import Objective
-from skinfluence.problem import refuse_chosen, refuse_several_targets
+from skinfluence.problem import refuse_chosen, refuse_curve, refuse_several_targets
 from skinfluence.robustness.bounds import lower_bound
 from skinfluence.robustness.conclusions import Conclusion
 from skinfluence.robustness.refits import refit_after
@@ -146,6 +146,7 @@ def smallest_flip(influence, what, by="remove", *, max_rows=None, frozen=None):
         raise ValueError(f"max_rows must lie between 1 and {n - 1}. Got {max_rows!r}.")
     refuse_chosen(influence.objective, "The fewest rows that flip a conclusion")
     refuse_several_targets(influence.objective, "Conclusions")
+    refuse_curve(influence.objective, "Conclusions")
     before = what.begin(influence)
     frozen = influence.frozen if frozen is None else frozen
     held = frozen == "accept" or not learned_from_rows(influence)

@@ -24,6 +24,7 @@ from skinfluence.statistics.removals import (
     any_learns,
     why_not,
 )
+from skinfluence.statistics.targets import in_old_units, learns_from_rows, moving_curve
 from skinfluence.statistics.total import fill_total, moves_with_features, warn_held
 from skinfluence.statistics.whole import WholePipeline
 
@@ -48,8 +49,11 @@ __all__ = [
     "fill_total",
     "filling",
     "fitted_leaves",
+    "in_old_units",
+    "learns_from_rows",
     "moves_with_features",
     "moving",
+    "moving_curve",
     "rows_after",
     "scaling",
     "statistics",

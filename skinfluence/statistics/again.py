@@ -1,5 +1,6 @@
 """The pipeline fitted again on what each of some edits leaves: in blocks, and within a budget."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -20,6 +21,7 @@ from skinfluence.statistics.refitting import (
     near_after,
     smooth_after,
 )
+from skinfluence.statistics.targets import in_old_units, moving_curve, retargeted
 
 # Edits that are solved side by side, the bytes of their rows, and the CPU seconds of a trial of some.
 MOST, BLOCK_BYTES, TRIAL = 32, 2**27, 1.0
@@ -144,6 +146,21 @@ class Again:
 
     def _answered(self, edits, outs, method, certify):
         """What each of a block of edits gives: a Moved, or an error that says why there is none."""
+        curve = moving_curve(self.answers.problem)
+        if curve is None:
+            return self._behind_steps(edits, outs, method, certify)
+        behind = [_retargeted(curve, one) for one in edits]
+        fine = [k for k, one in enumerate(behind) if not isinstance(one, Exception)]
+        found = self._behind_steps(
+            [behind[k][0] for k in fine], [outs[k] for k in fine], method, certify
+        )
+        for k, one in zip(fine, found, strict=True):
+            if not isinstance(one, Exception):
+                one = replace(one, eta=in_old_units(curve, behind[k][1], one.eta))
+            behind[k] = one
+        return behind
+
+    def _behind_steps(self, edits, outs, method, certify):
         moved = [self._refitted(*one) for one in zip(edits, outs, strict=True)]
         near = [None] * len(edits)
         if isinstance(self.answers.problem, Objective) and method not in LOCAL:
@@ -183,3 +200,10 @@ class Again:
     def _no_answer(self, out):
         n_out = out.shape[0] if hasattr(out, "shape") else len(out)
         return Moved(np.full((n_out, self.answers.problem.loss.n_outputs), np.nan))
+
+
+def _retargeted(curve, rows):
+    try:
+        return retargeted(curve, rows)
+    except RefusedRowError as error:
+        return error

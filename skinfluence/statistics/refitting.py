@@ -314,6 +314,8 @@ def model_after(problem, model, rows, moved, method):
 
 
 def _fitted_again(problem, model, rows, X):
+    # Of transformed targets those of the model are not the user's.
+    y = rows.raw_y if problem.curve is None else rows.y
     weights = {}
     if not (rows.sample_weight == 1.0).all():
         weights = {"sample_weight": rows.sample_weight}
@@ -321,10 +323,10 @@ def _fitted_again(problem, model, rows, X):
         # Where its solver stops does not matter: the answers start from the optimum.
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
-            fitted = problem.to_refit(model).fit(X, rows.raw_y, **weights)
+            fitted = problem.to_refit(model).fit(X, y, **weights)
         except ValueError as error:
             raise RefusedRowError(str(error)) from error
-    return objective_of(fitted, X, rows.raw_y, rows.sample_weight)
+    return objective_of(fitted, X, y, rows.sample_weight)
 
 
 def _start(objective, columns, design):

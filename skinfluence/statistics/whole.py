@@ -9,6 +9,7 @@ from skinfluence.quantity import Effect
 from skinfluence.statistics import edited_rows
 from skinfluence.statistics.again import Again
 from skinfluence.statistics.removals import REFITTED, UNMOVED, Removals, removals_of
+from skinfluence.statistics.targets import moving_curve
 
 
 class WholePipeline:
@@ -224,13 +225,17 @@ class WholePipeline:
     def removals(self, rows, out, method):
         """How removals of single rows are answered about, see :func:`removals_of`."""
         problem = self.answers.problem
+        if moving_curve(problem) is not None:
+            # Without a target their transformer is another one.
+            return Removals.alike(REFITTED, len(rows))
         return removals_of(problem, self.transformers, self.X, rows, out, method)
 
     def routes(self, edits, out, method):
         """How each edit is answered about, in words; of those of one row, which they are and how."""
         route = np.full(len(edits), REFITTED, dtype=Removals.alike(REFITTED, 0).routes.dtype)
+        supervised = self.supervised or moving_curve(self.answers.problem) is not None
         for i, one in enumerate(edits):
-            if not (one.moves_features or (self.supervised and one.relabels)):
+            if not (one.moves_features or (supervised and one.relabels)):
                 route[i] = UNMOVED
         lone = np.array([-1 if one.lone is None else one.lone for one in edits], dtype=np.intp)
         chosen = np.flatnonzero(lone >= 0)

@@ -8,7 +8,7 @@ from sklearn.utils import _safe_indexing
 
 from skinfluence import edits
 from skinfluence._utils.influences import influence_of
-from skinfluence.problem import refuse_chosen
+from skinfluence.problem import refuse_chosen, refuse_curve
 from skinfluence.unlearning.receipts import Receipt, receipt
 
 
@@ -79,6 +79,7 @@ def forget(influence, rows=None, *, labels=None, frozen=None):
     """
     influence = influence_of(influence, "Receipts are of")
     refuse_chosen(influence.objective, "Receipts of forgetting")
+    refuse_curve(influence.objective, "Receipts of forgetting")
     after = influence.after(edits.remove(rows, labels=labels), frozen=frozen)
     X, y, weight = _left(after)
     given = receipt(after.estimator, X, y, weight)

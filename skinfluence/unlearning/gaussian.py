@@ -13,7 +13,7 @@ from skinfluence.editing.solving import Solved
 from skinfluence.editing.whole import learned_from_rows
 from skinfluence.editing.writing import innermost, rebuilt, write_linear
 from skinfluence.objective import Objective
-from skinfluence.problem import refuse_chosen
+from skinfluence.problem import refuse_chosen, refuse_curve
 from skinfluence.smooth import piecewise
 from skinfluence.unlearning.receipts import gradient_left
 
@@ -143,6 +143,7 @@ def _penalised(influence):
     """The problem of a model whose distance from its optimum is bounded by its penalty alone."""
     problem, again = influence.objective, learned_from_rows(influence)
     refuse_chosen(problem, "Releases with noise")
+    refuse_curve(problem, "Releases with noise")
     convex = isinstance(problem, Objective) and (
         piecewise.is_piecewise(problem.loss) or problem.loss.self_concordance is not None
     )

@@ -14,7 +14,7 @@ from skinfluence.editing.solving import PenaltyReach, reach_of
 from skinfluence.editing.writing import innermost
 from skinfluence.inputs import Inputs
 from skinfluence.objective import Objective, centred
-from skinfluence.problem import refuse_chosen
+from skinfluence.problem import refuse_chosen, refuse_curve
 from skinfluence.smooth import piecewise
 from skinfluence.smooth.accuracy import Accuracy, solve_error
 from skinfluence.solvers import resolve_solver
@@ -136,6 +136,7 @@ def receipt(estimator, X, y, sample_weight=None):
     again = _check_steps(inputs, X, y)
     problem = inputs.problem(y, sample_weight, same_fit=False)
     refuse_chosen(problem, "Receipts of forgetting")
+    refuse_curve(problem, "Receipts of forgetting")
     if isinstance(problem, Objective):
         distance, values = _smooth(centred(problem))
     elif hasattr(problem, "dual_coef"):

@@ -8,7 +8,7 @@ from scipy.linalg import cho_factor, cho_solve
 from skinfluence._utils.influences import influence_of
 from skinfluence._utils.memory import check_fits
 from skinfluence.kernel.answers import KernelAnswers
-from skinfluence.problem import refuse_chosen
+from skinfluence.problem import refuse_chosen, refuse_curve
 from skinfluence.quantity import Quantity
 from skinfluence.smooth import steps
 from skinfluence.smooth.answers import SmoothAnswers
@@ -33,6 +33,7 @@ def asked(influence):
             "rows."
         )
     refuse_chosen(influence.objective, "Values of rows")
+    refuse_curve(influence.objective, "Values of rows")
     return influence
 
 
