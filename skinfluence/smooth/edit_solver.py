@@ -142,9 +142,6 @@ class EditSolver:
             To a relative error of ``tol``.
         eta_steps : ndarray of shape (n_solved, n_outputs)
         """
-        if _batch_of(edits) is FilledBatch:
-            nothing = np.empty((0, self.objective.loss.n_outputs))
-            return np.zeros(len(edits.rows), dtype=bool), nothing
         if self.M and self._pairs_pay(edits, tol):
             found = self.own_values(edits, tol)
         elif self._dual_pays(edits, tol):
@@ -234,16 +231,16 @@ class EditSolver:
     def _own_values(self, edits, tol):
         at = self.whitened(edits)
         own = at.edits(edits)
+        tall = at.tall_for(own)
+        if tall is not None and not tall.serves(own, tol):
+            tall = None
         # Sums over pairs are of steps along the rows.
-        by_pairs = edits.ratio is None
-        if by_pairs and "pairs" not in vars(at) and at.is_tall and at.tall.serves(own, tol):
-            by_pairs, found = False, own_values(own, at.tall)
-            left = np.flatnonzero(~found.within(tol))
-            if len(left):
-                found.replace(left, own_values_along(own.take(left)))
-        else:
-            found = own_values(own) if by_pairs else own_values_along(own)
-        left = np.flatnonzero(~found.within(tol))
+        by_pairs = own.are_along_rows and tall is None
+        found = own_values(own, tall) if own.are_along_rows else own_values_along(own, tall)
+        left = np.flatnonzero(~found.within(tol) & own.may_be_within(tol))
+        if tall is not None and len(left):
+            found.replace(left, own_values_along(own.take(left)))
+        left = np.flatnonzero(~found.within(tol) & own.may_be_within(tol))
         if not len(left) or not LogisticRows.serves(self.objective):
             return found
         own = own.take(left)
@@ -365,19 +362,25 @@ class EditSolver:
 
     def _serves_single(self, state):
         """Whether the edits of a batch are served by chords in single precision."""
-        if isinstance(state, FilledBatch):
-            return False
         return self._serves_moved(state) and LogisticRows.serves(self.objective)
 
     def _by_single_chords(self, state, left, tol, bound, used):
         """Chords in single precision; the edits that they leave."""
         at = self.whitened(state.edits)
         own = at.edits(state.edits.take(left))
+        if state.edits.move_fills:
+            # That says how far moved cells take the optimum.
+            own_values_along(own)
+        sure = own.are_near(tol)
+        others, left, own = left[~sure], left[sure], own.take(sure)
         far = at.chords.moved(own, self.accuracy.largest[0][:FOLLOWED])
-        found, error, size = at.chords.solve(own, tol, far, self.accuracy.round_off)
+        part = own.part_of_errors * tol
+        found, error, size = at.chords.solve(own, part, far, self.accuracy.round_off)
+        error, size = own.moved_errors(error, size)
         self._take_over(state, left, found, error, size, tol, bound, used, "chord")
-        left = left[~self._certified(bound[left], state.size[left], tol)]
-        return self._by_moved_rows(state, left, tol, bound, used)
+        rest = ~self._certified(bound[left], state.size[left], tol)
+        rest = self._by_moved_rows(state, left[rest], own.take(rest), tol, bound, used)
+        return np.union1d(others, rest)
 
     def _serves_moved(self, state):
         """Whether edits of a batch are served by Newton steps that renew the rows that moved."""
@@ -389,20 +392,18 @@ class EditSolver:
             and (p <= 64 or p * p <= 20 * objective.n_samples)
         )
 
-    def _by_moved_rows(self, state, left, tol, bound, used):
+    def _by_moved_rows(self, state, left, own, tol, bound, used):
         """Newton steps that renew the Hessian where rows moved; the edits that they leave."""
         if not len(left):
             return left
         at = self.whitened(state.edits)
-        own = at.edits(state.edits.take(left))
 
         def is_enough(now, which):
-            return self._certified(now.error, now.size, tol)
+            return self._certified(now.error, now.size, own.part_of_errors * tol)
 
         found = at.newton.solve(own, at.halved(state.theta_steps[left, 0]), is_enough)
-        self._take_over(
-            state, left, found.steps, found.error, found.size, tol, bound, used, "newton"
-        )
+        error, size = own.moved_errors(found.error, found.size)
+        self._take_over(state, left, found.steps, error, size, tol, bound, used, "newton")
         return left[~self._certified(bound[left], state.size[left], tol)]
 
     def _take_over(self, state, left, found, error, size, tol, bound, used, name):
@@ -438,8 +439,9 @@ class EditSolver:
         if isinstance(self.factor, CGFactor) and isinstance(self.solver, Exact):
             # Few parameters: a Hessian of its own costs less than solves within solves.
             return left
-        if self._serves_moved(state):
-            left = self._by_moved_rows(state, left, tol, bound, used)
+        if len(left) and self._serves_moved(state):
+            own = self.whitened(state.edits).edits(state.edits.take(left))
+            left = self._by_moved_rows(state, left, own, tol, bound, used)
         # Where nothing bounds the edited Hessian from below, nothing certifies here.
         left, rest = left[np.isfinite(state.growth[left])], left[~np.isfinite(state.growth[left])]
         found = refits.refit(
@@ -677,7 +679,7 @@ class EditSolver:
 
 def _batch_of(edits):
     """The class of the batch that holds some edits."""
-    if edits.fills is not None and edits.fills.holes.any():
+    if edits.move_fills:
         return FilledBatch
     return RowBatch if edits.ratio is None else RescaledBatch
 

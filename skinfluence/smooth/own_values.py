@@ -75,6 +75,11 @@ class OneRowEdits:
         Edits that change nothing.
     """
 
+    # Whether every step is along the row that is edited, but for one drift of all.
+    are_along_rows = True
+    # The share of a tolerance that is left for errors of the problem that is solved.
+    part_of_errors = 1.0
+
     def __init__(self, at, edits):
         accuracy, factor, objective = at.accuracy, at.accuracy.factor, at.objective
         self.at, self.objective, self.rows = at, objective, edits.rows
@@ -158,6 +163,35 @@ class OneRowEdits:
     def hessian_beyond_rows(self):
         """What an edit adds to the Hessian but for its row, (m, p, p), or nothing."""
         return 0.0
+
+    def settle(self, r, error):
+        """Keep what follows from where the edits' optima are.
+
+        Parameters
+        ----------
+        r : ndarray of shape (m,)
+            ``M`` times the largest change of a decision value under the whole step.
+        error : ndarray of shape (m,)
+            How far the optimum is from there at most, in the norm of P.
+        """
+
+    def may_be_within(self, tol):
+        """Which edits are worth solving for their own values to ``tol``, a mask."""
+        return np.ones(len(self), dtype=bool)
+
+    def are_near(self, tol):
+        """Which edits are worth solving for their parameters to ``tol``, a mask."""
+        return np.ones(len(self), dtype=bool)
+
+    def moved_errors(self, error, size):
+        """Bounds on the errors of steps and their sizes, with all that moves beside the edits' rows.
+
+        Parameters
+        ----------
+        error, size : ndarray of shape (m,)
+            In the norm of P, of the problem that is solved.
+        """
+        return error, size
 
     @property
     def moved(self):

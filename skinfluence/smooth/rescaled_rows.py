@@ -24,6 +24,8 @@ class RescaledRows(OneRowEdits):
     preconditioned with ``P`` cost next to nothing beside a pass over the rows.
     """
 
+    are_along_rows = False
+
     def __init__(self, at, edits):
         super().__init__(at, edits)
         objective, accuracy = at.objective, at.accuracy
@@ -41,7 +43,7 @@ class RescaledRows(OneRowEdits):
             self.noise = accuracy.floor * (np.sqrt(growth) - 1.0) + rounding * np.sqrt(growth)
             self.growth = growth
         a = self.a
-        self._turn = self._halved(self.change * objective.theta[0])
+        self._turn = self._pushed(self._halved(self.change * objective.theta[0]))
         self._directions = self._inverse(a, a)
         self._begin = self._inverse(a, -self._right(a))
         self.length = np.sqrt(np.maximum(np.einsum("bd,bd->b", a, self._directions), 0.0))
@@ -54,6 +56,10 @@ class RescaledRows(OneRowEdits):
         self.floor = self.length * (self.noise + accuracy.floor * inflation)
         self.round_off = self.length * accuracy.round_off * inflation
         self.idle = np.zeros(len(self.rows), dtype=bool)
+
+    def _pushed(self, turn):
+        """What is added to the gradient everywhere, of which ``turn`` is the penalty's, (m, p)."""
+        return turn
 
     def _halved(self, steps):
         """``L^-1`` of vectors of the dual."""

@@ -100,12 +100,14 @@ class StepSums:
         return largest.astype(float), cubes, quarts
 
 
-def own_values_along(own):
+def own_values_along(own, tall=None):
     """Newton steps of own decision values, corrected to second order, with bounds.
 
     Parameters
     ----------
     own : OneRowEdits
+    tall : TallSums, default=None
+        What stands in for a product of all steps with all rows.
 
     Returns
     -------
@@ -113,27 +115,70 @@ def own_values_along(own):
 
     Notes
     -----
-    ``z = P^-1 x`` is split into what lies along the step, ``beta u``, and the rest, whose part of every
-    sum is bounded by its size.
+    Without ``tall``, ``z = P^-1 x`` is split into what lies along the step, ``beta u``, and the rest, whose
+    part of every sum is bounded by its size.
     """
     loss, M, a = own.objective.loss, own.M, own.a
     steps = own.begin(a)
     moved = np.einsum("bd,bd->b", a, steps)
-    largest, cubes, cubes_error, quarts = own.at.step_sums(steps, own.rows)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # The row itself, as it is after the edit.
         W = own.weight * loss.hessian(own.eta, own.y)[:, 0, 0]
-        cubes = cubes + own.weight * loss.third(own.eta, own.y) * moved**3
-        fourth = np.sqrt(quarts + np.abs(W) * moved**4)
+        T = own.weight * loss.third(own.eta, own.y)
+        if tall is None:
+            sums = _by_rows(own, steps, moved, W, T)
+        else:
+            sums = _by_tensor(own, tall, steps, moved, W, T)
+        largest, fourth, across, second, second_error = sums
         r = M * np.maximum(largest, np.where(W > 0, np.abs(moved), 0.0))
-        along = moved / own.size**2
-        rest = np.sqrt(np.maximum(own.length**2 - (moved / own.size) ** 2, 0.0))
-        rest += (CANCELLED + np.sqrt(own.slack)) * own.length
-        across = (np.abs(along) * np.sqrt(fourth) + np.sqrt(own.kappa) * rest) ** 2
-        change = moved - 0.5 * along * cubes
+        change = moved - 0.5 * second
         left = certificate.remainder_average(M, r) * fourth + own.slack * own.size + own.noise
         E = certificate.gradient_bound(M, own.kappa, left, r)
+        own.settle(r, E)
         bound = certificate.own_value_bound(M, own.kappa, E, r, fourth, across, own.length)
-        bound += 0.5 * (M * fourth * rest + np.abs(along) * cubes_error) + own.floor
-        bound += own.slack * (np.abs(moved) + 0.5 * np.abs(along * cubes) + own.length * own.size)
+        bound += 0.5 * second_error + own.floor
+        bound += own.slack * (np.abs(moved) + 0.5 * np.abs(second) + own.length * own.size)
     return answered(own, np.where(np.isfinite(bound), change, 0.0), bound)
+
+
+def _by_rows(own, steps, moved, W, T):
+    """What the bound needs, by sums over the rows.
+
+    Returns
+    -------
+    largest : ndarray of shape (m,)
+        The largest move of another row.
+    fourth, across : ndarray of shape (m,)
+        ``F`` and ``Q^1/2``.
+    second, error : ndarray of shape (m,)
+        ``z'T[u, u]``, and a bound on its error.
+    """
+    largest, cubes, cubes_error, quarts = own.at.step_sums(steps, own.rows)
+    cubes = cubes + T * moved**3
+    fourth = np.sqrt(quarts + np.abs(W) * moved**4)
+    along, rest = _parts(own, moved)
+    across = (np.abs(along) * np.sqrt(fourth) + np.sqrt(own.kappa) * rest) ** 2
+    error = own.M * fourth * rest + np.abs(along) * cubes_error
+    return largest, fourth, across, along * cubes, error
+
+
+def _by_tensor(own, tall, steps, moved, W, T):
+    """The same by a tensor, which z needs no split for, and by leverages."""
+    a, z = own.a, own.length[:, None] * own.directions(own.a)
+    h = np.einsum("bd,bd->b", a, z)
+    turned, rounding = tall.turned(steps)
+    largest = tall.moved_by(steps, own.rows)
+    # Without the row as it was, with the row as it is.
+    second = np.einsum("bd,bd->b", z, turned) + (T - tall.third[own.rows]) * moved**2 * h
+    error = rounding * np.sqrt(np.einsum("bd,bd->b", z, z))
+    fourth = np.sqrt((largest * own.size * (1.0 + own.slack)) ** 2 + np.abs(W) * moved**4)
+    along, rest = _parts(own, moved)
+    farthest = np.minimum(own.kappa * own.length, np.abs(along) * largest + own.kappa * rest)
+    across = farthest * own.length + np.sqrt(np.abs(W)) * h**2
+    return largest, fourth, across, second, error
+
+
+def _parts(own, moved):
+    """``beta``, and the size of the rest of z."""
+    rest = np.sqrt(np.maximum(own.length**2 - (moved / own.size) ** 2, 0.0))
+    return moved / own.size**2, rest + (CANCELLED + np.sqrt(own.slack)) * own.length

@@ -76,6 +76,11 @@ class RowEdits:
         first = float(self.shift[0]) if len(self.shift) else 0.0
         return first if (self.shift == first).all() else self.shift
 
+    @property
+    def move_fills(self):
+        """Whether what stands in some missing cells moves."""
+        return self.fills is not None and bool(self.fills.holes.any())
+
     def take(self, chosen):
         """Some of the edits."""
         return RowEdits(

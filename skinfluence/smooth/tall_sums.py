@@ -36,8 +36,9 @@ class TallSums:
         rows, objective = at.rows, at.objective
         self._h = np.einsum("ij,ij->i", rows, rows)
         self._there = objective.weights > 0
-        self._third = objective.weights * objective.loss.third(objective.eta, objective.y)
-        self.largest = self._reach(float(self._h[self._there].max(initial=0.0)))
+        self._most = float(self._h[self._there].max(initial=0.0))
+        self.third = objective.weights * objective.loss.third(objective.eta, objective.y)
+        self._following = False
 
     @staticmethod
     def pays(rows):
@@ -45,8 +46,15 @@ class TallSums:
         n, d = rows.shape
         return 8.0 / 3.0 * d**3 < n * (d + 0.5 * BESIDE)
 
-    def _reach(self, h):
-        return np.sqrt(self._h * h) * (1.0 + 1e-9)
+    @staticmethod
+    def pays_for_steps(rows, m):
+        """Whether it is cheaper than the products of m steps with some rows."""
+        n, d = rows.shape
+        return 4.0 / 3.0 * d**3 * (n + m) < 2.0 * n * m * (d + 0.5 * BESIDE)
+
+    @property
+    def largest(self):
+        return self._followed if self._following else _reach(self._h, self._most)
 
     @property
     def quarts(self):
@@ -62,76 +70,128 @@ class TallSums:
         """
         if self._does(own, tol):
             return True
-        if len(self._h) <= FEW * self._at.accuracy.split:
+        if self._following or len(self._h) <= FEW * self._at.accuracy.split:
             return False
         self._follow()
         return self._does(own, tol)
 
     def _does(self, own, tol):
         with np.errstate(invalid="ignore", over="ignore"):
-            r = own.M * np.abs(own.alpha) * self.largest[own.rows]
+            if own.are_along_rows:
+                moved = np.abs(own.alpha) * self.largest[own.rows]
+            else:
+                moved = self.moved_by(own.begin(own.a), own.rows)
             # What is left beyond second order, of the row's own change, is about r^2 / 2.
-            return float(np.mean(r**2 < tol)) > MOST
+            return float(np.mean((own.M * moved) ** 2 < tol)) > MOST
 
     def _follow(self):
-        """Bound the largest product of each row by those with the rows of largest leverage."""
-        self.largest = np.minimum(self.largest, self._followed)
+        """Bound the largest move of a row by those of the rows of largest leverage, one by one."""
+        self._following = True
+
+    def moved_by(self, steps, skip):
+        """At least the largest change of a decision value, of rows other than ``skip``, (m,)."""
+        if self._following:
+            return self._followed_by(steps, skip)
+        return _reach(np.einsum("ij,ij->i", steps, steps), self._most)
 
     @cached_property
     def _followed(self):
-        """The largest product of each row, by those with the rows of largest leverage."""
-        rows, length = self._at.rows.astype(np.float32), np.sqrt(self._h)
+        """The largest product of each row."""
+        return self._followed_by(self._at.rows, np.arange(len(self._h)))
+
+    @cached_property
+    def _top(self):
+        """The rows of largest leverage, the place of each row among them, the largest of the others."""
         order = np.argsort(-np.where(self._there, self._h, -1.0))
         top = order[: self._at.accuracy.split]
         top = top[self._there[top]]
         rest = self._h[np.setdiff1d(order[len(top) :], np.flatnonzero(~self._there))]
-        place = np.full(len(rows), -1)
+        place = np.full(len(self._h), -1)
         place[top] = np.arange(len(top))
-        found = np.empty(len(rows))
-        for low in range(0, len(rows), ROWS):
-            K = np.abs(rows[low : low + ROWS] @ rows[top].T)
-            own = place[low : low + ROWS]
+        return top, place, float(rest.max(initial=0.0))
+
+    def _followed_by(self, steps, skip):
+        top, place, rest = self._top
+        single = self._at.rows[top].astype(np.float32).T
+        square = np.einsum("ij,ij->i", steps, steps)
+        found = np.empty(len(steps))
+        for low in range(0, len(steps), ROWS):
+            K = np.abs(steps[low : low + ROWS].astype(np.float32) @ single)
+            own = place[skip[low : low + ROWS]]
             inside = np.flatnonzero(own >= 0)
             K[inside, own[inside]] = 0.0
             found[low : low + ROWS] = K.max(axis=1, initial=0.0)
-        gamma = (rows.shape[1] + 6) * EPS
-        found += gamma * length * float(length[top].max(initial=0.0))
-        return np.maximum(found, self._reach(float(rest.max(initial=0.0))))
+        gamma = (steps.shape[1] + 6) * EPS
+        found += gamma * np.sqrt(square * self._h[top].max(initial=0.0))
+        return np.maximum(found, _reach(square, rest))
+
+    @cached_property
+    def _tensor(self):
+        """Of each column with those that follow: every triple once, at its first column; and its unit."""
+        rows, third = self._at.rows, self.third
+        n, d = rows.shape
+        # Of one size: third powers of tiny rows would underflow.
+        scale = float(np.sqrt(self._h.max(initial=0.0))) or 1.0
+        heavy = float(np.abs(third).max(initial=0.0)) or 1.0
+        t = (third / heavy).astype(np.float32)
+        tensor = [np.zeros((d - a, d - a)) for a in range(d)]
+        for low in range(0, n, ROWS):
+            part = np.ascontiguousarray((rows[low : low + ROWS] / scale).T, dtype=np.float32)
+            for a, T in enumerate(tensor):
+                T += (part[a:] * (t[low : low + ROWS] * part[a])) @ part[a:].T
+        return [_often(T).astype(np.float32) for T in tensor], scale**3 * heavy
+
+    def turned(self, vectors):
+        """The tensor contracted with vectors twice, ``sum_j w_j l'''_j (a_j'v)^2 a_j`` over all rows.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (m, n_parameters)
+
+        Returns
+        -------
+        turned : ndarray of shape (m, n_parameters)
+        rounding : ndarray of shape (m,)
+            A bound on the length of its rounding.
+        """
+        tensor, unit = self._tensor
+        length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        with np.errstate(invalid="ignore"):
+            single = (vectors / np.where(length > 0, length, 1.0)[:, None]).astype(np.float32)
+        out = np.empty_like(vectors)
+        for low in range(0, len(vectors), ROWS):
+            part = np.ascontiguousarray(single[low : low + ROWS].T)
+            # A third of the derivative of the cubic form.
+            total = np.zeros_like(part)
+            for a, T in enumerate(tensor):
+                product = T @ part[a:]
+                total[a] += np.einsum("db,db->b", product, part[a:])
+                product *= 2.0 * part[a]
+                total[a:] += product
+            out[low : low + ROWS] = total.T
+        out *= (unit / 3.0 * length**2)[:, None]
+        relative = (ROWS + 3 * vectors.shape[1] + 16) * EPS
+        return out, relative * length**2 * self._heavy
+
+    @cached_property
+    def _heavy(self):
+        return float(np.abs(self.third) @ self._h**1.5)
 
     @cached_property
     def cubes(self):
         """``sum_j w_j l'''_j K_ij^3``, of the rows j != i."""
-        rows, third, h = self._at.rows, self._third, self._h
-        n, d = rows.shape
-        # Of one size: third powers of tiny rows would underflow.
-        scale = float(np.sqrt(h.max(initial=0.0))) or 1.0
-        heavy = float(np.abs(third).max(initial=0.0)) or 1.0
-        t = (third / heavy).astype(np.float32)
-        blocks = [slice(low, min(low + ROWS, n)) for low in range(0, n, ROWS)]
-
-        def columns(block):
-            return np.ascontiguousarray((rows[block] / scale).T, dtype=np.float32)
-
-        # Of each column with those that follow: every triple once, at its first column.
-        tensor = [np.zeros((d - a, d - a)) for a in range(d)]
-        for block in blocks:
-            part = columns(block)
-            for a, T in enumerate(tensor):
-                T += (part[a:] * (t[block] * part[a])) @ part[a:].T
-        tensor = [_often(T).astype(np.float32) for T in tensor]
-        cubes = np.zeros(n)
-        for block in blocks:
-            part = columns(block)
-            for a, T in enumerate(tensor):
-                cubes[block] += part[a] * np.einsum("db,db->b", T @ part[a:], part[a:])
-        return cubes * scale**6 * heavy - third * h**3
+        turned, _ = self.turned(self._at.rows)
+        return np.einsum("ij,ij->i", self._at.rows, turned) - self.third * self._h**3
 
     @property
     def cubes_error(self):
         """A bound on the rounding of :attr:`cubes`."""
-        length = self._h**1.5
-        rounding = (ROWS + 3 * self._at.rows.shape[1] + 16) * EPS
-        return rounding * length * float(np.abs(self._third) @ length)
+        return (ROWS + 3 * self._at.rows.shape[1] + 16) * EPS * self._h**1.5 * self._heavy
+
+
+def _reach(square, h):
+    """The largest product of a vector with rows of leverage h, by Cauchy and Schwarz."""
+    return np.sqrt(square * h) * (1.0 + 1e-9)
 
 
 def _often(T):

@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 from scipy import linalg
 
+from skinfluence.smooth.filled_rows import FilledRows
 from skinfluence.smooth.moved_rows import MovedRows
 from skinfluence.smooth.own_values import OneRowEdits
 from skinfluence.smooth.pair_sums import PairSums, half_solved
@@ -60,10 +61,13 @@ class Whitened:
         """What stands in for them where rows are many and move each other little."""
         return TallSums(self)
 
-    @property
-    def is_tall(self):
-        """Whether a tensor is cheaper than the pairs."""
-        return TallSums.pays(self.rows)
+    def tall_for(self, own):
+        """A tensor in the place of products with all rows, where it is cheaper for some edits; else None."""
+        if own.are_along_rows:
+            pays = "pairs" not in vars(self) and TallSums.pays(self.rows)
+        else:
+            pays = TallSums.pays_for_steps(self.rows, len(own))
+        return self.tall if pays else None
 
     @property
     def knows_sums(self):
@@ -94,6 +98,8 @@ class Whitened:
 
     def edits(self, edits):
         """What the bounds of some edits need."""
+        if edits.move_fills:
+            return FilledRows(self, edits)
         return (OneRowEdits if edits.ratio is None else RescaledRows)(self, edits)
 
     def halved(self, steps):

@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
 from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.own_values import own_values
 from skinfluence.smooth.pair_sums import PairSums
+from skinfluence.smooth.step_sums import StepSums
 from skinfluence.smooth.steps import removals
 from skinfluence.solvers import Exact
 from tests.smooth.test_own_values import LOSSES, edits_of, optimum, pairs
@@ -50,6 +54,26 @@ def test_no_own_value_is_farther_from_the_solved_one_than_its_bound(name, hold):
     assert max(certified) > 0.1
 
 
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("followed", [False, True])
+def test_steps_along_no_row_are_contracted_and_followed_too(name, followed, rng):
+    objective = optimum(name, n=400)
+    solver = EditSolver(Exact("primal").factor(objective), Exact("primal"), split=20)
+    tall = solver.whitened(removals(solver.objective, np.arange(3))).tall
+    if followed:
+        tall._follow()
+    rows = solver.whitened(removals(solver.objective, np.arange(3))).rows
+    steps = rng.standard_normal((60, rows.shape[1])) * 10.0 ** rng.uniform(-6, 2, (60, 1))
+    steps[7], skip = 0.0, rng.permutation(400)[:60]
+    delta, T = steps @ rows.T, objective.weights * objective.loss.third(objective.eta, objective.y)
+    turned, rounding = tall.turned(steps)
+    true = (delta**2 * T) @ rows
+    assert (np.linalg.norm(turned - true, axis=1) <= rounding).all()
+    assert np.abs(turned - true).max() <= 1e-5 * np.abs(true).max()
+    delta[np.arange(60), skip] = 0.0
+    assert (tall.moved_by(steps, skip) >= np.abs(delta * (objective.weights > 0)).max(axis=1)).all()
+
+
 @pytest.mark.parametrize("split", [3, 40, 1000])
 def test_rows_of_large_leverage_are_followed_one_by_one(split):
     objective = optimum("logistic", n=150, heavy=True)
@@ -62,6 +86,24 @@ def test_rows_of_large_leverage_are_followed_one_by_one(split):
     assert (tall.largest >= truth).all() and (tall.largest <= before).all()
     if split == 1000:
         np.testing.assert_allclose(tall.largest, truth, rtol=1e-3, atol=1e-5)
+
+
+def test_tall_tables_behind_a_scaler_go_without_products_of_steps_with_rows(rng, monkeypatch):
+    n = 3000
+    X = rng.standard_normal((n, 4)) * 10.0 ** np.arange(4)
+    y = (StandardScaler().fit_transform(X).sum(axis=1) + rng.logistic(size=n) > 0) * 1
+    model = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-10, max_iter=1000)).fit(X, y)
+    counted, original = [], StepSums.__call__
+    monkeypatch.setattr(
+        StepSums,
+        "__call__",
+        lambda s, steps, skip: counted.append(len(steps)) or original(s, steps, skip),
+    )
+    found = Influence(model, X, y).loo_decision_function()
+    assert sum(counted) < 0.05 * n
+    truth = Influence(model, X, y).loo_decision_function(method="exact", indices=np.arange(20))
+    change = truth[:20] - model.decision_function(X[:20])
+    assert (np.abs(found[:20] - truth[:20]) <= 1e-3 * np.abs(change) + 1e-9).all()
 
 
 def test_tall_tables_go_without_their_pairs_and_far_rows_by_rows_of_them(rng, monkeypatch):
