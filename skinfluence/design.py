@@ -20,6 +20,8 @@ from skinfluence._utils.threads import in_parts
 
 __all__ = ["Design", "design_of"]
 
+# Rows whose quadratic forms are one small product: blocks and tiles would cost more than they do.
+FEW = 4
 # Stored entries and columns between which the compiled Gram kernels beat scipy's products.
 COMPILED_ENTRIES = 200_000
 COMPILED_COLUMNS = 4_096
@@ -365,6 +367,9 @@ class DenseDesign(Design):
         in_parts(part, self.n_samples, left.size)
 
     def quadratics(self, A, dtype=np.float64):
+        if self.n_samples <= FEW:
+            rows = self.dense_rows().astype(dtype, copy=False)
+            return np.einsum("mij,ij->im", rows @ A.astype(dtype, copy=False), rows)
         used = self.used_columns
         d = len(used)
         if d < self.n_columns:

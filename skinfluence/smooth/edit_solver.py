@@ -619,13 +619,14 @@ class EditSolver:
         design, gradient, _ = steps.stack(objective, points)
         pushes = (gradient != 0.0) | piecewise.near_margin(objective, design)
         moves = pushes.any(axis=0) | (shift * objective.theta).any(axis=1)
-        # New rows have coordinates of their own.
-        space = self._piecewise_space if points.new is None else None
+        space = self._piecewise_space
+        if points.new is not None and space is not None:
+            space = space.extended(points.new)
         found, _ = piecewise.minimise(problem, self.solver, np.flatnonzero(moves), space)
         step = found.theta - objective.theta
-        flat = step.ravel()
-        size = np.sqrt(np.maximum(0.0, flat @ (Curvature(problem) @ flat)))
-        bound = self.piecewise_bound.edited(points, found)
+        curved, moved = piecewise.curvatures(problem), problem.design.multiply(step.T)
+        size = np.sqrt((curved * moved**2).sum() + (problem.penalty * step**2).sum())
+        bound = self.piecewise_bound.edited(points, curved, found)
         return step, bound, size, "newton", bound
 
     @cached_property

@@ -20,7 +20,7 @@ from skinfluence._utils.products import subtract_product
 from skinfluence._utils.threads import small_blas
 from skinfluence.losses import OneVsRest, SquaredHinge
 from skinfluence.solvers.base import SingularHessianError
-from skinfluence.solvers.cholesky import cholesky
+from skinfluence.solvers.cholesky import cho_solved, cholesky
 
 EPS = np.finfo(np.float64).eps
 MAX_STEPS = 200
@@ -188,18 +188,21 @@ def _warn_unsettled(tie, n_steps):
 
 def _binary_problems(objective):
     """The target -1 or 1 of every row in every output, and its curvature short of the margin."""
-    far = np.full((objective.n_samples, objective.loss.n_outputs), 2.0)
-    short = [objective.loss.gradient(sign * far, objective.y) for sign in (-1.0, 1.0)]
-    # Minus the slope has the sign of the target, 2 (1 + 2) of it on the wrong side.
-    signs = np.where(short[0] < 0, 1.0, -1.0)
-    slope = np.where(signs > 0, -short[0], short[1])
-    return signs, objective.weights[:, None] * slope / 3.0
+    nothing = np.zeros((objective.n_samples, objective.loss.n_outputs))
+    # At zero every row is short of its margin by one.
+    slope = -objective.loss.gradient(nothing, objective.y)
+    return np.sign(slope), objective.weights[:, None] * np.abs(slope)
 
 
 def sides(objective):
     """How far each row is short of its margin in each output, ``1 - s eta``, and its curvature there."""
     signs, curvature = _binary_problems(objective)
     return 1.0 - signs * objective.eta, curvature
+
+
+def curvatures(objective):
+    """``w_i l''_ij`` at the parameters of an objective, (n_samples, n_outputs)."""
+    return objective.weights[:, None] * np.einsum("nkk->nk", objective.hessians)
 
 
 def _is_small(design):
@@ -234,6 +237,13 @@ class _Space:
             scale = 1.0 / _power_of_two(np.where(size > 0, size, 1.0))
             rows, basis = Z * scale, None
         return cls(rows, np.abs(rows), scale, basis)
+
+    def extended(self, design):
+        """With rows of a design behind them; None where coordinates are those of rows."""
+        if self.basis is not None:
+            return None
+        rows = np.concatenate([self.rows, design.dense_rows() * self.scale])
+        return _Space(rows, np.abs(rows), self.scale, None)
 
     def penalty_of(self, penalty):
         """The penalty of the coordinates; where they are turned, it is a multiple of the one given."""
@@ -337,7 +347,7 @@ class _Normal:
             raise SingularHessianError(UNDETERMINED)
 
     def _solve(self, b):
-        return self.scale * linalg.cho_solve((self.L, True), self.scale * b, check_finite=False)
+        return self.scale * cho_solved(self.L, (self.scale * b)[:, None])[:, 0]
 
     def solution(self):
         """The solution to the digits of the factor."""

@@ -8,9 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from skinfluence.smooth import steps
 from skinfluence.smooth.accuracy import inflation, shrink, solve_error
-from skinfluence.smooth.piecewise import TIE, sides, terms
+from skinfluence.smooth.piecewise import TIE, curvatures, sides, terms
 
 # Rows, times outputs, that may leave the set of those short of their margin, or come to it: a solve
 # with the fit's factor for each.
@@ -30,24 +29,25 @@ class PiecewiseBound:
 
     def __init__(self, factor):
         self.factor, self.objective = factor, factor.objective
-        objective = self.objective
-        self._curved = objective.weights[:, None] * np.einsum("nkk->nk", objective.hessians)
+        self._curved = curvatures(self.objective)
 
     @cached_property
     def start(self):
         """Of the fit itself, in the norm of H."""
-        return self._distance(self.objective, 1.0)
+        return self._distance(self.objective, 1.0, self._curved)[0]
 
     @cached_property
     def _solve_error(self):
         return solve_error(self.factor, self._curved.max(axis=1))
 
-    def edited(self, points, found):
+    def edited(self, points, curved, found):
         """Of an edit's step, in the norm of the edited Hessian at the fit.
 
         Parameters
         ----------
         points : Points
+        curved : ndarray of shape (n_samples, n_outputs)
+            :func:`~skinfluence.smooth.piecewise.curvatures` of the edited problem at the fit.
         found : Objective
             Where the edited problem was found to end.
 
@@ -58,79 +58,87 @@ class PiecewiseBound:
         """
         if self.factor.rtol or not np.isfinite(self.start):
             return np.inf
-        kept = float(shrink(np.array([points.shift]), self.objective)[0])
-        after = self._distance(found, kept)
+        shift = points.shift
+        after, added = self._distance(found, float(shrink(shift, self.objective)), curved)
         if not np.isfinite(after):
             return np.inf
-        grows = points.new is not None or (points.row_changes > 0).any()
-        added = steps.points_leverage(self.factor, points, gained=True) if grows else 0.0
-        larger = float(inflation(added, points.shift, self.objective))
-        return float(np.sqrt(larger) * (self.start + after))
+        return float(np.sqrt(inflation(added, shift, self.objective)) * (self.start + after))
 
-    def _distance(self, found, kept):
+    def _distance(self, found, kept, curved):
         """``|theta - theta*|_H`` of an end, where the penalty is ``kept`` times the fit's at least.
+
+        And the largest eigenvalue, relative to H, of what ``curved`` has and the rows of H do not.
 
         Let K be the Hessian of rows that are short of their margin at the end and at the fit, none of which
         comes to its margin within ``|G|`` in the norm of the inverse of K. On the surface of that ball the
         slope away from the end is not negative, so that the optimum lies inside.
         """
-        n = self.objective.n_samples
         slack, curvature = sides(found)
         rounded = terms(found.design, found.theta)
         short = (curvature > 0) & (slack > 0)
         before = np.zeros(short.shape)
-        before[:n] = self._curved
-        fresh = np.argwhere(short & (before == 0))
-        if len(fresh) > MOST:
-            return np.inf
-        # Of a row of H itself |x|^2 in its inverse is at most one over its curvature.
-        with np.errstate(divide="ignore"):
-            size = np.where(before > 0, 1.0 / before, 0.0)
-        if len(fresh):
-            own, solved = self._solved(found.design, fresh)
-            size[tuple(fresh.T)] = np.einsum("ij,ji->i", own, solved)
-        left = self._decrement(found, np.where(short, curvature, 0.0), slack, rounded, size)
+        before[: len(self._curved)] = self._curved
         held = short & (before > 0)
+        fresh, gained = short & ~held, np.maximum(curved - before, 0.0)
+        lost = np.maximum(before - np.where(held, curvature, 0.0), 0.0)
+        if max(np.count_nonzero(fresh), np.count_nonzero(lost)) > MOST:
+            return np.inf, np.inf
+        pairs, inner, left = self._solved(found, fresh | (lost > 0) | (gained > 0))
+        # Of a row of H itself |x|^2 in its inverse is at most one over its curvature.
+        size = np.divide(1.0, before, out=np.zeros(before.shape), where=before > 0)
+        size[pairs] = np.where(fresh[pairs], np.diagonal(inner), size[pairs])
+        left += self._rounding(found, np.where(short, curvature, 0.0), slack, rounded, size)
+        added, missing = _largest(inner, gained[pairs]), _largest(inner, lost[pairs])
         for _ in range(MOST_SETS):
-            lost = np.maximum(before - np.where(held, curvature, 0.0), 0.0)
-            rest = kept - self._largest(found.design, lost)
-            if not rest > 0:
-                return np.inf
-            radius = left / rest
+            if not kept > missing:
+                break
+            radius = left / (kept - missing)
             stays = slack > radius * np.sqrt(size) + TIE * (1.0 + rounded)
-            if not (held & ~stays).any():
-                return radius
+            if stays[held].all():
+                return radius, added
             held &= stays
-        return np.inf
+            lost = np.maximum(before - np.where(held, curvature, 0.0), 0.0)
+            if np.count_nonzero(lost) > MOST:
+                break
+            pairs, inner, _ = self._solved(found, lost > 0)
+            missing = _largest(inner, lost[pairs])
+        return np.inf, added
 
-    def _solved(self, design, pairs):
-        """Rows of outputs as parameters, (m, p), and ``H^-1`` times them."""
-        k, d = self.objective.theta.shape
-        own = np.zeros((len(pairs), k, d))
-        own[np.arange(len(pairs)), pairs[:, 1]] = design.take(pairs[:, 0]).dense_rows()
-        own = own.reshape(len(pairs), k * d)
-        return own, self.factor.solve(np.ascontiguousarray(own.T)) * (1.0 + self._solve_error)
+    def _solved(self, found, chosen):
+        """Rows of outputs, their products in the inverse of H, and the length of G there.
 
-    def _largest(self, design, lost):
-        """Largest eigenvalue of curvature that is lost, relative to H; infinite for too much of it."""
-        pairs = np.argwhere(lost > 0)
-        if not len(pairs):
-            return 0.0
-        if len(pairs) > MOST:
-            return np.inf
-        own, solved = self._solved(design, pairs)
-        root = np.sqrt(lost[tuple(pairs.T)])
-        inner = root[:, None] * (own @ solved) * root
-        return float(np.linalg.eigvalsh(0.5 * (inner + inner.T))[-1])
+        Returns
+        -------
+        pairs : tuple of two ndarray of shape (m,)
+            Rows and outputs.
+        inner : ndarray of shape (m, m)
+        left : float
+        """
+        pairs = np.nonzero(chosen)
+        m, (k, d) = len(pairs[0]), self.objective.theta.shape
+        right = np.zeros((m + 1, k, d))
+        right[np.arange(m), pairs[1]] = found.design.take(pairs[0]).dense_rows()
+        right = right.reshape(m + 1, k * d)
+        right[m] = found.gradient()
+        solved = self.factor.solve(np.ascontiguousarray(right.T)) * (1.0 + self._solve_error)
+        left = np.sqrt(abs(right[m] @ solved[:, m]) * (1.0 + self._solve_error))
+        return pairs, right[:m] @ solved[:, :m], float(left)
 
-    def _decrement(self, found, curvature, slack, rounded, size):
-        """``|G|`` in the norm of the inverse of H, and what rounding makes of the rows' terms of G."""
-        gradient = found.gradient()[:, None]
-        left = np.sqrt(abs(float((gradient.T @ self.factor.solve(gradient))[0, 0])))
+    def _rounding(self, found, curvature, slack, rounded, size):
+        """What rounding makes of the terms of G, as a distance."""
         of_rows = curvature * (np.abs(slack) + rounded + 1.0) * np.sqrt(size)
         # |R theta| is in the norm of the inverse of H at most what it is in that of R.
         before = self.objective.penalty
         share = np.divide(found.penalty, before, out=np.zeros(len(before)), where=before > 0)
         of_penalty = np.sqrt((found.penalty * share * found.theta**2).sum())
-        noise = 4.0 * np.finfo(float).eps * (of_rows.sum() + of_penalty)
-        return left * (1.0 + self._solve_error) + float(noise)
+        return 4.0 * np.finfo(float).eps * float(of_rows.sum() + of_penalty)
+
+
+def _largest(inner, weights):
+    """Largest eigenvalue of ``sum_i weights_i x_i x_i'``, by the products of the rows in a norm."""
+    some = np.flatnonzero(weights)
+    if len(some) < 2:
+        return float(weights[some] @ inner[some, some])
+    root = np.sqrt(weights[some])
+    products = root[:, None] * inner[np.ix_(some, some)] * root
+    return float(np.linalg.eigvalsh(0.5 * (products + products.T))[-1])

@@ -543,8 +543,8 @@ def points_leverage(factor, points, gained=False):
         return 0.0
     k = objective.loss.n_outputs
     if len(changed) == 1:
-        h = factor.leverages(design)
-        return float(np.linalg.eigvals(changed[0] @ h[0]).real.max())
+        product = changed[0] @ factor.leverages(design)[0]
+        return float(product[0, 0] if k == 1 else np.linalg.eigvals(product).real.max())
     values, vectors = np.linalg.eigh(changed)
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
     U = np.einsum("ml,mab->mbal", design.dense_rows(), root)

@@ -1,5 +1,7 @@
 """A Cholesky factorisation after scaling, and what to do about a matrix without one."""
 
+from functools import cache
+
 import numpy as np
 from scipy import linalg
 
@@ -38,6 +40,12 @@ def remedy(objective):
     return PENALISED if objective.penalty.any() else REMEDY
 
 
+@cache
+def _lapack(name, dtype):
+    """A routine of LAPACK: to look it up costs as much as a small solution."""
+    return linalg.get_lapack_funcs(name, dtype=dtype)
+
+
 def cholesky(A, what, advice=lambda: REMEDY):
     """Lower Cholesky factor of the symmetric ``A`` after scaling to unit diagonal.
 
@@ -74,7 +82,7 @@ def cholesky(A, what, advice=lambda: REMEDY):
     norm = max(
         np.abs(scaled[block]).sum(axis=1).max() for block in row_blocks(len(A), A.nbytes // len(A))
     )
-    potrf, pocon = linalg.get_lapack_funcs(("potrf", "pocon"), (scaled,))
+    potrf, pocon = _lapack("potrf", scaled.dtype), _lapack("pocon", scaled.dtype)
     # The transpose of a symmetric C-ordered array is the Fortran order LAPACK wants: no copy.
     with small_blas(len(A)):
         L, info = potrf(scaled.T, lower=1, clean=1, overwrite_a=1)
@@ -90,7 +98,7 @@ def cholesky(A, what, advice=lambda: REMEDY):
 def cho_solved(L, B):
     """``(L L')^-1 B``; of a small factor by ranges of columns, one for each thread."""
     # What cho_solve calls, whose own checks cost more than a small solution.
-    (potrs,) = linalg.get_lapack_funcs(("potrs",), (L, B))
+    potrs = _lapack("potrs", np.result_type(L, B))
 
     def part(columns):
         return potrs(L, B[:, columns], lower=1)[0]
@@ -104,7 +112,7 @@ def cho_solved(L, B):
 
 def cho_inverse(L, scale):
     """``diag(scale) (L L')^-1 diag(scale)``, symmetric: a third of the flops of solving for it."""
-    (potri,) = linalg.get_lapack_funcs(("potri",), (L,))
+    potri = _lapack("potri", L.dtype)
     with small_blas(len(L)):
         inverse = potri(L, lower=1)[0]
     scale = scale.astype(L.dtype)

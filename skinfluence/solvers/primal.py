@@ -68,6 +68,8 @@ class PrimalFactor(DenseFactor):
         design = self.objective.design if design is None else design
         k, d = self.objective.theta.shape
         inverse = self.inverse
+        if k == 1:
+            return design.quadratics(inverse[None], inverse.dtype)[:, :, None]
         blocks = inverse.reshape(k, d, k, d)
         rows, columns = np.tril_indices(k)
         # Not named here: what the forms do not need of it is freed on the way.

@@ -116,7 +116,7 @@ def test_a_place_beside_the_optimum_is_said_to_be_that_far(kind, far):
         step = (far * step / np.sqrt(step @ H @ step)).astype(float)
         there = factor.objective.at(factor.objective.theta + step)
         off = there.theta[0] - best
-        bound = PiecewiseBound(factor)._distance(there, 1.0)
+        bound = PiecewiseBound(factor)._distance(there, 1.0, 0.0)[0]
         assert np.sqrt(off @ H @ off) <= bound * (1 + 1e-9)
         known += bound < 3 * far + 1e-10
     if far < 1e-3:
