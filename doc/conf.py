@@ -97,6 +97,7 @@ sphinx_gallery_conf = {
     "doc_module": ("skinfluence",),
     "reference_url": {"skinfluence": None},
     "backreferences_dir": "gallery/backreferences",
+    "subsection_order": [f"examples/{part}" for part in ("rows", "trust", "models", "scale")],
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "show_memory": False,
