@@ -125,10 +125,12 @@ def _logistic(model, X, y, sample_weight, C, l1_ratio):
     check_rows(X, y)
     sample_weight = check_sample_weight(sample_weight, X.shape[0])
     codes = Labels(classes, np.arange(len(classes)), np.ones(len(classes))).codes(y)
-    with np.errstate(divide="ignore"):
-        weighted = compute_class_weight(
-            model.class_weight, classes=classes, y=classes[codes], sample_weight=sample_weight
-        )
+    weighted = np.ones(len(classes))
+    if model.class_weight is not None:
+        with np.errstate(divide="ignore"):
+            weighted = compute_class_weight(
+                model.class_weight, classes=classes, y=classes[codes], sample_weight=sample_weight
+            )
     beyond = np.flatnonzero(np.isinf(weighted))
     if len(beyond):
         raise ValueError(

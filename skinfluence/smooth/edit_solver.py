@@ -43,6 +43,8 @@ ROUND_OFF = 1e-9
 # Single precision certifies own values to this; rows left over, as a share of all, from which a pass
 # over all pairs of rows pays.
 PAIRS_TOL, PAIRS_SHARE = 1e-4, 0.1
+# The largest change of a row certifies a step to about half of it: smaller errors are not asked of it.
+SPLIT_TOL = 1e-5
 # Rows of largest leverage whose moves say where an iteration begins.
 FOLLOWED = 100
 # Parameters up to which edited Hessians are factored directly, whatever the solver: that costs less
@@ -348,7 +350,7 @@ class EditSolver:
         left = np.flatnonzero(~self._certified(bound, state.size, tol))
         if len(left) and tol >= PAIRS_TOL and self._serves_single(state):
             left = self._by_single_chords(state, left, tol, bound, used)
-        elif self.M is not None and len(left) and k < MANY_OUTPUTS:
+        elif self.M is not None and len(left) and k < MANY_OUTPUTS and tol >= SPLIT_TOL:
             bound[left] = np.minimum(bound[left], state.split_bound(left))
             left = left[~self._certified(bound[left], state.size[left], tol)]
         if len(left) and self.M is not None:
