@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from skinfluence._utils._optional import require
+from skinfluence.cleaning.files import READERS, InputError, read_table
 from skinfluence.cleaning.outputs import FORMULA_STARTS
-from skinfluence.cleaning.tables import READERS, InputError, read_table
 from skinfluence.cleaning.text_table import read_text_table
 
 COLUMNS = ("table", "target", "row", "id", "given", "decision", "action", "label")

@@ -15,7 +15,7 @@ from skinfluence import Influence
 from skinfluence._utils._optional import require
 from skinfluence._utils.memory import available_memory
 from skinfluence._utils.progress import progress_bar
-from skinfluence.cleaning.tables import InputError
+from skinfluence.cleaning.files import InputError
 from skinfluence.cleaning.words import Words
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge

@@ -12,10 +12,10 @@ from skinfluence._utils._optional import require
 from skinfluence.answers import LOCAL
 from skinfluence.cleaning import audit
 from skinfluence.cleaning.decisions import Reviewed, fingerprint_of
+from skinfluence.cleaning.files import InputError
 from skinfluence.cleaning.outputs import inert, write_together
 from skinfluence.cleaning.report import summarise
 from skinfluence.cleaning.selection import cleaning_score, select_model, threads_for
-from skinfluence.cleaning.tables import InputError
 from skinfluence.cli.arguments import model_options
 from skinfluence.cli.files import check_output, outputs, problem_of
 from skinfluence.cli.talking import collected_warnings, finite, status

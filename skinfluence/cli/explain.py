@@ -5,8 +5,8 @@ import json
 import numpy as np
 
 from skinfluence._utils._optional import require
+from skinfluence.cleaning.files import InputError
 from skinfluence.cleaning.selection import select_model, threads_for
-from skinfluence.cleaning.tables import InputError
 from skinfluence.cli.arguments import model_options
 from skinfluence.cli.files import file_problem_of
 from skinfluence.cli.talking import collected_warnings, finite, plain

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from skinfluence.cleaning.tables import InputError, demo_problem, file_problem
+from skinfluence.cleaning.files import InputError
+from skinfluence.cleaning.tables import demo_problem, file_problem
 from skinfluence.datasets import DEMOS
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from skinfluence.cleaning import audit
 from skinfluence.cleaning.decisions import COLUMNS, carry_out, fingerprint_of
+from skinfluence.cleaning.files import InputError
 from skinfluence.cleaning.neighbours import nearest
 from skinfluence.cleaning.outputs import inert
-from skinfluence.cleaning.tables import InputError
 from skinfluence.cli import main
 from skinfluence.linear_model import LogisticRegression, Ridge
 from tests.browser import Browser, found_chromium

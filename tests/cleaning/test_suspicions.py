@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from skinfluence.cleaning.files import InputError, read_table
 from skinfluence.cleaning.suspicions import suspicions
-from skinfluence.cleaning.tables import InputError, file_problem, read_table
+from skinfluence.cleaning.tables import file_problem
 from skinfluence.cli import main
 
 N = 80

@@ -2,7 +2,7 @@
 
 import pytest
 
-from skinfluence.cleaning.tables import read_table
+from skinfluence.cleaning.files import read_table
 
 ROWS = [
     '007,"a, b",NA,false,yes',
