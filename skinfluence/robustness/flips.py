@@ -40,7 +40,7 @@ class Flip:
         Their new labels, with ``by="relabel"``.
     lower_bound : int
         No set of fewer rows flips the conclusion: proved for linear and count models, and classifiers
-        of two classes with a smooth loss, else 1.
+        of two classes with a smooth loss, else 1. Two: every row was looked at alone.
     verified : bool
         Whether the user's estimator, fitted again on the edited rows, has the flipped conclusion.
     before, after : float

@@ -23,6 +23,7 @@ from sklearn.svm import SVR
 from skinfluence import Influence, metrics
 from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.robustness import coef, metric, order, prediction, smallest_flip
+from skinfluence.robustness.bounds import lower_bound
 from skinfluence.svm import SVC, LinearSVC
 
 NEWTON = {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 500}
@@ -115,6 +116,33 @@ def test_the_lower_bound_is_never_above_the_smallest_set_of_all(name, seed):
     assert flip.lower_bound <= smallest
     if smallest < 3:
         assert flip.verified and len(flip.rows) == smallest
+
+
+@pytest.mark.parametrize(
+    "kind, by", [("logistic", "remove"), ("logistic", "relabel"), ("poisson", "remove")]
+)
+def test_a_bound_of_two_says_that_no_row_alone_does_it(kind, by):
+    """Against a refit for each row, on rows of leverages up to a half; the penalty is held as a sum and as a mean."""
+    X, y = Xc[:60, :6], yc[:60]
+    model = LogisticRegression(C=10.0, **NEWTON)
+    if kind == "poisson":
+        y = np.random.default_rng(0).poisson(np.exp(X[:, 0]))
+        model = PoissonRegressor(alpha=0.01, **NEWTON)
+    model = model.fit(X, y)
+    inf, alone = Influence(model, X, y), []
+    for i in range(len(y)):
+        rows, labels = np.delete(np.arange(len(y)), i), y.copy()
+        if by == "relabel":
+            rows, labels[i] = np.arange(len(y)), 1 - y[i]
+        alone.append(np.ravel(clone(model).fit(X[rows], labels[rows]).coef_))
+    flips = (np.sign(alone) != np.sign(np.ravel(model.coef_))).any(axis=0)
+    bounds = []
+    for j in range(X.shape[1]):
+        conclusion = coef(j)
+        conclusion.begin(inf)
+        bounds.append(lower_bound(inf, conclusion, by, 20, True))
+    np.testing.assert_array_equal(np.array(bounds) > 1, ~flips)
+    assert not flips.all()
 
 
 @pytest.mark.parametrize("by", ["remove", "relabel"])
