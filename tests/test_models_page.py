@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn import linear_model, naive_bayes, neighbors, svm
 from sklearn.base import RegressorMixin
+from sklearn.ensemble import RandomForestRegressor, VotingClassifier, VotingRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.multiclass import OneVsRestClassifier
@@ -58,6 +59,8 @@ ANSWERED = {
     "SVC",
     "SVR",
     "TweedieRegressor",
+    "VotingClassifier",
+    "VotingRegressor",
 }
 # Opened, or made of other estimators that must be given.
 LAYERS = {
@@ -80,8 +83,6 @@ LAYERS = {
     "StackingRegressor",
     "TransformedTargetRegressor",
     "TunedThresholdClassifierCV",
-    "VotingClassifier",
-    "VotingRegressor",
 }
 OTHERS = [
     (name, cls)
@@ -126,7 +127,7 @@ def test_the_refused_of_the_page_are_not_answered():
             ),
         )
     )
-    assert {"NuSVR", "QuantileRegressor", "VotingClassifier", "MLPClassifier"} <= named
+    assert {"NuSVR", "QuantileRegressor", "StackingClassifier", "MLPClassifier"} <= named
     assert not named & ANSWERED
 
 
@@ -153,6 +154,16 @@ FORMS = {
     "a classifier each": lambda: MultiOutputClassifier(linear_model.LogisticRegression()).fit(
         X, np.eye(3, dtype=int)[THREE]
     ),
+    "counted votes": lambda: VotingClassifier([("a", linear_model.LogisticRegression())]).fit(
+        X, THREE
+    ),
+    "a vote with a forest": lambda: VotingRegressor(
+        [("a", linear_model.Ridge()), ("b", RandomForestRegressor(2))]
+    ).fit(X, LINE),
+    "a vote with a search": lambda: VotingRegressor([("a", linear_model.RidgeCV())]).fit(X, LINE),
+    "a vote without probabilities": lambda: VotingClassifier(
+        [("a", linear_model.LogisticRegression()), ("b", svm.SVC(probability=True))], voting="soft"
+    ).fit(X, THREE),
     "a neighbourhood by radius": lambda: neighbors.RadiusNeighborsRegressor(5.0).fit(X, LINE),
     "no noise": lambda: GaussianProcessRegressor(RBF(), alpha=0.0, optimizer=None).fit(X, LINE),
     "noise per row": lambda: GaussianProcessRegressor(

@@ -32,7 +32,6 @@ ADVICE = {
     "BaseHistGradientBoosting": _TREES,
     "BaseWeightBoosting": _TREES,
     "BaseBagging": "It averages models of resampled rows. " + _PARTS,
-    "_BaseVoting": "It averages several models. " + _PARTS,
     "_BaseStacking": (
         "Every row reaches its final estimator twice, through predictions of models fitted on "
         "others. Ask about it with the models below held: Influence(model.final_estimator_, "

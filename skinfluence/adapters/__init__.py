@@ -3,6 +3,7 @@
 from skinfluence.adapters import bayes, closed_form, glm, huber, l1, multiclass, multioutput, sgd  # noqa: F401  registers
 from skinfluence.adapters import gaussian_process as _gaussian_process  # noqa: F401  registers
 from skinfluence.adapters import kernel_ridge as _kernel_ridge  # noqa: F401  registers
+from skinfluence.adapters import members as _members  # noqa: F401  registers
 from skinfluence.adapters import svm as _svm  # noqa: F401  registers
 from skinfluence.adapters.linear import linear_objective
 from skinfluence.adapters.statsmodels import from_statsmodels

@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.multioutput import MultiOutputRegressor
 
 from skinfluence._utils.validation import check_targets
+from skinfluence.adapters.members import side_by_side
+from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import SquaredError
 from skinfluence.objective import Objective, objective_of
@@ -27,11 +29,9 @@ def _(model: MultiOutputRegressor, X, y, sample_weight=None):
     ]
     first = parts[0]
     if not all(_is_squared(part) and np.array_equal(part.penalty, first.penalty) for part in parts):
-        raise TypeError(
-            "MultiOutputRegressor is understood over least squares with one penalty: Ridge and "
-            f"LinearRegression. Got {type(model.estimators_[0]).__name__}, or models that differ. "
-            f"{ONE_BY_ONE}"
-        )
+        for one, part in zip(model.estimators_, parts, strict=True):
+            check_same_fit(one, part)
+        return side_by_side(parts, X, y, first.own_weights, f"{first.model_name} for each target")
     theta = np.vstack([part.theta for part in parts])
     return replace(first, loss=SquaredError(len(parts)), y=y, theta=theta)
 

@@ -80,6 +80,16 @@ class KernelAnswers(Answers):
         made._solve()
         return made
 
+    def beside(self, problem):
+        """Answers about another target of the same rows, on the same factor; None for other problems."""
+        own = self.problem
+        same = isinstance(problem, KernelProblem) and problem.design is own.design
+        if not same or problem.alpha != own.alpha or problem.weights is not own.weights:
+            return None
+        made = self.with_targets(problem.y)
+        made.problem = problem
+        return made
+
     # The solution
 
     @cached_property

@@ -580,8 +580,6 @@ def test_what_has_no_answer_is_refused(data):
 @pytest.mark.parametrize(
     ("params", "y", "match"),
     [
-        ({}, np.ones((N, 2)), "one model per target"),
-        ({"alpha": np.ones(2)}, np.ones((N, 2)), "one model per target"),
         (
             {"alpha": 0.0, "kernel": "laplacian"},
             np.arange(N, dtype=float),
@@ -589,7 +587,7 @@ def test_what_has_no_answer_is_refused(data):
         ),
         ({"kernel": "sigmoid", "gamma": 5.0}, np.arange(N, dtype=float), "positive semi-definite"),
     ],
-    ids=["targets", "alphas", "no-penalty", "indefinite"],
+    ids=["no-penalty", "indefinite"],
 )
 @pytest.mark.filterwarnings("ignore:Singular matrix")
 def test_models_without_answers_say_why(params, y, match, data):

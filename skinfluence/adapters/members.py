@@ -1,0 +1,127 @@
+"""Models made of several fitted on the same rows: voting, and a model for each target."""
+
+import numpy as np
+from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.utils import column_or_1d
+
+from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
+from skinfluence.design import design_of
+from skinfluence.inputs.same_fit import check_same_fit
+from skinfluence.inputs.wrappers import opened
+from skinfluence.losses import Loss
+from skinfluence.objective import Labels, objective_of
+
+BEFORE = (
+    "Put what they share before it: make_pipeline(StandardScaler(), VotingClassifier(...)), and give "
+    "best_estimator_ in the place of a search."
+)
+
+
+def side_by_side(problems, X, y, weights, name):
+    """One problem of a model for each target.
+
+    Parameters
+    ----------
+    problems : list of Problem
+        Of one target each, on the same rows.
+    X : ndarray or CSR array of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples, n_targets)
+    weights : ndarray of shape (n_samples,)
+    name : str
+        What users call it, for messages.
+
+    Returns
+    -------
+    problem : MembersProblem
+
+    Raises
+    ------
+    TypeError
+        For models that chose something on the rows, and for losses that are not of decision values.
+    """
+    from skinfluence.members import answers as _answers  # noqa: F401  registers the answers
+    from skinfluence.members.joining import SideBySide
+    from skinfluence.members.problem import MembersProblem
+
+    problems = tuple(problems)
+    _refuse_chosen(problems)
+    losses = [one.loss for one in problems]
+    if not all(isinstance(one, Loss) and one.n_outputs == 1 for one in losses):
+        raise TypeError(
+            "Models of several targets must have a loss of one decision value each. Got "
+            f"{problems[0].model_name}. Ask about one target at a time: "
+            "Influence(model.estimators_[k], X, y[:, k])."
+        )
+    return MembersProblem(problems, SideBySide(losses), design_of(X), y, weights, None, name)
+
+
+@objective_of.register
+def _(model: VotingRegressor, X, y, sample_weight=None):
+    y = check_targets(X, y)
+    return _voting(model, X, y, y, None, sample_weight)
+
+
+@objective_of.register
+def _(model: VotingClassifier, X, y, sample_weight=None):
+    if model.voting != "soft":
+        raise TypeError(
+            "Votes that are counted do not move until one of them turns. Got a VotingClassifier with "
+            f"voting={model.voting!r}. Fit with "
+            "voting='soft', or ask about one model: Influence(model.estimators_[k], X, "
+            "model.le_.transform(y))."
+        )
+    y = column_or_1d(y)
+    check_rows(X, y)
+    n_classes = len(model.classes_)
+    labels = Labels(model.classes_, np.arange(n_classes), np.ones(n_classes))
+    codes = labels.codes(y)
+    return _voting(model, X, codes, model.le_.transform(y), labels, sample_weight)
+
+
+def _voting(model, X, y, given, labels, sample_weight):
+    """The problem of a fitted vote, from the targets that its members were given."""
+    from skinfluence.members import answers as _answers  # noqa: F401  registers the answers
+    from skinfluence.members.joining import Average
+    from skinfluence.members.problem import MembersProblem
+
+    weights = check_sample_weight(sample_weight, X.shape[0])
+    inside = [type(one).__name__ for one in model.estimators_ if opened(one) is not None]
+    if inside:
+        raise TypeError(
+            "The models of a vote must share their features, and be models. Got "
+            f"{', '.join(inside)}. {BEFORE}"
+        )
+    problems = tuple(objective_of(one, X, given, sample_weight) for one in model.estimators_)
+    for one, problem in zip(model.estimators_, problems, strict=True):
+        check_same_fit(one, problem)
+    _refuse_chosen(problems)
+    shares = model._weights_not_none
+    shares = np.ones(len(problems)) if shares is None else np.asarray(shares, dtype=np.float64)
+    how = Average(shares / shares.sum(), None if labels is None else len(labels.classes))
+    if labels is not None:
+        for one in problems:
+            _check_probabilities(one)
+    return MembersProblem(
+        problems, how, design_of(X), y, weights, labels, "a vote of several models"
+    )
+
+
+def _check_probabilities(problem):
+    try:
+        problem.loss.predict_proba(np.full((1, problem.loss.n_outputs), 0.5))
+    except AttributeError as error:
+        raise TypeError(
+            "The models of a soft vote must have probabilities that are a function of their decision values. "
+            f"Got {problem.model_name}, which has none. Fit the vote "
+            "without it (set_params(name='drop')), or with LogisticRegression in its place."
+        ) from error
+
+
+def _refuse_chosen(problems):
+    for one in problems:
+        if one.chosen is not None:
+            raise TypeError(
+                "The models of several that make one prediction must have chosen nothing on the rows. Got "
+                f"{one.model_name}, which chose {one.chosen}; a refit would choose anew. Fit it with that "
+                "given."
+            )

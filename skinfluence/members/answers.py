@@ -1,0 +1,204 @@
+"""Answers about several models of the same rows: each is asked, and what they say is joined."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinfluence._utils.memory import row_blocks
+from skinfluence.answers import Answers, EditsOnly, Tests, answers_of, check_method
+from skinfluence.members.joining import SideBySide
+from skinfluence.members.problem import MembersProblem
+from skinfluence.quantity import Quantity
+from skinfluence.statistics import moving
+
+
+@dataclass(frozen=True)
+class MembersReport:
+    """How the members were solved.
+
+    Attributes
+    ----------
+    model : str
+    members : tuple
+        The report of each.
+    held : str or None
+        What was chosen on all rows, and every answer holds.
+    """
+
+    model: str
+    members: tuple
+    held: str | None = None
+
+    def __str__(self):
+        return "\n".join([f"{self.model}:", *(f"- {one}" for one in self.members)])
+
+
+class MembersQuantity(Quantity):
+    """A quantity of what is joined, with what the members are asked for it.
+
+    Parameters
+    ----------
+    of, loss, tests, eta
+        As of :class:`~skinfluence.quantity.Quantity`.
+    parts : list of Quantity
+    """
+
+    def __init__(self, of, loss, tests, eta, parts):
+        super().__init__(of, loss, tests, eta)
+        self.parts = parts
+
+
+class MembersAnswers(EditsOnly):
+    """Edits of several models, as exact as the answers of each.
+
+    Parameters
+    ----------
+    problem : MembersProblem
+    members : list of Answers
+    """
+
+    def __init__(self, problem, members):
+        self.problem, self.members = problem, members
+
+    def _with(self, members):
+        return type(self)(self.problem, members)
+
+    @property
+    def certifies(self):
+        """Whether ``"auto"`` refines one of them."""
+        return any(one.certifies for one in self.members)
+
+    def report(self):
+        return MembersReport(self.problem.model_name, tuple(one.report() for one in self.members))
+
+    @property
+    def concern(self):
+        found = [one.concern for one in self.members if one.concern is not None]
+        return " ".join(dict.fromkeys(found)) or None
+
+    def holding(self, hold):
+        if hold is None:
+            return self
+        return self._with([one.holding(hold) for one in self.members])
+
+    @property
+    def held(self):
+        return self._with([one.held for one in self.members])
+
+    def polished(self):
+        return self._with([one.polished() for one in self.members])
+
+    # What members are asked
+
+    def _tests(self, k, tests, targets=False):
+        """The evaluation points as a member sees them; with targets only where its loss is asked."""
+        member = self.problem.members[k]
+        y = self.problem.how.targets(member, k, tests.y) if targets else None
+        return Tests(member.design.like(tests.design.X), y, y)
+
+    def _joined(self, parts):
+        return self.problem.how.joined(parts)
+
+    def quantity(self, tests, of, method):
+        check_method(method)
+        parts = [
+            one.quantity(self._tests(k, tests), self.problem.how.of, method)
+            for k, one in enumerate(self.members)
+        ]
+        n = tests.design.n_samples
+        eta = self._joined([part.before.reshape(n, -1) for part in parts])
+        return MembersQuantity(of, self.problem.loss, tests, eta, parts)
+
+    # Edits
+
+    def row_stream(self, quantity, rows, label, method, tol):
+        n, n_members = quantity.design.n_samples, len(self.members)
+        for block in row_blocks(len(rows), 8 * n * quantity.loss.n_outputs * (n_members + 2)):
+            some = rows[block]
+            found = [
+                one.row_effects(part, some, label, method, tol).reshape(n, len(some), -1)
+                for one, part in zip(self.members, quantity.parts, strict=True)
+            ]
+            yield block, quantity.change(np.swapaxes(self._joined(found), 0, 1))
+
+    def effects(self, points, quantity, method, tol):
+        n, m = quantity.design.n_samples, len(points)
+        moved, trust = [], []
+        for k, (one, part) in enumerate(zip(self.members, quantity.parts, strict=True)):
+            asked = [self.problem.points_of(k, each) for each in points]
+            values, *rest = one.effects(asked, part, method, tol)
+            moved.append(values.reshape(n, m, -1))
+            trust.append(rest[:3])
+        values = quantity.change(np.swapaxes(self._joined(moved), 0, 1))
+        bounds, used, leverage = (
+            np.array([each[i] for each in trust]).reshape(-1, m) for i in range(3)
+        )
+        # Bounds are in the norm of the Hessian of each: only that nothing is left can be said of all.
+        bound = np.where((bounds == 0).all(axis=0), 0.0, np.inf)
+        same = (used == used[0]).all(axis=0)
+        used = np.where(same, used[0], "by member")
+        values = np.swapaxes(values, 0, 1) if quantity.shape else values
+        return values, bound, used, leverage.max(axis=0)
+
+    def own_removals(self, method, tol, rows=None):
+        return self._own(lambda k, one: one.own_removals(method, tol, rows))
+
+    def own_group_removals(self, removals, method, tol):
+        def asked(k, one):
+            points = [self.problem.points_of(k, each) for each in removals]
+            return one.own_group_removals(points, method, tol)
+
+        return self._own(asked)
+
+    def _own(self, ask):
+        with warnings.catch_warnings():
+            # What every member says of a row is said once.
+            warnings.simplefilter("once")
+            found = [ask(k, one) for k, one in enumerate(self.members)]
+        outputs = self.problem.how.outputs
+        losses = [one.loss for one in self.problem.members]
+        return self._joined([outputs(loss, eta) for loss, eta in zip(losses, found, strict=True)])
+
+
+class TargetsAnswers(MembersAnswers):
+    """Answers about a model for each target: derivatives of the sum of the losses, too."""
+
+    def knows(self, question):
+        own = ("up_params", "up_loss", "pert_loss", "self_influence")
+        if question in own:
+            return all(one.knows(question) for one in self.members)
+        return super().knows(question)
+
+    def up_params(self, rows):
+        return np.concatenate([one.up_params(rows) for one in self.members], axis=1)
+
+    def up_loss(self, tests, rows, aggregate):
+        return sum(
+            one.up_loss(self._tests(k, tests, True), rows, aggregate)
+            for k, one in enumerate(self.members)
+        )
+
+    def pert_loss(self, tests, rows, aggregate, pull_back, out):
+        out[...] = 0.0
+        part = np.empty_like(out)
+        for k, one in enumerate(self.members):
+            one.pert_loss(self._tests(k, tests, True), rows, aggregate, pull_back, part)
+            out += part
+        return out
+
+    def self_influence(self):
+        return sum(one.self_influence() for one in self.members)
+
+
+@answers_of.register
+def _(problem: MembersProblem, *, solver, hold, precision, verbose):
+    options = {"solver": solver, "hold": hold, "precision": precision, "verbose": verbose}
+    members: list[Answers] = []
+    for one in problem.members:
+        # Kernel ridge regressions of several targets have one factor.
+        beside = (made.beside(one) for made in members if hasattr(made, "beside"))
+        shared = next((found for found in beside if found is not None), None)
+        members.append(moving(answers_of(one, **options)) if shared is None else shared)
+    kind = TargetsAnswers if isinstance(problem.how, SideBySide) else MembersAnswers
+    return kind(problem, members)

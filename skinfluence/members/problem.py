@@ -1,0 +1,85 @@
+"""The fitted problem of several models of the same rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skinfluence.design import Design
+from skinfluence.edits.points import Points
+from skinfluence.objective import Labels
+from skinfluence.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class MembersProblem(Problem):
+    """Several fitted problems of the same rows, whose outputs make one prediction.
+
+    Parameters
+    ----------
+    members : tuple of Problem
+        In their own codes of targets.
+    how : Average or SideBySide
+    design : Design
+        The rows.
+    y : ndarray of shape (n_samples, ...)
+        Class positions, targets, or one column of them for each member.
+    weights : ndarray of shape (n_samples,)
+        Before those that members give to classes.
+    labels : Labels or None
+    model_name : str
+    """
+
+    members: tuple
+    how: object
+    design: Design
+    y: np.ndarray
+    weights: np.ndarray
+    labels: Labels | None
+    model_name: str
+
+    @property
+    def loss(self):
+        """Of the prediction."""
+        return self.how.loss
+
+    @property
+    def sample_weight(self):
+        """The weights: those of classes are the members'."""
+        return self.weights
+
+    @property
+    def needs_all_classes(self):
+        """Whether one of the members does."""
+        return any(one.needs_all_classes for one in self.members)
+
+    @property
+    def without_a_class(self):
+        """Why there is no model without a class, of the member that needs it."""
+        return next(one.without_a_class for one in self.members if one.needs_all_classes)
+
+    def kinds(self, y):
+        if self.labels is not None:
+            return np.asarray(y, dtype=np.intp)
+        k = next(k for k, one in enumerate(self.members) if one.needs_all_classes)
+        return self.members[k].kinds(self.how.targets(self.members[k], k, y))
+
+    def holding(self, hold):
+        """The same problem, where every member has this meaning of edits."""
+        for one in self.members:
+            one.holding(hold)
+        return self
+
+    def points_of(self, k, points):
+        """An edit as a member has it, in its codes of targets and with its weights of classes."""
+        member = self.members[k]
+        factor = member.class_weights_of(member.y[points.rows])
+        changes = points.row_changes * factor
+        # Of a row that goes to the last bit nothing is left.
+        own = member.weights[points.rows]
+        changes = np.where(points.row_changes == -self.weights[points.rows], -own, changes)
+        if points.new is None:
+            return Points(points.rows, changes, None, None, points.new_weights, points.gone)
+        y = self.how.targets(member, k, points.new_y)
+        weights = points.new_weights * member.class_weights_of(y)
+        new = member.design.like(points.new.X)
+        return Points(points.rows, changes, new, y, weights, points.gone)

@@ -1,0 +1,307 @@
+"""Votes, and a model for each target: without a row they are what refits of the whole are."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import (
+    HuberRegressor,
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    RidgeClassifier,
+    RidgeCV,
+)
+from sklearn.metrics import log_loss
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
+
+from skinfluence import Influence, edits
+from skinfluence.cleaning import audit
+from skinfluence.conformal import JackknifePlusClassifier, JackknifePlusRegressor
+from skinfluence.diagnostics import leverage
+
+N = 24
+NEWTON = {"solver": "newton-cholesky", "tol": 1e-12}
+LOGISTIC = LogisticRegression(**NEWTON)
+BALANCED = LogisticRegression(class_weight="balanced", **NEWTON)
+RIDGE = Ridge(solver="cholesky")
+LASSO = Lasso(0.05, tol=1e-14, max_iter=100_000)
+PROCESS = GaussianProcessRegressor(RBF() + WhiteKernel(0.5), optimizer=None)
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((N, 3))
+LINE = X @ [1.0, -1.0, 0.5] + rng.standard_normal(N)
+TWO = np.where(LINE > 0, "yes", "no")
+THREE = np.digitize(LINE, np.quantile(LINE, [0.3, 0.7])) * 10
+Y = np.column_stack([LINE, X @ [0.0, 1.0, 1.0] + rng.standard_normal(N), rng.poisson(2.0, N) + 0.5])
+WEIGHT = np.linspace(0.5, 2.0, N)
+
+
+def soft(*models, **more):
+    return VotingClassifier([(f"m{k}", one) for k, one in enumerate(models)], voting="soft", **more)
+
+
+def mean(*models, **more):
+    return VotingRegressor([(f"m{k}", one) for k, one in enumerate(models)], **more)
+
+
+# A model, its targets, weights, what is compared, a new target, how near refits are known.
+CASES = {
+    "two classes": (soft(LOGISTIC, GaussianNB()), TWO, None, "predict_proba", "yes", 1e-9),
+    "three classes, shares": (
+        soft(LOGISTIC, KNeighborsClassifier(4), LinearDiscriminantAnalysis(), weights=[2, 1, 3]),
+        THREE,
+        None,
+        "predict_proba",
+        10,
+        1e-9,
+    ),
+    "one is left out": (
+        soft(LOGISTIC, GaussianNB(), LogisticRegression(C=0.1, **NEWTON)).set_params(m1="drop"),
+        THREE,
+        None,
+        "predict_proba",
+        10,
+        1e-9,
+    ),
+    "balanced, weights": (soft(BALANCED, GaussianNB()), TWO, WEIGHT, "predict_proba", "no", 1e-9),
+    "behind a scaler": (
+        make_pipeline(StandardScaler(), soft(BALANCED, GaussianNB())),
+        THREE,
+        None,
+        "predict_proba",
+        10,
+        1e-9,
+    ),
+    "numbers": (
+        mean(RIDGE, LASSO, KernelRidge(kernel="rbf"), KNeighborsRegressor(3), weights=[1, 2, 1, 1]),
+        LINE,
+        None,
+        "predict",
+        1.5,
+        1e-9,
+    ),
+    "a process": (mean(PROCESS, LinearRegression()), LINE, None, "predict", 1.5, 1e-9),
+    "numbers behind a scaler": (
+        make_pipeline(StandardScaler(), mean(RIDGE, SVR(tol=1e-10))),
+        LINE,
+        None,
+        "predict",
+        1.5,
+        1e-6,
+    ),
+    "kernels": (KernelRidge(alpha=0.5, kernel="rbf"), Y, WEIGHT, "predict", Y[3] + 1, 1e-9),
+    "a penalty each": (KernelRidge(alpha=[0.5, 1, 2]), Y, None, "predict", Y[3] + 1, 1e-9),
+    "kernels behind a scaler": (
+        make_pipeline(StandardScaler(), KernelRidge(alpha=0.5, kernel="rbf")),
+        Y,
+        None,
+        "predict",
+        Y[3] + 1,
+        1e-9,
+    ),
+    "machines": (MultiOutputRegressor(SVR(tol=1e-10)), Y, None, "predict", Y[3] + 1, 1e-6),
+    "lassos": (MultiOutputRegressor(LASSO), Y, None, "predict", Y[3] + 1, 1e-9),
+    "neighbours": (
+        MultiOutputRegressor(KNeighborsRegressor(3)),
+        Y,
+        None,
+        "predict",
+        Y[3] + 1,
+        1e-9,
+    ),
+    "counts": (
+        MultiOutputRegressor(PoissonRegressor(alpha=0.1, **NEWTON)),
+        np.abs(Y),
+        WEIGHT,
+        "predict",
+        np.abs(Y[3]) + 1,
+        1e-8,
+    ),
+}
+
+
+def fitted(model, X, y, weight):
+    return (
+        clone(model).fit(X, y) if weight is None else clone(model).fit(X, y, sample_weight=weight)
+    )
+
+
+def taken(values, rows):
+    return None if values is None else values[rows]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_left_out_outputs_are_those_of_refits(name):
+    model, y, weight, output, _, atol = CASES[name]
+    inf = Influence(fitted(model, X, y, weight), X, y, weight)
+    found = getattr(inf, f"loo_{output}")(method="exact")
+    for i in range(0, N, 3):
+        left = np.delete(np.arange(N), i)
+        refit = fitted(model, X[left], y[left], taken(weight, left))
+        np.testing.assert_allclose(found[i], getattr(refit, output)(X[[i]])[0], atol=atol)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_effects_of_edits_are_those_of_refits(name):
+    model, y, weight, output, new, atol = CASES[name]
+    before = fitted(model, X, y, weight)
+    edit = edits.remove([1, 5]) + edits.relabel([7], [new]) + edits.add(X[0] + 0.1, new)
+    after = np.array(y)
+    after[7] = new
+    left = np.delete(np.arange(N), [1, 5])
+    weights = None if weight is None else np.append(weight[left], 1.0)
+    refit = fitted(
+        model, np.vstack([X[left], X[:1] + 0.1]), np.concatenate([after[left], [new]]), weights
+    )
+    found = Influence(before, X, y, weight).effect(edit, X, of=output, method="exact")
+    expected = getattr(refit, output)(X) - getattr(before, output)(X)
+    np.testing.assert_allclose(found.values, expected, atol=atol)
+    assert np.abs(expected).max() > 1e-2
+
+
+def test_groups_scores_and_labels_of_a_vote():
+    model = soft(LOGISTIC, GaussianNB()).fit(X, THREE)
+    inf = Influence(model, X, THREE)
+    group = np.arange(N) % 4
+    refits = [clone(model).fit(X[group != g], THREE[group != g]) for g in range(4)]
+    was = -np.log(model.predict_proba(X)[np.arange(N), THREE // 10])
+    expected = [-np.log(one.predict_proba(X)[np.arange(N), THREE // 10]) - was for one in refits]
+    found = inf.removal_effect(X, THREE, groups=group, method="exact")
+    np.testing.assert_allclose(found.T, expected, atol=1e-8)
+    found = inf.removal_effect(X, THREE, groups=group, of="neg_log_loss", method="exact")
+    scores = [-log_loss(THREE, one.predict_proba(X)) for one in [model, *refits]]
+    np.testing.assert_allclose(found, np.array(scores[1:]) - scores[0], atol=1e-8)
+    moved = inf.relabel_effect(X[:2], of="predict_proba", indices=[4], method="exact")
+    other = np.where(np.arange(N) == 4, 0, THREE)
+    expected = clone(model).fit(X, other).predict_proba(X[:2]) - model.predict_proba(X[:2])
+    np.testing.assert_allclose(moved[:, 0, 0], expected, atol=1e-9)
+    top = inf.top(X[:2], THREE[:2], 2)
+    effects = inf.removal_effect(X[:2], THREE[:2])
+    np.testing.assert_array_equal(top.helpful[:, 0], effects.argmax(axis=1))
+
+
+def test_what_asks_for_left_out_outputs_asks_votes():
+    model = mean(RIDGE, KNeighborsRegressor(3)).fit(X, LINE)
+    own = np.array(
+        [
+            clone(model).fit(np.delete(X, i, 0), np.delete(LINE, i)).predict(X[[i]])[0]
+            for i in range(N)
+        ]
+    )
+    intervals = JackknifePlusRegressor(model).fit(X, LINE)
+    np.testing.assert_allclose(intervals.residuals_, np.abs(LINE - own), atol=1e-10)
+    classifier = soft(BALANCED, GaussianNB()).fit(X, TWO)
+    sets = JackknifePlusClassifier(classifier).fit(X, TWO).predict_set(X)
+    assert sets[np.arange(N), (TWO == "yes").astype(int)].mean() > 0.7
+    pytest.importorskip("pandas")
+    found = audit(model, X, LINE)
+    np.testing.assert_allclose(found.table.sort_values("row")["suggested"], own, atol=1e-10)
+    assert found.verify(2)["difference"].abs().max() < 1e-10
+    assert audit(classifier, X, TWO).verify(2)["difference"].abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["kernels", "counts"])
+def test_derivatives_of_several_targets_are_the_sums_of_each(name):
+    model, y, weight, *_ = CASES[name]
+    whole = fitted(model, X, y, weight)
+    inf = Influence(whole, X, y, weight)
+    parts = [
+        Influence(fitted(getattr(model, "estimator", model), X, one, weight), X, one, weight)
+        for one in y.T
+    ]
+    for ask in (
+        lambda inf, y: inf.influence_up_loss(X[:2], y[:2]),
+        lambda inf, y: inf.influence_pert(X[:2], y[:2]),
+        lambda inf, y: inf.self_influence(),
+        lambda inf, y: inf.influence_up_loss(X[:2], y[:2], aggregate="mean"),
+    ):
+        expected = sum(ask(part, one) for part, one in zip(parts, y.T, strict=True))
+        np.testing.assert_allclose(ask(inf, y), expected, rtol=1e-9)
+
+
+def test_targets_of_a_kernel_ridge_share_one_factor():
+    inf = Influence(KernelRidge(kernel="rbf").fit(X, Y), X, Y)
+    first, *others = inf.answers.members
+    assert all(one.system is first.system for one in others)
+
+
+def test_trust_is_that_of_the_members():
+    certain = Influence(soft(GaussianNB(), LinearDiscriminantAnalysis()).fit(X, TWO), X, TWO)
+    found = certain.effect(edits.remove(3), X, TWO)
+    assert found.bound == 0.0
+    assert found.method_used == "exact"
+    mixed = Influence(soft(LOGISTIC, GaussianNB()).fit(X, TWO), X, TWO)
+    found = mixed.effect([edits.remove(3), edits.remove(4)], X, TWO)
+    assert found.bound.tolist() == [np.inf, np.inf]
+    assert set(found.method_used) == {"by member"}
+    assert str(mixed.report()).startswith("a vote of several models:\n- ")
+
+
+def test_the_only_row_of_a_class_has_no_answer_and_the_others_do():
+    y = np.array(TWO)
+    y[:], y[3] = "no", "yes"
+    inf = Influence(soft(LOGISTIC, GaussianNB()).fit(X, y), X, y)
+    with pytest.warns(UserWarning, match="Row 3 "):
+        found = inf.loo_predict_proba()
+    assert np.flatnonzero(np.isnan(found).any(axis=1)).tolist() == [3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        effects = inf.removal_effect(X[:2], y[:2])
+    assert np.flatnonzero(np.isnan(effects).any(axis=0)).tolist() == [3]
+
+
+# Refused by name -----------------------------------------------------------------------------------
+
+SCALED = make_pipeline(StandardScaler(), LOGISTIC)
+REFUSED = {
+    "counted votes": (VotingClassifier([("a", LOGISTIC)]), TWO, "voting='soft'"),
+    "a step inside": (soft(SCALED, GaussianNB()), TWO, "Put what they share before it"),
+    "no probabilities": (soft(LOGISTIC), TWO, "must have probabilities"),
+    "a choice": (mean(RidgeCV()), LINE, "chosen nothing"),
+    "several parameters": (MultiOutputRegressor(HuberRegressor()), Y, "one target at a time"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_votes_that_are_not_known_say_why(name):
+    model, y, match = REFUSED[name]
+    model = model.fit(X, y)
+    if name == "no probabilities":
+        model.estimators_ = [RidgeClassifier().fit(X, model.le_.transform(y))]
+    with pytest.raises(TypeError, match=match):
+        Influence(model, X, y)
+
+
+def test_the_way_out_of_the_refusals_works():
+    model = VotingClassifier([("a", LOGISTIC)]).fit(X, TWO)
+    inside = Influence(model.estimators_[0], X, model.le_.transform(TWO))
+    assert inside.loo_predict().shape == (N,)
+    inf = Influence(mean(RIDGE).fit(X, LINE), X, LINE)
+    for ask in (
+        lambda: inf.influence_up_loss(X, LINE),
+        lambda: inf.self_influence(),
+        lambda: inf.edited(edits.remove(1)),
+        lambda: leverage(inf),
+    ):
+        with pytest.raises(TypeError, match="a vote of several models"):
+            ask()
+
+
+def test_other_rows_than_those_of_the_fit_are_refused():
+    model = mean(RIDGE, KNeighborsRegressor(3)).fit(X, LINE)
+    with pytest.raises(ValueError, match="must be those of the fit"):
+        Influence(model, X[::-1], LINE)
