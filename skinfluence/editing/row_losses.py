@@ -28,9 +28,28 @@ def _solved(problem, answers, points, tol, write):
         )
     start, _ = answers._optimum()
     after = problem.at(start.theta + steps[0])
-    # Nothing certifies a loss of which nothing is known.
     other = type(answers)(after, answers.verbose)
-    return Solved(after, np.inf, np.nan, "newton", None, write, 1, answers=other)
+    # Nothing certifies a loss of which nothing is known.
+    bound, reach = np.inf, None
+    if after.distance is not None:
+        bound, reach = after.distance.radius, DecisionReach(after)
+    return Solved(after, bound, np.nan, "newton", reach, write, 1, answers=other)
+
+
+class DecisionReach:
+    """What a unit of distance is at the decision values of rows of a Huber regression.
+
+    Parameters
+    ----------
+    problem : HuberProblem
+    """
+
+    def __init__(self, problem):
+        self.distance, self.columns = problem.distance, problem.row_loss.columns
+
+    def __call__(self, design):
+        Z = self.columns(design.X)
+        return self.distance.reach(np.column_stack([Z, np.zeros(len(Z))]))[:, None]
 
 
 def write_params(model, solved, left, lines):

@@ -18,12 +18,14 @@ from skinfluence.answers import (
     rows_alone,
     warn_alone,
 )
+from skinfluence.edits.points import edited
 from skinfluence.quantity import Quantity
 from skinfluence.row_losses.deletions import MDeletions
 from skinfluence.row_losses.newton import factored, minimise
 from skinfluence.row_losses.problem import MProblem
 from skinfluence.row_losses.steps import (
     newton_steps,
+    points_changes,
     points_step,
     refit,
     row_changes,
@@ -224,7 +226,20 @@ class MAnswers(Answers):
         values = self._changes(quantity, steps, method)
         values = np.swapaxes(values, 0, 1) if quantity.shape else values
         used = np.full(len(points), method if method in LOCAL else "newton", dtype="<U9")
-        return values, np.full(len(points), np.inf), used, leverage
+        return values, self._bounds(points, steps, method), used, leverage
+
+    def _bounds(self, points, steps, method):
+        """How far each step ends from the optimum, in the norm of the edited Hessian at the fit."""
+        bounds = np.full(len(points), np.inf)
+        problem, H = self._basis(method)
+        if method in LOCAL or problem.distance is None:
+            return bounds
+        for i in np.flatnonzero(~np.isnan(steps).any(axis=1)):
+            end = edited(problem, points[i]).at(problem.theta + steps[i]).distance
+            if end is not None:
+                P = H + points_changes(problem, points[i])[0].hessian[0]
+                bounds[i] = problem.distance.in_norm(P) + end.in_norm(P)
+        return bounds
 
     def own_removals(self, method, tol, rows=None):
         problem, _ = self._basis(method)

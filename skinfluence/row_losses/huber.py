@@ -5,8 +5,11 @@ up to epsilon and ``2 epsilon |u| - epsilon^2`` beyond. It is convex in coeffici
 where ``|u|`` is epsilon its second derivative jumps.
 """
 
+from functools import cached_property
+
 import numpy as np
 
+from skinfluence.row_losses.huber_bound import distance
 from skinfluence.row_losses.problem import MProblem
 from skinfluence.row_losses.rows import RowLoss
 
@@ -26,14 +29,15 @@ class HuberRows(RowLoss):
     def __init__(self, epsilon, intercept):
         self.epsilon, self.intercept = epsilon, intercept
 
-    def _design(self, X):
+    def columns(self, X):
+        """Rows with the column of the intercept, if there is one."""
         return np.column_stack([X, np.ones(len(X))]) if self.intercept else X
 
     def _parts(self, params, X, y):
         """``u`` of each row, and whether it is within epsilon."""
         # Beyond the edge of where the loss is defined nothing is a number.
         scale = params[-1] if params[-1] > 0 else np.nan
-        u = (y - self._design(X) @ params[:-1]) / scale
+        u = (y - self.columns(X) @ params[:-1]) / scale
         return u, np.abs(u) <= self.epsilon
 
     def values(self, params, X, y):
@@ -47,7 +51,7 @@ class HuberRows(RowLoss):
         u, near = self._parts(params, X, y)
         slope = -2.0 * np.where(near, u, self.epsilon * np.sign(u))
         own = 1.0 - np.where(near, u, self.epsilon) ** 2
-        return np.column_stack([slope[:, None] * self._design(X), own])
+        return np.column_stack([slope[:, None] * self.columns(X), own])
 
     def gradient(self, params, X, y, weights):
         return weights @ self.gradients(params, X, y)
@@ -56,7 +60,7 @@ class HuberRows(RowLoss):
         """Rows whose products with themselves are the Hessians, (n_rows, n_params)."""
         u, near = self._parts(params, X, y)
         size = np.where(near, np.sqrt(2.0 / params[-1]), 0.0)
-        return size[:, None] * np.column_stack([self._design(X), u])
+        return size[:, None] * np.column_stack([self.columns(X), u])
 
     def hessian(self, params, X, y, weights):
         Z = self._roots(params, X, y)
@@ -77,7 +81,7 @@ class HuberRows(RowLoss):
         # Of g's: the row itself, and through u, of which x takes -coef / scale.
         through = (
             np.where(near, 2.0 / params[-1], 0.0)
-            * (self._design(X) @ S[:-1] + np.outer(u, S[-1])).T
+            * (self.columns(X) @ S[:-1] + np.outer(u, S[-1])).T
         )
         return slope[:, None] * S.T[:, None, :d] + through[:, :, None] * params[:d]
 
@@ -123,6 +127,10 @@ class HuberProblem(MProblem):
 
     model_name = "a Huber regression"
     has_decisions = True
+
+    @cached_property
+    def distance(self):
+        return distance(self)
 
     def outputs(self, theta, X, y):
         """Decision values and the scale, (n_rows, 2)."""

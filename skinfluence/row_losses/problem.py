@@ -107,6 +107,8 @@ class MProblem(Problem):
     chosen: Chosen | None = None
 
     model_name = "an MEstimator"
+    # How far the parameters may be from an optimum: not known of a loss of which nothing is.
+    distance = None
 
     @property
     def n_parameters(self):
@@ -125,7 +127,7 @@ class MProblem(Problem):
         return self.penalty / self.total_weight
 
     @cached_property
-    def _weighted(self):
+    def weighted(self):
         """Rows of positive weight: a loss need not be finite at the others."""
         kept = self.weights > 0
         if kept.all():
@@ -134,7 +136,7 @@ class MProblem(Problem):
 
     @cached_property
     def _terms(self):
-        X, y, weights = self._weighted
+        X, y, weights = self.weighted
         penalty = 0.5 * self.penalty * self.theta**2
         return np.append(weights * self.row_loss.values(self.theta, X, y), penalty)
 
@@ -149,11 +151,11 @@ class MProblem(Problem):
 
     def gradient(self):
         """Gradient of ``Phi``, shape (n_params,)."""
-        return self.row_loss.gradient(self.theta, *self._weighted) + self.penalty * self.theta
+        return self.row_loss.gradient(self.theta, *self.weighted) + self.penalty * self.theta
 
     def hessian(self):
         """Hessian of ``Phi``, without damping, shape (n_params, n_params)."""
-        return self.row_loss.hessian(self.theta, *self._weighted) + np.diag(self.penalty)
+        return self.row_loss.hessian(self.theta, *self.weighted) + np.diag(self.penalty)
 
     def rounding(self, solve):
         """The rounding of the gradient as a decrement, by a solve with the Hessian.
@@ -161,7 +163,7 @@ class MProblem(Problem):
         Each row's gradient is rounded relative to itself and, through what the loss makes of the
         parameters, to ``H_i |theta|``; signs at random add these up as rounding does.
         """
-        X, y, weights = self._weighted
+        X, y, weights = self.weighted
         rng, p = np.random.default_rng(0), self.n_parameters
         rows, others = rng.choice((-1.0, 1.0), (2, len(weights))) * weights
         signs, pull = rng.choice((-1.0, 1.0), (2, p))
@@ -188,7 +190,7 @@ class MProblem(Problem):
     def at(self, theta):
         """The same problem at other parameters."""
         other = replace(self, theta=theta)
-        other.__dict__["_weighted"] = self._weighted
+        other.__dict__["weighted"] = self.weighted
         return other
 
     def holding(self, hold):
