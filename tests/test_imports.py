@@ -133,6 +133,18 @@ def documented_floors():
     return found
 
 
+def test_files_that_the_documentation_names_are_in_their_rooms():
+    """In the lines ``| 3 | `room/` | `file` does this, `other` that |`` of doc/structure.md."""
+    for line in STRUCTURE.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"\| \d+ \| (.*?) \| (.*) \|", line):
+            rooms = [ROOT / room for room in re.findall(r"`(\w+)/`", match[1])]
+            for name in re.findall(r"`([a-z_]+)`", match[2]) if rooms else ():
+                there = any(
+                    (room / name).is_dir() or (room / f"{name}.py").exists() for room in rooms
+                )
+                assert there, f"doc/structure.md names {name} in {match[1]}, where it is not"
+
+
 def test_no_module_imports_itself_through_others():
     assert circle_in(graph_of()) is None
 
