@@ -89,7 +89,8 @@ def removals_of(problem, transformers, X, rows, out, method):
         return again
     smooth = isinstance(problem, Objective)
     if not smooth:
-        if moves.columns_move and moves.fills is None:
+        if moves.scale is not None or moves.shifted:
+            # Behind an imputer too: a row with a hole moves no fill, and all scales.
             return again
         left = either(moves.other, moves.gone, _filled_otherwise(moves, X, rows, out))
         return _on(rows, left, None, None, None, 0)

@@ -62,7 +62,11 @@ def draw_rows(rng, n, tame):
         # Ties at the extremes.
         X[:, 1] = np.round(X[:, 1])
     if rng.random() < 0.25:
-        X[rng.random((n, d)) < 0.08] = np.nan
+        missing = rng.random((n, d)) < 0.08
+        if rng.random() < 0.5:
+            # In one column: a row with a hole then moves no fill.
+            missing &= np.arange(d) == rng.integers(d)
+        X[missing] = np.nan
         X[0] = np.nan_to_num(X[0])
     if kind == "numbers":
         return X, signal

@@ -6,12 +6,25 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.compose import ColumnTransformer
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import VarianceThreshold
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import (
+    HuberRegressor,
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+)
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import (
     KBinsDiscretizer,
@@ -21,6 +34,7 @@ from sklearn.preprocessing import (
     OrdinalEncoder,
     StandardScaler,
 )
+from sklearn.svm import SVC, SVR, LinearSVC
 from sklearn.utils import _safe_indexing
 
 from skinfluence import Influence, edits
@@ -29,6 +43,22 @@ from skinfluence.statistics import chain_moves
 from skinfluence.statistics.removals import removals_of
 
 N = 48
+
+# Of every kind of problem one, beside those of smooth losses.
+OTHERS = [
+    KernelRidge(kernel="rbf", gamma=0.3),
+    SVC(tol=1e-9),
+    SVR(tol=1e-9, gamma=0.5),
+    LinearSVC(dual=True, loss="hinge", tol=1e-9, max_iter=10**6),
+    Lasso(0.05, tol=1e-13, max_iter=10**5),
+    LinearRegression(),
+    Ridge(fit_intercept=False),
+    HuberRegressor(tol=1e-9, max_iter=10**4),
+    GaussianProcessRegressor(RBF() + WhiteKernel(), optimizer=None),
+    GaussianNB(var_smoothing=1e-2),
+    LinearDiscriminantAnalysis(),
+    KNeighborsClassifier(),
+]
 
 
 def logistic(**params):
@@ -130,6 +160,35 @@ def test_fills_move_without_an_intercept_and_with_balanced_classes():
     X, y = holed(2)
     check(make_pipeline(SimpleImputer(), logistic(fit_intercept=False)), X, y, ways=FILLS)
     check(make_pipeline(SimpleImputer(), logistic(class_weight="balanced")), X, y, ways=FILLS)
+
+
+@pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler()], ids=str)
+@pytest.mark.parametrize("last", OTHERS, ids=lambda one: type(one).__name__)
+def test_a_row_that_moves_no_fill_moves_the_scale_of_every_model(last, scaler):
+    """Holes in one column: the imputer fills as before without such a row, the scaler divides by something else."""
+    rng = np.random.default_rng(4)
+    X = np.exp(rng.standard_normal((30, 3)))
+    y = np.log(X).sum(axis=1) + rng.standard_normal(30)
+    rows = np.array([3, 11, 19])
+    X[rows, 0], X[3, 1], X[11, 2] = np.nan, 20.0, 30.0
+    target = (y > 0).astype(int) if is_classifier(last) else y
+    model = make_pipeline(SimpleImputer(), scaler, last).fit(X, target)
+    found = outputs(Influence(model, X, target), rows)
+    for i, value in zip(rows, found, strict=True):
+        kept = np.arange(30) != i
+        again = clone(model).fit(X[kept], target[kept])
+        np.testing.assert_allclose(value, outputs(again, X[[i]])[0], rtol=1e-4, atol=1e-5)
+
+
+def outputs(asked, rows):
+    """Decision values, probabilities or predictions, the first there are: left out, or of a fitted model."""
+    left_out = isinstance(asked, Influence)
+    model = asked.estimator if left_out else asked
+    names = ("decision_function", "predict_proba", "predict")
+    name = next(one for one in names if hasattr(model, one))
+    if left_out:
+        return getattr(asked, f"loo_{name}")(indices=rows)
+    return getattr(model, name)(rows)
 
 
 def test_a_table_of_numbers_with_holes_and_words():
