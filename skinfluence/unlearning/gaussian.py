@@ -15,7 +15,7 @@ from skinfluence.editing.writing import innermost, rebuilt, write_linear
 from skinfluence.objective import Objective
 from skinfluence.problem import refuse_chosen, refuse_curve
 from skinfluence.smooth import piecewise
-from skinfluence.unlearning.receipts import gradient_left
+from skinfluence.unlearning.distances import gradient_left
 
 
 @dataclass(frozen=True)
