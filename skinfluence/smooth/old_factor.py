@@ -9,7 +9,7 @@ SLOW, SOLVED = 0.8, 1e-11
 NOISE = 0.1
 
 
-def by_chords(factor, problems, noise):
+def by_chords(factor, starts, gradients, noise):
     """The optima of some problems, by accelerated chords with the factor of another one.
 
     A solve and a gradient for each step and no factorisation. The steps are combined with the few before
@@ -21,61 +21,62 @@ def by_chords(factor, problems, noise):
     ----------
     factor : Factor
         Of a Hessian in the same parameters.
-    problems : list of Objective
-        With the parameters to start from.
+    starts : ndarray of shape (m, n_outputs, n_columns)
+        The parameters to start from.
+    gradients : callable
+        From numbers of b problems and parameters, (b, n_outputs, n_columns), to the gradients there, (b,
+        n_parameters).
     noise : float
         What rounding leaves of a decrement.
 
     Returns
     -------
-    found : list of Objective or None
+    found : list of ndarray of shape (n_outputs, n_columns), or None
         None where the steps do not go down as they should: that factor is no help.
     """
-    chords = [_Chord(one) for one in problems]
-    left = chords
+    chords = [_Chord(one) for one in starts]
+    left = np.arange(len(chords))
     for _ in range(MAX_STEPS):
-        left = [one for one in left if one.turned()]
-        if not left:
+        if not len(left):
             break
-        steps = -factor.solve(np.column_stack([one.gradient for one in left]))
-        for one, step in zip(left, steps.T, strict=True):
-            one.go(step, noise)
-        left = [one for one in left if not one.done]
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = gradients(left, np.stack([chords[k].theta for k in left]))
+        fine = np.isfinite(found).all(axis=1)
+        left, found = left[fine], found[fine]
+        if not len(left):
+            break
+        steps = -factor.solve(np.ascontiguousarray(found.T))
+        for k, gradient, step in zip(left, found, steps.T, strict=True):
+            chords[k].go(gradient, step, noise)
+        left = left[[not chords[k].done for k in left]]
     return [one.found for one in chords]
 
 
 class _Chord:
     """One problem on its way: where it is, and whether it has arrived."""
 
-    def __init__(self, problem):
-        self.problem, self.found, self.done = problem, None, False
-        self.gradient, self._history = None, []
+    def __init__(self, theta):
+        self.theta, self.found, self.done = theta, None, False
+        self._history = []
         self._first, self._before, self._slow = None, np.inf, 0
 
-    def turned(self):
-        """Take the gradient; whether it is one."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.gradient = self.problem.gradient()
-        return bool(np.isfinite(self.gradient).all())
-
-    def go(self, step, noise):
+    def go(self, gradient, step, noise):
         """Go on by a step, or stay: at the optimum, or for good."""
-        decrement = np.sqrt(max(0.0, -float(self.gradient @ step)))
+        decrement = np.sqrt(max(0.0, -float(gradient @ step)))
         first = self._first = decrement if self._first is None else self._first
         if decrement <= max(SOLVED * first, NOISE * noise):
-            self.found, self.done = self.problem, True
+            self.found, self.done = self.theta, True
             return
         self._slow = self._slow + 1 if decrement > SLOW * self._before else 0
         if self._slow > 1:
             # What does not go down any more is round-off, or the factor is of another problem.
             self.done = True
             if decrement <= max(100.0 * SOLVED * first, 10.0 * noise):
-                self.found = self.problem
+                self.found = self.theta
             return
         self._before = min(self._before, decrement)
-        there = self.problem.theta
-        self._history = [*self._history, (there.ravel(), self.gradient, step)][-KEPT:]
-        self.problem = self.problem.at(_accelerated(self._history).reshape(there.shape))
+        self._history = [*self._history, (self.theta.ravel(), gradient, step)][-KEPT:]
+        self.theta = _accelerated(self._history).reshape(self.theta.shape)
 
 
 def _accelerated(history):
@@ -83,11 +84,10 @@ def _accelerated(history):
     theta, gradient, step = history[-1]
     if len(history) == 1:
         return theta + step
-    moved = np.array([theta - one[0] for one in history[:-1]])
-    turned = np.array([gradient - one[1] for one in history[:-1]])
-    stepped = np.array([step - one[2] for one in history[:-1]])
-    normal = -turned @ stepped.T
+    turned = gradient - np.array([one[1] for one in history[:-1]])
+    after = np.array([one[0] + one[2] for one in history[:-1]])
+    normal = -turned @ (step - np.array([one[2] for one in history[:-1]])).T
     normal = 0.5 * (normal + normal.T)
     normal += 1e-12 * np.trace(normal) * np.eye(len(normal))
     share = np.linalg.lstsq(normal, -turned @ step, rcond=None)[0]
-    return theta + step - share @ (moved + stepped)
+    return (1.0 - share.sum()) * (theta + step) + share @ after

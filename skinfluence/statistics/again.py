@@ -1,6 +1,7 @@
 """The pipeline fitted again on what each of some edits leaves: in blocks, and within a budget."""
 
 from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -22,6 +23,7 @@ from skinfluence.statistics.refitting import (
     smooth_after,
 )
 from skinfluence.statistics.targets import in_old_units, moving_curve, retargeted
+from skinfluence.statistics.weighted_texts import WeightedTexts
 
 # Edits that are solved side by side, the bytes of their rows, and the CPU seconds of a trial of some.
 MOST, BLOCK_BYTES, TRIAL = 32, 2**27, 1.0
@@ -161,6 +163,32 @@ class Again:
         return behind
 
     def _behind_steps(self, edits, outs, method, certify):
+        found = [None] * len(edits)
+        if not certify and method not in LOCAL and self._texts is not None:
+            taken = [k for k, one in enumerate(edits) if self._texts.takes(one)]
+            if taken:
+                noise = self.answers.edit_solver().accuracy.noise
+                asked = [edits[k] for k in taken], [outs[k] for k in taken]
+                for k, eta in zip(taken, self._texts.after(*asked, noise), strict=True):
+                    found[k] = None if eta is None else Moved(eta)
+        left = [k for k, one in enumerate(found) if one is None]
+        if left:
+            asked = [edits[k] for k in left], [outs[k] for k in left]
+            for k, one in zip(left, self._fitted_again(*asked, method, certify), strict=True):
+                found[k] = one
+        return found
+
+    @cached_property
+    def _texts(self):
+        """The model as one of weighted counts of texts, where it is one; else None."""
+        problem = self.answers.problem
+        if not isinstance(problem, Objective) or not sp.issparse(self.training_X):
+            return None
+        return WeightedTexts.of(
+            self.answers.edit_solver().factor, self.refits.steps, self.training_X
+        )
+
+    def _fitted_again(self, edits, outs, method, certify):
         moved = [self._refitted(*one) for one in zip(edits, outs, strict=True)]
         near = [None] * len(edits)
         if isinstance(self.answers.problem, Objective) and method not in LOCAL:

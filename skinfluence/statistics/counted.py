@@ -44,10 +44,15 @@ class Texts:
         self.counts, self._whole, self.words = counts, whole, whole.get_feature_names_out()
         self._place = {text: i for i, text in enumerate(texts)}
 
+    def places(self, texts):
+        """Which texts of the first fit some are, a list; None where there is another one."""
+        place = [self._place.get(text, -1) for text in texts]
+        return None if -1 in place else place
+
     def known(self, texts):
         """The counts of texts of the first fit; None where there is another one."""
-        place = [self._place.get(text, -1) for text in texts]
-        return None if -1 in place else self.counts[place]
+        place = self.places(texts)
+        return None if place is None else self.counts[place]
 
     def of(self, texts):
         """The counts of any texts, of words that are known; of the same ones as last time, those."""

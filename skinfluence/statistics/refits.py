@@ -43,10 +43,10 @@ class Refits:
 
     def __getstate__(self):
         # Texts are counted again where they are needed.
-        return {name: value for name, value in self.__dict__.items() if name != "_steps"}
+        return {name: value for name, value in self.__dict__.items() if name != "steps"}
 
     @cached_property
-    def _steps(self):
+    def steps(self):
         """The steps to fit again: as they are, but that a text is counted once."""
         steps = [counting_once(one) for one in self.transformers]
         if all(one is other for one, other in zip(steps, self.transformers, strict=True)):
@@ -95,7 +95,7 @@ class Refits:
         ------
         RefusedRowError
         """
-        steps, X = self._steps, chosen_and(self.X, rows.kept, rows.new)
+        steps, X = self.steps, chosen_and(self.X, rows.kept, rows.new)
         try:
             X, X_out, fitted = self._fitted(X, rows.raw_y, out, steps)
         except (ValueError, IndexError) as error:

@@ -93,10 +93,18 @@ def near_after(factor, edits, moved, noise):
     """
     starts = [_near_start(factor, *one) for one in zip(edits, moved, strict=True)]
     there = [k for k, one in enumerate(starts) if one is not None]
-    solved = by_chords(factor, [starts[k][0] for k in there], noise)
-    out = [None] * len(edits)
-    for k, found in zip(there, solved, strict=True):
-        out[k] = None if found is None else (found, starts[k][1])
+    problems, out = [starts[k][0] for k in there], [None] * len(edits)
+    if not there:
+        return out
+
+    def gradients(which, theta):
+        return np.stack(
+            [problems[k].at(one).gradient() for k, one in zip(which, theta, strict=True)]
+        )
+
+    solved = by_chords(factor, np.stack([one.theta for one in problems]), gradients, noise)
+    for k, problem, theta in zip(there, problems, solved, strict=True):
+        out[k] = None if theta is None else (problem.at(theta), starts[k][1])
     return out
 
 
