@@ -37,6 +37,9 @@ FAR = 1e3
 SEEN = 64
 # Blocks of dense rows for Gram matrices and quadratic forms of many columns, and of few.
 GRAM_BYTES, CACHED_BYTES = 2**27, 2**22
+# Matrices for each column from which on quadratic forms and Gram matrices are products with pairs of
+# columns, and bytes of these.
+MANY_FORMS, PAIRS_BYTES = 2, 2**24
 
 
 class Design(ABC):
@@ -319,10 +322,31 @@ class DenseDesign(Design):
         return out
 
     def _dense_grams(self, weights, dtype):
+        if len(weights) >= MANY_FORMS * len(self.used_columns):
+            return self._many_grams(weights.astype(dtype, copy=False))
         size = len(weights) * len(self.used_columns) ** 2
         if 8 * size > GRAM_BYTES:
             return self._grams_of(weights, dtype, slice(0, self.n_samples))
         return sum(in_parts(partial(self._grams_of, weights, dtype), self.n_samples, size / 2))
+
+    def _many_grams(self, weights):
+        """As :meth:`grams` of the used columns: one product with all pairs of columns."""
+        d = len(self.used_columns)
+        above = np.triu_indices(d)
+        size = weights.itemsize * len(above[0])
+
+        def part(some):
+            folded = np.zeros((len(weights), len(above[0])), weights.dtype)
+            for block, rows in self._blocks(weights.dtype, some):
+                for inner in row_blocks(len(rows), size, PAIRS_BYTES):
+                    folded += weights[:, block][:, inner] @ _products_of_columns(rows[inner])
+            return folded
+
+        folded = sum(in_parts(part, self.n_samples, len(weights) * len(above[0])))
+        out = np.empty((len(weights), d, d), weights.dtype)
+        out[:, above[0], above[1]] = folded
+        out[:, above[1], above[0]] = folded
+        return out
 
     def _grams_of(self, weights, dtype, part):
         used = self.used_columns
@@ -376,6 +400,8 @@ class DenseDesign(Design):
             A = A[:, used[:, None], used]
         if self._pays_in_lines(len(A)):
             return self._lines.forms(A, dtype)
+        if len(A) >= MANY_FORMS * d:
+            return self._many_quadratics(A, dtype)
         out = np.empty((self.n_samples, len(A)), dtype)
         folded = (2.0 * np.triu(A, 1)).astype(dtype)
         folded[:, np.arange(d), np.arange(d)] = A[:, np.arange(d), np.arange(d)]
@@ -392,6 +418,24 @@ class DenseDesign(Design):
                         product = tile[:, : high - low]
                         np.matmul(rows[:, :high], T[:high, low:high], out=product)
                         form += np.einsum("ij,ij->i", product, rows[:, low:high])
+
+        in_parts(part, self.n_samples, folded.size)
+        return out
+
+    def _many_quadratics(self, A, dtype):
+        """As :meth:`quadratics`: one product with all pairs of columns, half the flops."""
+        d = A.shape[1]
+        above = np.triu_indices(d)
+        folded = A[:, above[0], above[1]].astype(dtype, copy=False)
+        folded[:, above[0] < above[1]] *= 2.0
+        out = np.empty((self.n_samples, len(A)), dtype)
+        size = folded.itemsize * folded.shape[1]
+
+        def part(some):
+            for block, rows in self._blocks(dtype, some):
+                for inner in row_blocks(len(rows), size, PAIRS_BYTES):
+                    pairs = _products_of_columns(rows[inner])
+                    np.matmul(pairs, folded.T, out=out[block][inner])
 
         in_parts(part, self.n_samples, folded.size)
         return out
@@ -499,6 +543,17 @@ def _lines_of(X, intercept):
     if intercept:
         X = sp.hstack([X, np.full((X.shape[0], 1), intercept)], format="csr")
     return Lines(X)
+
+
+def _products_of_columns(rows):
+    """``x_ia x_ib`` of columns ``a <= b``, in the order of ``np.triu_indices``."""
+    n, d = rows.shape
+    out = np.empty((n, d * (d + 1) // 2), rows.dtype)
+    start = 0
+    for a in range(d):
+        np.multiply(rows[:, a:], rows[:, a : a + 1], out=out[:, start : start + d - a])
+        start += d - a
+    return out
 
 
 def far_from_zero(X):

@@ -143,3 +143,24 @@ def test_many_gram_matrices_of_mostly_zero_rows(monkeypatch, sparse, intercept):
     np.testing.assert_allclose(A, np.einsum("if,mi,ig->mfg", rows, weights, rows), atol=1e-12)
     forms = design.quadratics(A)
     np.testing.assert_allclose(forms, np.einsum("if,mfg,ig->im", rows, A, rows), atol=1e-10)
+
+
+@pytest.mark.parametrize("intercept", [0.0, 1.5])
+@pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-12), (np.float32, 1e-3)])
+def test_forms_of_many_matrices_are_those_of_each(monkeypatch, intercept, dtype, atol):
+    """By products with pairs of columns, whatever the blocks, and without columns of zeros; so are Gram matrices."""
+    monkeypatch.setattr("skinfluence.design.PAIRS_BYTES", 2000)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 5))
+    X[:, 2] = 0.0
+    design = design_of(X, intercept)
+    rows = design.dense_rows()
+    A = rng.normal(size=(40, *2 * rows.shape[1:]))
+    A += A.transpose(0, 2, 1)
+    forms = design.quadratics(A, dtype)
+    assert forms.dtype == dtype
+    np.testing.assert_allclose(forms, np.einsum("if,mfg,ig->im", rows, A, rows), atol=atol)
+    weights = rng.normal(size=(40, 30))
+    grams = design.grams(weights, dtype)
+    assert grams.dtype == dtype
+    np.testing.assert_allclose(grams, np.einsum("if,mi,ig->mfg", rows, weights, rows), atol=atol)

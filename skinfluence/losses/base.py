@@ -85,6 +85,10 @@ class Loss(ABC):
     def hessian(self, eta, y):
         """Second derivative in ``eta``, shape ``(..., n_outputs, n_outputs)``."""
 
+    def largest_curvature(self, eta, y):
+        """The largest entry of each Hessian, or more, shape ``(...)``."""
+        return np.abs(self.hessian(eta, y)).max(axis=(-2, -1))
+
     def hessian_state(self, eta):
         """What ``hessian_product`` needs of ``eta``, a line for each sample; computed once."""
         return eta

@@ -65,6 +65,12 @@ class SumToZero(Loss):
     def hessian(self, eta, y):
         return self.basis.T @ self.loss.hessian(self.expand(eta), y) @ self.basis
 
+    def largest_curvature(self, eta, y):
+        # Of an orthonormal basis the norm, which Multinomial bounds, is no larger.
+        if isinstance(self.loss, Multinomial):
+            return self.loss.largest_curvature(self.expand(eta), y)
+        return super().largest_curvature(eta, y)
+
     def hessian_state(self, eta):
         return self.loss.hessian_state(self.expand(eta))
 

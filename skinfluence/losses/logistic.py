@@ -95,6 +95,11 @@ class Multinomial(Loss):
         out[..., diagonal, diagonal] = -out.sum(axis=-1)
         return out
 
+    def largest_curvature(self, eta, y):
+        # No entry of diag(p) - pp' is larger than its norm, nor that than the sum of the largest row.
+        p = softmax(eta, axis=-1)
+        return 2.0 * (p * (1.0 - p)).max(axis=-1)
+
     def hessian_state(self, eta):
         return softmax(eta, axis=-1)
 

@@ -63,20 +63,30 @@ class Accuracy:
         weights = objective.weights[:, None]
         rows, blocks = 0.0, objective.blocks()
         for block in blocks:
-            rows += self.rounding(
+            rows += self._rounding(
                 objective.design if len(blocks) == 1 else objective.design.take(block),
                 weights[block] * objective.gradients[block],
-                weights[block, :, None] * objective.hessians_at(block),
+                objective.weights[block] * self._curvatures(block),
                 self.row_sizes[block],
             ).sum()
         own = self.factor.curvature.diagonal() @ objective.theta.ravel() ** 2
         return float(rows + 2.0 * np.finfo(float).eps * np.sqrt(own))
 
+    def _curvatures(self, block):
+        """The largest entry of ``Lambda_i`` of some rows, or more."""
+        objective = self.objective
+        if objective.loss.softmax_basis is None:
+            return np.abs(objective.hessians_at(block)).max(axis=(1, 2))
+        return objective.loss.largest_curvature(objective.eta[block], objective.y[block])
+
     def rounding(self, design, gradient, hessian, sizes):
         """Rounding of weighted terms of the gradient, as a distance; shape (n_rows,)."""
+        return self._rounding(design, gradient, np.abs(hessian).max(axis=(1, 2)), sizes)
+
+    def _rounding(self, design, gradient, curvature, sizes):
         theta = np.abs(self.objective.theta).max(axis=0)
         eta = type(design)(abs(design.X), abs(design.intercept)).multiply(theta[:, None])[:, 0]
-        terms = np.abs(gradient).max(axis=1) + np.abs(hessian).max(axis=(1, 2)) * eta
+        terms = np.abs(gradient).max(axis=1) + curvature * eta
         return 2.0 * np.finfo(float).eps * terms * np.sqrt(sizes)
 
     def sizes(self, h):

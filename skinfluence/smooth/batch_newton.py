@@ -9,7 +9,6 @@ import numpy as np
 from scipy import linalg
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.losses import Multinomial
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.cholesky import cholesky
 from skinfluence.solvers.primal import PrimalFactor
@@ -188,13 +187,7 @@ class _Batch:
 
     def _largest_curvature(self, which):
         """The largest entry of each row's weighted Hessian at the last iterates, or more, (m, n)."""
-        loss = self.objective.loss
-        if not isinstance(getattr(loss, "loss", loss), Multinomial):
-            return np.abs(self._hessian(self.eta, which)).max(axis=(2, 3))
-        # Of diag(p) - pp' no entry is larger than the norm, nor that than the sum of the largest row.
-        P = loss.hessian_state(self.eta.reshape(-1, loss.n_outputs))
-        largest = 2.0 * (P * (1.0 - P)).max(axis=1)
-        return self._weights(which) * largest.reshape(self.eta.shape[:2])
+        return self._weighted(self.objective.loss.largest_curvature, self.eta, which)
 
     def run(self, starts, accuracy, round_off):
         """Newton's method with steps halved until they do not overshoot."""

@@ -116,7 +116,7 @@ class RemainderPass:
         from skinfluence._compiled import chord
 
         objective, loss = self.objective, self.objective.loss
-        full = np.einsum("ak,mkd->mad", loss.basis, theta_steps)
+        full = np.matmul(loss.basis, theta_steps)
         U, places = _blocks_of(full, skip, chord.BLOCK)
         eta = loss.expand(objective.eta)
         S, r = chord.chord_softmax(
@@ -130,7 +130,7 @@ class RemainderPass:
         )
         m = len(theta_steps)
         S = S.transpose(0, 3, 2, 1).reshape(-1, *full.shape[1:])[:m]
-        return np.einsum("ak,mad->mkd", loss.basis, S), r.reshape(-1)[:m]
+        return np.matmul(loss.basis.T, S), r.reshape(-1)[:m]
 
 
 def _blocks_of(theta_steps, skip, width):
