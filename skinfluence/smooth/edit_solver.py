@@ -30,6 +30,7 @@ from skinfluence.smooth.remainders import RemainderPass
 from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import MANY_OUTPUTS, RowBatch, largest_eigenvalue
 from skinfluence.smooth.row_chords import by_chords
+from skinfluence.smooth.single_solves import SingleSolves
 from skinfluence.smooth.step_sums import own_values_along
 from skinfluence.smooth.whitened import Whitened
 from skinfluence.solvers import CG, Exact, SingularHessianError
@@ -50,6 +51,8 @@ FOLLOWED = 100
 # Parameters up to which edited Hessians are factored directly, whatever the solver: that costs less
 # than the hundreds of products that a hard one needs.
 MOST_DIRECT = 200
+# Parameters from which on solves in single precision save time.
+LOOSE_PARAMETERS = 300
 # Bytes of parameter steps kept at once, and of one parameter's iterates.
 BATCH_BYTES, STEPS_BYTES = 2**28, 96
 # Bytes of a product of a training row and another point, in both precisions.
@@ -120,7 +123,7 @@ class EditSolver:
         self.objective = factor.objective
         self.M = self.objective.loss.self_concordance
         self.remainders = RemainderPass(self.objective)
-        self._whitened = {}
+        self._whitened, self._singles = {}, {}
 
     # Edits at one row --------------------------------------------------------------------------
 
@@ -350,6 +353,8 @@ class EditSolver:
         left = np.flatnonzero(~self._certified(bound, state.size, tol))
         if len(left) and tol >= PAIRS_TOL and self._serves_single(state):
             left = self._by_single_chords(state, left, tol, bound, used)
+        elif self.M and len(left) and tol >= PAIRS_TOL and self._loosens(state):
+            state.loosen(self._single_solves(state.shift), tol)
         elif self.M is not None and len(left) and k < MANY_OUTPUTS and tol >= SPLIT_TOL:
             bound[left] = np.minimum(bound[left], state.split_bound(left))
             left = left[~self._certified(bound[left], state.size[left], tol)]
@@ -361,6 +366,25 @@ class EditSolver:
                 for i in self._refit(state, left, tol, bound, used):
                     self._finish(state, i, tol, bound, used)
         return Solved(state.theta_steps, bound + floor, state.size, used, state.leverage, round_off)
+
+    def _loosens(self, state):
+        """Whether the solves of a batch may be in single precision: of many outputs."""
+        return (
+            self.objective.loss.n_outputs >= MANY_OUTPUTS
+            and not isinstance(state, FilledBatch)
+            and np.ndim(state.shift) == 0
+            and self.objective.n_parameters >= LOOSE_PARAMETERS
+            and SingleSolves.serves(self.factor.shifted(state.shift))
+        )
+
+    def _single_solves(self, shift):
+        """Solves in single precision at one shift, kept for the next batch."""
+        shift = 0.0 if self.objective.hold == "C" else shift
+        if shift not in self._singles:
+            self._singles = {
+                shift: SingleSolves(self.factor.shifted(shift), self.accuracy.row_sizes)
+            }
+        return self._singles[shift]
 
     def _serves_single(self, state):
         """Whether the edits of a batch are served by chords in single precision."""

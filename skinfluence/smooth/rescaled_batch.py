@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skinfluence.smooth.row_batch import RowBatch
+from skinfluence.smooth.row_batch import LOOSE, RowBatch
 
 # Conjugate gradients end at this share of the right-hand side, in the norm of the inverse.
 RESIDUAL = 1e-12
@@ -53,6 +53,7 @@ class RescaledBatch(RowBatch):
         self.inflation = self.inflation * np.sqrt(self.added)
         # What conjugate gradients left, relative to the solution.
         self.lost, self.solver_slack = np.zeros(m), self.slack
+        self.residual = RESIDUAL
         theta = objective.theta if offset is None else objective.theta + offset
         self.right = self.right + self.change[:, None, :] * theta
         self.idle = ~self.right.any(axis=(1, 2))
@@ -62,6 +63,15 @@ class RescaledBatch(RowBatch):
 
     def use(self, active):
         """Nothing: all edits are in use from the start."""
+
+    def loosen(self, single, tol):
+        super().loosen(single, tol)
+        self.solver_slack = self.slack - self.lost
+        self.residual = max(RESIDUAL, 0.1 * LOOSE * tol)
+
+    def _lost_by(self, single):
+        # Products with P are by what solves are said to solve: as far off again.
+        return 2.0 * super()._lost_by(single)
 
     def first_order(self):
         """The steps with the Hessian before the edits, (m, n_outputs, n_columns)."""
@@ -94,7 +104,7 @@ class RescaledBatch(RowBatch):
             PD[left] = R[left] + change[left] * Z + ratio * PD[left]
             rz[left] = after
             # A residual that is negative or NaN is round-off, and counted as it stands.
-            left = left[after > RESIDUAL**2 * start[left]]
+            left = left[after > self.residual**2 * start[left]]
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.sqrt(np.abs(rz) / np.abs(start) * (self.added / self.kept)[active])
         share[start == 0] = 0.0

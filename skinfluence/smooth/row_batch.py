@@ -13,6 +13,8 @@ from skinfluence.smooth.remainders import RemainderPass
 # Outputs from which on an edited solve is two solves: what each row's outputs solve to costs more,
 # and holds more memory, than the passes that use it.
 MANY_OUTPUTS = 4
+# Share of a tolerance that solves in single precision may take.
+LOOSE = 0.1
 # Relative error of a size from which on nothing is known of it.
 LARGEST_SLACK = 1e100
 
@@ -66,6 +68,8 @@ class RowBatch:
         self.M = objective.loss.self_concordance
         self.shift = edits.one_shift
         self.rows = edits.design.dense_rows()
+        # Which edits are solved in single precision, and by what.
+        self.loose, self._single = np.zeros(len(edits.rows), dtype=bool), None
         h = steps.row_leverages(factor, edits)
         self.h = h
         Z = steps.penalty_steps(factor, edits, "one-step")
@@ -129,15 +133,49 @@ class RowBatch:
         ]
         self._V, self._V_rows = np.stack(columns, axis=1), active
 
+    def loosen(self, single, tol):
+        """Solve in single precision from here on where that is off by less than a share of ``tol``.
+
+        Parameters
+        ----------
+        single : SingleSolves
+            At the shift of the edits, which is one.
+        tol : float
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            lost = self._lost_by(single)
+            self.loose = lost <= LOOSE * tol
+        self._single = single
+        self.slack = self.slack + np.where(self.loose, lost, 0.0)
+
+    def _lost_by(self, single):
+        """Relative error of ``P^-1`` by solves in single precision."""
+        return 2.0 * single.error * self.growth
+
     def edited_solve(self, B, active):
         """``P^-1 B`` of each active edit, among those in use, by Woodbury on their ``V_i``."""
-        factor = self.factor
+        loose = self.loose[active]
+        if loose.all() or not loose.any():
+            return self._edited_solve(B, active, loose.any())
+        out = np.empty_like(B)
+        for single in (False, True):
+            some = np.flatnonzero(loose == single)
+            out[some] = self._edited_solve(B[some], active[some], single)
+        return out
+
+    def _edited_solve(self, B, active, single):
         shift = self.shift if np.ndim(self.shift) == 0 else self.shift[active]
-        Y = factor.solve(B.reshape(len(active), -1).T, shift).T.reshape(B.shape)
-        at_row = np.einsum("ikd,id->ik", Y, self.rows[active])
+
+        def solve(B):
+            flat = B.reshape(len(active), -1).T
+            flat = self._single.solve(flat) if single else self.factor.solve(flat, shift)
+            return flat.T.reshape(B.shape)
+
+        Y, rows = solve(B), self.rows[active]
+        at_row = np.einsum("ikd,id->ik", Y, rows)
         correction = (self.inner[active] @ at_row[..., None])[..., 0]
         if self._V is None:
-            return Y - factor.solve_rows(self.edits.design.take(active), correction, shift)
+            return Y - solve(correction[:, :, None] * rows[:, None, :])
         V = self._V[np.searchsorted(self._V_rows, active)]
         return Y - np.einsum("ikld,ik->ild", V, correction)
 

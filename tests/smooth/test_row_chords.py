@@ -1,6 +1,7 @@
 """Chords of edits of many outputs, against Newton's method on each edited softmax in all its classes."""
 
 import warnings
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.newton import minimise, polish
 from skinfluence.smooth.row_batch import RowBatch
+from skinfluence.smooth.single_solves import SingleSolves
 from skinfluence.smooth.steps import removals, row_edits
 from skinfluence.solvers import Exact
 
@@ -44,12 +46,12 @@ def edits_of(kind, objective, rows):
     return row_edits(objective, rows, objective.y[rows], 2.5 * objective.weights[rows])
 
 
-def problem(objective, row, y, weight):
+def problem(objective, row, y, weight, ratio=1.0):
     """Rows, weights, targets and penalty of an edited problem."""
     weights, targets = objective.weights.copy(), objective.y.copy()
     weights[row], targets[row] = weight, y
     share = 1.0 if objective.hold == "C" else weights.sum() / objective.weights.sum()
-    return objective.design.dense_rows(), weights, targets, objective.penalty * share
+    return objective.design.dense_rows(), weights, targets, objective.penalty * share * ratio
 
 
 def softmax(Z, weights, targets, penalty, theta):
@@ -63,10 +65,10 @@ def softmax(Z, weights, targets, penalty, theta):
     return G, H + np.diag(np.tile(penalty, K))
 
 
-def solved(objective, row, y, weight):
+def solved(objective, row, y, weight, ratio=1.0):
     """The change of the parameters of all classes, and the edited Hessian at the fit."""
     before = objective.loss.expand(objective.theta.T).T
-    case, theta = problem(objective, row, y, weight), before.copy()
+    case, theta = problem(objective, row, y, weight, ratio), before.copy()
     P = softmax(*case, theta)[1]
     for _ in range(60):
         G, H = softmax(*case, theta)
@@ -94,6 +96,43 @@ def test_no_error_is_larger_than_its_bound(kind, hold):
                 true, P = solved(factor.objective, edits.rows[i], edits.y[i], edits.weight[i])
                 lost = (step - true).ravel()
                 assert np.sqrt(lost @ P @ lost) <= found.bound[i] + 1e-12
+
+
+@pytest.mark.parametrize("rescaled", [False, True])
+@pytest.mark.parametrize("hold", HOLDS)
+def test_solves_in_single_precision_are_in_the_bound(hold, rescaled, monkeypatch):
+    """Where they may be used, and what they are off by is a share of the tolerance."""
+    monkeypatch.setattr("skinfluence.smooth.edit_solver.LOOSE_PARAMETERS", 0)
+    # Rows of one weight: one shift.
+    even = replace(setting(hold).objective, weights=np.ones(N), sample_weight=None)
+    factor = Exact("primal").factor(minimise(even, Exact("primal")).objective)
+    factor = polish(factor, Exact("primal"))
+    objective, rng = factor.objective, np.random.default_rng(0)
+    edits = removals(objective, np.arange(0, N, 5))
+    ratio = np.ones((len(edits.rows), D + 1))
+    if rescaled:
+        ratio[:, :D] = rng.uniform(0.9, 1.1, (len(ratio), D))
+        edits = replace(edits, ratio=ratio)
+    solver, tol = EditSolver(factor, Exact("primal")), 1e-3
+    for block, found in solver.solve_rows(edits, tol):
+        assert found.within(tol).all()
+        steps = objective.loss.expand(found.steps.transpose(0, 2, 1)).transpose(0, 2, 1)
+        for i, step in zip(range(len(edits.rows))[block], steps, strict=True):
+            asked = edits.rows[i], edits.y[i], edits.weight[i], ratio[i]
+            true, P = solved(objective, *asked)
+            lost = (step - true).ravel()
+            assert np.sqrt(lost @ P @ lost) <= found.bound[i] + 1e-12
+    (single,) = solver._singles.values()
+    assert 1e-9 < single.error < 0.1 * tol
+
+
+def test_a_single_precision_solve_is_off_by_what_it_says():
+    factor = setting()
+    single = SingleSolves(factor, np.ones(N))
+    B = np.random.default_rng(0).standard_normal((factor.objective.n_parameters, 20))
+    X, true = single.solve(B), factor.solve(B)
+    lost, size = (np.einsum("ij,ij->j", one, factor.hessian @ one) for one in (X - true, true))
+    assert np.sqrt(lost / size).max() <= single.error
 
 
 def test_most_edits_of_many_classes_need_no_newton_step():
