@@ -55,6 +55,49 @@ def side_by_side(problems, X, y, weights, name):
     return MembersProblem(problems, SideBySide(losses), design_of(X), y, weights, None, name)
 
 
+def class_and_rest(model, problems, X, codes, weights):
+    """One problem of a binary model for each class, of a fitted OneVsRestClassifier.
+
+    Parameters
+    ----------
+    model : OneVsRestClassifier
+    problems : list of Problem
+        Of the labels 0 and 1, on the same rows.
+    X : ndarray or CSR array of shape (n_samples, n_features)
+    codes : ndarray of int, shape (n_samples,)
+        Positions of the classes.
+    weights : ndarray of shape (n_samples,)
+
+    Returns
+    -------
+    problem : MembersProblem
+
+    Raises
+    ------
+    TypeError
+        For models that chose something on the rows, and for parameters that have no decision values.
+    """
+    from skinfluence.members import answers as _answers  # noqa: F401  registers the answers
+    from skinfluence.members.joining import ClassAndRest
+    from skinfluence.members.problem import MembersProblem
+
+    problems = tuple(problems)
+    _refuse_chosen(problems)
+    as_chance = not hasattr(model.estimators_[0], "decision_function")
+    several = not as_chance and any(one.loss.n_outputs != 1 for one in problems)
+    if several or not all(isinstance(one.loss, Loss) for one in problems):
+        raise TypeError(
+            "The binary models of a OneVsRestClassifier must have a loss of one decision value. Got "
+            f"{problems[0].model_name}. Ask about one class at a time: "
+            "Influence(model.estimators_[k], X, y == model.classes_[k])."
+        )
+    n_classes = len(model.classes_)
+    labels = Labels(model.classes_, np.arange(n_classes), np.ones(n_classes))
+    name = f"{problems[0].model_name} for each class"
+    how = ClassAndRest(problems, as_chance)
+    return MembersProblem(problems, how, design_of(X), codes, weights, labels, name)
+
+
 @objective_of.register
 def _(model: VotingRegressor, X, y, sample_weight=None):
     y = check_targets(X, y)

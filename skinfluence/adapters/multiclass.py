@@ -7,6 +7,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils import column_or_1d
 
 from skinfluence._utils.validation import check_rows, check_sample_weight
+from skinfluence.adapters.members import class_and_rest
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import OneVsRest, SquaredError
 from skinfluence.objective import Labels, Objective, objective_of
@@ -83,19 +84,12 @@ def _(model: OneVsRestClassifier, X, y, sample_weight=None):
         for k, estimator in zip(own, model.estimators_, strict=True)
     ]
     first = parts[0]
-    if not all(_agree(part, first) for part in parts):
-        raise ValueError(
-            "The binary models of a OneVsRestClassifier must have one penalty and one loss. Got "
-            f"models that differ, such as by a C of their own. {ONE_BY_ONE}"
-        )
+    by_label = [
+        not part.labels.balanced and (part.weights != sample_weight).any() for part in parts
+    ]
+    if not all(_agree(part, first) for part in parts) or (n_classes > 2 and any(by_label)):
+        return class_and_rest(model, parts, X, codes, sample_weight)
     balanced = first.labels.balanced
-    if n_classes > 2 and not balanced:
-        if any((part.weights != sample_weight).any() for part in parts):
-            raise ValueError(
-                "The binary models of a OneVsRestClassifier must weigh all classes the same, or balance "
-                "them. Got class weights by label, which give a row another weight in each. "
-                f"{ONE_BY_ONE}"
-            )
     loss, targets = class_loss(first.loss, n_classes)
     class_weight = np.ones(n_classes)
     if n_classes == 2:
@@ -127,16 +121,17 @@ def _binary_problem(estimator, X, y, sample_weight):
     problem = objective_of(estimator, X, y, sample_weight)
     for words in reversed(chosen):
         problem = having_chosen(problem, words)
-    binary = isinstance(problem, Objective) and problem.labels is not None
-    if not binary or problem.loss.coding is None:
+    if problem.labels is None:
         raise TypeError(
-            "OneVsRestClassifier is understood over linear classifiers with a smooth loss. Got "
+            "OneVsRestClassifier is understood over classifiers. Got "
             f"{type(estimator).__name__}. {ONE_BY_ONE}"
         )
     return problem
 
 
 def _agree(one, other):
+    if not all(isinstance(each, Objective) and each.loss.coding for each in (one, other)):
+        return False
     same_loss = type(one.loss) is type(other.loss) and vars(one.loss) == vars(other.loss)
     same_design = one.design.intercept == other.design.intercept
     return same_loss and same_design and np.array_equal(one.penalty, other.penalty)

@@ -7,7 +7,7 @@ import numpy as np
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.answers import Answers, EditsOnly, Tests, answers_of, check_method
-from skinfluence.members.joining import SideBySide
+from skinfluence.members.joining import Average
 from skinfluence.members.problem import MembersProblem
 from skinfluence.quantity import Quantity
 from skinfluence.statistics import moving
@@ -97,6 +97,9 @@ class MembersAnswers(EditsOnly):
         y = self.problem.how.targets(member, k, tests.y) if targets else None
         return Tests(member.design.like(tests.design.X), y, y)
 
+    def _label(self, k, label):
+        return None if label is None else self.problem.how.label(k, label)
+
     def _joined(self, parts):
         return self.problem.how.joined(parts)
 
@@ -117,9 +120,10 @@ class MembersAnswers(EditsOnly):
         for block in row_blocks(len(rows), 8 * n * quantity.loss.n_outputs * (n_members + 2)):
             some = rows[block]
             found = [
-                one.row_effects(part, some, label, method, tol).reshape(n, len(some), -1)
-                for one, part in zip(self.members, quantity.parts, strict=True)
+                one.row_effects(part, some, self._label(k, label), method, tol)
+                for k, (one, part) in enumerate(zip(self.members, quantity.parts, strict=True))
             ]
+            found = [one.reshape(n, len(some), -1) for one in found]
             yield block, quantity.change(np.swapaxes(self._joined(found), 0, 1))
 
     def effects(self, points, quantity, method, tol):
@@ -161,8 +165,8 @@ class MembersAnswers(EditsOnly):
         return self._joined([outputs(loss, eta) for loss, eta in zip(losses, found, strict=True)])
 
 
-class TargetsAnswers(MembersAnswers):
-    """Answers about a model for each target: derivatives of the sum of the losses, too."""
+class SumAnswers(MembersAnswers):
+    """Answers about a model for each target, or class: derivatives of the sum of the losses, too."""
 
     def knows(self, question):
         own = ("up_params", "up_loss", "pert_loss", "self_influence")
@@ -200,5 +204,5 @@ def _(problem: MembersProblem, *, solver, hold, precision, verbose):
         beside = (made.beside(one) for made in members if hasattr(made, "beside"))
         shared = next((found for found in beside if found is not None), None)
         members.append(moving(answers_of(one, **options)) if shared is None else shared)
-    kind = TargetsAnswers if isinstance(problem.how, SideBySide) else MembersAnswers
+    kind = MembersAnswers if isinstance(problem.how, Average) else SumAnswers
     return kind(problem, members)

@@ -73,6 +73,74 @@ class SumOfLosses(Loss):
         return np.concatenate(found, axis=-1)
 
 
+class SumOfSides(Loss):
+    """The sum of binary losses, each of one class and the rest; decisions are those of OneVsRestClassifier.
+
+    Parameters
+    ----------
+    members : tuple of Problem
+        Of classes 0 and 1, of the class itself; one for two classes.
+    as_chance : bool
+        Whether decision values are probabilities of the class, whose loss is the log loss.
+    """
+
+    def __init__(self, members, as_chance):
+        self.members, self.as_chance = members, as_chance
+        self.n_outputs = len(members)
+
+    def _sides(self, y):
+        """Whether each row is of each class, (..., n_outputs)."""
+        return np.asarray(y, dtype=np.intp)[..., None] == own_classes(self.n_outputs)
+
+    def _parts(self, eta, y):
+        """The binary loss, the decision values and the targets of each class."""
+        sides = self._sides(y)
+        for k, one in enumerate(self.members):
+            yield one.loss, eta[..., [k]], one.labels.targets[sides[..., k].astype(int)]
+
+    def value(self, eta, y):
+        if self.as_chance:
+            with np.errstate(divide="ignore"):
+                return -np.log(np.where(self._sides(y), eta, 1.0 - eta)).sum(axis=-1)
+        return sum(one.value(part, target) for one, part, target in self._parts(eta, y))
+
+    def gradient(self, eta, y):
+        if self.as_chance:
+            return np.where(self._sides(y), -1.0 / eta, 1.0 / (1.0 - eta))
+        found = [one.gradient(part, target) for one, part, target in self._parts(eta, y)]
+        return np.concatenate(found, axis=-1)
+
+    def hessian(self, eta, y):
+        if self.as_chance:
+            own = self.gradient(eta, y) ** 2
+        else:
+            found = [one.hessian(part, target)[..., 0] for one, part, target in self._parts(eta, y)]
+            own = np.concatenate(found, axis=-1)
+        return own[..., None] * np.eye(self.n_outputs)
+
+    def decide(self, eta):
+        if self.n_outputs == 1:
+            return (eta[..., 0] > (0.5 if self.as_chance else 0.0)).astype(int)
+        return eta.argmax(axis=-1)
+
+    def predict_proba(self, eta):
+        chance = eta
+        if not self.as_chance:
+            parts = [
+                one.loss.predict_proba(eta[..., [k]])[..., 1:] for k, one in enumerate(self.members)
+            ]
+            chance = np.concatenate(parts, axis=-1)
+        if self.n_outputs == 1:
+            return np.concatenate([1.0 - chance, chance], axis=-1)
+        total = chance.sum(axis=-1, keepdims=True)
+        return chance / np.where(total == 0, 1.0, total)
+
+
+def own_classes(n_members):
+    """Which class each binary model is of: of two classes the second."""
+    return np.arange(n_members) if n_members > 1 else np.array([1])
+
+
 @dataclass(frozen=True, eq=False)
 class Average:
     """A weighted mean of what the members predict, probabilities or numbers.
@@ -110,6 +178,10 @@ class Average:
         """Targets of a member from those of all."""
         return y if self.n_classes is None else member.labels.targets[np.asarray(y, dtype=np.intp)]
 
+    def label(self, k, label):
+        """The position of a class among those of a member."""
+        return label
+
 
 @dataclass(frozen=True, eq=False)
 class SideBySide:
@@ -141,3 +213,48 @@ class SideBySide:
     def targets(self, member, k, y):
         """The column of a member."""
         return y[..., k]
+
+    def label(self, k, label):
+        """Regressions have no labels."""
+        return label
+
+
+@dataclass(frozen=True, eq=False)
+class ClassAndRest:
+    """A binary model for each class, which tells it from the others; one for two classes.
+
+    Parameters
+    ----------
+    members : tuple of Problem
+    as_chance : bool
+        Whether models without a decision function are asked for probabilities.
+    """
+
+    members: tuple
+    as_chance: bool
+
+    @property
+    def of(self):
+        """What members are asked."""
+        return "predict_proba" if self.as_chance else "decision_function"
+
+    @cached_property
+    def loss(self):
+        """The sum of those of the classes."""
+        return SumOfSides(self.members, self.as_chance)
+
+    def outputs(self, loss, eta):
+        """Decision values, or probabilities of both sides."""
+        return loss.predict_proba(eta) if self.as_chance else loss.expand(eta)
+
+    def joined(self, parts):
+        """The last of each: of two probabilities that of the class itself."""
+        return np.concatenate([part[..., -1:] for part in parts], axis=-1)
+
+    def targets(self, member, k, y):
+        """Whether rows are of the class, in the codes of a member."""
+        return member.labels.targets[self.label(k, np.asarray(y, dtype=np.intp))]
+
+    def label(self, k, label):
+        """1 for the class of a member, 0 for the others."""
+        return 1 * (label == own_classes(len(self.members))[k])

@@ -21,12 +21,13 @@ from sklearn.linear_model import (
     RidgeCV,
 )
 from sklearn.metrics import log_loss
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVR
+from sklearn.svm import SVC, SVR
 
 from skinfluence import Influence, edits
 from skinfluence.cleaning import audit
@@ -102,6 +103,48 @@ CASES = {
         "predict",
         1.5,
         1e-6,
+    ),
+    "machines of a class": (
+        OneVsRestClassifier(SVC(C=3.0, class_weight="balanced", tol=1e-10)),
+        THREE,
+        None,
+        "decision_function",
+        10,
+        1e-6,
+    ),
+    "few columns of a class": (
+        OneVsRestClassifier(
+            LogisticRegression(l1_ratio=1.0, solver="saga", tol=1e-12, max_iter=100_000)
+        ),
+        THREE,
+        None,
+        "predict_proba",
+        10,
+        1e-8,
+    ),
+    "a class and the rest": (
+        OneVsRestClassifier(GaussianNB()),
+        THREE,
+        None,
+        "predict_proba",
+        10,
+        1e-9,
+    ),
+    "a class and the other": (
+        OneVsRestClassifier(KNeighborsClassifier(3)),
+        TWO,
+        None,
+        "predict_proba",
+        "yes",
+        1e-9,
+    ),
+    "weights of labels": (
+        OneVsRestClassifier(LogisticRegression(class_weight={0: 1, 1: 3}, **NEWTON)),
+        THREE,
+        None,
+        "decision_function",
+        10,
+        1e-8,
     ),
     "kernels": (KernelRidge(alpha=0.5, kernel="rbf"), Y, WEIGHT, "predict", Y[3] + 1, 1e-9),
     "a penalty each": (KernelRidge(alpha=[0.5, 1, 2]), Y, None, "predict", Y[3] + 1, 1e-9),
@@ -233,6 +276,51 @@ def test_derivatives_of_several_targets_are_the_sums_of_each(name):
         np.testing.assert_allclose(ask(inf, y), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "inside", [SVC(tol=1e-10), KNeighborsClassifier(3)], ids=["values", "votes"]
+)
+@pytest.mark.parametrize("y", [TWO, THREE], ids=["two classes", "three classes"])
+def test_losses_and_classes_of_one_against_the_rest(inside, y):
+    """Losses of the models, one for each class; where they have chances alone, the log loss."""
+    model = OneVsRestClassifier(inside).fit(X, y)
+    inf = Influence(model, X, y)
+    refit = clone(model).fit(np.delete(X, 4, axis=0), np.delete(y, 4))
+    classes = model.classes_ if len(model.classes_) > 2 else model.classes_[1:]
+
+    def losses(one):
+        total = 0.0
+        for part, label in zip(one.estimators_, classes, strict=True):
+            own = y == label
+            if hasattr(part, "decision_function"):
+                total += np.maximum(0.0, 1.0 - np.where(own, 1, -1) * part.decision_function(X))
+            else:
+                chance = part.predict_proba(X)[:, 1]
+                with np.errstate(divide="ignore"):
+                    total -= np.log(np.where(own, chance, 1.0 - chance))
+        return total
+
+    with np.errstate(invalid="ignore"):
+        expected = losses(refit) - losses(model)
+        found = inf.removal_effect(X, y, indices=[4])[:, 0]
+    known = np.isfinite(expected)
+    assert known.sum() > 5
+    np.testing.assert_allclose(found[known], expected[known], atol=1e-5)
+    turned = inf.removal_effect(X, of="predict", indices=range(N))
+    for i in range(0, N, 6):
+        refit = clone(model).fit(np.delete(X, i, axis=0), np.delete(y, i))
+        np.testing.assert_array_equal(turned[:, i] != 0, refit.predict(X) != model.predict(X))
+
+
+def test_relabelled_rows_are_in_the_class_and_among_the_rest():
+    model = OneVsRestClassifier(GaussianNB()).fit(X, THREE)
+    moved = Influence(model, X, THREE).relabel_effect(X[:3], of="predict_proba", indices=[4, 5])
+    for j, row in enumerate([4, 5]):
+        for k, label in enumerate(model.classes_):
+            refit = clone(model).fit(X, np.where(np.arange(N) == row, label, THREE))
+            expected = refit.predict_proba(X[:3]) - model.predict_proba(X[:3])
+            np.testing.assert_allclose(moved[:, j, k], expected, atol=1e-10)
+
+
 def test_targets_of_a_kernel_ridge_share_one_factor():
     inf = Influence(KernelRidge(kernel="rbf").fit(X, Y), X, Y)
     first, *others = inf.answers.members
@@ -272,6 +360,11 @@ REFUSED = {
     "a step inside": (soft(SCALED, GaussianNB()), TWO, "Put what they share before it"),
     "no probabilities": (soft(LOGISTIC), TWO, "must have probabilities"),
     "a choice": (mean(RidgeCV()), LINE, "chosen nothing"),
+    "two scores of a class": (
+        OneVsRestClassifier(LinearDiscriminantAnalysis()),
+        THREE,
+        "one class at a time",
+    ),
     "several parameters": (MultiOutputRegressor(HuberRegressor()), Y, "one target at a time"),
 }
 
