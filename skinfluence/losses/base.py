@@ -30,7 +30,7 @@ class Loss(ABC):
         Columns in which a softmax of many classes is seen.
     curve : callable or None
         What the targets of the user go through before the loss sees them, and predictions back; see
-        :func:`~skinfluence.losses.curved.through`.
+        ``skinfluence.losses.curved.through``.
 
     Examples
     --------

@@ -2,7 +2,7 @@
 Why this prediction?
 ====================
 
-*A patient is classified as benign. On which other patients does that rest?* The rows without which
+*A tumour is called malignant, but only just. On which other patients does that rest?* The rows without which
 the decision would fall or rise, and the features through which they act, checked by refits.
 """
 
@@ -17,21 +17,25 @@ from sklearn.preprocessing import StandardScaler
 from skinfluence import Influence
 from skinfluence.inspection import GalleryDisplay, explain
 
-X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+data = load_breast_cancer(as_frame=True)
+X, y = data.data, data.target.map(dict(enumerate(data.target_names)))
 model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky", tol=1e-8)).fit(
     X, y
 )
 
 # %%
-# A patient near the boundary.
+# The tumour nearest to the boundary. It is one of the training rows, and is benign.
 
 row = abs(model.decision_function(X)).argmin()
 why = explain(Influence(model, X, y), X.iloc[[row]], k=5)
 print(f"predicted {why.prediction}, with probability {why.probability:.2f}")
-why.rows[["row", "given", "side", "effect", "refit", "through"]]
+strongest = why.rows.iloc[0]
+print(f"row {strongest.row} acts through {', '.join(name for name, _ in strongest.through[:3])}")
+why.rows[["row", "given", "side", "effect"]].round(3)
 
 # %%
-# Left, what the decision value is made of. Right, what it would be without each of ten patients.
+# Left, what the decision value is made of. Right, what it would be without each of ten patients; the one that
+# pulls hardest against it is the tumour's own row.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
 features = why.features.head(10)[::-1]
