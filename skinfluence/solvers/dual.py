@@ -20,6 +20,8 @@ ROUGH = 1e-9
 IDLE = 1e-13
 # Curvature of a row times its size from which on what pairs of rows are is divided by it.
 CURVED = 1e-6
+# And up to which no pair needs that: what subtracting loses is the unit of rounding as often.
+SUBTRACTED = 1e3
 
 
 class CurvesDownError(SingularHessianError):
@@ -295,7 +297,8 @@ class DualFactor(DenseFactor):
         O(n^3). But for the intercept, ``F K F`` is ``I - B^-1``, which loses digits where curvatures are
         small, and ``K = G - G F B^-1 F G`` where they are large. With ``q = F^2 G_ii`` each pair goes by
         the first where the product of theirs is above 1; all do, for a third of the flops, where no q
-        is below ``CURVED``. Errors are relative to ``(K_ii K_jj)^1/2``.
+        is below ``CURVED``, and none where no q is above ``SUBTRACTED``. Errors are relative to
+        ``(K_ii K_jj)^1/2``.
         """
         objective = self.objective
         design, F, n = objective.design, self._F[:, 0, 0], objective.n_samples
@@ -305,7 +308,7 @@ class DualFactor(DenseFactor):
         if divided.all():
             K = self._divided_pairs()
         else:
-            divided = q > 1.0
+            divided = (q > 1.0) & (q.max() > SUBTRACTED)
             K = np.asarray(design.kernel(design, self._inverse_penalty))
             # Before K is overwritten.
             cross = K[self._rows] * (self._scale * F[self._rows])[:, None]
