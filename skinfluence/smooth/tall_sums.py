@@ -12,7 +12,7 @@ import numpy as np
 from skinfluence.smooth.pair_sums import EPS
 
 # Rows of one sum in single precision; flops that each pair of rows costs beside its product.
-ROWS, BESIDE = 2048, 90
+ROWS, BESIDE = 2048, 24
 # Edits that leverages must certify, as a share; how many rows for each one that is followed.
 MOST, FEW = 0.9, 20
 
