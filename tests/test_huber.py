@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence, edits
 from skinfluence.diagnostics import cooks_distance, leverage
+from skinfluence.solvers import SingularHessianError
 from skinfluence.utils.estimator_checks import check_influence
 
 N = 50
@@ -138,3 +139,15 @@ def test_a_fit_of_other_rows_and_sparse_ones_are_refused_or_said():
         Influence(model, X, Y[::-1])
     with pytest.raises(ValueError, match="must be dense"):
         Influence(model, sp.csr_array(X), Y)
+
+
+def test_columns_far_from_zero_are_named_and_centring_them_helps():
+    """No saddle, and nothing that a penalty or another start would mend."""
+    far = X + [1e7, 0.0, -3e7]
+    with pytest.raises(SingularHessianError, match=r"Column \d is \de\+07 .*Centre the columns"):
+        Influence(HuberRegressor(max_iter=1000).fit(far, Y), far, Y)
+    model = make_pipeline(StandardScaler(), HuberRegressor(**TIGHT)).fit(far, Y)
+    near = make_pipeline(StandardScaler(), HuberRegressor(**TIGHT)).fit(X, Y)
+    found = Influence(model, far, Y).effect(edits.remove(7), far[:3], of="predict").values
+    expected = Influence(near, X, Y).effect(edits.remove(7), X[:3], of="predict").values
+    assert_allclose(found, expected, atol=1e-5)

@@ -119,6 +119,7 @@ def named(rows=None, labels=None, what="Rows"):
     if (rows is None) == (labels is None):
         came = "neither" if rows is None else "both"
         raise TypeError(f"Name rows by position or by labels=, one of them. Got {came}.")
+    _refuse_masked(what if labels is None else "labels", rows if labels is None else labels)
     if labels is not None:
         return Named("labels", _as_index(labels))
     kind = type(rows).__module__.partition(".")[0]
@@ -143,6 +144,15 @@ def named(rows=None, labels=None, what="Rows"):
     if pandas and hasattr(rows, "get_indexer"):
         return Named("values", values, index=rows)
     return Named("positions", values)
+
+
+def _refuse_masked(what, values):
+    """What a mask hides names no row, and no group."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(
+            f"{what} must be known everywhere. Got a masked array, whose masked entries name nothing: pass "
+            ".compressed() for the others alone, or .filled(...) where there is one for each row."
+        )
 
 
 def check_aligned(values, labels, name):
@@ -186,6 +196,7 @@ def groups_of(groups, n, labels=None):
         For another length, another order of the rows, or labels that cannot be sorted.
     """
     check_aligned(groups, labels, "groups")
+    _refuse_masked("groups", groups)
     groups = np.asarray(groups)
     if groups.shape != (n,):
         raise ValueError(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from skinfluence._utils.rows import named
 from skinfluence._utils.typing import Names
+from skinfluence._utils.validation import refuse_masked
 
 
 class _Unset(Enum):
@@ -185,6 +186,7 @@ def replace(
     array([0.667])
     """
     _check_given("replace", x=x)
+    refuse_masked(y=y)
     rows = _rows(row, labels)
     if len(rows) != 1:
         raise ValueError(f"replace changes one row. Got {len(rows)}; add one edit for each.")
@@ -209,6 +211,7 @@ def add(x: Any, y: Any, sample_weight: float = 1.0) -> Edit:
     >>> inf.effect(edits.add([5.0], 6.0), [[5.0]], of="predict").values.round(3)
     array([0.952])
     """
+    refuse_masked(x=x, y=y, sample_weight=sample_weight)
     return Edit((_Term(None, x=x, y=y, amount=_weight(sample_weight)),))
 
 
@@ -222,6 +225,7 @@ def _rows(rows, labels):
 
 
 def _per_row(values, rows, name):
+    refuse_masked(**{name: values})
     if isinstance(values, str) or np.ndim(values) == 0:
         return [values] * len(rows)
     values = list(values)
@@ -240,6 +244,7 @@ def _weight(value):
 
 
 def _check_given(name, **given):
+    refuse_masked(**given)
     for parameter, value in given.items():
         if value is _UNSET:
             raise TypeError(f"edits.{name} needs {parameter}. Got none.")

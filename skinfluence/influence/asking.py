@@ -49,7 +49,7 @@ class Asked:
         refuse_masked(y=y)
         y, labels = in_numpy(y), self.objective.labels
         if labels is None:
-            y, own = np.asarray(y, dtype=float), np.shape(self.objective.y)[1:]
+            y, own = _numbers(y), np.shape(self.objective.y)[1:]
             y = y if own else column(y)
             if y.shape[1:] != own or not np.isfinite(y).all():
                 raise ValueError(
@@ -106,3 +106,10 @@ class Asked:
     def _rows_after(self, edit):
         raw_row, labels = self._inputs.raw_row, self._inputs.labels
         return rows_after(edit, self.objective, self._y(), raw_row, self._encoded, labels)
+
+
+def _numbers(y):
+    try:
+        return np.asarray(y, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"y must be finite numbers. Got {y!r}.") from error

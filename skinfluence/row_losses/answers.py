@@ -66,7 +66,11 @@ class MAnswers(Answers):
         self.verbose = verbose
         self._found = self._moved = None
         self._H = problem.hessian()
-        self._solve, self._rcond = factored(self._H, problem.damping)
+        try:
+            self._solve, self._rcond = factored(self._H, problem.damping)
+        except SingularHessianError as error:
+            problem.refuse_singular(error)
+            raise
 
     def __getstate__(self):
         return {"problem": self.problem, "verbose": self.verbose, "_moved": self._moved}

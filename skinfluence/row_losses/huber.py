@@ -12,6 +12,10 @@ import numpy as np
 from skinfluence.row_losses.huber_bound import distance
 from skinfluence.row_losses.problem import MProblem
 from skinfluence.row_losses.rows import RowLoss
+from skinfluence.solvers import SingularHessianError
+
+# Distance from zero over spread at which squares have lost half of the digits and more.
+LOST = 1e6
 
 
 class HuberRows(RowLoss):
@@ -131,6 +135,20 @@ class HuberProblem(MProblem):
     @cached_property
     def distance(self):
         return distance(self)
+
+    def refuse_singular(self, error):
+        """Name columns so far from zero that their squares leave no digits to what tells rows apart."""
+        columns, middles, spreads = self.design.far_columns()
+        with np.errstate(divide="ignore"):
+            far = np.abs(middles) / spreads
+        if not (far > LOST).any():
+            return
+        worst = columns[np.argmax(far)]
+        raise SingularHessianError(
+            f"The Hessian at the fit must be positive definite. Column {worst} is {far.max():.0e} times its "
+            "spread from zero, and its squares leave no digits to what tells rows apart. Centre the columns: "
+            "make_pipeline(StandardScaler(), HuberRegressor())."
+        ) from error
 
     def outputs(self, theta, X, y):
         """Decision values and the scale, (n_rows, 2)."""

@@ -157,6 +157,9 @@ class MProblem(Problem):
         """Hessian of ``Phi``, without damping, shape (n_params, n_params)."""
         return self.row_loss.hessian(self.theta, *self.weighted) + np.diag(self.penalty)
 
+    def refuse_singular(self, error):
+        """Say more of why the Hessian at the fit cannot be factored, where more is known."""
+
     def rounding(self, solve):
         """The rounding of the gradient as a decrement, by a solve with the Hessian.
 

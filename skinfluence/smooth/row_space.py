@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from skinfluence._utils.memory import check_fits
 from skinfluence.design import DenseDesign
 from skinfluence.losses import SquaredError
+from skinfluence.solvers.base import column_sizes
 
 # Of the longest direction: what has half of the digits.
 UNSURE = 1e-8
@@ -86,8 +87,9 @@ def in_row_space(objective):
     """The same problem in the coordinates of the space of its rows; None where that is no help.
 
     For the squared error without a penalty. Directions along which the rows differ by no more than rounding
-    are left out, as scikit-learn's fit does. Where others are hardly longer a fit is rounding too, and where
-    as many are left as rows no row can be missed.
+    are left out, as scikit-learn's fit does: rounding of columns of one size, as little beside a far larger
+    column may be a column of its own. Where others are hardly longer a fit is rounding too, and where as many
+    are left as rows no row can be missed.
 
     Parameters
     ----------
@@ -106,10 +108,13 @@ def in_row_space(objective):
     X = design.X.toarray() if design.is_sparse else design.X
     w = objective.weights
     middle = w @ X / w.sum() if design.intercept else np.zeros(free)
-    rows = np.sqrt(w[there])[:, None] * (X[there] - middle)
+    root = np.sqrt(w[there])[:, None]
+    rows, entries = root * (X[there] - middle), column_sizes(root * X[there])
     _, sizes, vectors = np.linalg.svd(rows, full_matrices=False)
     sizes /= max(sizes.max(initial=0.0), 1e-300)
-    rank = int(np.count_nonzero(sizes > max(rows.shape) * np.finfo(float).eps))
+    rank = _rank(sizes, rows.shape)
+    if rank != _rank(np.linalg.svd(rows / entries, compute_uv=False), rows.shape):
+        return None
     if not 0 < rank < np.count_nonzero(there) - bool(design.intercept) or sizes[rank - 1] < UNSURE:
         return None
     basis = np.ascontiguousarray(vectors[:rank].T)
@@ -120,6 +125,11 @@ def in_row_space(objective):
     shift = middle if design.shift is None else middle + design.shift
     turned = RowSpaceDesign((X - middle) @ basis, design.intercept, shift, basis)
     return replace(objective, design=turned, theta=theta, penalty=np.zeros(turned.n_columns))
+
+
+def _rank(sizes, shape):
+    """How many singular values are more than rounding of the largest."""
+    return int(np.count_nonzero(sizes > max(shape) * np.finfo(float).eps * sizes.max(initial=0.0)))
 
 
 def refuse_turned(design, what):

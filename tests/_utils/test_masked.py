@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from skinfluence import Influence
+from skinfluence import Influence, edits
+from skinfluence.conformal import JackknifePlusRegressor
 from skinfluence.distributed import fit
+from skinfluence.inference import covariance
 from skinfluence.linear_model import Ridge as OurRidge
 from skinfluence.m_estimation import MEstimator
 from skinfluence.svm import LinearSVC
+from skinfluence.unlearning import forget
 
 
 def squared(params, x, y):
@@ -49,6 +52,58 @@ def test_masked_test_points_are_refused():
         given[name] = np.ma.masked_where(given[name] == given[name].ravel()[0], given[name])
         with pytest.raises(ValueError, match=f"{name} must hold a number everywhere"):
             influence.removal_effect(**given)
+
+
+MASKED = np.ma.masked_array([4, 5], mask=[False, True])
+EVERY_ROW = np.ma.masked_array(np.arange(30) % 3, mask=np.arange(30) == 7)
+NAMING = {
+    "remove": lambda inf, X, y: edits.remove(MASKED),
+    "labels": lambda inf, X, y: edits.remove(labels=MASKED),
+    "reweight": lambda inf, X, y: edits.reweight(MASKED, 2.0),
+    "a mask": lambda inf, X, y: edits.remove(EVERY_ROW == 1),
+    "indices": lambda inf, X, y: inf.removal_effect(X, y, indices=MASKED),
+    "groups": lambda inf, X, y: inf.removal_effect(X, y, groups=EVERY_ROW),
+    "loo of indices": lambda inf, X, y: inf.loo_predict(indices=MASKED),
+    "forget": lambda inf, X, y: forget(inf, MASKED),
+    "covariance": lambda inf, X, y: covariance(inf, kind="cr1", groups=EVERY_ROW),
+    "intervals": lambda inf, X, y: JackknifePlusRegressor(Ridge()).fit(X, y, groups=EVERY_ROW),
+}
+
+
+@pytest.mark.parametrize("door", NAMING)
+def test_rows_and_groups_under_a_mask_are_not_named(door):
+    """Rows 4 and 5 left out together where 5 is masked: a number of another question."""
+    given = data()
+    inf = Influence(Ridge().fit(**FITTED), **FITTED)
+    with pytest.raises(ValueError, match=r"must be known everywhere.*compressed"):
+        NAMING[door](inf, given["X"], given["y"])
+    kept = np.ma.masked_array([4, 5], mask=[False, False])
+    assert len(edits.remove(kept).terms) == 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda hidden: edits.add(np.ma.masked_array([0.1, 9.0, 0.2], mask=[0, 1, 0]), 1.0),
+        lambda hidden: edits.add([0.1, 9.0, 0.2], hidden),
+        lambda hidden: edits.add([0.1, 9.0, 0.2], 1.0, hidden),
+        lambda hidden: edits.replace(3, np.ma.masked_array([0.1, 9.0, 0.2], mask=[0, 1, 0])),
+        lambda hidden: edits.replace(3, [0.1, 9.0, 0.2], hidden),
+        lambda hidden: edits.relabel(3, hidden),
+        lambda hidden: edits.relabel([3, 4], MASKED),
+        lambda hidden: edits.reweight([3, 4], MASKED),
+    ],
+)
+def test_edits_take_no_value_from_under_a_mask(make):
+    with pytest.raises(ValueError, match="must hold a number everywhere"):
+        make(np.ma.masked)
+
+
+@pytest.mark.parametrize("missing", [None, "much"])
+def test_a_target_that_is_no_number_is_named(missing):
+    inf = Influence(Ridge().fit(**FITTED), **FITTED)
+    with pytest.raises(ValueError, match=r"y must be .*finite numbers"):
+        inf.effect(edits.relabel(3, missing), FITTED["X"][:2], of="predict")
 
 
 def test_masked_chunks_are_refused():

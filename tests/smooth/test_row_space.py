@@ -200,3 +200,20 @@ def test_pipelines_of_one_hot_columns_are_refits(name):
         assert_allclose(own[j], refit.predict(X[[row]])[0], rtol=1e-6)
     refit = clone(model).fit(np.delete(X, [0, 4, 30], 0), np.delete(Y, [0, 4, 30]))
     assert_allclose(both, refit.predict(X[5:9]) - model.predict(X[5:9]), atol=1e-6)
+
+
+@pytest.mark.parametrize("far", [1e7, -3e7])
+def test_a_column_beside_far_larger_ones_is_not_left_out_for_it(far):
+    """A constant beside columns at 1e7 is determined, if by few digits: no answer without it."""
+    X = np.column_stack([np.ones(N), SIZE + far, COLOUR, W - far])
+    scaled = X / np.abs(X).max(axis=0)
+    assert np.linalg.matrix_rank(scaled) == 4
+    with np.errstate(all="ignore"), pytest.raises(SingularHessianError, match="Centre the columns"):
+        Influence(LinearRegression(fit_intercept=False, tol=1e-16).fit(X, Y), X, Y)
+    # What it says to do.
+    centred = X - np.round(X.mean(axis=0)) * [0, 1, 1, 1]
+    model = LinearRegression(fit_intercept=False).fit(centred, Y)
+    found = Influence(model, centred, Y).effect(edits.remove(7), centred, of="predict").values
+    kept = np.delete(np.arange(N), 7)
+    refit = LinearRegression(fit_intercept=False).fit(centred[kept], Y[kept])
+    assert_allclose(found, refit.predict(centred) - model.predict(centred), atol=1e-10)
