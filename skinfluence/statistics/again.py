@@ -1,6 +1,5 @@
 """The pipeline fitted again on what each of some edits leaves: in blocks, and within a budget."""
 
-from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 
@@ -158,7 +157,8 @@ class Again:
         )
         for k, one in zip(fine, found, strict=True):
             if not isinstance(one, Exception):
-                one = replace(one, eta=in_old_units(curve, behind[k][1], one.eta))
+                # A bound would be in the units of the new transformer.
+                one = Moved(in_old_units(curve, behind[k][1], one.eta))
             behind[k] = one
         return behind
 

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from sklearn import linear_model
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import VotingRegressor
 from sklearn.exceptions import SkipTestWarning
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -40,6 +43,10 @@ RIGHT = [
     skinfluence.kernel_ridge.KernelRidge(kernel="rbf", alpha=0.3),
     KernelRidge(kernel="poly", degree=2),
     svm.SVC(),
+    GaussianNB(),
+    VotingRegressor([("ridge", ours.Ridge()), ("kernel", KernelRidge(kernel="rbf"))]),
+    TransformedTargetRegressor(ours.Ridge(), func=np.arcsinh, inverse_func=np.sinh),
+    TransformedTargetRegressor(KernelRidge(kernel="rbf"), transformer=StandardScaler()),
 ]
 
 

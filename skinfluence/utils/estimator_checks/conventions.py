@@ -141,7 +141,7 @@ def check_asking_changes_nothing(subject):
     before = everything()
     influence = subject.influence_of(model)
     first = _effects(subject, influence)
-    if not subject.has_kinks:
+    if subject.has_derivatives:
         influence.influence_up_loss(sample.X_test, sample.y_test)
     again = _effects(subject, influence)
     require(

@@ -16,6 +16,7 @@ from skinfluence.quantity import Quantity
 from skinfluence.row_losses.problem import MProblem
 from skinfluence.smooth.newton import minimise
 from skinfluence.solvers import resolve_solver
+from skinfluence.statistics import in_old_units, moving_curve
 from skinfluence.utils.estimator_checks.failing import relative_error, skip
 from skinfluence.utils.estimator_checks.samples import Sample
 
@@ -153,8 +154,15 @@ class Subject:
         """Whether the loss has kinks: derivatives of refits do not exist at all rows."""
         return type(self.influence.answers).smoothed is not Answers.smoothed
 
+    @property
+    def has_derivatives(self):
+        """Whether the kind of model says how a test loss moves with the weight of a row."""
+        return not self.has_kinks and self.influence.answers.knows("up_loss")
+
     def need_derivatives(self):
         """Leave out a check of derivatives where there are none."""
+        if not self.influence.answers.knows("up_loss"):
+            skip(f"Edits alone are known of {self.problem.model_name}.")
         if self.has_kinks:
             skip("The loss has kinks, where refits have no derivative.")
 
@@ -203,14 +211,18 @@ class Subject:
             inputs, y, weight = Inputs(model, X[weight > 0]), y[weight > 0], None
         problem = inputs.problem(y, weight)
         at = problem.design.like(inputs.transform(self.sample.X_test if at is None else at))
+        curve = moving_curve(problem)
         if isinstance(problem, Objective):
             best = optimum(problem)
-            return Refit(at.multiply(best.theta.T), parameters_of(best))
+            eta = at.multiply(best.theta.T)
+            eta = eta if curve is None else in_old_units(self.problem.curve, curve, eta)
+            return Refit(eta, parameters_of(best))
         answers = answers_of(
             problem, solver="auto", hold="auto", precision="float64", verbose=False
         )
         start = answers.quantity(Tests(at, None, None), "decision_function", "exact")
-        return Refit(start.eta, None)
+        eta = start.eta if curve is None else in_old_units(self.problem.curve, curve, start.eta)
+        return Refit(eta, None)
 
     @cached_property
     def before(self):
