@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from skinfluence.edits import Edit
+from tests.versions import HAS_LEGACY_ATTRIBUTES
 
 PAGE = (Path(__file__).parent.parent / "doc" / "bad_input.md").read_text(encoding="utf-8")
 LINES = re.findall(r"^\| (.+?) \| `(.+)` \| (\w+): (.+) \|$", PAGE, re.MULTILINE)
@@ -29,6 +30,8 @@ def test_no_line_of_the_tables_is_overlooked():
     ("question", "kind", "words"), [line[1:] for line in LINES], ids=[line[0] for line in LINES]
 )
 def test_what_comes_is_refused_in_these_words_and_changes_nothing(names, question, kind, words):
+    if "l1_ratio=1.0" in question and not HAS_LEGACY_ATTRIBUTES:
+        pytest.skip("scikit-learn 1.7 heeds l1_ratio with penalty='elasticnet' only.")
     inf, test, y = names["inf"], names["test"], names["y"][:3]
     rows, array = names["train"].copy(), names["array"].copy()
     before = inf.removal_effect(test, y)

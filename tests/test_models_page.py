@@ -18,6 +18,7 @@ from sklearn.utils import all_estimators
 
 from skinfluence import Influence
 from skinfluence.objective import objective_of
+from tests.versions import l1_logistic
 
 PAGE = (Path(__file__).parents[1] / "doc" / "models.md").read_text(encoding="utf-8")
 KNOWN, _, REFUSED_TABLE = PAGE.partition("## Refused")
@@ -133,9 +134,7 @@ def test_the_refused_of_the_page_are_not_answered():
 
 # A form of something that is answered about, and is not itself.
 FORMS = {
-    "softmax with L1": lambda: linear_model.LogisticRegression(
-        l1_ratio=1.0, solver="saga", max_iter=5000
-    ).fit(X, THREE),
+    "softmax with L1": lambda: l1_logistic(solver="saga", max_iter=5000).fit(X, THREE),
     "SGD with L1": lambda: linear_model.SGDRegressor(penalty="l1").fit(X, LINE),
     "SGD of another loss": lambda: linear_model.SGDClassifier(loss="modified_huber").fit(X, THREE),
     "positive ridge": lambda: linear_model.Ridge(positive=True).fit(X, LINE),

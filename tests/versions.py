@@ -26,7 +26,9 @@ def l1_logistic(cls=LogisticRegression, *, share=1.0, **params):
     """A LogisticRegression with an L1 share; 1.7 reads it where ``penalty`` says so."""
     if HAS_LEGACY_ATTRIBUTES:
         return cls(l1_ratio=share, **params)
-    return cls(penalty="l1" if share == 1.0 else "elasticnet", l1_ratio=share, **params)
+    if share == 1.0:
+        return cls(penalty="l1", **params)
+    return cls(penalty="elasticnet", l1_ratio=share, **params)
 
 
 def random_csr(rng, shape, density):

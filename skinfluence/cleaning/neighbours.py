@@ -59,7 +59,7 @@ def nearest_rows(X, rows, k, among=None):
     if sparse.issparse(X):
         X = sparse.csr_array(X)
         norms = np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel())
-        X = sparse.diags_array(1.0 / np.where(norms > 0, norms, 1.0)) @ X
+        X = sparse.csr_array(X.multiply(1.0 / np.where(norms > 0, norms, 1.0)[:, None]))
         squares = np.where(norms > 0, 1.0, 0.0)
     else:
         X = X - X.mean(axis=0)

@@ -74,7 +74,7 @@ class WeightedTexts:
         if found.T.shape != rows.shape or len(rows.data) != len(found.T.data):
             return None
         b, a = found._scales([np.empty(0, dtype=np.intp)])
-        again = sp.diags_array(a[0]) @ found.T @ sp.diags_array(b[0])
+        again = sp.csr_array(found.T.multiply(a[0][:, None]).multiply(b[0]))
         same = abs(again - rows).max() <= SAME * abs(rows).max()
         return found if same else None
 

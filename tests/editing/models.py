@@ -24,6 +24,7 @@ from skinfluence import linear_model as ours
 from skinfluence import svm as our_svm
 from skinfluence.kernel_ridge import KernelRidge as OurKernelRidge
 from skinfluence.m_estimation import MEstimator
+from tests.versions import l1_logistic
 
 NEWTON = {"solver": "newton-cholesky", "tol": 1e-13, "max_iter": 500}
 Xc, yc = load_breast_cancer(return_X_y=True)
@@ -51,9 +52,7 @@ def lasso(**parameters):
 
 def few(**parameters):
     """A logistic regression with an L1 penalty, to the optimum."""
-    return linear_model.LogisticRegression(
-        solver="saga", C=0.3, tol=1e-13, max_iter=10**6, **parameters
-    )
+    return l1_logistic(solver="saga", C=0.3, tol=1e-13, max_iter=10**6, **parameters)
 
 
 def process(**parameters):
@@ -117,8 +116,8 @@ MODELS = {
     "elastic-net": (lasso(alpha=1.0, l1_ratio=0.7), Xd, yd),
     "lasso-no-intercept": (lasso(alpha=3.0, fit_intercept=False), Xd, yd - 150.0),
     "positive-lasso": (lasso(alpha=1.0, positive=True), Xd, yd),
-    "l1-logistic": (few(l1_ratio=1.0), Xz, yc),
-    "elastic-logistic": (few(l1_ratio=0.5), Xz, yc),
+    "l1-logistic": (few(share=1.0), Xz, yc),
+    "elastic-logistic": (few(share=0.5), Xz, yc),
     "gaussian-nb": (GaussianNB(), Xi, yi),
     "multinomial-nb": (MultinomialNB(), Xi, yi),
     "bernoulli-nb": (BernoulliNB(binarize=3.0), Xi, yi),
@@ -139,7 +138,7 @@ MODELS = {
     ),
     "scaler-svr": (make_pipeline(StandardScaler(), SVR(C=50.0, tol=1e-11)), Xd, yd),
     "scaler-lasso": (make_pipeline(StandardScaler(), lasso(alpha=3.0)), Xd, yd),
-    "scaler-l1-logistic": (make_pipeline(StandardScaler(), few(l1_ratio=1.0)), Xc, yc),
+    "scaler-l1-logistic": (make_pipeline(StandardScaler(), few(share=1.0)), Xc, yc),
     "scaler-lda": (make_pipeline(StandardScaler(), LinearDiscriminantAnalysis()), Xi, yi),
     "scaler-neighbours": (
         make_pipeline(StandardScaler(), KNeighborsClassifier(7, algorithm="brute")),

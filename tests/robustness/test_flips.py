@@ -25,6 +25,7 @@ from skinfluence.kernel_ridge import KernelRidge
 from skinfluence.robustness import coef, metric, order, prediction, smallest_flip
 from skinfluence.robustness.bounds import lower_bound
 from skinfluence.svm import SVC, LinearSVC
+from tests.versions import l1_logistic
 
 NEWTON = {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 500}
 Xc, yc = load_breast_cancer(return_X_y=True)
@@ -213,7 +214,7 @@ def test_every_kind_of_classifier_is_searched(name):
 NAMED = np.array(["no", "yes"])[yc[:200]]
 LATER = {
     "l1-logistic": (
-        LogisticRegression(l1_ratio=1.0, solver="saga", C=0.3, tol=1e-8, max_iter=10**5),
+        l1_logistic(solver="saga", C=0.3, tol=1e-8, max_iter=10**5),
         Xc[:200],
         NAMED,
     ),

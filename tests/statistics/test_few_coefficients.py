@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from skinfluence import Influence, edits
+from tests.versions import l1_logistic
 
 GONE = np.arange(10, 60)
 TIGHT = {"tol": 1e-14, "max_iter": 1_000_000}
@@ -32,8 +33,8 @@ MODELS = {
     "lasso": Lasso(0.5, **TIGHT),
     "elastic net": ElasticNet(0.1, **TIGHT),
     "positive": Lasso(0.3, positive=True, **TIGHT),
-    "logistic": LogisticRegression(
-        C=0.5, l1_ratio=1, solver="liblinear", intercept_scaling=10, tol=1e-12, max_iter=100_000
+    "logistic": l1_logistic(
+        C=0.5, solver="liblinear", intercept_scaling=10, tol=1e-12, max_iter=100_000
     ),
 }
 
