@@ -1,6 +1,7 @@
 """What edits become: training rows whose weight changes, and new rows with a weight."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -52,7 +53,7 @@ class Points:
     new_weights: np.ndarray
     gone: np.ndarray | None = None
 
-    @property
+    @cached_property
     def shift(self):
         """``sum dw``, the change of the total weight."""
         return float(self.row_changes.sum() + self.new_weights.sum())

@@ -15,6 +15,7 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence.curvature import Curvature
 from skinfluence.smooth.accuracy import inflation
 from skinfluence.smooth.piecewise import is_piecewise
+from skinfluence.smooth.row_pass import slopes_after
 
 # Beyond, one factorisation is worth more than a call; below, single edits cost no more.
 MOST_PARAMETERS, FEWEST = 128, 8
@@ -23,6 +24,8 @@ MOST_PASSES = 20
 WELL_CONDITIONED = 1e-9
 # What an edit may leave of the curvature in some direction.
 LEFT = 1e-6
+# Decision values from which compiled slopes are worth loading.
+WORTH_COMPILING = 1e5
 # Of decision values of all edits, and what is made of them.
 NEAR_BYTES = 2**21
 
@@ -122,24 +125,20 @@ class GroupBatch:
         unit = accuracy.rounding(
             objective.design, objective.gradients, objective.hessians, accuracy.row_sizes
         )
-        for g, one in enumerate(points):
+        lost = [-one.shift * objective.unit_penalty for one in points]
+        if k == 1:
+            self._add_rows(points, lost, unit, b, D, noise)
+        for g, one in enumerate(points if k > 1 else ()):
             design, taken = objective.design.take(one.rows), -one.row_changes
             pulled = taken[:, None] * objective.gradients[one.rows]
-            lost = -one.shift * objective.unit_penalty
             noise[g] = taken @ unit[one.rows]
-            if k == 1:
-                rows = design.dense_rows()
-                b[g] = -(pulled[:, 0] @ rows + lost * objective.theta[0])
-                D[g] = (rows.T * (taken * objective.hessians[one.rows, 0, 0])) @ rows
-                D[g].flat[:: d + 1] += lost
-                continue
-            b[g] = -(design.adjoint(pulled).T + lost * objective.theta).ravel()
+            b[g] = -(design.adjoint(pulled).T + lost[g] * objective.theta).ravel()
             some = replace(
                 objective,
                 design=design,
                 y=objective.y[one.rows],
                 weights=taken,
-                penalty=lost,
+                penalty=lost[g],
                 sample_weight=None,
             )
             D[g] = Curvature(some).dense()
@@ -150,6 +149,25 @@ class GroupBatch:
         A = 0.5 * (A + A.transpose(0, 2, 1))
         return solve_triangular(L, b.T, lower=True).T, A, noise
 
+    def _add_rows(self, points, lost, unit, b, D, noise):
+        """Of one output: rows of many edits are taken at once, and then seen edit by edit."""
+        objective = self.objective
+        d = objective.design.n_columns
+        most = max(len(one.rows) for one in points)
+        for block in row_blocks(len(points), 8 * most * (d + 4)):
+            some = points[block]
+            ends = np.cumsum([0, *(len(one.rows) for one in some)])
+            rows = np.concatenate([one.rows for one in some])
+            taken = -np.concatenate([one.row_changes for one in some])
+            dense = objective.design.take(rows).dense_rows()
+            pulled, rounded = taken * objective.gradients[rows, 0], taken * unit[rows]
+            turned = dense.T * (taken * objective.hessians_at(rows)[:, 0, 0])
+            for g, low, high in zip(range(block.start, block.stop), ends, ends[1:], strict=False):
+                b[g] = -(pulled[low:high] @ dense[low:high] + lost[g] * objective.theta[0])
+                D[g] = turned[:, low:high] @ dense[low:high]
+                D[g].flat[:: d + 1] += lost[g]
+                noise[g] = rounded[low:high].sum()
+
     def _gradients(self, points, u, shift, L):
         """Whitened gradients of the edited problems (m, p), and ``r`` of their bounds."""
         objective, M = self.objective, self.solver.M
@@ -158,21 +176,32 @@ class GroupBatch:
         flat = np.ascontiguousarray(v.reshape(m * k, d).T)
         rows, groups, kept = _taken(objective, points)
         G, r = np.zeros((d, m * k)), np.zeros(m)
+        slopes = slopes_after(objective) if objective.n_samples * m >= WORTH_COMPILING else None
         # By rows, so that what is made of a block of them stays near.
-        for block in row_blocks(objective.n_samples, 48 * m * k, NEAR_BYTES):
-            moved = objective.design.take(block).multiply(flat).reshape(-1, m, k)
+        bytes_per_row = (48 if slopes is None else 16) * m * k
+        for block in row_blocks(objective.n_samples, bytes_per_row, NEAR_BYTES):
+            part = objective.design.take(block)
+            mine = slice(*np.searchsorted(rows, [block.start, block.stop]))
+            at, of, left = rows[mine] - block.start, groups[mine], kept[mine]
+            gone = left <= 1e-12
+            if slopes is not None:
+                # In the place of the changes, which are of one output.
+                pulls = np.ascontiguousarray(part.multiply(flat))
+                pulls[at[gone], of[gone]] = 0.0
+                slopes(block, pulls, r)
+                pulls[at, of] *= left
+                G += part.adjoint(pulls)
+                continue
+            moved = part.multiply(flat).reshape(-1, m, k)
             weights = objective.weights[block]
             eta = (objective.eta[block, None] + moved).transpose(1, 0, 2)
             U = weights[:, None] * objective.loss.gradient(eta, objective.y[block])
             spread = np.abs(moved[:, :, 0]) if k == 1 else objective.loss.spread(moved)
-            mine = slice(*np.searchsorted(rows, [block.start, block.stop]))
-            at, of, left = rows[mine] - block.start, groups[mine], kept[mine]
             U[of, at] *= left[:, None]
-            gone = left <= 1e-12
             spread[at[gone], of[gone]] = 0.0
             r = np.maximum(r, spread[weights > 0].max(axis=0, initial=0.0))
             pulls = np.ascontiguousarray(U.transpose(1, 0, 2)).reshape(-1, m * k)
-            G += objective.design.take(block).adjoint(pulls)
+            G += part.adjoint(pulls)
         r *= M
         G = G.T.reshape(m, k, d)
         penalty = objective.penalty + np.multiply.outer(shift, objective.unit_penalty)

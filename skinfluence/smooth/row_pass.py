@@ -1,4 +1,4 @@
-"""What one pass over the rows says of parameters: the gradient there, and how far they moved."""
+"""What one pass over the rows says of parameters, or of many steps: gradients, and how far they moved."""
 
 from typing import NamedTuple
 
@@ -55,6 +55,39 @@ def look(objective, theta, at):
     return Seen(there.gradient(), float(moved), float(largest))
 
 
+def slopes_after(objective):
+    """What makes weighted slopes of changes of decision values; None where it is not compiled.
+
+    Parameters
+    ----------
+    objective : Objective
+
+    Returns
+    -------
+    slopes : callable or None
+        Of a slice of b rows, changes of shape (b, m), which it overwrites, and the largest one so far
+        of each step, (m,), which it raises.
+    """
+    kind = _kind_of(objective.loss)
+    if kind is None:
+        return None
+    from skinfluence._compiled.gradient import slopes_of_steps
+
+    kind, eta = _compiled_kind(kind), objective.eta[:, 0]
+    y, weights = np.asarray(objective.y, dtype=float), objective.weights
+
+    def slopes(rows, moved, largest):
+        slopes_of_steps(*kind, eta[rows], y[rows], weights[rows], moved, largest)
+
+    return slopes
+
+
+def _compiled_kind(kind):
+    from skinfluence._compiled.gradient import EXPONENTIAL, LOGISTIC
+
+    return (LOGISTIC if kind[0] == "logistic" else EXPONENTIAL), *kind[1:]
+
+
 def _is_plain(X):
     return type(X) is np.ndarray and X.dtype == np.float64 and X.flags.c_contiguous
 
@@ -72,10 +105,9 @@ def _kind_of(loss):
 
 
 def _compiled(objective, theta, at, kind):
-    from skinfluence._compiled.gradient import EXPONENTIAL, LOGISTIC, add_rows
+    from skinfluence._compiled.gradient import add_rows
 
-    name, first, second = kind
-    kind = LOGISTIC if name == "logistic" else EXPONENTIAL
+    kind, first, second = _compiled_kind(kind)
     design, n = objective.design, objective.n_samples
     d = design.n_features
     coef, gradient = np.ascontiguousarray(theta[0, :d]), objective.penalty * theta[0]

@@ -1,5 +1,7 @@
 """Groups solved together are groups solved one by one: the same steps, within their bounds of refits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn import linear_model
@@ -8,6 +10,7 @@ from sklearn.base import clone
 from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
 from skinfluence.edits.points import edited as after_edit
+from skinfluence.smooth import group_batch
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.smooth.group_batch import GroupBatch
 from tests.registries import make_data
@@ -68,6 +71,21 @@ def test_together_is_one_by_one(name, monkeypatch):
     monkeypatch.setattr(SmoothAnswers, "batches_groups", False)
     alone = influence.answers.solve_points(points, "exact", 1e-3)[0]
     np.testing.assert_allclose(together, alone, atol=1e-8 * np.abs(alone).max())
+
+
+@pytest.mark.parametrize("hold", ["C", "lambda"])
+@pytest.mark.parametrize("name", ["logistic", "no-intercept", "poisson", "gamma"])
+def test_compiled_slopes_give_the_steps_and_bounds_of_others(name, hold, monkeypatch):
+    influence, points = case(name)
+    batch = GroupBatch(influence.answers.holding(hold).edit_solver())
+    # One takes half of the weight of its rows.
+    half = points[-1]
+    points[-1] = replace(half, row_changes=0.5 * half.row_changes)
+    wanted = batch.solve(points, 1e-9)
+    monkeypatch.setattr(group_batch, "WORTH_COMPILING", 0.0)
+    found = batch.solve(points, 1e-9)
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-7, atol=1e-10)
+    np.testing.assert_allclose(found[1], wanted[1], rtol=0.1)
 
 
 def test_weights_that_fall_and_rows_of_weight_zero_are_edits_like_others():

@@ -53,6 +53,38 @@ def test_a_pass_is_the_gradient_and_how_far_rows_of_weight_moved(name, intercept
     assert again[1:] == seen[1:]
 
 
+@pytest.mark.parametrize("name", sorted(COMPILED))
+def test_slopes_after_steps_are_those_of_the_loss(name):
+    """Of 70 steps at once, which is more than a vector; rows without weight have none and move nothing."""
+    case, n, m = LOSSES[name], 29, 70
+    rng = np.random.default_rng(1)
+    X, y, weights = rng.standard_normal((n, 2)), case.draw(rng, n), rng.choice([0.0, 0.5, 2.0], n)
+    objective = Objective(
+        case.loss, design_of(X, 0.0), y, weights, np.ones(2), rng.standard_normal((1, 2))
+    )
+    moved = rng.standard_normal((n, m))
+    far = np.abs(moved[weights > 0]).max(axis=0)
+    eta = (objective.eta + moved)[..., None]
+    wanted = weights[:, None] * case.loss.gradient(eta, y[:, None])[..., 0]
+    largest = np.zeros(m)
+    row_pass.slopes_after(objective)(slice(0, n), moved, largest)
+    np.testing.assert_allclose(moved, wanted, rtol=1e-13, atol=1e-300)
+    np.testing.assert_array_equal(largest, far)
+
+
+def test_exponentials_are_right_to_the_last_digits():
+    """Against numpy's, over all that it gives a number for, both ends included."""
+    from skinfluence._compiled.gradient import exponentials
+
+    x = np.concatenate([np.linspace(-30, 30, 4001), np.linspace(-700, 700, 2001), [1e-300, 0.0]])
+    found, held, power = x.copy(), np.empty_like(x), np.empty_like(x)
+    exponentials(found, len(x), held, held.view(np.int64), power, power.view(np.int64))
+    np.testing.assert_allclose(found, np.exp(x), rtol=4.5e-16)
+    beyond = np.array([-1e5, 1e5, -np.inf, np.inf, np.nan])
+    exponentials(beyond, 5, held, held.view(np.int64), power, power.view(np.int64))
+    np.testing.assert_allclose(beyond, np.exp([-700.0, 700.0, -700.0, 700.0, np.nan]), rtol=4.5e-16)
+
+
 def test_losses_with_a_derivative_of_their_own_are_not_taken_for_a_compiled_one():
     class Offset(Binomial):
         def _first(self, eta, y):
