@@ -172,7 +172,7 @@ def minimise(objective, solver):
     Raises
     ------
     SingularHessianError
-        If the Hessian is not positive definite on the way, nor on that from zero.
+        If the Hessian is not positive definite on the way from the parameters, nor on that from zero.
     SeparableError
         If there is no optimum: an unpenalised classifier whose classes it separates.
 
@@ -188,16 +188,18 @@ def minimise(objective, solver):
     nothing = objective.at(np.zeros_like(objective.theta))
     # Far out rows are saturated and hardly curve; of a convex loss all places lead to the optimum.
     convex = objective.loss.self_concordance and objective.theta.any()
+    begins = [objective, nothing] if convex else [objective]
     if convex:
         with np.errstate(over="ignore", invalid="ignore"):
             if nothing.value() < objective.value():
-                return _descend(nothing, solver)
+                begins.reverse()
     try:
-        return _descend(objective, solver)
+        return _descend(begins[0], solver)
     except SingularHessianError:
+        # At zero all rows curve, and a weak penalty beside them can be lost, too.
         if not convex:
             raise
-        return _descend(nothing, solver)
+        return _descend(begins[1], solver)
 
 
 def _descend(objective, solver):

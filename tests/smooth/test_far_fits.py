@@ -11,7 +11,7 @@ from skinfluence import Influence, edits, losses
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
 from skinfluence.smooth import newton, steps
-from skinfluence.solvers import Exact
+from skinfluence.solvers import Exact, SingularHessianError
 from skinfluence.solvers.cg import CGFactor
 from skinfluence.svm import LinearSVC
 
@@ -103,6 +103,29 @@ def test_newtons_method_begins_at_zero_where_a_fit_diverged(rng):
     assert solver.made < 20
     slope = X.T @ (1 / (1 + np.exp(-X @ found.theta[0])) - y) + 0.3 * found.theta[0]
     np.testing.assert_allclose(slope / (1.0 + np.abs(X).sum(axis=0)), 0.0, atol=1e-12)
+
+
+class LostAtZero:
+    """What is left of a weak penalty where all rows curve: nothing."""
+
+    def factor(self, objective):
+        if not objective.theta.any():
+            raise SingularHessianError("the penalty is lost beside the rows")
+        return Exact("primal").factor(objective)
+
+
+def test_a_start_worse_than_zero_leads_on_where_zero_has_no_factor(rng):
+    """Either place may have a Hessian without digits, and the other one lead to the optimum."""
+    X = rng.standard_normal((30, 3))
+    y = (X[:, 0] + rng.standard_normal(30) > 0).astype(int)
+    fit = Objective(
+        losses.Binomial(), design_of(X, 0.0), y, np.ones(30), np.ones(3), np.zeros((1, 3))
+    )
+    best = newton.minimise(fit, Exact("primal")).objective
+    start = best.at(best.theta + [[2.0, 2.0, 2.0]])
+    assert start.value() > fit.value()
+    found = newton.minimise(start, LostAtZero()).objective
+    np.testing.assert_allclose(found.theta, best.theta, rtol=1e-10)
 
 
 def test_edits_of_few_columns_are_not_solved_by_iterations_within_iterations(rng, monkeypatch):

@@ -486,16 +486,11 @@ class Asking:
         if named is None or not hasattr(judge, "definition"):
             return facts
         for row in map(int, named[1].split(", ")):
+            gone = [Edit("remove", row)], self.trial.X_test, self.trial.y_test, "decision_function"
             try:
-                judge.definition(
-                    [Edit("remove", row)],
-                    judge.before.theta,
-                    self.trial.X_test,
-                    self.trial.y_test,
-                    "decision_function",
-                    "one-step",
-                    1.0,
-                )
+                # The Hessian at the fit, and the one at the optimum without the row.
+                judge.definition(gone[0], judge.before.theta, *gone[1:], "one-step", 1.0)
+                judge.truth(*gone, "exact", 1e-3)
             except NoOptimumError:
                 facts = replace(facts, no_optimum=True)
             except UnsureError:
