@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 from scipy.special import gammaln, log_softmax, logsumexp
 
 # Probabilities below this differ by rounding only.
@@ -63,6 +63,10 @@ class Kinds:
         # Products of small matrices cost less than looking at what is zero in them.
         small = len(names) * k * k <= DENSE_CELLS
         return cls(tuple(names), pairs.toarray() if small else pairs)
+
+    def dense(self):
+        """:attr:`pairs` as an array of its own."""
+        return self.pairs.toarray() if issparse(self.pairs) else self.pairs.copy()
 
     def matrix(self, shares, k):
         """P(given | true), rows true."""
@@ -296,7 +300,7 @@ class Likelihood:
         k = self.k
         q = np.exp(shape.log_right(self.logs))
         given = np.maximum((q * shape.T.T[self.codes]).sum(axis=1), SMALLEST)
-        moved = np.asarray(kinds.pairs @ np.eye(k * k)).reshape(-1, k, k)
+        moved = kinds.dense().reshape(-1, k, k)
         moved[:, np.arange(k), np.arange(k)] -= moved.sum(axis=2)
         change = np.empty((self.n, len(kinds.names)))
         for j in range(k):

@@ -35,6 +35,8 @@ def run(arguments, command):
         # One step of an imputer is a fit of it for each row: those methods describe the model alone.
         local = arguments.method in LOCAL
         influence = selection.influence if local else selection.whole
+        # Of many classes each factor is as large as the answers.
+        selection = dataclasses.replace(selection, influence=influence)
         with threads_for(problem, selection.X), _within(arguments.budget):
             with status("leaving out every row", talk):
                 found = audit(

@@ -77,9 +77,11 @@ class PrimalFactor(DenseFactor):
             np.array([0.5 * (blocks[a, :, b] + blocks[a, :, b].T) for a, b in zip(rows, columns)]),
             inverse.dtype,
         )
+        place = np.empty((k, k), dtype=np.intp)
+        place[rows, columns] = place[columns, rows] = np.arange(len(rows))
         h = np.empty((design.n_samples, k, k))
-        h[:, rows, columns] = forms
-        h[:, columns, rows] = forms
+        # Read as it lies and written as it lies.
+        np.take(forms, place, axis=1, out=h, mode="clip")
         return h
 
     @cached_property

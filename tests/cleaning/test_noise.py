@@ -1,5 +1,7 @@
 """Overlap is not taken for errors, and errors are not taken for overlap."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
@@ -245,3 +247,21 @@ def test_a_few_errors_of_one_class_among_ten_are_told_from_even_ones(share):
     loss = -np.log(q[np.arange(1800), given])
     scores = [average_precision_score(true != given, by) for by in (noise.log_odds(q, given), loss)]
     assert scores[0] > scores[1] + 0.05
+
+
+def test_noise_among_many_classes_takes_no_memory_for_pairs_of_pairs_of_classes():
+    """Of 60 classes these alone would be 104 MB."""
+    rng = np.random.default_rng(0)
+    k, n = 60, 180
+    codes = np.repeat(np.arange(k), n // k)
+    logits = rng.standard_normal((n, k)) + 5.0 * np.eye(k)[codes]
+    proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    codes[::30] = (codes[::30] + 1) % k
+    estimate_noise(proba, codes)
+    tracemalloc.start()
+    try:
+        estimate_noise(proba, codes)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * k**4 / 2
