@@ -25,6 +25,8 @@ NEGLIGIBLE = 1e-6
 MAX_STEPS = 20
 # Certified relative errors of the steps of all rows, then of those that hold most of the error.
 ROW_TOLS = (0.5, 1e-2, 1e-4, 1e-6)
+# One minus a leverage has five digits at least where a step is no more than a step.
+FEW_DIGITS = 1e5 * np.finfo(float).eps
 # A factor whose Hessian is older than this change of any decision value is made anew.
 STALE = 1e-4
 # Estimators with a parameter that scales the penalty, and how.
@@ -125,8 +127,9 @@ def _minimised(objective, solver):
 def one_step(objective, factor):
     """One-step answers of a factored objective."""
     edits = steps.removals(objective, np.arange(objective.n_samples))
-    eta = objective.eta + steps.own_eta_steps(factor, edits, "one-step")
     exact = objective.loss.self_concordance == 0.0
+    h = steps.row_leverages(factor, edits, digits=steps.MANY_DIGITS if exact else FEW_DIGITS)
+    eta = objective.eta + steps.own_eta_steps(factor, edits, "one-step", h)
     bound = np.full(objective.n_samples, 0.0 if exact else np.inf)
     return Scanned(objective.at(objective.theta), eta, bound, "one-step")
 

@@ -144,12 +144,16 @@ def relabels(objective, rows, label):
     return row_edits(objective, rows, y, np.where(same, objective.weights[rows], relabelled))
 
 
-def row_leverages(factor, edits, method="one-step"):
-    """``h_i`` of each edit's row at its own shift, shape (m, n_outputs, n_outputs)."""
+def row_leverages(factor, edits, method="one-step", digits=MANY_DIGITS):
+    """``h_i`` of each edit's row at its own shift, shape (m, n_outputs, n_outputs).
+
+    Those of an explicit inverse are asked of solves where one minus them would have too few ``digits``,
+    as multiples of float64's.
+    """
     held = method == "influence" or factor.objective.hold == "C"
     shift = 0.0 if held else edits.one_shift
     h = _known_leverages(factor, edits, shift)
-    if type(factor) is not PrimalFactor or not factor.rcond < ROUGH * MANY_DIGITS:
+    if type(factor) is not PrimalFactor or not factor.rcond < ROUGH * digits:
         return h
     # Those of an explicit inverse: what is one minus them has fewer digits than by a solve.
     taken = edits.hessian @ h
@@ -158,9 +162,9 @@ def row_leverages(factor, edits, method="one-step"):
     if h.shape[1] == 1:
         left = 1.0 + taken[:, 0, 0]
     else:
-        some = np.flatnonzero(left * factor.rcond < MANY_DIGITS)
+        some = np.flatnonzero(left * factor.rcond < digits)
         left[some] = 1.0 + np.linalg.eigvals(taken[some]).real.min(axis=1)
-    near = np.flatnonzero(left * factor.rcond < MANY_DIGITS)
+    near = np.flatnonzero(left * factor.rcond < digits)
     if len(near):
         h = h.copy()
         one = shift if np.ndim(shift) == 0 else shift[near]

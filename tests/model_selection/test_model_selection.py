@@ -45,7 +45,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler, TargetEncoder
 from sklearn.svm import SVC, LinearSVC
 
-from skinfluence import Influence, linear_model
+from skinfluence import Influence, linear_model, objective_of
 from skinfluence.cleaning import audit
 from skinfluence.inputs.frozen import check_frozen, uses_y
 from skinfluence.leave_one_out import loo_loss
@@ -56,7 +56,9 @@ from skinfluence.model_selection import (
     loo_predict,
     loo_score,
 )
-from skinfluence.model_selection.path import certified
+from skinfluence.model_selection.path import certified, one_step
+from skinfluence.smooth.steps import own_eta_steps, removals
+from skinfluence.solvers import Exact
 from tests.registries import make_data
 from tests.versions import parametrize_with_checks
 
@@ -672,3 +674,27 @@ def test_models_without_a_penalty_path_are_fitted_at_each_candidate(model, grid,
         assert score == pytest.approx(
             scorer(y, cross_val_predict(one, X, y, cv=LeaveOneOut())), abs=1e-6
         )
+
+
+def test_a_scan_asks_no_more_digits_of_leverages_than_one_step_has(monkeypatch):
+    """Columns that add up to one, under a weak penalty: no solve for each row, and the same scores."""
+    rng = np.random.default_rng(0)
+    X = np.eye(5)[rng.integers(0, 5, (80, 3))].reshape(80, 15)
+    y = (X @ rng.standard_normal(15) + rng.logistic(size=80) > 0).astype(int)
+    model = LogisticRegression(C=1e8, solver="newton-cholesky", tol=1e-10).fit(X, y)
+    objective = objective_of(model, X, y)
+    factor = Exact("primal").factor(objective)
+    edits = removals(objective, np.arange(80))
+    true = objective.eta + own_eta_steps(factor, edits, "one-step")
+    solved = []
+    monkeypatch.setattr(
+        type(factor), "leverages_by_solves", lambda self, design, shift=0.0: solved.append(design)
+    )
+    found = one_step(objective, factor).eta
+    assert not solved
+    moved = np.abs(true - objective.eta).max()
+    assert np.abs(found - true).max() < 1e-4 * moved
+    monkeypatch.undo()
+    monkeypatch.setattr(type(factor), "leverages_by_solves", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        own_eta_steps(factor, edits, "one-step")
