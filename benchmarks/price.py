@@ -7,8 +7,8 @@ The unit is one ``newton-cholesky`` fit to 1e-10 (``lbfgs`` from 700 parameters 
 repeats of the question. The factorisation is part of every answer. ``error`` is the largest of
 |answer - refit| / |refit - fit| over a sample of rows; ``over`` counts own values off by more than the
 tolerance and the floor of float64
-(effects certify the parameters, in the norm of the Hessian). Behind a scaler the answer is put beside that with
-the scaler as fitted, too.
+(effects certify the parameters, in the norm of the Hessian). Behind a scaler the answer is put beside
+that with the scaler as fitted, too.
 """
 
 import argparse

@@ -23,7 +23,7 @@ from skinfluence.smooth.dual_chords import DualChords
 from skinfluence.smooth.filled_batch import FilledBatch, filled_design
 from skinfluence.smooth.logistic_pass import LogisticRows
 from skinfluence.smooth.newton import SeparableError, minimise, refuse_separable
-from skinfluence.smooth.own_values import OwnValues, own_values
+from skinfluence.smooth.own_values import OwnValues, own_quadratic, own_values
 from skinfluence.smooth.pair_sums import PairSums
 from skinfluence.smooth.piecewise_bound import PiecewiseBound
 from skinfluence.smooth.remainders import RemainderPass
@@ -36,6 +36,7 @@ from skinfluence.smooth.whitened import Whitened
 from skinfluence.solvers import CG, Exact, SingularHessianError
 from skinfluence.solvers.base import KEPT_BYTES
 from skinfluence.solvers.cg import CGFactor
+from skinfluence.solvers.primal import PrimalFactor
 
 # Beyond this change of the log-curvature a chord with the old Hessian does not contract.
 CHORD_RADIUS = 0.7
@@ -138,8 +139,8 @@ class EditSolver:
     def own_steps_at_once(self, edits, tol):
         """Steps of each row's own decision values, where they are known to solve the edit.
 
-        No solve per row: of a quadratic loss the leverages say it all, of other losses of one output
-        the sums over pairs of rows, where enough rows are asked for.
+        No solve per row: of a quadratic loss the leverages say it all, and one step where the penalty
+        moves, of other losses of one output the sums over pairs of rows, where enough rows are asked for.
 
         Returns
         -------
@@ -147,7 +148,7 @@ class EditSolver:
             To a relative error of ``tol``.
         eta_steps : ndarray of shape (n_solved, n_outputs)
         """
-        if self.M and self._pairs_pay(edits, tol):
+        if (self.M and self._pairs_pay(edits, tol)) or self._steps_are_all(edits):
             found = self.own_values(edits, tol)
         elif self._dual_pays(edits, tol):
             found = self._own_by_dual(edits, tol)
@@ -213,6 +214,19 @@ class EditSolver:
         """Whether :meth:`own_values` serves some edits of this factor, to this tolerance."""
         return PairSums.serves(self.factor) and self._one_shift(edits) and tol >= PAIRS_TOL
 
+    def _steps_are_all(self, edits):
+        """Whether edits that move the penalty are of a quadratic loss, and few numbers a row."""
+        factor, objective = self.factor, self.objective
+        return (
+            self.M == 0
+            and edits.ratio is not None
+            and type(factor) is PrimalFactor
+            and objective.loss.n_outputs == 1
+            and objective.design.in_memory
+            and not objective.design.is_sparse
+            and self._one_shift(edits)
+        )
+
     def _one_shift(self, edits):
         return self.objective.hold == "C" or np.ndim(edits.one_shift) == 0
 
@@ -236,6 +250,8 @@ class EditSolver:
     def _own_values(self, edits, tol):
         at = self.whitened(edits)
         own = at.edits(edits)
+        if not self.M:
+            return own_quadratic(own)
         tall = at.tall_for(own)
         if tall is not None and not tall.serves(own, tol):
             tall = None

@@ -158,7 +158,9 @@ class _Cells:
             But for what the step alone adds.
         """
         objective, at = self._at.objective, self._filled
-        third = objective.weights[at] * objective.loss.third(objective.eta, objective.y)[at]
+        third = np.zeros(len(at))
+        if objective.loss.self_concordance:
+            third = objective.weights[at] * objective.loss.third(objective.eta, objective.y)[at]
         rows, theta = self._at.rows[at], self.theta
         out = np.zeros_like(steps)
         for c in range(len(theta)):

@@ -250,6 +250,25 @@ def own_values(own, sums=None):
     return answered(own, change, bound)
 
 
+def own_quadratic(own):
+    """Own decision values of a quadratic loss, of which the Newton step is the whole change.
+
+    Parameters
+    ----------
+    own : OneRowEdits
+
+    Returns
+    -------
+    found : OwnValues
+    """
+    a = own.a
+    with np.errstate(invalid="ignore", over="ignore"):
+        change = np.einsum("bd,bd->b", a, own.begin(a))
+        error = own.slack * own.size + own.noise
+        own.settle(np.zeros(len(own)), error)
+        return answered(own, change, own.length * error + own.floor)
+
+
 class _Drift:
     """What the drift of the penalty adds to the sums over the rows ``j != i``."""
 

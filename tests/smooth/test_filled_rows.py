@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
 from skinfluence.design import design_of
 from skinfluence.smooth import filled_rows
+from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.filled_batch import FilledBatch
 from skinfluence.smooth.fills import Fills
 from skinfluence.smooth.step_sums import own_values_along
@@ -174,3 +175,33 @@ def test_steps_behind_an_imputer_need_no_pass_over_the_rows_with_missing_cells(m
     ((_, found),) = solver.solve_rows(edits, 1e-3)
     assert found.within(1e-3).all()
     assert sum(passed) < 0.1 * len(rows)
+
+
+@pytest.mark.parametrize("holes", [False, True])
+@pytest.mark.parametrize(
+    "model", [Ridge(alpha=3.0), Ridge(alpha=3.0, fit_intercept=False)], ids=repr
+)
+def test_of_squared_errors_one_step_is_all(holes, model, monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.standard_t(3, (300, 5)) * 10.0 ** np.arange(5)
+    y = StandardScaler().fit_transform(X).sum(axis=1) + rng.standard_normal(300)
+    steps = [StandardScaler(with_mean=model.fit_intercept)]
+    if holes:
+        X[rng.random(X.shape) < 0.1] = np.nan
+        steps.insert(0, SimpleImputer(strategy="mean"))
+    whole = make_pipeline(*steps, model).fit(X, y)
+    solved_rows, original = [], EditSolver.solve_rows
+    monkeypatch.setattr(
+        EditSolver,
+        "solve_rows",
+        lambda solver, edits, tol: (
+            solved_rows.append(len(edits.rows)) or original(solver, edits, tol)
+        ),
+    )
+    found = Influence(whole, X, y).loo_predict()
+    assert sum(solved_rows) < 0.1 * len(y)
+    before = whole.predict(X)
+    for i in range(0, 300, 23):
+        kept = np.arange(len(y)) != i
+        true = make_pipeline(*steps, model).fit(X[kept], y[kept]).predict(X[[i]])[0]
+        assert abs(found[i] - true) <= 1e-3 * abs(true - before[i]) + 1e-9
