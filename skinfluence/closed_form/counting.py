@@ -167,7 +167,7 @@ class CountingFamily(Family):
 
     def _log_moves(self, counts, R, w):
         """``log(counts - w x)``, less ``log(counts)``, where rows are not zero: a CSR array."""
-        taken = np.repeat(w, np.diff(R.indptr)) * R.data
+        taken = R.data if (w == 1.0).all() else np.repeat(w, np.diff(R.indptr)) * R.data
         return _with_data(R, np.log1p(-taken / counts[R.indices]))
 
 
@@ -265,8 +265,12 @@ def _with_data(R, values):
 
 def _row_sums(R, values):
     """Sums by row of values at the entries of a CSR array, (n_rows,)."""
-    row = np.repeat(np.arange(R.shape[0]), np.diff(R.indptr))
-    return np.bincount(row, values, R.shape[0])
+    out = np.zeros(R.shape[0])
+    # A row without entries would be given the first one of the next.
+    some = np.diff(R.indptr) > 0
+    if some.any():
+        out[some] = np.add.reduceat(values, R.indptr[:-1][some])
+    return out
 
 
 def _dense(found):

@@ -13,6 +13,9 @@ import numpy as np
 from skinfluence.closed_form.family import Family, log_priors
 from skinfluence.closed_form.sums import Sums
 
+# Of a variance, what smoothing may move it by to be taken to first order.
+NEAR = 1e-8
+
 
 class GaussianFamily(Family):
     """Means and variances of each column in each class.
@@ -49,7 +52,7 @@ class GaussianFamily(Family):
         for k, one in enumerate(self.classes):
             mine = self.codes[rows] == k
             other = self.X[rows[~mine]] - one.mean
-            out[~mine, k] = _log_density(other, one.variance + epsilon[~mine])
+            out[~mine, k] = _log_densities(other, one.variance, epsilon[~mine])
             counts[mine, k], mean, variance = one.without_each(self.place[rows[mine]])
             out[mine, k] = _log_density(self.X[rows[mine]] - mean, variance + epsilon[mine])
         return self._whole(out, counts)
@@ -86,5 +89,35 @@ class GaussianFamily(Family):
         return self.smoothing * variance.max(axis=1, keepdims=True)
 
 
+def _log_densities(gap, variance, epsilon):
+    """As :func:`_log_density` with ``variance + epsilon``, where that is nearly the same for all rows.
+
+    Parameters
+    ----------
+    gap : ndarray of shape (m, n_features)
+    variance : ndarray of shape (n_features,)
+    epsilon : ndarray of shape (m, 1)
+    """
+    if not len(gap):
+        return np.zeros(0)
+    middle = variance + epsilon[0]
+    off = epsilon - epsilon[0]
+    # To first order: what is left is the square of this, below round-off.
+    near = np.abs(off).max() < NEAR * middle
+    if not near.any():
+        return _log_density(gap, variance + epsilon)
+    inverse = 1.0 / middle[near]
+    squares = np.square(gap if near.all() else gap[:, near])
+    moved = inverse.sum() - squares @ inverse**2
+    out = -0.5 * (np.log(2.0 * np.pi * middle[near]).sum() + squares @ inverse + off[:, 0] * moved)
+    if near.all():
+        return out
+    return out + _log_density(gap[:, ~near], variance[~near] + epsilon)
+
+
 def _log_density(gap, variance):
+    """Log densities, (m,), of distances from a mean; variances of all rows, or of each."""
+    if variance.ndim == 1:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return -0.5 * (np.log(2.0 * np.pi * variance).sum() + gap**2 @ (1.0 / variance))
     return -0.5 * (np.log(2.0 * np.pi * variance) + gap**2 / variance).sum(axis=1)

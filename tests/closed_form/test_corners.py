@@ -175,3 +175,17 @@ def test_single_precision_fits_are_those_of_their_rows():
     for model in CLASSIFIERS.values():
         found = Influence(clone(model).fit(X, y), X, y).loo_decision_function()
         assert_allclose(found[3], _own(model, X.astype(float), y, 3), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("smoothing", [1e-9, 1e-2], ids=["little", "much"])
+def test_columns_that_smoothing_moves_by_little_and_by_much_are_those_of_refits(smoothing):
+    """To first order where a variance hides what smoothing moves by, whole where it does not."""
+    rng = np.random.default_rng(3)
+    y = np.arange(40) % 2
+    X = rng.standard_normal((40, 4)) * [1.0, 1e-6, 30.0, 1.0] + y[:, None]
+    X[:, 3] = y * rng.integers(0, 2, 40)
+    model = GaussianNB(var_smoothing=smoothing).fit(X, y)
+    found = Influence(model, X, y).loo_decision_function()
+    for i in range(0, 40, 3):
+        refit = clone(model).fit(np.delete(X, i, axis=0), np.delete(y, i))
+        assert_allclose(found[i], refit.predict_joint_log_proba(X[[i]])[0], rtol=1e-9)
