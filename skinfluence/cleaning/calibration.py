@@ -48,9 +48,10 @@ def chances(decisions, codes, n_classes):
     def loss(theta):
         a, b, e = theta[0], theta[1 : 1 + n_classes], theta[1 + n_classes :]
         q = softmax(a * rows + b[:, None], axis=0)
-        value, moved, uphill = even_errors(q, given, others * e)
-        slopes = np.concatenate([[np.vdot(moved, rows)], moved.sum(axis=1), others * uphill])
-        return 0.5e-6 * theta @ theta - value, 1e-6 * theta - slopes
+        value, slopes, uphill = even_errors(q, given, others * e)
+        moved = q * (slopes - 1.0)
+        ascent = np.concatenate([[np.vdot(moved, rows)], moved.sum(axis=1), others * uphill])
+        return 0.5e-6 * theta @ theta - value, 1e-6 * theta - ascent
 
     start = np.concatenate([[1.0], np.zeros(n_classes)])
     free, none = [(0.0, None), *[(None, None)] * n_classes], [(0.0, 0.0)] * n_classes

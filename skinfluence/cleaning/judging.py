@@ -10,7 +10,7 @@ import numpy as np
 from skinfluence.cleaning.bridge import label_quality
 from skinfluence.cleaning.calibration import chances
 from skinfluence.cleaning.noise import estimate_noise
-from skinfluence.cleaning.surroundings import local_probabilities, surroundings
+from skinfluence.cleaning.surroundings import heeded, local_probabilities, surroundings
 from skinfluence.cleaning.trimming import trimmed
 from skinfluence.leave_one_out import Outputs, outputs
 
@@ -38,8 +38,10 @@ def judge_labels(estimator, influence, y, options):
         # The core warns of rows alone in their class at every question, and answers NaN for them;
         # `notes` says it once.
         warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
-        left_out, noise = _left_out_and_noise(influence, codes, classes, suspect, around, options)
-        proba, loss = _chances(left_out, codes, classes), left_out.loss()
+        left_out, proba, local, noise = _left_out_and_noise(
+            influence, codes, classes, suspect, around, options
+        )
+        loss = left_out.loss()
         effect = effect_column(influence, loss, options)
     out, notes = np.zeros(n, dtype=bool), ()
     if options["rounds"]:
@@ -50,7 +52,8 @@ def judge_labels(estimator, influence, y, options):
         )
         loss = -np.log(np.maximum(proba[np.arange(n), codes], np.finfo(float).tiny))
         notes = _note_on_trimming(out, options["rounds"])
-    local, known = local_probabilities(proba, codes, around), np.isfinite(loss)
+        local = local_probabilities(proba, codes, around)
+    known = np.isfinite(loss)
     if options["rounds"]:
         noise = estimate_noise(local[known], codes[known], classes, suspect)
     posterior, log_odds = np.zeros_like(proba), np.full(n, np.nan)
@@ -203,26 +206,25 @@ def _shortfall(proba, codes):
 
 
 def _left_out_and_noise(influence, codes, classes, suspect, around, options):
-    """Leave-one-out outputs and the noise in the labels.
+    """Leave-one-out outputs, probabilities, those with the surroundings, and the noise in the labels.
 
-    With "auto" one step for all rows, by which the noise is estimated, and a certificate for those
-    that look most wrong or surprising.
+    With "auto" one step for all rows, by which the surroundings are heeded and the noise is estimated,
+    and a certificate for those that look most wrong or surprising.
     """
-
-    def noise_in(left_out):
-        known = np.isfinite(left_out.loss())
-        local = local_probabilities(_chances(left_out, codes, classes), codes, around)[known]
-        return known, local, estimate_noise(local, codes[known], classes, suspect)
-
     asked = {"method": options["method"], "frozen": options["frozen"]}
-    if options["method"] != "auto" or not influence.answers.certifies:
-        left_out = outputs(influence, **asked)
-        return left_out, noise_in(left_out)[2]
-    first = outputs(influence, **{**asked, "method": "one-step"})
-    known, local, noise = noise_in(first)
-    log_odds = np.full(len(codes), -np.inf)
-    log_odds[known] = noise.log_odds(local, codes[known])
-    return _certified(influence, first, [first.loss(), log_odds], options), noise
+    certify = options["method"] == "auto" and influence.answers.certifies
+    left_out = outputs(influence, **({**asked, "method": "one-step"} if certify else asked))
+    proba, known = _chances(left_out, codes, classes), np.isfinite(left_out.loss())
+    heed = heeded(proba, codes, around)
+    local = local_probabilities(proba, codes, around, heed)
+    noise = estimate_noise(local[known], codes[known], classes, suspect)
+    if certify:
+        log_odds = np.full(len(codes), -np.inf)
+        log_odds[known] = noise.log_odds(local[known], codes[known])
+        left_out = _certified(influence, left_out, [left_out.loss(), log_odds], options)
+        proba = _chances(left_out, codes, classes)
+        local = local_probabilities(proba, codes, around, heed)
+    return left_out, proba, local, noise
 
 
 def effect_column(influence, loss, options):

@@ -1,46 +1,41 @@
-"""The audit itself: leave-one-out evidence about every training row, and what to do about it.
+"""The audit itself: leave-one-out evidence about every training row, ranked, and what to do about it.
 
-Refits live in `verification`, pictures in `plots`, the page in `report`.
+What may be asked is settled in `asked`, rows are judged in `judging` and `targets`; what comes out is an
+`audited.Audit`.
 """
 
-import numbers
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
-from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import is_classifier, is_regressor
+from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing, check_consistent_length
 from sklearn.utils.validation import _num_samples
 
 from skinfluence import Influence
 from skinfluence._utils._optional import require
-from skinfluence._utils.rows import groups_of
 from skinfluence._utils.typing import Frozen, MatrixLike
+from skinfluence.cleaning.asked import (
+    SCORES,
+    USUAL_ROUNDS,
+    check_pull,
+    check_rounds,
+    held,
+    judge_of,
+    known_effects,
+    known_groups,
+    known_score,
+    plain,
+    settled,
+)
+from skinfluence.cleaning.audited import Audit
 from skinfluence.cleaning.judging import judge_labels
-from skinfluence.cleaning.plans import Plan, carry_out, decided_plan, log_of, suggested_plan
 from skinfluence.cleaning.sources import table_of_sources
-from skinfluence.cleaning.targets import judge_targets, left_out_losses
-from skinfluence.leave_one_out import whole_pipeline
+from skinfluence.cleaning.targets import left_out_losses
 from skinfluence.problem import refuse_several_targets
-from skinfluence.statistics import learns_from_rows
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 # Of those to validate on: effects of all training rows on each are in memory together.
 ROWS_AT_ONCE = 200
-
-# What the rows can be ranked by, the default first.
-SCORES = {
-    judge_labels: ("error_proba", "loo_loss", "margin", "trimmed", "self_influence", "cleanlab"),
-    judge_targets: ("loo_loss", "self_influence"),
-}
-# Of score="trimmed", where their number is not given.
-USUAL_ROUNDS = 3
 
 
 def audit(
@@ -63,7 +58,7 @@ def audit(
     rounds: int = 0,
     trim: float | None = None,
     influence: Influence | None = None,
-) -> "Audit":
+) -> Audit:
     """Rank the training rows of a fitted model by how wrong they look without themselves.
 
     Every row is judged by the model that has not seen it. A high leave-one-out loss says that the
@@ -185,53 +180,28 @@ def audit(
     """
     require("pandas", extra="audit")
     check_consistent_length(X, y, sample_weight, ids)
-    y = _plain(y)
+    y = plain(y)
     if ids is None:
         ids = X.index if hasattr(X, "iloc") else np.arange(len(y))
-    if is_classifier(estimator):
-        if not hasattr(estimator, "predict_proba") and not hasattr(estimator, "decision_function"):
-            raise TypeError(
-                "audit needs the probabilities or the decision values of a classifier. Got "
-                f"{type(estimator).__name__}, which has neither. "
-                "Fit skinfluence.linear_model.LogisticRegression instead."
-            )
-        judge = judge_labels
-    elif is_regressor(estimator):
-        judge = judge_targets
-    else:
-        raise TypeError(
-            f"audit needs a fitted classifier or regressor. Got {type(estimator).__name__} instead."
-        )
-    score = _known_score(score, SCORES[judge])
+    judge = judge_of(estimator)
+    score = known_score(score, SCORES[judge])
     if influence is None:
         influence = Influence(estimator, X, y, sample_weight=sample_weight)
     refuse_several_targets(influence.objective, "Audits")
-    knows = influence.answers.knows("effect_on_others")
-    unsaid = effects is None and not knows
-    if effects is None:
-        effects = knows
-    if effects and not knows:
-        raise TypeError(
-            "audit weighs what dropping a row does to the others, which is known of linear models with "
-            "a smooth loss and of kernel ridge regression. Got "
-            f"{influence.objective.model_name}; pass effects=False."
-        )
-    if score == "self_influence" and not influence.answers.knows("self_influence"):
-        raise TypeError(
-            "score='self_influence' needs a derivative, which not every kind of model has. Got "
-            f"{influence.objective.model_name}; leave score= out."
-        )
-    frozen = _settled(influence, method, frozen)
+    unsaid = effects is None
+    effects = known_effects(influence, effects)
+    check_pull(influence, score)
+    frozen = settled(influence, method, frozen)
     asked = {"method": method, "frozen": frozen}
     if score == "trimmed" and not rounds:
         rounds = USUAL_ROUNDS
-    _check_rounds(rounds, trim, groups, estimator)
+    check_rounds(rounds, trim, groups, estimator)
     trimming = {"rounds": rounds, "trim": trim}
     options = {**asked, **trimming, "suspect": suspect, "effects": effects, "score": score}
-    groups = _known_groups(groups, len(y), influence._inputs.labels)
+    groups = known_groups(groups, len(y), influence._inputs.labels)
     columns, scores, evidence = judge(estimator, influence, y, options)
     noise = evidence.pop("noise")
-    if unsaid:
+    if unsaid and not effects:
         evidence["notes"] = (*evidence["notes"], _note_on_effects(influence))
     if X_val is not None or y_val is not None:
         columns["effect_on_validation"] = _effect_on_validation(influence, X_val, y_val, asked)
@@ -242,7 +212,7 @@ def audit(
         def losses(without, targets):
             return left_out_losses(without, targets, options)
 
-        sources, notes = table_of_sources(influence, groups, columns, losses, _held(frozen))
+        sources, notes = table_of_sources(influence, groups, columns, losses, held(frozen))
         evidence["notes"] = (*evidence["notes"], *notes)
     return Audit(
         estimator=estimator,
@@ -264,383 +234,10 @@ def audit(
             "X_val": X_val,
             "y_val": y_val,
         },
+        again=audit,
         sources=sources,
         **evidence,
     )
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Audit:
-    """What leaving each row out says about a training set. Made by `audit`.
-
-    Attributes
-    ----------
-    table : DataFrame of n_samples rows
-        The most suspicious row first, by ``score``. ``row`` is the position in `X`, ``id`` its name;
-        ``given`` the target it carries; ``suggested`` what the model without the row predicts or,
-        where an action is suggested, the other label most likely to be right; ``suggested_proba``
-        its probability without the row for a classifier, ``residual_z`` (the leave-one-out residual in robust
-        standard deviations) for a regressor; ``loo_loss`` the loss of the row under the model
-        without it, in nats or squared units of the target; ``error_proba`` the estimated chance that
-        a label is wrong (classifiers only); ``self_influence`` how strongly the row
-        pulls the model towards itself (not of models that have no derivatives: naive Bayes,
-        discriminants, neighbours, support vector regression); ``effect_of_dropping`` the predicted
-        change of the mean
-        leave-one-out loss of the *other* rows, so that a negative number says dropping helps them
-        (not with ``effects=False``);
-        ``action`` one of "drop", "relabel", "keep".
-    estimator, X, y, sample_weight
-        What was audited, as given.
-    task : {"classification", "regression"}
-        What was audited.
-    classes : ndarray of shape (n_classes,) or None
-        The classes of a classifier.
-    loo_proba : ndarray of shape (n_samples, n_classes) or None
-        Leave-one-out probabilities in the order of the training rows.
-    local_proba : ndarray of shape (n_samples, n_classes) or None
-        The same, moved by what the labels of the nearest rows say beyond them: what ``noise`` and
-        ``error_proba`` are made of.
-    loo_prediction : ndarray of shape (n_samples,)
-        Leave-one-out predictions in the order of the training rows.
-    score : str
-        What the table is ranked by.
-    noise : Noise or None
-        The estimate of the errors in the labels of a classifier.
-    notes : tuple of str
-        What the reader should know about this audit.
-    checked : ndarray of bool, shape (n_samples,)
-        Rows that a person has checked, see :meth:`update`.
-    options : dict
-        How the audit was asked for.
-    trimmed : ndarray of bool, shape (n_samples,)
-        With ``rounds``: the rows that the last fit has not seen.
-    sources : DataFrame or None
-        With ``groups``: a line for each source, the one that the others would miss least first.
-        ``n_rows``, ``mean_loo_loss``, suggestions of ``drop`` and ``relabel``, ``error_share`` (mean
-        ``error_proba``); ``left_out_score``, accuracy or R2 on its rows of the model without all of them;
-        ``effect_of_dropping``, the change of the mean leave-one-out loss of all other rows when
-        the whole source is dropped, with an interval of 95 % for the mean over these rows.
-
-    Examples
-    --------
-    >>> from sklearn.preprocessing import scale
-    >>> from skinfluence.cleaning import audit
-    >>> from skinfluence.datasets import load_demo
-    >>> from skinfluence.linear_model import LogisticRegression
-    >>> demo = load_demo("wine", flip_share=0.1)
-    >>> X = scale(demo.X)
-    >>> found = audit(LogisticRegression(C=0.1).fit(X, demo.y), X, demo.y)
-    >>> first = found.table["row"].head(18)
-    >>> f"{demo.flipped[first].sum()} of the {demo.flipped.sum()} turned labels come first"
-    '18 of the 18 turned labels come first'
-    """
-
-    estimator: Any
-    X: Any
-    y: np.ndarray
-    sample_weight: Any
-    task: str
-    table: Any
-    classes: Any
-    loo_proba: Any
-    local_proba: Any
-    loo_prediction: np.ndarray
-    score: str
-    noise: Any
-    notes: tuple
-    checked: np.ndarray
-    options: dict
-    trimmed: np.ndarray
-    sources: Any = None
-
-    @property
-    def noise_share(self) -> float | None:
-        """Estimated share of wrong labels, at least; 0 where no errors are claimed.
-
-        None for a regressor.
-        """
-        return None if self.noise is None else self.noise.share
-
-    @property
-    def noise_matrix(self) -> "DataFrame | None":
-        """Estimated chance of each given label (columns) by true label (rows).
-
-        The identity where no errors are claimed, None for a regressor.
-        """
-        if self.noise is None:
-            return None
-        pd = require("pandas", extra="audit")
-        return pd.DataFrame(
-            self.noise.matrix,
-            index=pd.Index(self.classes, name="true"),
-            columns=pd.Index(self.classes, name="given"),
-        )
-
-    def __repr__(self) -> str:
-        counts = self.table["action"].value_counts()
-        return (
-            f"Audit(n_rows={len(self.y)}, drop={counts.get('drop', 0)}, "
-            f"relabel={counts.get('relabel', 0)}, keep={counts.get('keep', 0)}, "
-            f"mean_loo_loss={self.table['loo_loss'].mean():.4g})"
-        )
-
-    def _repr_html_(self) -> str:
-        return f"<p><code>{escape(repr(self))}</code></p>{self.table.head(20).to_html(index=False)}"
-
-    def to_frame(self, X: Any = None) -> "DataFrame":
-        """The table, beside what the rows are.
-
-        Parameters
-        ----------
-        X : DataFrame or array-like of n_samples rows, default=None
-            What to show of each row: the training rows or anything that goes with them.
-
-        Returns
-        -------
-        frame : DataFrame
-            A copy, the most suspicious row first.
-        """
-        pd = require("pandas", extra="audit")
-        if X is None:
-            return self.table.copy()
-        check_consistent_length(X, self.y)
-        shown = _safe_indexing(X, self.table["row"].to_numpy())
-        if not hasattr(shown, "columns"):
-            shown = shown.toarray() if hasattr(shown, "toarray") else np.asarray(shown)
-            shown = pd.DataFrame(shown.reshape(len(self.y), -1)).add_prefix("x")
-        shown = shown.reset_index(drop=True)
-        taken = {name: f"{name} (row)" for name in shown.columns if name in self.table.columns}
-        return pd.concat([self.table, shown.rename(columns=taken)], axis=1)
-
-    def plan(
-        self,
-        *,
-        top: int | None = None,
-        actions: Collection[Literal["drop", "relabel"]] = ("drop", "relabel"),
-        budget: int | None = None,
-        decisions: str | PathLike[str] | None = None,
-    ) -> Plan:
-        """Collect what to drop and what to relabel.
-
-        Parameters
-        ----------
-        top : int, default=None
-            Look only at this many rows from the top of the table. All by default.
-        actions : collection of {"drop", "relabel"}, default=("drop", "relabel")
-            Which suggestions to follow.
-        budget : int, default=None
-            Change at most this many rows, the first suggestions of the table. All by default.
-        decisions : path-like, default=None
-            The ``decisions.csv`` that the page of `to_html` saved: the plan is what was decided there,
-            whatever was suggested. An error where it is about other rows.
-
-        Returns
-        -------
-        plan : Plan
-            With ``drop``, ``relabel`` and ``labels``.
-        """
-        if decisions is not None:
-            return decided_plan(self, decisions)
-        return suggested_plan(self, top, actions, budget)
-
-    def apply(
-        self,
-        X: Any,
-        y: ArrayLike | None = None,
-        *,
-        plan: Plan | Literal["relabel", "drop"] | Mapping[int, Any] | None = None,
-    ) -> tuple[Any, NDArray[Any], NDArray[np.intp]]:
-        """Give the rows and targets with a plan carried out; nothing is changed in place.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            Rows in the order of the training set: the training rows or anything that goes with them.
-        y : array-like of shape (n_samples,), default=None
-            Targets to correct. The audited ones by default.
-        plan : {Plan, "relabel", "drop", mapping}, default=None
-            What to carry out. ``self.plan()`` by default. "relabel": every row that looks wrong gets
-            its suggested label. "drop": every row that looks wrong goes. A mapping from rows to the
-            labels they get, None for those that go, is carried out as it is.
-
-        Returns
-        -------
-        X_clean : same type as X
-            The rows that stay.
-        y_clean : ndarray
-            Their targets, relabelled where the plan says so.
-        kept : ndarray of int
-            Their positions in the training set.
-        """
-        return carry_out(self, X, y, plan)
-
-    def changes(
-        self, plan: Plan | Literal["relabel", "drop"] | Mapping[int, Any] | None = None
-    ) -> "DataFrame":
-        """Say what a plan changes: the log to keep beside the cleaned rows.
-
-        Parameters
-        ----------
-        plan : {Plan, "relabel", "drop", mapping}, default=None
-            As in :meth:`apply`.
-
-        Returns
-        -------
-        log : DataFrame
-            ``row``, ``id``, ``action``, the target ``before`` and ``after`` (None for dropped rows),
-            and why; the most suspicious row first.
-        """
-        return log_of(self, plan)
-
-    def update(self, rows: ArrayLike, labels: ArrayLike | None = None) -> "Audit":
-        """Audit again with what a person found out about some rows; nothing is changed in place.
-
-        The model is fitted on from where it is, where its solver can start there, and the transformers
-        that did not look at y stay as they are. The rows count as checked from now on: their action is
-        "keep", they come last in the table, and plans leave them alone.
-
-        Parameters
-        ----------
-        rows : array-like of int
-            Positions of the rows that were looked at.
-        labels : array-like of shape (n_rows,), default=None
-            Their right targets. The given ones by default, which says that they are right.
-
-        Returns
-        -------
-        audit : Audit
-            Of the corrected targets, with a column ``checked``.
-        """
-        from skinfluence.cleaning.updating import updated
-
-        def again(estimator, y):
-            given = {"sample_weight": self.sample_weight, "ids": _in_order(self.table)}
-            return audit(estimator, self.X, y, **given, **self.options)
-
-        return updated(self, rows, labels, again)
-
-    def verify(
-        self,
-        k: int = 10,
-        *,
-        preprocessing: Literal["frozen", "refit"] | None = None,
-        progress: bool = False,
-    ) -> "DataFrame":
-        """Refit without each of the top rows and compare with what was predicted.
-
-        Parameters
-        ----------
-        k : int, default=10
-            How many rows from the top of the table: one refit each.
-        preprocessing : {None, "frozen", "refit"}, default=None
-            What to do with the transformers of a pipeline: "frozen" keeps them as fitted on all rows,
-            "refit" fits the whole pipeline anew. None: what the audit did.
-        progress : bool, default=False
-            Show a progress bar on a terminal.
-
-        Returns
-        -------
-        verification : DataFrame of k rows
-            ``row``, ``id``, ``given``, ``loo_loss`` as predicted, ``refit_loss`` as found,
-            ``difference`` (refit minus predicted) and ``refit_suggested``. A row whose class would
-            vanish cannot be refitted: NaN.
-        """
-        from skinfluence.cleaning.verification import verify
-
-        return verify(self, k, preprocessing=preprocessing, progress=progress)
-
-    def depth_table(
-        self, planted: ArrayLike, *, depths: Sequence[float] = (0.05, 0.10, 0.15, 0.20, 0.30)
-    ) -> "DataFrame":
-        """Count how many known errors are among the first rows of the ranking.
-
-        Parameters
-        ----------
-        planted : array-like of shape (n_samples,), dtype=bool
-            True for the rows known to be wrong, in the order of the training set.
-        depths : tuple of float
-            Shares of the rows to look at, from the top.
-
-        Returns
-        -------
-        table : DataFrame
-            ``depth``, ``rows`` looked at, ``found`` errors among them, ``share_found`` of all errors,
-            ``precision`` (errors per row looked at) and ``random``, the share a random order finds on
-            average.
-        """
-        pd = require("pandas", extra="audit")
-        planted = np.asarray(planted, dtype=bool)
-        check_consistent_length(planted, self.y)
-        hits = np.cumsum(planted[self.table["row"].to_numpy()])
-        rows = np.array([max(1, round(depth * len(planted))) for depth in depths])
-        found = hits[rows - 1]
-        return pd.DataFrame(
-            {
-                "depth": depths,
-                "rows": rows,
-                "found": found,
-                "share_found": found / max(1, planted.sum()),
-                "precision": found / rows,
-                "random": rows / len(planted),
-            }
-        )
-
-    def plot(self, ax: Any = None, *, planted: ArrayLike | None = None) -> Any:
-        """Draw the ranked leave-one-out losses, coloured by suggested action.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw. A new figure by default.
-        planted : array-like of shape (n_samples,), dtype=bool, default=None
-            True for the rows known to be wrong; marked below the curve.
-
-        Returns
-        -------
-        display : RankedLossDisplay
-            With ``ax_``, ``figure_`` and the drawn artists.
-        """
-        from skinfluence.cleaning.plots import RankedLossDisplay
-
-        return RankedLossDisplay.from_audit(self, planted=planted).plot(ax)
-
-    def to_html(self, path: str | PathLike[str] | None = None, **options: Any) -> str:
-        """Write the audit as one self-contained page on which its rows can be decided about.
-
-        The rows of the page are accepted, changed or rejected by key or click; decisions stay in the
-        browser, and its button saves them as ``decisions.csv`` for :meth:`plan`.
-
-        Parameters
-        ----------
-        path : str or path-like, default=None
-            Where to write. Nothing is written by default.
-        **options
-            Passed on to `skinfluence.cleaning.report.render`: ``title``, ``top``, ``details``,
-            ``images``, ``verification``, ``planted``, ``selection``, ``cleaning_score``, ``command``,
-            ``reviewed``, ``neighbours``.
-
-        Returns
-        -------
-        page : str
-            The page.
-        """
-        from skinfluence.cleaning.outputs import write_together
-        from skinfluence.cleaning.report import render
-
-        page = render(self, **options)
-        if path is not None:
-            write_together({path: page})
-        return page
-
-
-def _plain(y: Any) -> np.ndarray:
-    """Targets as an array; whole numbers and booleans of a nullable type keep their kind."""
-    kind = getattr(getattr(y, "dtype", None), "kind", "O")
-    values = np.asarray(y)
-    if values.dtype != object or kind not in "biu" or y.isna().any():
-        return values
-    numpy_dtype = getattr(y.dtype, "numpy_dtype", None)
-    return np.asarray(y, dtype=np.dtype(kind) if numpy_dtype is None else numpy_dtype)
 
 
 def _note_on_effects(influence):
@@ -650,50 +247,6 @@ def _note_on_effects(influence):
         f"kernel ridge regression, not of {influence.objective.model_name}: the table has no "
         f"effect_of_dropping{also}. X_val= and y_val=, rows known to be right, give effect_on_validation."
     )
-
-
-def _check_rounds(rounds, trim, groups, estimator):
-    if not isinstance(rounds, numbers.Integral) or rounds < 0:
-        raise ValueError(f"rounds must be a whole number from 0. Got {rounds!r}.")
-    if trim is not None and not 0 <= trim < 0.5:
-        raise ValueError(f"trim must be a share of the rows from 0 to below a half. Got {trim!r}.")
-    if trim is not None and not rounds:
-        raise ValueError(
-            f"trim={trim} needs rounds=, how many times to leave rows out, or score='trimmed'. Got rounds=0."
-        )
-    if rounds and groups is not None:
-        raise ValueError(
-            "rounds= (or score='trimmed') and groups= cannot be given together: sources are judged "
-            "untrimmed. Audit twice."
-        )
-    if rounds and not (is_classifier(estimator) and hasattr(estimator, "predict_proba")):
-        raise TypeError(
-            "rounds= (and score='trimmed') is for classifiers with probabilities. Got "
-            f"{type(estimator).__name__}; leave it out."
-        )
-
-
-def _known_groups(groups, n, labels):
-    if groups is None:
-        return None
-    names, _ = groups_of(groups, n, labels)
-    if len(names) < 2:
-        raise ValueError(f"groups must name at least two sources. Got only {names.tolist()!r}.")
-    return np.asarray(groups)
-
-
-def _held(frozen):
-    """What becomes of the transformers without a source: as in the rest of the audit."""
-    return frozen if frozen == "accept" else None
-
-
-def _settled(influence, method, frozen):
-    """What becomes of the transformers, once for all questions of an audit; it is said here."""
-    first = "one-step" if method == "auto" and influence.answers.certifies else method
-    whole = whole_pipeline(influence, first, frozen)
-    frozen = influence.frozen if frozen is None else frozen
-    held = whole is None and learns_from_rows(influence)
-    return "accept" if held else frozen
 
 
 def _effect_on_validation(influence, X, y, asked):
@@ -707,23 +260,6 @@ def _effect_on_validation(influence, X, y, asked):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, n))
         total += influence.removal_effect(_safe_indexing(X, rows), y[rows], **asked).sum(axis=0)
     return total / n
-
-
-def _in_order(table):
-    """Names of the rows in the order of the training set."""
-    return table.sort_values("row")["id"].to_numpy()
-
-
-def _known_score(score, known):
-    """The score by name, the first one for None."""
-    if score is None:
-        return known[0]
-    if score not in known:
-        what = "classifier" if "margin" in known else "regressor"
-        raise ValueError(
-            f"score of a {what} must be one of {', '.join(map(repr, known))}. Got {score!r}."
-        )
-    return score
 
 
 def _ranked_table(columns, score, ids):

@@ -342,8 +342,8 @@ def even_errors(q, codes, shares):
     Returns
     -------
     value : float
-    moved : ndarray of shape (n_classes, n_samples)
-        Its slopes in the logarithms of ``q``, up to what they have in common.
+    slopes : ndarray of shape (n_classes, n_samples)
+        Of the value in the chances.
     uphill : ndarray of shape (n_classes,)
         Its slopes in the shares.
     """
@@ -351,12 +351,11 @@ def even_errors(q, codes, shares):
     # P(given) = sum_k q_k T[k, given].
     stay = 1.0 - shares * k / (k - 1)
     given = np.maximum(q[own] * stay[codes] + (shares / (k - 1)) @ q, SMALLEST)
-    moved = q * (shares / (k - 1))[:, None]
-    moved[own] += q[own] * stay[codes]
-    moved = moved / given - q
+    slopes = (shares / (k - 1))[:, None] / given
+    slopes[own] += stay[codes] / given
     uphill = (q / given).sum(axis=1) / (k - 1)
     uphill -= np.bincount(codes, q[own] / given, k) * k / (k - 1)
-    return np.log(given).sum(), moved, uphill
+    return np.log(given).sum(), slopes, uphill
 
 
 def surprise(names, k):

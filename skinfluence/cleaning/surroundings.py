@@ -1,5 +1,7 @@
 """What the labels around a row say of its class beyond the model, where the model cannot follow the data."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize
@@ -12,8 +14,32 @@ from skinfluence.cleaning.shapes import SMALLEST, TYPICAL_LOG_A, even_errors
 AROUND, SHARE_AROUND, LEAST_AROUND = 20, 0.1, 5
 # Looked for among this many rows, a fixed sample of them, which also settle how much is heeded.
 AMONG = 3000
-# Spread of the prior of how much is heeded.
+# Spread of the prior of how far the model is moved.
 USUAL_HEED = 4.0
+# The labels around a row, as chances of its class: sharpened, because there are errors among them too,
+# beside one row more that knows only how large the classes are.
+SHARPENED, ONE_MORE = 1.5, 1.0
+# Of these chances in the mixture, at most.
+MOST_OF_VOTES = 0.95
+
+
+@dataclass(frozen=True)
+class Heed:
+    """How much is made of the labels around the rows.
+
+    Attributes
+    ----------
+    moved : float
+        By how much a log probability is moved for a row more than expected of each one around.
+    votes : float
+        The share in the mixture of what the labels around say by themselves.
+    sharpness : float
+        The power of the probabilities at which they are mixed.
+    """
+
+    moved: float
+    votes: float
+    sharpness: float
 
 
 def surroundings(X):
@@ -37,11 +63,11 @@ def surroundings(X):
     k = min(AROUND, int(SHARE_AROUND * n))
     if k < LEAST_AROUND or width >= n:
         return None
-    return nearest_rows(X, np.arange(n), k, among=_sample(n))
+    return nearest_rows(X, np.arange(n), k, among=_sample(n), dtype=np.float32)
 
 
-def local_probabilities(proba, codes, around):
-    """Leave-one-out probabilities, moved by what the labels around each row say beyond them.
+def local_probabilities(proba, codes, around, heed=None):
+    """Leave-one-out probabilities, with what the labels around each row say beyond them.
 
     Parameters
     ----------
@@ -51,32 +77,59 @@ def local_probabilities(proba, codes, around):
         Positions of the given labels.
     around : ndarray of int, shape (n_samples, k) or None
         From :func:`surroundings`; None leaves the probabilities as they are.
+    heed : Heed, default=None
+        Settled before, on much the same probabilities. Settled here by default.
 
     Returns
     -------
-    moved : ndarray of shape (n_samples, n_classes)
-        ``softmax(log p + c s)``, where ``s`` is the mean over the rows around of their labels minus
-        their own leave-one-out probabilities.
+    local : ndarray of shape (n_samples, n_classes)
+        ``(1 - v) softmax(log p + c s) + v f``, where ``s`` is the mean over the rows around of their
+        labels minus their own leave-one-out probabilities, and ``f`` the shares of the labels around,
+        the nearest counted most; mixed at the sharpness of the likelihood.
 
     Notes
     -----
     A wrong label stands alone: the labels around it follow the model. Where the model cannot follow the
     data, the labels around a row leave it in the same direction, and what looks like an error is the
-    model's. How much that is heeded, ``c`` from 0, is settled by the likelihood of the labels, beside
+    model's. How far the model is moved, ``c`` from 0, is settled by the likelihood of the labels, beside
     sharpening, shifts and a share of errors of each class, with a normal prior of spread 4: about 0
-    where the surroundings say nothing.
+    where the surroundings say nothing. Where the model is sure and wrong nothing moves it far enough: the
+    votes of the rows around are mixed in where that adds more than the logarithm of the rows to the log
+    likelihood.
     """
     known = np.isfinite(proba).all(axis=1)
     if around is None or proba.shape[1] < 2 or known.sum() < 2:
         return proba
-    logs = np.log(np.maximum(proba, SMALLEST))
-    surplus = _surplus(proba, codes, known, around)
+    heed = heeded(proba, codes, around) if heed is None else heed
+    logs = np.log(np.maximum(proba[known], SMALLEST))
+    local = proba.copy()
+    moved = softmax(logs + heed.moved * _surplus(proba, codes, known, around)[known], axis=1)
+    if heed.votes:
+        sharp = softmax(heed.sharpness * np.log(np.maximum(moved, SMALLEST)), axis=1)
+        votes = _votes(codes, known, around, proba.shape[1])[known]
+        mixed = (1.0 - heed.votes) * sharp + heed.votes * votes
+        moved = softmax(np.log(np.maximum(mixed, SMALLEST)) / heed.sharpness, axis=1)
+    local[known] = moved
+    return local
+
+
+def heeded(proba, codes, around):
+    """How much is made of the labels around rows; parameters as in :func:`local_probabilities`."""
+    known = np.isfinite(proba).all(axis=1)
+    if around is None or proba.shape[1] < 2 or known.sum() < 2:
+        return Heed(0.0, 0.0, 1.0)
     rows = _sample(len(codes))
     rows = rows[known[rows]]
-    c = _heed(logs[rows], codes[rows], surplus[rows])
-    moved = proba.copy()
-    moved[known] = softmax(logs[known] + c * surplus[known], axis=1)
-    return moved
+    evidence = (
+        np.log(np.maximum(proba[rows], SMALLEST)),
+        _surplus(proba, codes, known, around)[rows],
+        _votes(codes, known, around, proba.shape[1])[rows],
+    )
+    down, side, votes = (np.ascontiguousarray(one.T) for one in evidence)
+    down -= down.max(axis=0)
+    without, value = _most_likely(down, side, votes, codes[rows], 0.0)
+    mixed, more = _most_likely(down, side, votes, codes[rows], MOST_OF_VOTES)
+    return mixed if more - value > np.log(len(rows)) else without
 
 
 def _sample(n):
@@ -93,28 +146,43 @@ def _surplus(proba, codes, known, around):
     return total / np.maximum(known[around].sum(axis=1), 1)[:, None]
 
 
-def _heed(logs, codes, surplus):
-    """How much of what the surroundings say is heeded, per unit of the log probabilities."""
-    n, k = logs.shape
-    down = np.ascontiguousarray((logs - logs.max(axis=1, keepdims=True)).T)
-    side = np.ascontiguousarray(surplus.T)
+def _votes(codes, known, around, n_classes):
+    """Chances of the classes by the labels around each row alone, the nearest counted most."""
+    labels = np.zeros((len(codes), n_classes))
+    labels[known, codes[known]] = 1.0
+    k = around.shape[1]
+    shares = np.tile(
+        ONE_MORE * np.bincount(codes, minlength=n_classes) / len(codes), (len(codes), 1)
+    )
+    for j in range(k):
+        shares += (2.0 - (2 * j + 1) / k) * labels[around[:, j]]
+    shares **= SHARPENED
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def _most_likely(down, side, votes, codes, most):
+    """The heed of highest likelihood with at most so large a share of votes, and its log likelihood."""
+    k, n = down.shape
 
     def downhill(parameters):
-        log_a, b, c, shares = np.split(parameters, [1, 1 + k, 2 + k])
+        log_a, b, c, v, shares = np.split(parameters, [1, 1 + k, 2 + k, 3 + k])
         a = np.exp(log_a)
-        q = softmax(a * down + b[:, None] + c * side, axis=0)
-        value, moved, uphill = even_errors(q, codes, shares)
+        own = softmax(a * down + b[:, None] + c * side, axis=0)
+        value, slopes, uphill = even_errors((1.0 - v) * own + v * votes, codes, shares)
         value -= 0.5 * ((log_a[0] - TYPICAL_LOG_A) ** 2 + b @ b + (c[0] / USUAL_HEED) ** 2)
-        slopes = [
+        moved = (1.0 - v) * own * (slopes - (own * slopes).sum(axis=0))
+        gradient = [
             a * np.vdot(moved, down) - (log_a - TYPICAL_LOG_A),
             moved.sum(axis=1) - b,
             np.vdot(moved, side) - c / USUAL_HEED**2,
+            [np.vdot(slopes, votes - own)],
             uphill,
         ]
-        return -value / n, -np.concatenate(slopes) / n
+        return -value / n, -np.concatenate(gradient) / n
 
-    start = np.concatenate([[TYPICAL_LOG_A], np.zeros(k + 1), np.full(k, 0.05)])
-    bounds = [(-4.0, 4.0), *[(None, None)] * k, (0.0, None), *[(0.0, (k - 1) / k)] * k]
+    start = np.concatenate([[TYPICAL_LOG_A], np.zeros(k + 1), [min(0.1, most)], np.full(k, 0.05)])
+    bounds = [(-4.0, 4.0), *[(None, None)] * k, (0.0, None), (0.0, most), *[(0.0, (k - 1) / k)] * k]
     options = {"maxiter": 300, "ftol": 1e-9, "gtol": 1e-6}
     found = minimize(downhill, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    return found.x[1 + k] / np.exp(found.x[0])
+    a, c, v = np.exp(found.x[0]), found.x[1 + k], found.x[2 + k]
+    return Heed(float(c / a), float(v), float(a)), -float(found.fun) * n

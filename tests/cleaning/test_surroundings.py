@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.sparse import csr_array
 from sklearn.datasets import make_classification
 from sklearn.metrics import average_precision_score
@@ -12,10 +13,10 @@ from skinfluence.cleaning import audit
 from skinfluence.cleaning.judging import worth_changing
 from skinfluence.cleaning.neighbours import nearest_rows
 from skinfluence.cleaning.noise import estimate_noise
-from skinfluence.cleaning.shapes import Likelihood
 from skinfluence.cleaning.surroundings import (
     AROUND,
     USUAL_HEED,
+    heeded,
     local_probabilities,
     surroundings,
 )
@@ -77,25 +78,70 @@ def test_where_the_model_is_right_the_surroundings_are_not_heeded():
     assert np.abs(moved - proba).mean() < 0.01
 
 
-def test_what_is_heeded_is_most_likely():
-    """By the likelihood of the shapes of noise, a share for each class, at what the rule moved less or more."""
+def patches(n=400, seed=0):
+    """Labels in patches of the plane, nearly all as their patch says, and a model that is sure of one side."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(size=(n, 2))
+    right = (np.floor(3 * X).sum(axis=1) % 2).astype(int)
+    codes = np.where(rng.random(n) < 0.08, 1 - right, right)
+    side = (X[:, 0] > 1 / 3).astype(int)
+    proba = np.where(np.eye(2)[np.where(rng.random(n) < 0.1, right, side)] == 1, 0.999, 0.001)
+    return X, proba, codes, right
+
+
+def test_where_the_model_is_sure_and_wrong_the_labels_around_outvote_it():
+    X, proba, codes, right = patches()
+    heed = heeded(proba, codes, surroundings(X))
+    local = local_probabilities(proba, codes, surroundings(X), heed)
+    assert heed.votes > 0.3
+    before, after = ((one.argmax(axis=1) == right).mean() for one in (proba, local))
+    assert before < 0.7 and after > 0.85
+
+
+def test_where_the_model_is_right_the_labels_around_have_no_vote():
     X, proba, codes = follows()
-    # The model says the same of all rows of a half of the space.
-    proba = np.where(X[:, 3:] > 0, proba, proba.mean(axis=0))
-    around = surroundings(X)
-    surplus = (np.eye(3)[codes] - proba)[around].mean(axis=1)
-    moved = np.log(local_probabilities(proba, codes, around)) - np.log(proba)
-    centred = surplus - surplus.mean(axis=1, keepdims=True)
-    heed = np.vdot(centred, moved - moved.mean(axis=1, keepdims=True)) / np.vdot(centred, centred)
-    assert heed > 1
+    assert heeded(proba, codes, surroundings(X)).votes == 0.0
 
-    def value(c):
-        likelihood = Likelihood(np.log(proba) + c * surplus, codes)
-        shape = likelihood.fit([("true", i) for i in range(3)])
-        return shape.value - 0.5 * (c * np.exp(shape.parameters[0]) / USUAL_HEED) ** 2
 
-    best = value(heed)
-    assert best > value(heed - 0.3) and best > value(heed + 0.3)
+def tilted(n):
+    """A model of three classes that leans one way in half of the space, the other way in the rest."""
+    X, proba, codes = follows(n)
+    return X, softmax(np.log(proba) + np.sign(X[:, 3:]) * [0.8, 0.0, -0.8]), codes
+
+
+@pytest.mark.parametrize("data, voted", [(patches(200)[:3], True), (tilted(200), False)])
+def test_votes_and_moves_are_those_of_the_highest_likelihood(data, voted):
+    """Written out, with slopes by finite differences; the logarithm of the rows as the price of votes."""
+    X, proba, codes = data
+    proba = 0.9 * proba + 0.1 / proba.shape[1]
+    n, K = proba.shape
+    around, labels = surroundings(X), np.eye(proba.shape[1])[codes]
+    k = around.shape[1]
+    surplus = (labels - proba)[around].mean(axis=1)
+    weight = 2 - (2 * np.arange(k) + 1) / k
+    votes = (np.einsum("j,ijc->ic", weight, labels[around]) + labels.mean(axis=0)) ** 1.5
+    votes /= votes.sum(axis=1, keepdims=True)
+
+    def downhill(parameters):
+        log_a, b, c, v, shares = np.split(parameters, [1, 1 + K, 2 + K, 3 + K])
+        q = softmax(np.exp(log_a) * np.log(proba) + b + c * surplus)
+        q = (1 - v) * q + v * votes
+        T = np.eye(K) * (1 - shares)[:, None] + (1 - np.eye(K)) * shares[:, None] / (K - 1)
+        prior = (log_a[0] - 0.2) ** 2 + b @ b + (c[0] / USUAL_HEED) ** 2
+        return 0.5 * prior - np.log((q @ T)[np.arange(n), codes]).sum()
+
+    def best(most):
+        bounds = [(-4, 4), *[(None, None)] * K, (0, None), (0, most), *[(0, 0.5)] * K]
+        start = np.concatenate([[0.2], np.zeros(K + 1), [min(most, 0.1)], np.full(K, 0.05)])
+        return minimize(downhill, start, method="L-BFGS-B", bounds=bounds, options={"ftol": 1e-12})
+
+    without, mixed = best(0.0), best(0.95)
+    assert (without.fun - mixed.fun > np.log(n)) == voted
+    found = mixed if voted else without
+    a, c, v = np.exp(found.x[0]), found.x[1 + K], found.x[2 + K]
+    heed = heeded(proba, codes, around)
+    assert c > 1 and (v > 0.1) == voted
+    np.testing.assert_allclose([heed.sharpness, heed.moved, heed.votes], [a, c / a, v], atol=0.02)
 
 
 def test_a_row_without_an_answer_has_none_and_says_nothing():
