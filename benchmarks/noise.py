@@ -6,10 +6,12 @@
     python benchmarks/noise.py --cleanlab --seeds 5 --data DIR breast-cancer digits adult enron flowers
     python benchmarks/noise.py --cleanlab --seeds 5 --rows 700 --data DIR hausa
     python benchmarks/noise.py --cleanlab --seeds 3 --data DIR made-2 made-4 moons dogfish diabetes
+    python benchmarks/noise.py --cleanlab chosen judged          # the tables of fresh_tables.py
 
 ``random``: labels replaced by any other class; ``1`` and ``0``: only labels of that class (of the
 two, or of the first two) are replaced. The penalty is chosen by leave-one-out loss on the noisy labels.
-The last lines are means over the seeds.
+The last lines are means over the seeds; and over the shares and both classes, with the precision of all
+suggestions together.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import warnings
 import zipfile
 
 import data
+import fresh_tables
 import numpy as np
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification, make_moons
@@ -38,6 +41,8 @@ STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 FEWER = {"digits": (0.1, 1.0, 10.0), "adult": (0.1, 1.0), "enron": (1.0, 10.0, 100.0)}
 FEWER["flowers"] = FEWER["dogfish"] = (0.03, 0.3, 3.0)
 FEWER["made-2"] = FEWER["made-4"] = FEWER["diabetes"] = (0.1, 1.0)
+FRESH = {**fresh_tables.CHOSEN_ON, **fresh_tables.JUDGED_ON}
+FEWER |= dict.fromkeys(FRESH, (0.1, 1.0, 10.0))
 FEWER["moons"], FEWER["hausa"] = (0.1, 1.0, 10.0), (10.0,)
 FLOWERS, DOGFISH, PATIENTS = 2500, 1200, 30_000
 
@@ -161,7 +166,9 @@ SETS = {
     "breast-cancer": breast_cancer, "digits": digits, "adult": adult, "enron": enron,
     "hausa": hausa, "hausa-real": hausa_real, "flowers": flowers, "made-2": made_up(2, 0.6),
     "made-4": made_up(4, 0.8), "moons": moons, "dogfish": dogfish, "diabetes": diabetes,
+    **FRESH,
 }  # fmt: skip
+GROUPS = {"chosen": list(fresh_tables.CHOSEN_ON), "judged": list(fresh_tables.JUDGED_ON)}
 
 
 def plant(y, kind, share, rng):
@@ -202,6 +209,8 @@ def figures(scores, flagged, wrong):
         "precision": hits / flagged.sum() if flagged.any() else np.nan,
         "recall": hits / wrong.sum() if wrong.any() else np.nan,
         "flagged": flagged.mean(),
+        "hits": hits,
+        "changed": flagged.sum(),
     }
 
 
@@ -216,7 +225,9 @@ def cleanlab(model, X, given):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("sets", nargs="*", default=["breast-cancer", "digits"], choices=[*SETS, []])
+    parser.add_argument(
+        "sets", nargs="*", default=["breast-cancer", "digits"], choices=[*SETS, *GROUPS, []]
+    )
     data.add_data_option(parser)
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--seeds", type=int, default=2)
@@ -229,7 +240,8 @@ def main():
     warnings.simplefilter("ignore")
     print(f"{'set':>14} {'noise':>10} {'C':>6}  by        AP    precision  recall  flagged   share")
     totals = collections.defaultdict(list)
-    for name in args.sets:
+    names = [one for name in args.sets for one in GROUPS.get(name, [name])]
+    for name in names:
         for seed in range(args.seeds):
             rng, args.seed = np.random.default_rng(seed), seed
             X, y, given = SETS[name](args, rng)
@@ -248,6 +260,24 @@ def main():
             for what in ("AP", "F1", "precision", "flagged")
         ]
         print(f"{name:>14} {kind + f' {share:g}':>10}  {by:<9} {'  '.join(parts)}")
+    summarise(totals)
+
+
+def summarise(totals):
+    """One line for each set, kind of errors and way: means over everything, suggestions counted together."""
+    print("means over the seeds, the shares and both classes")
+    grouped = collections.defaultdict(list)
+    for (name, kind, _, by), found in totals.items():
+        grouped[name, kind if kind in ("clean", "random", "real") else "one-sided", by] += found
+    for (of, kind, by), found in grouped.items():
+        what = ("AP", "F1", "precision")
+        AP, F1, precision = (np.nanmean([one[name] for one in found]) for name in what)
+        hits, changed = (sum(one[what] for one in found) for what in ("hits", "changed"))
+        flagged = np.mean([one["flagged"] for one in found])
+        print(
+            f"{of:>15} {kind:>9}  {by:<9} AP {AP:.3f}  F1 {F1:.3f}  "
+            f"precision {precision:.3f}  together {hits / max(1, changed):.3f}  flagged {flagged:.4f}"
+        )
 
 
 def show(args, name, seed, kind, share, X, y, given):

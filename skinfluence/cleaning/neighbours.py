@@ -8,7 +8,7 @@ from skinfluence._utils.untouched import transformed
 
 # Multiplications that take seconds.
 MAX_WORK = 3e10
-BLOCK = 64
+BLOCK = 128
 
 
 def nearest(audit, rows, k=5):
@@ -92,11 +92,13 @@ def _smallest(distance, k):
     # Values are selected several times faster than places.
     last = np.partition(distance, k - 1, axis=1)[:, k - 1, None]
     near = distance <= last
-    tied = np.flatnonzero(near.sum(axis=1) > k)
-    for line in tied:
-        at_the_end = np.flatnonzero(distance[line] == last[line])
-        near[line, at_the_end[k - near[line].sum() :]] = False
-    some = np.nonzero(near)[1].reshape(-1, k)
+    flat = np.flatnonzero(near)
+    if len(flat) > k * len(distance):
+        for line in np.flatnonzero(near.sum(axis=1) > k):
+            at_the_end = np.flatnonzero(distance[line] == last[line])
+            near[line, at_the_end[k - near[line].sum() :]] = False
+        flat = np.flatnonzero(near)
+    some = flat.reshape(-1, k) % distance.shape[1]
     order = np.argsort(np.take_along_axis(distance, some, axis=1), axis=1, kind="stable")
     return np.take_along_axis(some, order, axis=1)
 

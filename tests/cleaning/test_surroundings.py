@@ -167,6 +167,23 @@ def test_the_rows_around_are_the_nearest_of_those_looked_at(sparse):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_rows_as_near_as_each_other_come_in_their_order():
+    X = np.repeat([0.0, 1.0, 3.0, 7.0], 8)[:, None]
+    found = nearest_rows(X, np.arange(32), 6)
+    distance = np.abs(X - X.T) + np.diag(np.full(32, np.inf))
+    np.testing.assert_array_equal(found, np.argsort(distance, axis=1, kind="stable")[:, :6])
+
+
+def test_single_precision_finds_the_rows_around_however_far_from_zero_and_from_one_other_they_are():
+    X = np.random.default_rng(0).normal(size=(300, 4)) + 1e5
+    X[17] = 1e12
+    single = nearest_rows(X, np.arange(300), 10, dtype=np.float32)
+    others = np.delete(np.arange(300), 17)
+    search = NearestNeighbors(n_neighbors=11).fit(X[others] - 1e5)
+    near = others[search.kneighbors(X[others] - 1e5, return_distance=False)[:, 1:]]
+    assert (np.sort(single[others], axis=1) == np.sort(near, axis=1)).mean() > 0.999
+
+
 @pytest.mark.parametrize(
     ("shape", "k"), [((400, 5), AROUND), ((90, 5), 9), ((49, 2), 0), ((50, 50), 0), ((50, 80), 0)]
 )
