@@ -249,7 +249,7 @@ def only_the_target(frame):
     ("change", "words"),
     [
         (one_class, "one class only ('yes')"),
-        (missing_labels, "missing in 2 of 300 rows (first: row 3, 5"),
+        (missing_labels, "missing in 2 of 300 rows (first: rows 3, 5"),
         (all_distinct, "different value in each of its 300 rows"),
         (identifiers, "--task regression"),
         (one_shared_class, "1 class with more than one row; 'b', 'c' have one row"),

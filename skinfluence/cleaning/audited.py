@@ -49,7 +49,7 @@ class Audit:
     loo_proba : ndarray of shape (n_samples, n_classes) or None
         Leave-one-out probabilities in the order of the training rows.
     local_proba : ndarray of shape (n_samples, n_classes) or None
-        The same, moved by what the labels of the nearest rows say beyond them: what ``noise`` and
+        The same, with what the labels of the nearest rows say beyond them: what ``noise`` and
         ``error_proba`` are made of.
     loo_prediction : ndarray of shape (n_samples,)
         Leave-one-out predictions in the order of the training rows.

@@ -1,5 +1,6 @@
 """The audit on a terminal."""
 
+import shlex
 import sys
 
 from skinfluence._utils._optional import require
@@ -110,7 +111,7 @@ def print_explanation(problem, found, notes):
         console.print(f"[yellow]note:[/] {_escaped(note)}\n")
 
 
-def print_audit(*, problem, selection, found, verification, score, top, files):
+def print_audit(*, problem, selection, found, verification, score, top, files, path=None):
     """Print what was found: the ranked table, the refits, the planted truth, the files.
 
     Parameters
@@ -129,6 +130,8 @@ def print_audit(*, problem, selection, found, verification, score, top, files):
         Rows to print.
     files : iterable of path
         What was written.
+    path : path, default=None
+        What was read; None for a demo.
     """
     console = _console()
     _print_head(console, problem, selection, found)
@@ -152,10 +155,10 @@ def print_audit(*, problem, selection, found, verification, score, top, files):
         _print_truth(console, problem, found, score)
     console.print("[bold]Written[/] " + "\n        ".join(_escaped(path) for path in files))
     reports = [path for path in files if str(path).endswith(".html")]
-    if reports and problem.planted is None:
+    if reports and path is not None:
         console.print(
             f"[bold]Next[/]    open {_escaped(reports[0])} in a browser and decide about each row; then\n"
-            f"        skinfluence apply {_escaped(problem.name)} decisions.csv"
+            f"        skinfluence apply {_escaped(shlex.quote(str(path)))} decisions.csv"
         )
 
 
@@ -320,9 +323,11 @@ def _print_truth(console, problem, found, score):
 def _table(title=None):
     table = require("rich.table", extra="audit").Table
     box = require("rich.box", extra="audit")
-    return table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    if title is not None:
+        # In one line, however narrow the table.
+        text = require("rich.text", extra="audit").Text
+        title = text(title, style="bold", no_wrap=True, overflow="ignore")
+    return table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _escaped(text):

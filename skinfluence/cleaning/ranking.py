@@ -143,8 +143,9 @@ def audit(
 
     A model that cannot follow the data disagrees with right labels too, but with whole neighbourhoods of
     them. Before the noise is estimated, the leave-one-out probabilities are moved by what the labels of
-    the 20 nearest rows say beyond the model, as far as that explains the labels (``local_proba``); not
-    where there are as many columns as rows.
+    the 20 nearest rows say beyond the model, as far as that explains the labels, and mixed with the votes
+    of these rows where that explains them much better still: where the model is sure and wrong
+    (``local_proba``). Not where there are as many columns as rows.
 
     For a regressor: **drop** when the leave-one-out residual is extreme (3.5 robust standard
     deviations) and dropping is predicted to lower the loss of the other rows; also when it is so far off

@@ -53,10 +53,10 @@ def meant_target(texts, marks, task):
 
 def missing_target(targets, texts):
     missing = np.flatnonzero(targets.isna())
-    first = ", ".join(str(row) for row in missing[:3])
+    first = ("rows " if len(missing) > 1 else "row ") + ", ".join(str(row) for row in missing[:3])
     words = [text for text in texts if text in MISSING and text]
     return (
-        f"the target {targets.name!r} is missing in {len(missing)} of {len(targets)} rows (first: row "
+        f"the target {targets.name!r} is missing in {len(missing)} of {len(targets)} rows (first: "
         f"{first}, counting from 0){marks_in_words(texts)}. "
         + (f"If {listed(words)} is a class, pass --keep-na. " if words else "")
         + "Fill them in, or leave these rows out of the audit with --drop-missing-target."

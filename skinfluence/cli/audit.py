@@ -73,7 +73,7 @@ def run(arguments, command):
     elif not arguments.quiet:
         from skinfluence.cleaning.printing import print_audit
 
-        print_audit(top=arguments.top, files=contents, **outcome)
+        print_audit(top=arguments.top, files=contents, path=arguments.file, **outcome)
 
 
 def _suspected(suspect, problem):
