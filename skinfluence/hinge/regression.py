@@ -73,7 +73,7 @@ class TubeProblem(Problem):
     fitted_eta : ndarray of shape (n_samples,), default=None
         What the fit predicts, where ``beta`` is a guess.
     through : Curve, default=None
-        What the targets went through, as in :func:`skinfluence.losses.through`.
+        What the targets went through, as in ``skinfluence.losses.curved.through``.
     """
 
     design: KernelDesign
