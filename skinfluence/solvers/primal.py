@@ -79,10 +79,7 @@ class PrimalFactor(DenseFactor):
         )
         place = np.empty((k, k), dtype=np.intp)
         place[rows, columns] = place[columns, rows] = np.arange(len(rows))
-        h = np.empty((design.n_samples, k, k))
-        # Read as it lies and written as it lies.
-        np.take(forms, place, axis=1, out=h, mode="clip")
-        return h
+        return forms[:, place].astype(np.float64, copy=False)
 
     @cached_property
     def _spectrum(self):
