@@ -79,7 +79,7 @@ class PrimalFactor(DenseFactor):
         )
         place = np.empty((k, k), dtype=np.intp)
         place[rows, columns] = place[columns, rows] = np.arange(len(rows))
-        return forms[:, place].astype(np.float64, copy=False)
+        return np.take(forms, place, axis=1).astype(np.float64, copy=False)
 
     @cached_property
     def _spectrum(self):
