@@ -124,7 +124,6 @@ REFUSALS = [
         "sgd weights",
         _family("SGDClassifier", "SGDRegressor"),
     ),
-    (r"must weigh all classes the same", "ovr weights", _family("OneVsRestClassifier")),
     (r"A callable must return", "callable", _always),
     (r"a positive target", "no positive count", _no_optimum),
     # Trials always pass the data of the fit.
