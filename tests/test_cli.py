@@ -501,7 +501,7 @@ def test_neither_a_reader_nor_a_home_is_needed(tmp_path):
     environment = {**os.environ, "HOME": str(tmp_path / "home")}
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "skinfluence.cli", "audit", "data.csv", "--target", "label"]
+    command = [sys.executable, "-m", "skinfluence", "audit", "data.csv", "--target", "label"]
     done = subprocess.run(
         [*command, *map(str, SHORT)],
         env=environment,

@@ -1,4 +1,4 @@
-"""``python -m skinfluence.cli``."""
+"""``python -m skinfluence``, the command line where no script was installed for it."""
 
 import sys
 
