@@ -175,6 +175,11 @@ def scaled(X, y, C, tight=False):
     return make_pipeline(StandardScaler(), model_for(X, y, C, tight)).fit(X, y)
 
 
+def centred(values):
+    """Decision values less their mean over classes: a softmax does not determine its intercepts' sum."""
+    return values if values.ndim == 1 else values - values.mean(axis=1, keepdims=True)
+
+
 def refit_error(X, y, C, question, answer, rows, tol):
     """Largest relative error of some answers, and how many are off by more than they may be.
 
@@ -191,8 +196,8 @@ def refit_error(X, y, C, question, answer, rows, tol):
             warnings.simplefilter("ignore")
             model = make(X[kept], y[kept], C, tight=True)
         points = X[:N_POINTS] if question == "effects" else X[[i]]
-        true, old = model.decision_function(points), before.decision_function(points)
-        found = old + answer[:, i] if question == "effects" else answer[[i]]
+        true, old = (centred(one.decision_function(points)) for one in (model, before))
+        found = old + centred(answer[:, i]) if question == "effects" else centred(answer[[i]])
         change, error = np.linalg.norm(true - old), np.linalg.norm(found - true)
         # Changes that float64 refits resolve themselves.
         if change > 1e-7 * max(1.0, np.linalg.norm(true)):
