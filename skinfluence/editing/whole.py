@@ -37,6 +37,7 @@ from skinfluence.losses.combined import own_class_factors
 from skinfluence.objective import Objective, objective_of
 from skinfluence.statistics import any_learns, fitted_leaves
 from skinfluence.statistics.registry import learns
+from skinfluence.statistics.removals import is_balanced
 
 # Fitted again on the rows of the fit, steps give what they gave to this share of a column's size.
 SAME = 1e-6
@@ -44,14 +45,20 @@ SAME = 1e-6
 
 def learned_from_rows(influence):
     """What learned from the rows besides the model, by name: it moves with an edit."""
-    inputs = influence._inputs
-    found = [name for name, one in fitted_leaves(inputs.steps) if learns(one)]
-    model = inputs.model
-    if isinstance(getattr(model, "class_weight", None), str):
+    found = [name for name, one in fitted_leaves(influence._inputs.steps) if learns(one)]
+    parts = list(_parts(influence.objective))
+    if any(is_balanced(one) for one in parts):
         found.append("class_weight")
-    if getattr(influence.objective, "gamma_counts", None) is not None:
+    if any(getattr(one, "gamma_counts", None) is not None for one in parts):
         found.append("gamma")
     return tuple(found)
+
+
+def _parts(problem):
+    """A problem, and those of the models that it is made of."""
+    yield problem
+    for one in getattr(problem, "members", ()):
+        yield from _parts(one)
 
 
 class WholeEdit:

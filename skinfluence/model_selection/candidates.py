@@ -119,8 +119,9 @@ class Run:
 
     def _is_balanced(self, trial):
         """Whether class weights move with the rows."""
-        weights = getattr(self._model(trial), "class_weight", None)
-        return self.options.frozen != "accept" and isinstance(weights, str)
+        inside = self._model(trial).get_params()
+        weights = (one for name, one in inside.items() if name.endswith("class_weight"))
+        return self.options.frozen != "accept" and any(isinstance(one, str) for one in weights)
 
     def _moves(self, trial):
         """Whether the transformers of a candidate are without the row too; else what that says."""

@@ -91,6 +91,11 @@ MODELS = {
     "gamma": (linear_model.GammaRegressor(alpha=0.1, **NEWTON), Xd, yd),
     "tweedie": (linear_model.TweedieRegressor(power=1.5, alpha=0.1, **NEWTON), Xd, counts),
     "one-vs-rest": (OneVsRestClassifier(linear_model.LogisticRegression(**NEWTON)), Xi, yi),
+    "one-vs-rest-balanced": (
+        OneVsRestClassifier(linear_model.LogisticRegression(class_weight="balanced", **NEWTON)),
+        Xi,
+        yi,
+    ),
     "kernel-ridge": (KernelRidge(kernel="rbf", alpha=0.1, gamma=0.3), Xd, yd),
     "kernel-ridge-ours": (OurKernelRidge(kernel="poly", alpha=0.1, degree=2), Xd, yd),
     "svc": (our_svm.SVC(C=3.0, gamma=0.5), Xi, yi),

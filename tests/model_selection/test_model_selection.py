@@ -40,6 +40,7 @@ from sklearn.model_selection import (
     cross_val_predict,
     cross_val_score,
 )
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler, TargetEncoder
@@ -491,6 +492,17 @@ def test_scores_equal_those_of_single_fits(model, task, scoring, rng):
             loss = loo_predict(one, X, y, response_method="loss", **options)
             expected = -np.average(loss, weights=weights)
         assert score == pytest.approx(expected, rel=1e-6)
+
+
+def test_classes_that_a_binary_model_inside_balances_are_weighed_without_the_row():
+    """As the model's own balanced weights are: what moves is asked of the model, not of its wrapper."""
+    X, y = make_data("softmax", 30, 3, 0)
+    model = OneVsRestClassifier(LogisticRegression(class_weight="balanced", **TIGHT))
+    search = LeaveOneOutSearch(model, {"estimator__C": [0.1]}, scoring="neg_log_loss").fit(X, y)
+    proba = cross_val_predict(
+        clone(model).set_params(estimator__C=0.1), X, y, cv=LeaveOneOut(), method="predict_proba"
+    )
+    assert search.best_score_ == pytest.approx(-log_loss(y, proba), rel=1e-6)
 
 
 def test_the_certified_bound_holds_for_the_mean_loss():
