@@ -353,6 +353,17 @@ def refuse_unknown(model):
     """
     if objective_of.dispatch(type(model)) is objective_of.dispatch(object):
         objective_of(model, None, None)
+    refuse_form(model)
+
+
+@singledispatch
+def refuse_form(model):
+    """Refuse a form of a known estimator, before its data are looked at; register beside its objective.
+
+    Raises
+    ------
+    TypeError
+    """
 
 
 @singledispatch

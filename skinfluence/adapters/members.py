@@ -9,7 +9,7 @@ from skinfluence.design import design_of
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import Loss
-from skinfluence.objective import Labels, objective_of
+from skinfluence.objective import Labels, objective_of, refuse_form
 
 BEFORE = (
     "Put what they share before it: make_pipeline(StandardScaler(), VotingClassifier(...)), and give "
@@ -121,6 +121,17 @@ def _(model: VotingClassifier, X, y, sample_weight=None):
     return _voting(model, X, codes, model.le_.transform(y), labels, sample_weight)
 
 
+@refuse_form.register(VotingClassifier)
+@refuse_form.register(VotingRegressor)
+def _(model):
+    inside = [type(one).__name__ for one in model.estimators_ if opened(one) is not None]
+    if inside:
+        raise TypeError(
+            f"The models of a {type(model).__name__} must share their features, and be models. Got "
+            f"{', '.join(inside)}. {BEFORE}"
+        )
+
+
 def _voting(model, X, y, given, labels, sample_weight):
     """The problem of a fitted vote, from the targets that its members were given."""
     from skinfluence.members import answers as _answers  # noqa: F401  registers the answers
@@ -128,12 +139,6 @@ def _voting(model, X, y, given, labels, sample_weight):
     from skinfluence.members.problem import MembersProblem
 
     weights = check_sample_weight(sample_weight, X.shape[0])
-    inside = [type(one).__name__ for one in model.estimators_ if opened(one) is not None]
-    if inside:
-        raise TypeError(
-            "The models of a vote must share their features, and be models. Got "
-            f"{', '.join(inside)}. {BEFORE}"
-        )
     problems = tuple(objective_of(one, X, given, sample_weight) for one in model.estimators_)
     for one, problem in zip(model.estimators_, problems, strict=True):
         check_same_fit(one, problem)

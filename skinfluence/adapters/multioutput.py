@@ -10,19 +10,23 @@ from skinfluence.adapters.members import side_by_side
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import SquaredError
-from skinfluence.objective import Objective, objective_of
+from skinfluence.objective import Objective, objective_of, refuse_form
 
 ONE_BY_ONE = "Ask about one target at a time: Influence(model.estimators_[k], X, y[:, k])."
 
 
-@objective_of.register
-def _(model: MultiOutputRegressor, X, y, sample_weight=None):
-    y = check_targets(X, y, len(model.estimators_))
+@refuse_form.register
+def _(model: MultiOutputRegressor):
     if any(opened(one) is not None for one in model.estimators_):
         raise TypeError(
             "The models of a MultiOutputRegressor must share their features. Got pipelines or searches "
             f"inside it. {ONE_BY_ONE}"
         )
+
+
+@objective_of.register
+def _(model: MultiOutputRegressor, X, y, sample_weight=None):
+    y = check_targets(X, y, len(model.estimators_))
     parts = [
         objective_of(one, X, target, sample_weight)
         for one, target in zip(model.estimators_, y.T, strict=True)
