@@ -11,11 +11,6 @@ from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import Loss
 from skinfluence.objective import Labels, objective_of, refuse_form
 
-BEFORE = (
-    "Put what they share before it: make_pipeline(StandardScaler(), VotingClassifier(...)), and give "
-    "best_estimator_ in the place of a search."
-)
-
 
 def side_by_side(problems, X, y, weights, name):
     """One problem of a model for each target.
@@ -126,9 +121,13 @@ def _(model: VotingClassifier, X, y, sample_weight=None):
 def _(model):
     inside = [type(one).__name__ for one in model.estimators_ if opened(one) is not None]
     if inside:
+        name = type(model).__name__
+        own_y = "y" if isinstance(model, VotingRegressor) else "model.le_.transform(y)"
         raise TypeError(
-            f"The models of a {type(model).__name__} must share their features, and be models. Got "
-            f"{', '.join(inside)}. {BEFORE}"
+            f"The models of a {name} must be fitted on its features and its targets as they are, with "
+            f"nothing chosen. Got {', '.join(inside)} inside it. Put what they share before it: "
+            f"make_pipeline(StandardScaler(), {name}(...)), give best_estimator_ in the place of a search, "
+            f"or ask about one model: Influence(model.estimators_[k], X, {own_y})."
         )
 
 

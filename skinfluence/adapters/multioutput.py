@@ -17,10 +17,11 @@ ONE_BY_ONE = "Ask about one target at a time: Influence(model.estimators_[k], X,
 
 @refuse_form.register
 def _(model: MultiOutputRegressor):
-    if any(opened(one) is not None for one in model.estimators_):
+    inside = {type(one).__name__ for one in model.estimators_ if opened(one) is not None}
+    if inside:
         raise TypeError(
-            "The models of a MultiOutputRegressor must share their features. Got pipelines or searches "
-            f"inside it. {ONE_BY_ONE}"
+            "The models of a MultiOutputRegressor must be fitted on its features and its targets as they "
+            f"are, with nothing chosen. Got {', '.join(sorted(inside))} inside it. {ONE_BY_ONE}"
         )
 
 
@@ -32,6 +33,9 @@ def _(model: MultiOutputRegressor, X, y, sample_weight=None):
         for one, target in zip(model.estimators_, y.T, strict=True)
     ]
     first = parts[0]
+    if len(parts) == 1:
+        check_same_fit(model.estimators_[0], first)
+        return first
     if not all(_is_squared(part) and np.array_equal(part.penalty, first.penalty) for part in parts):
         for one, part in zip(model.estimators_, parts, strict=True):
             check_same_fit(one, part)

@@ -231,13 +231,17 @@ def _note_on_no_errors(likelihood, shapes, classes, suspect):
         errors = float(right @ _leak(k, kind if len(kind) == 2 else None, 1.0).sum(axis=1)) * share
         if errors >= most:
             most, where = errors, _kind_in_words(kind, classes)
+    told = (
+        ""
+        if suspect
+        else "; if you know which class was mislabelled, say so with audit(..., suspect=) or --suspect"
+    )
     return (
         "No errors are claimed: classes that overlap explain these labels as well. Up to "
         f"{_percent(most)} of the labels may be wrong nevertheless{where}, not counting errors that follow "
-        "the columns, as those of automatic labels do. More rows or better columns would tell; if you "
-        "know which class was mislabelled, say so with audit(..., suspect=) or --suspect. The ranking shows "
-        "the most surprising rows; audit(..., score='margin') or --score margin is another order to look at, "
-        "and the better one where labels were made by rules on the columns themselves."
+        f"the columns, as those of automatic labels do. More rows or better columns would tell{told}. The "
+        "ranking shows the most surprising rows; audit(..., score='margin') or --score margin is another "
+        "order to look at, and the better one where labels were made by rules on the columns themselves."
     )
 
 

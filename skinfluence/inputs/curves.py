@@ -1,5 +1,6 @@
 """Transformers of the targets that are no straight line, or that the model does not absorb."""
 
+import warnings
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
@@ -79,11 +80,24 @@ def curve_of(transformer, y):
         is not strictly monotone; if, fitted again on the same targets, it gives others.
     """
     curve = Curve(transformer, any_learns([("target", transformer)]), y)
+    with warnings.catch_warnings():
+        # Of what is tried out here nothing is to be said.
+        warnings.simplefilter("ignore")
+        _check_curve(curve, y)
+    return curve
+
+
+def _check_curve(curve, y):
+    transformer = curve.transformer
     z = curve(y)
     spread = float(np.ptp(z)) or 1.0
     points = np.linspace(z.min() - spread / 2, z.max() + spread / 2, 101)
     inside = (points >= z.min()) & (points <= z.max())
-    back = curve.back(points)
+    try:
+        back = curve.back(points)
+    except (LookupError, ArithmeticError):
+        # An inverse of the values of the fit alone, as that of bins.
+        back = np.full(points.shape, np.nan)
     # Outside, an inverse may end: what Yeo and Johnson's powers reach is bounded.
     there = np.isfinite(back)
     rises = np.diff(back[there])
@@ -99,7 +113,6 @@ def curve_of(transformer, y):
             "The transformer of a TransformedTargetRegressor must be what a fit on its targets gives. Got "
             f"{transformer!r}, which gives others when it is fitted again. {IN_Z}"
         )
-    return curve
 
 
 def seen_through(problem, curve):
@@ -122,7 +135,12 @@ def seen_through(problem, curve):
         raise TypeError(
             "Behind a transformer that learns from the targets a model must predict its decision values. Got "
             f"{problem.model_name} with a link, and {curve.transformer!r}. Use a transformer that learns "
-            f"nothing, such as func= and inverse_func=, or ask in the transformed units. {IN_Z}"
+            f"nothing, such as func= and inverse_func=. {IN_Z}"
+        )
+    if hasattr(problem, "members"):
+        raise TypeError(
+            "Behind a transformer of the targets there must be one model. Got "
+            f"{problem.model_name}. {IN_Z}"
         )
     names = {one.name for one in fields(problem)} if is_dataclass(problem) else ()
     if "through" in names:

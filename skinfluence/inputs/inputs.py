@@ -1,5 +1,7 @@
 """From what the user passes to what the model sees: pipelines and validation of rows."""
 
+import warnings
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
@@ -82,7 +84,10 @@ class Inputs:
         y, sample_weight = in_numpy(y), in_numpy(sample_weight)
         model = model_in_numpy(self.model)
         lines, z = self._transformed(y)
-        problem = objective_of(model, self.training_X, z, sample_weight)
+        with warnings.catch_warnings():
+            # The rows are arrays here, whatever they were.
+            warnings.filterwarnings("ignore", message="X does not have valid feature names")
+            problem = objective_of(model, self.training_X, z, sample_weight)
         for chosen in reversed(self._chosen):
             problem = having_chosen(problem, chosen)
         refuse_empty_classes(problem)

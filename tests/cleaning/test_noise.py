@@ -142,6 +142,14 @@ def test_what_cannot_be_excluded_is_small_where_classes_are_clear_cut(K):
         assert 0 < float(note.split("Up to ")[1].split(" %")[0]) < 15
 
 
+def test_who_said_which_class_was_mislabelled_is_not_asked_to_say_so():
+    q, _, g = clean_sets(2, 1)[0]
+    (note,) = estimate_noise(q, g).notes
+    assert "say so with" in note
+    (note,) = estimate_noise(q, g, suspect=("true", 1)).notes
+    assert note.startswith("No errors are claimed") and "suspect" not in note
+
+
 def test_the_largest_share_is_where_the_likelihood_has_fallen_by_its_bound():
     q, _, given = rows_of_known_noise(noise_matrix(2, c10=0.02), 1500, 0, spread=2.0)
     likelihood = Likelihood(np.log(q), given)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import VotingRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
@@ -16,6 +17,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
+    KBinsDiscretizer,
     MinMaxScaler,
     PowerTransformer,
     QuantileTransformer,
@@ -246,6 +248,7 @@ NO_CURVES = {
     "looks at all": {"func": lambda y: y - y.mean(), "inverse_func": lambda z: z},
     "steps": {"transformer": QuantileTransformer(n_quantiles=5)},
     "clipped": {"transformer": MinMaxScaler(clip=True)},
+    "bins": {"transformer": KBinsDiscretizer(4, encode="ordinal")},
 }
 
 
@@ -273,6 +276,24 @@ def test_a_link_behind_a_transformer_that_learns_is_refused():
     expected = cross_val_predict(model, X, y, cv=LeaveOneOut())
     found = Influence(model.fit(X, y), X, y).loo_predict(method="exact")
     np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+def test_a_vote_behind_a_curve_is_refused_in_the_users_words():
+    X, y = data()
+    fitted = behind(VotingRegressor([("a", RIDGE), ("b", Ridge())]), LOG).fit(X, y)
+    with pytest.raises(TypeError, match=r"one model. Got a vote .*regressor_, X, z"):
+        Influence(fitted, X, y)
+    assert np.isfinite(Influence(fitted.regressor_, X, np.log1p(y)).loo_predict()).all()
+
+
+def test_what_is_tried_out_of_a_curve_warns_of_nothing():
+    """Beyond what its powers reach, the inverse of Yeo and Johnson's says that it gives NaN."""
+    X, y = data()
+    y = np.exp(y / y.std())
+    fitted = behind(RIDGE, POWER).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Influence(fitted, X, y)
 
 
 def test_targets_that_a_curve_does_not_take_are_refused():

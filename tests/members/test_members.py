@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -21,12 +22,13 @@ from sklearn.linear_model import (
     RidgeCV,
 )
 from sklearn.metrics import log_loss
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from sklearn.svm import SVC, SVR
 
 from skinfluence import Influence, edits
@@ -358,6 +360,16 @@ SCALED = make_pipeline(StandardScaler(), LOGISTIC)
 REFUSED = {
     "counted votes": (VotingClassifier([("a", LOGISTIC)]), TWO, "voting='soft'"),
     "a step inside": (soft(SCALED, GaussianNB()), TWO, "Put what they share before it"),
+    "a curve inside": (
+        mean(TransformedTargetRegressor(RIDGE, transformer=QuantileTransformer(n_quantiles=9))),
+        LINE,
+        r"VotingRegressor\(.*ask about one model: Influence\(model.estimators_\[k\], X, y\)",
+    ),
+    "a step for each target": (
+        MultiOutputRegressor(make_pipeline(StandardScaler(), Ridge())),
+        Y,
+        "Got Pipeline inside it",
+    ),
     "no probabilities": (soft(LOGISTIC), TWO, "must have probabilities"),
     "a choice": (mean(RidgeCV()), LINE, "chosen nothing"),
     "two scores of a class": (
@@ -392,6 +404,30 @@ def test_the_way_out_of_the_refusals_works():
     ):
         with pytest.raises(TypeError, match="a vote of several models"):
             ask()
+
+
+@pytest.mark.parametrize("inside", [Ridge(solver="cholesky"), KNeighborsRegressor(3)], ids=str)
+def test_one_target_in_a_column_is_one_model(inside):
+    model, y = MultiOutputRegressor(inside), np.reshape(LINE, (-1, 1))
+    expected = cross_val_predict(model, X, y, cv=LeaveOneOut())
+    found = Influence(model.fit(X, y), X, y).loo_predict()
+    np.testing.assert_allclose(found, expected[:, 0], rtol=1e-9)
+    with pytest.raises(ValueError, match="must be those of the fit"):
+        Influence(model, X[::-1], y)
+
+
+def test_models_of_a_frame_are_asked_about_without_a_word_of_its_names():
+    frame = pytest.importorskip("pandas").DataFrame(X, columns=["a", "b", "c"])
+    for model, y in (
+        (soft(LOGISTIC, GaussianNB()), TWO),
+        (OneVsRestClassifier(GaussianNB()), THREE),
+        (GaussianNB(), TWO),
+        (MultiOutputRegressor(KNeighborsRegressor(3)), Y),
+    ):
+        model.fit(frame, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Influence(model, frame, y).loo_predict()
 
 
 def test_other_rows_than_those_of_the_fit_are_refused():
