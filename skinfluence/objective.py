@@ -360,6 +360,8 @@ def refuse_unknown(model):
 def refuse_form(model):
     """Refuse a form of a known estimator, before its data are looked at; register beside its objective.
 
+    It is asked of estimators that are not fitted, too.
+
     Raises
     ------
     TypeError

@@ -119,7 +119,9 @@ def _(model: VotingClassifier, X, y, sample_weight=None):
 @refuse_form.register(VotingClassifier)
 @refuse_form.register(VotingRegressor)
 def _(model):
-    inside = [type(one).__name__ for one in model.estimators_ if opened(one) is not None]
+    inside = [
+        type(one).__name__ for one in getattr(model, "estimators_", ()) if opened(one) is not None
+    ]
     if inside:
         name = type(model).__name__
         own_y = "y" if isinstance(model, VotingRegressor) else "model.le_.transform(y)"

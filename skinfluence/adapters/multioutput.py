@@ -17,7 +17,9 @@ ONE_BY_ONE = "Ask about one target at a time: Influence(model.estimators_[k], X,
 
 @refuse_form.register
 def _(model: MultiOutputRegressor):
-    inside = {type(one).__name__ for one in model.estimators_ if opened(one) is not None}
+    inside = {
+        type(one).__name__ for one in getattr(model, "estimators_", ()) if opened(one) is not None
+    }
     if inside:
         raise TypeError(
             "The models of a MultiOutputRegressor must be fitted on its features and its targets as they "

@@ -21,7 +21,7 @@ from sklearn.linear_model import (
     RidgeClassifier,
     RidgeCV,
 )
-from sklearn.metrics import log_loss
+from sklearn.metrics import log_loss, r2_score
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
@@ -35,6 +35,7 @@ from skinfluence import Influence, edits
 from skinfluence.cleaning import audit
 from skinfluence.conformal import JackknifePlusClassifier, JackknifePlusRegressor
 from skinfluence.diagnostics import leverage
+from skinfluence.model_selection import LeaveOneOutSearch
 
 N = 24
 NEWTON = {"solver": "newton-cholesky", "tol": 1e-12}
@@ -404,6 +405,16 @@ def test_the_way_out_of_the_refusals_works():
     ):
         with pytest.raises(TypeError, match="a vote of several models"):
             ask()
+
+
+def test_a_vote_that_is_not_fitted_can_be_searched():
+    """What it is made of is looked at where there is something."""
+    model = mean(Ridge(solver="cholesky"), KNeighborsRegressor(3))
+    alpha = next(name for name in model.get_params() if name.endswith("__alpha"))
+    search = LeaveOneOutSearch(model, {alpha: [0.1, 3.0]}, scoring="r2").fit(X, LINE)
+    model.set_params(**search.best_params_)
+    left_out = cross_val_predict(model, X, LINE, cv=LeaveOneOut())
+    assert search.best_score_ == pytest.approx(r2_score(LINE, left_out), rel=1e-9)
 
 
 @pytest.mark.parametrize("inside", [Ridge(solver="cholesky"), KNeighborsRegressor(3)], ids=str)
