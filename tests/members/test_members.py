@@ -407,6 +407,13 @@ def test_the_way_out_of_the_refusals_works():
             ask()
 
 
+def test_several_kernel_ridges_are_refused_for_their_number_and_not_for_their_kind():
+    inf = Influence(KernelRidge(kernel="rbf").fit(X, Y), X, Y)
+    with pytest.raises(TypeError, match=r"where one model .*, of 3 models; ask Influence.effect"):
+        inf.edited(edits.remove(1))
+    assert inf.effect(edits.remove(1), X, of="predict").values.shape == (N, 3)
+
+
 def test_a_vote_that_is_not_fitted_can_be_searched():
     """What it is made of is looked at where there is something."""
     model = mean(Ridge(solver="cholesky"), KNeighborsRegressor(3))
