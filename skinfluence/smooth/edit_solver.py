@@ -610,8 +610,16 @@ class EditSolver:
             v = -inverse.solve(right)
             step, bound, size = self._newton(problem, v.reshape(shape), np.inf, tol)
             return step, bound, size, "newton", self.accuracy.round_off
+        # As in RowBatch: the error before the edit counts in the norm of P.
+        added = steps.points_leverage(self.factor, points, gained=True)
+        inflated = np.sqrt(float(inflation(added, points.shift, self.objective)))
+        floor, round_off = self.accuracy.floor * inflated, self.accuracy.round_off * inflated
         # What the last refinement changes is what the solver and Woodbury's formula lost.
-        v, Pv, lost = inverse.refined(-right)
+        try:
+            v, Pv, lost = inverse.refined(-right)
+        except SingularHessianError as error:
+            v, bound, size = self._elsewhere(problem, tol, error)
+            return v, bound + floor, size, "newton", round_off
         size = steps.norm(v, Pv)
         kappa, growth, error = self._kappa(inverse, points)
         solved = inverse.refactored or self.factor
@@ -620,9 +628,6 @@ class EditSolver:
         own_noise = self.accuracy.rounding(changed, gradient, hessian, sizes).sum()
         with np.errstate(invalid="ignore"):
             slack = lost / size + 2.0 * error * growth
-        # As in RowBatch: the error before the edit counts in the norm of P.
-        added = steps.points_leverage(self.factor, points, gained=True)
-        inflated = np.sqrt(float(inflation(added, points.shift, self.objective)))
         # Where nothing bounds the edited Hessian from below, all of this is infinite or NaN.
         with np.errstate(over="ignore", invalid="ignore"):
             noise = self.accuracy.floor * (np.sqrt(growth) - 1.0) + own_noise * np.sqrt(growth)
@@ -652,8 +657,24 @@ class EditSolver:
             used = "newton"
             if not np.isfinite(bound):
                 refuse_separable(problem.at(self.objective.theta + v))
-        floor, round_off = self.accuracy.floor * inflated, self.accuracy.round_off * inflated
         return v, bound + floor, size, used, round_off
+
+    def _elsewhere(self, problem, tol, error):
+        """Newton's method where the Hessian at the fit has no digits, as where a new row outweighs all.
+
+        Raises ``error`` where no penalty decides what rows do not.
+        """
+        if not self.M or not problem.penalty.any():
+            raise error
+        try:
+            step, bound, size = self._newton(
+                problem, np.zeros(self.objective.theta.shape), np.inf, tol
+            )
+        except SingularHessianError:
+            raise error from None
+        if not np.isfinite(bound):
+            refuse_separable(problem.at(self.objective.theta + step))
+        return step, bound, size
 
     def _points_exactly(self, problem, points):
         objective = self.objective

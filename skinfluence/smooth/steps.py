@@ -472,7 +472,9 @@ class EditedInverse:
         if self.refactored is not None:
             return self.refactored.curvature @ v
         curvature = self.factor.shifted(self.points.shift).curvature
-        return curvature @ v + self._U.T @ (self._D @ (self._U @ v))
+        # What curves beyond all numbers is left to Newton's method.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return curvature @ v + self._U.T @ (self._D @ (self._U @ v))
 
 
 def _factored_anew(solver, factor, points):

@@ -259,3 +259,23 @@ def test_data_that_do_not_fit_the_model_are_refused(X, y, weight, message):
     model = linear_model.PoissonRegressor().fit(np.eye(3), [1.0, 2.0, 1.0])
     with pytest.raises(ValueError, match=message):
         Influence(model, X, y, weight)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("far", [60.0, 150.0, 400.0])
+@pytest.mark.parametrize("method", ["auto", "exact"])
+def test_a_new_row_that_outweighs_all_others_at_the_fit_has_its_answer(far, method):
+    # Its mean there is exp(0.9 far): beside that curvature float64 sees neither rows nor penalty.
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 3))
+    y = rng.poisson(np.exp(X[:, 0])).astype(float)
+    new = far * np.array([1.0, 0.1, -0.05])
+    options = {"alpha": 0.1, "solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000}
+    before = linear_model.PoissonRegressor(**options).fit(X, y)
+    after = linear_model.PoissonRegressor(**options).fit(np.vstack([X, new]), np.append(y, 4.0))
+    expected = np.log(after.predict(X)) - np.log(before.predict(X))
+    edit = edits.add(new, 4.0)
+    found = Influence(before, X, y).effect(edit, X, of="decision_function", method=method)
+    # atol: what scikit-learn's tolerance leaves of both fits.
+    np.testing.assert_allclose(found.values, expected, rtol=1e-6, atol=1e-9)
+    assert found.method_used == "newton"
