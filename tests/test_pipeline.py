@@ -34,6 +34,7 @@ from sklearn.svm import SVC
 
 from skinfluence import Influence, edits
 from skinfluence.pipeline import Pipeline, influence_by_name, make_pipeline
+from tests.versions import SCIKIT_LEARN
 
 N = 40
 
@@ -440,8 +441,8 @@ def test_names_are_asked_of_a_fitted_model_of_ours(data):
 
 
 @pytest.mark.skipif(
-    tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 8),
-    reason="said in other words before",
+    SCIKIT_LEARN < (1, 9),
+    reason="said in other words before, or not at all",
 )
 @pytest.mark.parametrize("step", [StandardScaler, sklearn.linear_model.LogisticRegression])
 def test_a_class_in_the_place_of_an_instance_is_refused_as_by_scikit_learn(step):

@@ -2,11 +2,14 @@
 
 import pytest
 import scipy.sparse as sp
+import sklearn
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.utils import estimator_checks
 
 from tests.fewer import in_turn
 
+# What the tests skip, with a reason, of versions that do it otherwise.
+SCIKIT_LEARN = tuple(map(int, sklearn.__version__.split(".")[:2]))
 # TODO(scikit-learn 1.8 and scipy 1.12 as minimum): drop this module.
 HAS_LEGACY_ATTRIBUTES = "use_legacy_attributes" in LogisticRegressionCV().get_params()
 
