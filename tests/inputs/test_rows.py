@@ -321,7 +321,6 @@ import numpy as np, torch
 from sklearn import config_context, linear_model
 import skinfluence.linear_model as ours
 from skinfluence import Influence
-from tests.versions import SCIKIT_LEARN
 rng = np.random.default_rng(0)
 X = rng.standard_normal((40, 3))
 y = (X[:, 0] + rng.standard_normal(40) > 0).astype(int)
