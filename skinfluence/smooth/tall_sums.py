@@ -155,12 +155,9 @@ class TallSums:
             A bound on the length of its rounding.
         """
         tensor, unit = self._tensor
-        length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        with np.errstate(invalid="ignore"):
-            single = (vectors / np.where(length > 0, length, 1.0)[:, None]).astype(np.float32)
+        length, blocks = _as_columns(vectors)
         out = np.empty_like(vectors)
-        for low in range(0, len(vectors), ROWS):
-            part = np.ascontiguousarray(single[low : low + ROWS].T)
+        for low, part in blocks:
             # A third of the derivative of the cubic form.
             total = np.zeros_like(part)
             for a, T in enumerate(tensor):
@@ -180,13 +177,27 @@ class TallSums:
     @cached_property
     def cubes(self):
         """``sum_j w_j l'''_j K_ij^3``, of the rows j != i."""
-        turned, _ = self.turned(self._at.rows)
-        return np.einsum("ij,ij->i", self._at.rows, turned) - self.third * self._h**3
+        tensor, unit = self._tensor
+        length, blocks = _as_columns(self._at.rows)
+        cubes = np.zeros(len(length))
+        for low, part in blocks:
+            for a, T in enumerate(tensor):
+                cubes[low : low + ROWS] += part[a] * np.einsum("db,db->b", T @ part[a:], part[a:])
+        return cubes * unit * length**3 - self.third * self._h**3
 
     @property
     def cubes_error(self):
         """A bound on the rounding of :attr:`cubes`."""
         return (ROWS + 3 * self._at.rows.shape[1] + 16) * EPS * self._h**1.5 * self._heavy
+
+
+def _as_columns(vectors):
+    """Lengths of vectors, and blocks ``(start, columns)`` of them at length one in single precision."""
+    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    with np.errstate(invalid="ignore"):
+        single = (vectors / np.where(length > 0, length, 1.0)[:, None]).astype(np.float32)
+    starts = range(0, len(vectors), ROWS)
+    return length, ((low, np.ascontiguousarray(single[low : low + ROWS].T)) for low in starts)
 
 
 def _reach(square, h):
