@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skinfluence.edits.constructors import is_given
-from skinfluence.edits.points import position
+from skinfluence.edits.points import terms_of
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.rows import row_like
 
@@ -55,13 +55,12 @@ def edited_rows(influence, edit):
     """The :class:`EditedRows` of an edit that :meth:`Influence._resolve` takes."""
     problem, labels = influence.objective, influence._inputs.labels
     own = problem.own_weights
-    changed, added, found = {}, [], {}
-    for term in edit.terms:
+    changed, added = {}, []
+    for term, row in terms_of(edit, problem.n_samples, labels):
         x, y = term.x, term.y if is_given(term.y) else None
-        if term.row is None:
+        if row is None:
             added.append(RowChange(x, y, float(term.amount), True))
             continue
-        row = position(term.row, problem.n_samples, labels, found)
         if row in influence._gone:
             raise ValueError(
                 f"A removed row stays removed. Got an edit of row {row}, which an earlier edit took "

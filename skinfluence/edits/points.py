@@ -92,18 +92,10 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
     ValueError
         For weights that would become negative, or an edit that removes everything.
     """
-    if not isinstance(edit, Edit):
-        raise TypeError(f"An edit is made by skinfluence.edits.remove, relabel, ... Got {edit!r}.")
-    n = objective.n_samples
     weights, sample_weight = objective.weights, objective.sample_weight
-    changes, taken, gone = {}, set(), set()
+    changes, gone = {}, set()
     new_X, new_y, new_weights = [], [], []
-    found = {}
-    for term in edit.terms:
-        row = None if term.row is None else position(term.row, n, labels, found)
-        if term.scale < 0 and row in taken:
-            raise ValueError(f"An edit may change a row once. Row {row} is named twice.")
-        taken.update([row] if term.scale < 0 else [])
+    for term, row in terms_of(edit, objective.n_samples, labels):
         gone.update([row] if term.scale < 0 and not term.reweighted else [])
         if not np.isfinite(term.amount):
             raise ValueError(f"Weights must be finite. Got {term.amount}.")
@@ -178,7 +170,31 @@ def edited(objective, points):
     )
 
 
-def position(row, n, labels, found):
+def terms_of(edit, n, labels=None):
+    """Each term of an edit with the position of its row among ``n``, None for a new one.
+
+    Raises
+    ------
+    TypeError
+        For what is not an edit.
+    IndexError
+        For a row that does not exist.
+    ValueError
+        For a row that is named twice.
+    """
+    if not isinstance(edit, Edit):
+        raise TypeError(f"An edit is made by skinfluence.edits.remove, relabel, ... Got {edit!r}.")
+    taken, found = set(), {}
+    for term in edit.terms:
+        row = None if term.row is None else _position(term.row, n, labels, found)
+        if term.scale < 0:
+            if row in taken:
+                raise ValueError(f"An edit may change a row once. Row {row} is named twice.")
+            taken.add(row)
+        yield term, row
+
+
+def _position(row, n, labels, found):
     """The position of one row; ``found`` keeps those of rows that were named together."""
     if isinstance(row, tuple):
         rows, k = row

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinfluence.edits import Edit, NoOptimumError
+from skinfluence.edits import NoOptimumError
 from skinfluence.edits.constructors import is_given
-from skinfluence.edits.points import no_weight_left, position
+from skinfluence.edits.points import no_weight_left, terms_of
 from skinfluence.statistics.balanced import amounts, counts, ratios
 
 __all__ = ["EditedRows", "relabelled", "rows_after", "without"]
@@ -120,20 +120,13 @@ def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
     ValueError
         For a row that is named twice, or an edit that leaves nothing or a class without weight.
     """
-    if not isinstance(edit, Edit):
-        raise TypeError(f"An edit is made by skinfluence.edits.remove, relabel, ... Got {edit!r}.")
-    n = problem.n_samples
-    there = np.ones(n, dtype=bool)
+    there = np.ones(problem.n_samples, dtype=bool)
     raw, y, own = raw_y.copy(), np.array(problem.y), problem.own_weights.copy()
     factor = problem.class_weights_of(problem.y).astype(float)
-    new, new_raw, new_own, taken, found = [], [], [], set(), {}
+    new, new_raw, new_own = [], [], []
     relabels = reweights = False
-    for term in edit.terms:
-        row = None if term.row is None else position(term.row, n, labels, found)
+    for term, row in terms_of(edit, problem.n_samples, labels):
         if term.scale < 0:
-            if row in taken:
-                raise ValueError(f"An edit may change a row once. Row {row} is named twice.")
-            taken.add(row)
             there[row] = not term.leaves
             if term.reweighted:
                 own[row], reweights = term.amount, True
