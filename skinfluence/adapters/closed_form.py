@@ -143,7 +143,7 @@ def _rows(model, X, y, sample_weight):
     classes = np.asarray(model.classes_)
     if len(classes) < 2:
         raise ValueError(f"The model must have two classes or more. Got {len(classes)}.")
-    codes = Labels(classes, np.arange(len(classes)), np.ones(len(classes))).codes(y)
+    codes = Labels.by_position(classes).codes(y)
     return X, codes, check_sample_weight(sample_weight, X.shape[0])
 
 
@@ -231,7 +231,7 @@ def _problem(model, families, name, fitted_scores, votes=False, loss=None):
         as_ratio = hasattr(model, "decision_function")
         if loss is None:
             loss = Votes(n_classes) if votes else Posterior(n_classes, as_ratio)
-        labels = Labels(np.asarray(model.classes_), np.arange(n_classes), np.ones(n_classes))
+        labels = Labels.by_position(model.classes_)
     family = _of_fit(model, families, loss, fitted_scores)
     X = family.X
     return ClosedProblem(

@@ -124,7 +124,7 @@ def _logistic(model, X, y, sample_weight, C, l1_ratio):
     y = column_or_1d(y)
     check_rows(X, y)
     sample_weight = check_sample_weight(sample_weight, X.shape[0])
-    codes = Labels(classes, np.arange(len(classes)), np.ones(len(classes))).codes(y)
+    codes = Labels.by_position(classes).codes(y)
     weighted = np.ones(len(classes))
     if model.class_weight is not None:
         with np.errstate(divide="ignore"):

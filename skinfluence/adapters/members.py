@@ -9,6 +9,8 @@ from skinfluence.design import design_of
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import Loss
+from skinfluence.members.joining import Average, ClassAndRest, SideBySide
+from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Labels, objective_of, refuse_form
 
 
@@ -34,10 +36,6 @@ def side_by_side(problems, X, y, weights, name):
     TypeError
         For models that chose something on the rows, and for losses that are not of decision values.
     """
-    from skinfluence.members import answers as _answers  # noqa: F401  registers the answers
-    from skinfluence.members.joining import SideBySide
-    from skinfluence.members.problem import MembersProblem
-
     problems = tuple(problems)
     _refuse_chosen(problems)
     losses = [one.loss for one in problems]
@@ -47,7 +45,7 @@ def side_by_side(problems, X, y, weights, name):
             f"{problems[0].model_name}. Ask about one target at a time: "
             "Influence(model.estimators_[k], X, y[:, k])."
         )
-    return MembersProblem(problems, SideBySide(losses), design_of(X), y, weights, None, name)
+    return _made_of(problems, SideBySide(losses), X, y, weights, None, name)
 
 
 def class_and_rest(model, problems, X, codes, weights):
@@ -72,10 +70,6 @@ def class_and_rest(model, problems, X, codes, weights):
     TypeError
         For models that chose something on the rows, and for parameters that have no decision values.
     """
-    from skinfluence.members import answers as _answers  # noqa: F401  registers the answers
-    from skinfluence.members.joining import ClassAndRest
-    from skinfluence.members.problem import MembersProblem
-
     problems = tuple(problems)
     _refuse_chosen(problems)
     as_chance = not hasattr(model.estimators_[0], "decision_function")
@@ -86,11 +80,9 @@ def class_and_rest(model, problems, X, codes, weights):
             f"{problems[0].model_name}. Ask about one class at a time: "
             "Influence(model.estimators_[k], X, y == model.classes_[k])."
         )
-    n_classes = len(model.classes_)
-    labels = Labels(model.classes_, np.arange(n_classes), np.ones(n_classes))
+    labels = Labels.by_position(model.classes_)
     name = f"{problems[0].model_name} for each class"
-    how = ClassAndRest(problems, as_chance)
-    return MembersProblem(problems, how, design_of(X), codes, weights, labels, name)
+    return _made_of(problems, ClassAndRest(problems, as_chance), X, codes, weights, labels, name)
 
 
 @objective_of.register
@@ -110,8 +102,7 @@ def _(model: VotingClassifier, X, y, sample_weight=None):
         )
     y = column_or_1d(y)
     check_rows(X, y)
-    n_classes = len(model.classes_)
-    labels = Labels(model.classes_, np.arange(n_classes), np.ones(n_classes))
+    labels = Labels.by_position(model.classes_)
     codes = labels.codes(y)
     return _voting(model, X, codes, model.le_.transform(y), labels, sample_weight)
 
@@ -135,10 +126,6 @@ def _(model):
 
 def _voting(model, X, y, given, labels, sample_weight):
     """The problem of a fitted vote, from the targets that its members were given."""
-    from skinfluence.members import answers as _answers  # noqa: F401  registers the answers
-    from skinfluence.members.joining import Average
-    from skinfluence.members.problem import MembersProblem
-
     weights = check_sample_weight(sample_weight, X.shape[0])
     problems = tuple(objective_of(one, X, given, sample_weight) for one in model.estimators_)
     for one, problem in zip(model.estimators_, problems, strict=True):
@@ -150,9 +137,13 @@ def _voting(model, X, y, given, labels, sample_weight):
     if labels is not None:
         for one in problems:
             _check_probabilities(one)
-    return MembersProblem(
-        problems, how, design_of(X), y, weights, labels, "a vote of several models"
-    )
+    return _made_of(problems, how, X, y, weights, labels, "a vote of several models")
+
+
+def _made_of(problems, how, X, y, weights, labels, name):
+    from skinfluence.members import answers as _answers  # noqa: F401  registers the answers
+
+    return MembersProblem(problems, how, design_of(X), y, weights, labels, name)
 
 
 def _check_probabilities(problem):

@@ -77,7 +77,7 @@ def _(model: OneVsRestClassifier, X, y, sample_weight=None):
     sample_weight = check_sample_weight(sample_weight, X.shape[0])
     classes = model.classes_
     n_classes = len(classes)
-    codes = Labels(classes, np.arange(n_classes), np.ones(n_classes)).codes(y)
+    codes = Labels.by_position(classes).codes(y)
     own = range(n_classes) if n_classes > 2 else (1,)
     parts = [
         _binary_problem(estimator, X, (codes == k).astype(int), sample_weight)

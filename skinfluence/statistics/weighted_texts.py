@@ -112,13 +112,11 @@ class WeightedTexts:
         objective, m = self.objective, len(edits)
         b, a = self._scales([one.gone for one in edits])
         weights, penalty = np.zeros(a.shape), np.tile(objective.penalty, (m, 1))
-        for k, one in enumerate(edits):
-            weights[k, one.kept] = one.weights
-            if objective.hold != "C":
-                penalty[k] *= one.weights.sum() / objective.total_weight
         y = np.tile(objective.y, (m, *[1] * objective.y.ndim))
         for k, one in enumerate(edits):
-            y[k, one.kept] = one.y
+            weights[k, one.kept], y[k, one.kept] = one.weights, one.y
+            if objective.hold != "C":
+                penalty[k] *= one.weights.sum() / objective.total_weight
         intercept, d = objective.design.intercept, len(self._columns)
 
         def gradients(which, theta):

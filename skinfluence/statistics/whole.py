@@ -25,7 +25,7 @@ class WholePipeline:
     training_X : ndarray or CSR array
         Rows as the model sees them.
     supervised : bool
-        Whether a step looks at y.
+        Whether a step looks at y; a transformer of the targets that learns from them does.
     budget : float
         CPU seconds for fitting transformers again.
     """
@@ -33,7 +33,8 @@ class WholePipeline:
     def __init__(self, answers, model, refits, training_X, supervised, budget):
         self.answers, self.model, self.refits = answers, model, refits
         self.transformers, self.X, self.y = refits.transformers, refits.X, np.asarray(refits.y)
-        self.training_X, self.supervised, self.budget = training_X, supervised, budget
+        self.training_X, self.budget = training_X, budget
+        self.supervised = supervised or moving_curve(answers.problem) is not None
 
     @property
     def again(self):
@@ -233,9 +234,8 @@ class WholePipeline:
     def routes(self, edits, out, method):
         """How each edit is answered about, in words; of those of one row, which they are and how."""
         route = np.full(len(edits), REFITTED, dtype=Removals.alike(REFITTED, 0).routes.dtype)
-        supervised = self.supervised or moving_curve(self.answers.problem) is not None
         for i, one in enumerate(edits):
-            if not (one.moves_features or (supervised and one.relabels)):
+            if not (one.moves_features or (self.supervised and one.relabels)):
                 route[i] = UNMOVED
         lone = np.array([-1 if one.lone is None else one.lone for one in edits], dtype=np.intp)
         chosen = np.flatnonzero(lone >= 0)
