@@ -17,6 +17,7 @@ model = LogisticRegression(solver="newton-cholesky").fit(X, y)
 inf = Influence(model, X, y)
 DOORS = {
     "effects": lambda groups: inf.removal_effect(X[:2], y[:2], groups=groups),
+    "estimate": lambda groups: inf.estimate("removal_effect", X[:2], groups=groups),
     "covariance": lambda groups: covariance(inf, "cr1", groups=groups),
     "conformal": lambda groups: JackknifePlusRegressor(Ridge()).fit(X, y.astype(float), groups),
     "audit": lambda groups: audit(model, X, y, groups=groups),

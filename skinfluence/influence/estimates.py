@@ -3,6 +3,7 @@
 import numpy as np
 
 from skinfluence import leave_one_out
+from skinfluence._utils.rows import groups_of
 from skinfluence.edits import Edit, remove
 from skinfluence.statistics import HELD, UNMOVED, estimating, learns_from_rows
 
@@ -20,7 +21,8 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
     n_outputs = influence.objective.loss.n_outputs
     if question == "effect" or groups is not None:
         if groups is not None:
-            names, position = np.unique(np.asarray(groups), return_inverse=True)
+            n, frame = influence.objective.n_samples, influence._inputs.labels
+            names, position = groups_of(groups, n, frame)
             given = [remove(np.flatnonzero(position == i)) for i in range(len(names))]
         else:
             given = [edits] if isinstance(edits, Edit) else list(edits or ())
