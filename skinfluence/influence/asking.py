@@ -52,8 +52,9 @@ class Asked:
             y, own = _numbers(y), np.shape(self.objective.y)[1:]
             y = y if own else column(y)
             if y.shape[1:] != own or not np.isfinite(y).all():
+                came = "NaN or infinity" if y.shape[1:] == own else f"an array of shape {y.shape}"
                 raise ValueError(
-                    f"y must be finite numbers, {own[0]} for each row. Got an array of shape {y.shape}."
+                    f"y must be finite numbers, {own[0]} for each row. Got {came}."
                     if own
                     else "y must be a one-dimensional array of finite numbers."
                 )

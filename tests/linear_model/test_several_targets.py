@@ -156,3 +156,12 @@ def test_what_is_about_one_target_is_refused(name):
     inf = Influence(Ridge().fit(X, Y), X, Y)
     with pytest.raises((TypeError, ValueError), match=r"target|column|2 for each row|1d array"):
         REFUSED[name](inf)
+
+
+@pytest.mark.parametrize(
+    ("came", "words"), [([np.nan, 1.0], "NaN or infinity"), ([1.0, 2.0, 3.0], "shape")]
+)
+def test_targets_that_are_none_are_refused_for_what_they_are(came, words):
+    inf = Influence(Ridge().fit(X, Y), X, Y)
+    with pytest.raises(ValueError, match=f"finite numbers, 2 for each row. Got .*{words}"):
+        inf.effect(edits.add(X[0], came), X[:2], of="predict")
