@@ -156,10 +156,11 @@ class MembersAnswers(EditsOnly):
         return self._own(asked)
 
     def _own(self, ask):
-        with warnings.catch_warnings():
-            # What every member says of a row is said once.
-            warnings.simplefilter("once")
+        with warnings.catch_warnings(record=True) as said:
             found = [ask(k, one) for k, one in enumerate(self.members)]
+        # What every member says of a row is said once.
+        for one in {(str(one.message), one.category): one for one in said}.values():
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         outputs = self.problem.how.outputs
         losses = [one.loss for one in self.problem.members]
         return self._joined([outputs(loss, eta) for loss, eta in zip(losses, found, strict=True)])

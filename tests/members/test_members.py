@@ -355,6 +355,25 @@ def test_the_only_row_of_a_class_has_no_answer_and_the_others_do():
     assert np.flatnonzero(np.isnan(effects).any(axis=0)).tolist() == [3]
 
 
+def test_what_members_say_is_said_once_and_through_the_filters_of_the_caller():
+    """24 neighbours of 23 rows: neither member has an answer, and says so."""
+    model = mean(KNeighborsRegressor(N), KNeighborsRegressor(N, weights="distance")).fit(X, LINE)
+    inf = Influence(model, X, LINE)
+    for rule in ("always", "default", "once"):
+        for _ in range(2):
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter(rule)
+                assert np.isnan(inf.loo_predict()).all()
+            assert [one.filename for one in said] == [__file__], rule
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("ignore")
+        inf.loo_predict()
+    assert said == []
+    with warnings.catch_warnings(), pytest.raises(UserWarning, match="no answer"):
+        warnings.simplefilter("error")
+        inf.loo_predict()
+
+
 # Refused by name -----------------------------------------------------------------------------------
 
 SCALED = make_pipeline(StandardScaler(), LOGISTIC)
