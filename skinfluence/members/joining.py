@@ -1,11 +1,12 @@
 """How the outputs of several models become one prediction, and the loss of that."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from skinfluence.losses import Loss, SquaredError
+from skinfluence.losses import Loss, SingleOutputLoss, SquaredError
 from skinfluence.losses.base import decided
 
 
@@ -38,24 +39,42 @@ class MeanProbability(Loss):
         return eta
 
 
-class SumOfLosses(Loss):
-    """The sum of the losses of several targets, each of its own decision values.
+class LogOfChance(SingleOutputLoss):
+    """Log loss of a probability, which is the decision value, of targets 0 and 1."""
+
+    def _value(self, eta, y):
+        with np.errstate(divide="ignore"):
+            return -np.log(np.where(y, eta, 1.0 - eta))
+
+    def _first(self, eta, y):
+        return np.where(y, -1.0 / eta, 1.0 / (1.0 - eta))
+
+    def _second(self, eta, y):
+        return self._first(eta, y) ** 2
+
+    def predict_proba(self, eta):
+        return np.concatenate([1.0 - eta, eta], axis=-1)
+
+
+class JointLoss(Loss):
+    """The sum of losses of one decision value each.
 
     Parameters
     ----------
     losses : list of Loss
-        Of one output each.
     """
 
     def __init__(self, losses):
         self.losses = list(losses)
         self.n_outputs = len(self.losses)
 
-    def _parts(self, eta, y):
-        return [(one, eta[..., [k]], y[..., k]) for k, one in enumerate(self.losses)]
+    @abstractmethod
+    def _target(self, k, y):
+        """What one of the losses has of the targets, shape (...)."""
 
-    def check_y(self, y):
-        return np.stack([one.check_y(y[:, k]) for k, one in enumerate(self.losses)], axis=1)
+    def _parts(self, eta, y):
+        """Each loss, its decision values and its targets."""
+        return [(one, eta[..., [k]], self._target(k, y)) for k, one in enumerate(self.losses)]
 
     def value(self, eta, y):
         return sum(one.value(part, target) for one, part, target in self._parts(eta, y))
@@ -68,12 +87,22 @@ class SumOfLosses(Loss):
         own = [one.hessian(part, target)[..., 0] for one, part, target in self._parts(eta, y)]
         return np.concatenate(own, axis=-1)[..., None] * np.eye(self.n_outputs)
 
+
+class SumOfLosses(JointLoss):
+    """The sum of the losses of several targets, each of its own decision values."""
+
+    def _target(self, k, y):
+        return y[..., k]
+
+    def check_y(self, y):
+        return np.stack([one.check_y(y[:, k]) for k, one in enumerate(self.losses)], axis=1)
+
     def mean(self, eta):
         found = [one.mean(eta[..., [k]]) for k, one in enumerate(self.losses)]
         return np.concatenate(found, axis=-1)
 
 
-class SumOfSides(Loss):
+class SumOfSides(JointLoss):
     """The sum of binary losses, each of one class and the rest; decisions are those of OneVsRestClassifier.
 
     Parameters
@@ -85,38 +114,12 @@ class SumOfSides(Loss):
     """
 
     def __init__(self, members, as_chance):
+        super().__init__([LogOfChance() if as_chance else one.loss for one in members])
         self.members, self.as_chance = members, as_chance
-        self.n_outputs = len(members)
 
-    def _sides(self, y):
-        """Whether each row is of each class, (..., n_outputs)."""
-        return np.asarray(y, dtype=np.intp)[..., None] == own_classes(self.n_outputs)
-
-    def _parts(self, eta, y):
-        """The binary loss, the decision values and the targets of each class."""
-        sides = self._sides(y)
-        for k, one in enumerate(self.members):
-            yield one.loss, eta[..., [k]], one.labels.targets[sides[..., k].astype(int)]
-
-    def value(self, eta, y):
-        if self.as_chance:
-            with np.errstate(divide="ignore"):
-                return -np.log(np.where(self._sides(y), eta, 1.0 - eta)).sum(axis=-1)
-        return sum(one.value(part, target) for one, part, target in self._parts(eta, y))
-
-    def gradient(self, eta, y):
-        if self.as_chance:
-            return np.where(self._sides(y), -1.0 / eta, 1.0 / (1.0 - eta))
-        found = [one.gradient(part, target) for one, part, target in self._parts(eta, y)]
-        return np.concatenate(found, axis=-1)
-
-    def hessian(self, eta, y):
-        if self.as_chance:
-            own = self.gradient(eta, y) ** 2
-        else:
-            found = [one.hessian(part, target)[..., 0] for one, part, target in self._parts(eta, y)]
-            own = np.concatenate(found, axis=-1)
-        return own[..., None] * np.eye(self.n_outputs)
+    def _target(self, k, y):
+        own = 1 * (np.asarray(y, dtype=np.intp) == own_classes(self.n_outputs)[k])
+        return own if self.as_chance else self.members[k].labels.targets[own]
 
     def decide(self, eta):
         if self.n_outputs == 1:
@@ -124,12 +127,8 @@ class SumOfSides(Loss):
         return eta.argmax(axis=-1)
 
     def predict_proba(self, eta):
-        chance = eta
-        if not self.as_chance:
-            parts = [
-                one.loss.predict_proba(eta[..., [k]])[..., 1:] for k, one in enumerate(self.members)
-            ]
-            chance = np.concatenate(parts, axis=-1)
+        parts = [one.predict_proba(eta[..., [k]])[..., 1:] for k, one in enumerate(self.losses)]
+        chance = np.concatenate(parts, axis=-1)
         if self.n_outputs == 1:
             return np.concatenate([1.0 - chance, chance], axis=-1)
         total = chance.sum(axis=-1, keepdims=True)

@@ -18,7 +18,7 @@ class MembersProblem(Problem):
     ----------
     members : tuple of Problem
         In their own codes of targets.
-    how : Average or SideBySide
+    how : Average, SideBySide or ClassAndRest
     design : Design
         The rows.
     y : ndarray of shape (n_samples, ...)
