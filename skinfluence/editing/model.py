@@ -11,7 +11,6 @@ from skinfluence.editing.result import Edited, EditReport
 from skinfluence.editing.rows import edited_rows
 from skinfluence.editing.solving import solve_edited
 from skinfluence.editing.writing import innermost, rebuilt
-from skinfluence.inputs.wrappers import line_of
 from skinfluence.objective import resolve_hold
 from skinfluence.problem import refuse_chosen
 from skinfluence.statistics import moving_curve
@@ -23,6 +22,7 @@ def check_asked(influence, tol, frozen):
         raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
     if frozen not in (None, "accept", "refuse"):
         raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
+    frozen = influence.frozen if frozen is None else frozen
     # Here: it registers kinds of problems whose rooms only their own models load.
     from skinfluence.editing import fits, kernels, row_losses, supports, tubes  # noqa: F401
 
@@ -31,8 +31,8 @@ def check_asked(influence, tol, frozen):
         solve_edited(problem, None, None, tol)
     if problem.chosen is not None and not problem.chosen.among_candidates:
         refuse_chosen(problem, "Models after an edit")
-    check_chosen(problem, influence.frozen if frozen is None else frozen)
-    _refuse_moving_curve(influence, influence.frozen if frozen is None else frozen)
+    check_chosen(problem, frozen)
+    _refuse_moving_curve(problem, frozen)
     natural = getattr(problem, "natural_hold", "C")
     if resolve_hold(getattr(problem, "hold", natural), natural) != natural:
         raise ValueError(
@@ -41,8 +41,8 @@ def check_asked(influence, tol, frozen):
         )
 
 
-def _refuse_moving_curve(influence, frozen):
-    curve = moving_curve(influence.objective)
+def _refuse_moving_curve(problem, frozen):
+    curve = moving_curve(problem)
     if curve is not None and frozen != "accept":
         raise TypeError(
             "The model after an edit is known where no transformer learned from the targets. Got "
@@ -185,12 +185,8 @@ def without_rows(inputs):
 
 def lines_of(influence):
     """The straight lines that the targets went through to the model, outermost first."""
-    inputs, y, lines = influence._inputs, None, []
-    if influence.objective.curve is not None:
-        # The problem is the model's own, in transformed units.
-        return lines
-    for transformer in getattr(inputs, "_targets", ()):
-        y = influence._y() if y is None else y
-        lines.append(line_of(transformer, y))
-        y = lines[-1](y)
+    if influence.objective.curve is not None or not influence._inputs.moves_targets:
+        # Behind a curve the problem is the model's own, in transformed units.
+        return []
+    lines, _ = influence._inputs.transformed_targets(influence._y())
     return lines

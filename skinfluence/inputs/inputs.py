@@ -83,7 +83,7 @@ class Inputs:
         refuse_masked(y=y, sample_weight=sample_weight)
         y, sample_weight = in_numpy(y), in_numpy(sample_weight)
         model = model_in_numpy(self.model)
-        lines, z = self._transformed(y)
+        lines, z = self.transformed_targets(y)
         with warnings.catch_warnings():
             # The rows are arrays here, whatever they were.
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
@@ -105,8 +105,8 @@ class Inputs:
             )
         return seen_through(problem, curve_of(self._targets[0], np.ravel(y)))
 
-    def _transformed(self, y):
-        """The targets of the model, and the straight line of each transformer; None for one that bends."""
+    def transformed_targets(self, y):
+        """The straight line of each transformer of the targets, None for one that bends; and their result."""
         if not self._targets:
             return [], y
         if np.ndim(y) == 2 and np.shape(y)[1] > 1:
