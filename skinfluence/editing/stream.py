@@ -223,26 +223,21 @@ def _changes(follower, before, after, touched, at):
     curved = -w[:, None, None] * before.loss.hessian(follower.eta[old], y)
     pulls = -w[:, None] * before.loss.gradient(eta, y)
     stay = after.design.X is before.design.X
-    if not stay:
+    # Of one decision value what is taken and what is added are numbers, and only their sum counts.
+    together = stay and before.loss.n_outputs == 1
+    if not together:
         yield rows, np.zeros(len(old), dtype=bool), curved, curved, pulls
+        curved = pulls = 0.0
+    if not stay:
         rows = after.design.take(touched).dense_rows()
-        eta = rows @ after.theta.T
-        w, curved, pulls = np.zeros(len(touched)), 0.0, 0.0
-    elif before.loss.n_outputs > 1:
-        yield rows, np.zeros(len(old), dtype=bool), curved, curved, 0.0 * pulls
-        curved = 0.0
+        eta, w = rows @ after.theta.T, np.zeros(len(touched))
     at[touched] = eta
     come = (w == 0.0) & (after.weights[touched] > 0)
     w, y = after.weights[touched], after.y[touched]
     curved = curved + w[:, None, None] * after.loss.hessian(eta, y)
     pulls = pulls + w[:, None] * after.loss.gradient(eta, y)
-    yield (
-        rows,
-        come,
-        curved,
-        np.minimum(curved, 0.0) if curved.shape[1] == 1 else 0.0 * curved,
-        pulls,
-    )
+    lost = np.minimum(curved, 0.0) if together else 0.0 * curved
+    yield rows, come, curved, lost, pulls
 
 
 def _factored(H):
