@@ -55,7 +55,7 @@ def gradient_left(objective):
     design = objective.design
     terms = np.abs(objective.weights[:, None] * objective.gradients)
     absolute = type(design)(abs(design.X), abs(design.intercept)).adjoint(terms).T
-    rounding = 4.0 * np.finfo(float).eps * (absolute + np.abs(objective.penalty * objective.theta))
+    rounding = 4.0 * EPS * (absolute + np.abs(objective.penalty * objective.theta))
     return objective.gradient().reshape(objective.theta.shape), rounding
 
 
@@ -112,7 +112,7 @@ def _(problem: KernelProblem, model):
     K, dual, y = design.kernel(design.X), dual[rows], problem.y[rows]
     ridge = problem.alpha / problem.weights[rows]
     residual = np.abs(K @ dual + ridge * dual - y)
-    residual += 4.0 * np.finfo(float).eps * (np.abs(K) @ np.abs(dual) + np.abs(y)) * np.sqrt(len(y))
+    residual += 4.0 * EPS * (np.abs(K) @ np.abs(dual) + np.abs(y)) * np.sqrt(len(y))
     distance = float(np.linalg.norm(residual) / np.sqrt(ridge.min()))
     return distance, distance * float(np.sqrt(np.diagonal(K).max(initial=0.0)))
 
@@ -255,7 +255,8 @@ def _from_a_fit(problem, model, solved):
     rows = problem.design.X
     found, wanted = (_outputs(one, rows) for one in (model, fitted))
     # Where both are infinite there is no difference.
-    away = np.where(found == wanted, 0.0, np.abs(np.where(found == wanted, 0.0, found) - wanted))
+    differ = found != wanted
+    away = np.abs(found[differ] - wanted[differ])
     return float(distance), float(np.max(away, initial=0.0))
 
 
