@@ -113,6 +113,17 @@ class TubeProblem(Problem):
             )
         return self
 
+    def expansion(self, beta, X):
+        """``sum_j beta_j k(x_j, x)`` over the training rows at points X, (n_points,)."""
+        used = np.flatnonzero(beta)
+        kernel, support = self.design.kernel, self.design.X[used]
+        out = np.zeros(X.shape[0])
+        if not len(used):
+            return out
+        for block in row_blocks(len(out), 8 * (len(used) + 1)):
+            out[block] = kernel(X[block], support) @ beta[used]
+        return out
+
 
 class Tube:
     """What targets and coefficients are in the units of the engine.
@@ -262,14 +273,7 @@ class TubeAnswers(EditsOnly):
         )
 
     def _decision(self, X):
-        used = np.flatnonzero(self.beta)
-        kernel, support = self.problem.design.kernel, self.problem.design.X[used]
-        out = np.full(X.shape[0], self.bias)
-        if not len(used):
-            return out
-        for block in row_blocks(len(out), 8 * (len(used) + 1)):
-            out[block] += kernel(X[block], support) @ self.beta[used]
-        return out
+        return self.problem.expansion(self.beta, X) + self.bias
 
     # Edits
 

@@ -5,7 +5,6 @@ from functools import singledispatch
 import numpy as np
 
 from skinfluence import certificate
-from skinfluence._utils.memory import row_blocks
 from skinfluence.closed_form.problem import ClosedProblem
 from skinfluence.editing.fits import solved_closed, solved_process
 from skinfluence.editing.solving import PenaltyReach, reach_of
@@ -148,12 +147,10 @@ def _(problem: TubeProblem, model):
     linear = problem.fitted_eta is not None
     there = problem.weights > 0
     X, y, kernel = problem.design.X[there], problem.y[there], problem.design.kernel
-    C = problem.C * problem.weights[there]
-    beta = np.clip((TubeAnswers(problem).beta if linear else problem.beta)[there], -C, C)
-    support = np.flatnonzero(beta)
-    g = np.zeros(len(y))
-    for block in row_blocks(len(y), 8 * (len(support) + 1)):
-        g[block] = kernel(X[block], X[support]) @ beta[support]
+    C = problem.C * problem.weights
+    beta = np.clip(TubeAnswers(problem).beta if linear else problem.beta, -C, C)
+    g = problem.expansion(beta, X)
+    beta, C = beta[there], C[there]
     f = problem.fitted_eta[there] if linear else g
     left, epsilon = y - f, problem.epsilon
     lost = C @ np.maximum(0.0, np.abs(left - problem.bias) - epsilon)

@@ -193,6 +193,22 @@ def test_the_receipt_of_a_support_vector_machine_bounds_its_function(model):
         assert given.decision_values < 100.0 * np.sqrt(size) * (1.0 + np.abs(best).max())
 
 
+@pytest.mark.parametrize("kind", [SVR, LinearSVR])
+def test_a_tube_that_holds_all_rows_has_a_receipt(kind):
+    """No support vector is left, and any intercept whose tube holds them is best."""
+    X, y = MODELS["linear-hinge"][1][:40], np.linspace(-1.0, 1.0, 40)
+    model = kind(epsilon=5.0).fit(X, y)
+    done = unlearning.forget(Influence(model, X, y), 3)
+    assert done.receipt.distance == done.receipt.decision_values == 0.0
+    kept = unlearning.retained(done.influence)
+    assert unlearning.verify(done.receipt, done.estimator, *kept).holds
+    if kind is SVR:
+        # The last tube that holds the row of target -1 lies about 4.
+        write_svr(model, model, model.support_, model.support_vectors_, model.dual_coef_, [4.5])
+        given = unlearning.receipt(model, X, y)
+        assert 0.5 <= given.decision_values + 1e-12 and given.decision_values < 10.0
+
+
 def test_a_model_in_closed_form_is_at_no_distance_or_at_an_infinite_one():
     """It is fitted again: what was never shown the rows is the same to the last bit, what was is refused."""
     for name in ("neighbours", "gaussian-nb", "lda"):
