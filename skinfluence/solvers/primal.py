@@ -69,7 +69,8 @@ class PrimalFactor(DenseFactor):
         k, d = self.objective.theta.shape
         inverse = self.inverse
         if k == 1:
-            return design.quadratics(inverse[None], inverse.dtype)[:, :, None]
+            forms = design.quadratics(inverse[None], inverse.dtype)
+            return forms[:, :, None].astype(np.float64, copy=False)
         blocks = inverse.reshape(k, d, k, d)
         rows, columns = np.tril_indices(k)
         # Not named here: what the forms do not need of it is freed on the way.

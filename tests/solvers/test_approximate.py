@@ -6,8 +6,8 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 
-from skinfluence import Influence
-from skinfluence.solvers import CG
+from skinfluence import Influence, objective_of
+from skinfluence.solvers import CG, Exact
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,17 @@ def test_mixed_precision_answers_within_its_bounds(C):
         a, b = (inf.loo_decision_function(method=method) for inf in (double, mixed))
         shift = a - double.objective.loss.expand(double.objective.eta)
         assert np.linalg.norm(a - b) <= tol * np.linalg.norm(shift)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_leverages_of_single_precision_are_counted_with_in_double(n_classes):
+    """Of one output and of several, so that nothing made of them is rounded to single precision again."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((30, 4)), np.arange(30) % n_classes
+    objective = objective_of(LogisticRegression().fit(X, y), X, y)
+    h = Exact(precision="mixed").factor(objective).leverages()
+    assert h.dtype == np.float64
+    np.testing.assert_allclose(h, Exact().factor(objective).leverages(), rtol=1e-4, atol=1e-7)
 
 
 def test_mixed_precision_is_refused_where_it_does_not_apply():
