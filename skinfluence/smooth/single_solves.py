@@ -3,11 +3,9 @@
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg
 
-from skinfluence._utils.threads import small_blas
 from skinfluence.smooth.accuracy import solve_error
-from skinfluence.solvers.base import column_sizes
+from skinfluence.solvers.cholesky import single_solved
 from skinfluence.solvers.primal import PrimalFactor
 
 
@@ -37,17 +35,7 @@ class SingleSolves:
 
     def solve(self, B):
         """``H^-1 B`` of columns (n_parameters, m), in double precision but for its digits."""
-        (potrs,) = linalg.get_lapack_funcs(("potrs",), (self._L,))
-        scaled = self._scale[:, None] * B
-        # Of one size: single precision has a narrow range.
-        sizes = column_sizes(scaled)
-        scaled /= sizes
-        with small_blas(len(B)):
-            solved = potrs(self._L, scaled.astype(np.float32, order="F"), lower=1, overwrite_b=1)[0]
-        out = solved.astype(np.float64)
-        out *= self._scale[:, None]
-        out *= sizes
-        return out
+        return single_solved(self._L, self._scale, B)
 
     @cached_property
     def error(self):

@@ -7,7 +7,7 @@ from scipy import linalg
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.threads import SMALL, in_parts, small_blas
-from skinfluence.solvers.base import Factor, SingularHessianError
+from skinfluence.solvers.base import Factor, SingularHessianError, column_sizes
 
 REMEDY = (
     "Penalise the model (a finite C, alpha > 0), drop constant, duplicate or linearly dependent "
@@ -108,6 +108,30 @@ def cho_solved(L, B):
             return part(slice(None))
     parts = in_parts(part, B.shape[1], len(L) ** 2)
     return parts[0] if len(parts) == 1 else np.hstack(parts)
+
+
+def single_solved(L, scale, B):
+    """``diag(scale) (L L')^-1 diag(scale) B`` by a factor in single precision.
+
+    Parameters
+    ----------
+    L : ndarray of float32, shape (p, p)
+    scale : ndarray of shape (p,)
+    B : ndarray of shape (p, m)
+
+    Returns
+    -------
+    solved : ndarray of shape (p, m)
+        In double precision but for its digits.
+    """
+    out = scale[:, None] * B
+    # Of one size: single precision has a narrow range.
+    sizes = column_sizes(out)
+    out /= sizes
+    solved = cho_solved(L, out.astype(np.float32, order="F"))
+    np.multiply(scale[:, None], solved, out=out)
+    out *= sizes
+    return out
 
 
 def cho_inverse(L, scale):

@@ -7,7 +7,7 @@ from scipy import linalg
 
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.threads import small_blas
-from skinfluence.solvers.base import Factor, SingularHessianError, column_sizes
+from skinfluence.solvers.base import Factor, SingularHessianError
 from skinfluence.solvers.cholesky import (
     REMEDY,
     SINGLE,
@@ -15,6 +15,7 @@ from skinfluence.solvers.cholesky import (
     cho_inverse,
     cho_solved,
     cholesky,
+    single_solved,
 )
 
 # Entries of a Hessian whose inverse single precision holds too.
@@ -151,12 +152,7 @@ class MixedFactor(PrimalFactor):
         return "Use precision='float64', or scale the features (StandardScaler)."
 
     def _rough(self, B):
-        scaled = self._scale[:, None].astype(np.float64) * B[self._used]
-        # Of one size: single precision has a narrow range.
-        sizes = column_sizes(scaled)
-        scaled = (scaled / sizes).astype(np.float32)
-        solved = linalg.cho_solve((self._L, True), scaled, overwrite_b=True, check_finite=False)
-        solved = self._scale[:, None].astype(np.float64) * solved * sizes
+        solved = single_solved(self._L, self._scale.astype(np.float64), B[self._used])
         if len(solved) == len(B):
             return solved
         with np.errstate(divide="ignore", invalid="ignore"):
