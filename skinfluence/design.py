@@ -333,13 +333,11 @@ class DenseDesign(Design):
         """As :meth:`grams` of the used columns: one product with all pairs of columns."""
         d = len(self.used_columns)
         above = np.triu_indices(d)
-        size = weights.itemsize * len(above[0])
 
         def part(some):
             folded = np.zeros((len(weights), len(above[0])), weights.dtype)
-            for block, rows in self._blocks(weights.dtype, some):
-                for inner in row_blocks(len(rows), size, PAIRS_BYTES):
-                    folded += weights[:, block][:, inner] @ _products_of_columns(rows[inner])
+            for block, pairs in self._pairs_of_columns(weights.dtype, some):
+                folded += weights[:, block] @ pairs
             return folded
 
         folded = sum(in_parts(part, self.n_samples, len(weights) * len(above[0])))
@@ -429,16 +427,21 @@ class DenseDesign(Design):
         folded = A[:, above[0], above[1]].astype(dtype, copy=False)
         folded[:, above[0] < above[1]] *= 2.0
         out = np.empty((self.n_samples, len(A)), dtype)
-        size = folded.itemsize * folded.shape[1]
 
         def part(some):
-            for block, rows in self._blocks(dtype, some):
-                for inner in row_blocks(len(rows), size, PAIRS_BYTES):
-                    pairs = _products_of_columns(rows[inner])
-                    np.matmul(pairs, folded.T, out=out[block][inner])
+            for block, pairs in self._pairs_of_columns(dtype, some):
+                np.matmul(pairs, folded.T, out=out[block])
 
         in_parts(part, self.n_samples, folded.size)
         return out
+
+    def _pairs_of_columns(self, dtype, part):
+        """Yield ``(slice, products)`` of blocks of rows, of all pairs of their used columns."""
+        for block, rows in self._blocks(dtype, part):
+            size = rows.itemsize * rows.shape[1] * (rows.shape[1] + 1) // 2
+            for some in row_blocks(block, size, PAIRS_BYTES):
+                inside = slice(some.start - block.start, some.stop - block.start)
+                yield some, _products_of_columns(rows[inside])
 
     def self_kernel(self, left, scale):
         scaled = left[:, None] * self.X * np.sqrt(scale)
