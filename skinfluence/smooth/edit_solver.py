@@ -261,7 +261,7 @@ class EditSolver:
         left = np.flatnonzero(~found.within(tol) & own.may_be_within(tol))
         if tall is not None and len(left):
             found.replace(left, own_values_along(own.take(left)))
-        left = np.flatnonzero(~found.within(tol) & own.may_be_within(tol))
+            left = left[~found.within(tol)[left]]
         if not len(left) or not LogisticRows.serves(self.objective):
             return found
         own = own.take(left)

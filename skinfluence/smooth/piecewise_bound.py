@@ -83,7 +83,8 @@ class PiecewiseBound:
         lost = np.maximum(before - np.where(held, curvature, 0.0), 0.0)
         if max(np.count_nonzero(fresh), np.count_nonzero(lost)) > MOST:
             return np.inf, np.inf
-        pairs, inner, left = self._solved(found, fresh | (lost > 0) | (gained > 0))
+        gradient = found.gradient()
+        pairs, inner, left = self._solved(found, gradient, fresh | (lost > 0) | (gained > 0))
         # Of a row of H itself |x|^2 in its inverse is at most one over its curvature.
         size = np.divide(1.0, before, out=np.zeros(before.shape), where=before > 0)
         size[pairs] = np.where(fresh[pairs], np.diagonal(inner), size[pairs])
@@ -100,11 +101,11 @@ class PiecewiseBound:
             lost = np.maximum(before - np.where(held, curvature, 0.0), 0.0)
             if np.count_nonzero(lost) > MOST:
                 break
-            pairs, inner, _ = self._solved(found, lost > 0)
+            pairs, inner, _ = self._solved(found, gradient, lost > 0)
             missing = _largest(inner, lost[pairs])
         return np.inf, added
 
-    def _solved(self, found, chosen):
+    def _solved(self, found, gradient, chosen):
         """Rows of outputs, their products in the inverse of H, and the length of G there.
 
         Returns
@@ -119,7 +120,7 @@ class PiecewiseBound:
         right = np.zeros((m + 1, k, d))
         right[np.arange(m), pairs[1]] = found.design.take(pairs[0]).dense_rows()
         right = right.reshape(m + 1, k * d)
-        right[m] = found.gradient()
+        right[m] = gradient
         solved = self.factor.solve(np.ascontiguousarray(right.T)) * (1.0 + self._solve_error)
         left = np.sqrt(abs(right[m] @ solved[:, m]) * (1.0 + self._solve_error))
         return pairs, right[:m] @ solved[:, :m], float(left)

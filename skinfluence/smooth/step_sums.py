@@ -164,7 +164,8 @@ def _by_rows(own, steps, moved, W, T):
 
 def _by_tensor(own, tall, steps, moved, W, T):
     """The same by a tensor, which z needs no split for, and by leverages."""
-    a, z = own.a, own.length[:, None] * own.directions(own.a)
+    a = own.a
+    z = own.length[:, None] * own.directions(a)
     h = np.einsum("bd,bd->b", a, z)
     turned, rounding = tall.turned(steps)
     largest = tall.moved_by(steps, own.rows)
