@@ -167,12 +167,13 @@ class TallSums:
                 total[a:] += product
             out[low : low + ROWS] = total.T
         out *= (unit / 3.0 * length**2)[:, None]
-        relative = (ROWS + 3 * vectors.shape[1] + 16) * EPS
-        return out, relative * length**2 * self._heavy
+        return out, self._rounding * length**2
 
     @cached_property
-    def _heavy(self):
-        return float(np.abs(self.third) @ self._h**1.5)
+    def _rounding(self):
+        """A bound on the rounding of products of the tensor with vectors of length one."""
+        relative = (ROWS + 3 * self._at.rows.shape[1] + 16) * EPS
+        return relative * float(np.abs(self.third) @ self._h**1.5)
 
     @cached_property
     def cubes(self):
@@ -188,7 +189,7 @@ class TallSums:
     @property
     def cubes_error(self):
         """A bound on the rounding of :attr:`cubes`."""
-        return (ROWS + 3 * self._at.rows.shape[1] + 16) * EPS * self._h**1.5 * self._heavy
+        return self._rounding * self._h**1.5
 
 
 def _as_columns(vectors):
