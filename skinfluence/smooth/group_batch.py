@@ -126,9 +126,19 @@ class GroupBatch:
             objective.design, objective.gradients, objective.hessians, accuracy.row_sizes
         )
         lost = [-one.shift * objective.unit_penalty for one in points]
-        if k == 1:
-            self._add_rows(points, lost, unit, b, D, noise)
-        for g, one in enumerate(points if k > 1 else ()):
+        write = self._write_rows if k == 1 else self._write_edits
+        write(points, lost, unit, b, D, noise)
+        half = solve_triangular(L, D.transpose(1, 0, 2).reshape(k * d, -1), lower=True)
+        half = half.reshape(k * d, m, k * d).transpose(1, 2, 0)
+        inner = solve_triangular(L, half.transpose(1, 0, 2).reshape(k * d, -1), lower=True)
+        A = np.eye(k * d) - inner.reshape(k * d, m, k * d).transpose(1, 0, 2)
+        A = 0.5 * (A + A.transpose(0, 2, 1))
+        return solve_triangular(L, b.T, lower=True).T, A, noise
+
+    def _write_edits(self, points, lost, unit, b, D, noise):
+        """What each edit takes of gradient and Hessian, and rounding, into ``b``, ``D`` and ``noise``."""
+        objective = self.objective
+        for g, one in enumerate(points):
             design, taken = objective.design.take(one.rows), -one.row_changes
             pulled = taken[:, None] * objective.gradients[one.rows]
             noise[g] = taken @ unit[one.rows]
@@ -142,15 +152,9 @@ class GroupBatch:
                 sample_weight=None,
             )
             D[g] = Curvature(some).dense()
-        half = solve_triangular(L, D.transpose(1, 0, 2).reshape(k * d, -1), lower=True)
-        half = half.reshape(k * d, m, k * d).transpose(1, 2, 0)
-        inner = solve_triangular(L, half.transpose(1, 0, 2).reshape(k * d, -1), lower=True)
-        A = np.eye(k * d) - inner.reshape(k * d, m, k * d).transpose(1, 0, 2)
-        A = 0.5 * (A + A.transpose(0, 2, 1))
-        return solve_triangular(L, b.T, lower=True).T, A, noise
 
-    def _add_rows(self, points, lost, unit, b, D, noise):
-        """Of one output: rows of many edits are taken at once, and then seen edit by edit."""
+    def _write_rows(self, points, lost, unit, b, D, noise):
+        """The same of one output: rows of many edits are taken at once, and then seen edit by edit."""
         objective = self.objective
         d = objective.design.n_columns
         most = max(len(one.rows) for one in points)
