@@ -122,20 +122,25 @@ def test_each_part_of_the_constant_is_needed(forgotten, monkeypatch):
     assert apart(objective, solver, 0.005).max() > 1.0
 
 
-def test_rows_behind_an_imputer_need_no_pass_over_the_rows_with_missing_cells(monkeypatch):
+@pytest.fixture
+def passed(monkeypatch):
+    """How many edits each pass over the rows with missing cells is of."""
+    found, original = [], FilledBatch._moved_rows
+    monkeypatch.setattr(
+        FilledBatch,
+        "_moved_rows",
+        lambda batch, active, steps: found.append(len(active)) or original(batch, active, steps),
+    )
+    return found
+
+
+def test_rows_behind_an_imputer_need_no_pass_over_the_rows_with_missing_cells(passed):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((2000, 5)) * 10.0 ** np.arange(5)
     y = (StandardScaler().fit_transform(X).sum(axis=1) + rng.logistic(size=2000) > 0) * 1
     X[rng.random(X.shape) < 0.1] = np.nan
     steps = SimpleImputer(strategy="mean", add_indicator=True), StandardScaler()
     model = make_pipeline(*steps, LogisticRegression(tol=1e-10, max_iter=1000)).fit(X, y)
-    passed = []
-    original = FilledBatch._moved_rows
-    monkeypatch.setattr(
-        FilledBatch,
-        "_moved_rows",
-        lambda batch, active, steps: passed.append(len(active)) or original(batch, active, steps),
-    )
     found = Influence(model, X, y).loo_decision_function()
     assert sum(passed) < 0.02 * len(y)
     before = model.decision_function(X)
@@ -161,17 +166,10 @@ def test_no_step_is_farther_from_the_solved_one_than_its_bound(name, hold):
         assert np.sqrt(off @ P @ off) <= 1.01 * found.bound[i]
 
 
-def test_steps_behind_an_imputer_need_no_pass_over_the_rows_with_missing_cells(monkeypatch):
+def test_steps_behind_an_imputer_need_no_pass_over_the_rows_with_missing_cells(passed):
     objective, solver = setting("logistic", 2, n=400)
     rows = np.flatnonzero(objective.weights > 0)
     edits = filled_edits(objective, 1e-3, np.random.default_rng(0), rows)
-    passed = []
-    original = FilledBatch._moved_rows
-    monkeypatch.setattr(
-        FilledBatch,
-        "_moved_rows",
-        lambda batch, active, steps: passed.append(len(active)) or original(batch, active, steps),
-    )
     ((_, found),) = solver.solve_rows(edits, 1e-3)
     assert found.within(1e-3).all()
     assert sum(passed) < 0.1 * len(rows)
