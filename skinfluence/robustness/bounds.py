@@ -19,6 +19,9 @@ at one. One row at a time is known better: ``a'u = c_i r_i / (1 - D_i h_i)``, wi
 left. Rows that this does not clear are taken out one by one, each solved with its certificate.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 
 from skinfluence import certificate
@@ -26,6 +29,7 @@ from skinfluence.objective import Objective
 from skinfluence.smooth import piecewise, steps
 from skinfluence.smooth.accuracy import shrink
 from skinfluence.smooth.answers import leaves_no_model
+from skinfluence.smooth.edit_solver import EditSolver
 
 # Rows up to which all pairs of leverages are looked at.
 PAIRS = 3000
@@ -60,12 +64,62 @@ def lower_bound(influence, conclusion, by, most, held):
         return 1
     design = conclusion.tests(influence).design
     weights, level = found
-    a = design.adjoint(weights[:, None]).ravel()
-    margin = conclusion.side * float(a @ solver.objective.theta.ravel() - level)
-    least = _smallest(solver, a, margin, changes, conclusion.side, most)
-    if least > 1 or not _no_row_does(solver, a, margin, changes, conclusion.side, by):
+    number = _Number.concluded(solver, design.adjoint(weights[:, None]).ravel(), level, conclusion)
+    least = _smallest(number, changes, most)
+    if least > 1 or not _no_row_does(number, changes, by):
         return least
     return 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Number:
+    """A number ``a' theta`` at the optimum, and what rows can do to it.
+
+    Attributes
+    ----------
+    solver : EditSolver
+    a : ndarray of shape (n_params,)
+    side : {-1, 1}
+        The sign that the number keeps until the conclusion flips.
+    solved : ndarray of shape (n_params,)
+        ``H^-1 a``.
+    size : float
+        ``|a|`` in the norm of ``H^-1``, rounding included.
+    margin : float
+        How far the number is from the flip, less what rounding leaves.
+    """
+
+    solver: EditSolver
+    a: np.ndarray
+    side: int
+    solved: np.ndarray
+    size: float
+    margin: float
+
+    @classmethod
+    def concluded(cls, solver, a, level, conclusion):
+        """The number, as far above the level as the side of its conclusion says."""
+        solved = solver.factor.solve(a[:, None])[:, 0]
+        size = float(np.sqrt(a @ solved)) * (1.0 + 1e-6)
+        margin = conclusion.side * float(a @ solver.objective.theta.ravel() - level)
+        margin -= size * solver.accuracy.floor
+        return cls(solver, a, conclusion.side, solved, size, margin)
+
+    @cached_property
+    def c(self):
+        """``a'H^-1 x_i`` of each row, (n_samples,)."""
+        return self.solver.objective.design.multiply(self.solved[:, None])[:, 0]
+
+    @cached_property
+    def h(self):
+        """``x_i'H^-1 x_i`` of each row, rounding included, (n_samples,)."""
+        h = np.maximum(self.solver.factor.leverages()[:, 0, 0], 0.0)
+        return h * (1.0 + self.solver.accuracy.solve_error)
+
+    @property
+    def kappa2(self):
+        """The largest of them where a row weighs something."""
+        return float(self.h[self.solver.objective.weights > 0].max(initial=0.0))
 
 
 def _changes(solver, by):
@@ -85,24 +139,21 @@ def _changes(solver, by):
     return w * (g - after), np.zeros(len(w)), np.zeros(len(w))
 
 
-def _smallest(solver, a, margin, changes, side, most):
-    objective, factor = solver.objective, solver.factor
-    r, curved, lost = changes
-    solved = factor.solve(a[:, None])[:, 0]
-    size = float(np.sqrt(a @ solved)) * (1.0 + 1e-6)
-    margin -= size * solver.accuracy.floor
-    if margin <= 0:
+def _smallest(number, changes, most):
+    """The smallest number of rows that is not excluded by what any so many can do together."""
+    if number.margin <= 0:
         return 1
-    c = objective.design.multiply(solved[:, None])[:, 0]
-    h = np.maximum(factor.leverages()[:, 0, 0], 0.0) * (1.0 + solver.accuracy.solve_error)
+    objective, factor = number.solver.objective, number.solver.factor
+    r, curved, lost = changes
+    c, h, size, kappa2 = number.c, number.h, number.size, number.kappa2
     pairs = _pair_sums(objective, factor, curved) if len(c) <= PAIRS and curved.any() else None
     shares = objective.hold != "C" and bool(lost.any())
-    pull = objective.penalty * objective.theta.ravel() if shares else np.zeros(len(a))
+    pull = objective.penalty * objective.theta.ravel() if shares else np.zeros(len(number.a))
     pulled = float(np.sqrt(np.maximum(0.0, pull @ factor.solve(pull[:, None])[:, 0])))
-    along = abs(float(pull @ solved))
-    M, kappa2 = objective.loss.self_concordance, float(h[objective.weights > 0].max(initial=0.0))
+    along = abs(float(pull @ number.solved))
+    M = objective.loss.self_concordance
     # The removal of row i moves the number by about c_i r_i; towards the flip is against its side.
-    first = _top(-side * c * r)
+    first = _top(-number.side * c * r)
     own, bent = _top(np.abs(r) * np.sqrt(h)), _top(curved * c**2)
     leverage, weight = _top(curved * h), _top(lost)
     for k in range(1, most + 1):
@@ -123,29 +174,26 @@ def _smallest(solver, a, margin, changes, side, most):
             left = float(certificate.newton_step_bound(M, kappa, np.array(u)))
             left *= size / np.sqrt(1.0 - lam)
         reach = first(k) + share * along + bend + left
-        if not reach * (1.0 + 1e-9) < margin:
+        if not reach * (1.0 + 1e-9) < number.margin:
             return k
     return most + 1
 
 
-def _no_row_does(solver, a, margin, changes, side, by):
+def _no_row_does(number, changes, by):
     """Whether the conclusion is certified to stand under the edit of every row alone."""
-    objective = solver.objective
-    solved = solver.factor.solve(a[:, None])[:, 0]
-    size = float(np.sqrt(a @ solved)) * (1.0 + 1e-6)
-    margin -= size * solver.accuracy.floor
+    solver, objective = number.solver, number.solver.objective
     rows = np.flatnonzero(objective.weights > 0)
     if objective.hold == "C":
-        rows = rows[~_clear(solver, solved, size, margin, changes, side)[rows]]
+        rows = rows[~_clear(number, changes)[rows]]
     for edits in _edits_of(objective, rows, by):
         edits = edits.take(np.flatnonzero(~leaves_no_model(edits, objective)))
         # ``P >= kept H``, and so ``|a|_P^-1 <= |a| / kept^1/2``.
         for block, one in solver.solve_rows(edits, SINGLE):
             kept = shrink(edits.shift[block], objective) * (1.0 - one.leverage)
-            after = margin + side * (one.steps.reshape(len(kept), -1) @ a)
+            moved = one.steps.reshape(len(kept), -1) @ number.a
             with np.errstate(divide="ignore", invalid="ignore"):
-                error = one.bound * size / np.sqrt(np.maximum(kept, 0.0))
-            if not (after > error * (1.0 + 1e-9)).all():
+                error = one.bound * number.size / np.sqrt(np.maximum(kept, 0.0))
+            if not (number.margin + number.side * moved > error * (1.0 + 1e-9)).all():
                 return False
     return True
 
@@ -160,21 +208,18 @@ def _edits_of(objective, rows, by):
         yield steps.relabels(objective, rows[codes != label], label)
 
 
-def _clear(solver, solved, size, margin, changes, side):
+def _clear(number, changes):
     """Rows whose edit alone cannot flip the conclusion, by their leverage and their gradient."""
-    objective, factor = solver.objective, solver.factor
     r, curved, _ = changes
-    c = objective.design.multiply(solved[:, None])[:, 0]
-    h = np.maximum(factor.leverages()[:, 0, 0], 0.0) * (1.0 + solver.accuracy.solve_error)
-    left = np.maximum(1.0 - curved * h, 1e-300)
-    reach = -side * c * r / left
-    M, kappa2 = objective.loss.self_concordance, float(h[objective.weights > 0].max(initial=0.0))
+    left = np.maximum(1.0 - curved * number.h, 1e-300)
+    reach = -number.side * number.c * r / left
+    M = number.solver.objective.loss.self_concordance
     if M:
-        u = np.abs(r) * np.sqrt(h / left)
-        beyond = certificate.newton_step_bound(M, np.sqrt(kappa2 / left), u)
-        reach = reach + size / np.sqrt(left) * beyond
+        u = np.abs(r) * np.sqrt(number.h / left)
+        beyond = certificate.newton_step_bound(M, np.sqrt(number.kappa2 / left), u)
+        reach = reach + number.size / np.sqrt(left) * beyond
     # Round-off of leverages, where a row decides nearly alone, is left to its own solution.
-    return (reach * (1.0 + 1e-6) < margin) & (left > 1e-3)
+    return (reach * (1.0 + 1e-6) < number.margin) & (left > 1e-3)
 
 
 def _top(values):
