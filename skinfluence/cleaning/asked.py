@@ -114,9 +114,9 @@ def settled(influence, method, frozen):
     """What becomes of the transformers, once for all questions of an audit; it is said here."""
     first = "one-step" if method == "auto" and influence.answers.certifies else method
     whole = whole_pipeline(influence, first, frozen)
-    frozen = influence.frozen if frozen is None else frozen
-    held = whole is None and learns_from_rows(influence)
-    return "accept" if held else frozen
+    if whole is None and learns_from_rows(influence):
+        return "accept"
+    return influence.frozen if frozen is None else frozen
 
 
 def held(frozen):

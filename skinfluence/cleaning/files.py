@@ -52,8 +52,6 @@ def read_table(path):
             frame = source.cells
         else:
             frame = pd.read_parquet(path)
-    except InputError:
-        raise
     except Exception as error:  # pandas and pyarrow raise a dozen kinds; all mean the same here.
         reason = " ".join(str(error).split())
         raise InputError(f"{path.name} cannot be read as {suffix[1:]}: {reason}") from error

@@ -97,8 +97,8 @@ def local_probabilities(proba, codes, around, heed=None):
     votes of the rows around are mixed in where that adds more than the logarithm of the rows to the log
     likelihood.
     """
-    known = np.isfinite(proba).all(axis=1)
-    if around is None or proba.shape[1] < 2 or known.sum() < 2:
+    known = _told(proba, around)
+    if known is None:
         return proba
     heed = heeded(proba, codes, around) if heed is None else heed
     logs = np.log(np.maximum(proba[known], SMALLEST))
@@ -115,8 +115,8 @@ def local_probabilities(proba, codes, around, heed=None):
 
 def heeded(proba, codes, around):
     """How much is made of the labels around rows; parameters as in :func:`local_probabilities`."""
-    known = np.isfinite(proba).all(axis=1)
-    if around is None or proba.shape[1] < 2 or known.sum() < 2:
+    known = _told(proba, around)
+    if known is None:
         return Heed(0.0, 0.0, 1.0)
     rows = _sample(len(codes))
     rows = rows[known[rows]]
@@ -130,6 +130,12 @@ def heeded(proba, codes, around):
     without, value = _most_likely(down, side, votes, codes[rows], 0.0)
     mixed, more = _most_likely(down, side, votes, codes[rows], MOST_OF_VOTES)
     return mixed if more - value > np.log(len(rows)) else without
+
+
+def _told(proba, around):
+    """Rows that have probabilities, a mask; None where the labels around can say nothing of them."""
+    known = np.isfinite(proba).all(axis=1)
+    return None if around is None or proba.shape[1] < 2 or known.sum() < 2 else known
 
 
 def _sample(n):

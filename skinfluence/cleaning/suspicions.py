@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from skinfluence._utils._optional import require
+from skinfluence.cleaning.files import listed
 
 # Fewer rows look like anything.
 MIN_ROWS = 20
@@ -41,14 +42,14 @@ def suspicions(X, y, task):
     if ids:
         many = len(ids) > 1
         notes.append(
-            f"Column{'s' if many else ''} {_listed(ids)} name{'' if many else 's'} each row by "
+            f"Column{'s' if many else ''} {listed(ids)} name{'' if many else 's'} each row by "
             f"another value, as identifiers do; as {'features they' if many else 'a feature it'} can only "
             f"mislead. Name one with --id-column, or leave out with --drop-columns {','.join(ids[:8])}."
         )
     if away:
         many = len(away) > 1
         notes.append(
-            f"Column{'s' if many else ''} {_listed(away)} tell{'' if many else 's'} the target all but "
+            f"Column{'s' if many else ''} {listed(away)} tell{'' if many else 's'} the target all but "
             f"perfectly. Written after it, {'they hide' if many else 'it hides'} errors: then leave out "
             f"with --drop-columns {','.join(away[:8])}."
         )
@@ -158,8 +159,3 @@ def _note_on_order(y, task):
         "The rows are sorted by class: a column that counts or dates them tells the class, and a part "
         "of the rows is no sample of them.",
     )
-
-
-def _listed(names):
-    names = [repr(str(name)) for name in names]
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

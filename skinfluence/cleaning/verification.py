@@ -1,6 +1,7 @@
 """True refits: the check that predicted leave-one-out answers are what retraining gives."""
 
 import sys
+from functools import cache
 
 import numpy as np
 from sklearn.base import clone
@@ -35,11 +36,13 @@ def verify(audit, k, *, preprocessing=None, progress=False):
         model = _with_held_class_weight(model, audit)
 
     by_chance = _by_chance(audit)
+    # Of the fit on all rows, made once, where a refit asks for it.
+    curve = cache(lambda: _curve(audit))
     table = audit.table.head(k)[["rank", "row", "id", "given", "loo_loss", "suggested"]]
     found = []
     with progress_bar(len(table), "refits", progress and sys.stderr.isatty()) as advance:
         for row in table["row"]:
-            found.append(_refit_without(model, X, audit, row, by_chance))
+            found.append(_refit_without(model, X, audit, row, by_chance, curve))
             advance(1)
     refit_loss = np.array([loss for loss, _ in found], dtype=float)
     return pd.DataFrame(
@@ -61,7 +64,13 @@ def _by_chance(audit):
     return isinstance(loss, (Binomial, Multinomial, SumToZero)) or bool(audit.trimmed.any())
 
 
-def _refit_without(model, X, audit, row, by_chance):
+def _curve(audit):
+    """What the targets went through in the audited fit."""
+    whole = Inputs(audit.estimator, audit.X, audit.y)
+    return whole.problem(audit.y, audit.sample_weight, same_fit=False).curve
+
+
+def _refit_without(model, X, audit, row, by_chance, curve):
     """Loss and prediction of one row under the model fitted on all the others."""
     others = np.flatnonzero(~audit.trimmed)
     others = others[others != row]
@@ -91,10 +100,8 @@ def _refit_without(model, X, audit, row, by_chance):
         loss = quantity.before
         if (after := moving_curve(inside.objective)) is not None:
             # Losses are in the units of the transformer that was fitted on all targets.
-            whole = Inputs(audit.estimator, audit.X, audit.y)
-            curve = whole.problem(audit.y, audit.sample_weight, same_fit=False).curve
             loss = quantity.loss.value(
-                in_old_units(curve, after, quantity.eta), curve(np.array([given]))
+                in_old_units(curve(), after, quantity.eta), curve()(np.array([given]))
             )
         if audit.task == "regression":
             loss = loss_of_targets(
