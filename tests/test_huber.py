@@ -151,3 +151,15 @@ def test_columns_far_from_zero_are_named_and_centring_them_helps():
     found = Influence(model, far, Y).effect(edits.remove(7), far[:3], of="predict").values
     expected = Influence(near, X, Y).effect(edits.remove(7), X[:3], of="predict").values
     assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_constant_column_far_from_zero_is_named_as_that_and_centring_it_helps():
+    far = np.column_stack([X, np.full(N, 1e7)])
+    with pytest.raises(SingularHessianError, match=f"Column {X.shape[1]} is constant and far"):
+        Influence(HuberRegressor(max_iter=1000).fit(far, Y), far, Y)
+    model, near = (
+        make_pipeline(StandardScaler(), HuberRegressor(**TIGHT)).fit(Z, Y) for Z in (far, X)
+    )
+    found = Influence(model, far, Y).effect(edits.remove(7), far[:3], of="predict").values
+    expected = Influence(near, X, Y).effect(edits.remove(7), X[:3], of="predict").values
+    assert_allclose(found, expected, atol=1e-5)

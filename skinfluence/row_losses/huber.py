@@ -143,10 +143,11 @@ class HuberProblem(MProblem):
             far = np.abs(middles) / spreads
         if not (far > LOST).any():
             return
-        worst = columns[np.argmax(far)]
+        worst, times = columns[np.argmax(far)], far.max()
+        how = f"{times:.0e} times its spread" if np.isfinite(times) else "constant and far"
         raise SingularHessianError(
-            f"The Hessian at the fit must be positive definite. Column {worst} is {far.max():.0e} times its "
-            "spread from zero, and its squares leave no digits to what tells rows apart. Centre the columns: "
+            f"The Hessian at the fit must be positive definite. Column {worst} is {how} from zero, and its "
+            "squares leave no digits to what tells rows apart. Centre the columns: "
             "make_pipeline(StandardScaler(), HuberRegressor())."
         ) from error
 
