@@ -13,6 +13,7 @@ from skinfluence.statistics import (
     fitted_leaves,
     learns_from_rows,
     moving_curve,
+    names_of_parts,
     why_not,
 )
 
@@ -98,13 +99,9 @@ def whole_pipeline(influence, method, frozen=None, budget=None):
             "rows, with weights of their own, or draw."
         )
     if frozen == "refuse":
-        names = [
-            *(name for name, _ in steps),
-            *(["the transformer of the targets"] if curve else []),
-        ]
         raise ValueError(
             "With frozen='refuse' no part of a pipeline may stay as fitted on all rows. Got "
-            f"{', '.join(names)}. {why} Pass frozen='accept' to hold them."
+            f"{', '.join(names_of_parts(influence))}. {why} Pass frozen='accept' to hold them."
         )
     if curve is not None:
         raise ValueError(

@@ -8,7 +8,7 @@ from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.edits import NoOptimumError
 from skinfluence.edits.points import removal
 from skinfluence.smooth.answers import SmoothAnswers
-from skinfluence.statistics import learns_from_rows
+from skinfluence.statistics import learns_from_rows, names_of_parts
 
 # Temporaries of a block of new points: the decision values of all models, and what is made of them.
 BLOCK_BYTES = 2**25
@@ -150,10 +150,9 @@ def _followed(influence, method):
     """
     whole = leave_one_out.whole_pipeline(influence, method)
     if whole is None and learns_from_rows(influence):
-        names = ", ".join(name for name, _ in influence._inputs.steps) or "one of the targets"
         raise TypeError(
             "All rows must be treated alike for the guarantee to hold, and what transformers would have "
-            f"learned with a row less is not known here. Got {names}. Fit them on rows of their own and "
-            "pass them in sklearn.frozen.FrozenEstimator."
+            f"learned with a row less is not known here. Got {', '.join(names_of_parts(influence))}. Fit "
+            "them on rows of their own and pass them in sklearn.frozen.FrozenEstimator."
         )
     return whole

@@ -24,7 +24,12 @@ from skinfluence.statistics.removals import (
     any_learns,
     why_not,
 )
-from skinfluence.statistics.targets import in_old_units, learns_from_rows, moving_curve
+from skinfluence.statistics.targets import (
+    in_old_units,
+    learns_from_rows,
+    moving_curve,
+    names_of_parts,
+)
 from skinfluence.statistics.total import fill_total, moves_with_features, warn_held
 from skinfluence.statistics.whole import WholePipeline
 
@@ -54,6 +59,7 @@ __all__ = [
     "moves_with_features",
     "moving",
     "moving_curve",
+    "names_of_parts",
     "rows_after",
     "scaling",
     "statistics",

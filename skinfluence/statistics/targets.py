@@ -20,6 +20,13 @@ def learns_from_rows(influence):
     return moves or any_learns(influence._inputs.steps)
 
 
+def names_of_parts(influence):
+    """Names of the steps before the model, and of the transformer of the targets if its fit looks at them."""
+    names = [name for name, _ in influence._inputs.steps]
+    moves = moving_curve(influence.objective) is not None
+    return [*names, "the transformer of the targets"] if moves else names
+
+
 def retargeted(curve, rows):
     """Rows after an edit with targets that went through a transformer fitted on them.
 
