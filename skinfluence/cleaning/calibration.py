@@ -49,6 +49,7 @@ def chances(decisions, codes, n_classes):
         a, b, e = theta[0], theta[1 : 1 + n_classes], theta[1 + n_classes :]
         q = softmax(a * rows + b[:, None], axis=0)
         value, slopes, uphill = even_errors(q, given, others * e)
+        # Of one row the slopes are 1 in the mean over its chances.
         moved = q * (slopes - 1.0)
         ascent = np.concatenate([[np.vdot(moved, rows)], moved.sum(axis=1), others * uphill])
         return 0.5e-6 * theta @ theta - value, 1e-6 * theta - ascent

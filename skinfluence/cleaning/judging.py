@@ -43,7 +43,7 @@ def judge_labels(estimator, influence, y, options):
         )
         loss = left_out.loss()
         effect = effect_column(influence, loss, options)
-    out, notes = np.zeros(n, dtype=bool), ()
+    out, notes, known = np.zeros(n, dtype=bool), (), np.isfinite(loss)
     if options["rounds"]:
         # How sure the whole of the labels is, before any of them is left out of the fit.
         share = noise.share if options["trim"] is None else options["trim"]
@@ -51,11 +51,9 @@ def judge_labels(estimator, influence, y, options):
             influence, classes, codes, suspect, around, options["rounds"], share, options["frozen"]
         )
         loss = -np.log(np.maximum(proba[np.arange(n), codes], np.finfo(float).tiny))
-        notes = _note_on_trimming(out, options["rounds"])
-        local = local_probabilities(proba, codes, around)
-    known = np.isfinite(loss)
-    if options["rounds"]:
+        known, local = np.isfinite(loss), local_probabilities(proba, codes, around)
         noise = estimate_noise(local[known], codes[known], classes, suspect)
+        notes = _note_on_trimming(out, options["rounds"])
     posterior, log_odds = np.zeros_like(proba), np.full(n, np.nan)
     posterior[np.arange(n), codes] = 1.0
     posterior[known] = noise.posterior(local[known], codes[known])

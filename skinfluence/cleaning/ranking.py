@@ -197,8 +197,14 @@ def audit(
     if score == "trimmed" and not rounds:
         rounds = USUAL_ROUNDS
     check_rounds(rounds, trim, groups, estimator)
-    trimming = {"rounds": rounds, "trim": trim}
-    options = {**asked, **trimming, "suspect": suspect, "effects": effects, "score": score}
+    options = {
+        **asked,
+        "rounds": rounds,
+        "trim": trim,
+        "suspect": suspect,
+        "effects": effects,
+        "score": score,
+    }
     groups = known_groups(groups, len(y), influence._inputs.labels)
     columns, scores, evidence = judge(estimator, influence, y, options)
     noise = evidence.pop("noise")
@@ -225,16 +231,7 @@ def audit(
         score=score,
         noise=noise,
         checked=np.zeros(len(y), dtype=bool),
-        options={
-            **asked,
-            **trimming,
-            "score": score,
-            "suspect": suspect,
-            "effects": effects,
-            "groups": groups,
-            "X_val": X_val,
-            "y_val": y_val,
-        },
+        options={**options, "groups": groups, "X_val": X_val, "y_val": y_val},
         again=audit,
         sources=sources,
         **evidence,
