@@ -32,7 +32,7 @@ GROWN = 4.0
 # Up to so many parameters a new factor costs less than another pass over the rows.
 FEW = 256
 # What may be left of a decision value, as a share of the largest one.
-ENOUGH = 1e-8
+ENOUGH = 1e-9
 MOST_STEPS = 12
 # Edits of a quadratic loss between two passes over all rows.
 UNSEEN = 64

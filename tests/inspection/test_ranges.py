@@ -108,7 +108,7 @@ def test_the_way_to_a_flip_is_one_of_refits(by):
     display = FlipDisplay.from_influence(inf, what, flip, quantity="coefficient 4")
     assert len(display.path) == len(flip.rows) + 1
     np.testing.assert_allclose(
-        display.path[[0, -1]], [flip.before, flip.after], rtol=1e-6, atol=1e-8
+        display.path[[0, -1]], [flip.before, flip.after], rtol=1e-6, atol=1e-9
     )
     assert np.sign(display.path[-2]) == np.sign(flip.before)
     # The first row is the one of the largest effect of the set, alone.
