@@ -52,7 +52,7 @@ def certified(name, X, y, C, tols, n_checked=12):
     for tol in tols:
         used, eta, failed = [], objective.eta.copy(), 0
         with Clock() as clock:
-            for block, solved in solver.solve_rows(edits, tol):
+            for block, solved in solver.rows.solve(edits, tol):
                 rows = edits.design.take(block)
                 for part in np.array_split(np.arange(rows.n_samples), 1 + rows.n_samples // 10_000):
                     dense = rows.take(part).dense_rows()

@@ -18,9 +18,10 @@ from skinfluence.design import design_of
 from skinfluence.edits.points import Points
 from skinfluence.objective import Objective
 from skinfluence.smooth import remainders as passes
-from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
+from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.newton import minimise, polish
 from skinfluence.smooth.row_batch import RowBatch
+from skinfluence.smooth.solved import ROUND_OFF
 from skinfluence.smooth.steps import row_edits
 from skinfluence.solvers import CG, Exact, SingularHessianError
 
@@ -531,7 +532,7 @@ def check_formulas(trial, dense, n_old, P, G, d, rng):
 
 
 def row_trials(rng, problem, most, refused):
-    """A batch of one-row edits through ``EditSolver.solve_rows``."""
+    """A batch of one-row edits through ``EditSolver.rows``."""
     objective = problem.objective
     loss, n = objective.loss, objective.n_samples
     w, y = objective.weights, objective.y
@@ -556,7 +557,7 @@ def row_trials(rng, problem, most, refused):
     solver = EditSolver(problem.factor, problem.solver, split)
     edits = row_edits(objective, rows, new_y, new_w)
     try:
-        solved = [part for _, part in solver.solve_rows(edits, tol)]
+        solved = [part for _, part in solver.rows.solve(edits, tol)]
     except SingularHessianError:
         refused.append(problem)
         return
@@ -595,7 +596,7 @@ def stage_of(used, split):
 
 
 def point_trials(rng, problem, most, refused):
-    """Edits of any points through ``EditSolver.solve_points``."""
+    """Edits of any points through ``EditSolver.points``."""
     solver = EditSolver(problem.factor, problem.solver)
     for _ in range(most):
         change = draw_change(rng, problem, str(rng.choice(KINDS)))
@@ -604,7 +605,7 @@ def point_trials(rng, problem, most, refused):
             continue
         tol = float(rng.choice(TOLERANCES))
         try:
-            v, bound, size, used, _ = solver.solve_points(points_of(problem, change), tol)
+            v, bound, size, used, _ = solver.points.solve(points_of(problem, change), tol)
         except SingularHessianError:
             refused.append(problem)
             continue

@@ -152,7 +152,7 @@ def test_kappa_covers_every_row_of_positive_weight(number):
             continue
         points = points_of(problem, change)
         inverse = solver_inverse(solver, points)
-        found = solver._kappa(inverse, points)[0]
+        found = solver.points.kappa(inverse, points)[0]
         assert found >= (1.0 - 1e-6) * exact_kappa(problem, change)
 
 
@@ -173,7 +173,7 @@ def test_a_row_without_weight_that_gets_some_counts():
     )
     expected = exact_kappa(problem, change)
     rows = row_edits(objective, np.array([0]), objective.y[:1], np.array([2.0]))
-    assert solver._kappa(solver_inverse(solver, points), points)[0] >= expected * (1 - 1e-9)
+    assert solver.points.kappa(solver_inverse(solver, points), points)[0] >= expected * (1 - 1e-9)
     assert RowBatch(solver.accuracy, rows).kappa()[0] >= expected * (1 - 1e-9)
     assert np.sqrt(solver.accuracy.row_sizes.max()) < expected
 
@@ -207,7 +207,7 @@ def test_a_step_that_overflows_goes_to_newton():
     solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
     new = objective.design.like(np.array([[900.0, -20.0, 5.0]]))
     points = Points(np.empty(0, int), np.empty(0), new, np.array([3.0]), np.array([1.0]))
-    step, bound, _, used, _ = solver.solve_points(points, 1e-3)
+    step, bound, _, used, _ = solver.points.solve(points, 1e-3)
     assert np.isfinite(step).all()
     assert used == "newton"
     assert bound > 0
@@ -221,7 +221,7 @@ def test_nothing_is_certified_below_round_off():
     start = Objective(losses.SquaredError(), design_of(X), y, weights, np.ones(4), np.zeros((1, 4)))
     objective = minimise(start, Exact("primal")).objective
     solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
-    (part,) = (part for _, part in solver.solve_rows(removals(objective, np.arange(30)), 1e-9))
+    (part,) = (part for _, part in solver.rows.solve(removals(objective, np.arange(30)), 1e-9))
     assert (part.bound > 1e-17).all()
     assert (part.bound < 1e-12).all()
     assert (part.method_used == "one-step").all()
@@ -231,7 +231,7 @@ def test_an_edit_that_changes_nothing_has_size_zero():
     objective = _fitted(losses.Binomial())
     solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
     points = Points(np.array([3]), np.zeros(1), None, None, np.empty(0))
-    step, bound, size, used, _ = solver.solve_points(points, 1e-3)
+    step, bound, size, used, _ = solver.points.solve(points, 1e-3)
     assert not step.any()
     assert size == 0.0
     assert bound == solver.accuracy.floor

@@ -4,7 +4,7 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence.edits.points import Points
-from skinfluence.smooth.edit_solver import ROUND_OFF
+from skinfluence.smooth.solved import ROUND_OFF
 
 MOST_PASSES = 40
 # Error of decision values from which on comparisons are tried, and at which they are as good as of refits.
@@ -122,7 +122,7 @@ class Additions:
         objective = self.objective
         y, weight = self.labels.targets[[label]], self.labels.class_weight[[label]]
         one = Points(np.empty(0, dtype=np.intp), np.empty(0), design, y, weight)
-        step, error, *_ = self._solver.solve_points(one, ROUND_OFF)
+        step, error, *_ = self._solver.points.solve(one, ROUND_OFF)
         theta = objective.theta + step
         eta = objective.design.multiply(theta.T)[None]
         at = design.multiply(theta.T)

@@ -16,8 +16,9 @@ from sklearn.linear_model import (
 
 from skinfluence.objective import Objective
 from skinfluence.smooth import steps
-from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
+from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.newton import minimise, polish
+from skinfluence.smooth.solved import ROUND_OFF
 from skinfluence.solvers import resolve_solver
 
 # Suboptimality of a scanned fit, in units of the mean loss of a row.
@@ -157,15 +158,15 @@ def certified(objective, method, tol):
     def solve(rows, row_tol):
         part = edits if len(rows) == len(eta) else edits.take(rows)
         distance = np.empty(len(rows))
-        for block, solved in edit_solver.solve_rows(part, row_tol):
+        for block, solved in edit_solver.rows.solve(part, row_tol):
             moved = steps.at_rows(part.design.take(block), solved.steps)
             eta[rows[block]] = objective.eta[rows[block]] + moved
             distance[block] = solved.bound
         bound[rows] = _loss_bound(objective, edits.hessian[rows], h[rows], rows, eta, distance)
 
     everything = np.arange(len(eta))
-    if method != "exact" and edit_solver.knows_own_values(edits, ROW_TOLS[1]):
-        found = edit_solver.own_values(edits, ROW_TOLS[1])
+    if method != "exact" and edit_solver.own.knows_values(edits, ROW_TOLS[1]):
+        found = edit_solver.own.values(edits, ROW_TOLS[1])
         known = np.flatnonzero(np.isfinite(found.bound))
         eta[known] = objective.eta[known] + found.change[known, None]
         bound[known] = loss_error(objective, known, eta, found.bound[known])

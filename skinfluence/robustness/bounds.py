@@ -188,7 +188,7 @@ def _no_row_does(number, changes, by):
     for edits in _edits_of(objective, rows, by):
         edits = edits.take(np.flatnonzero(~leaves_no_model(edits, objective)))
         # ``P >= kept H``, and so ``|a|_P^-1 <= |a| / kept^1/2``.
-        for block, one in solver.solve_rows(edits, SINGLE):
+        for block, one in solver.rows.solve(edits, SINGLE):
             kept = shrink(edits.shift[block], objective) * (1.0 - one.leverage)
             moved = one.steps.reshape(len(kept), -1) @ number.a
             with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,17 +1,13 @@
 """Answers about smooth objectives: derivatives and edits from one factored Hessian."""
 
-import warnings
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence import certificate
-from skinfluence._utils.calls import level_outside
 from skinfluence._utils.locks import Locked
 from skinfluence._utils.memory import check_fits, row_blocks
-from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
 from skinfluence.answers import (
     FEWER_TESTS,
@@ -27,7 +23,8 @@ from skinfluence.quantity import Quantity
 from skinfluence.smooth import derivatives, effects, steps
 from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.deletions import Deletions
-from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver, serving_edits
+from skinfluence.smooth.edit_solver import EditSolver
+from skinfluence.smooth.edit_start import serving_edits
 from skinfluence.smooth.group_batch import GroupBatch
 from skinfluence.smooth.newton import polish, refuse_separable, rounding_left
 from skinfluence.smooth.others import effect_on_others
@@ -35,6 +32,8 @@ from skinfluence.smooth.piecewise import is_piecewise
 from skinfluence.smooth.rescaled_batch import RescaledBatch
 from skinfluence.smooth.row_batch import largest_eigenvalue
 from skinfluence.smooth.row_space import in_row_space, refuse_turned
+from skinfluence.smooth.solved import ROUND_OFF
+from skinfluence.smooth.unanswered import failed_of, warn_unanswered, warn_uncertified
 from skinfluence.solvers import Exact, SingularHessianError, resolve_solver
 from skinfluence.solvers.base import Moved
 
@@ -257,7 +256,7 @@ class SmoothAnswers(Locked, Answers):
             yield from effects.streamed_row_effects(self.factor, edits, quantity, method)
             return
         solver, relative = self.edit_solver(), _relative(method, tol)
-        sure, at_once = solver.moves_at(edits, quantity.design, relative)
+        sure, at_once = solver.own.moves_at(edits, quantity.design, relative)
         if sure.any():
             yield from self._rest_by_method(edits, quantity, method, tol, sure, at_once)
             return
@@ -315,7 +314,7 @@ class SmoothAnswers(Locked, Answers):
 
     def _own_values(self, edits, eta, method, tol):
         """Decision values after certified edits at their own rows, in the place of those before."""
-        sure, moved = self.edit_solver().own_steps_at_once(edits, _relative(method, tol))
+        sure, moved = self.edit_solver().own.steps_at_once(edits, _relative(method, tol))
         eta[sure] += moved
         rest = np.flatnonzero(~sure)
         if sure.any():
@@ -442,14 +441,14 @@ class SmoothAnswers(Locked, Answers):
             # Edits without an answer have raised.
             return found, bound, used
         failed = ~certificate.within(bound, size, tol, round_off)
-        _warn_uncertified(np.count_nonzero(failed), len(points), tol)
+        warn_uncertified(np.count_nonzero(failed), len(points), tol)
         return found, bound, used
 
     def _solve_rows(self, solver, edits, tol):
-        return solver.solve_rows(edits, tol)
+        return solver.rows.solve(edits, tol)
 
     def _solve_one(self, solver, points, tol):
-        return solver.solve_points(points, tol)
+        return solver.points.solve(points, tol)
 
     def _solved(self, edits, method, tol):
         """Certified steps of one-row edits, in blocks; says how many were not certified."""
@@ -459,14 +458,14 @@ class SmoothAnswers(Locked, Answers):
         failed, gone = 0, []
         with progress_bar(len(edits.rows), "edits", self.verbose) as advance:
             for block, solved in self._solve_rows(solver, edits, tol):
-                uncertified = _failed(solved, tol, solver)
+                uncertified = failed_of(solved, tol, solver)
                 unanswered = np.isnan(solved.steps).any(axis=(1, 2))
                 failed += np.count_nonzero(uncertified & ~unanswered)
                 gone.extend(edits.rows[block][unanswered])
                 advance(block.stop - block.start)
                 yield block, solved
-        _warn_unanswered(gone, solver)
-        _warn_uncertified(failed, len(edits.rows), tol)
+        warn_unanswered(gone, solver)
+        warn_uncertified(failed, len(edits.rows), tol)
 
 
 @answers_of.register
@@ -553,54 +552,3 @@ def _relative(method, tol):
     if not 0 < tol < 1:
         raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
     return tol
-
-
-def _failed(solved, tol, solver):
-    """Which edits were not certified or, without certificates, have no answer: NaN from here on."""
-    if not solver.objective.penalty.any():
-        # The row decides a direction alone, up to rounding: what is left of it is noise.
-        solved.steps[~(solved.leverage < 1.0 - steps.ALONE)] = np.nan
-    if solver.M is not None:
-        return ~solved.within(tol)
-    if is_piecewise(solver.objective.loss):
-        return np.isnan(solved.steps).any(axis=(1, 2))
-    # A loss that is not convex: where its Hessian at the fit is not positive definite after the
-    # edit, Newton's method ends at another optimum, if at any.
-    solved.steps[~(solved.leverage < 1.0)] = np.nan
-    return np.isnan(solved.steps).any(axis=(1, 2))
-
-
-def _warn_unanswered(rows, solver):
-    """Say which rows have no answer, and why."""
-    if not rows:
-        return
-    if solver.M is None and not is_piecewise(solver.objective.loss):
-        reason = (
-            "no answer (NaN): after the edit the Hessian is not positive definite, so there is no "
-            "optimum that continues this one. Penalise more, or choose a convex loss."
-        )
-    elif solver.objective.penalty.any():
-        reason = (
-            "no answer (NaN): after the edit the penalty is too small beside the features for "
-            "float64 to see what determines a parameter. Penalise more, rescale the features, or "
-            "drop the columns that one row decides."
-        )
-    else:
-        reason = (
-            "no answer (NaN): after the edit a parameter is not determined, or the classes are "
-            "separated, so there is no optimum. Penalise the model, or drop the columns that one "
-            "row decides."
-        )
-    warnings.warn(f"{rows_have(rows)} {reason}", ConvergenceWarning, stacklevel=level_outside())
-
-
-def _warn_uncertified(failed, total, tol):
-    if not failed:
-        return
-    warnings.warn(
-        f"{failed} of {total} edits could not be certified to a relative error of {tol:.0e}: they "
-        "were solved by Newton's method as far as it goes, and effect(...) has the bound of each. "
-        "Scale the features, penalise more, or accept a larger tol.",
-        ConvergenceWarning,
-        stacklevel=level_outside(),
-    )

@@ -88,38 +88,41 @@ class RemainderPass:
 
     @cached_property
     def _packed(self):
-        from skinfluence._compiled import chord
+        from skinfluence._compiled.packed_rows import pack_rows
 
         objective = self.objective
         keys = [objective.eta[:, 0]]
         if not isinstance(objective.loss, Binomial):
             keys.append(objective.y)
-        return chord.pack_rows(objective.design.X, *keys)
+        return pack_rows(objective.design.X, *keys)
 
     def _compiled(self, theta_steps, skip):
-        from skinfluence._compiled import chord
+        from skinfluence._compiled.blocks import BLOCK
+        from skinfluence._compiled.chord import chord_dense
+        from skinfluence._compiled.chord_sparse import chord_sparse
 
         design = self.objective.design
-        U, places = _blocks_of(theta_steps, skip, chord.BLOCK)
+        U, places = _blocks_of(theta_steps, skip, BLOCK)
         U = np.ascontiguousarray(U[:, :, 0])
         constant = design.intercept or None
         weights = self.objective.weights
         if design.is_sparse:
-            S, r = chord.chord_sparse(self._packed, self._terms, weights, U, places, constant)
+            S, r = chord_sparse(self._packed, self._terms, weights, U, places, constant)
         else:
-            S, r = chord.chord_dense(design.X, self._terms, weights, U, places, constant)
+            S, r = chord_dense(design.X, self._terms, weights, U, places, constant)
         m = len(theta_steps)
         S = S.transpose(0, 2, 1).reshape(-1, S.shape[1])[:m, None]
         return S, r.reshape(-1)[:m]
 
     def _compiled_softmax(self, theta_steps, skip):
-        from skinfluence._compiled import chord
+        from skinfluence._compiled.blocks import BLOCK
+        from skinfluence._compiled.chord_softmax import chord_softmax
 
         objective, loss = self.objective, self.objective.loss
         full = np.matmul(loss.basis, theta_steps)
-        U, places = _blocks_of(full, skip, chord.BLOCK)
+        U, places = _blocks_of(full, skip, BLOCK)
         eta = loss.expand(objective.eta)
-        S, r = chord.chord_softmax(
+        S, r = chord_softmax(
             objective.design.X,
             eta,
             loss.loss.predict_proba(eta),

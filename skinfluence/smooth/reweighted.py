@@ -8,8 +8,8 @@ from skinfluence import certificate
 from skinfluence.answers import LOCAL
 from skinfluence.smooth import steps
 from skinfluence.smooth.answers import SmoothAnswers
-from skinfluence.smooth.edit_solver import ROUND_OFF, Solved
 from skinfluence.smooth.newton import polish
+from skinfluence.smooth.solved import ROUND_OFF, Solved
 
 # What a row does may cancel against what its class does. A share of the tolerance serves where the
 # whole is at least this share of the row's own part; beyond, edits are solved further, so often.
@@ -95,7 +95,7 @@ class ReweightedAnswers(SmoothAnswers):
             return eta + there + steps.own_eta_steps(self.factor, edits, method)
         solver = self.edit_solver()
         goal = ROUND_OFF if method == "exact" else tol
-        sure, moved = solver.own_steps_at_once(edits, SHARE * goal)
+        sure, moved = solver.own.steps_at_once(edits, SHARE * goal)
         whole = np.abs(there[sure] + moved).max(axis=1, initial=0.0)
         enough = whole >= SHARE * np.abs(moved).max(axis=1, initial=0.0)
         sure[np.flatnonzero(sure)[~enough]] = False
@@ -130,7 +130,7 @@ class ReweightedAnswers(SmoothAnswers):
     # Tolerances relative to the whole change
 
     def _solve_rows(self, solver, edits, tol):
-        for block, solved in solver.solve_rows(edits, SHARE * tol):
+        for block, solved in solver.rows.solve(edits, SHARE * tol):
             some = edits.take(block)
             size = self._whole_size(some, solved.steps, solved.size)
             for _ in range(MAX_TIGHTER):
@@ -140,7 +140,7 @@ class ReweightedAnswers(SmoothAnswers):
                     break
                 share = np.min(np.minimum(size[left] / solved.size[left], 1.0))
                 tighter = max(ROUND_OFF, 0.5 * SHARE * tol * share)
-                for part, again in solver.solve_rows(some.take(left), tighter):
+                for part, again in solver.rows.solve(some.take(left), tighter):
                     solved = _with(solved, left[part], again)
                 size = self._whole_size(some, solved.steps, solved.size)
                 if tighter == ROUND_OFF:
@@ -150,7 +150,7 @@ class ReweightedAnswers(SmoothAnswers):
     def _solve_one(self, solver, points, tol):
         goal = SHARE * tol
         while True:
-            step, bound, size, used, round_off = solver.solve_points(points, goal)
+            step, bound, size, used, round_off = solver.points.solve(points, goal)
             whole = self._size_of_points(points, step + self.offset)
             done = certificate.within(bound, whole, tol, round_off) or not np.isfinite(bound)
             if done or goal <= ROUND_OFF or not size:

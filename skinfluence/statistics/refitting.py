@@ -12,7 +12,7 @@ from skinfluence.answers import Tests, answers_of
 from skinfluence.design import design_of
 from skinfluence.objective import centred, objective_of
 from skinfluence.smooth import piecewise
-from skinfluence.smooth.edit_solver import distance_bound
+from skinfluence.smooth.edit_start import distance_bound
 from skinfluence.smooth.newton import Minimum, minimise, refuse_separable
 from skinfluence.smooth.old_factor import by_chords
 from skinfluence.smooth.row_space import in_row_space

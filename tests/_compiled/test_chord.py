@@ -8,6 +8,10 @@ import scipy.sparse as sp
 from threadpoolctl import threadpool_limits
 
 from skinfluence._compiled import chord
+from skinfluence._compiled.blocks import BLOCK
+from skinfluence._compiled.chord_softmax import chord_softmax, softmax_remainder_numpy
+from skinfluence._compiled.chord_sparse import chord_sparse
+from skinfluence._compiled.packed_rows import pack_rows
 from tests.versions import random_csr
 
 DELTAS = [1e-12, 1e-8, 1e-4, 0.03, 0.0501, 0.3, 0.999, 1.001, 4.0, 50.0]
@@ -61,8 +65,8 @@ def rng():
 
 
 def displacements(rng, n_blocks, n_aug, n_samples, size, dtype=np.float64):
-    U = (rng.normal(size=(n_blocks, n_aug, chord.BLOCK)) * size).astype(dtype)
-    skip = rng.integers(-1, n_samples, size=(n_blocks, chord.BLOCK))
+    U = (rng.normal(size=(n_blocks, n_aug, BLOCK)) * size).astype(dtype)
+    skip = rng.integers(-1, n_samples, size=(n_blocks, BLOCK))
     skip[0, :3] = [-1, 4, 4]
     return U, skip
 
@@ -85,16 +89,13 @@ def test_remainder_has_no_cancellation(loss, compiled):
     delta = np.outer(DELTAS, [1.0, -1.0]).ravel()
     eye = sp.csr_array(sp.eye(len(eta)))
     if compiled:
-        U = np.zeros((1, len(eta), chord.BLOCK))
+        U = np.zeros((1, len(eta), BLOCK))
         U[0, :, : len(delta)] = delta
         # Each column alone too: the short series is used when a whole block is small.
-        blocks = [U, *(np.where(np.arange(chord.BLOCK) == b, U, 0.0) for b in range(6))]
-        rows = chord.pack_rows(eye, eta, y)
-        skip = np.full((1, chord.BLOCK), -1)
-        got = [
-            chord.chord_sparse(rows, terms, np.ones(len(eta)), block, skip)[0][0]
-            for block in blocks
-        ]
+        blocks = [U, *(np.where(np.arange(BLOCK) == b, U, 0.0) for b in range(6))]
+        rows = pack_rows(eye, eta, y)
+        skip = np.full((1, BLOCK), -1)
+        got = [chord_sparse(rows, terms, np.ones(len(eta)), block, skip)[0][0] for block in blocks]
         rho = got[0][:, : len(delta)]
         for b, alone in enumerate(got[1:]):
             np.testing.assert_allclose(alone[:, b], rho[:, b], rtol=1e-7)
@@ -121,12 +122,12 @@ def test_packed_rows_give_the_plain_sums(loss, intercept, size, rng):
     weight = rng.choice([0.0, 1.0, 0.3], n)
     U, skip = displacements(rng, 2, X.shape[1] + (intercept is not None), n, size)
     terms = terms_of(loss, eta, y)
-    rows = chord.pack_rows(X, eta, y)
+    rows = pack_rows(X, eta, y)
     assert len(rows.first) < n
     assert np.any(np.diff(X.indptr) == 0)
     want, want_r = chord.chord_numpy(X, terms, weight, U, skip, intercept)
     for S, r in (
-        chord.chord_sparse(rows, terms, weight, U, skip, intercept),
+        chord_sparse(rows, terms, weight, U, skip, intercept),
         chord.chord_dense(X.toarray(), terms, weight, U, skip, intercept),
         chord.chord_dense(X.toarray(), terms, weight, U, skip, intercept, block_bytes=2**14),
     ):
@@ -143,8 +144,8 @@ def test_float32_pass_is_accurate_to_its_precision(rng):
     U, skip = displacements(rng, 1, X.shape[1] + 1, n, 0.1)
     terms, weight = chord.logistic_terms(eta), np.ones(n)
     want, want_r = chord.chord_numpy(X, terms, weight, U, skip, 1.0)
-    rows = chord.pack_rows(X, eta)
-    S, r = chord.chord_sparse(rows, terms, weight, U.astype(np.float32), skip, 1.0)
+    rows = pack_rows(X, eta)
+    S, r = chord_sparse(rows, terms, weight, U.astype(np.float32), skip, 1.0)
     np.testing.assert_allclose(S, want, atol=1e-5 * np.abs(want).max())
     np.testing.assert_allclose(r, want_r, rtol=1e-5)
 
@@ -153,13 +154,13 @@ def test_result_does_not_depend_on_the_number_of_threads(rng):
     X = one_hot(rng, 2500)
     eta = X @ rng.normal(size=X.shape[1])
     U, skip = displacements(rng, 1, X.shape[1], 2500, 0.1)
-    rows = chord.pack_rows(X, eta, np.arange(2500.0))
+    rows = pack_rows(X, eta, np.arange(2500.0))
     assert len(rows.chunk) > 2
     args = rows, chord.logistic_terms(eta), np.ones(2500), U, skip
     with threadpool_limits(1, user_api="blas"):
-        one = chord.chord_sparse(*args)
+        one = chord_sparse(*args)
     with threadpool_limits(3, user_api="blas"):
-        many = chord.chord_sparse(*args)
+        many = chord_sparse(*args)
     np.testing.assert_array_equal(one[0], many[0])
     np.testing.assert_array_equal(one[1], many[1])
 
@@ -168,16 +169,16 @@ def test_skipping_one_of_two_equal_rows_keeps_the_other():
     X = sp.csr_array(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     weight = np.array([2.0, 3.0, 1.0])
     terms = chord.logistic_terms(np.array([0.5, 0.5, 0.1]))
-    rows = chord.pack_rows(X, np.array([0.5, 0.5, 0.1]))
-    U = np.zeros((1, 2, chord.BLOCK))
+    rows = pack_rows(X, np.array([0.5, 0.5, 0.1]))
+    U = np.zeros((1, 2, BLOCK))
     U[0, 0, :4] = 0.4
-    skip = np.full((1, chord.BLOCK), -1)
+    skip = np.full((1, BLOCK), -1)
     skip[0, :3] = [0, 1, 2]
-    S, r = chord.chord_sparse(rows, terms, weight, U, skip)
+    S, r = chord_sparse(rows, terms, weight, U, skip)
     np.testing.assert_allclose(S[0, 0, :4] / S[0, 0, 3], [0.6, 0.4, 1.0, 1.0])
     np.testing.assert_array_equal(r[0, :4], 0.4)
     weight[1] = 0.0
-    S, r = chord.chord_sparse(rows, terms, weight, U, skip)
+    S, r = chord_sparse(rows, terms, weight, U, skip)
     assert S[0, 0, 0] == 0.0
     assert r[0, 0] == 0.0
 
@@ -186,10 +187,10 @@ def test_skipping_one_of_two_equal_rows_keeps_the_other():
 def test_saturated_rows_may_come_back(eta):
     """The curvature underflows and yet a large displacement has a remainder."""
     terms = chord.logistic_terms(np.array([eta]))
-    rows = chord.pack_rows(sp.csr_array(np.ones((1, 1))), np.array([eta]))
-    U = np.full((1, 1, chord.BLOCK), -eta)
-    skip = np.full((1, chord.BLOCK), -1)
-    S, _ = chord.chord_sparse(rows, terms, np.ones(1), U, skip)
+    rows = pack_rows(sp.csr_array(np.ones((1, 1))), np.array([eta]))
+    U = np.full((1, 1, BLOCK), -eta)
+    skip = np.full((1, BLOCK), -1)
+    S, _ = chord_sparse(rows, terms, np.ones(1), U, skip)
     np.testing.assert_allclose(S[0, 0], 0.5 * -np.sign(eta))
 
 
@@ -203,7 +204,7 @@ def test_softmax_remainder_matches_exact_arithmetic(size, rng):
     eta = rng.normal(size=(5, 3)) * 2
     p = softmax(eta)
     delta = size * rng.normal(size=(5, 3, 1))
-    rho = chord.softmax_remainder_numpy(eta, p, delta)[..., 0]
+    rho = softmax_remainder_numpy(eta, p, delta)[..., 0]
     with localcontext() as context:
         context.prec = 90
         for j in range(5):
@@ -231,17 +232,17 @@ def test_softmax_pass_gives_the_plain_sums(dtype, size, sparse, rng):
     X[3] = 0.0
     eta = rng.normal(size=(n, K))
     p, weight = softmax(eta), rng.choice([0.0, 1.0, 0.5], n)
-    U = (rng.normal(size=(2, d + 1, K, chord.BLOCK)) * size).astype(dtype)
-    skip = rng.integers(-1, n, size=(2, chord.BLOCK))
+    U = (rng.normal(size=(2, d + 1, K, BLOCK)) * size).astype(dtype)
+    skip = rng.integers(-1, n, size=(2, BLOCK))
     design = sp.csr_array(X) if sparse else X
-    S, r = chord.chord_softmax(design, eta, p, weight, U, skip, 1.0, block_bytes=2**16)
+    S, r = chord_softmax(design, eta, p, weight, U, skip, 1.0, block_bytes=2**16)
     X1 = np.column_stack([X, np.ones(n)]).astype(np.float64)
     delta = np.einsum("jf,qfkb->qjkb", X1, U.astype(np.float64))
     for q in range(2):
-        for b in range(chord.BLOCK):
+        for b in range(BLOCK):
             if skip[q, b] >= 0:
                 delta[q, skip[q, b], :, b] = 0.0
-        rho = weight[:, None, None] * chord.softmax_remainder_numpy(eta, p, delta[q])
+        rho = weight[:, None, None] * softmax_remainder_numpy(eta, p, delta[q])
         want = np.einsum("jf,jkb->fkb", X1, rho)
         scale = np.abs(want).max(axis=(0, 1))
         tol = 1e-9 if dtype == np.float64 else 2e-4

@@ -25,7 +25,7 @@ def setting(name, seed=0, penalty=1.0, heavy=False):
 
 def own_edits(objective, solver, seed=0):
     for edits in edits_of(objective, np.random.default_rng(seed)):
-        yield solver.dual.edits(edits)
+        yield solver.own.dual.edits(edits)
 
 
 @pytest.mark.parametrize("intercept", [0.0, 1.0])
@@ -65,8 +65,8 @@ def test_no_answer_is_farther_from_the_solved_one_than_its_bound(name, penalty, 
     cross = points @ steps_of(objective, X.T)
     certified = asked = 0
     for own in own_edits(objective, solver):
-        values = solver.dual.own_values(own, 1e-3)
-        moved, sure = solver.dual.moves_at(own, 1e-3, cross, 0.0)
+        values = solver.own.dual.own_values(own, 1e-3)
+        moved, sure = solver.own.dual.moves_at(own, 1e-3, cross, 0.0)
         certified, asked = certified + sure.sum() + values.within(1e-3).sum(), asked + 2 * len(own)
         for i in range(0, len(own), 4):
             d = solved(objective, own.rows[i], own.y[i], own.weight[i])
@@ -104,7 +104,7 @@ def test_each_part_of_a_bound_holds_on_the_way(name):
     objective, solver = setting(name, 2, 0.1, heavy=True)
     X = objective.design.dense_rows()
     for own in own_edits(objective, solver):
-        chords = _Chords(solver.dual, own)
+        chords = _Chords(solver.own.dual, own)
         for _ in range(3):
             if not len(chords.open):
                 break
@@ -159,7 +159,7 @@ def test_newton_steps_in_the_space_of_the_rows_solve_every_edit_within_their_bou
                 seen += np.isfinite(now.error[j]) and away > 1e-2 * now.error[j] > 1e-9
             return now.error <= 1e-7 * now.size
 
-        found = solver.dual.solve(some, look)
+        found = solver.own.dual.solve(some, look)
         certified.append((found.error <= 1e-6 * found.size + 1e-12).mean())
     assert seen > 3 and np.mean(certified) > 0.6
 
@@ -202,10 +202,12 @@ def test_texts_are_answered_about_as_refits_would_be(sparse, C, rng, monkeypatch
 def test_few_rows_and_what_has_no_pairs_go_the_old_way():
     objective, solver = setting("logistic")
     few = removals(objective, np.arange(3))
-    assert not solver.moves_at(few, objective.design, 1e-3)[0].any() and "dual" not in vars(solver)
+    assert not solver.own.moves_at(few, objective.design, 1e-3)[0].any() and "dual" not in vars(
+        solver.own
+    )
     assert not DualChords.serves(Exact("primal").factor(objective))
     held = EditSolver(solver.factor.holding("lambda"), Exact("dual"))
     assert not DualChords.serves(held.factor)
     all_rows = removals(objective, np.arange(objective.n_samples))
     # Answers to round-off are no matter of single precision.
-    assert not solver.moves_at(all_rows, objective.design, 1e-9)[0].any()
+    assert not solver.own.moves_at(all_rows, objective.design, 1e-9)[0].any()

@@ -25,9 +25,10 @@ from skinfluence.objective import Objective
 from skinfluence.smooth import piecewise
 from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.batch_newton import refit as refit_together
-from skinfluence.smooth.edit_solver import ROUND_OFF, EditSolver
+from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.newton import minimise
 from skinfluence.smooth.row_batch import RowBatch
+from skinfluence.smooth.solved import ROUND_OFF
 from skinfluence.smooth.steps import removals, row_edits
 from skinfluence.solvers import Exact
 from tests.truth import polish, refit, relative_error, relative_l2
@@ -194,12 +195,12 @@ def test_mean_form_removals_equal_refits_on_the_rest(model, loss, weighted, solv
     fit = polish(fit)
     factor = Exact(solver).factor(fit)
     edit_solver = EditSolver(factor, Exact(solver))
-    (part,) = (p for _, p in edit_solver.solve_rows(removals(fit, everyone), ROUND_OFF))
+    (part,) = (p for _, p in edit_solver.rows.solve(removals(fit, everyone), ROUND_OFF))
     for i in range(0, n, 3):
         expected = parameters(np.delete(everyone, i)) - theta
         assert relative_error(part.steps[i, 0], expected) < 1e-6
         points = Points(np.array([i]), -s[[i]], None, None, np.empty(0))
-        step = edit_solver.solve_points(points, ROUND_OFF)[0]
+        step = edit_solver.points.solve(points, ROUND_OFF)[0]
         assert relative_error(step[0], expected) < 1e-6
 
 
@@ -227,7 +228,7 @@ def test_losses_without_a_constant_are_solved_and_say_so(loss):
 
     fit = optimum(objective)
     solver = EditSolver(Exact().factor(fit), Exact())
-    (part,) = (p for _, p in solver.solve_rows(removals(fit, np.arange(6)), 1e-3))
+    (part,) = (p for _, p in solver.rows.solve(removals(fit, np.arange(6)), 1e-3))
     assert (part.method_used == "newton").all()
     assert np.isinf(part.bound).all()
     for i in range(6):
@@ -240,7 +241,7 @@ def test_losses_without_a_constant_are_solved_and_say_so(loss):
         # A row with no gradient changes nothing: absolute there.
         np.testing.assert_allclose(part.steps[i], truth, rtol=1e-7, atol=1e-12)
         points = Points(np.array([i]), -np.ones(1), None, None, np.empty(0))
-        step, bound, _, used, _ = solver.solve_points(points, 1e-3)
+        step, bound, _, used, _ = solver.points.solve(points, 1e-3)
         np.testing.assert_allclose(step, truth, rtol=1e-7, atol=1e-12)
         if piecewise.is_piecewise(loss):
             # Of single edits it knows how far its ends may be.

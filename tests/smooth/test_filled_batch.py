@@ -35,7 +35,7 @@ def test_what_the_first_push_leaves_falls_with_the_square_of_the_fills(name):
         fills = Fills(columns, size * by, holes, None)
         edits, _ = answers.row_edits(rows, None, "auto", say=False)
         edits = replace(edits, ratio=np.ones((len(rows), 6)), fills=fills)
-        batch = FilledBatch(solver.accuracy, edits, solver.remainders)
+        batch = FilledBatch(solver.accuracy, edits, solver.rows.remainders)
         nowhere = np.zeros((len(rows), *solver.objective.theta.shape))
         push, _ = batch._moved_rows(np.arange(len(rows)), nowhere)
         left.append(np.abs(batch._first_push() - push).max() / np.abs(push).max())

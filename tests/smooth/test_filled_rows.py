@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from skinfluence import Influence
 from skinfluence.design import design_of
 from skinfluence.smooth import filled_rows
-from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.filled_batch import FilledBatch
 from skinfluence.smooth.fills import Fills
+from skinfluence.smooth.row_solver import RowSolver
 from skinfluence.smooth.step_sums import own_values_along
 from skinfluence.smooth.steps import removals
 from tests.smooth.test_own_values import LOSSES
@@ -57,7 +57,7 @@ def test_no_own_value_is_farther_from_the_solved_one_than_its_bound(
     edits = filled_edits(objective, size, np.random.default_rng(0))
     if objective.hold == "lambda":
         assert np.ndim(edits.one_shift) == 0
-    at = solver.whitened(edits)
+    at = solver.start.whitened(edits)
     own = at.edits(edits)
     found = own_values_along(own, at.tall if tall else None)
     assert np.isfinite(found.bound).mean() > 0.5
@@ -72,7 +72,7 @@ def test_what_is_left_of_a_change_falls_with_what_a_row_does(name):
     for n in (200, 800):
         objective, solver = setting(name, 0, n=n)
         rows = np.flatnonzero(objective.weights > 0)[::5]
-        own = solver.whitened(removals(objective, rows[:3]))
+        own = solver.start.whitened(removals(objective, rows[:3]))
         own = own.edits(filled_edits(objective, 1.0 / n, np.random.default_rng(0), rows))
         own_values_along(own)
         left.append(np.median(own.beyond / own.size))
@@ -83,7 +83,7 @@ def test_what_is_left_of_a_change_falls_with_what_a_row_does(name):
 def apart(objective, solver, size):
     """How far optima are from those with a constant in the gradient, over what bounds that, of some edits."""
     edits = filled_edits(objective, size, np.random.default_rng(1))
-    own = solver.whitened(edits).edits(edits)
+    own = solver.start.whitened(edits).edits(edits)
     own_values_along(own)
     known = np.isfinite(own.beyond)
     assert known.mean() > 0.8
@@ -157,9 +157,9 @@ def test_no_step_is_farther_from_the_solved_one_than_its_bound(name, hold):
     objective, solver = setting(name, 2, hold, n=400)
     rows = np.flatnonzero(objective.weights > 0)[::4]
     edits = filled_edits(objective, 2e-3, np.random.default_rng(0), rows)
-    ((_, found),) = solver.solve_rows(edits, 1e-3)
+    ((_, found),) = solver.rows.solve(edits, 1e-3)
     assert found.within(1e-3).all()
-    own = solver.whitened(edits).edits(edits)
+    own = solver.start.whitened(edits).edits(edits)
     for i in range(0, len(own), 9):
         P = hessian(objective, own, i, objective.theta[0], edits.ratio[i])
         off = found.steps[i, 0] - true_step(objective, edits, i)
@@ -170,7 +170,7 @@ def test_steps_behind_an_imputer_need_no_pass_over_the_rows_with_missing_cells(p
     objective, solver = setting("logistic", 2, n=400)
     rows = np.flatnonzero(objective.weights > 0)
     edits = filled_edits(objective, 1e-3, np.random.default_rng(0), rows)
-    ((_, found),) = solver.solve_rows(edits, 1e-3)
+    ((_, found),) = solver.rows.solve(edits, 1e-3)
     assert found.within(1e-3).all()
     assert sum(passed) < 0.1 * len(rows)
 
@@ -188,10 +188,10 @@ def test_of_squared_errors_one_step_is_all(holes, model, monkeypatch):
         X[rng.random(X.shape) < 0.1] = np.nan
         steps.insert(0, SimpleImputer(strategy="mean"))
     whole = make_pipeline(*steps, model).fit(X, y)
-    solved_rows, original = [], EditSolver.solve_rows
+    solved_rows, original = [], RowSolver.solve
     monkeypatch.setattr(
-        EditSolver,
-        "solve_rows",
+        RowSolver,
+        "solve",
         lambda solver, edits, tol: (
             solved_rows.append(len(edits.rows)) or original(solver, edits, tol)
         ),

@@ -122,8 +122,8 @@ def test_no_own_value_is_farther_from_the_solved_one_than_its_bound(name, penalt
         objective = optimum(name, seed, n=80, penalty=penalty, heavy=heavy)
         solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
         for edits in edits_of(objective, np.random.default_rng(seed)):
-            found = own_values(OneRowEdits(solver.whitened(edits), edits))
-            for block, solved in solver.solve_rows(edits, 1e-9):
+            found = own_values(OneRowEdits(solver.start.whitened(edits), edits))
+            for block, solved in solver.rows.solve(edits, 1e-9):
                 eta = np.einsum("ikd,id->i", solved.steps, edits.design.take(block).dense_rows())
                 error = np.abs(found.change[block] - eta)
                 assert (error <= found.bound[block] + 1e-9 * np.abs(eta)).all()
@@ -139,12 +139,12 @@ def test_no_chord_is_farther_from_the_solved_value_than_its_bound(name, penalty,
         objective = optimum(name, seed, n=150, penalty=penalty, heavy=heavy)
         solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
         for edits in edits_of(objective, np.random.default_rng(seed)):
-            at = solver.whitened(edits)
+            at = solver.start.whitened(edits)
             own = OneRowEdits(at, edits)
             far = np.abs(own.alpha) * solver.M * at.pairs.largest[own.rows]
             found, _ = at.chords.own_values(own, tol, far)
             certified, asked = certified + found.within(tol).sum(), asked + len(edits.rows)
-            for block, solved in solver.solve_rows(edits, 1e-9):
+            for block, solved in solver.rows.solve(edits, 1e-9):
                 eta = np.einsum("ikd,id->i", solved.steps, edits.design.take(block).dense_rows())
                 error, fair = np.abs(found.change[block] - eta), np.isfinite(found.bound[block])
                 assert (error <= found.bound[block] + 1e-9 * np.abs(eta))[fair].all()
@@ -160,7 +160,7 @@ def test_each_part_of_the_bound_is_needed():
             objective = optimum(name, seed, n=40, d=3, penalty=0.3, heavy=True)
             solver = EditSolver(Exact("primal").factor(objective), Exact("primal"))
             edits = removals(objective, np.flatnonzero(objective.weights > 0))
-            found = own_values(OneRowEdits(solver.whitened(edits), edits))
+            found = own_values(OneRowEdits(solver.start.whitened(edits), edits))
             K = pairs(objective, solver.factor)[edits.rows] * (objective.weights > 0)
             W = objective.weights * objective.hessians[:, 0, 0]
             h = solver.factor.leverages()[edits.rows, 0, 0]
@@ -175,7 +175,7 @@ def test_each_part_of_the_bound_is_needed():
             F = np.sqrt(delta**4 @ W)
             assert (left <= certificate.remainder_average(1.0, r) * F * (1 + 1e-9)).all()
             halved += (left > 0.5 * certificate.remainder_average(1.0, r) * F).sum()
-            for block, solved in solver.solve_rows(edits, 1e-9):
+            for block, solved in solver.rows.solve(edits, 1e-9):
                 eta = np.einsum("ikd,id->i", solved.steps, edits.design.take(block).dense_rows())
                 short += (np.abs(alpha[block] * h[block] - eta) > found.bound[block] + 1e-9).sum()
     assert short > 10 and halved > 10
@@ -189,7 +189,7 @@ def test_leave_one_out_is_that_of_refits(C):
     model = LogisticRegression(C=C, **NEWTON).fit(X, y)
     inf = Influence(model, X, y)
     found = inf.loo_decision_function()
-    assert any("pairs" in vars(at) for at in inf.answers.edit_solver()._whitened.values())
+    assert any("pairs" in vars(at) for at in inf.answers.edit_solver().start._whitened.values())
     for i in range(0, 400, 23):
         refit = LogisticRegression(C=C, **NEWTON).fit(np.delete(X, i, 0), np.delete(y, i))
         true, before = refit.decision_function(X[[i]])[0], model.decision_function(X[[i]])[0]

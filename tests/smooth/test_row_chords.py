@@ -87,7 +87,7 @@ def test_no_error_is_larger_than_its_bound(kind, hold):
     factor = setting(hold)
     edits = edits_of(kind, factor.objective, np.arange(0, N, 9))
     for tol in (1e-2, 1e-6):
-        for block, found in EditSolver(factor, Exact("primal")).solve_rows(edits, tol):
+        for block, found in EditSolver(factor, Exact("primal")).rows.solve(edits, tol):
             assert found.within(tol).all()
             steps = factor.objective.loss.expand(found.steps.transpose(0, 2, 1))
             for i, step in zip(
@@ -102,7 +102,7 @@ def test_no_error_is_larger_than_its_bound(kind, hold):
 @pytest.mark.parametrize("hold", HOLDS)
 def test_solves_in_single_precision_are_in_the_bound(hold, rescaled, monkeypatch):
     """Where they may be used, and what they are off by is a share of the tolerance."""
-    monkeypatch.setattr("skinfluence.smooth.edit_solver.LOOSE_PARAMETERS", 0)
+    monkeypatch.setattr("skinfluence.smooth.row_solver.LOOSE_PARAMETERS", 0)
     # Rows of one weight: one shift.
     even = replace(setting(hold).objective, weights=np.ones(N), sample_weight=None)
     factor = Exact("primal").factor(minimise(even, Exact("primal")).objective)
@@ -114,7 +114,7 @@ def test_solves_in_single_precision_are_in_the_bound(hold, rescaled, monkeypatch
         ratio[:, :D] = rng.uniform(0.9, 1.1, (len(ratio), D))
         edits = replace(edits, ratio=ratio)
     solver, tol = EditSolver(factor, Exact("primal")), 1e-3
-    for block, found in solver.solve_rows(edits, tol):
+    for block, found in solver.rows.solve(edits, tol):
         assert found.within(tol).all()
         steps = objective.loss.expand(found.steps.transpose(0, 2, 1)).transpose(0, 2, 1)
         for i, step in zip(range(len(edits.rows))[block], steps, strict=True):
@@ -122,7 +122,7 @@ def test_solves_in_single_precision_are_in_the_bound(hold, rescaled, monkeypatch
             true, P = solved(objective, *asked)
             lost = (step - true).ravel()
             assert np.sqrt(lost @ P @ lost) <= found.bound[i] + 1e-12
-    (single,) = solver._singles.values()
+    (single,) = solver.rows._singles.values()
     assert 1e-9 < single.error < 0.1 * tol
 
 
@@ -138,7 +138,7 @@ def test_a_single_precision_solve_is_off_by_what_it_says():
 def test_most_edits_of_many_classes_need_no_newton_step():
     factor = setting()
     edits = removals(factor.objective, np.arange(N))
-    ((_, found),) = EditSolver(factor, Exact("primal")).solve_rows(edits, 1e-3)
+    ((_, found),) = EditSolver(factor, Exact("primal")).rows.solve(edits, 1e-3)
     assert np.isin(found.method_used, ["one-step", "chord"]).mean() > 0.8
     assert (found.method_used == "chord").any()
 

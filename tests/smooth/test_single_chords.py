@@ -72,7 +72,7 @@ def own_edits(objective, solver, seed):
     """The edits that have one shift."""
     for edits in edits_of(objective, np.random.default_rng(seed)):
         if objective.hold == "C" or np.ndim(edits.one_shift) == 0:
-            yield solver.whitened(edits).edits(edits)
+            yield solver.start.whitened(edits).edits(edits)
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -173,7 +173,7 @@ def test_every_stage_holds_where_each_edit_has_a_penalty_of_its_own(name, penalt
             continue
         ratio = rng.uniform(0.6, 1.7, (len(edits.rows), X.shape[1]))
         ratio[:, objective.penalty == 0] = 1.0
-        own = solver.whitened(edits).edits(replace(edits, ratio=ratio))
+        own = solver.start.whitened(edits).edits(replace(edits, ratio=ratio))
         chords = own.at.chords
         far = chords.moved(own, np.arange(objective.n_samples))
         values, _ = chords.own_values(own, 1e-3, far)
@@ -225,7 +225,7 @@ def test_bounds_of_newton_steps_hold_on_the_way(name):
     """Not only where the iteration ends: every bound that it gives."""
     objective, solver = setting(name, 4, n=60, penalty=0.05, heavy=True)
     edits = removals(objective, np.flatnonzero(objective.weights > 0))
-    own = solver.whitened(edits).edits(edits)
+    own = solver.start.whitened(edits).edits(edits)
     own = own.take(np.flatnonzero(own.are_bounded))
     truth = [solved(objective, *one) for one in zip(own.rows, own.y, own.weight, strict=True)]
     P = [hessian(objective, own, i, objective.theta[0]) for i in range(len(own))]

@@ -125,7 +125,7 @@ def test_a_start_far_from_the_optimum_is_part_of_the_error():
     factor = Exact().factor(off)
     accuracy = Accuracy(factor)
     assert accuracy.start == np.inf and accuracy.round_off < 1e-8
-    for _, solved in EditSolver(factor, Exact()).solve_rows(removals(off, np.arange(6)), 1e-3):
+    for _, solved in EditSolver(factor, Exact()).rows.solve(removals(off, np.arange(6)), 1e-3):
         assert not solved.within(1e-3).any()
 
 

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
-from skinfluence.smooth import edit_solver
+from skinfluence.smooth import own_solver
 from skinfluence.smooth.own_values import own_values
 from skinfluence.smooth.step_sums import own_values_along
 from skinfluence.smooth.steps import removals
@@ -25,13 +25,13 @@ def rescaled_edits(objective, solver, seed, near=0.8):
             continue
         ratio = rng.uniform(near, 2.0 - near, (len(edits.rows), objective.design.n_columns))
         ratio[:, objective.penalty == 0] = 1.0
-        yield solver.whitened(edits).edits(replace(edits, ratio=ratio)), ratio
+        yield solver.start.whitened(edits).edits(replace(edits, ratio=ratio)), ratio
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_sums_over_rows_are_those_of_all_changes_and_know_their_rounding(name):
     objective, solver = setting(name, 0, n=300, heavy=True)
-    at = solver.whitened(removals(objective, np.arange(5)))
+    at = solver.start.whitened(removals(objective, np.arange(5)))
     rng = np.random.default_rng(0)
     steps = rng.standard_normal((290, at.rows.shape[1])) * 10.0 ** rng.uniform(-6, 2, (290, 1))
     steps[7] = 0.0
@@ -130,7 +130,7 @@ def test_most_rows_behind_a_scaler_need_no_chord(monkeypatch):
         counted.append(found.within(1e-3).mean())
         return found
 
-    monkeypatch.setattr(edit_solver, "own_values_along", counting)
+    monkeypatch.setattr(own_solver, "own_values_along", counting)
     influence = Influence(model, X, y)
     found = influence.loo_decision_function()
     assert np.mean(counted) > 0.9

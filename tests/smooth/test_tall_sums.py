@@ -29,7 +29,7 @@ def test_sums_are_those_of_the_matrix_or_bound_them(name, rows, monkeypatch):
     objective = optimum(name, n=400)
     solver = solver_of(objective)
     objective = solver.objective
-    sums = solver.whitened(removals(objective, np.arange(3))).tall
+    sums = solver.start.whitened(removals(objective, np.arange(3))).tall
     K = pairs(objective, solver.factor)
     W = objective.weights * objective.hessians[:, 0, 0]
     T = objective.weights * objective.loss.third(objective.eta, objective.y)
@@ -59,10 +59,10 @@ def test_no_own_value_is_farther_from_the_solved_one_than_its_bound(name, hold):
 def test_steps_along_no_row_are_contracted_and_followed_too(name, followed, rng):
     objective = optimum(name, n=400)
     solver = EditSolver(Exact("primal").factor(objective), Exact("primal"), split=20)
-    tall = solver.whitened(removals(solver.objective, np.arange(3))).tall
+    tall = solver.start.whitened(removals(solver.objective, np.arange(3))).tall
     if followed:
         tall._follow()
-    rows = solver.whitened(removals(solver.objective, np.arange(3))).rows
+    rows = solver.start.whitened(removals(solver.objective, np.arange(3))).rows
     steps = rng.standard_normal((60, rows.shape[1])) * 10.0 ** rng.uniform(-6, 2, (60, 1))
     steps[7], skip = 0.0, rng.permutation(400)[:60]
     delta, T = steps @ rows.T, objective.weights * objective.loss.third(objective.eta, objective.y)
@@ -78,7 +78,7 @@ def test_steps_along_no_row_are_contracted_and_followed_too(name, followed, rng)
 def test_rows_of_large_leverage_are_followed_one_by_one(split):
     objective = optimum("logistic", n=150, heavy=True)
     solver = EditSolver(Exact("primal").factor(objective), Exact("primal"), split=split)
-    tall = solver.whitened(removals(solver.objective, np.arange(3))).tall
+    tall = solver.start.whitened(removals(solver.objective, np.arange(3))).tall
     K = pairs(solver.objective, solver.factor)
     truth = np.abs(K * (objective.weights > 0)).max(axis=1)
     before = tall.largest
@@ -112,10 +112,10 @@ def test_tall_tables_go_without_their_pairs_and_far_rows_by_rows_of_them(rng, mo
     made = []
     monkeypatch.setattr(PairSums, "__init__", lambda *a: made.append(a))
     edits = removals(solver.objective, np.arange(3_000))
-    found = solver.own_values(edits, 1e-3)
+    found = solver.own.values(edits, 1e-3)
     assert not made and found.within(1e-3).mean() > 0.999
     some = rng.choice(np.flatnonzero(objective.weights > 0), 15, replace=False)
-    for _, exact in solver.solve_rows(edits.take(some), 1e-9):
+    for _, exact in solver.rows.solve(edits.take(some), 1e-9):
         true = np.einsum("ikd,id->i", exact.steps, edits.design.take(some).dense_rows())
         assert (np.abs(found.change[some] - true) <= found.bound[some]).all()
 
@@ -125,7 +125,7 @@ def test_wide_tables_and_far_rows_have_their_pairs():
     for other in (objective, optimum("logistic", n=2_000, d=4, heavy=True, penalty=1e-3)):
         solver = solver_of(other)
         edits = next(edits_of(solver.objective, np.random.default_rng(0)))
-        at = solver.whitened(edits)
+        at = solver.start.whitened(edits)
         assert not at.tall.serves(at.edits(edits), 1e-6) and not at.knows_sums
 
 

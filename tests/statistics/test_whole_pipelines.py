@@ -652,7 +652,7 @@ def test_no_bound_is_violated(seed):
     edits = type(edits)(**{**vars(edits), "ratio": ratio})
     edits = edits.undone(edits.weight < 0, problem)
     for tol in (0.3, 1e-3, 1e-9):
-        for block, solved in solver.solve_rows(edits, tol):
+        for block, solved in solver.rows.solve(edits, tol):
             for i in range(block.start, block.stop):
                 weights = problem.weights.copy()
                 weights[i] = 0.0
