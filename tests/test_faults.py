@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 import skinfluence
 from skinfluence import Influence, edits
+from skinfluence._compiled import cached
 from skinfluence._compiled.cached import compiled
 from skinfluence.losses import AutogradLoss
 from skinfluence.m_estimation import MEstimator
@@ -322,6 +323,17 @@ def test_a_cache_that_was_cut_short_is_made_again(tmp_path, monkeypatch):
         again = compiled()(half)
         assert again(3.0) == 1.5
         assert sum(again.stats.cache_hits.values()) == 1
+
+
+def test_a_compiled_function_is_made_again_where_one_that_it_calls_changed(tmp_path, monkeypatch):
+    """numba looks at the caller's file alone, and would answer by what stood in the other one."""
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    assert compiled()(half)(3.0) == 1.5
+    same = compiled()(half)
+    assert same(3.0) == 1.5 and sum(same.stats.cache_hits.values()) == 1
+    monkeypatch.setattr(cached, "stamp", lambda: ((0.0, 1),))
+    anew = compiled()(half)
+    assert anew(3.0) == 1.5 and sum(anew.stats.cache_misses.values()) == 1
 
 
 def test_every_compiled_function_is_cached_that_way():
