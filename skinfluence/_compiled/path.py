@@ -14,6 +14,7 @@ Index ``n_rows`` of all vectors is the bias; rows of the edit itself come after 
 import numpy as np
 
 from skinfluence._compiled.cached import compiled
+from skinfluence._compiled.small_system import FAST, append, drop, invert, solve
 
 AT_LO, AT_HI, FREE, ABSENT = 0, 1, 2, 3
 
@@ -27,12 +28,18 @@ _NO_EXCHANGE = 1e-9
 # Conditional kernel, relative to the kernel, of a row that the margin set already spans.
 _SPANNED = 1e-10
 
-_FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy"}
 # No quantity is NaN here; infinite ones are.
 _FASTER = {"fastmath": {"contract", "nsz", "reassoc", "nnan"}, "error_model": "numpy"}
 
 
-@compiled(nogil=True, inline="always")
+@compiled(nogil=True, **FAST)
+def _copy(out, values):
+    """``out[:] = values``: numba compiles for seconds what that says where shapes differ."""
+    for i in range(len(out)):
+        out[i] = values[i]
+
+
+@compiled(nogil=True, **FAST)
 def _entry(table, side, own, i, j):
     """Response of ``i`` to the given quantity of ``j``."""
     n = table.shape[0]
@@ -41,7 +48,7 @@ def _entry(table, side, own, i, j):
     return own[j - n - 1, i]
 
 
-@compiled(nogil=True, **_FAST)
+@compiled(nogil=True, **FAST)
 def _add(out, scale, table, side, own, j):
     n = table.shape[0]
     if j > n:
@@ -56,7 +63,7 @@ def _add(out, scale, table, side, own, j):
         out[n + 1 + i] += scale * side[j, i]
 
 
-@compiled(nogil=True, **_FAST)
+@compiled(nogil=True, **FAST)
 def _add_all(out, scales, rows, m, table, side, own):
     """``out += sum_k scales[k] * response of rows[k]``; four rows of the tableau at a time."""
     n = table.shape[0]
@@ -109,114 +116,6 @@ def _first(x, d, L, U, steps, skip, no_rate):
         if steps[i] <= bar and i != skip and abs(d[i]) > speed:
             best, speed = i, abs(d[i])
     return best, steps[best]
-
-
-@compiled(nogil=True, **_FAST)
-def _invert(G, inverse, p):
-    """Gauss-Jordan with partial pivoting of the leading ``p`` x ``p`` block; False if singular."""
-    work = np.empty((p, 2 * p))
-    for a in range(p):
-        for b in range(p):
-            work[a, b] = G[a, b]
-            work[a, p + b] = 0.0
-        work[a, p + a] = 1.0
-    for c in range(p):
-        top = c
-        for a in range(c + 1, p):
-            if abs(work[a, c]) > abs(work[top, c]):
-                top = a
-        pivot = work[top, c]
-        if abs(pivot) < 1e-300 or not np.isfinite(pivot):
-            return False
-        for b in range(2 * p):
-            kept = work[top, b]
-            work[top, b] = work[c, b]
-            work[c, b] = kept / pivot
-        for a in range(p):
-            factor = work[a, c]
-            if a != c and factor != 0.0:
-                for b in range(c, 2 * p):
-                    work[a, b] -= factor * work[c, b]
-    for a in range(p):
-        for b in range(p):
-            inverse[a, b] = work[a, p + b]
-    return True
-
-
-@compiled(nogil=True, **_FAST)
-def _append(G, inverse, p, column, row, corner):
-    """Border the small system by one flipped row."""
-    left = np.empty(p)
-    above = np.empty(p)
-    schur = corner
-    for a in range(p):
-        total = 0.0
-        other = 0.0
-        for b in range(p):
-            total += inverse[a, b] * column[b]
-            other += row[b] * inverse[b, a]
-        left[a] = total
-        above[a] = other
-        schur -= row[a] * total
-    for a in range(p):
-        for b in range(p):
-            inverse[a, b] += left[a] * above[b] / schur
-        inverse[a, p] = -left[a] / schur
-        inverse[p, a] = -above[a] / schur
-        G[a, p] = column[a]
-        G[p, a] = row[a]
-    inverse[p, p] = 1.0 / schur
-    G[p, p] = corner
-
-
-@compiled(nogil=True, **_FAST)
-def _drop(G, inverse, flipped, place, p, a):
-    """Take flipped row number ``a`` out of the small system; the last one moves to its place."""
-    last = p - 1
-    pivot = inverse[a, a]
-    for i in range(p):
-        if i != a and inverse[i, a] != 0.0:
-            factor = inverse[i, a] / pivot
-            for j in range(p):
-                if j != a:
-                    inverse[i, j] -= factor * inverse[a, j]
-    place[flipped[a]] = -1
-    if a != last:
-        for i in range(p):
-            inverse[i, a] = inverse[i, last]
-            G[i, a] = G[i, last]
-        for j in range(p):
-            inverse[a, j] = inverse[last, j]
-            G[a, j] = G[last, j]
-        flipped[a] = flipped[last]
-        place[flipped[a]] = a
-
-
-@compiled(nogil=True, **_FAST)
-def _solve(G, inverse, p, rhs, z):
-    """``G z = rhs`` with one step of refinement; False if the inverse had to be given up."""
-    for attempt in range(2):
-        size = 0.0
-        for a in range(p):
-            z[a] = 0.0
-            size = max(size, abs(rhs[a]))
-            for b in range(p):
-                z[a] += inverse[a, b] * rhs[b]
-        worst = 0.0
-        left = np.empty(p)
-        for a in range(p):
-            left[a] = rhs[a]
-            for b in range(p):
-                left[a] -= G[a, b] * z[b]
-            worst = max(worst, abs(left[a]))
-        for a in range(p):
-            for b in range(p):
-                z[a] += inverse[a, b] * left[b]
-        if worst <= 1e-8 * size:
-            return True
-        if attempt == 0 and not _invert(G, inverse, p):
-            return False
-    return np.isfinite(worst) and worst <= 1e-2 * size
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -289,7 +188,8 @@ def follow(
     column, row = np.empty(cap), np.empty(cap)
     given = np.zeros(len(movers))
     n_touched = len(movers)
-    touched[:n_touched] = movers
+    for k in range(n_touched):
+        touched[k] = movers[k]
     n_free = 0
     for i in range(N):
         base[i] = 0.0
@@ -309,10 +209,10 @@ def follow(
             rhs[a] = -base[flipped[a]]
             if k >= 0:
                 rhs[a] += _given_rate(role[flipped[a]], k, moves)
-        if not _solve(G, inverse, p, rhs, z):
+        if not solve(G, inverse, p, rhs, z):
             code = SINGULAR
             break
-        d[:] = base
+        _copy(d, base)
         _add_all(d, z, flipped, p, table, side, own)
         for a in range(p):
             d[flipped[a]] = z[a]
@@ -476,7 +376,7 @@ def follow(
                     if a != end:
                         place[flipped[a]] = a
                 else:
-                    _drop(G, inverse, flipped, place, p, place[i])
+                    drop(G, inverse, flipped, place, p, place[i])
                 p -= 1
                 if k >= 0:
                     given[k] = _given_rate(role[i], k, moves)
@@ -493,14 +393,14 @@ def follow(
                         G[b, p] = column[b]
                         G[p, b] = row[b]
                 else:
-                    _append(G, inverse, p, column, row, corner)
+                    append(G, inverse, p, column, row, corner)
                 flipped[p] = i
                 place[i] = p
                 p += 1
                 if k >= 0 and given[k] != 0.0:
                     _add(base, -given[k], table, side, own, i)
                     given[k] = 0.0
-        if partner >= 0 and not _invert(G, inverse, p):
+        if partner >= 0 and not invert(G, inverse, p):
             code = SINGULAR
             break
 
@@ -551,8 +451,8 @@ def _finish(
             _add(base, total, table, side, own, i)
     for a in range(p):
         rhs[a] -= base[flipped[a]]
-    _solve(G, inverse, p, rhs, z)
-    d[:] = base
+    solve(G, inverse, p, rhs, z)
+    _copy(d, base)
     _add_all(d, z, flipped, p, table, side, own)
     for a in range(p):
         d[flipped[a]] = z[a]
@@ -583,7 +483,10 @@ def follow_each(
     G, inverse = np.empty((cap, cap)), np.empty((cap, cap))
     d, base, steps = np.empty(N), np.empty(N), np.empty(N)
     for e in range(first, last):
-        own_role[:], own_x[:], own_L[:], own_U[:] = role, x, L, U
+        _copy(own_role, role)
+        _copy(own_x, x)
+        _copy(own_L, L)
+        _copy(own_U, U)
         rows = movers[starts[e] : starts[e + 1]]
         for k in range(len(rows)):
             i = rows[k]
@@ -638,52 +541,3 @@ def follow_all(tableau, problem, role, x, box, end, cap, delta):
         np.empty((cap, cap)), np.empty(N), np.empty(N), np.empty(N), delta,
     )  # fmt: skip
     return code, n_pivots
-
-
-@compiled(nogil=True, **_FAST)
-def worst_violations(
-    F, steps, place, inside, lo, hi, target, beta, near, scale, accepted, worst, missed, is_outside
-):
-    """Violations of optimality of a block of rows in many edited problems.
-
-    Parameters
-    ----------
-    F : ndarray of shape (n_block, n_edits)
-        Decision values after each edit; infinite where the edit changes the row itself.
-    steps : ndarray of shape (n_columns, n_edits)
-        Changes of coefficients.
-    place : ndarray of int, shape (n_block,)
-        Row of ``steps`` or -1.
-    inside : ndarray of bool, shape (n_block,)
-        Rows that the paths have watched.
-    lo, hi, target, beta, near : ndarrays of shape (n_block,)
-        Boxes, targets, coefficients before the edit, and the distance that counts as at the limit.
-    scale : ndarray of shape (n_block,)
-        Size of the kernel: what a coefficient outside its box is worth in decision values.
-    accepted : float
-    worst, missed : ndarrays of shape (n_edits,)
-        Largest violation, and whether rows that were not watched exceed ``accepted``; updated.
-    is_outside : ndarray of bool, shape (n_block,)
-        Rows that do; updated.
-    """
-    for r in range(len(F)):
-        if lo[r] >= hi[r]:
-            continue
-        p = place[r]
-        any_above = False
-        for e in range(F.shape[1]):
-            slack = F[r, e] - target[r]
-            coef = beta[r] if p < 0 else beta[r] + steps[p, e]
-            v = abs(slack)
-            # Near a limit but not at it: going there is worth this much of the slack.
-            if coef <= lo[r] + near[r]:
-                v = max(-slack, min(v, scale[r] * max(coef - lo[r], 0.0)))
-            elif coef >= hi[r] - near[r]:
-                v = max(slack, min(v, scale[r] * max(hi[r] - coef, 0.0)))
-            v = max(v, scale[r] * max(lo[r] - near[r] - coef, coef - hi[r] - near[r]))
-            v = 0.0 if slack == np.inf else v
-            worst[e] = max(worst[e], v)
-            if v > accepted and not inside[r]:
-                missed[e] = True
-                any_above = True
-        is_outside[r] |= any_above

@@ -36,7 +36,7 @@ def certify(base, changes, found, accepted):
     -----
     One product of the kernel between all rows and the columns that change, with the changes.
     """
-    from skinfluence._compiled.path import worst_violations
+    from skinfluence._compiled.violations import worst_violations
 
     problem = base.truth
     used = np.flatnonzero((found.delta_beta != 0).any(axis=0))
