@@ -415,7 +415,7 @@ def objective_of(estimator, X, y, sample_weight=None):
     advice = advice_on(estimator)
     if advice is not None:
         raise TypeError(
-            "The estimator must be the optimum of a smooth objective. Got "
+            "The estimator must be one whose fit is known without a row (doc/models.md). Got "
             f"{type(estimator).__name__}. {advice}"
         )
     known = sorted(cls.__name__ for cls in objective_of.registry if cls is not object)

@@ -7,8 +7,8 @@ from sklearn.model_selection._search import BaseSearchCV as BaseSearchCV
 from sklearn.utils._param_validation import validate_parameter_constraints
 
 L1_REMEDY = (
-    "The L1 penalty has no second derivative, so its influence is not defined by a Hessian. Fit "
-    "with an L2 penalty (l1_ratio=0), perhaps on the columns that the L1 fit kept."
+    "Columns that come and go with a row are followed for two classes: fit OneVsRestClassifier of this "
+    "model, or one with an L2 penalty (l1_ratio=0)."
 )
 
 

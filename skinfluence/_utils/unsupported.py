@@ -1,14 +1,11 @@
-"""What to do with estimators that are not the optimum of a smooth objective, by name."""
+"""What to do with estimators that nothing is known of but their names."""
 
 _TREES = (
     "Trees are piecewise constant in the data: there is no derivative to take. Refit without the "
     "rows (cross_val_predict with LeaveOneOut or a group splitter), or ask about a linear model on "
     "the leaves: make_pipeline(RandomTreesEmbedding(), LogisticRegression())."
 )
-_L1 = (
-    "Its L1 penalty has no second derivative. Fit Ridge or LogisticRegression with an L2 penalty, "
-    "perhaps on the columns it kept."
-)
+_LARS = "Its columns come in turn, at no optimum. Fit Lasso or LassoCV, which are answered about."
 _PARTS = "Ask about one of its models, fitted on all rows: Influence(model.estimators_[k], X, y)."
 _OTHER_LOSS = (
     "Write its loss for skinfluence.m_estimation.MEstimator, smoothed where it has kinks, or fit "
@@ -59,9 +56,11 @@ ADVICE = {
     "BaseMultilayerPerceptron": _NETWORK,
     "CategoricalNB": "Fit BernoulliNB or MultinomialNB on OneHotEncoder's columns.",
     "GaussianProcessClassifier": "Fit LogisticRegression on Nystroem features of the same kernel.",
-    "ElasticNet": _L1,
-    "LinearModelCV": _L1,
-    "Lars": _L1,
+    "LassoLarsCV": "Fit Lasso(alpha=model.alpha_): the same optimum.",
+    "LassoLarsIC": "Fit Lasso(alpha=model.alpha_): the same optimum.",
+    "LassoLars": "Fit Lasso(alpha=model.alpha): the same optimum.",
+    "Lars": _LARS,
+    "LinearModelCV": "Fit LassoCV or ElasticNetCV for each column of y.",
     "OrthogonalMatchingPursuit": "Fit Ridge on the columns it kept.",
     "OrthogonalMatchingPursuitCV": "Fit Ridge on the columns it kept.",
     "QuantileRegressor": _OTHER_LOSS,

@@ -9,7 +9,6 @@ from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
-from skinfluence._utils._compat import L1_REMEDY
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
 from skinfluence.adapters.linear import class_labels, linear_objective
 from skinfluence.adapters.multiclass import class_loss
@@ -90,5 +89,8 @@ def _loss_of(model, known, remedy):
 def _strength(model):
     share = {"l1": 1.0, "elasticnet": model.l1_ratio}.get(model.penalty, 0.0)
     if model.penalty is not None and share > 0:
-        raise ValueError(f"The penalty must be L2. Got an L1 share of {share}. {L1_REMEDY}")
+        raise ValueError(
+            f"The penalty must be L2. Got an L1 share of {share}. Fit Lasso or ElasticNet, or "
+            "LogisticRegression with that l1_ratio, where columns that come and go are followed."
+        )
     return float(model.alpha) if model.penalty is not None else 0.0
