@@ -41,6 +41,8 @@ class Tests:
         Class positions, or the targets: what a callable ``of`` gets.
     labels : Labels, default=None
         Of a classifier: what ``of="predict"`` and scorers ask for.
+    offset : ndarray of shape (n_test,), default=None
+        What stands beside their decision values; ``y`` has it with it.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class Tests:
     y: np.ndarray | None
     codes: np.ndarray | None
     labels: object = None
+    offset: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -290,4 +290,4 @@ def _narrow(values):
 
 
 def _deletions(influence):
-    return influence_of(influence, "Diagnostics are of").answers.deletions()
+    return influence_of(influence, "Diagnostics are of", with_offset=True).answers.deletions()

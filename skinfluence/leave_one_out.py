@@ -140,7 +140,7 @@ class Outputs(BaseEstimator):
         Whose outputs these are.
     objective : Objective
     eta : ndarray of shape (n_samples, n_outputs)
-        In the loss's outputs.
+        In the loss's outputs; offsets of the rows are added here.
 
     Notes
     -----
@@ -163,7 +163,9 @@ class Outputs(BaseEstimator):
         return self.objective.labels.classes
 
     def _eta(self, X):
-        return self.eta if X is None else self.eta[np.asarray(X)[:, 0]]
+        offset = self.objective.offset
+        eta = self.eta if offset is None else self.eta + offset[:, None]
+        return eta if X is None else eta[np.asarray(X)[:, 0]]
 
     def decision_function(self, X=None):
         eta = self.objective.loss.expand(self._eta(X))
@@ -171,7 +173,7 @@ class Outputs(BaseEstimator):
 
     def by_class(self):
         """A number for each class, (n_samples, n_classes), or one for the second of two, (n_samples, 1)."""
-        return self.objective.loss.by_class(self.eta)
+        return self.objective.loss.by_class(self._eta(None))
 
     def predict_proba(self, X=None):
         return self.objective.loss.predict_proba(self._eta(X))

@@ -82,6 +82,10 @@ class Labels:
             )
         return found
 
+    def relabelled(self, label, y):
+        """What rows with the loss's ``y`` would have with the class at position ``label``."""
+        return np.broadcast_to(self.targets[label], (len(y), *self.targets.shape[1:]))
+
     def _positions(self, y):
         """Positions of labels, and which are known; integers of any type are compared exactly."""
         if y.dtype == self.classes.dtype and y.dtype != object:
@@ -229,7 +233,7 @@ class Objective(Problem):
         -1 for none of them.
         """
         if self.labels is None:
-            return np.where(y > 0, 0, -1)
+            return np.where(self.loss.bare(y) > 0, 0, -1)
         return self.labels.codes_of(y)
 
     def kind_name(self, kind):

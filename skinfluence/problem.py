@@ -100,6 +100,12 @@ class Problem(ABC):
         return getattr(self.loss, "curve", None)
 
     @property
+    def offset(self):
+        """What stands beside the decision values of the rows, (n_samples,); None for nothing."""
+        of = getattr(self.loss, "offset_of", None)
+        return None if of is None else of(self.y)
+
+    @property
     def n_samples(self):
         """Rows given to ``fit``, those of weight zero included."""
         return self.design.n_samples

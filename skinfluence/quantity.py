@@ -193,10 +193,11 @@ class Quantity:
     """
 
     def __init__(self, of, loss, tests, eta):
-        self.loss = loss
         self.design = tests.design
-        self.y = tests.y
-        self.eta = eta
+        beside = getattr(loss, "beside", None)
+        self.loss, self.y, self.eta = (
+            (loss, tests.y, eta) if beside is None else beside(of, tests, eta)
+        )
         self.greater_is_better = False if isinstance(of, str) and of == "loss" else None
         self._decides = isinstance(of, str) and of == "predict" and tests.labels is not None
         self._evaluate = {

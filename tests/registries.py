@@ -11,6 +11,7 @@ from sklearn import config_context, linear_model
 from sklearn.multiclass import OneVsRestClassifier
 
 from skinfluence import losses
+from skinfluence.losses.beside import WithOffset
 from skinfluence.solvers import CG, Exact
 from tests.fewer import half
 
@@ -104,6 +105,11 @@ LOSSES = {
     ),
     "poisson": LossCase(losses.Poisson(), _tweedie(1), lambda rng, n: rng.poisson(2.0, n)),
     "gamma": LossCase(losses.Gamma(), _tweedie(2), _positive),
+    "gamma, offset": LossCase(
+        WithOffset(losses.Gamma()),
+        lambda eta, pairs: _tweedie(2)(eta + pairs[:, 1:], pairs[:, 0]),
+        lambda rng, n: np.column_stack([_positive(rng, n), rng.standard_normal(n)]),
+    ),
     "tweedie-1.2": LossCase(losses.Tweedie(1.2), _tweedie(1.2), _positive),
     "tweedie-1.5": LossCase(losses.Tweedie(1.5), _tweedie(1.5), _positive),
     "tweedie-0": LossCase(losses.Tweedie(0), _tweedie(0), _positive),

@@ -15,7 +15,7 @@ ROWS_OF_BOTH = (
     "Write every row as one of successes and one of failures, with their numbers as freq_weights."
 )
 OWN_LOSS = (
-    "Write the loss of a row for skinfluence.m_estimation.MEstimator, the offset as a column of X."
+    "Write the loss of a row for skinfluence.m_estimation.MEstimator, an offset as a column of X."
 )
 
 
@@ -32,7 +32,7 @@ def from_statsmodels(results):
         Of ``OLS``, ``WLS``, ``Logit``, ``Poisson``, ``MNLogit``, and of ``GLM`` with the families
         Gaussian (identity), Binomial (logit; zeros and ones), Poisson, Gamma and Tweedie (log; a power from
         1 to 2). ``freq_weights`` and ``var_weights`` are weights of the rows; ``offset`` and ``exposure``
-        become rates.
+        of a log link become rates.
 
     Returns
     -------
@@ -46,6 +46,8 @@ def from_statsmodels(results):
     sample_weight : ndarray of shape (n_samples,) or None
         For a power p and the log link ``exp((2 - p) o)`` times the weights of the fit: the exposure
         itself for counts. None where all are 1.
+    offset : ndarray of shape (n_samples,) or None
+        Of a logit, which no targets and weights can say; None where there is none, or where rates do.
 
     Raises
     ------
@@ -54,8 +56,9 @@ def from_statsmodels(results):
 
     Notes
     -----
-    An offset changes no more than targets and weights: with the log link the half deviance of y at
-    ``eta + o`` is that of ``y exp(-o)`` at ``eta``, times ``exp((2 - p) o)``, and a number.
+    With the log link an offset changes no more than targets and weights: the half deviance of y at
+    ``eta + o`` is that of ``y exp(-o)`` at ``eta``, times ``exp((2 - p) o)``, and a number. Rates are
+    answered in less time than counts with an offset.
 
     Examples
     --------
@@ -80,14 +83,14 @@ def from_statsmodels(results):
             f"{type(results).__name__}."
         )
     _refuse_other_fits(results, model)
-    X, params = _rows(model), np.asarray(results.params, dtype=np.float64)
+    X, params, beside = _rows(model), np.asarray(results.params, dtype=np.float64), None
     if name in ("OLS", "WLS"):
         found, y, w = LinearRegression(fit_intercept=False), model.endog, model.weights
     elif name == "GLM":
-        found, y, w = _generalised(model)
+        found, y, w, beside = _generalised(model)
     elif name == "Logit":
-        _refuse_offset(getattr(model, "offset", None))
         found, y, w = _logistic(), model.endog, 1.0
+        beside = _of_logit(getattr(model, "offset", None))
     elif name == "Poisson":
         offset = sum(
             np.asarray(one, dtype=np.float64)
@@ -106,7 +109,7 @@ def from_statsmodels(results):
     y = np.asarray(y)
     _fill(found, X, y, params)
     w = np.broadcast_to(np.asarray(w, dtype=np.float64), len(y))
-    return found, X, y, None if (w == 1.0).all() else w.copy()
+    return found, X, y, None if (w == 1.0).all() else w.copy(), beside
 
 
 def _refuse_other_fits(results, model):
@@ -138,15 +141,14 @@ def _generalised(model):
     weights = model.freq_weights * model.var_weights
     y = model.endog
     if (family, link) == ("Gaussian", "Identity"):
-        return LinearRegression(fit_intercept=False), y - offset, weights
+        return LinearRegression(fit_intercept=False), y - offset, weights, None
     if (family, link) == ("Binomial", "Logit"):
-        _refuse_offset(offset)
         if not np.isin(y, (0.0, 1.0)).all() or (np.asarray(model.n_trials) != 1).any():
             raise ValueError(
                 "The targets of a binomial model must be zeros and ones. Got shares or numbers of "
                 f"successes. {ROWS_OF_BOTH}"
             )
-        return _logistic(), y, weights
+        return _logistic(), y, weights, _of_logit(offset)
     powers = {"Poisson": 1.0, "Gamma": 2.0, "Tweedie": getattr(model.family, "var_power", None)}
     if link != "Log" or family not in powers:
         raise TypeError(
@@ -154,7 +156,7 @@ def _generalised(model):
             f"log link. Got {family} with {link}. {OWN_LOSS}"
         )
     found, y, more = _with_log_link(float(powers[family]), y, offset)
-    return found, y, weights * more
+    return found, y, weights * more, None
 
 
 def _logistic():
@@ -173,12 +175,9 @@ def _with_log_link(power, y, offset):
     return found, y / np.exp(offset), np.exp((2.0 - power) * offset)
 
 
-def _refuse_offset(offset):
-    if offset is not None and np.any(offset):
-        raise ValueError(
-            "An offset becomes targets and weights with a log or an identity link. Got one with a logit. "
-            f"{OWN_LOSS}"
-        )
+def _of_logit(offset):
+    """An offset of a logit; None for none, and for zeros."""
+    return np.asarray(offset, dtype=np.float64) if offset is not None and np.any(offset) else None
 
 
 def _labels(model):

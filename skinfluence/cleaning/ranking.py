@@ -14,6 +14,7 @@ from sklearn.utils.validation import _num_samples
 
 from skinfluence import Influence
 from skinfluence._utils._optional import require
+from skinfluence._utils.influences import refuse_offset
 from skinfluence._utils.typing import Frozen, MatrixLike
 from skinfluence.cleaning.asked import (
     SCORES,
@@ -188,6 +189,7 @@ def audit(
     score = known_score(score, SCORES[judge])
     if influence is None:
         influence = Influence(estimator, X, y, sample_weight=sample_weight)
+    refuse_offset(influence.objective, "Audits are of")
     refuse_several_targets(influence.objective, "Audits")
     unsaid = effects is None
     effects = known_effects(influence, effects)

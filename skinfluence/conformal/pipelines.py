@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 
 from skinfluence import edits
+from skinfluence._utils.influences import refuse_offset
 from skinfluence.conformal.additions import Additions
 from skinfluence.conformal.responses import KernelResponses, LinearResponses, Responses
 from skinfluence.editing.whole import learned_from_rows
@@ -34,6 +35,7 @@ def responses_of(influence):
     refuse_chosen(problem, "Full conformal intervals")
     refuse_several_targets(problem, "Full conformal intervals")
     refuse_curve(problem, "Full conformal intervals")
+    refuse_offset(problem, "Full conformal intervals are of")
     linear = isinstance(problem, Objective) and isinstance(problem.loss, SquaredError)
     if linear or isinstance(problem, KernelProblem):
         if learned_from_rows(influence):
@@ -61,6 +63,7 @@ def additions_of(influence):
             f"ridge classifiers. Got {type(influence._inputs.model).__name__}; use JackknifePlusClassifier."
         )
     refuse_chosen(problem, "Full conformal sets")
+    refuse_offset(problem, "Full conformal sets are of")
     if learned_from_rows(influence):
         return PipelineAdditions(influence)
     return Additions(influence)

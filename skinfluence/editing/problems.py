@@ -27,14 +27,16 @@ def edited_problem(influence, rows, shift):
     relabelled = {row: one for row, one in rows.changed.items() if one.y is not None}
     if relabelled:
         y = y.copy()
-        y[list(relabelled)] = influence._encode_y([one.y for one in relabelled.values()])[0]
+        own = None if problem.offset is None else problem.offset[list(relabelled)]
+        y[list(relabelled)] = influence._encoded([one.y for one in relabelled.values()], own)[0]
     for row, one in rows.changed.items():
         before = sample_weight[row]
         own = row in relabelled or not before
         factor = problem.class_weights_of(y[[row]])[0] if own else weights[row] / before
         weights[row], sample_weight[row] = factor * one.sample_weight, one.sample_weight
     if rows.added:
-        encoded = influence._encode_y([one.y for one in rows.added])[0]
+        given = [one.y for one in rows.added], [one.offset for one in rows.added]
+        encoded = influence._encoded(*given)[0]
         own = np.array([one.sample_weight for one in rows.added])
         weights = np.append(weights, own * problem.class_weights_of(encoded))
         sample_weight = np.append(sample_weight, own)

@@ -24,12 +24,15 @@ class RowChange:
     sample_weight : float
     present : bool
         False for a row that is removed.
+    offset : float or None
+        Of a new row.
     """
 
     x: object
     y: object
     sample_weight: float
     present: bool
+    offset: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,7 @@ def edited_rows(influence, edit):
     for term, row in terms_of(edit, problem.n_samples, labels):
         x, y = term.x, term.y if is_given(term.y) else None
         if row is None:
-            added.append(RowChange(x, y, float(term.amount), True))
+            added.append(RowChange(x, y, float(term.amount), True, term.offset))
             continue
         if row in influence._gone:
             raise ValueError(

@@ -35,6 +35,7 @@ from skinfluence.l1.problem import L1Problem
 from skinfluence.l1.smooth_problem import SmoothL1Problem
 from skinfluence.losses.combined import own_class_factors
 from skinfluence.objective import Objective, objective_of
+from skinfluence.offsets import with_offset
 from skinfluence.statistics import any_learns, fitted_leaves
 from skinfluence.statistics.registry import learns
 from skinfluence.statistics.removals import is_balanced
@@ -93,6 +94,8 @@ class WholeEdit:
         self.inputs = EditedInputs(influence._inputs, rows, None)
         labels = problem.labels
         self.y = problem.y if labels is None else labels.classes[labels.codes_of(problem.y)]
+        if labels is None and problem.offset is not None:
+            self.y = problem.loss.bare(problem.y)
         self.X, fitted = fitted_on(steps, self.inputs.raw, self.y, left)
         self.columns = _columns(influence._inputs.steps, fitted)
         self.inputs.steps = [(name, one) for (name, _), one in zip(steps, fitted, strict=True)]
@@ -151,6 +154,8 @@ class WholeEdit:
             y = line(y)
         weights = self.problem.own_weights[self.left]
         found = objective_of(model_in_numpy(self._placed()), self.X, y[self.left], weights)
+        if self.problem.offset is not None:
+            return with_offset(found, self.problem.offset[self.left])
         curve = self.problem.curve
         return found if curve is None else seen_through(found, curve)
 

@@ -41,6 +41,7 @@ class _Term:
     amount: float = 0.0
     leaves: bool = False
     reweighted: bool = False
+    offset: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +194,7 @@ def replace(
     return Edit((_Term(rows[0], scale=-1.0), _Term(rows[0], x=x, y=y, scale=1.0)))
 
 
-def add(x: Any, y: Any, sample_weight: float = 1.0) -> Edit:
+def add(x: Any, y: Any, sample_weight: float = 1.0, *, offset: float | None = None) -> Edit:
     """Add a new row.
 
     Parameters
@@ -201,6 +202,8 @@ def add(x: Any, y: Any, sample_weight: float = 1.0) -> Edit:
     x : array-like of shape (n_features,)
     y : label or float
     sample_weight : float, default=1.0
+    offset : float, default=None
+        Of a row for a model with an offset, such as the log of an exposure, and needed there.
 
     Examples
     --------
@@ -211,8 +214,9 @@ def add(x: Any, y: Any, sample_weight: float = 1.0) -> Edit:
     >>> inf.effect(edits.add([5.0], 6.0), [[5.0]], of="predict").values.round(3)
     array([0.952])
     """
-    refuse_masked(x=x, y=y, sample_weight=sample_weight)
-    return Edit((_Term(None, x=x, y=y, amount=_weight(sample_weight)),))
+    refuse_masked(x=x, y=y, sample_weight=sample_weight, offset=offset)
+    beside = None if offset is None else float(offset)
+    return Edit((_Term(None, x=x, y=y, amount=_weight(sample_weight), offset=beside),))
 
 
 def _rows(rows, labels):

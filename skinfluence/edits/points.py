@@ -81,7 +81,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
     encode_x : callable
         From one raw row to a (1, n_features) array of the model's inputs.
     encode_y : callable
-        From raw labels to ``(y, class_weight)`` of the loss.
+        From raw labels, and offsets or None, to ``(y, class_weight)`` of the loss.
     labels : pandas Index, default=None
         Of the training rows.
 
@@ -113,7 +113,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
             y = objective.y[[row]]
             factor = objective.class_weights_of(y)[0]
         else:
-            y, factor = encode_y([term.y])
+            y, factor = encode_y([term.y], [offset_of(term, row, objective)])
             factor = factor[0]
         amount = term.amount + (term.scale * sample_weight[row] if row is not None else 0.0)
         new_X.append(x)
@@ -192,6 +192,12 @@ def terms_of(edit, n, labels=None):
                 raise ValueError(f"An edit may change a row once. Row {row} is named twice.")
             taken.add(row)
         yield term, row
+
+
+def offset_of(term, row, problem):
+    """What stands beside the decision value of a point: the row's own offset, or the one given with it."""
+    own = problem.offset
+    return term.offset if row is None or own is None else own[row]
 
 
 def _position(row, n, labels, found):

@@ -40,4 +40,4 @@ def held(influence):
     TypeError
         For anything else.
     """
-    return influence_of(influence, "Inference is about")
+    return influence_of(influence, "Inference is about", with_offset=True)

@@ -5,6 +5,7 @@ import numbers
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skinfluence._utils.influences import refuse_offset
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.scoring import is_scorer, score_of
 from skinfluence.inference.groups import grouped, held
@@ -76,6 +77,7 @@ def standard_error(
     True
     """
     influence = held(influence)
+    refuse_offset(influence.objective, "Errors of metrics are of")
     if sampled not in SAMPLED:
         raise ValueError(f"sampled must be 'both', 'train' or 'test'. Got {sampled!r} instead.")
     if X is None:
@@ -141,6 +143,7 @@ def bootstrap(
     (200, 3)
     """
     influence = held(influence)
+    refuse_offset(influence.objective, "Errors of metrics are of")
     if sampled not in SAMPLED:
         raise ValueError(f"sampled must be 'both', 'train' or 'test'. Got {sampled!r} instead.")
     if not isinstance(n_resamples, numbers.Integral) or n_resamples < 1:

@@ -49,6 +49,12 @@ class Influence(Derivatives, Effects, LeftOut):
     y : array-like of shape (n_train,)
         Or (n_train, n_targets) for ``Ridge`` and ``LinearRegression`` fitted on several targets.
     sample_weight : array-like of shape (n_train,), default=None
+    offset : array-like of shape (n_train,), default=None
+        What stands beside the features in the decision values of the fit, ``X @ coef_ + intercept_ +
+        offset``: the log of an exposure, say. Of logistic regressions of two classes, and of Poisson,
+        Gamma and Tweedie regressions, whose parameters are then those of a fit with it, by whatever
+        software; the objective is otherwise that of the estimator. Test points and added rows bring
+        their own.
     solver : {"auto", "exact", "cg", "lissa"} or solver object, default="auto"
         How linear systems are solved; see :mod:`skinfluence.solvers`.
     hold : {"auto", "C", "lambda"}, default="auto"
@@ -126,6 +132,7 @@ class Influence(Derivatives, Effects, LeftOut):
         X: MatrixLike,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
         *,
         solver: SolverLike = "auto",
         hold: Hold = "auto",
@@ -137,7 +144,8 @@ class Influence(Derivatives, Effects, LeftOut):
     ) -> None:
         leave_one_out.check_choice(frozen)
         options = {"solver": solver, "hold": hold, "precision": precision, "verbose": verbose}
-        self._make(estimator, X, y, sample_weight, polish=polish, same_fit=True, **options)
+        data = X, y, sample_weight, offset
+        self._make(estimator, *data, polish=polish, same_fit=True, **options)
         self.frozen, self.budget = frozen, budget
 
     @classmethod
@@ -145,16 +153,17 @@ class Influence(Derivatives, Effects, LeftOut):
         """An Influence on data that are known to be those of the fit, whatever the parameters are."""
         made = cls.__new__(cls)
         options = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
-        made._make(estimator, X, y, sample_weight, polish=False, same_fit=False, **options)
+        data = X, y, sample_weight, None
+        made._make(estimator, *data, polish=False, same_fit=False, **options)
         return made
 
-    def _make(self, estimator, X, y, sample_weight, *, polish, same_fit, **options):
+    def _make(self, estimator, X, y, sample_weight, offset, *, polish, same_fit, **options):
         if not hasattr(estimator, "fit"):
             # No estimator: what it may be instead is known by its package.
             refuse_unknown(estimator)
         check_is_fitted(estimator)
         inputs = Inputs(estimator, X, y)
-        problem = inputs.problem(y, sample_weight, same_fit=same_fit)
+        problem = inputs.problem(y, sample_weight, offset, same_fit=same_fit)
         check_problem(problem)
         try:
             answers = moving(answers_of(problem, **options))

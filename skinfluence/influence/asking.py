@@ -10,6 +10,8 @@ from skinfluence._utils.typing import Frozen
 from skinfluence._utils.validation import column, in_numpy, refuse_masked
 from skinfluence.answers import Tests
 from skinfluence.edits.points import resolve
+from skinfluence.losses.beside import NEEDS_OFFSET
+from skinfluence.offsets import checked_offset
 from skinfluence.statistics import rows_after
 
 SMALLER = "Ask for fewer rows with indices=, aggregate='mean' over the test points, or use top()."
@@ -36,6 +38,8 @@ class Asked:
         y = self.objective.y
         if labels is not None:
             return labels.classes[labels.codes_of(y)]
+        if self.objective.offset is not None:
+            return self.objective.loss.bare(y)
         return y if curve is None else curve.raw(y)
 
     def _rows(self, indices, labels=None):
@@ -50,6 +54,7 @@ class Asked:
         y, labels = in_numpy(y), self.objective.labels
         if labels is None:
             y, own = _numbers(y), np.shape(self.objective.y)[1:]
+            own = own if self.objective.offset is None else ()
             y = y if own else column(y)
             if y.shape[1:] != own or not np.isfinite(y).all():
                 came = "NaN or infinity" if y.shape[1:] == own else f"an array of shape {y.shape}"
@@ -77,28 +82,56 @@ class Asked:
             )
         return z
 
-    def _tests(self, X, y):
+    def _tests(self, X, y, offset=None):
         design = self.objective.design.like(self._inputs.transform(X))
+        if offset is not None:
+            self._check_has_offset()
+            offset = checked_offset(in_numpy(offset), design.n_samples, "test points")
         if y is None:
-            return Tests(design, None, None, self.objective.labels)
+            return Tests(design, None, None, self.objective.labels, offset)
         encoded, codes, _ = self._encode_y(y)
         if len(codes) != design.n_samples:
             raise ValueError(
                 f"X and y must have one row each per test point. Got {design.n_samples} and "
                 f"{len(codes)}."
             )
-        return Tests(design, encoded, codes, self.objective.labels)
+        if self.objective.offset is not None:
+            # Without one no loss is known, which what is asked may not need.
+            encoded = None if offset is None else np.column_stack([encoded, offset])
+        return Tests(design, encoded, codes, self.objective.labels, offset)
 
-    def _labelled_tests(self, X, y, aggregate):
+    def _labelled_tests(self, X, y, aggregate, offset=None):
         if aggregate not in (None, "mean"):
             raise ValueError(f"aggregate must be None or 'mean'. Got {aggregate!r} instead.")
         if y is None:
             raise ValueError("The influence on test losses needs y, the labels of the test points.")
-        return self._tests(X, y)
+        tests = self._tests(X, y, offset)
+        if tests.y is None:
+            raise ValueError(NEEDS_OFFSET)
+        return tests
 
-    def _encoded(self, y):
+    def _encoded(self, y, offset=None):
+        """The loss's y and class weights of rows of an edit, with the offset of each."""
         encoded, _, weight = self._encode_y(y)
-        return encoded, weight
+        given = [one for one in (() if offset is None else offset) if one is not None]
+        if given:
+            self._check_has_offset()
+        if self.objective.offset is None:
+            return encoded, weight
+        if len(given) < len(encoded):
+            raise ValueError(
+                "An added row of a model with an offset must come with its own. Got none. Pass it: "
+                "edits.add(x, y, offset=...)."
+            )
+        beside = checked_offset(given, len(encoded), "added rows")
+        return np.column_stack([encoded, beside]), weight
+
+    def _check_has_offset(self):
+        if self.objective.offset is None:
+            raise ValueError(
+                "offset= is for models with one. Got it for a model without. Leave it out, or say what the "
+                "fit had: Influence(estimator, X, y, offset=...)."
+            )
 
     def _resolve(self, edit):
         transform_row, labels = self._inputs.transform_row, self._inputs.labels

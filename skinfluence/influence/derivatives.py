@@ -42,6 +42,7 @@ class Derivatives(Asked):
         X: MatrixLike,
         y: ArrayLike,
         *,
+        offset: ArrayLike | None = None,
         indices: ArrayLike | None = None,
         labels: Names | None = None,
         aggregate: Literal["mean"] | None = None,
@@ -55,6 +56,8 @@ class Derivatives(Asked):
         ----------
         X : array-like of shape (n_test, n_features)
         y : array-like of shape (n_test,)
+        offset : float or array-like of shape (n_test,), default=None
+            Of the test points, of a model with an offset, and needed there.
         indices : array-like of int or of bool, default=None
             Training rows by position, or a mask of them (a Series is aligned by its index); all
             when None.
@@ -72,7 +75,7 @@ class Derivatives(Asked):
         influence : ndarray of shape (n_test, n_train), or (n_train,) with ``aggregate="mean"``
         """
         rows = self._rows(indices, labels)
-        tests = self._labelled_tests(X, y, aggregate)
+        tests = self._labelled_tests(X, y, aggregate, offset)
         check_fits((1 if aggregate else tests.design.n_samples, len(rows)), SMALLER)
         some = None if indices is labels is None else rows
         out = self.answers.smoothed(smoothing).up_loss(tests, some, aggregate)
@@ -83,6 +86,7 @@ class Derivatives(Asked):
         X: MatrixLike,
         y: ArrayLike,
         *,
+        offset: ArrayLike | None = None,
         indices: ArrayLike | None = None,
         labels: Names | None = None,
         aggregate: Literal["mean"] | None = None,
@@ -98,6 +102,8 @@ class Derivatives(Asked):
         ----------
         X : array-like of shape (n_test, n_features)
         y : array-like of shape (n_test,)
+        offset : float or array-like of shape (n_test,), default=None
+            Of the test points, of a model with an offset, and needed there.
         indices : array-like of int or of bool, default=None
             Training rows by position, or a mask of them (a Series is aligned by its index); all
             when None.
@@ -121,7 +127,7 @@ class Derivatives(Asked):
             pullback (:func:`skinfluence.pipeline.pullback`).
         """
         rows = self._rows(indices, labels)
-        tests = self._labelled_tests(X, y, aggregate)
+        tests = self._labelled_tests(X, y, aggregate, offset)
         n_test = 1 if aggregate else tests.design.n_samples
         shape = (n_test, len(rows), self._inputs.n_raw_features)
         check_fits(shape, SMALLER)

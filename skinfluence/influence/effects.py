@@ -24,6 +24,7 @@ class Effects(Asked):
         X: MatrixLike,
         y: ArrayLike | None = None,
         *,
+        offset: ArrayLike | None = None,
         of: Of = "loss",
         method: Method = "auto",
         tol: float = 1e-3,
@@ -40,6 +41,9 @@ class Effects(Asked):
         X : array-like of shape (n_test, n_features)
         y : array-like of shape (n_test,), default=None
             Needed for the loss.
+        offset : float or array-like of shape (n_test,), default=None
+            Of the test points, where the model has an offset: needed there for all but
+            ``of="decision_function"``.
         of : str, scorer or callable, default="loss"
             ``"loss"``, ``"decision_function"``, ``"predict_proba"``; ``"predict"``: of a classifier 1
             where the predicted class becomes another, of a regressor the change of the prediction;
@@ -82,7 +86,7 @@ class Effects(Asked):
         """
         whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
         answers = leave_one_out.answers_for(self, frozen)
-        quantity = answers.quantity(self._tests(X, y), of, method)
+        quantity = answers.quantity(self._tests(X, y, offset), of, method)
         if groups is not None:
             if indices is not None or labels is not None:
                 raise ValueError("groups= and indices= or labels= cannot be given together.")
@@ -98,6 +102,7 @@ class Effects(Asked):
         X: MatrixLike,
         y: ArrayLike | None = None,
         *,
+        offset: ArrayLike | None = None,
         of: Of = "loss",
         method: Method = "auto",
         tol: float = 1e-3,
@@ -110,7 +115,7 @@ class Effects(Asked):
 
         Parameters
         ----------
-        X, y, of, method, tol, indices, labels, frozen, budget
+        X, y, offset, of, method, tol, indices, labels, frozen, budget
             As in :meth:`removal_effect`.
 
         Returns
@@ -125,7 +130,7 @@ class Effects(Asked):
             )
         whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
         answers = leave_one_out.answers_for(self, frozen)
-        quantity = answers.quantity(self._tests(X, y), of, method)
+        quantity = answers.quantity(self._tests(X, y, offset), of, method)
         rows = self._rows(indices, labels)
         n_classes = len(self.objective.labels.classes)
         check_effects_fit(quantity, len(rows) * n_classes)
@@ -145,6 +150,7 @@ class Effects(Asked):
         X: MatrixLike,
         y: ArrayLike | None = None,
         *,
+        offset: ArrayLike | None = None,
         of: Of = "loss",
         method: Method = "auto",
         hold: Hold | None = None,
@@ -158,7 +164,7 @@ class Effects(Asked):
         ----------
         edits : Edit or list of Edit
             From :mod:`skinfluence.edits`; an edit made of several is made together.
-        X, y, of, method, tol, frozen, budget
+        X, y, offset, of, method, tol, frozen, budget
             As in :meth:`removal_effect`.
         hold : {None, "auto", "C", "lambda"}, default=None
             What these edits keep, if not what the object was made with.
@@ -178,7 +184,7 @@ class Effects(Asked):
         whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
         single = isinstance(edits, Edit)
         asked = [edits] if isinstance(edits, Edit) else list(edits)
-        quantity = answers.quantity(self._tests(X, y), of, method)
+        quantity = answers.quantity(self._tests(X, y, offset), of, method)
         if whole is None:
             points = [self._resolve(edit) for edit in asked]
             values, *trust = answers.effects(points, quantity, method, tol)
@@ -204,6 +210,7 @@ class Effects(Asked):
         y: ArrayLike,
         k: int = 10,
         *,
+        offset: ArrayLike | None = None,
         method: Method = "auto",
         tol: float = 1e-3,
         frozen: Frozen = None,
@@ -216,7 +223,7 @@ class Effects(Asked):
         X : array-like of shape (n_test, n_features)
         y : array-like of shape (n_test,)
         k : int, default=10
-        method, tol, frozen, budget
+        offset, method, tol, frozen, budget
             As in :meth:`removal_effect`.
 
         Returns
@@ -231,7 +238,7 @@ class Effects(Asked):
             raise ValueError(f"k must be a positive integer. Got {k!r} instead.")
         whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
         answers = leave_one_out.answers_for(self, frozen)
-        quantity = answers.quantity(self._tests(X, y), "loss", method)
+        quantity = answers.quantity(self._tests(X, y, offset), "loss", method)
         k = min(int(k), self.objective.n_samples)
         if whole is not None:
             return whole.top(quantity, X, k, method, tol)

@@ -17,6 +17,7 @@ from skinfluence.inputs.rows import row_like, with_plain_numbers
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import line_of, opened
 from skinfluence.objective import Objective, objective_of, refuse_empty_classes, refuse_unknown
+from skinfluence.offsets import with_offset
 from skinfluence.problem import having_chosen
 from skinfluence.pullbacks import pull_back_in_full, pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
@@ -70,17 +71,19 @@ class Inputs:
         self.labels = index_of(X, y)
         self.training_X = self.transform(X)
 
-    def problem(self, y, sample_weight, *, same_fit=True):
+    def problem(self, y, sample_weight, offset=None, *, same_fit=True):
         """The fitted problem of the model, in the units of the user's targets.
 
         Parameters
         ----------
         y : array-like of shape (n_train,)
         sample_weight : array-like of shape (n_train,) or None
+        offset : array-like of shape (n_train,), default=None
+            What stands beside the features in the decision values.
         same_fit : bool, default=True
             Refuse data that the model was not fitted on.
         """
-        refuse_masked(y=y, sample_weight=sample_weight)
+        refuse_masked(y=y, sample_weight=sample_weight, offset=offset)
         y, sample_weight = in_numpy(y), in_numpy(sample_weight)
         model = model_in_numpy(self.model)
         lines, z = self.transformed_targets(y)
@@ -88,6 +91,14 @@ class Inputs:
             # The rows are arrays here, whatever they were.
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
             problem = objective_of(model, self.training_X, z, sample_weight)
+        if offset is not None:
+            if self._targets:
+                raise TypeError(
+                    "An offset must be beside a model of the targets themselves. Got one, and a transformer "
+                    "of the targets. Ask in the transformed units: Influence(model.regressor_, X, z, "
+                    "offset=...) with z the transformed targets."
+                )
+            problem = with_offset(problem, in_numpy(offset))
         for chosen in reversed(self._chosen):
             problem = having_chosen(problem, chosen)
         refuse_empty_classes(problem)

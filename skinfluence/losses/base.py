@@ -31,6 +31,11 @@ class Loss(ABC):
     curve : callable or None
         What the targets of the user go through before the loss sees them, and predictions back; see
         ``skinfluence.losses.curved.through``.
+    beside : callable or None
+        ``beside(of, tests, eta)``: what quantities of test points are made of, where decision values have
+        more in them than features and parameters; see ``skinfluence.losses.beside``.
+    offset_of : callable or None
+        ``offset_of(y)``: what stands beside the decision values, of targets that have it with them.
 
     Examples
     --------
@@ -58,6 +63,12 @@ class Loss(ABC):
     softmax_basis = None
     third = None
     curve = None
+    beside = None
+    offset_of = None
+
+    def bare(self, y):
+        """Targets without what else the loss has with them."""
+        return y
 
     def check_y(self, y):
         """The targets themselves, if the loss is defined for them.

@@ -37,7 +37,14 @@ class Deletions:
     @property
     def loss(self):
         """The loss behind the coordinates in which a shift is taken out."""
-        return getattr(self.objective.loss, "loss", self.objective.loss)
+        loss = self.objective.loss
+        return getattr(loss, "loss", getattr(loss, "inner", loss))
+
+    @property
+    def eta(self):
+        """Decision values of the rows, with their offsets."""
+        eta, offset = self.objective.eta, self.objective.offset
+        return eta if offset is None else eta + offset[:, None]
 
     @property
     def is_squared(self):
@@ -77,7 +84,7 @@ class Deletions:
         objective = self.objective
         if isinstance(self.loss, Tweedie):
             # The expected Hessian; the observed one depends on y.
-            return np.exp((2.0 - self.loss.power) * objective.eta)
+            return np.exp((2.0 - self.loss.power) * self.eta)
         D = self._directions
         return np.einsum("ka,iab,kb->ik", D, objective.hessians, D)
 
@@ -144,7 +151,7 @@ class Deletions:
     @cached_property
     def _mean(self):
         """What the targets are compared with, in the user's outputs."""
-        eta = self.objective.loss.expand(self.objective.eta)
+        eta = self.objective.loss.expand(self.eta)
         return eta if self.is_squared else np.exp(eta)
 
     @cached_property
@@ -158,7 +165,8 @@ class Deletions:
         self._check_free(np.array([self._free]), objective.weights > 0, lost)
         squares = self._residuals**2 / self._information
         # Rounding of the targets and of what the model makes of them.
-        terms = np.abs(objective.y.reshape(len(squares), -1)) + np.abs(self._mean)
+        y = objective.loss.bare(objective.y).reshape(len(squares), -1)
+        terms = np.abs(y) + np.abs(self._mean)
         terms = objective.weights[:, None] * terms**2 / self._information
         if squares.sum() <= (200.0 * np.finfo(float).eps) ** 2 * terms.sum():
             raise ValueError(

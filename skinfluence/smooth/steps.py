@@ -138,7 +138,7 @@ def removals(objective, rows):
 def relabels(objective, rows, label):
     """Giving each of ``rows``, on its own, the label at position ``label`` of the classes."""
     labels = objective.labels
-    y = np.broadcast_to(labels.targets[label], (len(rows), *labels.targets.shape[1:]))
+    y = labels.relabelled(label, objective.y[rows])
     same = (objective.y[rows] == y).reshape(len(rows), -1).all(axis=1)
     relabelled = objective.sample_weight[rows] * labels.class_weight[label]
     return row_edits(objective, rows, y, np.where(same, objective.weights[rows], relabelled))

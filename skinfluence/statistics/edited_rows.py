@@ -6,7 +6,7 @@ import numpy as np
 
 from skinfluence.edits import NoOptimumError
 from skinfluence.edits.constructors import is_given
-from skinfluence.edits.points import no_weight_left, terms_of
+from skinfluence.edits.points import no_weight_left, offset_of, terms_of
 from skinfluence.statistics.balanced import amounts, counts, ratios
 
 __all__ = ["EditedRows", "relabelled", "rows_after", "without"]
@@ -89,7 +89,7 @@ def relabelled(problem, raw_y, row, label):
     """
     labels = problem.labels
     raw, y, weights = raw_y.copy(), np.array(problem.y), problem.weights.copy()
-    raw[row], y[row] = labels.classes[label], labels.targets[label]
+    raw[row], y[row] = labels.classes[label], labels.relabelled(label, y[[row]])[0]
     own = problem.own_weights
     weights[row] = own[row] * labels.class_weight[label]
     weights, ratio = _balanced(problem, y, own, weights)
@@ -109,7 +109,7 @@ def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
     raw_row : callable
         From one raw row to a container of one row.
     encode_y : callable
-        From raw labels to ``(y, class_weight)`` of the loss.
+        From raw labels, and offsets or None, to ``(y, class_weight)`` of the loss.
     labels : pandas Index, default=None
         Of the training rows.
 
@@ -123,7 +123,7 @@ def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
     there = np.ones(problem.n_samples, dtype=bool)
     raw, y, own = raw_y.copy(), np.array(problem.y), problem.own_weights.copy()
     factor = problem.class_weights_of(problem.y).astype(float)
-    new, new_raw, new_own = [], [], []
+    new, new_raw, new_own, beside = [], [], [], []
     relabels = reweights = False
     for term, row in terms_of(edit, problem.n_samples, labels):
         if term.scale < 0:
@@ -138,8 +138,9 @@ def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
             new.append(raw_row(term.x))
             new_raw.append(term.y if is_given(term.y) else raw_y[row])
             new_own.append(own[row] if row is not None else term.amount)
+            beside.append(offset_of(term, row, problem))
         else:
-            code, class_weight = encode_y([term.y])
+            code, class_weight = encode_y([term.y], [offset_of(term, row, problem)])
             raw[row], y[row], factor[row] = (
                 _as_label(problem, code, term.y),
                 code[0],
@@ -150,7 +151,7 @@ def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
     gone = np.flatnonzero(~there)
     raw, y, own, weights = raw[kept], y[kept], own[kept], (own * factor)[kept]
     if new:
-        code, class_weight = encode_y(new_raw)
+        code, class_weight = encode_y(new_raw, beside)
         new_raw = [_as_label(problem, code[[i]], one) for i, one in enumerate(new_raw)]
         raw = np.concatenate([raw, np.asarray(new_raw)])
         y, own = np.concatenate([y, code]), np.concatenate([own, new_own])

@@ -8,6 +8,7 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr
 from sklearn.utils import check_random_state
 
+from skinfluence._utils.influences import refuse_offset
 from skinfluence.editing.model import lines_of
 from skinfluence.editing.solving import Solved
 from skinfluence.editing.whole import learned_from_rows
@@ -144,6 +145,7 @@ def _penalised(influence):
     problem, again = influence.objective, learned_from_rows(influence)
     refuse_chosen(problem, "Releases with noise")
     refuse_curve(problem, "Releases with noise")
+    refuse_offset(problem, "Releases with noise are of")
     convex = isinstance(problem, Objective) and (
         piecewise.is_piecewise(problem.loss) or problem.loss.self_concordance is not None
     )
