@@ -234,7 +234,7 @@ def test_what_is_not_followed_is_refused_by_name():
     with pytest.raises(ValueError, match="class_weight='balanced'"):
         Influence(Case(class_weight="balanced").fit(X, y, None), X, y)
     three = np.where(X[:, 3] > 1, "maybe", y)
-    with pytest.raises(ValueError, match=r"L1 share of 1.0.*Fit with an L2"):
+    with pytest.raises(ValueError, match=r"L1 share of 1.0.*OneVsRestClassifier of this model"):
         Influence(Case().fit(X, three, None), X, three)
     with pytest.raises(ValueError, match="followed exactly"):
         Influence(Case().fit(X, y, None), X, y, solver="cg")
