@@ -81,6 +81,18 @@ def remainder_average(M, r):
     return M * np.where(r < 1e-3, series, np.where(r < np.inf, closed, np.inf))
 
 
+def beyond_second_order(r):
+    """``chi(r) = (e^r - 1 - r - r^2 / 2) / r^3``: of ``M^2 l'' |delta|^3`` a gradient has at most so much.
+
+    Beyond second order in ``delta``, with ``r = M |delta|``.
+    """
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        closed = (np.expm1(r) - r - 0.5 * r**2) / r**3
+        # Cut where what is left is below the last term as written, so never too small.
+        series = 1 / 6 + r * (1 / 24 + r * (1 / 120 + r / 360))
+    return np.where(r < 1e-2, series, np.where(r < np.inf, closed, np.inf))
+
+
 def own_value_bound(M, kappa, error, r, fourth, across, length):
     """Error of a row's own decision value after a Newton step corrected to second order.
 
@@ -105,9 +117,7 @@ def own_value_bound(M, kappa, error, r, fourth, across, length):
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         reach = r + M * kappa * error
         psi = np.where(reach < 1e-8, 1.0 + reach, np.expm1(reach) / reach)
-        closed = (np.expm1(r) - r - 0.5 * r**2) / r**3
-        series = 1 / 6 + r * (1 / 24 + r * (1 / 120 + r / 360))
-        chi = np.where(r < 1e-2, series, closed)
+        chi = beyond_second_order(r)
         out = error * M * psi * (np.sqrt(fourth * across) + kappa * error * length)
         out += M**2 * chi * fourth**1.5 * np.sqrt(across)
     return np.where(np.isnan(out), np.inf, out)

@@ -54,6 +54,14 @@ class LogisticRows:
         self.mass = self._terms[2]
         self.edf = float(second @ sizes)
 
+    def take(self, rows):
+        """Some of the rows; :attr:`edf` stays that of all."""
+        some = object.__new__(type(self))
+        some.scale, some.edf = self.scale, self.edf
+        some._terms = [one[rows] for one in self._terms]
+        some.mass = some._terms[2]
+        return some
+
     @staticmethod
     def serves(objective):
         """Whether the loss has its remainders in single precision."""

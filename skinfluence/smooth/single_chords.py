@@ -3,11 +3,14 @@
 Derivations are in ``doc/certificate.md``, "Chords in single precision".
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from skinfluence import certificate
 from skinfluence.smooth.logistic_pass import REMAINDER, SUMS, LogisticRows, Passed
 from skinfluence.smooth.mixing import BEGIN, FARTHEST, shares
+from skinfluence.smooth.near_rows import NearRows
 from skinfluence.smooth.own_values import answered
 from skinfluence.smooth.pair_sums import EPS
 
@@ -18,6 +21,24 @@ SIDE_BY_SIDE, ENTRIES, SUMMED_ROWS, PASSES = 256, 2**18, 256, 8
 FEW = 6
 # Relative rounding of a product of SUMMED_ROWS remainders.
 SUMMED = (SUMMED_ROWS + 4) * EPS
+
+
+class _Rows(NamedTuple):
+    """Rows that a pass reads one by one, in single precision.
+
+    Attributes
+    ----------
+    rows : ndarray of float32, shape (k, n_parameters)
+    drifts : ndarray of float32, shape (k,), or None
+    logistic : LogisticRows of k rows
+    place : ndarray of int, shape (n_samples,)
+        Of each training row among them, -1 for none.
+    """
+
+    rows: np.ndarray
+    drifts: np.ndarray
+    logistic: LogisticRows
+    place: np.ndarray
 
 
 class SingleChords:
@@ -34,15 +55,17 @@ class SingleChords:
     """
 
     def __init__(self, at):
-        self.objective, self.rows = at.objective, at.rows
-        self._single = at.rows.astype(np.float32)
-        self._drifts = None if at.drift is None else at.drifts.astype(np.float32)
+        self.at, self.objective, self.rows = at, at.objective, at.rows
         self.logistic = LogisticRows(at.objective, at.accuracy.row_sizes)
+        drifts = None if at.drift is None else at.drifts.astype(np.float32)
+        every = np.arange(len(at.rows))
+        self.all = _Rows(at.rows.astype(np.float32), drifts, self.logistic, every)
+        self.near = self.far = None
 
     def moved(self, own, rows):
         """``M`` times the largest change that whole steps make at some other rows, (m,)."""
         with np.errstate(invalid="ignore", over="ignore"):
-            moved = np.abs(own.begin(own.a).astype(np.float32) @ self._single[rows].T)
+            moved = np.abs(own.begin(own.a).astype(np.float32) @ self.all.rows[rows].T)
         moved[own.rows[:, None] == rows] = 0.0
         return own.M * moved.max(axis=1, initial=0.0)
 
@@ -62,16 +85,23 @@ class SingleChords:
         steps : ndarray of shape (m, n_parameters)
             The last iterates, in the coordinates of :attr:`rows`.
         """
-        chords = _Chords(self, own, far)
-        change, bound = np.full(len(own), np.nan), np.full(len(own), np.inf)
-        while len(chords.open):
-            values, limits, after, r = chords.own_values()
-            some = chords.open
-            better = limits < bound[some]
-            change[some[better]], bound[some[better]] = values[better], limits[better]
-            done = certificate.within(bound[some], np.abs(change[some]), tol, own.round_off[some])
-            chords.go_on(~done & (r < FARTHEST), after)
-        return answered(own, change, bound), chords.steps
+
+        def iterate(own, far, near):
+            chords = _Chords(self, own, far, near)
+            change, bound = np.full(len(own), np.nan), np.full(len(own), np.inf)
+            while len(chords.open):
+                values, limits, after, r = chords.own_values()
+                some = chords.open
+                better = limits < bound[some]
+                change[some[better]], bound[some[better]] = values[better], limits[better]
+                done = certificate.within(
+                    bound[some], np.abs(change[some]), tol, own.round_off[some]
+                )
+                chords.go_on(~done & (r < FARTHEST), after)
+            return change, bound, chords.steps
+
+        change, bound, steps = self._in_parts(own, tol, far, iterate)
+        return answered(own, change, bound), steps
 
     def solve(self, own, tol, far, round_off):
         """Iterate until each step of the parameters is certified to ``tol``, or cannot be here.
@@ -92,29 +122,70 @@ class SingleChords:
         bound, size : ndarray of shape (m,)
             On their errors, without the floor of the fit, and their own, in the norm of P.
         """
-        chords = _Chords(self, own, far)
-        steps, bound, size = chords.steps.copy(), np.full(len(own), np.inf), own.size.copy()
-        while len(chords.open):
-            limits, sizes, after, r = chords.parameters()
-            some = chords.open
-            better = limits < bound[some]
-            steps[some[better]], bound[some[better]] = after[better], limits[better]
-            size[some[better]] = sizes[better]
-            with np.errstate(invalid="ignore"):
-                done = bound[some] <= np.maximum(tol * (size[some] - bound[some]), round_off)
-            chords.go_on(~done & (r < FARTHEST), after)
-        unknown = np.isinf(bound)
-        steps[unknown] = chords.steps[unknown]
-        return steps, bound, size
+
+        def iterate(own, far, near):
+            chords = _Chords(self, own, far, near)
+            steps, bound, size = chords.steps.copy(), np.full(len(own), np.inf), own.size.copy()
+            while len(chords.open):
+                limits, sizes, after, r = chords.parameters()
+                some = chords.open
+                better = limits < bound[some]
+                steps[some[better]], bound[some[better]] = after[better], limits[better]
+                size[some[better]] = sizes[better]
+                with np.errstate(invalid="ignore"):
+                    done = bound[some] <= np.maximum(tol * (size[some] - bound[some]), round_off)
+                chords.go_on(~done & (r < FARTHEST), after)
+            unknown = np.isinf(bound)
+            steps[unknown] = chords.steps[unknown]
+            return steps, bound, size
+
+        return self._in_parts(own, tol, far, iterate)
+
+    def _in_parts(self, own, tol, far, iterate):
+        """What is found of edits for which near rows are taken to second order, and of the others."""
+        if self.near is None:
+            self.near = NearRows.for_edits(self.at, own, tol)
+            if self.near is None:
+                return iterate(own, far, None)
+            self.far = self._among(self.near.far)
+        served = self.near.serve(own, tol)
+        if not served.any():
+            return iterate(own, far, None)
+        if served.all():
+            return iterate(own, far, self.near)
+        parts = [np.flatnonzero(one) for one in (served, ~served)]
+        found = [
+            iterate(own.take(some), far[some], near)
+            for some, near in zip(parts, (self.near, None), strict=True)
+        ]
+        order = np.argsort(np.concatenate(parts))
+        return tuple(np.concatenate(one)[order] for one in zip(*found, strict=True))
+
+    def _among(self, rows):
+        """Some of the rows of a pass."""
+        place = np.full(len(self.rows), -1)
+        place[rows] = np.arange(len(rows))
+        drifts = None if self.all.drifts is None else self.all.drifts[rows]
+        return _Rows(self.all.rows[rows], drifts, self.logistic.take(rows), place)
 
 
 class _Chords:
-    """The iterates of some edits, of which fewer and fewer are open."""
+    """The iterates of some edits, of which fewer and fewer are open.
 
-    def __init__(self, single, own, far):
+    Parameters
+    ----------
+    single : SingleChords
+    own : OneRowEdits of m rows
+    far : ndarray of shape (m,)
+    near : NearRows, default=None
+        What takes the place of rows that no edit moves far.
+    """
+
+    def __init__(self, single, own, far, near=None):
         # Steps that overshoot begin where they have moved some row by as much as chords contract at.
         share = np.minimum(1.0, BEGIN / np.maximum(far, BEGIN))
-        self.single, self.own = single, own
+        self.single, self.own, self._near = single, own, near
+        self._rows = single.all if near is None else single.far
         self.open = np.flatnonzero(own.are_bounded)
         self._a = single.rows[own.rows[self.open]]
         self._share = share[self.open]
@@ -139,8 +210,7 @@ class _Chords:
     def own_values(self):
         """Own values of the next iterates with their bounds, those iterates, and how far rows moved."""
         own = self.own.take(self.open)
-        S, passed = self._pass(own)
-        after, E, rounded = self._judged(own, S, passed)
+        after, E, rounded, passed = self._judged(own, *self._pass(own))
         reach = own.M * own.kappa * E
         gamma = self._gamma
         # Of each of what the sums are weighted with gamma is lost.
@@ -155,8 +225,7 @@ class _Chords:
     def parameters(self):
         """Bounds on the next iterates and their sizes, those iterates, and how far rows moved."""
         own = self.own.take(self.open)
-        S, passed = self._pass(own, own_values=False)
-        after, E, rounded = self._judged(own, S, passed)
+        after, E, rounded, passed = self._judged(own, *self._pass(own, own_values=False))
         with np.errstate(over="ignore", invalid="ignore"):
             # What a chord leaves of an error: the curvature between there and the optimum.
             near = np.exp(own.M * own.kappa * E)
@@ -175,23 +244,25 @@ class _Chords:
         return _length(self._w) / np.sqrt(own.shrink)
 
     def _pass(self, own, own_values=True):
-        """Remainders of all rows after the edits: their sum, and what bounds are made of."""
+        """Remainders of all rows after the edits: their sum, what bounds are made of, what is left out."""
         m = len(own)
         S, sums = np.zeros((m, self._a.shape[1])), np.zeros((7, m))
         for low in range(0, m, SIDE_BY_SIDE):
             some = slice(low, min(low + SIDE_BY_SIDE, m))
             self._block(own.take(some), some, own_values, S[some], sums[:, some])
-        logistic = self.single.logistic
+        logistic, lost = self.single.logistic, 0.0
         S *= logistic.sign
+        if self._near is not None:
+            lost = self._near.add(own, self._a, self._w, S, sums, abs(logistic.scale))
         moved = np.einsum("bd,bd->b", self._a, self._w)
         passed = Passed.of(logistic, own, moved, sums, self._gamma * self._reach(own))
         with np.errstate(over="ignore", invalid="ignore"):
             S += passed.rest[:, None] * self._a
-        return S, passed
+        return S, passed, lost
 
     def _block(self, own, some, weighted, S, sums):
-        single, rows = self.single, own.rows
-        m, n = len(rows), single.objective.n_samples
+        read = self._rows
+        place, m, n = read.place[own.rows], len(own.rows), len(read.rows)
         # Beside x_j' z whole steps need no product of their own.
         along = None if self._passes or not weighted else own.as_direction()
         if weighted:
@@ -205,27 +276,27 @@ class _Chords:
         held = np.empty((3, m * min(width, n)), dtype=np.float32)
         for start in range(0, n, width):
             stop = min(start + width, n)
-            part = single._single[start:stop]
+            part = read.rows[start:stop]
             Z, delta, rho = (one[: m * len(part)].reshape(m, -1) for one in held)
             if weighted:
                 np.matmul(z, part.T, out=Z)
             if along is not None:
                 np.multiply(Z, along[:, None], out=delta)
-                if single._drifts is not None:
-                    delta += share[:, None] * single._drifts[start:stop]
+                if read.drifts is not None:
+                    delta += share[:, None] * read.drifts[start:stop]
             else:
                 np.matmul(w, part.T, out=delta)
             if not weighted:
                 Z = delta
-            inside = np.flatnonzero((rows >= start) & (rows < stop))
-            Z[inside, rows[inside] - start] = 0.0
-            delta[inside, rows[inside] - start] = 0.0
-            single.logistic.remainders(delta, Z, rho, sums, slice(start, stop))
+            inside = np.flatnonzero((place >= start) & (place < stop))
+            Z[inside, place[inside] - start] = 0.0
+            delta[inside, place[inside] - start] = 0.0
+            read.logistic.remainders(delta, Z, rho, sums, slice(start, stop))
             for low in range(0, len(part), SUMMED_ROWS):
                 S += rho[:, low : low + SUMMED_ROWS] @ part[low : low + SUMMED_ROWS]
 
-    def _judged(self, own, S, passed):
-        """The next iterates, bounds on the errors of these ones, and what rounding leaves."""
+    def _judged(self, own, S, passed, lost):
+        """The next iterates, bounds on the errors of these ones, what rounding leaves, and the pass."""
         a, w, G = self._a, self._w, passed.G
         after = own.solved(a, S)
         size = own.norm(w, a)
@@ -233,11 +304,12 @@ class _Chords:
             rounded = self._gamma * self._reach(own) * np.sqrt(passed.turned) + REMAINDER * (
                 G + 2.0 * size
             )
-            rounded += SUMMED * G * np.sqrt(self.single.logistic.edf * own.growth)
+            rounded += SUMMED * G * np.sqrt(self.single.logistic.edf * own.growth) + lost
             left = own.norm(after - w, a) * (1.0 + own.slack)
             left += own.slack * size + rounded + own.noise
             E = np.where(passed.r < FARTHEST, left / np.maximum(passed.kept, 0.0), np.inf)
-        return after, certificate.gradient_bound(own.M, own.kappa, E, 0.0), rounded
+        E = certificate.gradient_bound(own.M, own.kappa, E, 0.0)
+        return after, E, rounded, passed
 
 
 def _length(v):

@@ -10,8 +10,9 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.smooth.pair_sums import EPS
+from skinfluence.smooth.third_powers import ThirdPowers
 
-# Rows of one sum in single precision; flops that each pair of rows costs beside its product.
+# Steps whose products are held at once; flops that each pair of rows costs beside its product.
 ROWS, BESIDE = 2048, 24
 # Edits that leverages must certify, as a share; how many rows for each one that is followed.
 MOST, FEW = 0.9, 20
@@ -127,92 +128,23 @@ class TallSums:
 
     @cached_property
     def _tensor(self):
-        """Of each column with those that follow: every triple once, at its first column; and its unit."""
-        rows, third = self._at.rows, self.third
-        n, d = rows.shape
-        # Of one size: third powers of tiny rows would underflow.
-        scale = float(np.sqrt(self._h.max(initial=0.0))) or 1.0
-        heavy = float(np.abs(third).max(initial=0.0)) or 1.0
-        t = (third / heavy).astype(np.float32)
-        tensor = [np.zeros((d - a, d - a)) for a in range(d)]
-        for low in range(0, n, ROWS):
-            part = np.ascontiguousarray((rows[low : low + ROWS] / scale).T, dtype=np.float32)
-            for a, T in enumerate(tensor):
-                T += (part[a:] * (t[low : low + ROWS] * part[a])) @ part[a:].T
-        return [_often(T).astype(np.float32) for T in tensor], scale**3 * heavy
+        return ThirdPowers(self._at.rows, self.third)
 
     def turned(self, vectors):
-        """The tensor contracted with vectors twice, ``sum_j w_j l'''_j (a_j'v)^2 a_j`` over all rows.
-
-        Parameters
-        ----------
-        vectors : ndarray of shape (m, n_parameters)
-
-        Returns
-        -------
-        turned : ndarray of shape (m, n_parameters)
-        rounding : ndarray of shape (m,)
-            A bound on the length of its rounding.
-        """
-        tensor, unit = self._tensor
-        length, blocks = _as_columns(vectors)
-        out = np.empty_like(vectors)
-        for low, part in blocks:
-            # A third of the derivative of the cubic form.
-            total = np.zeros_like(part)
-            for a, T in enumerate(tensor):
-                product = T @ part[a:]
-                total[a] += np.einsum("db,db->b", product, part[a:])
-                product *= 2.0 * part[a]
-                total[a:] += product
-            out[low : low + ROWS] = total.T
-        out *= (unit / 3.0 * length**2)[:, None]
-        return out, self._rounding * length**2
-
-    @cached_property
-    def _rounding(self):
-        """A bound on the rounding of products of the tensor with vectors of length one."""
-        relative = (ROWS + 3 * self._at.rows.shape[1] + 16) * EPS
-        return relative * float(np.abs(self.third) @ self._h**1.5)
+        """``sum_j w_j l'''_j (a_j'v)^2 a_j`` over all rows, and a bound on the length of its rounding."""
+        return self._tensor.turned(vectors)
 
     @cached_property
     def cubes(self):
         """``sum_j w_j l'''_j K_ij^3``, of the rows j != i."""
-        tensor, unit = self._tensor
-        length, blocks = _as_columns(self._at.rows)
-        cubes = np.zeros(len(length))
-        for low, part in blocks:
-            for a, T in enumerate(tensor):
-                cubes[low : low + ROWS] += part[a] * np.einsum("db,db->b", T @ part[a:], part[a:])
-        return cubes * unit * length**3 - self.third * self._h**3
+        return self._tensor.cubes(self._at.rows) - self.third * self._h**3
 
     @property
     def cubes_error(self):
         """A bound on the rounding of :attr:`cubes`."""
-        return self._rounding * self._h**1.5
-
-
-def _as_columns(vectors):
-    """Lengths of vectors, and blocks ``(start, columns)`` of them at length one in single precision."""
-    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    with np.errstate(invalid="ignore"):
-        single = (vectors / np.where(length > 0, length, 1.0)[:, None]).astype(np.float32)
-    starts = range(0, len(vectors), ROWS)
-    return length, ((low, np.ascontiguousarray(single[low : low + ROWS].T)) for low in starts)
+        return self._tensor.rounding * self._h**1.5
 
 
 def _reach(square, h):
     """The largest product of a vector with rows of leverage h, by Cauchy and Schwarz."""
     return np.sqrt(square * h) * (1.0 + 1e-9)
-
-
-def _often(T):
-    """The entries of a first column times how often they are in the sum over all triples.
-
-    Three places for the first column where the others are two later ones in both orders.
-    """
-    out = 3.0 * T
-    out[0] *= 0.5
-    out[:, 0] *= 0.5
-    out[0, 0] = T[0, 0]
-    return out

@@ -108,7 +108,7 @@ def test_the_hessian_at_an_iterate_is_between_its_bounds(name, hold):
         for own in own_edits(objective, solver, seed):
             chords = _Chords(own.at.chords, own, np.zeros(len(own)))
             asked = own.take(chords.open)
-            S, passed = chords._pass(asked)
+            S, passed, _ = chords._pass(asked)
             r, G, kept, changed = passed.r, passed.G, passed.kept, passed.changed
             steps = own.at.whole(chords.steps[chords.open])
             for i in np.flatnonzero(r < 4.0)[::2]:
