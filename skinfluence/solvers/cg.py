@@ -265,6 +265,13 @@ class CGFactor(Factor):
     def _solve(self, B):
         if self._preconditioner is None:
             self._refuse_options()
+        known = np.isfinite(B).all(axis=0)
+        if not known.all():
+            # Of a row whose leverage is not known: it has no solution, the others have theirs.
+            X, iterations = np.full(B.shape, np.nan), 0
+            if known.any():
+                X[:, known], iterations = self._solve(B[:, known])
+            return X, iterations
         solution = self.solution(B)
         relative, iterations = solution.residual, int(np.max(solution.iterations, initial=0))
         if not (relative < 1e3).all():

@@ -116,8 +116,9 @@ def _truth(trial, model, facts):
         return NoModelError(str(error))
     except (NoModelError, UnsureError) as error:
         facts.pivot = 0.0 if isinstance(error, NoModelError) else facts.pivot
+        facts.unsure = isinstance(error, UnsureError)
         return error
-    facts.pivot = truth.pivot
+    facts.pivot, facts.far = truth.pivot, truth.far
     return truth
 
 
@@ -222,7 +223,9 @@ def _refused(error, trial, facts):
     known, true = classify(text, REFUSALS, trial, facts)
     if known is None:
         return Outcome("refusal not in the table", detail)
-    return Outcome("refused" if true else "false refusal", known if true else detail)
+    if not true:
+        return Outcome("unsure" if facts.unsure else "false refusal", detail)
+    return Outcome("refused", known)
 
 
 def _said(said, trial, facts):
@@ -241,7 +244,7 @@ def _said(said, trial, facts):
         known, true = classify(text, WARNINGS, trial, facts)
         if known is None:
             out.append(Outcome("warning not in the table", text[:300]))
-        elif not true:
+        elif not true and not facts.unsure:
             out.append(Outcome("false warning", f"{text[:300]} pivot {facts.pivot:.0e}"))
     return out
 

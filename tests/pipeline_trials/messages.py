@@ -25,6 +25,10 @@ class Facts:
         Whether the solver of the fit ran out of iterations.
     pivot : float
         The smallest of the Hessians scaled to unit diagonal; 0 for none.
+    far : bool
+        Whether the fit has a Newton decrement that its solver should not have left.
+    unsure : bool
+        Whether the oracle knows no answer: then it knows no pivot either.
     """
 
     refused: str = ""
@@ -32,6 +36,8 @@ class Facts:
     unstable: bool = False
     stopped: bool = False
     pivot: float = 1.0
+    far: bool = False
+    unsure: bool = False
 
 
 def _always(trial, facts, said):
@@ -70,7 +76,7 @@ def _unstable(trial, facts, said):
 def _far(trial, facts, said):
     # Their solvers stop by a tolerance that says little where columns are of unlike sizes.
     early = ("LinearSVC", "LinearSVC hinge", "SGDClassifier", "SGDRegressor")
-    return facts.stopped or trial.family in early
+    return facts.stopped or facts.far or trial.family in early
 
 
 # In the order in which they are tried: a pattern, a name, and when it is true.

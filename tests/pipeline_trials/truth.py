@@ -20,7 +20,7 @@ ROUNDING = 40.0
 # Whose penalty is a share of their rows.
 MEAN_FORM = ("PoissonRegressor", "GammaRegressor", "SGDClassifier", "SGDRegressor")
 # Columns of a linear model that is solved in long double.
-MOST = 120
+MOST = 160
 
 
 class UnsureError(Exception):
@@ -49,6 +49,8 @@ class Truth:
         Of the change, in the norm of the Hessian at the start; NaN where that is not known.
     pivot : float
         The smallest of the Hessians scaled to unit diagonal: 0 is singular.
+    far : bool
+        Whether the fit's Newton decrement is beyond a fifth of what matters to an average row.
     """
 
     before: np.ndarray
@@ -58,6 +60,7 @@ class Truth:
     norms: dict = field(default_factory=dict)
     size: float = np.nan
     pivot: float = 1.0
+    far: bool = False
 
 
 def truth_of(trial, model, again, after):
@@ -151,7 +154,24 @@ def _of_linear(trial, seen, last):
     if np.any(own > 0.3 * exact):
         raise UnsureError("the oracle's own error counts")
     pivot = min(before.factor.smallest, after.factor.smallest, P.smallest)
-    return Truth(*ends, own + floor, exact, norm, size, pivot)
+    return Truth(*ends, own + floor, exact, norm, size, pivot, _far(problem, before, last))
+
+
+def _far(problem, before, last):
+    """Whether the fit is away from the optimum by more than its solver's tolerance leaves."""
+    theta = _fitted(problem, last)
+    gradient = problem.gradient(theta).ravel()
+    decrement = np.sqrt(max(gradient @ before.factor.solve(gradient), LD(0)))
+    loss = problem.loss.value(problem.outputs(theta), problem.y)
+    total = (problem.weights * loss).sum() + (problem.penalty * theta**2).sum() / 2
+    return bool(decrement >= 0.2 * np.sqrt(0.2 * abs(total) / len(problem.X)))
+
+
+def _fitted(problem, last):
+    """Parameters as the estimator has them."""
+    parts = getattr(last, "estimators_", [last])
+    coef = np.vstack([np.atleast_2d(one.coef_) for one in parts])
+    return problem.inner(coef, np.ravel([one.intercept_ for one in parts]))
 
 
 def _problem(trial, last, Z, y, weight):

@@ -1,5 +1,7 @@
 """Conjugate gradients: preconditioners, starts, precisions, and what is said of each solution."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -15,6 +17,7 @@ from skinfluence.solvers import CG, Exact, LiSSA, SingularHessianError
 from skinfluence.solvers.base import Factor
 from skinfluence.solvers.cg import CGFactor
 from skinfluence.solvers.preconditioners import NAMES, preconditioner_of
+from tests.registries import SOLVERS
 from tests.solvers.test_solvers import make
 from tests.truth import relative_error
 
@@ -348,3 +351,19 @@ def test_many_right_hand_sides_take_fewer_iterations_than_one(rng):
     factor = CG(preconditioner="diagonal").factor(objective)
     alone = max(factor.solution(b[:, None]).iterations[0] for b in B.T)
     assert factor.solution(B).iterations.max() < 0.5 * alone
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_right_hand_side_that_is_not_known_leaves_the_others_their_solutions(solver, rng):
+    """A row whose leverage is lost has a step of NaN; the Hessian is not to blame."""
+    objective = make()
+    factor = SOLVERS[solver].factor(objective)
+    B = rng.standard_normal((objective.n_parameters, 4))
+    B[1, 2], known = np.nan, [0, 1, 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = factor.solve(B)
+        assert np.isnan(factor.solve(B[:, [2]])).any()
+    assert np.isnan(found[:, 2]).any()
+    expected = np.linalg.solve(Curvature(objective).dense(), B[:, known])
+    assert relative_error(found[:, known], expected) < 1e-8
