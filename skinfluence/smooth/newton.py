@@ -1,7 +1,7 @@
 """Damped Newton's method on an objective: polishing a fit, solving an edited problem exactly."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -21,6 +21,8 @@ NEAR = 0.3
 FAR = 1e-2
 # Steps shorter than this gain nothing that float64 could show.
 SHORTEST = 1e-30
+# How much lighter each penalty on the way down is than the one before, and where it begins at most.
+LIGHTER, HEAVIEST = 1e2, 1e30
 
 
 def polish(factor, solver):
@@ -172,7 +174,8 @@ def minimise(objective, solver):
     Raises
     ------
     SingularHessianError
-        If the Hessian is not positive definite on the way from the parameters, nor on that from zero.
+        If the Hessian is not positive definite on the way from the parameters, nor on that from zero,
+        nor by heavier penalties.
     SeparableError
         If there is no optimum: an unpenalised classifier whose classes it separates.
 
@@ -183,7 +186,8 @@ def minimise(objective, solver):
     large the objective is. A factor is kept while it shrinks the gradient a hundredfold per step,
     so the last digits cost gradients only. The iteration ends when the decrement no longer falls
     where exact arithmetic says that it must: beyond that there is only round-off. It begins at zero
-    where that is better than the parameters at hand, as where a fit diverged.
+    where that is better than the parameters at hand, as where a fit diverged, and goes by heavier
+    penalties where the way from neither has a factor.
     """
     nothing = objective.at(np.zeros_like(objective.theta))
     # Far out rows are saturated and hardly curve; of a convex loss all places lead to the optimum.
@@ -196,10 +200,38 @@ def minimise(objective, solver):
     try:
         return _descend(begins[0], solver)
     except SingularHessianError:
-        # At zero all rows curve, and a weak penalty beside them can be lost, too.
         if not convex:
             raise
+    try:
+        # At zero all rows curve, and a weak penalty beside them can be lost, too.
         return _descend(begins[1], solver)
+    except SingularHessianError:
+        if not objective.penalty.any():
+            raise
+        return _down_the_penalties(nothing, solver)
+
+
+def _down_the_penalties(objective, solver):
+    """From the optimum of a heavier penalty to those of ever lighter ones.
+
+    Where rows go from one side to the other they curve on the way, a weak penalty is nothing beside
+    that, and the Hessian is singular to round-off. At an optimum the penalty pulls as much as the
+    rows do, and theirs is the curvature of rows that are saturated: both are of one size.
+    """
+    lightest, heavier, begin = objective.penalty, LIGHTER, None
+    while begin is None:
+        begin = replace(objective, penalty=heavier * lightest)
+        try:
+            solver.factor(begin)
+        except SingularHessianError:
+            if heavier > HEAVIEST:
+                raise
+            heavier, begin = heavier * LIGHTER, None
+    while heavier > 1.0:
+        found = _descend(begin, solver).objective
+        heavier = heavier / LIGHTER
+        begin = replace(found, penalty=heavier * lightest)
+    return _descend(replace(found, penalty=lightest), solver)
 
 
 def _descend(objective, solver):

@@ -4,7 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
+from scipy.special import expit
 from sklearn.linear_model import SGDClassifier
 
 from skinfluence import Influence, edits, losses
@@ -126,6 +127,28 @@ def test_a_start_worse_than_zero_leads_on_where_zero_has_no_factor(rng):
     assert start.value() > fit.value()
     found = newton.minimise(start, LostAtZero()).objective
     np.testing.assert_allclose(found.theta, best.theta, rtol=1e-10)
+
+
+@pytest.mark.parametrize("solver", [Exact("primal"), Exact("dual")], ids=["primal", "dual"])
+def test_rows_that_go_from_one_side_to_the_other_are_followed_down_the_penalties(solver):
+    """On the way they curve by 1e20 times the penalty, which is lost beside them; at the end by 30."""
+    direction, along = 1e7 * np.array([1.0, 2.0, -1.0]), np.array([1.0, -0.5])
+    weights, y, penalty = np.full(2, 2e4), np.array([1, 0]), 1e-2
+    size = direction @ direction
+    start = -25.0 * direction[None] / size
+    rows = design_of(np.outer(along, direction), 0.0)
+    fit = Objective(losses.Binomial(), rows, y, weights, np.full(3, penalty), start)
+    with pytest.raises(SingularHessianError):
+        solver.factor(fit.at(np.zeros((1, 3))))
+    found = newton.minimise(fit, solver).objective
+    # All decision values are multiples of one number: its slope is a function of it alone.
+    true = brentq(
+        lambda t: (weights * (expit(along * t) - y)) @ along + penalty * t / size,
+        0,
+        100,
+        xtol=1e-14,
+    )
+    np.testing.assert_allclose(found.theta[0] @ direction, true, rtol=1e-9)
 
 
 def test_edits_of_few_columns_are_not_solved_by_iterations_within_iterations(rng, monkeypatch):
