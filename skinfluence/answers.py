@@ -485,10 +485,12 @@ def rows_alone(objective):
         return np.array([heaviest], dtype=np.intp)
     if not objective.needs_all_classes:
         return np.empty(0, dtype=np.intp)
-    kinds = objective.kinds(objective.y)
-    rows = np.flatnonzero((objective.weights > 0) & (kinds >= 0))
-    count = np.bincount(kinds[rows])
-    return rows[count[kinds[rows]] == 1]
+    alone = []
+    for _, kinds, _ in objective.own_kinds:
+        rows = np.flatnonzero((objective.weights > 0) & (kinds >= 0))
+        count = np.bincount(kinds[rows])
+        alone.append(rows[count[kinds[rows]] == 1])
+    return alone[0] if len(alone) == 1 else np.unique(np.concatenate(alone))
 
 
 def check_chosen(problem, frozen):

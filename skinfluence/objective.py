@@ -331,15 +331,15 @@ def refuse_empty_classes(problem):
     """
     if not problem.needs_all_classes:
         return
-    kinds = problem.kinds(problem.y)
-    if len(problem.weights) != len(kinds):
-        raise ValueError(
-            "A problem must have one weight for each target. Got "
-            f"{len(problem.weights)} weights and {len(kinds)} targets; check them in objective_of "
-            "with skinfluence.utils.validation.check_sample_weight."
-        )
-    n_kinds = 1 if problem.labels is None else len(problem.labels.classes)
-    refuse_weightless(kinds, problem.weights, n_kinds, problem.kind_name)
+    for one in problem.needing:
+        kinds = one.kinds(problem.y)
+        if len(problem.weights) != len(kinds):
+            raise ValueError(
+                "A problem must have one weight for each target. Got "
+                f"{len(problem.weights)} weights and {len(kinds)} targets; check them in objective_of "
+                "with skinfluence.utils.validation.check_sample_weight."
+            )
+        refuse_weightless(kinds, problem.weights, one.n_kinds, one.kind_name)
 
 
 def refuse_weightless(kinds, weights, n_kinds, name):

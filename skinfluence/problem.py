@@ -144,12 +144,28 @@ class Problem(ABC):
         """Which of the kinds that must keep weight each target is; -1 for none of them."""
         raise NotImplementedError(f"{type(self).__name__} has needs_all_classes and no kinds().")
 
+    @property
+    def n_kinds(self):
+        """How many kinds there are: classes, or one of positive targets."""
+        return 1 if self.labels is None else len(self.labels.classes)
+
+    @property
+    def needing(self):
+        """Problems of the same rows and targets each of which must keep weight in all its kinds.
+
+        This one, or none; of several models that have each their own targets, those that need it.
+        """
+        return (self,) if self.needs_all_classes else ()
+
     @cached_property
     def own_kinds(self):
-        """Of the training rows: the kind of each, and the weight of each kind."""
-        kinds = self.kinds(self.y)
-        n_kinds = 1 if self.labels is None else len(self.labels.classes)
-        return kinds, np.bincount(kinds + 1, self.weights, n_kinds + 1)[1:]
+        """For each of :attr:`needing`: the kind of each training row, and the weight of each kind."""
+        kinds = [one.kinds(self.y) for one in self.needing]
+        weight = [
+            np.bincount(own + 1, self.weights, one.n_kinds + 1)[1:]
+            for one, own in zip(self.needing, kinds, strict=True)
+        ]
+        return list(zip(self.needing, kinds, weight, strict=True))
 
     def to_refit(self, model):
         """A model to fit on other rows that chooses nothing: what edits are compared with.

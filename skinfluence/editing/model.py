@@ -11,6 +11,7 @@ from skinfluence.editing.result import Edited, EditReport
 from skinfluence.editing.rows import edited_rows
 from skinfluence.editing.solving import solve_edited
 from skinfluence.editing.writing import innermost, rebuilt
+from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import resolve_hold
 from skinfluence.problem import refuse_chosen
 from skinfluence.statistics import moving_curve
@@ -24,7 +25,7 @@ def check_asked(influence, tol, frozen):
         raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
     frozen = influence.frozen if frozen is None else frozen
     # Here: it registers kinds of problems whose rooms only their own models load.
-    from skinfluence.editing import fits, kernels, row_losses, supports, tubes  # noqa: F401
+    from skinfluence.editing import fits, kernels, members, row_losses, supports, tubes  # noqa: F401
 
     problem = influence.objective
     if solve_edited.dispatch(type(problem)) is solve_edited.dispatch(object):
@@ -90,6 +91,7 @@ class Move:
         self.rows = edited_rows(influence, edit)
         self.gone = influence._gone | set(self.rows.gone.tolist())
         self.n_samples = influence.objective.n_samples + len(self.rows.added)
+        from skinfluence.editing.members import edited_members
         from skinfluence.editing.whole import WholeEdit, learned_from_rows
 
         frozen = influence.frozen if frozen is None else frozen
@@ -97,7 +99,9 @@ class Move:
         # With "refuse" nothing stays as fitted either: what cannot be fitted again is refused.
         self.again = () if self.held else learned_from_rows(influence)
         self.points, self.tol, self.whole = points, tol, None
-        self.problem = edited_problem(influence, self.rows, points.shift)
+        several = isinstance(influence.objective, MembersProblem)
+        made = edited_members if several else edited_problem
+        self.problem = made(influence, self.rows, points)
         if self.again:
             self.whole = WholeEdit(
                 influence, self.rows, self.left, self.problem, lines_of(influence)

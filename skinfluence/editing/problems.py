@@ -6,15 +6,15 @@ import numpy as np
 import scipy.sparse as sp
 
 
-def edited_problem(influence, rows, shift):
+def edited_problem(influence, rows, points):
     """The problem on the edited rows: removed ones have weight zero, new ones come last.
 
     Parameters
     ----------
     influence : Influence
     rows : EditedRows
-    shift : float
-        What the edit adds to the total weight.
+    points : Points
+        The edit in the core's terms.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def edited_problem(influence, rows, shift):
         weights = np.append(weights, own * problem.class_weights_of(encoded))
         sample_weight = np.append(sample_weight, own)
         y = np.concatenate([y, encoded])
-    more = {}
+    more, shift = {}, points.shift
     if hasattr(problem, "unit_penalty"):
         more["penalty"] = problem.penalty + shift * problem.unit_penalty
     elif hasattr(problem, "weighing"):

@@ -13,6 +13,7 @@ from skinfluence.editing.problems import names_of
 from skinfluence.editing.rows import EditedInputs
 from skinfluence.editing.solving import FollowedReach, Solved, values_of
 from skinfluence.editing.writing import innermost, transformers_in, write_linear
+from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Objective
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.statistics import moving
@@ -148,6 +149,12 @@ def solved_by_stream(found):
 def whole_after(move):
     """Inputs and answers after an edit of a whole pipeline, every row with its number."""
     whole = move.whole
+    if isinstance(move.problem, MembersProblem):
+        raise TypeError(
+            "A stream of edits follows several models where nothing else learned from the rows. Got "
+            f"{', '.join(move.again)} fitted again. Ask Influence about edited(...).estimator and the edited "
+            "rows, or pass frozen='accept' to hold them."
+        )
     inputs, solved = whole.inputs, move.solved
     inputs.model = innermost(move.estimator())
     try:

@@ -137,12 +137,6 @@ def solve_edited(problem, answers, points, tol):
     tol : float
         Relative error to certify, where that is a choice.
     """
-    if hasattr(problem, "members"):
-        raise TypeError(
-            "The model after an edit is known where one model makes the prediction. Got "
-            f"{problem.model_name}, of {len(problem.members)} models; ask Influence.effect for the change "
-            "of its outputs."
-        )
     raise TypeError(
         "The model after an edit is known of linear models, kernel models, models in closed form and "
         f"MEstimator. Got {problem.model_name}; ask Influence.effect for the change of its outputs."

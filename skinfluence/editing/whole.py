@@ -1,10 +1,12 @@
 """Edits of everything that learned from the rows: transformers, class weights, kernel widths."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
+from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.svm import SVC
 from sklearn.utils import _safe_indexing
 from sklearn.utils.class_weight import compute_class_weight
@@ -16,6 +18,7 @@ from skinfluence.closed_form.problem import ClosedProblem
 from skinfluence.design import design_of
 from skinfluence.editing.fits import solved_closed, solved_process
 from skinfluence.editing.kernels import in_its_bounds, solved_hinge, solved_ridge
+from skinfluence.editing.members import OfMember, solved_members
 from skinfluence.editing.problems import names_of
 from skinfluence.editing.rows import EditedInputs
 from skinfluence.editing.solving import solve_anew
@@ -34,6 +37,7 @@ from skinfluence.kernel.problem import KernelProblem
 from skinfluence.l1.problem import L1Problem
 from skinfluence.l1.smooth_problem import SmoothL1Problem
 from skinfluence.losses.combined import own_class_factors
+from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Objective, objective_of
 from skinfluence.offsets import with_offset
 from skinfluence.statistics import any_learns, fitted_leaves
@@ -107,8 +111,14 @@ class WholeEdit:
         """The model in the new columns, as it is read by ``validate_data``."""
         made = like(innermost(self.influence.estimator))
         if self.moves:
+            # A vote has its number of columns from its models.
+            inside = (
+                like(innermost(made.estimators_[0]))
+                if isinstance(made, VotingClassifier | VotingRegressor)
+                else made
+            )
             self.X = validate_data(
-                made, self.X, reset=True, accept_sparse="csr", dtype=np.float64, order="C"
+                inside, self.X, reset=True, accept_sparse="csr", dtype=np.float64, order="C"
             )
         return made
 
@@ -134,12 +144,24 @@ class WholeEdit:
             self.solved = solved_tube(TubeAnswers(in_its_tube(start, answers, self.left)))
         elif isinstance(problem, HingeObjective):
             self.solved = solved_hinge(HingeAnswers(self._hinge(answers)))
+        elif isinstance(problem, MembersProblem):
+            parts = [self._of_member(k).solve(tol) for k in range(len(problem.members))]
+            self.solved = solved_members(self._taken(design_of(self.X)), parts)
         else:
             raise TypeError(
                 "The steps of a pipeline are fitted again before linear models, kernel models and models "
                 f"in closed form. Got {problem.model_name}; pass frozen='accept' to hold them as fitted."
             )
         return self.solved
+
+    def _of_member(self, k):
+        """The same edit of one of several models, behind the same steps."""
+        made = copy.copy(self)
+        made.influence, made.problem = OfMember(self.influence, k), self.problem.members[k]
+        labels, y = made.problem.labels, made.problem.y
+        made.y = y if labels is None else labels.classes[labels.codes_of(y)]
+        made.model = like(made.influence.estimator)
+        return made
 
     def estimator(self):
         """The fitted pipeline."""

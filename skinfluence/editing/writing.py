@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 
 from skinfluence.inputs.wrappers import opened
@@ -43,7 +44,7 @@ def write_linear(model, solved, left, lines):
     Parameters
     ----------
     model : estimator
-        Fitted, with ``coef_`` and ``intercept_``, or one-vs-rest over such.
+        Fitted, with ``coef_`` and ``intercept_``, or a model for each class or target with such.
     solved : Solved
     left : ndarray of int
         Not needed.
@@ -60,7 +61,7 @@ def write_linear(model, solved, left, lines):
     coef = theta[:, :-1] if problem.design.intercept else theta
     offset = theta[:, -1] if problem.design.intercept else None
     made = like(model)
-    if isinstance(model, OneVsRestClassifier):
+    if isinstance(model, OneVsRestClassifier | MultiOutputRegressor):
         inner = [
             _with_parameters(
                 like(innermost(one)), coef[[k]], None if offset is None else offset[[k]]

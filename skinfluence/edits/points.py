@@ -236,15 +236,15 @@ def _refuse_nothing_left(objective, points):
 def _refuse_empty_class(objective, points):
     if not objective.needs_all_classes:
         return
-    kinds, before = objective.own_kinds
-    # From -1 on: targets of no kind come first, and do not count.
-    n_kinds = len(before) + 1
-    after = before + np.bincount(kinds[points.rows] + 1, points.row_changes, n_kinds)[1:]
-    if points.new is not None:
-        after += np.bincount(objective.kinds(points.new_y) + 1, points.new_weights, n_kinds)[1:]
-    gone = np.flatnonzero((before > 0) & (after <= 1e-12 * before))
-    if len(gone):
-        raise no_weight_left(objective, gone[0])
+    for one, kinds, before in objective.own_kinds:
+        # From -1 on: targets of no kind come first, and do not count.
+        n_kinds = len(before) + 1
+        after = before + np.bincount(kinds[points.rows] + 1, points.row_changes, n_kinds)[1:]
+        if points.new is not None:
+            after += np.bincount(one.kinds(points.new_y) + 1, points.new_weights, n_kinds)[1:]
+        gone = np.flatnonzero((before > 0) & (after <= 1e-12 * before))
+        if len(gone):
+            raise no_weight_left(one, gone[0])
 
 
 def _refuse_outside(objective, X):

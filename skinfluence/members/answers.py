@@ -199,11 +199,29 @@ class SumAnswers(MembersAnswers):
 @answers_of.register
 def _(problem: MembersProblem, *, solver, hold, precision, verbose):
     options = {"solver": solver, "hold": hold, "precision": precision, "verbose": verbose}
+    return answers_of_members(problem, [None] * len(problem.members), **options)
+
+
+def answers_of_members(problem, known, **options):
+    """Answers about several models; of each those that are known, where they are.
+
+    Parameters
+    ----------
+    problem : MembersProblem
+    known : list of Answers or None
+    **options
+        Of :func:`~skinfluence.answers.answers_of`; its defaults when not given.
+    """
+    usual = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
     members: list[Answers] = []
-    for one in problem.members:
+    for one, answers in zip(problem.members, known, strict=True):
+        if answers is not None:
+            members.append(answers)
+            continue
         # Kernel ridge regressions of several targets have one factor.
         beside = (made.beside(one) for made in members if hasattr(made, "beside"))
         shared = next((found for found in beside if found is not None), None)
-        members.append(moving(answers_of(one, **options)) if shared is None else shared)
+        made = shared if shared is not None else moving(answers_of(one, **{**usual, **options}))
+        members.append(made)
     kind = MembersAnswers if isinstance(problem.how, Average) else SumAnswers
     return kind(problem, members)

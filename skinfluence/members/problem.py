@@ -11,6 +11,39 @@ from skinfluence.problem import Problem
 
 
 @dataclass(frozen=True, eq=False)
+class OfTarget:
+    """A model of one target of several, as the one whose kinds must keep weight.
+
+    Parameters
+    ----------
+    member : Problem
+    how : SideBySide
+    k : int
+        Which target.
+    """
+
+    member: Problem
+    how: object
+    k: int
+
+    @property
+    def n_kinds(self):
+        return self.member.n_kinds
+
+    @property
+    def without_a_class(self):
+        return self.member.without_a_class
+
+    def kinds(self, y):
+        """The kinds of its own target of several, (n, n_targets)."""
+        return self.member.kinds(self.how.targets(self.member, self.k, y))
+
+    def kind_name(self, kind):
+        """A kind in words."""
+        return f"{self.member.kind_name(kind)} of target {self.k}"
+
+
+@dataclass(frozen=True, eq=False)
 class MembersProblem(Problem):
     """Several fitted problems of the same rows, whose outputs make one prediction.
 
@@ -57,11 +90,18 @@ class MembersProblem(Problem):
         """Why there is no model without a class, of the member that needs it."""
         return next(one.without_a_class for one in self.members if one.needs_all_classes)
 
+    @property
+    def needing(self):
+        if self.labels is not None or not self.needs_all_classes:
+            return super().needing
+        return tuple(
+            OfTarget(one, self.how, k)
+            for k, one in enumerate(self.members)
+            if one.needs_all_classes
+        )
+
     def kinds(self, y):
-        if self.labels is not None:
-            return np.asarray(y, dtype=np.intp)
-        k = next(k for k, one in enumerate(self.members) if one.needs_all_classes)
-        return self.members[k].kinds(self.how.targets(self.members[k], k, y))
+        return np.asarray(y, dtype=np.intp)
 
     def holding(self, hold):
         """The same problem, where every member has this meaning of edits."""

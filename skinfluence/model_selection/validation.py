@@ -318,13 +318,17 @@ def _groups_of_whole_classes(objective, names, position):
     whole = np.zeros(len(names), dtype=bool)
     if not objective.needs_all_classes:
         return whole
-    kinds = objective.kinds(objective.y)
-    for kind in range(kinds.max(initial=-1) + 1):
+    found = [
+        (one, kind, kinds)
+        for one, kinds, weight in objective.own_kinds
+        for kind in range(len(weight))
+    ]
+    for one, kind, kinds in found:
         holders = np.unique(position[(objective.weights > 0) & (kinds == kind)])
         if len(holders) == 1:
             whole[holders] = True
             warnings.warn(
-                f"All rows of {objective.kind_name(kind)} are in group {names[holders[0]]}: without "
+                f"All rows of {one.kind_name(kind)} are in group {names[holders[0]]}: without "
                 "it the optimum is at infinity, so its answers are NaN. Merge groups, or drop the "
                 "class.",
                 UserWarning,

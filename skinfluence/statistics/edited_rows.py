@@ -192,14 +192,9 @@ def _refuse_empty(problem, after):
         raise NoOptimumError("The edit removes all the training weight: nothing is left to fit.")
     if not problem.needs_all_classes:
         return
-    names = 1 if problem.labels is None else len(problem.labels.classes)
-    before, left = (
-        np.bincount(kinds[kinds >= 0], weights[kinds >= 0], names)
-        for kinds, weights in (
-            (problem.kinds(problem.y), problem.weights),
-            (problem.kinds(after.y), after.weights),
-        )
-    )
-    gone = np.flatnonzero((before > 0) & (left <= 1e-12 * before))
-    if len(gone):
-        raise no_weight_left(problem, gone[0])
+    for one, _, before in problem.own_kinds:
+        own = one.kinds(after.y)
+        left = np.bincount(own[own >= 0], after.weights[own >= 0], len(before))
+        gone = np.flatnonzero((before > 0) & (left <= 1e-12 * before))
+        if len(gone):
+            raise no_weight_left(one, gone[0])

@@ -28,7 +28,7 @@ from sklearn.multioutput import MultiOutputRegressor
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import QuantileTransformer, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardScaler
 from sklearn.svm import SVC, SVR
 
 from skinfluence import Influence, edits
@@ -36,6 +36,7 @@ from skinfluence.cleaning import audit
 from skinfluence.conformal import JackknifePlusClassifier, JackknifePlusRegressor
 from skinfluence.diagnostics import leverage
 from skinfluence.model_selection import LeaveOneOutSearch
+from skinfluence.unlearning import forget
 
 N = 24
 NEWTON = {"solver": "newton-cholesky", "tol": 1e-12}
@@ -217,6 +218,65 @@ def test_effects_of_edits_are_those_of_refits(name):
     expected = getattr(refit, output)(X) - getattr(before, output)(X)
     np.testing.assert_allclose(found.values, expected, atol=atol)
     assert np.abs(expected).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_models_after_an_edit_are_refits(name):
+    """Of weights, labels and rows at once; and within the bound that they come with, where there is one."""
+    model, y, weight, output, new, atol = CASES[name]
+    if name == "a process":
+        weight = None
+    inf = Influence(fitted(model, X, y, weight), X, y, weight)
+    edit = edits.remove([1, 5]) + edits.relabel([7], [new]) + edits.add(X[0] + 0.1, new)
+    after = np.array(y)
+    after[7] = new
+    left = np.delete(np.arange(N), [1, 5])
+    rows = np.vstack([X[left], X[:1] + 0.1]), np.concatenate([after[left], [new]])
+    weights = None if weight is None else np.append(weight[left], 1.0)
+    refit = fitted(model, *rows, weights)
+    edited = inf.edited(edit)
+    expected = getattr(refit, output)(X)
+    assert type(edited.estimator) is type(refit)
+    np.testing.assert_allclose(getattr(edited.estimator, output)(X), expected, atol=atol)
+    error = edited.error_at(X)
+    assert error.shape[0] == N and (error >= 0).all()
+    if output in ("predict", "decision_function") and error.ndim == expected.ndim:
+        off = np.abs(getattr(edited.estimator, output)(X) - expected)
+        assert name == "counts" or (off <= error + atol).all()
+    if "behind" in name or edited.report.fitted_again:
+        with pytest.raises(TypeError, match="A stream of edits follows"):
+            inf.after(edit)
+        return
+    # And the same numbers of rows in a stream.
+    stream = inf.after(edits.remove([1, 5])).after(edits.relabel([7], [new]))
+    last = stream.after(edits.add(X[0] + 0.1, new)).estimator
+    np.testing.assert_allclose(getattr(last, output)(X), expected, atol=atol)
+
+
+def test_an_edited_vote_behind_columns_that_come_and_go_predicts_and_is_a_refit():
+    """The only row of a category leaves, and its column with it."""
+    letters = np.array(["a", "b"] * (N // 2), dtype=object)[:, None]
+    letters[5] = "c"
+    coded = OneHotEncoder(handle_unknown="ignore")
+    vote = make_pipeline(coded, soft(LOGISTIC, LogisticRegression(C=0.1, **NEWTON)))
+    edited = Influence(vote.fit(letters, TWO), letters, TWO).edited(edits.remove(5)).estimator
+    left = np.delete(np.arange(N), 5)
+    refit = clone(vote).fit(letters[left], TWO[left])
+    assert edited[-1].n_features_in_ == 2
+    found, expected = edited.predict_proba(letters[left]), refit.predict_proba(letters[left])
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_targets_of_a_count_must_each_keep_a_positive_one():
+    """The only positive count of the second target: the first one has others."""
+    y = np.column_stack([rng.poisson(2.0, N) + 1.0, np.zeros(N)])
+    y[3, 1] = 2.0
+    inf = Influence(MultiOutputRegressor(PoissonRegressor(**NEWTON)).fit(X, y), X, y)
+    with pytest.warns(UserWarning, match="Row 3 is the only one"):
+        found = inf.loo_predict(indices=[2, 3])
+    assert np.isfinite(found[0]).all() and np.isnan(found[1]).all()
+    with pytest.raises(edits.NoOptimumError, match="positive targets of target 1"):
+        inf.effect(edits.remove(3), X[:2], of="predict")
 
 
 def test_groups_scores_and_labels_of_a_vote():
@@ -419,18 +479,16 @@ def test_the_way_out_of_the_refusals_works():
     for ask in (
         lambda: inf.influence_up_loss(X, LINE),
         lambda: inf.self_influence(),
-        lambda: inf.edited(edits.remove(1)),
         lambda: leverage(inf),
     ):
         with pytest.raises(TypeError, match="a vote of several models"):
             ask()
 
 
-def test_several_kernel_ridges_are_refused_for_their_number_and_not_for_their_kind():
-    inf = Influence(KernelRidge(kernel="rbf").fit(X, Y), X, Y)
-    with pytest.raises(TypeError, match=r"where one model .*, of 3 models; ask Influence.effect"):
-        inf.edited(edits.remove(1))
-    assert inf.effect(edits.remove(1), X, of="predict").values.shape == (N, 3)
+def test_forgetting_knows_one_model_at_a_time():
+    for model, y in ((mean(RIDGE), LINE), (KernelRidge(kernel="rbf"), Y)):
+        with pytest.raises(TypeError, match="Got"):
+            forget(Influence(model.fit(X, y), X, y), [1])
 
 
 def test_a_vote_that_is_not_fitted_can_be_searched():
