@@ -78,25 +78,27 @@ def against_mapie(n, d):
 def against_refits():
     print("full conformal against refits")
     X, y = line(1000, 20)
-    X_test, y_test = line(300, 20, seed=1)
+    X_test, y_test = line(1000, 20, seed=1)
     for name, estimator in {
         "Ridge 1000 x 20": linear_model.Ridge(1.0, solver="cholesky"),
         "KernelRidge 1000 x 20": KernelRidge(alpha=1.0, kernel="rbf", gamma=0.02),
     }.items():
-        found, own = ours(
-            lambda estimator=estimator: (
-                FullConformalRegressor(estimator).fit(X, y).p_values(X_test, y_test)
-            )
-        )
 
         def refit(t, estimator=estimator):
             Z, z = np.vstack([X, X_test[[t]]]), np.append(y, y_test[t])
             left = np.abs(z - clone(estimator).fit(Z, z).predict(Z))
             return (left >= left[-1]).mean()
 
-        some = range(5)
-        expected, other = cpu(lambda some=some, refit=refit: [refit(t) for t in some])
-        told(name, found[:5], expected, own, other * len(y_test) / len(some))
+        for points in (300, 1000):
+            found, own = ours(
+                lambda points=points, estimator=estimator: (
+                    FullConformalRegressor(estimator)
+                    .fit(X, y)
+                    .p_values(X_test[:points], y_test[:points])
+                )
+            )
+            expected, other = cpu(lambda refit=refit: [refit(t) for t in range(10)])
+            told(f"{name}, {points} points", found[:10], expected, own, other * points / 10)
     X, y = datasets.make_classification(200, 10, flip_y=0.1, random_state=0)
     X_test = np.random.default_rng(0).standard_normal((500, 10))
     for points in (500, 250):

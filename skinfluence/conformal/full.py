@@ -90,7 +90,7 @@ class FullConformalRegressor(RegressorMixin, _Conformal):
         """
         check_is_fitted(self)
         y = np.asarray(y, dtype=float)
-        out = np.empty(y.shape)
+        count = np.empty(y.shape)
         for block, mean, h, slopes, residuals in self._responses.blocks(X):
             if len(y) <= block.stop - 1 or y.ndim not in (1, 2):
                 raise ValueError(
@@ -98,12 +98,9 @@ class FullConformalRegressor(RegressorMixin, _Conformal):
                     f"shape {y.shape}."
                 )
             z = (y[block].T - mean) / (1.0 + h)
-            for k in np.ndindex(z.shape[:-1]):
-                moved = slopes * z[k][:, None]
-                np.abs(np.subtract(residuals, moved, out=moved), out=moved)
-                count = 1 + np.count_nonzero(moved >= np.abs(z[k])[:, None], axis=1)
-                (out[block].T if out.ndim == 1 else out[block, k[0]])[:] = count
-        return out / (self._responses.n + 1)
+            found = [_as_large(residuals, slopes, one) for one in np.atleast_2d(z)]
+            count[block] = found[0] if y.ndim == 1 else np.transpose(found)
+        return (1 + count) / (self._responses.n + 1)
 
     def predict_interval(self, X, coverage=0.9):
         """Ends of the set of targets that conform, of each point.
@@ -124,15 +121,21 @@ class FullConformalRegressor(RegressorMixin, _Conformal):
         needed = n + 1 - upper_rank(check_coverage(coverage), n)
         parts = []
         for _, mean, h, slopes, residuals in self._responses.blocks(X):
-            slopes = np.ascontiguousarray(slopes)
-            up = highest(residuals, slopes, needed)
-            down = -highest(-residuals, slopes, needed)
+            down, up = ends_of(residuals, np.ascontiguousarray(slopes.T), needed)
             parts.append(mean[:, None] + (1.0 + h)[:, None] * np.stack([down, up], axis=1))
         return np.concatenate(parts)
 
 
-def highest(residuals, slopes, needed):
-    """The largest ``z`` with ``|r_i - c_i z| >= |z|`` for at least ``needed`` of the rows.
+def _as_large(residuals, slopes, z):
+    """How many of the residuals ``r_i - c_i z`` are at least as large as ``z``, of each point, (m,)."""
+    moved = slopes * z
+    moved -= residuals[:, None]
+    np.abs(moved, out=moved)
+    return (moved >= np.abs(z)).sum(axis=0)
+
+
+def ends_of(residuals, slopes, needed):
+    """The lowest and the highest ``z`` with ``|r_i - c_i z| >= |z|`` for at least ``needed`` of the rows.
 
     Parameters
     ----------
@@ -143,27 +146,29 @@ def highest(residuals, slopes, needed):
 
     Returns
     -------
-    z : ndarray of shape (m,)
-        At least 0, where it holds for all; inf where there is no largest.
+    lowest, highest : ndarray of shape (m,)
+        On either side of 0, where it holds for all; infinite where there is none.
     """
     m, n = slopes.shape
     if needed < 1 or needed > n:
-        return np.full(m, np.inf if needed < 1 else 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # The roots of |r - c z| = z and of |r - c z| = -z.
-        one, two = residuals / (slopes + 1.0), residuals / (slopes - 1.0)
-    inside = np.abs(slopes) < 1.0
-    ends = np.where(inside, np.maximum(one, two), np.inf)
-    plain = inside.all(axis=1)
-    out = np.empty(m)
-    out[plain] = np.partition(ends[plain], n - needed, axis=1)[:, n - needed]
+        end = np.full(m, np.inf if needed < 1 else 0.0)
+        return -end, end
+    plain = np.abs(slopes).max(axis=1) < 1.0
+    lines = slopes if plain.all() else slopes[plain]
+    # Of |c| < 1 the roots of |r - c z| = |z| are on either side of 0: nothing but the sign of r tells
+    # which is which.
+    size, turned = np.abs(residuals), lines * np.sign(residuals)
+    ends = np.empty((2, m))
+    for end, root in zip(ends, (1.0 - turned, 1.0 + turned), strict=True):
+        np.divide(size, root, out=root)
+        end[plain] = np.partition(root, n - needed, axis=1)[:, n - needed]
     for t in np.flatnonzero(~plain):
-        out[t] = _swept(residuals, slopes[t], needed)
-    return out
+        ends[:, t] = _swept(-residuals, slopes[t], needed), _swept(residuals, slopes[t], needed)
+    return -ends[0], ends[1]
 
 
 def _swept(r, c, needed):
-    """As :func:`highest` for a point under which some residuals move faster than its own."""
+    """The highest end for a point under which some residuals move faster than its own."""
     closed, opened = [], []
     never = 0
     for ri, ci in zip(r, c, strict=True):

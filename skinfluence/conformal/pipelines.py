@@ -138,12 +138,12 @@ class PipelineResponses(Responses):
             own = slope[-1]
             if not own > NOTHING:
                 # It is met whatever its target: none is excluded.
-                lines = np.zeros(1), np.full(1, np.inf), np.zeros((1, self.n))
+                lines = np.zeros(1), np.full(1, np.inf), np.zeros((self.n, 1))
                 yield slice(t, t + 1), *lines, np.maximum(np.abs(found[0][:-1]), 1e-300)
                 continue
             mean = at - found[0][-1] / own
             residuals = found[0][:-1] + slope[:-1] * (mean - at)
-            slopes = -slope[None, :-1] / own
+            slopes = -slope[:-1, None] / own
             yield slice(t, t + 1), np.array([mean]), np.array([1.0 / own - 1.0]), slopes, residuals
 
 

@@ -24,7 +24,7 @@ class Responses:
         self.n = influence.objective.n_samples
 
     def blocks(self, X):
-        """Blocks of points, whose lines stay near: ``(block, f(x), h, c of shape (b, n), r)``."""
+        """Blocks of points, whose lines stay near: ``(block, f(x), h, c of shape (n, b), r)``."""
         tests = self.influence._tests(X, None).design
         for block in row_blocks(tests.n_samples, 40 * self.n, NEAR_BYTES):
             yield block, *self._at(tests.take(block)), self.residuals
@@ -45,7 +45,7 @@ class LinearResponses(Responses):
         mean = design.multiply(objective.theta.T)[:, 0]
         solved = self._factor.solve_rows(design, np.ones((design.n_samples, 1)))[:, 0]
         h = np.einsum("md,md->m", design.dense_rows(), solved)
-        return mean, h, objective.design.multiply(solved.T).T
+        return mean, h, objective.design.multiply(solved.T)
 
 
 class KernelResponses(Responses):
@@ -60,10 +60,5 @@ class KernelResponses(Responses):
         answers, problem = self.influence.answers, self.influence.objective
         columns = answers.test_columns(design)
         known = answers.system.solved(columns)
-        own = problem.design.kernel.diagonal(design.X)
-        h = np.empty(design.n_samples)
-        # The diagonal of what conditioning leaves, with all its digits, a few points at a time.
-        for some in row_blocks(design.n_samples, 1, budget=64):
-            part = answers.system.solved(columns[:, some])
-            h[some] = part.left_of(np.diag(own[some]), part).diagonal() / problem.alpha
-        return answers.decide(columns), h, np.ascontiguousarray(known.solution.T)
+        h = known.own_left(problem.design.kernel.diagonal(design.X)) / problem.alpha
+        return answers.decide(columns), h, known.solution

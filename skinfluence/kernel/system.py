@@ -16,6 +16,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.linalg.lapack import dpocon, dpotri
 
+from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.products import subtract_product
 
 EPS = np.finfo(np.float64).eps
@@ -188,4 +189,15 @@ class SolvedSide:
         out = self.system.apply(self.right, -other.solution, start)
         if self.system.refines:
             out -= self.solution.T @ other.residual
+        return out
+
+    def own_left(self, start):
+        """The diagonal of :meth:`left_of` itself, from that of ``start``, (m,)."""
+        if not self.system.refines:
+            return start - np.einsum("nm,nm->m", self.right, self.solution)
+        out = np.empty(len(start))
+        # All entries of a few points at a time.
+        for some in row_blocks(len(start), 1, budget=64):
+            part = SolvedSide(self.system, self.right[:, some], self.solution[:, some])
+            out[some] = part.left_of(np.diag(start[some]), part).diagonal()
         return out

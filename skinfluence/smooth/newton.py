@@ -63,7 +63,10 @@ def polish(factor, solver):
         if decrement <= rounding and start**2 > FAR * abs(best.value()):
             # Rounding was that of a place far away.
             step, decrement, rounding = _rounded_step(factor, best)
-    return factor if start <= 10.0 * rounding else solver.factor(best)
+    if start <= 10.0 * rounding:
+        return factor
+    # Of a quadratic the Hessian is the same everywhere.
+    return factor.moved_to(best) if best.loss.self_concordance == 0.0 else solver.factor(best)
 
 
 def rounding_left(factor):

@@ -10,7 +10,7 @@ from skinfluence.conformal import (
     FullConformalClassifier,
     FullConformalRegressor,
 )
-from skinfluence.conformal.full import highest
+from skinfluence.conformal.full import ends_of
 from skinfluence.svm import SVC
 from tests.registries import make_data
 from tests.versions import parametrize_with_checks
@@ -82,7 +82,7 @@ def test_ends_are_where_p_values_of_refits_cross(name):
                 assert p[0] > 1 - coverage >= p[1] - 1e-12
 
 
-def test_the_highest_target_is_that_of_a_fine_grid(rng):
+def test_ends_are_those_of_a_fine_grid(rng):
     """Slopes above 1 too, under which the set of targets is not connected."""
     grid = np.linspace(0, 60, 60001)
     for _ in range(60):
@@ -90,14 +90,18 @@ def test_the_highest_target_is_that_of_a_fine_grid(rng):
         c = rng.choice([0.3, 1.5, 3.0]) * rng.standard_normal(9)
         if rng.uniform() < 0.3:
             c[0] = rng.choice([-1.0, 1.0])
+        if rng.uniform() < 0.3:
+            r[1] = 0.0
         needed = rng.integers(1, 10)
-        found = highest(r, c[None], needed)[0]
-        holds = (np.abs(r - c * grid[:, None]) >= grid[:, None] - 1e-9).sum(axis=1) >= needed
-        expected = grid[holds].max()
-        if expected >= 59.0:
-            assert found > 50.0
-        else:
-            assert found == pytest.approx(expected, abs=2e-3)
+        lowest, highest = ends_of(r, c[None], needed)
+        for found, side in ((-lowest[0], -1.0), (highest[0], 1.0)):
+            moved = np.abs(r - side * c * grid[:, None])
+            holds = (moved >= grid[:, None] - 1e-9).sum(axis=1) >= needed
+            expected = grid[holds].max()
+            if expected >= 59.0:
+                assert found > 50.0
+            else:
+                assert found == pytest.approx(expected, abs=2e-3)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
