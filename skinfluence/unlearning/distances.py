@@ -17,6 +17,7 @@ from skinfluence.kernel.problem import KernelProblem
 from skinfluence.l1.problem import L1Problem
 from skinfluence.l1.smooth_problem import SmoothL1Problem
 from skinfluence.objective import Objective, centred
+from skinfluence.row_losses.huber import HuberProblem
 from skinfluence.smooth import piecewise
 from skinfluence.smooth.accuracy import Accuracy, solve_error
 from skinfluence.solvers import resolve_solver
@@ -44,8 +45,8 @@ def distances_of(problem, model):
     """
     raise TypeError(
         "A receipt needs a model whose distance from its optimum can be bounded from its parameters: "
-        "linear models, kernel models, support vector machines, models with an L1 penalty or in closed "
-        f"form. Got {type(model).__name__}; fit it again without the rows."
+        "linear models, Huber regression, kernel models, support vector machines, models with an L1 "
+        f"penalty or in closed form. Got {type(model).__name__}; fit it again without the rows."
     )
 
 
@@ -230,6 +231,18 @@ def _(problem, model):
         float(moved + solved.bound * np.sqrt(max(inner, 0.0)) + rounding),
         float(values.max(initial=0.0) + solved.floor),
     )
+
+
+@distances_of.register
+def _(problem: HuberProblem, model):
+    # From what is left of the gradient, where the rows within epsilon decide; the scale is a parameter too.
+    known = problem.distance
+    if known is None:
+        return np.inf, np.inf
+    columns = problem.row_loss.columns(problem.weighted[0])
+    reach = known.reach(np.column_stack([columns, np.zeros(len(columns))]))
+    everything = np.eye(len(problem.theta))
+    return known.in_norm(everything), known.radius * float(reach.max(initial=0.0))
 
 
 @distances_of.register

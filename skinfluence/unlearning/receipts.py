@@ -28,7 +28,7 @@ class Receipt:
     ----------
     distance : float
         Bound on the Euclidean distance of the parameters (``coef_`` and ``intercept_``) from the optimum
-        of the model's objective on the retained rows; of kernel models, on the distance of the function
+        of the model's objective on the retained rows (of Huber regression, of ``scale_`` too); of kernel models, on the distance of the function
         in the norm of the kernel; of models in closed form, of all fitted numbers from those of a fit.
         Infinite where none is known.
     decision_values : float
@@ -67,8 +67,9 @@ class Check:
     holds : bool
     reasons : tuple of str
         Why not; empty where it holds.
-    measured : Receipt
-        What was measured now.
+    measured : Receipt or None
+        What was measured now; None where nothing can be, as of rows that the model was not fitted on and
+        that say so at once.
 
     Examples
     --------
@@ -83,7 +84,7 @@ class Check:
 
     holds: bool
     reasons: tuple
-    measured: Receipt
+    measured: Receipt | None
 
 
 def receipt(estimator, X, y, sample_weight=None):
@@ -158,6 +159,11 @@ def verify(receipt_, estimator, X, y, sample_weight=None):
     -------
     check : Check
 
+    Raises
+    ------
+    TypeError
+        For models that have no receipt.
+
     Examples
     --------
     >>> from sklearn.linear_model import Ridge
@@ -169,7 +175,10 @@ def verify(receipt_, estimator, X, y, sample_weight=None):
     >>> verify(receipt(model, X, y), model, X[:3], y[:3]).holds
     False
     """
-    measured = receipt(estimator, X, y, sample_weight)
+    try:
+        measured = receipt(estimator, X, y, sample_weight)
+    except ValueError as error:
+        return Check(False, (f"No distance can be measured on these rows: {error}",), None)
     reasons = []
     if measured.model != receipt_.model:
         reasons.append("The parameters are not those that the receipt was given for.")
@@ -213,7 +222,7 @@ def _check_steps(inputs, X, y):
 
 def _digest_of_model(model):
     models = [innermost(one) for one in getattr(model, "estimators_", [model])]
-    names = ("coef_", "intercept_", "dual_coef_")
+    names = ("coef_", "intercept_", "dual_coef_", "scale_")
     # A linear SVC makes its coefficients when it is asked for them.
     values = [vars(one).get(name) for one in models for name in names]
     if all(one is None for one in values):
@@ -235,6 +244,8 @@ def _digest(values):
             one = np.concatenate(
                 [np.asarray(part, dtype=np.float64) for part in (one.data, one.indices, one.indptr)]
             )
+        # A number of Python and one of numpy are the same parameter.
+        one = one.item() if isinstance(one, np.generic) else one
         if isinstance(one, np.ndarray) and one.dtype != object:
             digest.update(repr(one.shape).encode() + np.ascontiguousarray(one).tobytes())
         else:
