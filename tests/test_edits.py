@@ -470,6 +470,26 @@ def test_nan_is_a_group_too():
 # Rows of weight that decide everything ---------------------------------------------------------
 
 
+def test_the_last_weight_of_a_class_is_found_wherever_its_rows_are():
+    """Not all rows are looked at where one says that a class stays; it stays while any row does."""
+    X = np.random.default_rng(0).standard_normal((1100, 2))
+    y = np.zeros(1100, dtype=int)
+    y[[1, 6, 1099]] = 1
+    heavy = np.where(np.arange(1100) == 6, 50.0, 1.0)
+    for weight in (None, heavy):
+        model = linear_model.LogisticRegression(solver="newton-cholesky").fit(X, y, weight)
+        inf = Influence(model, X, y, weight)
+        for left in (1, 6, 1099):
+            gone = np.setdiff1d([1, 6, 1099], left)
+            assert np.isfinite(inf.effect(edits.remove(gone), X[:1], y[:1]).values).all()
+        every = edits.remove([1, 6]) + edits.reweight(1099, 0.0)
+        for edit in (edits.remove([1, 6, 1099]), every):
+            with pytest.raises(edits.NoOptimumError, match="leaves none to class 1"):
+                inf.effect(edit, X[:1], y[:1])
+        # Another row takes its place.
+        inf.effect(edits.remove([1, 6, 1099]) + edits.add(X[0], 1), X[:1], y[:1])
+
+
 def test_removing_the_last_row_of_a_class_has_no_answer():
     """Its class cannot be fitted without it: NaN and a warning, whoever asks."""
     X, y = make_data("binary", 36, 4, 0)

@@ -120,11 +120,11 @@ def _function(base, new, old, new_coef, fresh, n_samples):
     """Values of the function at all rows, and the size of the terms that they are sums of."""
     n = len(old)
     f, size = np.zeros(n_samples), np.zeros(n_samples)
-    used = np.flatnonzero(old)
     # A row that was replaced has its old features in these: its value comes with the new rows.
-    columns = base.K[:, used]
-    f[:n], size[:n] = columns @ old[used], np.abs(columns) @ np.abs(old[used])
+    f[:n] = base.K @ old
+    size[:n] = (base.K if base.is_positive else np.abs(base.K)) @ np.abs(old)
     if len(new):
+        used = np.flatnonzero(old)
         cross, among = base.columns(new), base.among(new)
         f[:n] += cross @ new_coef
         size[:n] += np.abs(cross) @ np.abs(new_coef)

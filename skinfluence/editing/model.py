@@ -10,7 +10,7 @@ from skinfluence.editing.problems import edited_problem
 from skinfluence.editing.result import Edited, EditReport
 from skinfluence.editing.rows import edited_rows
 from skinfluence.editing.solving import solve_edited
-from skinfluence.editing.writing import innermost, rebuilt
+from skinfluence.editing.writing import innermost, rebuilt, write_linear
 from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import resolve_hold
 from skinfluence.problem import refuse_chosen
@@ -134,7 +134,9 @@ class Move:
         if self.whole is not None:
             return self.whole.estimator()
         model = innermost(influence.estimator)
-        model = solved.write(model, solved, self.left, lines_of(influence))
+        # Linear models hold no rows, and in a stream of edits to number all of them shows.
+        left = None if solved.write is write_linear else self.left
+        model = solved.write(model, solved, left, lines_of(influence))
         return rebuilt(influence.estimator, model, transformers)
 
     def edited(self):

@@ -23,23 +23,26 @@ def edited_problem(influence, rows, points):
     """
     problem = influence.objective
     weights, y = problem.weights.copy(), problem.y
-    sample_weight = problem.own_weights.copy()
-    relabelled = {row: one for row, one in rows.changed.items() if one.y is not None}
+    # Without class weights both are one array, and stay it.
+    one = problem.own_weights is problem.weights and not _weighs_classes(problem)
+    sample_weight = weights if one else problem.own_weights.copy()
+    relabelled = {row: new.y for row, new in rows.changed.items() if new.y is not None}
     if relabelled:
         y = y.copy()
-        own = None if problem.offset is None else problem.offset[list(relabelled)]
-        y[list(relabelled)] = influence._encoded([one.y for one in relabelled.values()], own)[0]
-    for row, one in rows.changed.items():
+        beside = None if problem.offset is None else problem.offset[list(relabelled)]
+        y[list(relabelled)] = influence._encoded(list(relabelled.values()), beside)[0]
+    for row, change in rows.changed.items():
         before = sample_weight[row]
         own = row in relabelled or not before
         factor = problem.class_weights_of(y[[row]])[0] if own else weights[row] / before
-        weights[row], sample_weight[row] = factor * one.sample_weight, one.sample_weight
+        sample_weight[row] = change.sample_weight
+        weights[row] = factor * change.sample_weight
     if rows.added:
-        given = [one.y for one in rows.added], [one.offset for one in rows.added]
+        given = [new.y for new in rows.added], [new.offset for new in rows.added]
         encoded = influence._encoded(*given)[0]
-        own = np.array([one.sample_weight for one in rows.added])
+        own = np.array([new.sample_weight for new in rows.added])
         weights = np.append(weights, own * problem.class_weights_of(encoded))
-        sample_weight = np.append(sample_weight, own)
+        sample_weight = weights if one else np.append(sample_weight, own)
         y = np.concatenate([y, encoded])
     more, shift = {}, points.shift
     if hasattr(problem, "unit_penalty"):
@@ -55,6 +58,10 @@ def edited_problem(influence, rows, points):
         weights=weights,
         **more,
     )
+
+
+def _weighs_classes(problem):
+    return problem.labels is not None and (problem.labels.class_weight != 1.0).any()
 
 
 def names_of(problem):

@@ -75,8 +75,10 @@ def smooth_after(move):
     if follower is None:
         return None
     touched = np.array(sorted(move.rows.changed), dtype=np.intp)
-    touched = np.append(touched, np.arange(before.n_samples, problem.n_samples))
-    found = stream.follow(follower, before, problem.at(before.theta), touched)
+    if problem.n_samples > before.n_samples:
+        touched = np.append(touched, np.arange(before.n_samples, problem.n_samples))
+    start = problem if before is move.influence.objective else problem.at(before.theta)
+    found = stream.follow(follower, before, start, touched)
     if found is None:
         return None
     after = FollowedAnswers(found.objective, found.follower, answers.solver, answers.verbose)

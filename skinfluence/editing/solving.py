@@ -87,7 +87,7 @@ class FollowedReach:
     def __init__(self, found):
         self.loss, self.share = found.objective.loss, found.share
         # Of the rows nothing is kept.
-        self.follower = replace(found.follower, eta=None, gradient=None)
+        self.follower = found.follower.without_rows()
 
     def __call__(self, design):
         return reach_of(self.loss, self.follower.leverages, design) / np.sqrt(self.share)

@@ -106,6 +106,10 @@ class Follower:
         solution = scale * dpotrs(L, scale * b, lower=1)[0]
         return solution, math.sqrt(max(0.0, float(b @ solution)))
 
+    def without_rows(self):
+        """The same, for what is asked of other rows than those of the stream."""
+        return _with(self, eta=None, gradient=None)
+
     def leverages(self, design):
         """``J_i H^-1 J_i'`` of some rows by the factor at hand, (n_rows, K, K)."""
         return self.leverages_of(design.dense_rows())
@@ -173,7 +177,7 @@ def follow(follower, before, after, touched):
 def _updated(follower, before, after, touched):
     """The follower with an edit in its Hessian and its gradient; factored anew if that is due."""
     H, gradient = follower.H.copy(), follower.gradient.copy()
-    at, kept, size, gains = _longer(follower.eta, after.n_samples), follower.kept, 0.0, False
+    at, kept, size, gains = _noted(follower, after), follower.kept, 0.0, False
     for rows, come, curved, lost, pulls in _changes(follower, before, after, touched, at):
         _add(H, gradient, rows, curved, pulls)
         gains |= bool((curved > lost).any())
@@ -231,7 +235,8 @@ def _changes(follower, before, after, touched, at):
     if not stay:
         rows = after.design.take(touched).dense_rows()
         eta, w = rows @ after.theta.T, np.zeros(len(touched))
-    at[touched] = eta
+    if at is not follower.eta:
+        at[touched] = eta
     come = (w == 0.0) & (after.weights[touched] > 0)
     w, y = after.weights[touched], after.y[touched]
     curved = curved + w[:, None, None] * after.loss.hessian(eta, y)
@@ -261,8 +266,11 @@ def _with(state, **changes):
     return Follower(**{**vars(state), **changes})
 
 
-def _longer(eta, n):
-    """A copy with rows of zeros at the end, (n, K)."""
+def _noted(follower, after):
+    """Room to note where the rows are after an edit, (n, K); of a quadratic nothing asks."""
+    eta, n = follower.eta, after.n_samples
+    if after.loss.self_concordance == 0.0 and n == len(eta):
+        return eta
     out = np.zeros((n, eta.shape[1])) if n > len(eta) else np.empty_like(eta)
     out[: len(eta)] = eta
     return out

@@ -46,7 +46,7 @@ def write_linear(model, solved, left, lines):
     model : estimator
         Fitted, with ``coef_`` and ``intercept_``, or a model for each class or target with such.
     solved : Solved
-    left : ndarray of int
+    left : ndarray of int or None
         Not needed.
     lines : list of Line
         What the targets went through on their way to the model, outermost first.

@@ -9,6 +9,9 @@ import scipy.sparse as sp
 from skinfluence.design import Design
 from skinfluence.edits.constructors import Edit, is_given
 
+# Rows among which one is looked for that keeps a class, where an edit takes others.
+ENOUGH_ROWS = 256
+
 
 class NoOptimumError(ValueError):
     """An edit leaves nothing, or a class without weight: the model would have no optimum.
@@ -236,6 +239,8 @@ def _refuse_nothing_left(objective, points):
 def _refuse_empty_class(objective, points):
     if not objective.needs_all_classes:
         return
+    if all(_others_outweigh(one, objective, points) for one in objective.needing):
+        return
     for one, kinds, before in objective.own_kinds:
         # From -1 on: targets of no kind come first, and do not count.
         n_kinds = len(before) + 1
@@ -245,6 +250,21 @@ def _refuse_empty_class(objective, points):
         gone = np.flatnonzero((before > 0) & (after <= 1e-12 * before))
         if len(gone):
             raise no_weight_left(one, gone[0])
+
+
+def _others_outweigh(needing, objective, points):
+    """Whether, of each kind that weight is taken of, a row weighs as much that the edit leaves alone.
+
+    Few rows are looked at: an edit of one row takes no pass over all of them.
+    """
+    rows, step = points.rows, max(1, objective.n_samples // ENOUGH_ROWS)
+    kinds = needing.kinds(objective.y[rows])
+    other, weights = needing.kinds(objective.y[::step]), objective.weights[::step].copy()
+    weights[rows[rows % step == 0] // step] = 0.0
+    return all(
+        -points.row_changes[kinds == kind].sum() <= weights[other == kind].max(initial=0.0)
+        for kind in set(kinds.tolist()) - {-1}
+    )
 
 
 def _refuse_outside(objective, X):

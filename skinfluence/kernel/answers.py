@@ -225,6 +225,11 @@ class KernelAnswers(Answers):
     def self_influence(self):
         return self.problem.n_samples * self.gradients**2 * self._own_responses
 
+    @cached_property
+    def is_positive(self):
+        """Whether no kernel value of two training rows is negative."""
+        return bool((self.K >= 0.0).all())
+
     def test_columns(self, design):
         """Kernel values of all training rows with points, (n_samples, m)."""
         # Points first: a precomputed kernel knows their values with the training rows only.

@@ -28,8 +28,9 @@ class Receipt:
     ----------
     distance : float
         Bound on the Euclidean distance of the parameters (``coef_`` and ``intercept_``) from the optimum
-        of the model's objective on the retained rows (of Huber regression, of ``scale_`` too); of kernel models, on the distance of the function
-        in the norm of the kernel; of models in closed form, of all fitted numbers from those of a fit.
+        of the model's objective on the retained rows (of Huber regression, of ``scale_`` too); of kernel
+        models, on the distance of the function in the norm of the kernel; of models in closed form, of
+        all fitted numbers from those of a fit.
         Infinite where none is known.
     decision_values : float
         Bound on the same difference in the decision values of the retained rows.
