@@ -49,6 +49,10 @@ class Fills:
         """The same in columns that are divided by ``scale``, (n_columns,)."""
         return replace(self, by=self.by / scale[self.columns])
 
+    def times(self, scale):
+        """The same in columns that are multiplied by ``scale``, (n_columns,)."""
+        return replace(self, by=self.by * scale[self.columns])
+
     def behind(self, transformers):
         """The same, where the rows went through some steps before."""
         if not transformers:

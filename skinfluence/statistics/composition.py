@@ -20,21 +20,22 @@ def _(transformer: Pipeline, X, rows):
 
 @statistics.register
 def _(transformer: FeatureUnion, X, rows):
-    parts = []
-    for _, step in transformer.transformer_list:
+    parts, weights = [], transformer.transformer_weights or {}
+    for name, step in transformer.transformer_list:
         if step is None or (isinstance(step, str) and step == "drop"):
             continue
         if isinstance(step, str):
             parts.append((NOTHING, X.shape[1]))
             continue
         width = transformed([step], _safe_indexing(X, [0])).shape[1]
-        parts.append((statistics(step, X, rows), width))
+        moves = _weighted(statistics(step, X, rows), width, weights.get(name, 1.0))
+        parts.append((moves, width))
     return _side_by_side(parts)
 
 
 @statistics.register
 def _(transformer: ColumnTransformer, X, rows):
-    parts = []
+    parts, weights = [], transformer.transformer_weights or {}
     for name, step, columns in transformer.transformers_:
         where = transformer.output_indices_[name]
         width = where.stop - where.start
@@ -46,8 +47,16 @@ def _(transformer: ColumnTransformer, X, rows):
         moves = statistics(step, _safe_indexing(X, columns, axis=1), rows)
         if moves is not None and moves.fills is not None:
             moves = replace(moves, fills=moves.fills.of_columns(columns))
+        moves = _weighted(moves, width, weights.get(name, 1.0))
         parts.append((moves, width))
     return _side_by_side(parts)
+
+
+def _weighted(moves, width, weight):
+    """The moves of outputs that a union multiplies by a weight: fills are in the units of the outputs."""
+    if moves is None or moves.fills is None or weight == 1.0:
+        return moves
+    return replace(moves, fills=moves.fills.times(np.full(width, float(weight))))
 
 
 def _side_by_side(parts):

@@ -162,6 +162,19 @@ def test_fills_move_without_an_intercept_and_with_balanced_classes():
     check(make_pipeline(SimpleImputer(), logistic(class_weight="balanced")), X, y, ways=FILLS)
 
 
+@pytest.mark.parametrize("union", [ColumnTransformer, FeatureUnion], ids=lambda u: u.__name__)
+def test_fills_that_a_union_weighs_move_by_as_much_more(union):
+    X, y = holed()
+    half, weights = slice(0, 3), {"filled": 3.0, "other": 0.2}
+    parts = [
+        ("filled", make_pipeline(SimpleImputer(), StandardScaler())),
+        ("other", make_pipeline(SimpleImputer(strategy="median"), MinMaxScaler())),
+    ]
+    if union is ColumnTransformer:
+        parts = [(*parts[0], half), (*parts[1], slice(3, X.shape[1]))]
+    check(make_pipeline(union(parts, transformer_weights=weights), logistic()), X, y, ways=FILLS)
+
+
 @pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler()], ids=str)
 @pytest.mark.parametrize("last", OTHERS, ids=lambda one: type(one).__name__)
 def test_a_row_that_moves_no_fill_moves_the_scale_of_every_model(last, scaler):
