@@ -10,6 +10,7 @@ from functools import cached_property, singledispatch
 
 import numpy as np
 
+from skinfluence._utils.dispatch import dispatched, registered, rewritten
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.unsupported import advice_on
 from skinfluence.design import Design
@@ -366,6 +367,38 @@ def refuse_unknown(model):
     refuse_form(model)
 
 
+def refuse_rewritten(estimator, known):
+    """Refuse an estimator that does something else than the class it derives from.
+
+    Parameters
+    ----------
+    estimator : estimator
+    known : type
+        A class it derives from, of which it is known what the outputs are; ``object`` for none.
+
+    Raises
+    ------
+    TypeError
+    """
+    cls = type(estimator)
+    own = () if known is object else rewritten(cls, known)
+    if not own:
+        return
+    names = ", ".join(own)
+    if known in objective_of.registry:
+        remedy = (
+            "Where that changes neither the optimum nor what is predicted, say so by skinfluence."
+            f"objective_of.register({cls.__name__}, skinfluence.objective_of.dispatch({known.__name__})); "
+            "else register its own objective."
+        )
+    else:
+        remedy = f"Fit a {known.__name__}, or ask about the model inside."
+    raise TypeError(
+        f"An estimator must give what the class of its objective gives. Got {cls.__name__}, a "
+        f"{known.__name__} with its own {names}. {remedy}"
+    )
+
+
 @singledispatch
 def refuse_form(model):
     """Refuse a form of a known estimator, before its data are looked at; register beside its objective.
@@ -378,7 +411,7 @@ def refuse_form(model):
     """
 
 
-@singledispatch
+@dispatched
 def objective_of(estimator, X, y, sample_weight=None):
     """The :class:`~skinfluence.objective.Objective` of a fitted estimator on its training data.
 
@@ -405,7 +438,8 @@ def objective_of(estimator, X, y, sample_weight=None):
     Raises
     ------
     TypeError
-        For a class without a registered implementation.
+        For a class without a registered implementation, and for one that derives from a registered class and
+        rewrites its ``fit`` or its outputs. Registered itself, it is taken at its word.
 
     Examples
     --------
@@ -416,6 +450,7 @@ def objective_of(estimator, X, y, sample_weight=None):
     >>> objective_of(Ridge(alpha=0.5).fit(X, y), X, y).penalty
     array([0.5, 0. ])
     """
+    refuse_rewritten(estimator, registered(objective_of, type(estimator)))
     advice = advice_on(estimator)
     if advice is not None:
         raise TypeError(

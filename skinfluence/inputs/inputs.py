@@ -16,7 +16,13 @@ from skinfluence.inputs.frozen import check_no_samplers, check_same_rows
 from skinfluence.inputs.rows import row_like, with_plain_numbers
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import line_of, opened
-from skinfluence.objective import Objective, objective_of, refuse_empty_classes, refuse_unknown
+from skinfluence.objective import (
+    Objective,
+    objective_of,
+    refuse_empty_classes,
+    refuse_rewritten,
+    refuse_unknown,
+)
 from skinfluence.offsets import with_offset
 from skinfluence.problem import having_chosen
 from skinfluence.pullbacks import pull_back_in_full, pull_back_through
@@ -59,6 +65,7 @@ class Inputs:
         self.steps, self._targets, self._chosen = [], [], []
         self.model = estimator
         while (layer := opened(self.model)) is not None:
+            refuse_rewritten(self.model, layer.kind)
             self.steps += layer.transformers
             if layer.target is not None:
                 self._targets.append(layer.target)

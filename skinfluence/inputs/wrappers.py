@@ -10,6 +10,9 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 
 from skinfluence._utils._compat import BaseSearchCV
+from skinfluence._utils.dispatch import rewritten
+
+OUTPUTS = {"predict", "predict_proba", "predict_log_proba", "decision_function"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +23,8 @@ class Wrapper:
     ----------
     inside : estimator
         What the layer holds, fitted if the layer is.
+    kind : type
+        The class whose outputs the layer is known by.
     transformers : list of (str, transformer)
         What the rows go through on the way there.
     target : transformer or None
@@ -29,6 +34,7 @@ class Wrapper:
     """
 
     inside: object
+    kind: type = object
     transformers: tuple = ()
     target: object = None
     chosen: str | None = None
@@ -44,13 +50,14 @@ def opened(estimator):
     """
     if isinstance(estimator, Pipeline):
         steps = [(name, s) for name, s in estimator.steps[:-1] if s not in (None, "passthrough")]
-        return Wrapper(estimator.steps[-1][1], tuple(steps))
+        return Wrapper(estimator.steps[-1][1], Pipeline, tuple(steps))
     if isinstance(estimator, FrozenEstimator):
-        return Wrapper(estimator.estimator)
+        return Wrapper(estimator.estimator, FrozenEstimator)
     if isinstance(estimator, TransformedTargetRegressor):
         regressor = getattr(estimator, "regressor_", estimator.regressor)
         inside = LinearRegression() if regressor is None else regressor
-        return Wrapper(inside, target=getattr(estimator, "transformer_", None))
+        target = getattr(estimator, "transformer_", None)
+        return Wrapper(inside, TransformedTargetRegressor, target=target)
     if isinstance(estimator, BaseSearchCV) or hasattr(estimator, "best_estimator_"):
         if hasattr(estimator, "cv_results_") and not hasattr(estimator, "best_estimator_"):
             raise TypeError(
@@ -59,8 +66,15 @@ def opened(estimator):
                 "refit=True, or fit the estimator with best_params_."
             )
         best = getattr(estimator, "best_estimator_", estimator.estimator)
-        return Wrapper(best, chosen=_chosen(estimator))
+        return Wrapper(best, _kind_of(estimator), chosen=_chosen(estimator))
     return None
+
+
+def _kind_of(search):
+    """How a search of someone's own searches is its own business, what it gives is not."""
+    known = isinstance(search, BaseSearchCV)
+    own = known and not OUTPUTS.isdisjoint(rewritten(type(search), BaseSearchCV))
+    return BaseSearchCV if own else object
 
 
 def _chosen(search):

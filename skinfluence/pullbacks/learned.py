@@ -5,7 +5,6 @@ rows of everybody, test points included.
 """
 
 import warnings
-from functools import singledispatch
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,6 +25,7 @@ from sklearn.preprocessing import (
 from sklearn.utils import _safe_indexing, get_tags
 
 from skinfluence._utils.calls import level_outside
+from skinfluence._utils.dispatch import dispatched, fits_anew
 from skinfluence.pullbacks.composition import chain, column_parts, union_parts
 from skinfluence.pullbacks.imputing import _kept, _missing
 from skinfluence.pullbacks.registry import NoDerivativeError, dense, pullback, stages
@@ -34,7 +34,7 @@ from skinfluence.pullbacks.registry import NoDerivativeError, dense, pullback, s
 SAME = 1e-6
 
 
-@singledispatch
+@dispatched
 def learned_pullback(transformer, X, V, X_new, V_new):
     """Gradients in a transformer's outputs, as gradients in its inputs by way of its statistics.
 
@@ -62,7 +62,7 @@ def learned_pullback(transformer, X, V, X_new, V_new):
         A ``TypeError``: for a class that learns from the rows and is not registered.
     """
     try:
-        learns = get_tags(transformer).requires_fit
+        learns = fits_anew(type(transformer)) or get_tags(transformer).requires_fit
     except (AttributeError, TypeError):
         learns = True
     if not learns:

@@ -6,7 +6,6 @@ raw columns.
 """
 
 from dataclasses import dataclass, replace
-from functools import singledispatch
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
@@ -16,6 +15,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
 from skinfluence._utils._compat import counts_and_weighting
+from skinfluence._utils.dispatch import dispatched
 from skinfluence._utils.untouched import transformed
 from skinfluence.pullbacks.composition import chain, column_parts, union_parts
 from skinfluence.pullbacks.registry import NoDerivativeError, dense, pullback, stages
@@ -54,7 +54,7 @@ class End:
         return [f"{self.prefix}{known[i]}" for i in range(self.X.shape[1])]
 
 
-@singledispatch
+@dispatched
 def pull_back_to_names(transformer, X, V, reached, names):
     """Gradients in a transformer's outputs, as far towards its inputs as derivatives go.
 

@@ -1,13 +1,13 @@
 """The registry of pullbacks, one function per class of transformer, and what they share."""
 
 import warnings
-from functools import singledispatch
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
 
 from skinfluence._utils.calls import level_outside
+from skinfluence._utils.dispatch import dispatched
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.untouched import transformed
 
@@ -35,7 +35,7 @@ class NoDerivativeError(TypeError):
     """
 
 
-@singledispatch
+@dispatched
 def pullback(transformer, X, V):
     """Gradients in a transformer's outputs, as gradients in its inputs.
 

@@ -1,12 +1,12 @@
 """The registry of statistics: what leaving single rows out does to a transformer's outputs."""
 
 from dataclasses import dataclass, replace
-from functools import singledispatch
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import get_tags
 
+from skinfluence._utils.dispatch import dispatched, fits_anew
 from skinfluence._utils.untouched import transformed
 from skinfluence.smooth.fills import Fills
 
@@ -58,11 +58,12 @@ def either(*masks):
     return np.logical_or.reduce(masks) if masks else None
 
 
-@singledispatch
+@dispatched
 def statistics(transformer, X, rows):
     """What leaving rows out does to the outputs of a transformer, where that is known.
 
-    Register a class with ``statistics.register``; see :class:`Moves`::
+    Register a class with ``statistics.register``; see :class:`Moves`. One that derives from a registered
+    class, and rewrites what that does, is not known before it is registered itself::
 
         @statistics.register
         def _(transformer: Halving, X, rows):
@@ -97,7 +98,7 @@ def statistics(transformer, X, rows):
     return None if learns(transformer) else NOTHING
 
 
-@singledispatch
+@dispatched
 def followed(transformer, X, rows, moves):
     """What leaving rows out does to the outputs of a transformer whose inputs move already.
 
@@ -153,6 +154,8 @@ def learns(transformer):
     """Whether fitting the transformer looks at the rows at all."""
     if isinstance(transformer, FrozenEstimator):
         return False
+    if fits_anew(type(transformer)):
+        return True
     try:
         return get_tags(transformer).requires_fit
     except (AttributeError, TypeError):
