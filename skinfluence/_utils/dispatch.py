@@ -90,8 +90,8 @@ def dispatched(function):
     return call
 
 
-def fits_anew(cls):
-    """Whether a class has a ``fit`` of its own, where scikit-learn's that it derives from has one, too."""
+def rewrites(cls):
+    """Whether a class rewrites what the class of scikit-learn does that it has its ``fit`` from."""
     theirs = (one for one in cls.__mro__ if _package(one) == "sklearn")
     known = next((one for one in theirs if hasattr(one, "fit")), None)
-    return known is not None and not {"fit", "fit_transform"}.isdisjoint(rewritten(cls, known))
+    return known is not None and bool(rewritten(cls, known))

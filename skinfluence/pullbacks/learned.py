@@ -25,7 +25,7 @@ from sklearn.preprocessing import (
 from sklearn.utils import _safe_indexing, get_tags
 
 from skinfluence._utils.calls import level_outside
-from skinfluence._utils.dispatch import dispatched, fits_anew
+from skinfluence._utils.dispatch import dispatched, rewrites
 from skinfluence.pullbacks.composition import chain, column_parts, union_parts
 from skinfluence.pullbacks.imputing import _kept, _missing
 from skinfluence.pullbacks.registry import NoDerivativeError, dense, pullback, stages
@@ -62,7 +62,7 @@ def learned_pullback(transformer, X, V, X_new, V_new):
         A ``TypeError``: for a class that learns from the rows and is not registered.
     """
     try:
-        learns = fits_anew(type(transformer)) or get_tags(transformer).requires_fit
+        learns = rewrites(type(transformer)) or get_tags(transformer).requires_fit
     except (AttributeError, TypeError):
         learns = True
     if not learns:

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.kernel_approximation import RBFSampler, SkewedChi2Sampler
-from sklearn.preprocessing import FunctionTransformer, KBinsDiscretizer, PolynomialFeatures
+from sklearn.preprocessing import KBinsDiscretizer, PolynomialFeatures
 
 from skinfluence.statistics.registry import NOTHING, Moves, statistics
 from skinfluence.statistics.scaling import extremes_without, finite_numbers, variances_without
@@ -18,12 +18,6 @@ ROUNDED = 1e-9
 def _columns_only(transformer, X, rows):
     """They look at how many columns there are; a random state of None is noticed elsewhere."""
     return NOTHING
-
-
-@statistics.register
-def _(transformer: FunctionTransformer, X, rows):
-    # A function of a user's own may look at all rows at once.
-    return NOTHING if isinstance(transformer.func, np.ufunc | None) else None
 
 
 @statistics.register

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
 
-from skinfluence._utils.dispatch import dispatched, fits_anew
+from skinfluence._utils.dispatch import dispatched, rewrites
 from skinfluence._utils.untouched import transformed
 from skinfluence.smooth.fills import Fills
 
@@ -154,8 +155,11 @@ def learns(transformer):
     """Whether fitting the transformer looks at the rows at all."""
     if isinstance(transformer, FrozenEstimator):
         return False
-    if fits_anew(type(transformer)):
+    if rewrites(type(transformer)):
         return True
+    if isinstance(transformer, FunctionTransformer):
+        # A function of a user's own may look at all rows at once.
+        return not isinstance(transformer.func, np.ufunc | None)
     try:
         return get_tags(transformer).requires_fit
     except (AttributeError, TypeError):

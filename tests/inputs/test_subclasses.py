@@ -13,7 +13,12 @@ from sklearn.multioutput import MultiOutputRegressor
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
-from sklearn.preprocessing import Normalizer, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    Normalizer,
+    PolynomialFeatures,
+    StandardScaler,
+)
 from sklearn.svm import SVC
 
 import skinfluence.linear_model
@@ -64,7 +69,19 @@ class Squares(FeatureUnion):
         return super().fit_transform(X, y, **params) ** 2
 
 
-STEPS = [Cubed(), Bent(), Centred(), Relative(), Squares([("scale", StandardScaler())])]
+class Deviations(Normalizer):
+    def transform(self, X, copy=None):
+        return X - X.mean(axis=0)
+
+
+STEPS = [
+    Cubed(),
+    Bent(),
+    Centred(),
+    Relative(),
+    Squares([("scale", StandardScaler())]),
+    Deviations(),
+]
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: type(step).__name__)
@@ -172,3 +189,16 @@ def test_what_describes_an_estimator_may_be_rewritten():
 
     model = make_pipeline(Named(), Weak()).fit(X, Y)
     assert set(Influence(model, X, Y).estimate("loo").routes) == {"penalty moved"}
+
+
+def test_a_function_of_a_user_may_look_at_all_rows():
+    """It is no fit, and moves with the rows all the same."""
+    model = make_pipeline(
+        FunctionTransformer(lambda X: X - X.mean(axis=0)), LogisticRegression(**TIGHT)
+    )
+    model.fit(X, Y)
+    again = clone(model).fit(np.delete(X, [0, 4], axis=0), np.delete(Y, [0, 4]))
+    expected = again.decision_function(X[:5]) - model.decision_function(X[:5])
+    inf = Influence(model, X, Y)
+    found = inf.effect(edits.remove([0, 4]), X[:5], of="decision_function", method="exact")
+    np.testing.assert_allclose(found.values, expected, rtol=1e-6)
