@@ -1,6 +1,6 @@
-"""How far the ends of squared hinges are from their optimum, by what is left of the gradient.
+"""How far the ends of squared hinges and tubes are from their optimum, by what is left of the gradient.
 
-The objective is convex and, with the rows held that stay short of their margin all the way, quadratic
+The objective is convex and, with the rows held that stay beyond their edge all the way, quadratic
 or steeper: its gradient then says how far the optimum is (``doc/certificate.md``).
 """
 
@@ -9,9 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence.smooth.accuracy import inflation, shrink, solve_error
-from skinfluence.smooth.piecewise import TIE, curvatures, sides, terms
+from skinfluence.smooth.half_squares import TIE, sides
+from skinfluence.smooth.piecewise import curvatures
 
-# Rows, times outputs, that may leave the set of those short of their margin, or come to it: a solve
+# Rows, times outputs, that may leave the set of those beyond their edge, or come to it: a solve
 # with the fit's factor for each.
 MOST = 300
 # Sets that are tried: each leaves out the rows that the one before could not hold.
@@ -69,12 +70,11 @@ class PiecewiseBound:
 
         And the largest eigenvalue, relative to H, of what ``curved`` has and the rows of H do not.
 
-        Let K be the Hessian of rows that are short of their margin at the end and at the fit, none of which
-        comes to its margin within ``|G|`` in the norm of the inverse of K. On the surface of that ball the
+        Let K be the Hessian of rows that are beyond their edge at the end and at the fit, none of which
+        comes to its edge within ``|G|`` in the norm of the inverse of K. On the surface of that ball the
         slope away from the end is not negative, so that the optimum lies inside.
         """
-        slack, curvature = sides(found)
-        rounded = terms(found.design, found.theta)
+        slack, curvature, rounded = sides(found)
         short = (curvature > 0) & (slack > 0)
         before = np.zeros(short.shape)
         before[: len(self._curved)] = self._curved
@@ -94,7 +94,7 @@ class PiecewiseBound:
             if not kept > missing:
                 break
             radius = left / (kept - missing)
-            stays = slack > radius * np.sqrt(size) + TIE * (1.0 + rounded)
+            stays = slack > radius * np.sqrt(size) + TIE * rounded
             if stays[held].all():
                 return radius, added
             held &= stays
@@ -127,7 +127,7 @@ class PiecewiseBound:
 
     def _rounding(self, found, curvature, slack, rounded, size):
         """What rounding makes of the terms of G, as a distance."""
-        of_rows = curvature * (np.abs(slack) + rounded + 1.0) * np.sqrt(size)
+        of_rows = curvature * (np.abs(slack) + rounded) * np.sqrt(size)
         # |R theta| is in the norm of the inverse of H at most what it is in that of R.
         before = self.objective.penalty
         share = np.divide(found.penalty, before, out=np.zeros(len(before)), where=before > 0)

@@ -128,7 +128,9 @@ class PointSolver:
         objective = self.objective
         shift = points.shift * objective.unit_penalty
         design, gradient, _ = steps.stack(objective, points)
-        pushes = (gradient != 0.0) | piecewise.near_margin(objective, design)
+        y = objective.y[points.rows]
+        y = y if points.new is None else np.concatenate([y, points.new_y])
+        pushes = (gradient != 0.0) | piecewise.near_edge(objective, design, y)
         moves = pushes.any(axis=0) | (shift * objective.theta).any(axis=1)
         space = self._piecewise_space
         if points.new is not None and space is not None:

@@ -9,7 +9,7 @@ from sklearn.linear_model import SGDClassifier
 
 from skinfluence import Influence, edits
 from skinfluence.objective import objective_of
-from skinfluence.smooth import piecewise
+from skinfluence.smooth import finite_newton, piecewise
 from skinfluence.svm import LinearSVC
 from tests.svm import optima
 from tests.trials.drawing import draw
@@ -185,7 +185,7 @@ def test_more_columns_than_rows_end_at_the_same_optimum(monkeypatch):
     tests = rng.standard_normal((5, 60))
     whole = LinearSVC().fit(X, y)
     expected = Influence(whole, X, y).removal_effect(tests, of="decision_function")
-    monkeypatch.setattr(piecewise, "WIDE", 10)
+    monkeypatch.setattr(finite_newton, "WIDE", 10)
     turned = LinearSVC().fit(X, y)
     np.testing.assert_allclose(turned.coef_, whole.coef_, rtol=0, atol=1e-14)
     found = Influence(turned, X, y).removal_effect(tests, of="decision_function")
