@@ -212,6 +212,14 @@ class Answers(ABC):
             "with a smaller tol."
         )
 
+    @property
+    def optimum_bound(self):
+        """How far the optimum that ``"auto"`` starts from may be off, in the norm of its Hessian.
+
+        Infinite where nothing certifies it.
+        """
+        return np.inf
+
     # Derivatives
 
     def smoothed(self, smoothing):

@@ -8,6 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence, edits, objective_of
 from tests.oracle.algebra import LD, Factor
+from tests.oracle.huber import Huber, parameters
 
 N, D = 40, 3
 
@@ -20,47 +21,6 @@ def data(kind):
         X = X * [1e-3, 1.0, 1e3]
     w = rng.choice([0.1, 1.0, 3.0], N) if kind == "heavy" else np.ones(N)
     return X, y, w
-
-
-class Truth:
-    """``sum_i w_i (s + s H((y_i - z_i' b) / s)) + alpha |coef|^2``, in long double."""
-
-    def __init__(self, model, X, y, w):
-        self.Z = np.column_stack([X, np.ones(len(X))]).astype(LD)
-        self.y, self.w = y.astype(LD), w.astype(LD)
-        self.epsilon = LD(model.epsilon)
-        self.R = np.append(np.full(X.shape[1], 2 * LD(model.alpha)), [LD(0), LD(0)])
-
-    def value(self, p):
-        if not p[-1] > 0:
-            return np.inf
-        u = np.abs(self.y - self.Z @ p[:-1]) / p[-1]
-        h = np.where(u <= self.epsilon, u**2, 2 * self.epsilon * u - self.epsilon**2)
-        return self.w @ (p[-1] * (1 + h)) + self.R @ p**2 / 2
-
-    def gradient(self, p):
-        u = np.clip((self.y - self.Z @ p[:-1]) / p[-1], -self.epsilon, self.epsilon)
-        return np.append(-2 * self.Z.T @ (self.w * u), self.w @ (1 - u**2)) + self.R * p
-
-    def hessian(self, p):
-        u = (self.y - self.Z @ p[:-1]) / p[-1]
-        c = np.where(np.abs(u) <= self.epsilon, 2 * self.w / p[-1], 0)
-        rows = np.column_stack([self.Z, u])
-        return (rows.T * c) @ rows + np.diag(self.R)
-
-    def optimum(self, p):
-        p = p.astype(LD)
-        for _ in range(100):
-            step, value, share = Factor(self.hessian(p)).solve(self.gradient(p)), self.value(p), 1.0
-            while self.value(p - share * step) > value + 1e-17 * abs(value) and share > 1e-8:
-                share /= 2
-            p = p - share * step
-        assert np.sqrt(step @ self.hessian(p) @ step) < 1e-15 * np.abs(self.w).sum()
-        return p
-
-
-def start(model):
-    return np.append(model.coef_, [model.intercept_, model.scale_])
 
 
 def changed(X, y, w, kind, i):
@@ -84,12 +44,12 @@ def test_ends_are_no_farther_from_the_optimum_than_is_said(kind, edit):
     model = HuberRegressor(max_iter=10_000, tol=1e-8).fit(X / X.std(axis=0), y, w)
     model.coef_ = model.coef_ / X.std(axis=0)
     inf = Influence(model, X, y, w, polish=True)
-    before = Truth(model, X, y, w).optimum(start(model))
+    before = Huber(model, X, y, w).optimum(parameters(model))
     Z = np.column_stack([X, np.ones(N), np.zeros(N)]).astype(LD)
     for i in (0, 11, 23, 37):
         asked, X2, y2, w2 = changed(X, y, w, edit, i)
         found = inf.effect(asked, X, of="predict", method="exact")
-        truth = Truth(model, X2, y2, w2)
+        truth = Huber(model, X2, y2, w2)
         after, P = truth.optimum(before), truth.hessian(before)
         lengths = Factor(P).inverse_norms(Z.T)
         rounding = 1e-15 * np.abs(Z) @ (np.abs(before) + np.abs(after))
@@ -108,8 +68,8 @@ def test_a_place_beside_the_optimum_is_said_to_be_that_far(kind, far):
     model.coef_ = model.coef_ / X.std(axis=0)
     model.intercept_ -= X.mean(axis=0) @ model.coef_
     problem = objective_of(model, X, y, w)
-    truth = Truth(model, X, y, w)
-    best = truth.optimum(start(model))
+    truth = Huber(model, X, y, w)
+    best = truth.optimum(parameters(model))
     H, rng, known = truth.hessian(best).astype(float), np.random.default_rng(0), 0
     for _ in range(20):
         step = rng.standard_normal(D + 2) / np.sqrt(np.diag(H))
@@ -128,9 +88,9 @@ def test_the_model_after_an_edit_says_how_far_it_is_from_the_refit():
     inf = Influence(HuberRegressor(max_iter=10_000, tol=1e-9).fit(X, y), X, y)
     edited = inf.edited(edits.remove([3, 5]))
     error, kept = edited.error_at(X[:6]), np.delete(np.arange(N), [3, 5])
-    truth = Truth(HuberRegressor(), X[kept], y[kept], w[kept])
+    truth = Huber(HuberRegressor(), X[kept], y[kept], w[kept])
     fitted = edited.estimator
-    after = truth.optimum(start(fitted))
+    after = truth.optimum(parameters(fitted))
     off = fitted.predict(X[:6]) - (X[:6] @ after[:-2] + after[-2])
     assert (np.abs(off).reshape(error.shape) <= error + 1e-15).all()
     assert (error < 1e-9).all()
@@ -138,8 +98,8 @@ def test_the_model_after_an_edit_says_how_far_it_is_from_the_refit():
 
 def test_long_double_ends_where_a_general_minimiser_does():
     X, y, w = data("heavy")
-    truth = Truth(HuberRegressor(), X, y, w)
-    found = truth.optimum(start(HuberRegressor().fit(X, y, w))).astype(float)
+    truth = Huber(HuberRegressor(), X, y, w)
+    found = truth.optimum(parameters(HuberRegressor().fit(X, y, w))).astype(float)
     general = minimize(
         lambda p: float(truth.value(p)),
         np.append(np.zeros(D + 1), 1.0),

@@ -4,7 +4,9 @@ import numpy as np
 
 from skinfluence.editing.solving import Solved, solve_edited
 from skinfluence.editing.writing import like
+from skinfluence.row_losses.answers import MAnswers
 from skinfluence.row_losses.huber import HuberProblem
+from skinfluence.row_losses.newton import minimise
 from skinfluence.row_losses.problem import MProblem
 from skinfluence.solvers import SingularHessianError
 
@@ -27,13 +29,38 @@ def _solved(problem, answers, points, tol, write):
             "method finds none; add l2."
         )
     start, _ = answers._optimum()
-    after = problem.at(start.theta + steps[0])
-    other = type(answers)(after, answers.verbose)
+    return _at_optimum(problem.at(start.theta + steps[0]), write, answers.verbose)
+
+
+def solved_huber(problem):
+    """The :class:`Solved` Huber regression from wherever it is, by Newton's method.
+
+    Parameters
+    ----------
+    problem : HuberProblem
+        Of the rows that are left, as the steps before it make them.
+
+    Raises
+    ------
+    SingularHessianError
+        Where it ends at no optimum.
+    """
+    found = minimise(problem)
+    if not found.converged:
+        raise SingularHessianError(
+            "The edited objective must have a minimum. Got a Huber regression of which Newton's method "
+            f"finds none on {problem.n_samples} rows; raise alpha, or drop columns that depend on each other."
+        )
+    return _at_optimum(found.problem, write_huber)
+
+
+def _at_optimum(after, write, verbose=False):
     # Nothing certifies a loss of which nothing is known.
     bound, reach = np.inf, None
     if after.distance is not None:
-        bound, reach = after.distance.radius, DecisionReach(after)
-    return Solved(after, bound, np.nan, "newton", reach, write, 1, answers=other)
+        bound, reach = float(after.distance.radius), DecisionReach(after)
+    answers = MAnswers(after, verbose)
+    return Solved(after, bound, np.nan, "newton", reach, write, 1, answers=answers)
 
 
 class DecisionReach:

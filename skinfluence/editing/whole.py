@@ -20,6 +20,7 @@ from skinfluence.editing.fits import solved_closed, solved_process
 from skinfluence.editing.kernels import in_its_bounds, solved_hinge, solved_ridge
 from skinfluence.editing.members import OfMember, solved_members
 from skinfluence.editing.problems import names_of
+from skinfluence.editing.row_losses import solved_huber
 from skinfluence.editing.rows import EditedInputs
 from skinfluence.editing.solving import solve_anew
 from skinfluence.editing.supports import solved_l1
@@ -40,6 +41,7 @@ from skinfluence.losses.combined import own_class_factors
 from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Objective, objective_of
 from skinfluence.offsets import with_offset
+from skinfluence.row_losses.huber import HuberProblem
 from skinfluence.statistics import any_learns, fitted_leaves
 from skinfluence.statistics.registry import learns
 from skinfluence.statistics.removals import is_balanced
@@ -127,6 +129,8 @@ class WholeEdit:
         problem, answers = self.problem, self.influence.answers.held
         if isinstance(problem, Objective):
             self.solved = solve_anew(self._objective(), answers.edit_solver().solver, tol)
+        elif isinstance(problem, HuberProblem):
+            self.solved = solved_huber(self._objective())
         elif isinstance(problem, KernelProblem):
             design = problem.design.like(self.X)
             self.solved = solved_ridge(

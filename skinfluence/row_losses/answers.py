@@ -103,6 +103,11 @@ class MAnswers(Answers):
             "polish=True to Influence; and check that X, y and sample_weight are those of the fit."
         )
 
+    @property
+    def optimum_bound(self):
+        problem, H = self._optimum()
+        return np.inf if problem.distance is None else problem.distance.in_norm(H)
+
     def polished(self):
         before, (after, _) = self.problem, self._optimum()
         other = MAnswers(after, self.verbose)

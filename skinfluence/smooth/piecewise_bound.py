@@ -11,6 +11,7 @@ import numpy as np
 from skinfluence.smooth.accuracy import inflation, shrink, solve_error
 from skinfluence.smooth.half_squares import TIE, sides
 from skinfluence.smooth.piecewise import curvatures
+from skinfluence.solvers import SingularHessianError
 
 # Rows, times outputs, that may leave the set of those beyond their edge, or come to it: a solve
 # with the fit's factor for each.
@@ -34,7 +35,9 @@ class PiecewiseBound:
 
     @cached_property
     def start(self):
-        """Of the fit itself, in the norm of H."""
+        """Of the fit itself, in the norm of H; infinite by iterative solvers."""
+        if self.factor.rtol:
+            return np.inf
         return self._distance(self.objective, 1.0, self._curved)[0]
 
     @cached_property
@@ -57,7 +60,7 @@ class PiecewiseBound:
         bound : float
             Infinite where nothing is known, as by iterative solvers.
         """
-        if self.factor.rtol or not np.isfinite(self.start):
+        if not np.isfinite(self.start):
             return np.inf
         shift = points.shift
         after, added = self._distance(found, float(shrink(shift, self.objective)), curved)
@@ -133,6 +136,27 @@ class PiecewiseBound:
         share = np.divide(found.penalty, before, out=np.zeros(len(before)), where=before > 0)
         of_penalty = np.sqrt((found.penalty * share * found.theta**2).sum())
         return 4.0 * np.finfo(float).eps * float(of_rows.sum() + of_penalty)
+
+
+def end_bound(found, solver):
+    """How far an end of :func:`~skinfluence.smooth.piecewise.minimise` is from its optimum.
+
+    Parameters
+    ----------
+    found : Objective
+    solver : solver object
+        Factors the Hessian there, once.
+
+    Returns
+    -------
+    bound : float
+        In the norm of that Hessian; infinite where nothing is known.
+    """
+    try:
+        return float(PiecewiseBound(solver.factor(found)).start)
+    except SingularHessianError:
+        # The optimum is that of least squares by orthogonal factors, which have more digits.
+        return np.inf
 
 
 def _largest(inner, weights):

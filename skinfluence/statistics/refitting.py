@@ -8,13 +8,14 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, lsmr
 from sklearn.exceptions import ConvergenceWarning
 
-from skinfluence.answers import Tests, answers_of
+from skinfluence.answers import LOCAL, Tests, answers_of
 from skinfluence.design import design_of
 from skinfluence.objective import centred, objective_of
 from skinfluence.smooth import piecewise
 from skinfluence.smooth.edit_start import distance_bound
 from skinfluence.smooth.newton import Minimum, minimise, refuse_separable
 from skinfluence.smooth.old_factor import by_chords
+from skinfluence.smooth.piecewise_bound import end_bound
 from skinfluence.smooth.row_space import in_row_space
 from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics.refits import RefusedRowError
@@ -148,6 +149,7 @@ def smooth_after(factor, solver, rows, moved, near, certify=False):
     bound = np.inf
     if piecewise.is_piecewise(problem.loss):
         found, _ = piecewise.minimise(problem, solver)
+        bound = end_bound(found, solver) if certify else np.inf
     else:
         minimum = minimise(problem, solver)
         found = minimum.objective
@@ -288,7 +290,7 @@ def _least_squares(design, values):
     return np.array([lsmr(operator, one, atol=1e-10, btol=1e-10)[0] for one in values.T])
 
 
-def model_after(problem, model, rows, moved, method):
+def model_after(problem, model, rows, moved, method, certify=False):
     """Any model after an edit of its whole pipeline, at its optimum.
 
     Kinds that know their problem on other rows start from the old parameters; others are fitted again.
@@ -302,6 +304,7 @@ def model_after(problem, model, rows, moved, method):
     moved : tuple
         What :meth:`Refits.after` returns.
     method : {"auto", "exact"}
+    certify : bool, default=False
 
     Returns
     -------
@@ -318,7 +321,8 @@ def model_after(problem, model, rows, moved, method):
         after = _fitted_again(problem, model, rows, X)
     answers = answers_of(after, solver="auto", hold="auto", precision="float64", verbose=False)
     design = after.design.like(X_out)
-    return Moved(answers.quantity(Tests(design, None, None), "decision_function", method).eta)
+    eta = answers.quantity(Tests(design, None, None), "decision_function", method).eta
+    return Moved(eta, answers.optimum_bound if certify and method not in LOCAL else np.inf)
 
 
 def _fitted_again(problem, model, rows, X):

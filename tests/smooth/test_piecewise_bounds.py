@@ -13,6 +13,7 @@ from skinfluence.smooth.piecewise_bound import PiecewiseBound
 from skinfluence.solvers import Exact
 from skinfluence.svm import LinearSVC
 from tests.oracle.algebra import LD, Factor
+from tests.oracle.half_squares import Sides, hinge_sides
 
 N, D = 40, 5
 
@@ -31,21 +32,7 @@ def data(kind, seed):
 
 
 def optimum(Z, signs, weights, penalty, theta):
-    """The optimum of one output, ``sum_i w_i max(0, 1 - s_i z_i' u)^2 + 1/2 u' R u``, verified."""
-    Z, c, R = Z.astype(LD), 2 * weights.astype(LD), np.diag(penalty.astype(LD))
-    u, seen = theta.astype(LD), []
-    for _ in range(100):
-        short = (signs * (Z @ u) < 1) & (c > 0)
-        if seen and (short == seen[-1]).all():
-            return u
-        seen.append(short)
-        H = (Z[short].T * c[short]) @ Z[short] + R
-        goal = Factor(H).solve(Z[short].T @ (c[short] * signs[short]))
-        # The least of the objective on a grid of the way: near the end it is the whole of it.
-        ways = u + np.linspace(0, 1, 33)[1:, None].astype(LD) * (goal - u)
-        rest = np.maximum(0, 1 - signs * (ways @ Z.T))
-        u = ways[np.argmin((c / 2 * rest**2).sum(1) + ((ways @ R) * ways).sum(1) / 2)]
-    raise AssertionError("no optimum")
+    return Sides(*hinge_sides(Z, signs, weights), penalty).optimum(theta)
 
 
 def after_edit(X, y, w, kind, i):
