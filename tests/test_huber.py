@@ -1,11 +1,17 @@
 """Huber regression with its scale: every answer is that of refits, at the optimum."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
 from scipy.optimize import root
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_selection import SelectKBest, f_regression
 from sklearn.linear_model import HuberRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -120,6 +126,53 @@ def test_behind_a_scaler_the_whole_pipeline_is_fitted_again():
         scaler = StandardScaler().fit(X[kept])
         p = optimum(pipe[-1], scaler.transform(X[kept]), Y[kept], None)
         assert_allclose(own[j], decide(p, scaler.transform(X[[row]]))[0], rtol=1e-8)
+
+
+@pytest.mark.parametrize("steps", ["scaler", "scaler, components", "columns chosen", "curve of y"])
+def test_the_model_after_an_edit_of_a_whole_pipeline_is_a_refit(steps):
+    """Also where columns turn or are others, and where the targets are transformed."""
+    model = HuberRegressor(**TIGHT)
+    pipe = {
+        "scaler": make_pipeline(StandardScaler(), model),
+        "scaler, components": make_pipeline(StandardScaler(), PCA(2), model),
+        "columns chosen": make_pipeline(SelectKBest(f_regression, k=2), model),
+        "curve of y": make_pipeline(StandardScaler(), model),
+    }[steps]
+    y, back = Y, lambda z: z
+    if steps == "curve of y":
+        pipe = TransformedTargetRegressor(pipe, func=np.arcsinh, inverse_func=np.sinh)
+        back = np.sinh
+    inf = Influence(clone(pipe).fit(X, y), X, y)
+    after = inf.edited(edits.remove([3, 5, 9]))
+    kept = np.delete(np.arange(N), [3, 5, 9])
+    refit = clone(pipe).fit(X[kept], y[kept])
+    inner = refit.regressor_ if steps == "curve of y" else refit
+    seen = inner[:-1].transform(X)
+    p = optimum(model, seen[kept], np.arcsinh(y[kept]) if steps == "curve of y" else y[kept], None)
+    eta = decide(p, seen, seen.shape[1])
+    assert_allclose(after.estimator.predict(X), back(eta), rtol=1e-8, atol=1e-10)
+    assert (after.error_at(X) < 1e-9).all()
+    again = inf.after(edits.remove([3, 5])).after(edits.remove(9))
+    assert_allclose(again.estimator.predict(X), back(eta), rtol=1e-8, atol=1e-10)
+    found = inf.effect(edits.remove([3, 5, 9]), X, of="predict", method="exact")
+    assert_allclose(found.values, back(eta) - inf.estimator.predict(X), rtol=1e-3, atol=1e-4)
+    assert found.bound < 1e-9
+
+
+@pytest.mark.parametrize("steps", [(), (StandardScaler(),)])
+def test_a_scale_that_goes_to_zero_is_said_and_a_larger_epsilon_helps(steps):
+    """Where the regression passes through rows of more weight than the others beyond epsilon have."""
+    few = np.random.default_rng(1)
+    A, y, edit = few.standard_normal((14, 4)), few.standard_t(2, 14), edits.remove([9, 10])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        small, large = (
+            make_pipeline(*steps, HuberRegressor(epsilon=one, **TIGHT)).fit(A, y)
+            for one in (1.05, 3.0)
+        )
+        with pytest.raises(SingularHessianError, match="a larger epsilon"):
+            Influence(small, A, y, polish=True).edited(edit)
+    assert (Influence(large, A, y).edited(edit).error_at(A) < 1e-8).all()
 
 
 def test_diagnostics_count_the_scale():

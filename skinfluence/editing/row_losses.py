@@ -26,7 +26,7 @@ def _solved(problem, answers, points, tol, write):
     if np.isnan(steps).any():
         raise SingularHessianError(
             "The edited objective must have a minimum near the fit. Got an edit after which Newton's "
-            "method finds none; add l2."
+            f"method finds none; {problem.remedy}."
         )
     start, _ = answers._optimum()
     return _at_optimum(problem.at(start.theta + steps[0]), write, answers.verbose)
@@ -49,7 +49,7 @@ def solved_huber(problem):
     if not found.converged:
         raise SingularHessianError(
             "The edited objective must have a minimum. Got a Huber regression of which Newton's method "
-            f"finds none on {problem.n_samples} rows; raise alpha, or drop columns that depend on each other."
+            f"finds none on {problem.n_samples} rows; {problem.remedy}."
         )
     return _at_optimum(found.problem, write_huber)
 

@@ -296,7 +296,7 @@ class MAnswers(Answers):
                 unsolved += np.count_nonzero(np.isnan(steps[asked]).any(axis=1))
                 advance(len(steps))
                 yield block, steps
-        _warn_unsolved(unsolved, len(rows), method)
+        _warn_unsolved(problem, unsolved, len(rows), method)
 
     def _block_steps(self, problem, H, rows, y, method):
         changes = row_changes(problem, rows, y, second=method != "influence")
@@ -320,7 +320,8 @@ class MAnswers(Answers):
             for i, one in enumerate(points):
                 steps[i], leverage[i] = points_step(problem, H, one, method)
                 advance(1)
-        _warn_unsolved(np.count_nonzero(np.isnan(steps).any(axis=1)), len(points), method)
+        unsolved = np.count_nonzero(np.isnan(steps).any(axis=1))
+        _warn_unsolved(problem, unsolved, len(points), method)
         return steps, leverage
 
     def _changes(self, quantity, steps, method):
@@ -361,12 +362,13 @@ def _check_tol(method, tol):
         raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
 
 
-def _warn_unsolved(unsolved, total, method):
+def _warn_unsolved(problem, unsolved, total, method):
     if unsolved:
         reason = (
-            "their edited Hessian is not positive definite (ask with method='exact', or more l2)"
+            "their edited Hessian is not positive definite (ask with method='exact', or "
+            f"{problem.remedy})"
             if method == "one-step"
-            else "Newton's method found no minimum of their edited objective (add l2)"
+            else f"Newton's method found no minimum of their edited objective ({problem.remedy})"
         )
         warnings.warn(
             f"{unsolved} of {total} edits have no answer, NaN: {reason}.",

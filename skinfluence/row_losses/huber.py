@@ -131,18 +131,26 @@ class HuberProblem(MProblem):
 
     model_name = "a Huber regression"
     has_decisions = True
+    remedy = (
+        "fit with a larger epsilon, 2 or 3: the rows that the regression passes through take its scale to "
+        "zero where too few others lie beyond epsilon"
+    )
 
     @cached_property
     def distance(self):
         return distance(self)
 
     def refuse_singular(self, error):
-        """Name columns so far from zero that their squares leave no digits to what tells rows apart."""
+        """Name columns so far from zero that their squares leave no digits, or a scale that vanishes."""
         columns, middles, spreads = self.design.far_columns()
         with np.errstate(divide="ignore"):
             far = np.abs(middles) / spreads
         if not (far > LOST).any():
-            return
+            raise SingularHessianError(
+                "The Hessian at the fit must be positive definite. Got a Huber regression whose rows "
+                f"within epsilon of its scale, {self.theta[-1]:.1e}, do not decide its parameters: "
+                f"{self.remedy}; or drop columns that depend on each other."
+            ) from error
         worst, times = columns[np.argmax(far)], far.max()
         how = f"{times:.0e} times its spread" if np.isfinite(times) else "constant and far"
         raise SingularHessianError(

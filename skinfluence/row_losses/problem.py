@@ -109,6 +109,8 @@ class MProblem(Problem):
     model_name = "an MEstimator"
     # How far the parameters may be from an optimum: not known of a loss of which nothing is.
     distance = None
+    # What helps where there is no minimum.
+    remedy = "add l2"
 
     @property
     def n_parameters(self):

@@ -50,6 +50,12 @@ def lasso(**parameters):
     return linear_model.ElasticNet(tol=1e-14, max_iter=10**6, **parameters)
 
 
+def tube(**parameters):
+    """A support vector regression with the squared loss, to the optimum."""
+    loss = "squared_epsilon_insensitive"
+    return LinearSVR(loss=loss, epsilon=0.2, dual=False, tol=1e-12, max_iter=10**5, **parameters)
+
+
 def few(**parameters):
     """A logistic regression with an L1 penalty, to the optimum."""
     return l1_logistic(solver="saga", C=0.3, tol=1e-13, max_iter=10**6, **parameters)
@@ -117,6 +123,7 @@ MODELS = {
         Xd,
         yd / 50,
     ),
+    "squared-tube": (tube(C=0.5, intercept_scaling=2.0), Xd, yd / 50),
     "lasso": (lasso(alpha=3.0), Xd, yd),
     "elastic-net": (lasso(alpha=1.0, l1_ratio=0.7), Xd, yd),
     "lasso-no-intercept": (lasso(alpha=3.0, fit_intercept=False), Xd, yd - 150.0),
@@ -141,6 +148,7 @@ MODELS = {
         Xd,
         yd,
     ),
+    "scaler-squared-tube": (make_pipeline(StandardScaler(), tube()), Xd, yd / 50),
     "scaler-svr": (make_pipeline(StandardScaler(), SVR(C=50.0, tol=1e-11)), Xd, yd),
     "scaler-lasso": (make_pipeline(StandardScaler(), lasso(alpha=3.0)), Xd, yd),
     "scaler-l1-logistic": (make_pipeline(StandardScaler(), few(share=1.0)), Xc, yc),
@@ -201,7 +209,15 @@ def edits_of(X, y):
 
 # Where a fit of scikit-learn ends before the optimum: liblinear where its objective gains nothing to
 # twelve digits, libsvm where its gradient is that of its own rounding.
-SHARES = {"liblinear": 1e-6, "linear-svr": 1e-6, "svr": 1e-6, "svr-scale": 1e-6, "scaler-svr": 1e-6}
+SHARES = {
+    "liblinear": 1e-6,
+    "squared-tube": 1e-6,
+    "scaler-squared-tube": 1e-6,
+    "linear-svr": 1e-6,
+    "svr": 1e-6,
+    "svr-scale": 1e-6,
+    "scaler-svr": 1e-6,
+}
 
 
 def outputs(model, X):

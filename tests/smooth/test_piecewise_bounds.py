@@ -1,4 +1,4 @@
-"""Bounds of squared hinges, against optima by long double least squares from set to set."""
+"""Bounds of squared hinges and squared tubes, against optima by long double least squares from set to set."""
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from skinfluence.solvers import Exact
 from skinfluence.svm import LinearSVC
 from tests.oracle.algebra import LD, Factor
 from tests.oracle.half_squares import Sides, hinge_sides
+from tests.trials.bounds import Trial, compare
 
 N, D = 40, 5
 
@@ -124,3 +125,16 @@ def test_a_solver_that_iterates_says_nothing():
     X, y, _ = data("plain", 0)
     inf = Influence(LinearSVC(tol=1e-12).fit(X, y), X, y, solver="cg")
     assert inf.effect(edits.remove(3), X, of="decision_function").bound == np.inf
+
+
+@pytest.mark.parametrize("kind", ["squared hinge", "squared tube", "Huber"])
+@pytest.mark.parametrize("where", ["alone", "behind a scaler"])
+def test_random_models_are_no_farther_from_their_optimum_than_is_said(where, kind):
+    """Effects and models after an edit; `python -m benchmarks.other_bounds` asks hundreds."""
+    drawn = (Trial(seed) for seed in range(1000, 1060))
+    some = [one for one in drawn if one.kind == kind and one.piped == (where != "alone")][:6]
+    assert len(some) == 6
+    for trial in some:
+        for found in compare(trial):
+            assert found.ratio <= 1.0 and np.isfinite(found.bound)
+            assert found.share < 1e-3

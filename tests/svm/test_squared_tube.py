@@ -10,7 +10,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVR
 
 from skinfluence import Influence, edits
+from skinfluence.objective import objective_of
+from skinfluence.smooth import piecewise
+from skinfluence.smooth.piecewise_bound import PiecewiseBound
+from skinfluence.solvers import Exact
 from skinfluence.utils.estimator_checks import check_influence
+from tests.oracle.half_squares import Sides, tube_sides
 
 N = 40
 rng = np.random.default_rng(0)
@@ -91,6 +96,53 @@ def test_behind_a_scaler_and_after_an_edit_it_is_a_refit():
     expected = decide(model, b, scaler.transform(X[[9]]))
     assert_allclose(inf.loo_predict(indices=[9]), expected, rtol=1e-8)
     assert_allclose(inf.edited(edits.remove(9)).estimator.predict(X[[9]]), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.4])
+@pytest.mark.parametrize("far", [1e-10, 1e-6, 1e-2, 0.3])
+def test_a_place_beside_the_optimum_is_said_to_be_that_far(far, epsilon):
+    """With rows that come out of the tube on the way, or go to its other side."""
+    fitted = LinearSVR(epsilon=epsilon, **TIGHT).fit(X, Y, W)
+    problem, _ = piecewise.minimise(objective_of(fitted, X, Y, W), Exact("primal"))
+    factor, Z = Exact("primal").factor(problem), np.column_stack([X, np.ones(N)])
+    truth = Sides(*tube_sides(Z, Y, W, epsilon), np.ones(4))
+    best = truth.optimum(problem.theta[0])
+    H, rng, known = truth.hessian(best).astype(float), np.random.default_rng(0), 0
+    for _ in range(20):
+        step = rng.standard_normal(4) / np.sqrt(np.diag(H))
+        there = problem.at(problem.theta + far * step / np.sqrt(step @ H @ step))
+        off = (there.theta[0] - best).astype(float)
+        bound = PiecewiseBound(factor)._distance(there, 1.0, 0.0)[0]
+        assert np.sqrt(off @ H @ off) <= bound * (1 + 1e-9)
+        known += bound < 3 * far + 1e-10
+    if far < 1e-3:
+        assert known > 15
+
+
+@pytest.mark.parametrize("solver", ["exact", "cg"])
+def test_large_problems_end_at_the_same_optimum(solver, monkeypatch):
+    """With the factors of a solver where least squares of their own would be too large."""
+    model = LinearSVR(epsilon=0.4, **TIGHT).fit(X, Y, W)
+    small = Influence(model, X, Y, W).removal_effect(X[:5], of="predict")
+    monkeypatch.setattr(piecewise, "LARGEST", 0)
+    found = Influence(model, X, Y, W, solver=solver).removal_effect(X[:5], of="predict")
+    assert_allclose(found, small, rtol=1e-6, atol=1e-8)
+
+
+def test_columns_of_all_sizes_and_heavy_rows_end_at_the_optimum():
+    """Where Newton's method on the rounded objective would stop: each end is that of long double."""
+    heavy = np.where(np.arange(N) % 5 == 0, 1e6, 1e-3)
+    A = X * [1e-4, 1.0, 1e4]
+    model = LinearSVR(epsilon=0.4, C=10.0, **TIGHT).fit(A, Y, heavy)
+    inf = Influence(model, A, Y, heavy, polish=True)
+    Z, penalty = np.column_stack([A, np.ones(N)]), np.full(4, 0.1)
+    before = Sides(*tube_sides(Z, Y, heavy, 0.4), penalty).optimum(inf.objective.theta[0])
+    for row in range(0, N, 5):
+        w = np.where(np.arange(N) == row, 0.0, heavy)
+        after = Sides(*tube_sides(Z, Y, w, 0.4), penalty).optimum(before)
+        found = inf.effect(edits.remove(row), A, of="predict", method="exact").values
+        terms = np.abs(Z) @ (np.abs(before) + np.abs(after))
+        assert (np.abs(found - Z @ (after - before)) <= 1e-13 * terms).all()
 
 
 def test_it_keeps_the_contract():
