@@ -1,11 +1,13 @@
 """What differs between scikit-learn 1.7 and 1.9; nothing else looks at versions or privates."""
 
 import numpy as np
+import sklearn
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute._iterative import IterativeImputer as IterativeImputer
 from sklearn.model_selection._search import BaseSearchCV as BaseSearchCV
 from sklearn.utils._param_validation import validate_parameter_constraints
 
+SCIKIT_LEARN = tuple(map(int, sklearn.__version__.split(".")[:2]))
 L1_REMEDY = (
     "Columns that come and go with a row are followed for two classes: fit OneVsRestClassifier of this "
     "model, or one with an L2 penalty (l1_ratio=0)."
@@ -42,6 +44,17 @@ def l1_share(penalty, C, l1_ratio):
         return 0.0
     # TODO(scikit-learn 1.10): drop the penalty argument.
     return float({"l1": 1.0, "l2": 0.0}.get(penalty, l1_ratio or 0.0))
+
+
+def one_against_the_rest(eta):
+    """Which class OneVsRestClassifier predicts from decision values (..., n_classes).
+
+    Of several largest ones the first, and before scikit-learn 1.8 the last.
+    """
+    # TODO(scikit-learn 1.8 as minimum): drop this.
+    if SCIKIT_LEARN < (1, 8):
+        return eta.shape[-1] - 1 - eta[..., ::-1].argmax(axis=-1)
+    return eta.argmax(axis=-1)
 
 
 def refuse_old_multiclass(model, n_classes):

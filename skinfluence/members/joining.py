@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence._utils._compat import one_against_the_rest
 from skinfluence.losses import Loss, SingleOutputLoss, SquaredError
 from skinfluence.losses.base import decided
 
@@ -124,7 +125,7 @@ class SumOfSides(JointLoss):
     def decide(self, eta):
         if self.n_outputs == 1:
             return (eta[..., 0] > (0.5 if self.as_chance else 0.0)).astype(int)
-        return eta.argmax(axis=-1)
+        return one_against_the_rest(eta)
 
     def predict_proba(self, eta):
         parts = [one.predict_proba(eta[..., [k]])[..., 1:] for k, one in enumerate(self.losses)]
