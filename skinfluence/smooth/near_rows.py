@@ -11,10 +11,11 @@ from skinfluence.smooth.third_powers import ThirdPowers
 
 # Share of a tolerance that what is left beyond second order may take.
 SHARE = 0.7
-# Flops that a row costs a pass beside its products, with two products; what the tensor may hold.
-BESIDE, PRODUCTS, MOST_COLUMNS = 130, 4, 256
-# How much slower than a product the tensor is, and the least that it must save.
-SLOWER, SAVED = 2.0, 0.2
+# Flops that a row costs a pass beside its products, a sparse one, and of its two products a number; what
+# the tensor may hold.
+BESIDE, SPARSE_BESIDE, PRODUCTS, MOST_COLUMNS = 130, 300, 4, 256
+# Columns from which on the tensor is hardly slower than a product, and the least that it must save.
+FEW_COLUMNS, SAVED = 75, 0.2
 # Shares of the rows that may be read one by one, and edits that are looked at to choose among them.
 FAR, LOOKED_AT = (0.0, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4), 256
 
@@ -57,8 +58,10 @@ class NearRows:
         tol : float
         """
         (n, d), m = at.rows.shape, len(own)
-        row, tensor = PRODUCTS * d + BESIDE, SLOWER * 2.0 / 3.0 * d**3
-        best, n_far = (1.0 - SAVED) * row * n * m, None
+        row, tensor = PRODUCTS * d + BESIDE, (1.0 + FEW_COLUMNS / d) * 2.0 / 3.0 * d**3
+        design = at.objective.design
+        read = 2 * PRODUCTS * design.X.nnz / n + SPARSE_BESIDE if design.is_sparse else row
+        best, n_far = (1.0 - SAVED) * read * n * m, None
         if d > MOST_COLUMNS or tensor * (n + m) > best:
             return None
         h, second = _sizes_and_curvatures(at)

@@ -75,7 +75,7 @@ class RowSolver:
         bound = np.where(state.idle, 0.0, state.newton_bound())
         used = np.full(len(edits.rows), "one-step", dtype="<U8")
         left = np.flatnonzero(~self.start.certified(bound, state.size, tol))
-        if len(left) and tol >= PAIRS_TOL and self._serves_single(state):
+        if len(left) and tol >= PAIRS_TOL and self._serves_single(state, left, tol):
             left = self._by_single_chords(state, left, tol, bound, used)
         elif self.M and len(left) and tol >= PAIRS_TOL and self._loosens(state):
             state.loosen(self._single_solves(state.shift), tol)
@@ -110,9 +110,15 @@ class RowSolver:
             }
         return self._singles[shift]
 
-    def _serves_single(self, state):
-        """Whether the edits of a batch are served by chords in single precision."""
-        return self._serves_moved(state) and LogisticRows.serves(self.objective)
+    def _serves_single(self, state, left, tol):
+        """Whether some edits of a batch are served by chords in single precision."""
+        if not (self._serves_whitened(state) and LogisticRows.serves(self.objective)):
+            return False
+        if not self.objective.design.is_sparse:
+            return True
+        # Products with sparse rows are cheap: only what takes their place is cheaper.
+        at = self.start.whitened(state.edits)
+        return at.chords.finds_near(at.edits(state.edits.take(left)), tol)
 
     def _by_single_chords(self, state, left, tol, bound, used):
         """Chords in single precision; the edits that they leave."""
@@ -134,12 +140,16 @@ class RowSolver:
 
     def _serves_moved(self, state):
         """Whether edits of a batch are served by Newton steps that renew the rows that moved."""
-        objective, p = self.objective, self.objective.n_parameters
+        return self._serves_whitened(state) and not self.objective.design.is_sparse
+
+    def _serves_whitened(self, state):
+        """Whether edits of a batch may be asked about in coordinates where the Hessian is the identity."""
+        n, p = self.objective.n_samples, self.objective.n_parameters
         return (
             PairSums.serves(self.factor)
             and self.start.has_one_shift(state.edits)
-            and not objective.design.is_sparse
-            and (p <= 64 or p * p <= 20 * objective.n_samples)
+            and (p <= 64 or p * p <= 20 * n)
+            and (not self.objective.design.is_sparse or 8 * n * p <= BATCH_BYTES)
         )
 
     def _by_moved_rows(self, state, left, own, tol, bound, used):

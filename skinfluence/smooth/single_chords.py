@@ -143,11 +143,8 @@ class SingleChords:
 
     def _in_parts(self, own, tol, far, iterate):
         """What is found of edits for which near rows are taken to second order, and of the others."""
-        if self.near is None:
-            self.near = NearRows.for_edits(self.at, own, tol)
-            if self.near is None:
-                return iterate(own, far, None)
-            self.far = self._among(self.near.far)
+        if not self.finds_near(own, tol):
+            return iterate(own, far, None)
         served = self.near.serve(own, tol)
         if not served.any():
             return iterate(own, far, None)
@@ -160,6 +157,14 @@ class SingleChords:
         ]
         order = np.argsort(np.concatenate(parts))
         return tuple(np.concatenate(one)[order] for one in zip(*found, strict=True))
+
+    def finds_near(self, own, tol):
+        """Whether there are near rows that a tensor is cheaper for, of these edits or of earlier ones."""
+        if self.near is None:
+            self.near = NearRows.for_edits(self.at, own, tol)
+            if self.near is not None:
+                self.far = self._among(self.near.far)
+        return self.near is not None
 
     def _among(self, rows):
         """Some of the rows of a pass."""
