@@ -105,7 +105,7 @@ def bootstrap(
     *,
     n_resamples=1000,
     groups=None,
-    sampled="train",
+    sampled="both",
     random_state=None,
 ):
     """Draws of a metric under resampling, with the model moved to first order instead of refitted.
@@ -123,8 +123,9 @@ def bootstrap(
     n_resamples : int, default=1000
     groups : array-like of shape (n_train,), default=None
         Clusters of the training rows, which are drawn together.
-    sampled : {"train", "test", "both"}, default="train"
-        What is drawn anew; test points for a scalar only.
+    sampled : {"both", "train", "test"}, default="both"
+        What is drawn anew, as in :func:`standard_error`: training rows, test points or both. Values of
+        single test points have the draws of the training rows alone.
     random_state : int, RandomState instance or None, default=None
 
     Returns
@@ -159,11 +160,12 @@ def bootstrap(
     eta, codes = _decision_values(influence, X, y, "influence")
     evaluate = _evaluator(of, codes)
     shape = np.shape(evaluate(eta, None))
-    if sampled != "train" and shape:
+    if sampled == "test" and shape:
         raise ValueError(
-            f"sampled={sampled!r} is for a metric of all test points, one scalar. Got values of shape "
-            f"{shape}; use sampled='train'."
+            "sampled='test' is for a metric of all test points, one scalar. Got values of shape "
+            f"{shape}, which vary with the training rows only."
         )
+    sampled = "train" if shape else sampled
     draws = np.empty((n_resamples, *shape))
     m = len(eta)
     moves = None

@@ -153,7 +153,7 @@ def test_the_auroc_is_as_uncertain_as_bootstrapped_refits_say(cancer):
     expected = np.std(drawn, ddof=1)
     found = standard_error(influence, metrics.auroc(0), X_test, y_test)
     assert abs(found / expected - 1) < 0.12
-    linear = bootstrap(influence, metrics.auroc(0), X_test, y_test, sampled="both", random_state=0)
+    linear = bootstrap(influence, metrics.auroc(0), X_test, y_test, random_state=0)
     assert abs(linear.std(ddof=1) / expected - 1) < 0.12
 
 
@@ -199,7 +199,7 @@ def test_questions_without_a_meaning_are_refused(cancer):
     with pytest.raises(ValueError, match="bootstrap needs X"):
         bootstrap(influence)
     with pytest.raises(ValueError, match="one scalar"):
-        bootstrap(influence, X=X_test, sampled="both")
+        bootstrap(influence, X=X_test, sampled="test")
     alone = np.where(np.arange(len(y)) == 0, 5, y)
     lonely = ours.LogisticRegression(**TIGHT).fit(X, alone)
     with (
