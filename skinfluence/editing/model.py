@@ -71,7 +71,7 @@ class Move:
 
     Attributes
     ----------
-    rows : EditedRows
+    rows : RowChanges
     gone : frozenset of int
         Rows that this edit and earlier ones removed.
     points : Points

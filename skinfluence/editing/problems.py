@@ -12,7 +12,7 @@ def edited_problem(influence, rows, points):
     Parameters
     ----------
     influence : Influence
-    rows : EditedRows
+    rows : RowChanges
     points : Points
         The edit in the core's terms.
 

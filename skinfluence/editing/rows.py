@@ -1,80 +1,23 @@
 """Training rows after an edit, each by the number it had."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import scipy.sparse as sp
 
-from skinfluence.edits.constructors import is_given
-from skinfluence.edits.points import terms_of
+from skinfluence.edits.rows import row_changes
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.rows import row_like
 
 
-@dataclass(frozen=True, eq=False)
-class RowChange:
-    """What one row is after an edit.
-
-    Attributes
-    ----------
-    x : object
-        Its new features, raw; None where they stay.
-    y : object
-        Its new label; None where it stays.
-    sample_weight : float
-    present : bool
-        False for a row that is removed.
-    offset : float or None
-        Of a new row.
-    """
-
-    x: object
-    y: object
-    sample_weight: float
-    present: bool
-    offset: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class EditedRows:
-    """The rows that an edit changes, and those that it adds.
-
-    Attributes
-    ----------
-    changed : dict of int to RowChange
-    added : list of RowChange
-    """
-
-    changed: dict
-    added: list
-
-    @property
-    def gone(self):
-        """Rows that the edit removes."""
-        return np.array([r for r, one in self.changed.items() if not one.present], dtype=np.intp)
-
-
 def edited_rows(influence, edit):
-    """The :class:`EditedRows` of an edit that :meth:`Influence._resolve` takes."""
-    problem, labels = influence.objective, influence._inputs.labels
-    own = problem.own_weights
-    changed, added = {}, []
-    for term, row in terms_of(edit, problem.n_samples, labels):
-        x, y = term.x, term.y if is_given(term.y) else None
-        if row is None:
-            added.append(RowChange(x, y, float(term.amount), True, term.offset))
-            continue
-        if row in influence._gone:
-            raise ValueError(
-                f"A removed row stays removed. Got an edit of row {row}, which an earlier edit took "
-                "out; bring it back as a new row with edits.add(x, y)."
-            )
-        if term.scale < 0:
-            changed[row] = RowChange(None, None, float(term.amount), not term.leaves)
-            continue
-        weight = float(term.scale * own[row] + term.amount)
-        changed[row] = RowChange(x, y, weight, True)
-    return EditedRows(changed, added)
+    """The :class:`~skinfluence.edits.rows.RowChanges` of an edit that :meth:`Influence._resolve` takes."""
+    found = row_changes(edit, influence.objective, influence._inputs.labels)
+    taken = influence._gone.intersection(found.changed)
+    if taken:
+        raise ValueError(
+            f"A removed row stays removed. Got an edit of row {min(taken)}, which an earlier edit took "
+            "out; bring it back as a new row with edits.add(x, y)."
+        )
+    return found
 
 
 class EditedInputs(Inputs):
@@ -83,7 +26,7 @@ class EditedInputs(Inputs):
     Parameters
     ----------
     inputs : Inputs
-    rows : EditedRows
+    rows : RowChanges
     training_X : ndarray or CSR array
         As the model sees them.
     """

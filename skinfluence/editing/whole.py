@@ -74,7 +74,7 @@ class WholeEdit:
     Parameters
     ----------
     influence : Influence
-    rows : EditedRows
+    rows : RowChanges
     left : ndarray of int
         Rows after the edit, new ones included, without those that were removed.
     problem : Problem

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence.edits import NoOptimumError
-from skinfluence.edits.constructors import is_given
-from skinfluence.edits.points import no_weight_left, offset_of, terms_of
+from skinfluence.edits.points import no_weight_left
+from skinfluence.edits.rows import row_changes
 from skinfluence.statistics.balanced import amounts, counts, ratios
 
 __all__ = ["EditedRows", "relabelled", "rows_after", "without"]
@@ -123,35 +123,28 @@ def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
     there = np.ones(problem.n_samples, dtype=bool)
     raw, y, own = raw_y.copy(), np.array(problem.y), problem.own_weights.copy()
     factor = problem.class_weights_of(problem.y).astype(float)
-    new, new_raw, new_own, beside = [], [], [], []
+    changes = row_changes(edit, problem, labels)
     relabels = reweights = False
-    for term, row in terms_of(edit, problem.n_samples, labels):
-        if term.scale < 0:
-            there[row] = not term.leaves
-            if term.reweighted:
-                own[row], reweights = term.amount, True
-            continue
-        if term.x is not None:
-            # A row of other features stands among the new ones.
-            if row is not None:
-                there[row] = False
-            new.append(raw_row(term.x))
-            new_raw.append(term.y if is_given(term.y) else raw_y[row])
-            new_own.append(own[row] if row is not None else term.amount)
-            beside.append(offset_of(term, row, problem))
-        else:
-            code, class_weight = encode_y([term.y], [offset_of(term, row, problem)])
-            raw[row], y[row], factor[row] = (
-                _as_label(problem, code, term.y),
-                code[0],
-                class_weight[0],
-            )
-            relabels = True
+    for row, one in changes.changed.items():
+        # A row of other features stands among the new ones.
+        there[row] = one.present and one.x is None
+        if one.y is not None and one.x is None:
+            code, class_weight = encode_y([one.y], [one.offset])
+            raw[row], y[row] = _as_label(problem, code, one.y), code[0]
+            factor[row], relabels = class_weight[0], True
+        elif there[row]:
+            own[row], reweights = one.sample_weight, True
+    replaced = {row: one for row, one in changes.changed.items() if one.x is not None}
+    come = [*replaced.values(), *changes.added]
+    new = [raw_row(one.x) for one in come]
     kept = np.flatnonzero(there)
     gone = np.flatnonzero(~there)
     raw, y, own, weights = raw[kept], y[kept], own[kept], (own * factor)[kept]
     if new:
-        code, class_weight = encode_y(new_raw, beside)
+        stay = [raw_y[row] for row in replaced] + [None] * len(changes.added)
+        new_raw = [was if one.y is None else one.y for one, was in zip(come, stay, strict=True)]
+        new_own = [one.sample_weight for one in come]
+        code, class_weight = encode_y(new_raw, [one.offset for one in come])
         new_raw = [_as_label(problem, code[[i]], one) for i, one in enumerate(new_raw)]
         raw = np.concatenate([raw, np.asarray(new_raw)])
         y, own = np.concatenate([y, code]), np.concatenate([own, new_own])
