@@ -4,10 +4,12 @@
 
 Squared hinges, squared tubes and Huber regressions, alone and behind a scaler that is fitted again. Each
 trial asks for one edit: its effect and the model after it, at all rows, and compares their errors with
-``bound`` and ``error_at``. *finite*: share with a bound; *error/bound* must not exceed 1.
+``bound`` and ``error_at``. *finite*: share with a bound; *error/bound* must not exceed 1, which the exit
+status says.
 """
 
 import argparse
+import sys
 from collections import defaultdict
 
 import numpy as np
@@ -47,7 +49,8 @@ def main():
         )
     for reason, count in sorted(left_out.items()):
         print(f"Left out, {count}: {reason}")
+    return any(one.ratio > 1 for ones in found.values() for one in ones)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

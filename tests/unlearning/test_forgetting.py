@@ -25,7 +25,7 @@ from skinfluence.objective import objective_of
 from skinfluence.svm import SVC, LinearSVC
 from skinfluence.unlearning.gaussian import delta_of
 from tests.editing.models import MODELS, NEWTON, SHARES, huber, outputs, plane
-from tests.test_huber_bounds import Truth
+from tests.oracle.huber import Huber
 from tests.test_huber_bounds import data as huber_data
 from tests.truth import polish
 
@@ -52,6 +52,8 @@ FORGETTING = [
     "svr",
     "svr-scale",
     "linear-svr",
+    "squared-tube",
+    "scaler-squared-tube",
     "scaler-svr",
     "lasso",
     "elastic-net",
@@ -204,7 +206,7 @@ def test_the_receipt_of_a_huber_regression_bounds_its_distance():
     assert unlearning.verify(done.receipt, done.estimator, *kept).holds
     model = done.estimator
     fitted = np.append(model.coef_, [model.intercept_, model.scale_])
-    best = Truth(model, *kept, w[: len(kept[1])]).optimum(fitted)
+    best = Huber(model, *kept, w[: len(kept[1])]).optimum(fitted)
     rng = np.random.default_rng(0)
     for size in (0.0, 1e-9, 1e-6, 1e-4):
         at = fitted + size * rng.standard_normal(len(fitted))
