@@ -133,7 +133,9 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
             f"{rows[np.argmin(after)] if len(rows) else '(new)'} than it has; is it named twice?"
         )
     if new_X:
-        stacked = sp.vstack(new_X, format="csr") if sp.issparse(new_X[0]) else np.vstack(new_X)
+        # Training rows may be kept dense where what users pass is sparse.
+        sparse = any(sp.issparse(x) for x in new_X)
+        stacked = sp.vstack(new_X, format="csr") if sparse else np.vstack(new_X)
         new = objective.design.like(stacked)
         new_y = np.concatenate(new_y)
         _refuse_outside(objective, stacked)

@@ -252,6 +252,11 @@ class _Batch:
 
     def result(self, sizes):
         """What :class:`Refits` holds; ``sizes`` are leverages, (m, n)."""
+        # An iterate that went astray is so far out that its square is infinite: it has no bound.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._measured(sizes)
+
+    def _measured(self, sizes):
         objective = self.objective
         which = np.arange(self.m)
         base = np.broadcast_to(objective.eta, self.eta.shape)

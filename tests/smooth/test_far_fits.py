@@ -12,6 +12,7 @@ from skinfluence import Influence, edits, losses
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
 from skinfluence.smooth import newton, steps
+from skinfluence.smooth.batch_newton import _OwnFactors
 from skinfluence.solvers import Exact, SingularHessianError
 from skinfluence.solvers.cg import CGFactor
 from skinfluence.svm import LinearSVC
@@ -149,6 +150,23 @@ def test_rows_that_go_from_one_side_to_the_other_are_followed_down_the_penalties
         xtol=1e-14,
     )
     np.testing.assert_allclose(found.theta[0] @ direction, true, rtol=1e-9)
+
+
+def test_an_iterate_that_went_astray_has_no_bound_and_the_others_have_theirs(rng):
+    """Far beyond the root of the largest number: without a bare warning."""
+    X = rng.standard_normal((40, 3))
+    y = (X[:, 0] + rng.standard_normal(40) > 0).astype(int)
+    fit = Objective(
+        losses.Binomial(), design_of(X, 0.0), y, np.ones(40), np.ones(3), np.zeros((1, 3))
+    )
+    batch = _OwnFactors(fit, steps.removals(fit, np.arange(3)))
+    batch.run(np.zeros((3, 1, 3)), np.full(3, 1e-11), np.full(3, 1e-6))
+    batch.theta[1] = 1e163
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = batch.result(np.ones((3, 40)))
+    assert found.noise[1] == found.size[1] == np.inf
+    assert (found.noise[[0, 2]] < 1e-12).all()
 
 
 def test_edits_of_few_columns_are_not_solved_by_iterations_within_iterations(rng, monkeypatch):

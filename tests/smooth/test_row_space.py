@@ -66,6 +66,19 @@ def test_edits_are_refits(X, sparse, weight, intercept):
     assert_allclose(moved, refit.predict(X) - model.predict(X), atol=digits)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_new_sparse_rows_go_with_training_rows_which_are_kept_dense(first):
+    X = DESIGNS["duplicates"]
+    model = LinearRegression().fit(X, Y)
+    new, old = edits.add(sp.csr_array(X[[4]]), 2.0), edits.relabel(3, 9.0)
+    both = new + old if first else old + new
+    found = Influence(model, sp.csr_array(X), Y).effect(both, X, of="predict").values
+    refit = LinearRegression().fit(
+        np.vstack([X, X[4]]), np.append(np.where(np.arange(N) == 3, 9.0, Y), 2.0)
+    )
+    assert_allclose(found, refit.predict(X) - model.predict(X), atol=1e-7)
+
+
 def test_leverages_and_cooks_distance_are_those_of_the_pseudo_inverse(X):
     """As statsmodels and R answer."""
     inf = Influence(LinearRegression().fit(X, Y), X, Y)
