@@ -15,6 +15,8 @@ from skinfluence.solvers.cholesky import cho_solved, cholesky
 MOST_PARAMETERS = 200
 # Its reciprocal condition number from which on a step has nine digits.
 LEAST_RCOND = 1e9 * np.finfo(float).eps
+# Refinements of a step below it at most, and what the last one may change of it.
+MAX_REFINEMENTS, REFINED = 8, 1e-9
 
 
 def coefficients(factor, edits):
@@ -54,14 +56,46 @@ def coefficients(factor, edits):
         weights[row] = 0.0
         penalty = objective.penalty + shift * objective.unit_penalty
         others = replace(objective, weights=weights, penalty=penalty, sample_weight=None)
-        P = Curvature(others, damping=factor.curvature.damping).dense()
-        P += np.kron(after * loss.hessian(eta[[row]], edits.y[[i]])[0], np.outer(x, x))
+        curve = after * loss.hessian(eta[[row]], edits.y[[i]])[0]
+        P = _Edited(others, factor.curvature.damping, x, curve)
+        step = P.step(others.gradient() + np.kron(push, x))
+        if step is not None:
+            a[i] = edits.gradient[i] + edits.hessian[i] @ (step.reshape(objective.theta.shape) @ x)
+    return a
+
+
+class _Edited:
+    """The Hessian of the other rows and of what an edit leaves of its own, by sums over the rows."""
+
+    def __init__(self, others, damping, x, curve):
+        self.curvature, self.x, self.curve = Curvature(others, damping=damping), x, curve
+
+    def _product(self, step):
+        own = self.curve @ (step.reshape(len(self.curve), -1) @ self.x)
+        return self.curvature.product(step[:, None])[:, 0] + np.kron(own, self.x)
+
+    def step(self, gradient):
+        """Newton's step, or None where no nine digits of it are known.
+
+        What rounding moves in products with the rows it moves little of the step in the norm of their
+        Hessian, where in the entries of that Hessian it moves the condition number times as much.
+        """
+        P = self.curvature.dense() + np.kron(self.curve, np.outer(self.x, self.x))
         try:
             L, scale, rcond = cholesky(P, "The edited Hessian")
         except SingularHessianError:
-            continue
+            return None
+
+        def solve(right):
+            return scale * cho_solved(L, (scale * right)[:, None])[:, 0]
+
+        step = -solve(gradient)
         if rcond > LEAST_RCOND:
-            G = others.gradient() + np.kron(push, x)
-            step = -scale * cho_solved(L, (scale * G)[:, None])[:, 0]
-            a[i] = edits.gradient[i] + edits.hessian[i] @ (step.reshape(objective.theta.shape) @ x)
-    return a
+            return step
+        for _ in range(MAX_REFINEMENTS):
+            change = -solve(gradient + self._product(step))
+            step = step + change
+            size, moved = (max(float(one @ self._product(one)), 0.0) for one in (step, change))
+            if moved <= REFINED**2 * size:
+                return step
+        return None

@@ -94,3 +94,17 @@ def test_a_row_that_alone_decides_a_penalised_column_has_an_answer(hold, solver)
     }
     for door, found in after.items():
         assert found == pytest.approx(float(X[i] @ coef + constant), rel=1e-6), door
+
+
+@pytest.mark.parametrize("solver", ["exact", "dual"])
+def test_the_others_of_a_row_of_leverage_one_may_be_as_ill_conditioned(solver):
+    """Ten heavy rows, fifteen columns, a penalty of 1e-8: the step is refined by sums over the rows."""
+    rng = np.random.default_rng(0)
+    X, y, w = rng.standard_normal((10, 15)), rng.standard_normal(10), np.full(10, 50.0)
+    w[4] = 5e4
+    model = Ridge(alpha=1e-8, solver="svd").fit(X, y, w)
+    kept = np.arange(10) != 4
+    coef, constant = refit(X[kept], y[kept], w[kept], True, 1e-8)
+    of = dict(solver=Exact("dual") if solver == "dual" else "exact", polish=True)
+    found = Influence(model, X, y, w, **of).loo_decision_function(method="one-step")[4]
+    assert found == pytest.approx(float(X[4] @ coef + constant), rel=1e-7)
