@@ -15,6 +15,8 @@ from skinfluence.smooth import steps
 from skinfluence.smooth.row_space import refuse_turned
 
 COEFFICIENTS = "Coefficients, and their standard errors,"
+# What float64 may leave of an explicit inverse, relative to 1, for leverages to be made from it.
+ROUGH = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,11 @@ class Deletions:
 
     @cached_property
     def h(self):
-        return self.factor.leverages()
+        if not self._rounding > ROUGH:
+            return self.factor.leverages()
+        # Few digits are left of an explicit inverse, more of solves.
+        edits = steps.removals(self.objective, np.arange(self.n_samples))
+        return steps.row_leverages(self.factor, edits, "influence", np.finfo(float).eps / ROUGH)
 
     @cached_property
     def leverage(self):

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from sklearn.linear_model import Ridge
 
 from skinfluence import Influence, edits
+from skinfluence.diagnostics import leverage
 from skinfluence.solvers import Exact
 from tests.oracle.algebra import LD, Factor
 
@@ -106,5 +108,10 @@ def test_the_others_of_a_row_of_leverage_one_may_be_as_ill_conditioned(solver):
     kept = np.arange(10) != 4
     coef, constant = refit(X[kept], y[kept], w[kept], True, 1e-8)
     of = dict(solver=Exact("dual") if solver == "dual" else "exact", polish=True)
-    found = Influence(model, X, y, w, **of).loo_decision_function(method="one-step")[4]
+    inf = Influence(model, X, y, w, **of)
+    found = inf.loo_decision_function(method="one-step")[4]
     assert found == pytest.approx(float(X[4] @ coef + constant), rel=1e-7)
+    # An explicit inverse knows leverages to 2e-3 here, and what they leave of 1 is 2e-14 to 6e-11.
+    Z = np.column_stack([X, np.ones(10)]).astype(LD)
+    H = Factor((Z.T * w) @ Z + np.diag(np.append(np.full(15, LD(1e-8)), 0)))
+    assert_allclose(1 - leverage(inf), 1 - w * H.inverse_norms(Z.T) ** 2, rtol=0.01, atol=1e-15)
