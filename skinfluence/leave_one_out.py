@@ -160,7 +160,9 @@ class Outputs(BaseEstimator):
 
     @property
     def classes_(self):
-        return self.objective.labels.classes
+        labels = self.objective.labels
+        # Of several labels a row has, their numbers.
+        return np.arange(self.eta.shape[1]) if labels is None else labels.classes
 
     def _eta(self, X):
         offset = self.objective.offset
@@ -212,7 +214,7 @@ def outputs(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=N
 def resolve_scorer(scoring, objective):
     """One scorer for a name, a callable or None: accuracy or R2."""
     if scoring is None:
-        scoring = "r2" if objective.labels is None else "accuracy"
+        scoring = "accuracy" if objective.classifies else "r2"
     if isinstance(scoring, str):
         return get_scorer(scoring)
     if not callable(scoring):

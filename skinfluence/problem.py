@@ -100,6 +100,11 @@ class Problem(ABC):
         return getattr(self.loss, "curve", None)
 
     @property
+    def classifies(self):
+        """Whether targets are labels."""
+        return self.labels is not None
+
+    @property
     def offset(self):
         """What stands beside the decision values of the rows, (n_samples,); None for nothing."""
         of = getattr(self.loss, "offset_of", None)

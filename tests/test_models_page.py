@@ -11,8 +11,6 @@ from sklearn.base import RegressorMixin
 from sklearn.ensemble import RandomForestRegressor, VotingClassifier, VotingRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.multioutput import MultiOutputClassifier
 from sklearn.preprocessing import KBinsDiscretizer
 from sklearn.utils import all_estimators
 
@@ -45,6 +43,7 @@ ANSWERED = {
     "LinearSVR",
     "LogisticRegression",
     "LogisticRegressionCV",
+    "MultiOutputClassifier",
     "MultiOutputRegressor",
     "MultinomialNB",
     "NearestCentroid",
@@ -71,7 +70,6 @@ LAYERS = {
     "GridSearchCV",
     "HalvingGridSearchCV",
     "HalvingRandomSearchCV",
-    "MultiOutputClassifier",
     "OneVsOneClassifier",
     "OutputCodeClassifier",
     "Pipeline",
@@ -144,15 +142,6 @@ FORMS = {
     "linear machine with L1": lambda: svm.LinearSVC(penalty="l1", dual=False).fit(X, THREE),
     "one machine of all classes": lambda: svm.LinearSVC(multi_class="crammer_singer").fit(X, THREE),
     "two targets of a lasso": lambda: linear_model.Lasso().fit(X, np.column_stack([LINE, LINE])),
-    "several labels": lambda: OneVsRestClassifier(linear_model.LogisticRegression()).fit(
-        X, np.eye(3, dtype=int)[THREE]
-    ),
-    "several labels of ridge": lambda: linear_model.RidgeClassifier().fit(
-        X, np.eye(3, dtype=int)[THREE]
-    ),
-    "a classifier each": lambda: MultiOutputClassifier(linear_model.LogisticRegression()).fit(
-        X, np.eye(3, dtype=int)[THREE]
-    ),
     "counted votes": lambda: VotingClassifier([("a", linear_model.LogisticRegression())]).fit(
         X, THREE
     ),
@@ -184,9 +173,6 @@ def test_forms_that_are_not_answered_are_refused(name):
     y = {
         "two targets of a lasso": np.column_stack([LINE, LINE]),
         "Tweedie without a link": LINE + 5,
-        **dict.fromkeys(
-            ("several labels", "several labels of ridge", "a classifier each"), np.eye(3)[THREE]
-        ),
     }.get(name, y)
     with pytest.raises((TypeError, ValueError)) as refusal:
         Influence(model, rows, y)

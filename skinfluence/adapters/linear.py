@@ -1,5 +1,6 @@
 """Linear models: logistic regression, least squares, ridge."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from skinfluence._utils._compat import effective_l2, l1_share, refuse_old_multic
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
 from skinfluence.adapters.cross_validated import chosen_among, with_given
 from skinfluence.design import design_of
+from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.losses import Binomial, Multinomial, SquaredError, SumToZero
 from skinfluence.objective import Labels, Objective, objective_of
 
@@ -264,16 +266,18 @@ def _(model: RidgeCV, X, y, sample_weight=None):
     return replace(found, chosen=chosen_among(model, [model.alphas], ["alpha_"]))
 
 
-def _ridge_classifier(model, X, y, sample_weight, alpha):
+def _ridge_classifier(model, X, y, sample_weight, alpha, chosen=None):
+    if getattr(model, "positive", False):
+        raise ValueError(POSITIVE)
+    if model._label_binarizer.y_type_.startswith("multilabel"):
+        return _ridge_by_label(model, X, y, sample_weight, alpha, chosen)
     y = np.asarray(y)
     if y.ndim != 1:
         raise ValueError(
-            f"y must be one label per row. Got an array of shape {y.shape} (multilabel). Fit one "
-            "classifier per label."
+            f"y must be one label per row, as in the fit. Got an array of shape {y.shape}. Pass what was "
+            "given to fit."
         )
     check_rows(X, y)
-    if getattr(model, "positive", False):
-        raise ValueError(POSITIVE)
     classes = model.classes_
     n_classes = len(classes)
     targets = np.array([-1.0, 1.0]) if n_classes == 2 else 2.0 * np.eye(n_classes) - 1.0
@@ -283,7 +287,7 @@ def _ridge_classifier(model, X, y, sample_weight, alpha):
     if model.class_weight is not None:
         present, first = np.unique(codes, return_index=True)
         weighted[present] = compute_sample_weight(model.class_weight, classes[codes])[first]
-    return linear_objective(
+    found = linear_objective(
         model,
         X,
         targets[codes],
@@ -293,6 +297,47 @@ def _ridge_classifier(model, X, y, sample_weight, alpha):
         sample_weight=sample_weight,
         labels=class_labels(model, classes, targets, weighted, "rows"),
     )
+    return found if chosen is None else replace(found, chosen=chosen)
+
+
+def _ridge_by_label(model, X, y, sample_weight, alpha, chosen):
+    """A least squares problem for each of several labels, which share the rows and the penalty."""
+    from skinfluence.adapters.members import label_by_label, label_columns
+
+    instead = "Fit one RidgeClassifier for each label."
+    if model.class_weight is not None:
+        raise ValueError(
+            "Of several labels a row has one weight. Got class_weight, which multiplies those of all labels "
+            f"of a row. {instead}"
+        )
+    y = label_columns(X, y, len(model.coef_), instead)
+    sample_weight = check_sample_weight(sample_weight, X.shape[0])
+    labels = Labels(np.array([0, 1]), np.array([-1.0, 1.0]), np.ones(2))
+    parts = [
+        linear_objective(
+            _of_label(model, k),
+            X,
+            labels.targets[labels.codes(own)],
+            loss=SquaredError(),
+            penalty=float(alpha),
+            weights=sample_weight,
+            sample_weight=sample_weight,
+            labels=labels,
+        )
+        for k, own in enumerate(y.T)
+    ]
+    for part in parts:
+        check_same_fit(model, part)
+    parts = [replace(part, chosen=chosen) for part in parts]
+    return label_by_label(parts, False, X, y, sample_weight, instead)
+
+
+def _of_label(model, k):
+    """The part of a multilabel RidgeClassifier that tells one of the labels."""
+    made = copy.copy(model)
+    made.coef_ = model.coef_[[k]]
+    made.intercept_ = model.intercept_[[k]] if model.fit_intercept else 0.0
+    return made
 
 
 @objective_of.register
@@ -302,5 +347,5 @@ def _(model: RidgeClassifier, X, y, sample_weight=None):
 
 @objective_of.register
 def _(model: RidgeClassifierCV, X, y, sample_weight=None):
-    found = _ridge_classifier(model, X, y, sample_weight, model.alpha_)
-    return replace(found, chosen=chosen_among(model, [model.alphas], ["alpha_"]))
+    chosen = chosen_among(model, [model.alphas], ["alpha_"])
+    return _ridge_classifier(model, X, y, sample_weight, model.alpha_, chosen)

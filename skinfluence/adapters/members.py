@@ -1,6 +1,7 @@
 """Models made of several fitted on the same rows: voting, and a model for each target."""
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.utils import column_or_1d
 
@@ -9,7 +10,7 @@ from skinfluence.design import design_of
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import Loss
-from skinfluence.members.joining import Average, ClassAndRest, SideBySide
+from skinfluence.members.joining import Average, ClassAndRest, LabelByLabel, SideBySide
 from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Labels, objective_of, refuse_form
 
@@ -83,6 +84,67 @@ def class_and_rest(model, problems, X, codes, weights):
     labels = Labels.by_position(model.classes_)
     name = f"{problems[0].model_name} for each class"
     return _made_of(problems, ClassAndRest(problems, as_chance), X, codes, weights, labels, name)
+
+
+def label_by_label(problems, as_chance, X, y, weights, instead):
+    """One problem of a binary model for each of several labels, of which a row may have any.
+
+    Parameters
+    ----------
+    problems : list of Problem
+        Of the labels 0 and 1, on the same rows.
+    as_chance : bool
+        Whether models without a decision function are asked for probabilities.
+    X : ndarray or CSR array of shape (n_samples, n_features)
+    y : array-like of shape (n_samples, n_labels)
+        Zeros and ones.
+    weights : ndarray of shape (n_samples,)
+    instead : str
+        What to do where it is refused.
+
+    Returns
+    -------
+    problem : MembersProblem
+
+    Raises
+    ------
+    TypeError
+        For models of other labels, that chose something on the rows, or without one decision value.
+    """
+    problems = tuple(problems)
+    _refuse_chosen(problems)
+    known = all(
+        one.labels is not None
+        and list(one.labels.classes) == [0, 1]
+        and isinstance(one.loss, Loss)
+        and (as_chance or one.loss.n_outputs == 1)
+        for one in problems
+    )
+    if not known:
+        raise TypeError(
+            "Models of several labels must tell 1 from 0, by a decision value or a probability each. Got "
+            f"{problems[0].model_name} of other labels, or of another kind. {instead}"
+        )
+    how = LabelByLabel(problems, as_chance)
+    name = f"{problems[0].model_name} for each label"
+    return _made_of(problems, how, X, how.loss.check_y(np.asarray(y)), weights, None, name)
+
+
+def label_columns(X, y, n_labels, instead):
+    """Several labels of rows as they were given to fit, (n_samples, n_labels).
+
+    Raises
+    ------
+    ValueError
+    """
+    y = np.asarray(y.toarray() if sp.issparse(y) else y)
+    check_rows(X, y)
+    if y.ndim != 2 or y.shape[1] != n_labels:
+        raise ValueError(
+            f"y must have the {n_labels} labels of the fit, one a column. Got an array of shape {y.shape}. "
+            f"{instead}"
+        )
+    return y
 
 
 @objective_of.register

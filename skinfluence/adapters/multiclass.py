@@ -7,7 +7,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils import column_or_1d
 
 from skinfluence._utils.validation import check_rows, check_sample_weight
-from skinfluence.adapters.members import class_and_rest
+from skinfluence.adapters.members import class_and_rest, label_by_label, label_columns
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import OneVsRest, SquaredError
 from skinfluence.objective import Labels, Objective, objective_of
@@ -16,6 +16,8 @@ from skinfluence.problem import having_chosen
 ONE_BY_ONE = (
     "Ask about one class at a time: Influence(model.estimators_[k], X, y == model.classes_[k])."
 )
+
+LABEL_BY_LABEL = "Ask about one label at a time: Influence(model.estimators_[k], X, y[:, k])."
 
 
 def class_loss(loss, n_classes):
@@ -67,14 +69,17 @@ class BalancedOneVsRest(OneVsRest):
 
 @objective_of.register
 def _(model: OneVsRestClassifier, X, y, sample_weight=None):
+    sample_weight = check_sample_weight(sample_weight, X.shape[0])
     if model.multilabel_:
-        raise ValueError(
-            "Every row must have one label. Got a multilabel fit. Ask about one label at a time: "
-            "Influence(model.estimators_[k], X, y[:, k])."
-        )
+        y = label_columns(X, y, len(model.estimators_), LABEL_BY_LABEL)
+        parts = [
+            _binary_problem(one, X, own, sample_weight)
+            for one, own in zip(model.estimators_, y.T, strict=True)
+        ]
+        as_chance = not hasattr(model.estimators_[0], "decision_function")
+        return label_by_label(parts, as_chance, X, y, sample_weight, LABEL_BY_LABEL)
     y = column_or_1d(y)
     check_rows(X, y)
-    sample_weight = check_sample_weight(sample_weight, X.shape[0])
     classes = model.classes_
     n_classes = len(classes)
     codes = Labels.by_position(classes).codes(y)

@@ -1,12 +1,12 @@
-"""Regressions of several targets by a model each: one objective whose outputs they are."""
+"""A model for each of several targets, or labels; of least squares one objective whose outputs they are."""
 
 from dataclasses import replace
 
 import numpy as np
-from sklearn.multioutput import MultiOutputRegressor
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 
-from skinfluence._utils.validation import check_targets
-from skinfluence.adapters.members import side_by_side
+from skinfluence._utils.validation import check_sample_weight, check_targets
+from skinfluence.adapters.members import label_by_label, label_columns, side_by_side
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import SquaredError
@@ -15,14 +15,15 @@ from skinfluence.objective import Objective, objective_of, refuse_form
 ONE_BY_ONE = "Ask about one target at a time: Influence(model.estimators_[k], X, y[:, k])."
 
 
-@refuse_form.register
-def _(model: MultiOutputRegressor):
+@refuse_form.register(MultiOutputRegressor)
+@refuse_form.register(MultiOutputClassifier)
+def _(model):
     inside = {
         type(one).__name__ for one in getattr(model, "estimators_", ()) if opened(one) is not None
     }
     if inside:
         raise TypeError(
-            "The models of a MultiOutputRegressor must be fitted on its features and its targets as they "
+            f"The models of a {type(model).__name__} must be fitted on its features and its targets as they "
             f"are, with nothing chosen. Got {', '.join(sorted(inside))} inside it. {ONE_BY_ONE}"
         )
 
@@ -44,6 +45,18 @@ def _(model: MultiOutputRegressor, X, y, sample_weight=None):
         return side_by_side(parts, X, y, first.own_weights, f"{first.model_name} for each target")
     theta = np.vstack([part.theta for part in parts])
     return replace(first, loss=SquaredError(len(parts)), y=y, theta=theta)
+
+
+@objective_of.register
+def _(model: MultiOutputClassifier, X, y, sample_weight=None):
+    y = label_columns(X, y, len(model.estimators_), ONE_BY_ONE)
+    parts = []
+    for one, own in zip(model.estimators_, y.T, strict=True):
+        parts.append(objective_of(one, X, own, sample_weight))
+        check_same_fit(one, parts[-1])
+    weights = check_sample_weight(sample_weight, X.shape[0])
+    as_chance = not hasattr(model.estimators_[0], "decision_function")
+    return label_by_label(parts, as_chance, X, y, weights, ONE_BY_ONE)
 
 
 def _is_squared(problem):

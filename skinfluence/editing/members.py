@@ -7,7 +7,7 @@ from sklearn.utils import Bunch
 
 from skinfluence.editing.problems import edited_problem
 from skinfluence.editing.solving import Solved, solve_edited
-from skinfluence.editing.writing import innermost, like, rebuilt
+from skinfluence.editing.writing import innermost, like, rebuilt, with_parameters
 from skinfluence.members.answers import answers_of_members
 from skinfluence.members.joining import Average
 from skinfluence.members.problem import MembersProblem
@@ -144,6 +144,14 @@ class MembersReach:
 def write_members(model, solved, left, lines):
     """A vote, or a model for each target or class, of models at the optimum of each."""
     made = like(model)
+    if hasattr(model, "coef_"):
+        # Least squares of several labels.
+        problems = [one.problem for one in solved.parts]
+        theta = np.concatenate([one.design.in_units(one.theta) for one in problems])
+        free = bool(problems[0].design.intercept)
+        return with_parameters(
+            made, theta[:, :-1] if free else theta, theta[:, -1] if free else None
+        )
     if not hasattr(model, "estimators_"):
         # Kernel ridge regressions of several targets hold their rows once.
         parts = [one.write(model, one, left, ()) for one in solved.parts]

@@ -63,7 +63,7 @@ def write_linear(model, solved, left, lines):
     made = like(model)
     if isinstance(model, OneVsRestClassifier | MultiOutputRegressor):
         inner = [
-            _with_parameters(
+            with_parameters(
                 like(innermost(one)), coef[[k]], None if offset is None else offset[[k]]
             )
             for k, one in enumerate(model.estimators_)
@@ -72,10 +72,11 @@ def write_linear(model, solved, left, lines):
             rebuilt(one, part, None) for one, part in zip(model.estimators_, inner, strict=True)
         ]
         return made
-    return _with_parameters(made, coef, offset)
+    return with_parameters(made, coef, offset)
 
 
-def _with_parameters(model, coef, offset):
+def with_parameters(model, coef, offset):
+    """A linear model, copied for this, at other coefficients, and another intercept if there is one."""
     if not hasattr(model, "coef_"):
         raise TypeError(
             "The model after an edit is written into coef_ and intercept_. Got "

@@ -258,3 +258,44 @@ class ClassAndRest:
     def label(self, k, label):
         """1 for the class of a member, 0 for the others."""
         return 1 * (label == own_classes(len(self.members))[k])
+
+
+class SumOfLabels(SumOfSides):
+    """The sum of binary losses of several labels, each of which a row has (1) or has not (0)."""
+
+    def _target(self, k, y):
+        own = np.asarray(y[..., k], dtype=np.intp)
+        return own if self.as_chance else self.members[k].labels.targets[own]
+
+    def check_y(self, y):
+        if not np.isin(y, (0, 1)).all():
+            raise ValueError(
+                "Of several labels a row has each (1) or has it not (0). Got "
+                f"{np.asarray(y)[~np.isin(y, (0, 1))][0]:g}."
+            )
+        return np.asarray(y, dtype=np.intp)
+
+    def mean(self, eta):
+        """Whether a row has each label, 1 or 0; NaN where that is not known."""
+        has = 1 * (eta > (0.5 if self.as_chance else 0.0))
+        unknown = np.isnan(eta)
+        return np.where(unknown, np.nan, has) if unknown.any() else has
+
+    def predict_proba(self, eta):
+        """The chance of each label, (..., n_labels)."""
+        parts = [one.predict_proba(eta[..., [k]])[..., 1:] for k, one in enumerate(self.losses)]
+        return np.concatenate(parts, axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelByLabel(ClassAndRest):
+    """A binary model for each label, several of which a row may have."""
+
+    @cached_property
+    def loss(self):
+        """The sum of those of the labels."""
+        return SumOfLabels(self.members, self.as_chance)
+
+    def targets(self, member, k, y):
+        """Whether rows have the label, in the codes of a member."""
+        return member.labels.targets[np.asarray(y[..., k], dtype=np.intp)]

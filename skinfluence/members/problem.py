@@ -6,6 +6,7 @@ import numpy as np
 
 from skinfluence.design import Design
 from skinfluence.edits.points import Points
+from skinfluence.members.joining import LabelByLabel
 from skinfluence.objective import Labels
 from skinfluence.problem import Problem
 
@@ -51,7 +52,7 @@ class MembersProblem(Problem):
     ----------
     members : tuple of Problem
         In their own codes of targets.
-    how : Average, SideBySide or ClassAndRest
+    how : Average, SideBySide, ClassAndRest or LabelByLabel
     design : Design
         The rows.
     y : ndarray of shape (n_samples, ...)
@@ -74,6 +75,11 @@ class MembersProblem(Problem):
     def loss(self):
         """Of the prediction."""
         return self.how.loss
+
+    @property
+    def classifies(self):
+        """Whether targets are labels, one or several of each row."""
+        return self.labels is not None or isinstance(self.how, LabelByLabel)
 
     @property
     def sample_weight(self):

@@ -19,12 +19,13 @@ from sklearn.linear_model import (
     PoissonRegressor,
     Ridge,
     RidgeClassifier,
+    RidgeClassifierCV,
     RidgeCV,
 )
-from sklearn.metrics import log_loss, r2_score
+from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.multioutput import MultiOutputRegressor
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -52,6 +53,7 @@ LINE = X @ [1.0, -1.0, 0.5] + rng.standard_normal(N)
 TWO = np.where(LINE > 0, "yes", "no")
 THREE = np.digitize(LINE, np.quantile(LINE, [0.3, 0.7])) * 10
 Y = np.column_stack([LINE, X @ [0.0, 1.0, 1.0] + rng.standard_normal(N), rng.poisson(2.0, N) + 0.5])
+MANY = (X @ rng.standard_normal((3, 3)) + rng.standard_normal((N, 3)) > 0).astype(int)
 WEIGHT = np.linspace(0.5, 2.0, N)
 
 
@@ -160,6 +162,31 @@ CASES = {
         Y[3] + 1,
         1e-9,
     ),
+    "labels": (RidgeClassifier(), MANY, WEIGHT, "decision_function", 1 - MANY[7], 1e-9),
+    "labels, balanced": (
+        MultiOutputClassifier(BALANCED),
+        MANY,
+        WEIGHT,
+        "predict_proba",
+        1 - MANY[7],
+        1e-8,
+    ),
+    "labels of naive Bayes behind a scaler": (
+        make_pipeline(StandardScaler(), MultiOutputClassifier(GaussianNB())),
+        MANY,
+        None,
+        "predict_proba",
+        1 - MANY[7],
+        1e-9,
+    ),
+    "labels against the rest": (
+        OneVsRestClassifier(SVC(gamma=0.3, tol=1e-10)),
+        MANY,
+        None,
+        "decision_function",
+        1 - MANY[7],
+        1e-6,
+    ),
     "machines": (MultiOutputRegressor(SVR(tol=1e-10)), Y, None, "predict", Y[3] + 1, 1e-6),
     "lassos": (MultiOutputRegressor(LASSO), Y, None, "predict", Y[3] + 1, 1e-9),
     "neighbours": (
@@ -191,6 +218,12 @@ def taken(values, rows):
     return None if values is None else values[rows]
 
 
+def says(model, output, X):
+    """What a model says of rows; of several labels the chance of each, as one array."""
+    found = getattr(model, output)(X)
+    return np.stack([one[:, 1] for one in found], axis=1) if isinstance(found, list) else found
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_left_out_outputs_are_those_of_refits(name):
     model, y, weight, output, _, atol = CASES[name]
@@ -199,7 +232,7 @@ def test_left_out_outputs_are_those_of_refits(name):
     for i in range(0, N, 3):
         left = np.delete(np.arange(N), i)
         refit = fitted(model, X[left], y[left], taken(weight, left))
-        np.testing.assert_allclose(found[i], getattr(refit, output)(X[[i]])[0], atol=atol)
+        np.testing.assert_allclose(found[i], says(refit, output, X[[i]])[0], atol=atol)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -215,7 +248,7 @@ def test_effects_of_edits_are_those_of_refits(name):
         model, np.vstack([X[left], X[:1] + 0.1]), np.concatenate([after[left], [new]]), weights
     )
     found = Influence(before, X, y, weight).effect(edit, X, of=output, method="exact")
-    expected = getattr(refit, output)(X) - getattr(before, output)(X)
+    expected = says(refit, output, X) - says(before, output, X)
     np.testing.assert_allclose(found.values, expected, atol=atol)
     assert np.abs(expected).max() > 1e-2
 
@@ -235,13 +268,13 @@ def test_models_after_an_edit_are_refits(name):
     weights = None if weight is None else np.append(weight[left], 1.0)
     refit = fitted(model, *rows, weights)
     edited = inf.edited(edit)
-    expected = getattr(refit, output)(X)
+    expected = says(refit, output, X)
     assert type(edited.estimator) is type(refit)
-    np.testing.assert_allclose(getattr(edited.estimator, output)(X), expected, atol=atol)
+    np.testing.assert_allclose(says(edited.estimator, output, X), expected, atol=atol)
     error = edited.error_at(X)
     assert error.shape[0] == N and (error >= 0).all()
     if output in ("predict", "decision_function") and error.ndim == expected.ndim:
-        off = np.abs(getattr(edited.estimator, output)(X) - expected)
+        off = np.abs(says(edited.estimator, output, X) - expected)
         assert name == "counts" or (off <= error + atol).all()
     if "behind" in name or edited.report.fitted_again:
         with pytest.raises(TypeError, match="A stream of edits follows"):
@@ -250,7 +283,7 @@ def test_models_after_an_edit_are_refits(name):
     # And the same numbers of rows in a stream.
     stream = inf.after(edits.remove([1, 5])).after(edits.relabel([7], [new]))
     last = stream.after(edits.add(X[0] + 0.1, new)).estimator
-    np.testing.assert_allclose(getattr(last, output)(X), expected, atol=atol)
+    np.testing.assert_allclose(says(last, output, X), expected, atol=atol)
 
 
 def test_an_edited_vote_behind_columns_that_come_and_go_predicts_and_is_a_refit():
@@ -337,6 +370,34 @@ def test_derivatives_of_several_targets_are_the_sums_of_each(name):
     ):
         expected = sum(ask(part, one) for part, one in zip(parts, y.T, strict=True))
         np.testing.assert_allclose(ask(inf, y), expected, rtol=1e-9)
+
+
+def test_derivatives_of_several_labels_are_the_sums_of_each():
+    inf = Influence(MultiOutputClassifier(LOGISTIC).fit(X, MANY), X, MANY)
+    parts = [Influence(clone(LOGISTIC).fit(X, own), X, own) for own in MANY.T]
+    found = inf.influence_up_loss(X[:2], MANY[:2])
+    expected = sum(
+        part.influence_up_loss(X[:2], own[:2]) for part, own in zip(parts, MANY.T, strict=True)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [RidgeClassifier(), MultiOutputClassifier(GaussianNB()), OneVsRestClassifier(LOGISTIC)],
+    ids=["ridge", "a model each", "against the rest"],
+)
+def test_several_labels_are_predicted_and_scored_as_by_refits(model):
+    """Accuracy is of rows of which all labels are right; a class that is not there is refused."""
+    inf = Influence(model.fit(X, MANY), X, MANY)
+    found, expected = inf.loo_predict(), cross_val_predict(model, X, MANY, cv=LeaveOneOut())
+    assert (found == expected).all() and inf.loo_score() == (expected == MANY).all(axis=1).mean()
+    edit, left = edits.remove([2, 9]), np.delete(np.arange(N), [2, 9])
+    refit = clone(model).fit(X[left], MANY[left])
+    change = accuracy_score(MANY, refit.predict(X)) - accuracy_score(MANY, model.predict(X))
+    assert inf.effect(edit, X, MANY, of="accuracy").values == pytest.approx(change, abs=1e-12)
+    with pytest.raises(ValueError, match="has each"):
+        inf.effect(edits.relabel([1], [[0, 2, 1]]), X, of="decision_function")
 
 
 @pytest.mark.parametrize(
@@ -458,6 +519,12 @@ REFUSED = {
         "one class at a time",
     ),
     "several parameters": (MultiOutputRegressor(HuberRegressor()), Y, "one target at a time"),
+    "labels of three classes": (
+        MultiOutputClassifier(LOGISTIC),
+        np.column_stack([THREE, MANY[:, 0]]),
+        "must tell 1 from 0",
+    ),
+    "labels with a choice": (RidgeClassifierCV(alphas=[0.1, 1.0]), MANY, "chosen nothing"),
 }
 
 

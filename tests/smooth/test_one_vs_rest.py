@@ -163,13 +163,6 @@ def test_models_with_penalties_of_their_own_are_asked_one_by_one():
     np.testing.assert_allclose(inf.loo_decision_function(), expected, rtol=1e-9)
 
 
-def test_multilabel_fits_are_refused():
-    X, y = data()
-    several = np.column_stack([y == 0, y == 10])
-    with pytest.raises(ValueError, match="one label"):
-        Influence(OneVsRestClassifier(LOGISTIC).fit(X, several), X, several)
-
-
 def test_labels_and_rows_are_checked():
     model, X, y = fitted("logistic")
     with pytest.raises(ValueError, match="labels the model was fitted on"):
