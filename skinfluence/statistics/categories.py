@@ -5,6 +5,7 @@ import scipy.sparse as sp
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.utils import _safe_indexing
 
+from skinfluence.statistics.coded import places, positions
 from skinfluence.statistics.registry import NOTHING, Moves, statistics
 
 # What the removal of a row does, by its category.
@@ -94,12 +95,7 @@ def _codes(column, categories):
         known &= categories[np.minimum(codes, len(categories) - 1)] == column
         return codes if known.all() else None
     try:
-        known = {_key(value): code for code, value in enumerate(categories.tolist())}
-        return np.array([known[_key(value)] for value in column.tolist()], dtype=np.intp)
-    except (KeyError, TypeError):
+        codes = positions(column, places(categories))
+    except TypeError:
         return None
-
-
-def _key(value):
-    """Something that equals itself, for values that are missing too."""
-    return value if value == value else "skinfluence: a value that is not itself"
+    return codes if (codes < len(categories)).all() else None

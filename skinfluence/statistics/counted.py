@@ -130,27 +130,13 @@ class CountedVectorizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         return self.texts.words[self.kept_]
 
 
-def counting_once(step):
-    """A step like another one, not fitted, whose vectorisers count a text once; or that step itself.
-
-    Parameters
-    ----------
-    step : transformer
-        A vectoriser, or columns, a union or a chain with some in it.
-    """
-    if _countable(step):
-        return CountedVectorizer(clone(step), Texts())
-    if not hasattr(step, "get_params") or isinstance(step, type):
-        return step
-    inside = {
-        name: CountedVectorizer(clone(one), Texts())
-        for name, one in step.get_params(deep=True).items()
-        if _countable(one)
-    }
-    return clone(step).set_params(**inside) if inside else step
-
-
-def _countable(step):
+def countable(step):
+    """Whether a step is a vectoriser whose texts can be counted once."""
     if type(step) not in KINDS:
         return False
     return step.vocabulary is None and np.dtype(step.dtype) != np.float32
+
+
+def counted(vectoriser):
+    """Such a vectoriser, not fitted, that counts a text once."""
+    return CountedVectorizer(clone(vectoriser), Texts())

@@ -9,12 +9,12 @@ from sklearn.utils import _safe_indexing, check_array
 
 from skinfluence._utils.stacking import chosen_and
 from skinfluence._utils.untouched import untouched
-from skinfluence.statistics.counted import counting_once
+from skinfluence.statistics.read_once import read_once
 
 # Fitted again on all rows, transformers give what they gave to this share of a column's size.
 SAME = 1e-6
-# Texts that are counted once give what the vectoriser gives to this share of the largest value.
-COUNTED = 1e-12
+# Steps that read a row once give what the others give to this share of the largest value.
+READ = 1e-12
 # Columns below this share of the largest one are compared in units of that share.
 NOTHING_LEFT = 1e-9
 
@@ -36,35 +36,41 @@ class Refits:
         For steps that look at it.
     """
 
+    # The rows of the model, where a fit on all rows is known to give them.
+    _given = None
+
     def __init__(self, transformers, X, y):
         self.transformers, self.X, self.y = transformers, X, y
         names = _names(transformers)
         self._places = None if names is None else {name: j for j, name in enumerate(names)}
 
     def __getstate__(self):
-        # Texts are counted again where they are needed.
-        return {name: value for name, value in self.__dict__.items() if name != "steps"}
+        # Rows are read again where that is needed.
+        kept = [name for name in self.__dict__ if name not in ("steps", "_given")]
+        return {name: self.__dict__[name] for name in kept}
 
     @cached_property
     def steps(self):
-        """The steps to fit again: as they are, but that a text is counted once."""
-        steps = [counting_once(one) for one in self.transformers]
+        """The steps to fit again: as they are, but that a text is counted and a category looked up once."""
+        steps = [read_once(one) for one in self.transformers]
         if all(one is other for one, other in zip(steps, self.transformers, strict=True)):
             return self.transformers
-        given = self._fitted(self.X, self.y, None, self.transformers)[0]
         try:
             again = self._fitted(self.X, self.y, None, steps)[0]
         except (TypeError, ValueError):
             return self.transformers
-        same = again.shape == given.shape
-        same = same and (_largest(abs(again - given)) <= COUNTED * abs(given).max()).all()
-        return steps if same else self.transformers
+        if self._given is None or not _same(again, self._given):
+            # Rows of the model came from ``transform``, which may round otherwise.
+            if not _same(again, self._fitted(self.X, self.y, None, self.transformers)[0]):
+                return self.transformers
+        return steps
 
     def gives(self, training_X):
         """Whether a fit on all rows gives the model the rows it was fitted on."""
         again, _, _ = self._fitted(self.X, self.y, None, self.transformers)
         if again.shape != training_X.shape:
             return False
+        self._given = training_X
         # Rows as they are, sparse or not: only what differs is looked at.
         largest = _largest(abs(training_X))
         # What is left of a column of one value is round-off.
@@ -118,6 +124,13 @@ class Refits:
         if names is not None and self._places is not None:
             return np.fromiter(map(self._places.get, names, repeat(-1)), np.intp, len(names))
         return None
+
+
+def _same(again, given):
+    """Whether rows differ in their last digits only."""
+    if again.shape != given.shape:
+        return False
+    return bool((_largest(abs(again - given)) <= READ * abs(given).max()).all())
 
 
 def _checked(X):

@@ -192,7 +192,7 @@ def _near_start(factor, rows, moved):
     if not penalised or not certified or shifted or factor.is_random or factor.curvature.damping:
         return None
     if columns is not None and not (len(columns) == old.n_features and _is_sorted(columns)):
-        if (columns < 0).any() or not sp.issparse(X):
+        if (columns < 0).any():
             return None
         X, X_out = (_spread(one, columns, old.n_features) for one in (X, X_out))
     if X.shape[1] != old.n_features or sp.issparse(X) != old.is_sparse:
@@ -202,7 +202,11 @@ def _near_start(factor, rows, moved):
 
 
 def _spread(X, columns, width):
-    """Columns of a CSR array where they were, zeros between."""
+    """Columns where they were, zeros between."""
+    if not sp.issparse(X):
+        out = np.zeros((X.shape[0], width))
+        out[:, columns] = X
+        return out
     X = sp.csr_array(X)
     order = np.argsort(columns)
     if not (order == np.arange(len(order))).all():

@@ -20,7 +20,7 @@ from sklearn.utils import _safe_indexing
 
 from skinfluence import Influence
 from skinfluence.smooth.old_factor import by_chords
-from skinfluence.statistics.counted import counting_once
+from skinfluence.statistics.read_once import read_once
 from tests.statistics.test_routes_of_rows import TEXT_Y, TEXTS
 
 
@@ -39,7 +39,7 @@ from tests.statistics.test_routes_of_rows import TEXT_Y, TEXTS
     ids=repr,
 )
 def test_of_any_texts_and_for_any_others(vectoriser):
-    counted = counting_once(vectoriser)
+    counted = read_once(vectoriser)
     counted.fit(TEXTS)
     for kept in (range(1, len(TEXTS)), range(0, len(TEXTS), 2)):
         some = [TEXTS[i] for i in kept]
@@ -63,7 +63,7 @@ def test_of_words_that_are_named_and_of_other_transformers_nothing_is_counted():
         StandardScaler(),
         make_pipeline(HashingVectorizer(), StandardScaler(with_mean=False)),
     ):
-        assert counting_once(step) is step
+        assert read_once(step) is step
 
 
 def table():
