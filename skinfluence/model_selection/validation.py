@@ -301,7 +301,7 @@ def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen, 
         eta = answers.own_group_removals(points, method, tol)
     else:
         eta = np.full((len(y), objective.loss.n_outputs), np.nan)
-        for rows, values in zip(left, pipeline.group_values(left, method), strict=True):
+        for rows, values in zip(left, pipeline.group_values(left, method, tol), strict=True):
             eta[rows] = values
     eta[whole[position]] = np.nan
     return Outputs(influence.estimator, objective, eta), y, members

@@ -9,7 +9,7 @@ SLOW, SOLVED = 0.8, 1e-11
 NOISE = 0.1
 
 
-def by_chords(factor, starts, gradients, noise):
+def by_chords(factor, starts, gradients, noise, enough=None):
     """The optima of some problems, by accelerated chords with the factor of another one.
 
     A solve and a gradient for each step and no factorisation. The steps are combined with the few before
@@ -28,13 +28,16 @@ def by_chords(factor, starts, gradients, noise):
         n_parameters).
     noise : float
         What rounding leaves of a decrement.
+    enough : callable, default=None
+        From the same, and those gradients, to a mask of problems that are near enough to their optima.
+        None goes on to round-off.
 
     Returns
     -------
     found : list of ndarray of shape (n_outputs, n_columns), or None
         None where the steps do not go down as they should: that factor is no help.
     """
-    chords = [_Chord(one) for one in starts]
+    chords, factor = [_Chord(one) for one in starts], factor.for_steps()
     left = np.arange(len(chords))
     for _ in range(MAX_STEPS):
         if not len(left):
@@ -45,6 +48,13 @@ def by_chords(factor, starts, gradients, noise):
         left, found = left[fine], found[fine]
         if not len(left):
             break
+        if enough is not None:
+            near = enough(left, np.stack([chords[k].theta for k in left]), found)
+            for k in left[near]:
+                chords[k].found = chords[k].theta
+            left, found = left[~near], found[~near]
+            if not len(left):
+                break
         steps = -factor.solve(np.ascontiguousarray(found.T))
         for k, gradient, step in zip(left, found, steps.T, strict=True):
             chords[k].go(gradient, step, noise)

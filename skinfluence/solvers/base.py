@@ -253,6 +253,10 @@ class Factor(Locked, ABC):
         residual = relative_residuals(B, B - self.curvature.matmat(X))
         return Solution(X, np.full(B.shape[1], iterations), residual, residual < 1e-6)
 
+    def for_steps(self):
+        """What solves for steps whose errors the next gradient takes back: itself, if nothing is faster."""
+        return self
+
     def solve(self, B, shift=0.0):
         """``(H + shift R0)^-1 B``.
 

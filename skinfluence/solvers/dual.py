@@ -1,5 +1,6 @@
 """Cholesky in the space of the training outputs, for fewer rows than parameters."""
 
+import copy
 from functools import cached_property
 
 import numpy as np
@@ -8,7 +9,14 @@ from scipy import linalg
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.threads import small_blas
 from skinfluence.solvers.base import SingularHessianError
-from skinfluence.solvers.cholesky import DUAL, DenseFactor, cho_inverse, cho_solved, cholesky
+from skinfluence.solvers.cholesky import (
+    DUAL,
+    DenseFactor,
+    cho_inverse,
+    cho_solved,
+    cholesky,
+    single_solved,
+)
 
 # A solve of the dual form that loses less than this is not refined; up to how often it is.
 SOLVED, MAX_REFINEMENTS = 1e-12, 4
@@ -16,6 +24,8 @@ SOLVED, MAX_REFINEMENTS = 1e-12, 4
 WORST = 1e-7
 # Beyond this loss leverages come by refined solves too.
 ROUGH = 1e-9
+# Up to this loss, steps may be solved for in single precision; of fewer rows the copy costs more.
+SINGLE, FEW = 1e-12, 500
 # Rows of a dual matrix are left out while what they add up to, relative to H, is below this.
 IDLE = 1e-13
 # Curvature of a row times its size from which on what pairs of rows are is divided by it.
@@ -166,7 +176,17 @@ class DualFactor(DenseFactor):
         out[self._rows] = self._active_solve(T[self._rows])
         return out
 
+    def for_steps(self):
+        small = self._L.dtype == np.float32 or len(self._L) < FEW
+        if small or self._rough_error > SINGLE:
+            return self
+        light = copy.copy(self)
+        light._L, light._refinements = self._L.astype(np.float32), 0
+        return light
+
     def _active_solve(self, T):
+        if self._L.dtype == np.float32:
+            return single_solved(self._L, self._scale, T)
         return self._scale[:, None] * cho_solved(self._L, self._scale[:, None] * T)
 
     def _schur_solve(self, T):

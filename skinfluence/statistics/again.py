@@ -42,11 +42,14 @@ class Again:
         Rows as the model sees them.
     budget : float
         CPU seconds.
+    tol : float, default=0.0
+        Share of the largest change that decision values of an edit may be off by, where that is certified
+        on the way; 0 for round-off.
     """
 
-    def __init__(self, answers, model, refits, training_X, budget):
+    def __init__(self, answers, model, refits, training_X, budget, tol=0.0):
         self.answers, self.model, self.refits = answers, model, refits
-        self.training_X, self.budget = training_X, budget
+        self.training_X, self.budget, self.tol = training_X, budget, tol
 
     def each(self, edits, outs, method, certify=False, strict=False):
         """Models after edits.
@@ -169,7 +172,7 @@ class Again:
             if taken:
                 noise = self.answers.edit_solver().accuracy.noise
                 asked = [edits[k] for k in taken], [outs[k] for k in taken]
-                for k, eta in zip(taken, self._texts.after(*asked, noise), strict=True):
+                for k, eta in zip(taken, self._texts.after(*asked, noise, self.tol), strict=True):
                     found[k] = None if eta is None else Moved(eta)
         left = [k for k, one in enumerate(found) if one is None]
         if left:
@@ -184,9 +187,7 @@ class Again:
         problem = self.answers.problem
         if not isinstance(problem, Objective) or not sp.issparse(self.training_X):
             return None
-        return WeightedTexts.of(
-            self.answers.edit_solver().factor, self.refits.steps, self.training_X
-        )
+        return WeightedTexts.of(self.answers.edit_solver().factor, self.refits, self.training_X)
 
     def _fitted_again(self, edits, outs, method, certify):
         moved = [self._refitted(*one) for one in zip(edits, outs, strict=True)]

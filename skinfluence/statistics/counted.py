@@ -100,10 +100,8 @@ class CountedVectorizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
             self.plain_ = clone(vectoriser)
             return self.plain_.fit_transform(X)
         in_texts = np.bincount(counts.indices, minlength=counts.shape[1])
-        kept = np.flatnonzero((in_texts > 0) & within(vectoriser, in_texts, len(texts)))
-        if vectoriser.max_features is not None and len(kept) > vectoriser.max_features:
-            total = np.asarray(counts.sum(axis=0)).ravel()[kept]
-            kept = np.sort(kept[(-total).argsort()[: vectoriser.max_features]])
+        total = None if vectoriser.max_features is None else np.asarray(counts.sum(axis=0)).ravel()
+        kept = chosen_words(vectoriser, in_texts, total, len(texts))
         if not len(kept):
             raise ValueError(
                 "After pruning, no terms remain. Try a lower min_df or a higher max_df."
@@ -128,6 +126,30 @@ class CountedVectorizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         if self.plain_ is not None:
             return self.plain_.get_feature_names_out()
         return self.texts.words[self.kept_]
+
+
+def chosen_words(vectoriser, in_texts, total, n):
+    """The words that are columns, in order.
+
+    Parameters
+    ----------
+    vectoriser : CountVectorizer
+        With limits on words.
+    in_texts, total : ndarray of shape (n_words,)
+        In how many texts each word is, and how often it is there at all; the latter may be None where their
+        number has no limit.
+    n : int
+        Of texts.
+    """
+    kept, most = (
+        np.flatnonzero((in_texts > 0) & within(vectoriser, in_texts, n)),
+        vectoriser.max_features,
+    )
+    if most is not None and len(kept) > most:
+        # As numbers of its type: which of equal ones are taken is how they are sorted.
+        some = total[kept].astype(vectoriser.dtype)
+        kept = np.sort(kept[(-some).argsort()[:most]])
+    return kept
 
 
 def countable(step):

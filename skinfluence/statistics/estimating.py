@@ -55,7 +55,7 @@ def of_edits(whole, edits, X, method, numbers):
 def _timed(whole, routes, edits, X, method, numbers):
     routes = {way: n for way, n in routes.items() if n}
     fits, cells = routes.get(REFITTED, 0), 0
-    seconds = whole.again.seconds(edits, X, fits, method)
+    seconds = whole.again(method, 1e-3).seconds(edits, X, fits, method)
     if fits:
         cells = whole.training_X.shape[0] * whole.training_X.shape[1]
     return Estimate(routes, fits, float(seconds), 8 * (numbers + cells))

@@ -6,8 +6,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skinfluence.smooth import piecewise
 from skinfluence.smooth.old_factor import by_chords
-from skinfluence.statistics.counted import CountedVectorizer
-from skinfluence.statistics.texts import within
+from skinfluence.statistics.beside_texts import parts_of
+from skinfluence.statistics.counted import CountedVectorizer, chosen_words
+from skinfluence.statistics.near_optimum import Nearness
 
 # The rows of the model are those of the counts to this share of the largest value.
 SAME = 1e-12
@@ -18,7 +19,8 @@ class WeightedTexts:
 
     ``b`` are the weights of words without the texts that are gone, 0 of words that no text has any
     more or that are beyond a limit; ``a`` is what makes the norms of the rows 1; ``T`` are the counts of all
-    texts. So one product of ``T`` with many vectors serves many edits.
+    texts. So one product of ``T`` with many vectors serves many edits. Columns beside those of words stay
+    as they are: what they are divided by is in the penalty.
 
     Parameters
     ----------
@@ -26,43 +28,47 @@ class WeightedTexts:
         At the optimum, of an objective on sparse rows.
     counted : CountedVectorizer
         Of all texts.
+    beside : Beside
+        Where the words stand among the columns, and what stands beside them.
 
     Notes
     -----
     A pass over the stored counts for each edit and step, O(nnz), and a solve.
     """
 
-    def __init__(self, factor, counted):
-        self.factor, self.objective = factor, factor.objective
-        self.vectoriser, self.texts = counted.vectoriser, counted.texts
+    def __init__(self, factor, counted, beside):
+        self.factor, self.objective = factor.for_steps(), factor.objective
+        self.vectoriser, self.texts, self.beside = counted.vectoriser, counted.texts, beside
         n, width = self.texts.counts.shape
         self._in_texts = np.bincount(self.texts.counts.indices, minlength=width)
-        self._kept = within(self.vectoriser, self._in_texts, n)
-        self._columns = np.flatnonzero(self._kept)
+        self._total = np.asarray(self.texts.counts.sum(axis=0)).ravel()
+        self._columns = chosen_words(self.vectoriser, self._in_texts, self._total, n)
+        self._kept = np.zeros(width, dtype=bool)
+        self._kept[self._columns] = True
         self.T = self._terms(self.texts.counts)
         self._turned, self._others = sp.csr_array(self.T.T), (None, None)
         # For norms: squares, or sizes.
         self._sizes = {"l2": self.T * self.T, "l1": abs(self.T)}.get(self.vectoriser.norm)
+        self._b, self._a = (one[0] for one in self._scales([np.empty(0, dtype=np.intp)]))
 
     @classmethod
-    def of(cls, factor, steps, rows):
+    def of(cls, factor, refits, rows):
         """Those of a factor and the steps before it, where they are of this kind; else None.
 
         Parameters
         ----------
         factor : Factor
-        steps : list of transformers
-            As :class:`~skinfluence.statistics.refits.Refits` fits them again.
+        refits : Refits
+            Of the steps.
         rows : CSR array
             What the steps gave the model.
         """
         objective = factor.objective
         design, loss, penalty = objective.design, objective.loss, objective.penalty
-        counted = steps[0] if len(steps) == 1 else None
+        counted, beside = parts_of(refits, rows, bool(design.intercept and penalty[-1] == 0))
         if not isinstance(counted, CountedVectorizer) or counted.texts.counts is None:
             return None
-        vectoriser = counted.vectoriser
-        if type(vectoriser) is not TfidfVectorizer or vectoriser.max_features is not None:
+        if type(counted.vectoriser) is not TfidfVectorizer:
             return None
         certified = loss.self_concordance is not None and not piecewise.is_piecewise(loss)
         if not certified or not design.is_sparse or design.shift is not None or design.turned:
@@ -70,12 +76,12 @@ class WeightedTexts:
         penalised = (penalty[: design.n_features] > 0).all()
         if not penalised or factor.is_random or factor.curvature.damping:
             return None
-        found = cls(factor, counted)
-        if found.T.shape != rows.shape or len(rows.data) != len(found.T.data):
+        found = cls(factor, counted, beside)
+        words = rows[:, beside.at]
+        if found.T.shape != words.shape or len(words.data) != len(found.T.data):
             return None
-        b, a = found._scales([np.empty(0, dtype=np.intp)])
-        again = sp.csr_array(found.T.multiply(a[0][:, None]).multiply(b[0]))
-        same = abs(again - rows).max() <= SAME * abs(rows).max()
+        again = sp.csr_array(found.T.multiply(found._a[:, None]).multiply(found._b))
+        same = abs(again - words).max() <= SAME * abs(words).max()
         return found if same else None
 
     def takes(self, rows):
@@ -85,31 +91,35 @@ class WeightedTexts:
         ----------
         rows : EditedRows
         """
-        if rows.new or rows.ratio is not None:
+        if rows.new or not self.beside.takes(rows) or not np.isfinite(rows.weights).all():
             return False
-        left = self._left(rows.gone)
-        n = len(self.texts.counts.indptr) - 1 - len(rows.gone)
-        there = (left > 0) & within(self.vectoriser, left, n)
+        loss = self.objective.loss
+        if rows.ratio is not None and loss.reweighted(rows.ratio) is not loss:
+            return False
+        _, there = self._left(rows.gone)
         return bool(there.any()) and not (there & ~self._kept).any()
 
-    def after(self, edits, outs, noise):
+    def after(self, edits, outs, noise, tol=0.0):
         """Decision values of the models after some edits.
 
         Parameters
         ----------
         edits : list of EditedRows
             That it :meth:`takes`.
-        outs : list of lists of str
-            The texts that each is asked about.
+        outs : list of array-like
+            The raw rows that each is asked about.
         noise : float
             What rounding leaves of the fit, as a distance.
+        tol : float, default=0.0
+            Share of the largest change among them that the decision values of an edit may be off by, where
+            that can be certified; else they are solved for to round-off.
 
         Returns
         -------
         eta : list of ndarray of shape (n_out, n_outputs), or None
             None where the old factor is no help.
         """
-        objective, m = self.objective, len(edits)
+        objective, beside, m = self.objective, self.beside, len(edits)
         b, a = self._scales([one.gone for one in edits])
         weights, penalty = np.zeros(a.shape), np.tile(objective.penalty, (m, 1))
         y = np.tile(objective.y, (m, *[1] * objective.y.ndim))
@@ -117,25 +127,53 @@ class WeightedTexts:
             weights[k, one.kept], y[k, one.kept] = one.weights, one.y
             if objective.hold != "C":
                 penalty[k] *= one.weights.sum() / objective.total_weight
-        intercept, d = objective.design.intercept, len(self._columns)
+            penalty[k, beside.columns] *= beside.ratio(one)
+        intercept, bends = objective.design.intercept, np.zeros(m)
+        others = beside.of(outs)
+        asked = self._asked(outs, others, b)
 
         def gradients(which, theta):
-            eta = self._products(a[which], b[which], theta[:, :, :d])
+            eta = self._products(a[which], b[which], theta[:, :, beside.at])
+            eta += beside.products(theta)
             if intercept:
-                eta += intercept * theta[:, None, :, d]
+                eta += intercept * theta[:, None, :, -1]
             left = weights[which, :, None] * objective.loss.gradient(eta, y[which])
+            if tol > 0 and eta.shape[2] == 1:
+                second = objective.loss.hessian(eta, y[which])[..., 0, 0]
+                bends[which] = (weights[which] * second).sum(axis=1)
             out = penalty[which, None, :] * theta
-            out[:, :, :d] += self._adjoints(a[which], b[which], left)
+            out[:, :, beside.at] += self._adjoints(a[which], b[which], left)
+            beside.add_adjoints(out, left)
             if intercept:
-                out[:, :, d] += intercept * left.sum(axis=1)
+                out[:, :, -1] += intercept * left.sum(axis=1)
             return out.reshape(len(out), -1)
 
+        enough = None
+        if tol > 0 and objective.loss.n_outputs == 1 and self._sizes is not None:
+            # Rows of words have a norm of at most 1.
+            largest = [beside.largest(*one) for one in zip(penalty, others, strict=True)]
+            fitted = self._asked(outs, others, [self._b] * m)
+            before = [fitted(k, objective.theta) for k in range(m)]
+            enough = Nearness(objective, penalty, np.array(largest), bends, asked, before, tol)
         starts = np.tile(objective.theta, (m, 1, 1))
-        found = by_chords(self.factor, starts, gradients, noise)
-        return [
-            None if theta is None else self._values(theta, outs[k], b[k])
-            for k, theta in enumerate(found)
-        ]
+        found = by_chords(self.factor, starts, gradients, noise, enough)
+        return [None if theta is None else asked(k, theta) for k, theta in enumerate(found)]
+
+    def _asked(self, outs, others, b):
+        """Decision values of the rows that each edit is asked about, at parameters and weights of words."""
+        counts = [self._rows_of(self.beside.texts_of(one)) for one in outs]
+        words = [self._weighted(*one) for one in zip(counts, b, strict=True)]
+        at, columns, intercept = (
+            self.beside.at,
+            self.beside.columns,
+            self.objective.design.intercept,
+        )
+
+        def values(k, theta):
+            eta = words[k] @ theta[:, at].T + others[k] @ theta[:, columns].T
+            return eta + intercept * theta[:, -1] if intercept else eta
+
+        return values
 
     def _terms(self, counts):
         """The words within the limits at the fit, as often as the vectoriser takes them."""
@@ -146,25 +184,30 @@ class WeightedTexts:
         return T
 
     def _left(self, gone):
-        """In how many texts each of all words is without some."""
+        """In how many texts each of all words is without some, and which words are columns then."""
         counts, left = self.texts.counts, self._in_texts.copy()
+        limited = self.vectoriser.max_features is not None
+        total = self._total.copy() if limited else self._total
         for i in gone:
-            left[counts.indices[counts.indptr[i] : counts.indptr[i + 1]]] -= 1
-        return left
+            own = slice(counts.indptr[i], counts.indptr[i + 1])
+            left[counts.indices[own]] -= 1
+            if limited:
+                total[counts.indices[own]] -= counts.data[own]
+        there = np.zeros(len(left), dtype=bool)
+        there[chosen_words(self.vectoriser, left, total, len(counts.indptr) - 1 - len(gone))] = True
+        return left, there
 
     def _scales(self, gone):
         """``b`` and ``a`` without the texts of each group, (m, n_words) and (m, n_texts)."""
         vectoriser, n = self.vectoriser, self.T.shape[0]
-        b = np.empty((len(gone), len(self._columns)))
+        b = np.ones((len(gone), len(self._columns)))
         for k, some in enumerate(gone):
-            left, n_left = self._left(some), n - len(some)
-            there = ((left > 0) & within(vectoriser, left, n_left))[self._columns]
-            b[k] = 1.0
+            left, there = self._left(some)
             if vectoriser.use_idf:
                 one = float(vectoriser.smooth_idf)
                 with np.errstate(divide="ignore"):
-                    b[k] += np.log((n_left + one) / (left[self._columns] + one))
-            b[k][~there] = 0.0
+                    b[k] += np.log((n - len(some) + one) / (left[self._columns] + one))
+            b[k][~there[self._columns]] = 0.0
         return b, self._lengths(self._sizes, b)
 
     def _lengths(self, sizes, b):
@@ -189,24 +232,20 @@ class WeightedTexts:
         out = (self._turned @ np.ascontiguousarray(turned)).T.reshape(m, k, -1)
         return b[:, None, :] * out
 
-    def _values(self, theta, texts, b):
-        """Decision values of other texts, (n_out, n_outputs)."""
-        T = self._rows_of(texts)
+    def _weighted(self, T, b):
+        """Counts of other texts as the vectoriser would weigh them, CSR."""
         data = T.data * b[T.indices]
-        eta = sp.csr_array((data, T.indices, T.indptr), shape=T.shape) @ theta[:, : len(b)].T
         if self._sizes is not None:
             squared = self.vectoriser.norm == "l2"
             sizes = data * data if squared else np.abs(data)
-            row = np.repeat(np.arange(len(eta)), np.diff(T.indptr))
-            length = np.bincount(row, sizes, len(eta))
+            row = np.repeat(np.arange(T.shape[0]), np.diff(T.indptr))
+            length = np.bincount(row, sizes, T.shape[0])
             length = np.sqrt(length) if squared else length
-            eta /= np.where(length > 0, length, 1.0)[:, None]
-        intercept = self.objective.design.intercept
-        return eta + intercept * theta[:, -1] if intercept else eta
+            data = data / np.where(length > 0, length, 1.0)[row]
+        return sp.csr_array((data, T.indices, T.indptr), shape=T.shape)
 
     def _rows_of(self, texts):
         """The same words of other texts as often as they have them; of the same ones as last time, those."""
-        texts = list(texts)
         before, T = self._others
         if before != texts:
             place = self.texts.places(texts)

@@ -36,10 +36,10 @@ class WholePipeline:
         self.training_X, self.budget = training_X, budget
         self.supervised = supervised or moving_curve(answers.problem) is not None
 
-    @property
-    def again(self):
-        """What fits the steps again."""
-        return Again(self.answers, self.model, self.refits, self.training_X, self.budget)
+    def again(self, method, tol=0.0):
+        """What fits the steps again, for answers by a method that may be off by a share of a change."""
+        tol = tol if method == "auto" else 0.0
+        return Again(self.answers, self.model, self.refits, self.training_X, self.budget, tol)
 
     def holding(self, hold):
         """The same with another meaning of edits; itself for None."""
@@ -76,16 +76,17 @@ class WholePipeline:
                 )
         left = removals.again
         if len(left):
-            eta[left] = np.concatenate(self.group_values(rows[left, None], method))
+            eta[left] = np.concatenate(self.group_values(rows[left, None], method, tol))
         return eta
 
-    def group_values(self, groups, method):
+    def group_values(self, groups, method, tol=0.0):
         """Decision values of the rows of each group from the pipeline without the group.
 
         Parameters
         ----------
         groups : list of ndarray of int
         method : str
+        tol : float, default=0.0
 
         Returns
         -------
@@ -99,7 +100,7 @@ class WholePipeline:
         problem = self.answers.problem
         edits = [edited_rows.without(problem, self.y, rows) for rows in groups]
         outs = [self.refits.rows(rows) for rows in groups]
-        return [one.eta for _, one in self.again.each(edits, outs, method)]
+        return [one.eta for _, one in self.again(method, tol).each(edits, outs, method)]
 
     def row_stream(self, quantity, X, rows, label, method, tol):
         """Effects of removing or relabelling rows one at a time, as of :class:`Answers`.
@@ -136,9 +137,9 @@ class WholePipeline:
                 )
             for block, values in stream:
                 yield some[block], values
-        yield from self._one_by_one(quantity, X, rows, removals.again, label, method)
+        yield from self._one_by_one(quantity, X, rows, removals.again, label, method, tol)
 
-    def _one_by_one(self, quantity, X, rows, left, label, method):
+    def _one_by_one(self, quantity, X, rows, left, label, method, tol):
         """The stream of the rows that the steps are fitted again for."""
         problem = self.answers.problem
         lonely = np.isin(rows[left], rows_alone(problem))
@@ -155,7 +156,7 @@ class WholePipeline:
             edits = [edited_rows.without(problem, self.y, rows[[i]]) for i in left]
         else:
             edits = [edited_rows.relabelled(problem, self.y, rows[i], label) for i in left]
-        for i, one in self.again.each(edits, [X] * len(edits), method):
+        for i, one in self.again(method, tol).each(edits, [X] * len(edits), method):
             yield left[[i]], quantity.change(one.eta[None] - quantity.eta)
 
     def row_effects(self, quantity, X, rows, label, method, tol, out=None):
@@ -244,7 +245,9 @@ class WholePipeline:
         return route, removals, chosen
 
     def _refitted(self, edits, quantity, X, method, strict):
-        found = self.again.each(edits, [X] * len(edits), method, certify=True, strict=strict)
+        found = self.again(method).each(
+            edits, [X] * len(edits), method, certify=True, strict=strict
+        )
         after = [one for _, one in found]
         change = np.array([quantity.change(one.eta[None] - quantity.eta)[0] for one in after])
         values = np.swapaxes(change, 0, 1) if quantity.shape else change

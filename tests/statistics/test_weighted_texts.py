@@ -1,15 +1,21 @@
 """Models behind tf-idf without texts, by products of the counts of all, against refits of the whole pipeline."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, StandardScaler
 
 from skinfluence import Influence
+from skinfluence.solvers import Exact, dual
 from skinfluence.statistics.again import Again
-from skinfluence.statistics.edited_rows import without
+from skinfluence.statistics.near_optimum import Nearness
 from skinfluence.statistics.refits import Refits
 from skinfluence.statistics.weighted_texts import WeightedTexts
 from tests.statistics.test_routes_of_rows import TEXT_Y, TEXTS
@@ -46,7 +52,7 @@ def refit(model, y, gone):
 def test_rows_and_groups_are_left_out_as_by_refits(vectoriser, name):
     model, y = question(vectoriser, name)
     inf = Influence(model, TEXTS, y)
-    own = inf.loo_decision_function()
+    own, near = (inf.loo_decision_function(method=method) for method in ("exact", "auto"))
     groups = np.arange(len(y)) % 5
     other = ["egg and ham", *TEXTS[:2], ""]
     grouped = inf.removal_effect(other, of="decision_function", groups=groups)
@@ -54,6 +60,9 @@ def test_rows_and_groups_are_left_out_as_by_refits(vectoriser, name):
     for i in (0, 4, len(y) - 1):
         true = refit(model, y, [i]).decision_function([TEXTS[i]])[0]
         np.testing.assert_allclose(own[i], true, rtol=1e-6, atol=1e-8)
+        moved = np.abs(true - model.decision_function([TEXTS[i]])[0])
+        # The tolerance, and what refits are off by.
+        assert (np.abs(near[i] - true) <= 1e-3 * moved.max() + 1e-8).all()
     true = refit(model, y, np.flatnonzero(groups == 1)).decision_function(other) - before
     np.testing.assert_allclose(grouped[:, 1], true, rtol=1e-6, atol=1e-8)
 
@@ -68,11 +77,11 @@ def test_no_step_is_fitted_again(vectoriser, monkeypatch):
         "after",
         lambda refits, rows, out: fitted.append(rows) or original(refits, rows, out),
     )
-    found = inf.loo_decision_function()
+    found = inf.loo_decision_function(method="exact")
     alone = len(fitted)
     assert alone < 0.2 * len(y)
     monkeypatch.setattr(WeightedTexts, "takes", lambda texts, rows: False)
-    again = inf.loo_decision_function()
+    again = inf.loo_decision_function(method="exact")
     assert len(fitted) == alone + len(y)
     np.testing.assert_allclose(found, again, rtol=1e-10, atol=1e-12)
 
@@ -85,7 +94,7 @@ def test_a_word_that_comes_within_a_limit_is_a_column_more():
     steps = TfidfVectorizer(max_df=9), LogisticRegression(solver="newton-cg", tol=1e-12)
     model = make_pipeline(*steps).fit(texts, y)
     inf = Influence(model, texts, y)
-    widths, found = [], inf.loo_decision_function()
+    widths, found = [], inf.loo_decision_function(method="exact")
     for i in range(6):
         kept = np.delete(np.arange(len(y)), i)
         again = clone(model).fit([texts[j] for j in kept], y[kept])
@@ -94,16 +103,117 @@ def test_a_word_that_comes_within_a_limit_is_a_column_more():
     assert max(widths) > 0
 
 
-def texts_of(model, y):
-    inf = Influence(model.fit(TEXTS, y), TEXTS, y)
-    refits = Refits([model[0]], TEXTS, y)
-    rows = model[0].transform(TEXTS)
-    return Again(inf.answers, model[-1], refits, rows, 60.0)._texts
+def numbers():
+    """A column of texts beside others."""
+    rng, n = np.random.default_rng(0), len(TEXTS)
+    X = pd.DataFrame({"size": np.exp(rng.standard_normal(n)), "lines": rng.standard_normal(n)})
+    X["body"], X["kind"] = TEXTS, rng.choice(["x", "y", "z"], n, p=[0.6, 0.3, 0.1])
+    # A category of one row.
+    X.loc[2, "kind"] = "w"
+    return X
 
 
-def test_words_that_are_chosen_and_weights_that_move_are_fitted_again():
-    last, y = LogisticRegression(tol=1e-10, class_weight="balanced"), np.array(TEXT_Y)
-    assert texts_of(make_pipeline(TfidfVectorizer(max_features=8), last), y) is None
-    texts = texts_of(make_pipeline(TfidfVectorizer(), last), y)
-    problem = texts.objective
-    assert not texts.takes(without(problem, y, np.array([3])))
+COLUMNS = {
+    "scaled": [("words", TfidfVectorizer(), "body"), ("n", StandardScaler(), ["size", "lines"])],
+    "on both sides": [
+        ("kind", OneHotEncoder(handle_unknown="ignore"), ["kind"]),
+        ("words", TfidfVectorizer(min_df=2), "body"),
+        ("n", MinMaxScaler(), ["size", "lines"]),
+    ],
+    "the most frequent": [
+        ("words", TfidfVectorizer(max_features=12), "body"),
+        ("rest", "passthrough", ["size"]),
+    ],
+    "alone": [("words", TfidfVectorizer(norm="l1"), "body")],
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("weight", [None, "balanced"])
+def test_columns_beside_texts_move_with_them(name, weight, monkeypatch):
+    X, y = numbers(), np.array(TEXT_Y)
+    steps = ColumnTransformer(clone(COLUMNS[name], safe=False), sparse_threshold=1.0)
+    last = LogisticRegression(C=2.0, solver="newton-cg", tol=1e-12, class_weight=weight)
+    model = make_pipeline(steps, last).fit(X, y)
+    inf, seen, after = Influence(model, X, y), [], WeightedTexts.after
+
+    def counted(self, edits, *args):
+        seen.extend(one.gone[0] for one in edits)
+        return after(self, edits, *args)
+
+    monkeypatch.setattr(WeightedTexts, "after", counted)
+    rows = np.arange(2, len(y), 9)
+    exact, auto = (inf.loo_decision_function(indices=rows, method=way) for way in ("exact", "auto"))
+    effect = inf.removal_effect(X[:3], of="decision_function", indices=rows, method="exact")
+    assert len(seen) > 2 * len(rows)
+    before = model.decision_function(X)
+    for place, i in enumerate(rows):
+        kept = np.delete(np.arange(len(y)), i)
+        again = clone(model).fit(X.iloc[kept], y[kept])
+        true, moved = again.decision_function(X.iloc[[i]])[0], again.decision_function(X[:3])
+        assert exact[place] == pytest.approx(true, rel=1e-6, abs=1e-8)
+        assert abs(auto[place] - true) <= 1e-3 * abs(true - before[i]) + 1e-8
+        np.testing.assert_allclose(effect[:, place], moved - before[:3], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "name, step",
+    [
+        ("components", PCA(1)),
+        ("fills", SimpleImputer()),
+    ],
+)
+def test_beside_what_moves_otherwise_steps_are_fitted_again(name, step):
+    X, y = numbers(), np.array(TEXT_Y)
+    if name == "fills":
+        X.loc[5:9, "size"] = np.nan
+    parts = [("words", TfidfVectorizer(), "body"), ("n", step, ["size", "lines"])]
+    model = make_pipeline(
+        ColumnTransformer(parts, sparse_threshold=1.0), LogisticRegression(tol=1e-10)
+    )
+    inf = Influence(model.fit(X, y), X, y)
+    refits = Refits([model[0]], X, y)
+    again = Again(inf.answers, model[-1], refits, model[:-1].transform(X), 60.0)
+    assert again._texts is None
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("C", [0.1, 30.0])
+def test_no_decision_value_is_further_off_than_its_bound(intercept, C, monkeypatch):
+    """Along the whole way, from the start on, which is where the bound is worst."""
+    X, y = numbers(), np.array(TEXT_Y)
+    parts = [("words", TfidfVectorizer(), "body"), ("n", StandardScaler(), ["size", "lines"])]
+    last = LogisticRegression(C=C, fit_intercept=intercept, solver="newton-cg", tol=1e-12)
+    if not intercept:
+        # Without one a scaler that shifts is another problem.
+        parts[1] = ("n", MaxAbsScaler(), ["size", "lines"])
+    model = make_pipeline(ColumnTransformer(parts, sparse_threshold=1.0), last).fit(X, y)
+    seen = []
+
+    def watched(self, which, theta, gradients):
+        for k, one, bound in zip(which, theta, self.bounds(which, gradients), strict=True):
+            seen.append((self.asked, k, self.asked(k, one), bound))
+        return np.zeros(len(which), dtype=bool)
+
+    monkeypatch.setattr(Nearness, "__call__", watched)
+    Influence(model, X, y).loo_decision_function(indices=np.arange(0, len(y), 2))
+    last = {(id(asked), k): eta for asked, k, eta, _ in seen}
+    known = [(last[id(asked), k] - eta, bound) for asked, k, eta, bound in seen if bound < np.inf]
+    assert len(known) > 2 * len(last)
+    # The last one is at the optimum but for round-off.
+    assert all(abs(error[0, 0]) <= bound + 1e-10 for error, bound in known)
+    assert max(abs(error[0, 0]) / bound for error, bound in known if bound > 1e-6) > 0.001
+
+
+def test_steps_in_single_precision_end_where_others_do(monkeypatch):
+    y = np.array(TEXT_Y)
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression(solver="newton-cg", tol=1e-12))
+    model.fit(TEXTS, y)
+    found = []
+    for few in (1, len(TEXTS) + 1):
+        monkeypatch.setattr(dual, "FEW", few)
+        inf = Influence(model, TEXTS, y, solver=Exact("dual"))
+        factor = inf.answers.edit_solver().factor
+        assert (factor.for_steps() is factor) == (few > 1)
+        found.append(inf.loo_decision_function(indices=[0, 5, 9], method="exact"))
+    np.testing.assert_allclose(*found, rtol=1e-10)
