@@ -5,6 +5,8 @@ from itertools import pairwise
 import numpy as np
 import scipy.sparse as sp
 from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from skinfluence._utils.stacking import chosen_and
@@ -113,21 +115,22 @@ def parts_of(refits, rows, free_intercept):
     beside : Beside
     """
     n, nothing = rows.shape[0], (None, None)
+    alone = _as_vectoriser(refits.steps)
+    if alone is not None:
+        return alone, Beside(slice(0, rows.shape[1]))
     if len(refits.steps) != 1:
         return nothing
     again, fitted = refits.steps[0], refits.transformers[0]
-    if isinstance(again, CountedVectorizer):
-        return again, Beside(slice(0, rows.shape[1]))
     if type(fitted) is not ColumnTransformer or fitted.transformer_weights:
         return nothing
     counted, steps, moves = None, [], []
-    by_name = {name: step for name, step, _ in again.transformers}
+    texts = {name: _as_vectoriser([step]) for name, step, _ in again.transformers}
     for name, step, columns in fitted.transformers_:
         where = fitted.output_indices_[name]
-        if isinstance(by_name.get(name), CountedVectorizer):
+        if texts.get(name) is not None:
             if counted is not None or not isinstance(columns, str | int):
                 return nothing
-            counted, at, column = by_name[name], where, columns
+            counted, at, column = texts[name], where, columns
         elif where.stop > where.start:
             of_step = _rescaled(step, _safe_indexing(refits.X, columns, axis=1), n, free_intercept)
             if of_step is None or 8 * n * (where.stop - where.start) > SCALES_BYTES:
@@ -147,6 +150,23 @@ def parts_of(refits, rows, free_intercept):
     for one, _ in moves:
         other |= False if one.other is None else one.other
     return counted, Beside(at, column, steps, X, scale, other)
+
+
+def _as_vectoriser(steps):
+    """A chain of steps that count texts once, and weigh the counts, as one vectoriser; else None."""
+    if len(steps) == 1:
+        if type(steps[0]) is Pipeline:
+            return _as_vectoriser([step for _, step in steps[0].steps])
+        return steps[0] if isinstance(steps[0], CountedVectorizer) else None
+    if len(steps) != 2 or not isinstance(steps[0], CountedVectorizer):
+        return None
+    counted, weighing = steps
+    if type(counted.vectoriser) is not CountVectorizer or type(weighing) is not TfidfTransformer:
+        return None
+    counting = counted.vectoriser.get_params(deep=False)
+    return CountedVectorizer(
+        TfidfVectorizer(**counting, **weighing.get_params(deep=False)), counted.texts
+    )
 
 
 def _rescaled(step, X, n, free_intercept):

@@ -6,7 +6,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -26,6 +26,7 @@ VECTORISERS = [
     TfidfVectorizer(use_idf=False, max_df=20, stop_words=["egg"]),
     TfidfVectorizer(smooth_idf=False, norm=None, min_df=2),
     TfidfVectorizer(ngram_range=(1, 2), binary=True),
+    make_pipeline(CountVectorizer(max_df=20), TfidfTransformer(sublinear_tf=True)),
 ]
 MODELS = {
     "two classes": LogisticRegression(C=3.0, solver="newton-cg", tol=1e-12),
@@ -125,6 +126,10 @@ COLUMNS = {
         ("rest", "passthrough", ["size"]),
     ],
     "alone": [("words", TfidfVectorizer(norm="l1"), "body")],
+    "counted, then weighed": [
+        ("words", make_pipeline(CountVectorizer(max_features=15), TfidfTransformer()), "body"),
+        ("n", StandardScaler(), ["size"]),
+    ],
 }
 
 
@@ -154,6 +159,20 @@ def test_columns_beside_texts_move_with_them(name, weight, monkeypatch):
         assert exact[place] == pytest.approx(true, rel=1e-6, abs=1e-8)
         assert abs(auto[place] - true) <= 1e-3 * abs(true - before[i]) + 1e-8
         np.testing.assert_allclose(effect[:, place], moved - before[:3], rtol=1e-6, atol=1e-8)
+
+
+def test_steps_that_count_and_weigh_are_one(monkeypatch):
+    y, seen, after = np.array(TEXT_Y), [], WeightedTexts.after
+    monkeypatch.setattr(
+        WeightedTexts, "after", lambda self, *args: seen.append(self.T.shape) or after(self, *args)
+    )
+    last = LogisticRegression(solver="newton-cg", tol=1e-12)
+    one = make_pipeline(TfidfVectorizer(min_df=2), last).fit(TEXTS, y)
+    two = make_pipeline(CountVectorizer(min_df=2), TfidfTransformer(), clone(last)).fit(TEXTS, y)
+    ask = {"indices": [0, 3, 7], "method": "exact"}
+    found = [Influence(model, TEXTS, y).loo_decision_function(**ask) for model in (one, two)]
+    np.testing.assert_allclose(*found, rtol=1e-9)
+    assert len(seen) > 1 and len(set(seen)) == 1
 
 
 @pytest.mark.parametrize(
