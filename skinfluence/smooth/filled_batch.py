@@ -53,7 +53,7 @@ class FilledBatch(RescaledBatch):
         self.idle = ~(self.right + push).any(axis=(1, 2))
         self.solved = self.right + push
         self.theta_steps = -self.edited_solve(self.solved, every)
-        self.size = self._size(self.theta_steps, -self.solved)
+        self.size = self._size(self.theta_steps, self.solved)
 
     def _blocks_of_inverse(self):
         """``E_c' H^-1 E_c`` of the parameters of each column, (q, n_outputs, n_outputs)."""
@@ -157,7 +157,7 @@ class FilledBatch(RescaledBatch):
         after = -self.edited_solve(B, active)
         change = np.einsum("ikd,ikd->i", after - v, solved - B)
         slack, noise = self.slack[active], self.noise[active]
-        before, size = self._size(v, -solved), self._size(after, -B)
+        before, size = self._size(v, solved), self._size(after, B)
         with np.errstate(over="ignore", invalid="ignore"):
             gradient = np.sqrt(np.abs(change)) * (1.0 + slack) + mixed * slack * before + noise
             kappa = self._kappa[active]

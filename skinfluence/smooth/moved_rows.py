@@ -143,8 +143,9 @@ class MovedRows:
         F = np.empty((m, d, d))
         with np.errstate(over="ignore", invalid="ignore"):
             for i in range(m):
-                rows = np.flatnonzero(renewed[i])
-                F[i] = (self.rows[rows] * change[i, rows, None]).T @ self.rows[rows]
+                few = np.flatnonzero(renewed[i])
+                rows = self.rows[few]
+                F[i] = (rows * change[i, few, None]).T @ rows
         F[:, np.arange(d), np.arange(d)] += 1.0
         F += some.hessian_beyond_rows()
         fair = np.isfinite(F).all(axis=(1, 2)) & np.isfinite(G).all(axis=1) & (lowest > 0)

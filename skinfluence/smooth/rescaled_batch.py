@@ -59,7 +59,7 @@ class RescaledBatch(RowBatch):
         self.idle = ~self.right.any(axis=(1, 2))
         self.theta_steps = -self.edited_solve(self.right, np.arange(m))
         self.solved = self.right.copy()
-        self.size = self._size(self.theta_steps, -self.right)
+        self.size = self._size(self.theta_steps, self.right)
 
     def use(self, active):
         """Nothing: all edits are in use from the start."""

@@ -82,7 +82,7 @@ class RowBatch:
         # -P v of the current iterates: what they solve.
         self.solved = right.copy()
         self.idle = ~right.any(axis=(1, 2))
-        self.size = self._size(self.theta_steps, -right)
+        self.size = self._size(self.theta_steps, right)
         A = steps.complements(factor, edits, h)
         try:
             self.inner = np.linalg.solve(A, edits.hessian)
@@ -183,9 +183,9 @@ class RowBatch:
         """``P^-1 B``, or what is near it and cheap, of each active edit."""
         return self.edited_solve(B, active)
 
-    def _size(self, a, Pa):
-        """``|a|_P``; infinite where round-off makes P indefinite along a."""
-        square = np.einsum("ikd,ikd->i", a, Pa)
+    def _size(self, a, solved):
+        """``|a|_P`` from ``-P a``; infinite where round-off makes P indefinite along a."""
+        square = -np.einsum("ikd,ikd->i", a, solved)
         indefinite = (square <= 0) & a.any(axis=(1, 2))
         return np.sqrt(np.where(indefinite, np.inf, np.maximum(square, 0.0)))
 
@@ -282,16 +282,17 @@ class RowBatch:
                 S += rho[:, :, None] * self.rows[active][:, None, :]
         r = M * np.maximum(r, np.where(kept > 0, objective.loss.spread(own), 0.0))
         finite = np.isfinite(S).all(axis=(1, 2))
-        B = self.right[active] + np.where(finite[:, None, None], S, 0.0)
+        S[~finite] = 0.0
+        B = self.right[active] + S
         after = -self.edited_solve(B, active)
         # The gradient at v is P (v - after); both P v and P after are known without a product.
         change = np.einsum("ikd,ikd->i", after - v, solved - B)
         slack = self.slack[active]
         noise = self.noise[active]
-        before = self._size(v, -solved)
+        before = self._size(v, solved)
         gradient = np.sqrt(np.abs(change)) * (1.0 + slack) + mixed * slack * before + noise
         kappa = self._kappa[active]
-        size = self._size(after, -B)
+        size = self._size(after, B)
         with np.errstate(over="ignore", invalid="ignore"):
             here = certificate.gradient_bound(M, kappa, gradient, r)
             there = certificate.chord_bound(M, kappa, here, r) + slack * size + noise

@@ -51,12 +51,16 @@ def by_chords(state, left, is_certified, bound, used):
         go = np.isfinite(one.gradient) & (short | ~far) & (stalls < STALLS)
         go &= ~is_certified(bound[which], state.size[which])
         before = [*before, (w, b, one.after, one.after_solved, ~short)][-3:]
+        share = BEGIN / np.maximum(one.r, BEGIN)
+        if not go.all():
+            which, least, stalls, short, share = (
+                part[go] for part in (which, least, stalls, short, share)
+            )
+            before = [tuple(part[go] for part in kept) for kept in before]
         w, b, mixed = _mixed(before)
         if short.any():
-            share = (BEGIN / one.r[short])[:, None, None]
+            share = share[short, None, None]
             w[short], b[short] = share * before[-1][0][short], share * before[-1][1][short]
-        which, w, b, mixed, least, stalls = (one[go] for one in (which, w, b, mixed, least, stalls))
-        before = [tuple(part[go] for part in kept) for kept in before]
     return left[~is_certified(bound[left], state.size[left])]
 
 
@@ -82,9 +86,10 @@ def _mixed(before):
     if not earlier:
         return after.copy(), solved.copy(), np.ones(len(w))
     f, g = after - w, b - solved
-    counts = np.stack([one[4] for one in earlier], axis=1)[:, :, None, None]
-    df = np.stack([f - (a - v) for v, _, a, _, _ in earlier], axis=1) * counts
-    dg = np.stack([g - (c - s) for _, c, _, s, _ in earlier], axis=1) * counts
+    df = np.stack([f - (a - v) for v, _, a, _, _ in earlier], axis=1)
+    dg = np.stack([g - (c - s) for _, c, _, s, _ in earlier], axis=1)
+    counts = np.stack([one[4] for one in earlier], axis=1)
+    df[~counts], dg[~counts] = 0.0, 0.0
     normal = np.einsum("bmkd,blkd->bml", df, dg, optimize=True)
     share = shares(normal, np.einsum("bmkd,bkd->bm", df, g))
     out = []

@@ -254,7 +254,8 @@ class _Chords:
         S, sums = np.zeros((m, self._a.shape[1])), np.zeros((7, m))
         for low in range(0, m, SIDE_BY_SIDE):
             some = slice(low, min(low + SIDE_BY_SIDE, m))
-            self._block(own.take(some), some, own_values, S[some], sums[:, some])
+            part = own if m <= SIDE_BY_SIDE else own.take(some)
+            self._block(part, some, own_values, S[some], sums[:, some])
         logistic, lost = self.single.logistic, 0.0
         S *= logistic.sign
         if self._near is not None:
