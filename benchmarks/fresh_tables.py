@@ -1,7 +1,8 @@
 """Tables on which no rule of the audit was chosen, or half of them: see ``noise.py`` and doc/audit.rst.
 
 ``CHOSEN_ON`` are those that the rule of when to refrain from suggestions was chosen on, ``JUDGED_ON`` those
-it was judged on afterwards, once. Many are tables that no plane follows. At most 600 rows each.
+it was judged on afterwards, once, ``LATER`` those that the rule after it was judged on. Many are tables that
+no plane follows. At most 600 rows each.
 """
 
 import numpy as np
@@ -124,4 +125,15 @@ JUDGED_ON = {
     "blobs-2-of-8": _blobs(8, 2, 1.2),
     "digits-by-three": _digits(lambda y: y % 3),
     "product": _exclusive,
+}
+# Looked at once, after the rule of what is suggested was settled on all of the above.
+LATER = {
+    "clusters-4": _made(4, 2, 1.1, width=12, informative=7),
+    "clusters-6": _made(6, 1, 1.0, width=14, informative=8),
+    "clusters-8": _made(8, 1, 1.3, width=16, informative=9),
+    "rare-1-in-10-of-4": _made(4, 1, 1.1, weights=[0.5, 0.25, 0.15, 0.1], informative=7),
+    "shells-4": _quantiles(4, 3),
+    "blobs-5-of-5": _blobs(5, 5, 2.0),
+    "blobs-4-of-12": _blobs(12, 4, 1.5),
+    "digits-low-or-high": _digits(lambda y: (y > 4).astype(int)),
 }

@@ -6,7 +6,7 @@
     python benchmarks/noise.py --cleanlab --seeds 5 --data DIR breast-cancer digits adult enron flowers
     python benchmarks/noise.py --cleanlab --seeds 5 --rows 700 --data DIR hausa
     python benchmarks/noise.py --cleanlab --seeds 3 --data DIR made-2 made-4 moons dogfish diabetes
-    python benchmarks/noise.py --cleanlab chosen judged          # the tables of fresh_tables.py
+    python benchmarks/noise.py --cleanlab chosen judged later    # the tables of fresh_tables.py
 
 ``random``: labels replaced by any other class; ``1`` and ``0``: only labels of that class (of the
 two, or of the first two) are replaced. The penalty is chosen by leave-one-out loss on the noisy labels.
@@ -41,7 +41,7 @@ STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 FEWER = {"digits": (0.1, 1.0, 10.0), "adult": (0.1, 1.0), "enron": (1.0, 10.0, 100.0)}
 FEWER["flowers"] = FEWER["dogfish"] = (0.03, 0.3, 3.0)
 FEWER["made-2"] = FEWER["made-4"] = FEWER["diabetes"] = (0.1, 1.0)
-FRESH = {**fresh_tables.CHOSEN_ON, **fresh_tables.JUDGED_ON}
+FRESH = {**fresh_tables.CHOSEN_ON, **fresh_tables.JUDGED_ON, **fresh_tables.LATER}
 FEWER |= dict.fromkeys(FRESH, (0.1, 1.0, 10.0))
 FEWER["moons"], FEWER["hausa"] = (0.1, 1.0, 10.0), (10.0,)
 FLOWERS, DOGFISH, PATIENTS = 2500, 1200, 30_000
@@ -168,7 +168,11 @@ SETS = {
     "made-4": made_up(4, 0.8), "moons": moons, "dogfish": dogfish, "diabetes": diabetes,
     **FRESH,
 }  # fmt: skip
-GROUPS = {"chosen": list(fresh_tables.CHOSEN_ON), "judged": list(fresh_tables.JUDGED_ON)}
+GROUPS = {
+    "chosen": list(fresh_tables.CHOSEN_ON),
+    "judged": list(fresh_tables.JUDGED_ON),
+    "later": list(fresh_tables.LATER),
+}
 
 
 def plant(y, kind, share, rng):

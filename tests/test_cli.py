@@ -175,7 +175,7 @@ def test_a_class_with_one_row_is_set_aside_and_kept(table, capsys, tmp_path):
     options = ["data.csv", "--target", "renewed", "--no-html", "--cleaned", "--verify", 0]
     summary = run_json(capsys, *options)
     assert summary["n_rows"] == 299 and summary["n_set_aside"] == 1
-    assert "yess" in summary["notes"][0]
+    assert any("yess" in note for note in summary["notes"])
     issues = pd.read_csv(tmp_path / "skinfluence-audit" / "issues.csv")
     assert 7 not in set(issues["row"])
     np.testing.assert_array_equal(issues["given"], table["renewed"][issues["row"]])

@@ -33,12 +33,11 @@ class Audit:
         its probability without the row for a classifier, ``residual_z`` (the leave-one-out residual in robust
         standard deviations) for a regressor; ``loo_loss`` the loss of the row under the model
         without it, in nats or squared units of the target; ``error_proba`` the estimated chance that
-        a label is wrong (classifiers only); ``self_influence`` how strongly the row
-        pulls the model towards itself (not of models that have no derivatives: naive Bayes,
-        discriminants, neighbours, support vector regression); ``effect_of_dropping`` the predicted
-        change of the mean
-        leave-one-out loss of the *other* rows, so that a negative number says dropping helps them
-        (not with ``effects=False``);
+        a label is wrong (classifiers only; NaN where nothing can be said, and a note says why);
+        ``self_influence`` how strongly the row pulls the model towards itself (not of models that have
+        no derivatives: naive Bayes, discriminants, neighbours, support vector regression);
+        ``effect_of_dropping`` the predicted change of the mean leave-one-out loss of the *other* rows, so
+        that a negative number says dropping helps them (not with ``effects=False``);
         ``action`` one of "drop", "relabel", "keep".
     estimator, X, y, sample_weight
         What was audited, as given.
@@ -111,9 +110,11 @@ class Audit:
     def noise_share(self) -> float | None:
         """Estimated share of wrong labels, at least; 0 where no errors are claimed.
 
-        None for a regressor.
+        NaN where nothing can be said of the labels, None for a regressor.
         """
-        return None if self.noise is None else self.noise.share
+        if self.noise is None:
+            return None
+        return self.noise.share if self.noise.told else float("nan")
 
     @property
     def noise_matrix(self) -> "DataFrame | None":

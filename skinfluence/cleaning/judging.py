@@ -4,21 +4,20 @@ The reasoning is in the notes of `skinfluence.cleaning.audit`.
 """
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
 from skinfluence.cleaning.bridge import label_quality
 from skinfluence.cleaning.calibration import chances
 from skinfluence.cleaning.noise import estimate_noise
-from skinfluence.cleaning.surroundings import heeded, local_probabilities, surroundings
+from skinfluence.cleaning.surroundings import heeded, local_probabilities, misfit, surroundings
 from skinfluence.cleaning.trimming import trimmed
 from skinfluence.leave_one_out import Outputs, outputs
 
-# A row is changed when its label is more likely wrong than right, and given another one when that is
-# twice as likely as all the rest.
-RELABEL_FROM, DROP_FROM = 2 / 3, 1 / 2
-# And only as many as are expected to be wrong so often, taken together.
-WRONG_TOGETHER = 0.8
+# A row is changed when its label is wrong by four to three, and given another one when that is twice as
+# likely as all the rest.
+RELABEL_FROM, CHANGE_FROM = 2 / 3, 4 / 7
 
 # With method="auto": the rows of highest one-step loss that are solved with a certificate.
 # Each costs the more the more outputs there are.
@@ -52,14 +51,18 @@ def judge_labels(estimator, influence, y, options):
         )
         loss = -np.log(np.maximum(proba[np.arange(n), codes], np.finfo(float).tiny))
         known, local = np.isfinite(loss), local_probabilities(proba, codes, around)
-        noise = estimate_noise(local[known], codes[known], classes, suspect)
+        noise = _noise(proba, local, known, codes, around, classes, suspect)
         notes = _note_on_trimming(out, options["rounds"])
     posterior, log_odds = np.zeros_like(proba), np.full(n, np.nan)
     posterior[np.arange(n), codes] = 1.0
     posterior[known] = noise.posterior(local[known], codes[known])
     log_odds[known] = noise.log_odds(local[known], codes[known])
     error_proba = np.maximum(1.0 - posterior[np.arange(n), codes], 0.0)
-    wrong, passed_over = worth_changing(error_proba if noise.claimed else np.zeros(n))
+    wrong = noise.claimed & (error_proba >= CHANGE_FROM)
+    right = replace(noise, doubt=0.0).posterior(local[known], codes[known])
+    doubtful = noise.claimed & (right[np.arange(known.sum()), codes[known]] <= 0.5) & ~wrong[known]
+    # Of a row that is alone, and by a model that knows nothing, no chance is known: not even of 0.
+    error_proba[~known if noise.told else slice(None)] = np.nan
     another = np.where(np.arange(len(classes)) == codes[:, None], -1.0, posterior)
     # Without a row that is alone there is no class to be right about: nothing to suggest.
     likely = np.where(alone, codes, np.nan_to_num(proba).argmax(axis=1))
@@ -94,52 +97,37 @@ def judge_labels(estimator, influence, y, options):
         "noise": noise,
         "trimmed": out,
         "notes": (
+            *noise.notes,
+            *_note_on_doubtful_rows(int(doubtful.sum()), int(wrong.sum())),
             *notes,
             *_note_on_chances(influence),
             *_note_on_lonely_rows(y[alone]),
-            *noise.notes,
-            *_note_on_passed_over(passed_over, int(wrong.sum())),
             *_note_on_emptied_classes(classes[np.unique(codes[emptied])]),
         ),
     }
     return columns, scores, evidence
 
 
-def worth_changing(error_proba):
-    """Rows to change: more likely wrong than right, and four of five expected to be so together.
-
-    Parameters
-    ----------
-    error_proba : ndarray of shape (n_samples,)
-        Chances that the labels are wrong.
-
-    Returns
-    -------
-    worth : ndarray of bool, shape (n_samples,)
-    passed_over : int
-        How many more are more likely wrong than right.
-    """
-    worth = np.zeros(len(error_proba), dtype=bool)
-    likely = error_proba >= DROP_FROM
-    order = np.argsort(-error_proba, kind="stable")
-    together = np.cumsum(error_proba[order]) / np.arange(1, len(order) + 1)
-    worth[order[: int((together >= WRONG_TOGETHER).sum())]] = True
-    return worth & likely, int((likely & ~worth).sum())
+def _noise(proba, local, known, codes, around, classes, suspect):
+    """The errors in the labels of the rows that have an answer."""
+    return estimate_noise(
+        local[known],
+        codes[known],
+        classes,
+        suspect,
+        misfit(proba[known], local[known], around),
+    )
 
 
-def _note_on_passed_over(n_rows, n_changed):
+def _note_on_doubtful_rows(n_rows, n_changed):
     if n_rows == 0:
         return ()
-    if n_changed == 0:
-        return (
-            f"{n_rows} row{'s are' if n_rows > 1 else ' is'} more likely wrong than right, but not so surely "
-            "that four suggestions in five would be expected to be right: no change is suggested. Look at "
-            "the first rows of the ranking.",
-        )
+    are = "are" if n_rows > 1 else "is"
     return (
-        f"{n_rows} more row{'s are' if n_rows > 1 else ' is'} more likely wrong than right, but with "
-        f"{'them' if n_rows > 1 else 'it'} fewer than four suggestions in five would be expected to be "
-        "right: look at them next.",
+        f"{n_rows} {'more ' if n_changed else ''}row{'s' if n_rows > 1 else ''} {are} more likely wrong than "
+        "right if the model is as good as it looks, but not surely enough to change "
+        f"{'them' if n_rows > 1 else 'it'}. Look at the {'next' if n_changed else 'first'} rows of the "
+        "ranking.",
     )
 
 
@@ -215,7 +203,7 @@ def _left_out_and_noise(influence, codes, classes, suspect, around, options):
     proba, known = _chances(left_out, codes, classes), np.isfinite(left_out.loss())
     heed = heeded(proba, codes, around)
     local = local_probabilities(proba, codes, around, heed)
-    noise = estimate_noise(local[known], codes[known], classes, suspect)
+    noise = _noise(proba, local, known, codes, around, classes, suspect)
     if certify:
         log_odds = np.full(len(codes), -np.inf)
         log_odds[known] = noise.log_odds(local[known], codes[known])

@@ -40,6 +40,12 @@ class Noise:
         How well each explains the labels, summing to one.
     suspect : tuple or None
         What the user said about the errors.
+    told : bool
+        Whether the labels can be judged at all: not by a model that knows no more than the class shares.
+    doubt : float
+        Chance that a row is one of which the model knows nothing, however sure it is.
+    mass : ndarray of shape (n_classes,) or 0.0
+        How large the classes are: what is known of such a row.
     """
 
     share: float
@@ -49,6 +55,9 @@ class Noise:
     shapes: tuple
     weights: np.ndarray
     suspect: tuple | None = None
+    told: bool = True
+    doubt: float = 0.0
+    mass: np.ndarray | float = 0.0
 
     def right(self, proba):
         """Estimated chances of the true labels, before the given ones are seen."""
@@ -62,7 +71,7 @@ class Noise:
         out = np.zeros_like(logs)
         out[np.arange(len(codes)), codes] = self.weights[0]
         for weight, shape in zip(self.weights[1:], self.shapes[1:], strict=True):
-            out += weight * shape.posterior(logs, codes)
+            out += weight * shape.posterior(logs, codes, self.doubt, self.mass)
         return out
 
     def log_odds(self, proba, codes):
@@ -81,7 +90,7 @@ class Noise:
         return out
 
 
-def estimate_noise(proba, codes, classes=None, suspect=None):
+def estimate_noise(proba, codes, classes=None, suspect=None, misfit=0.0):
     """Split the disagreement of labels with leave-one-out probabilities into errors and overlap.
 
     Parameters
@@ -94,6 +103,8 @@ def estimate_noise(proba, codes, classes=None, suspect=None):
         For the notes. Positions by default.
     suspect : {("true", int), ("given", int)}, default=None
         Only members of this class were mislabelled, or only labels of this class are wrong.
+    misfit : float, default=0.0
+        How far the model is wrong about rows, see :func:`~skinfluence.cleaning.surroundings.misfit`.
 
     Returns
     -------
@@ -119,6 +130,10 @@ def estimate_noise(proba, codes, classes=None, suspect=None):
     the log odds instead, so that a doubtful shape cannot shout down the rest; each shape leaks a little
     into all other errors, the more the more doubtful it is, and without errors the order is that of
     even ones, which is the order of the loss.
+
+    Errors and right labels in places where the model is sure and wrong look alike: no likelihood tells them
+    apart. The chances of errors allow for such rows, in the share ``doubt``: the misfit times the overlap of
+    the classes, the mean chance that a row is not of its likeliest class. The share and the ranking do not.
     """
     n, k = proba.shape
     identity, certain = np.eye(k), np.ones(1)
@@ -129,21 +144,23 @@ def estimate_noise(proba, codes, classes=None, suspect=None):
     likelihood = Likelihood(np.maximum(_logs(proba)[rows], np.log(SMALLEST)), codes[rows])
     none = likelihood.fit(()) if n and k > 1 else Shape.trivial(k)
     if n == 0 or k < 2:
-        return Noise(0.0, identity, False, (), (none,), certain, suspect)
+        return Noise(0.0, identity, False, (), (none,), certain, suspect, told=False)
     blind = _note_on_blindness(likelihood, none, proba, codes)
     if blind is not None:
-        return Noise(0.0, identity, False, (blind,), (none,), certain, suspect)
+        return Noise(0.0, identity, False, (blind,), (none,), certain, suspect, told=False)
     shapes, evidence = _shapes(likelihood, none, suspect)
     weights = np.exp(evidence - evidence.max())
     weights /= weights.sum()
     noise = Noise(0.0, identity, False, (), tuple(shapes), weights, suspect)
-    wrong = 1.0 - noise.posterior(proba, codes)[np.arange(n), codes]
+    wrong, right = 1.0 - noise.posterior(proba, codes)[np.arange(n), codes], noise.right(proba)
+    mass = right.mean(axis=0)
+    noise = replace(noise, doubt=misfit * float(1.0 - right.max(axis=1).mean()), mass=mass)
     if weights[0] >= 0.5 or wrong.sum() < 1.0:
         note = _note_on_no_errors(likelihood, shapes, classes, suspect)
         return replace(noise, notes=(note,))
     share = float(wrong.mean())
     matrix = sum(weight * shape.T for weight, shape in zip(weights, shapes, strict=True))
-    note = _note_on_errors(share, matrix, noise.right(proba).mean(axis=0), classes)
+    note = _note_on_errors(share, matrix, mass, classes)
     return replace(noise, share=share, matrix=matrix, claimed=True, notes=(note,))
 
 
@@ -206,7 +223,8 @@ def _note_on_blindness(likelihood, none, proba, codes):
     return (
         "The model predicts these labels no better than the class shares alone do, as far as so many rows "
         f"tell (leave-one-out log loss {loss:.3g}, of the shares {-log_prior[codes].mean():.3g}), so "
-        "nothing can be said about wrong labels and no change is suggested. Add columns that matter."
+        "nothing can be said about wrong labels and no change is suggested. Columns that matter would tell, "
+        "or more rows."
     )
 
 

@@ -104,8 +104,9 @@ def print_explanation(problem, found, notes):
             )
         console.print(table)
     console.print(
-        "[dim]Effects are those of the model without the row; how columns are turned into features was "
-        "learned from all rows.[/]\n"
+        "[dim]Values are those that the model sees, after scaling. Effects "
+        "are those of the model without the row; how columns are turned into features was learned from all "
+        "rows.[/]\n"
     )
     for note in notes:
         console.print(f"[yellow]note:[/] {_escaped(note)}\n")
@@ -136,7 +137,7 @@ def print_audit(*, problem, selection, found, verification, score, top, files, p
     console = _console()
     _print_head(console, problem, selection, found)
     if top:
-        wrong = "wrong?: estimated chance that the label is wrong. "
+        wrong = "wrong?: estimated chance that the label is wrong, – where nothing can be said. "
         wrong = wrong if problem.task == "classification" else ""
         console.print(_ranking(problem, found, top))
         console.print(
@@ -196,8 +197,9 @@ def _print_head(console, problem, selection, found):
         console.print(f"leave-one-out R² {summary['loo_r2']:.3f}", end="")
     console.print(f" · mean leave-one-out loss {summary['mean_loo_loss']:.4g}", end="")
     if found.noise_share is not None:
-        claimed = found.noise.claimed
-        share = f"at least {percent(found.noise_share, 1)}" if claimed else "none claimed"
+        share = "none claimed" if found.noise.told else "nothing can be said"
+        if found.noise.claimed:
+            share = f"at least {percent(found.noise_share, 1)}"
         console.print(f" · wrong labels: {share}", end="")
     console.print(
         f"\nsuggested: relabel {counts.get('relabel', 0):,}, drop {counts.get('drop', 0):,}, "

@@ -138,15 +138,17 @@ def audit(
     cannot be excluded. The suggested action is
 
     - **relabel** when another class has a chance of at least two thirds to be the right one;
-    - **drop** when the label is wrong with a chance of at least a half, and no class is that likely;
-    - **keep** otherwise, wherever a class would lose its last row, and beyond the first rows of which four in
-      five are expected to be wrong together: a note says how many more are more likely wrong than right.
+    - **drop** when the label is wrong with a chance of at least four in seven, and no class is that likely;
+    - **keep** otherwise, and wherever a class would lose its last row.
 
     A model that cannot follow the data disagrees with right labels too, but with whole neighbourhoods of
     them. Before the noise is estimated, the leave-one-out probabilities are moved by what the labels of
     the 20 nearest rows say beyond the model, as far as that explains the labels, and mixed with the votes
     of these rows where that explains them much better still: where the model is sure and wrong
-    (``local_proba``). Not where there are as many columns as rows.
+    (``local_proba``). Not where there are as many columns as rows. What is left of a misfit looks like
+    errors: ``error_proba`` allows for rows of which the model knows nothing however sure it is, the more the
+    further the nearest rows move the model and the more the classes overlap. A note counts the rows that are
+    more likely wrong than right without that allowance and not changed.
 
     For a regressor: **drop** when the leave-one-out residual is extreme (3.5 robust standard
     deviations) and dropping is predicted to lower the loss of the other rows; also when it is so far off

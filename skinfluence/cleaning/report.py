@@ -107,6 +107,7 @@ def render(
         model=_model_name(audit.estimator),
         notes=audit.notes,
         noise_share=audit.noise_share,
+        told=audit.noise is None or audit.noise.told,
         noise=_noise(audit),
         sources=_sources(audit),
         has_effects="effect_of_dropping" in audit.table,
@@ -157,7 +158,9 @@ def summarise(audit):
 
 
 def percent(share, digits=0):
-    """Format a share as a percentage."""
+    """Format a share as a percentage; a dash where it is not known."""
+    if np.isnan(share):
+        return "–"
     return f"{100 * share:.{digits}f}\u202f%"
 
 

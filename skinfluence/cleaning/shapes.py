@@ -115,9 +115,12 @@ class Shape:
         k = len(self.T)
         return log_softmax(np.exp(self.parameters[0]) * logs + self.parameters[1 : 1 + k], axis=1)
 
-    def posterior(self, logs, codes):
-        """Chance of each class to be the right one, given the label."""
-        joint = np.exp(self.log_right(logs)) * self.T.T[codes]
+    def posterior(self, logs, codes, doubt=0.0, mass=0.0):
+        """Chance of each class to be the right one, given the label.
+
+        With the chance `doubt` a row is one of which only how large the classes are, `mass`, is known.
+        """
+        joint = ((1.0 - doubt) * np.exp(self.log_right(logs)) + doubt * mass) * self.T.T[codes]
         return joint / np.maximum(joint.sum(axis=1, keepdims=True), SMALLEST)
 
     def log_odds(self, logs, codes, leak):

@@ -165,7 +165,7 @@ def _guessed_task(target, distinct, numeric):
 
 
 def rows_of_shared_classes(y, target):
-    """Rows whose class has another row, and a note on the others, which no model can learn."""
+    """Rows whose class has another row, and notes: on the others, and on classes that may be one."""
     classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     alone = classes[counts == 1]
     if len(classes) - len(alone) < 2:
@@ -175,14 +175,30 @@ def rows_of_shared_classes(y, target):
             f"more than one row; {listed(alone)} {'has' if len(alone) == 1 else 'have'} one row "
             "only. An audit needs at least two classes of two rows."
         )
-    rows = np.flatnonzero(counts[codes] > 1)
+    rows, notes = np.flatnonzero(counts[codes] > 1), _note_on_spellings(classes)
     if len(alone) == 0:
-        return rows, ()
+        return rows, notes
     many = len(alone) > 1
     return rows, (
+        *notes,
         f"{len(alone)} class{'es have' if many else ' has'} one row only ({listed(alone)}). Without "
         f"that row no model knows the class, so {'these rows are' if many else 'the row is'} set "
         "aside: not in the model, not in the ranking, unchanged in cleaned.csv. Typing error?",
+    )
+
+
+def _note_on_spellings(classes):
+    """Names that differ only in capitals and blanks: two ways to write one class, most likely."""
+    alike = {}
+    for name in classes.tolist():
+        alike.setdefault(" ".join(str(name).split()).casefold(), []).append(name)
+    alike = [names for names in alike.values() if len(names) > 1]
+    if not alike:
+        return ()
+    shown = "; ".join(listed(names) for names in alike[:5]) + ("; …" if len(alike) > 5 else "")
+    return (
+        f"These classes differ in capitals or blanks only: {shown}. If they are one, write them alike and "
+        "audit again: as they are, each is judged as a class of its own.",
     )
 
 

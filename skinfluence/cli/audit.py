@@ -55,7 +55,8 @@ def run(arguments, command):
             if problem.y_true is not None:
                 with status("fitting on the cleaned rows", talk):
                     score = cleaning_score(found, selection, problem)
-    notes = (*problem.notes, *selection.notes, *found.notes, *warned)
+    # What was found first, then how the table was read.
+    notes = (*found.notes, *problem.notes, *selection.notes, *warned)
     found = dataclasses.replace(found, notes=notes)
     outcome = {
         "problem": problem,

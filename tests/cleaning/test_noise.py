@@ -27,9 +27,10 @@ def logistic_rows(n, coef, intercept, seed=0):
     return X, np.where(rng.uniform(size=n) < 1 / (1 + np.exp(-eta)), "yes", "no")
 
 
-def test_constant_features_accuse_nobody():
+def test_a_model_that_knows_nothing_accuses_nobody_and_vouches_for_nobody():
     found = audited(np.ones((200, 1)), np.repeat(["yes", "no"], [124, 76]))
-    assert (found.table["action"] == "keep").all() and found.noise_share == 0
+    assert (found.table["action"] == "keep").all()
+    assert found.table["error_proba"].isna().all() and np.isnan(found.noise_share)
     assert "no better than the class shares" in found.notes[0]
 
 
@@ -54,7 +55,7 @@ def test_overlap_alone_accuses_nobody(overlap):
     """One set in hundreds happens to look like errors on one side: none of these twelve."""
     for seed in range(1, 13):
         found = audited(*logistic_rows(1000, *OVERLAPS[overlap], seed))
-        assert (found.table["action"] == "keep").all() and found.noise_share == 0
+        assert (found.table["action"] == "keep").all() and not found.noise.claimed
 
 
 def test_errors_beside_overlap_are_found():

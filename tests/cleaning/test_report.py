@@ -105,6 +105,12 @@ def test_planted_errors_and_pictures_are_shown():
     assert page.count("data:image/png") > 50
 
 
+def test_where_nothing_can_be_said_the_page_says_so_and_has_no_number(without_figures):
+    X, y = np.ones((60, 1)), np.repeat(["yes", "no"], 30)
+    page = audit(LogisticRegression().fit(X, y), X, y).to_html(neighbours=False)
+    assert "how many labels are wrong cannot be said" in page and "nan" not in page.lower()
+
+
 def test_a_regression_has_its_own_words():
     X, y = load_diabetes(return_X_y=True)
     result = audit(Ridge().fit(X, y), X, y)
@@ -116,6 +122,7 @@ def test_a_regression_has_its_own_words():
 def test_numbers_read_well():
     assert number(-1234567.0) == "\u22121,234,567"
     assert number(0.12345) == "0.123"
+    assert percent(np.nan) == chance(np.nan) == "–"
     assert number(0) == "0"
     assert number(float("nan")) == "–"
     assert number(1.5e-7) == "1.50e\u221207"

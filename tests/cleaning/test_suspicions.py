@@ -139,6 +139,15 @@ def test_the_notes_reach_the_reader_and_the_columns_are_listed(tmp_path, capsys,
 # Targets ----------------------------------------------------------------------------------------
 
 
+def test_classes_that_differ_in_capitals_or_blanks_are_named(tmp_path):
+    names = ["OK", "ok ", "FAIL", "late"] * (N // 4)
+    PLAIN.assign(label=names).to_csv(tmp_path / "data.csv", index=False)
+    problem = file_problem(tmp_path / "data.csv", "label")
+    assert set(problem.y) == set(names)
+    (note,) = (note for note in problem.notes if "capitals" in note)
+    assert "'OK', 'ok '." in note and "FAIL" not in note
+
+
 def test_free_text_is_refused_before_it_is_made_an_array(tmp_path, monkeypatch):
     monkeypatch.setattr("skinfluence.cli.audit.select_model", None)
     texts = [f"words of all kinds, number {i % 60}" for i in range(N)]

@@ -59,7 +59,7 @@ def test_even_errors_are_ranked_better_without_each_other(plain, data):
     trimmed = audit(clone(MODEL).fit(X, y), X, y, effects=False, rounds=3)
     assert 0 < trimmed.trimmed.sum() <= round(plain.noise_share * len(y))
     assert precision(trimmed, wrong) >= precision(plain, wrong)
-    assert "were left out of the fit in 3 rounds" in trimmed.notes[0]
+    assert any("were left out of the fit in 3 rounds" in note for note in trimmed.notes)
 
 
 def test_the_trimmed_score_is_the_order_after_three_rounds(data):
@@ -84,7 +84,7 @@ def test_nothing_is_trimmed_where_nothing_is_claimed():
     rng = np.random.RandomState(0)
     y = rng.permutation(y)
     found = audit(LogisticRegression(C=1e-4).fit(X, y), X, y, rounds=2, effects=False)
-    assert not found.trimmed.any() and "no errors are claimed" in found.notes[0]
+    assert not found.trimmed.any() and any("no errors are claimed" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
