@@ -17,6 +17,8 @@ from skinfluence.objective import Labels, objective_of
 
 # What a fit in this precision and ours may differ by, of the largest score.
 SAME = {np.dtype(np.float64): 1e-7, np.dtype(np.float32): 1e-3}
+# Rows that are scored where what was counted is the same.
+FEW = 64
 
 
 @objective_of.register
@@ -27,7 +29,13 @@ def _(model: GaussianNB, X, y, sample_weight=None):
     family = _made(
         GaussianFamily, X, codes, weights, len(model.classes_), model.priors, model.var_smoothing
     )
-    return _problem(model, family, "Gaussian naive Bayes", model.predict_joint_log_proba)
+    return _problem(
+        model,
+        family,
+        "Gaussian naive Bayes",
+        model.predict_joint_log_proba,
+        parts=lambda: zip((model.theta_, model.var_), family.moments, strict=True),
+    )
 
 
 @objective_of.register
@@ -161,7 +169,14 @@ def _counting(model, family, name, X, y, sample_weight, **options):
     if priors is None and not model.fit_prior:
         priors = np.full(len(model.classes_), 1.0 / len(model.classes_))
     made = _made(family, X, codes, weights, len(model.classes_), alpha, _given(priors), **options)
-    return _problem(model, made, name, model.predict_joint_log_proba)
+    counts = (model.feature_count_, model.class_count_)
+    return _problem(
+        model,
+        made,
+        name,
+        model.predict_joint_log_proba,
+        parts=lambda: zip(counts, (made.features, made.counts), strict=True),
+    )
 
 
 def _neighbours(model, X, codes, weights, n_classes):
@@ -214,10 +229,11 @@ def _made(family, *args, **options):
         ) from error
 
 
-def _problem(model, families, name, fitted_scores, votes=False, loss=None):
+def _problem(model, families, name, fitted_scores, votes=False, loss=None, parts=None):
     """The problem of the family that gives the scores of the fit.
 
-    Several are the same but for what versions of scikit-learn divide by.
+    Several are the same but for what versions of scikit-learn divide by. Where ``parts`` gives pairs of what
+    the fit and a family have counted, a few rows are scored to see that they do the same with it.
     """
     from skinfluence.closed_form import answers as _answers  # noqa: F401  registers the answers
     from skinfluence.closed_form.problem import ClosedProblem, Posterior, Votes
@@ -232,7 +248,7 @@ def _problem(model, families, name, fitted_scores, votes=False, loss=None):
         if loss is None:
             loss = Votes(n_classes) if votes else Posterior(n_classes, as_ratio)
         labels = Labels.by_position(model.classes_)
-    family = _of_fit(model, families, loss, fitted_scores)
+    family = _of_fit(model, families, loss, fitted_scores, parts)
     X = family.X
     return ClosedProblem(
         design_of(X, 0.0),
@@ -246,21 +262,32 @@ def _problem(model, families, name, fitted_scores, votes=False, loss=None):
     )
 
 
-def _of_fit(model, families, loss, fitted_scores):
-    X = families[0].X
-    expected = np.asarray(fitted_scores(X), dtype=float).reshape(X.shape[0], -1)
+def _of_fit(model, families, loss, fitted_scores, parts):
+    every = families[0].X
     precision = SAME[np.dtype(np.float32)] if _is_single(model) else SAME[np.dtype(np.float64)]
-    size = np.abs(expected).max() + 1.0
-    for family in families:
-        found = np.asarray(loss.expand(family.scores(X))).reshape(X.shape[0], -1)
-        wrong = ~(np.abs(found - expected) <= precision * size).all(axis=1)
-        if not wrong.any() or _are_ties(family, wrong):
-            return family
+    few = np.linspace(0, every.shape[0] - 1, min(FEW, every.shape[0])).astype(np.intp)
+    counted = parts is not None and all(
+        np.shape(one) == np.shape(own)
+        and _near(own, np.asarray(one, dtype=float), precision, least=0.0).all()
+        for one, own in parts()
+    )
+    for X in [every[few], every] if counted else [every]:
+        expected = np.asarray(fitted_scores(X), dtype=float).reshape(X.shape[0], -1)
+        for family in families:
+            found = np.asarray(loss.expand(family.scores(X))).reshape(X.shape[0], -1)
+            wrong = ~_near(found, expected, precision).all(axis=1)
+            if not wrong.any() or (X is every and _are_ties(family, wrong)):
+                return family
     raise ValueError(
         "X, y and sample_weight must be those of the fit, the rows in the same order. Got others: the scores "
         f"of row {int(np.flatnonzero(wrong)[0])} are not those of the fitted model. Pass what was given to "
         "fit."
     )
+
+
+def _near(found, expected, precision, least=1.0):
+    """Which numbers are those that were expected, to a share of the largest of these, and of ``least``."""
+    return np.abs(found - expected) <= precision * (np.abs(expected).max() + least)
 
 
 def _are_ties(family, wrong):

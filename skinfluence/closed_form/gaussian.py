@@ -40,21 +40,31 @@ class GaussianFamily(Family):
     def again(self, X, codes, weights):
         return GaussianFamily(X, codes, weights, self.n_classes, self.priors, self.smoothing)
 
-    def scores(self, X):
+    @property
+    def moments(self):
+        """Means and smoothed variances, (n_classes, n_features) each."""
         epsilon = self.smoothing * self.every.variance.max()
-        densities = [_log_density(X - one.mean, one.variance + epsilon) for one in self.classes]
+        means = np.stack([one.mean for one in self.classes])
+        return means, np.stack([one.variance for one in self.classes]) + epsilon
+
+    def scores(self, X):
+        densities = [
+            _log_density(X - mean, variance) for mean, variance in zip(*self.moments, strict=True)
+        ]
         return np.stack(densities, axis=1) + log_priors(self.counts, self.priors)
 
     def own_scores(self, rows):
         out = np.empty((len(rows), self.n_classes))
         counts = np.tile(self.counts, (len(rows), 1))
         epsilon = self._epsilon_without(rows)
+        every = len(rows) == len(self.codes) and (rows == np.arange(len(rows))).all()
+        X = self.X if every else self.X[rows]
         for k, one in enumerate(self.classes):
-            mine = self.codes[rows] == k
-            other = self.X[rows[~mine]] - one.mean
-            out[~mine, k] = _log_densities(other, one.variance, epsilon[~mine])
+            # Of all rows, and then those of the class again: to pick the others would cost more.
+            out[:, k] = _log_densities(X, one.mean, one.variance, epsilon)
+            mine = np.flatnonzero(self.codes[rows] == k)
             counts[mine, k], mean, variance = one.without_each(self.place[rows[mine]])
-            out[mine, k] = _log_density(self.X[rows[mine]] - mean, variance + epsilon[mine])
+            out[mine, k] = _log_density(X[mine] - mean, variance + epsilon[mine])
         return self._whole(out, counts)
 
     def scores_without(self, X, rows):
@@ -89,30 +99,35 @@ class GaussianFamily(Family):
         return self.smoothing * variance.max(axis=1, keepdims=True)
 
 
-def _log_densities(gap, variance, epsilon):
+def _log_densities(X, mean, variance, epsilon):
     """As :func:`_log_density` with ``variance + epsilon``, where that is nearly the same for all rows.
 
     Parameters
     ----------
-    gap : ndarray of shape (m, n_features)
-    variance : ndarray of shape (n_features,)
+    X : ndarray of shape (m, n_features)
+    mean, variance : ndarray of shape (n_features,)
     epsilon : ndarray of shape (m, 1)
     """
-    if not len(gap):
+    if not len(X):
         return np.zeros(0)
-    middle = variance + epsilon[0]
-    off = epsilon - epsilon[0]
+    middle, off = variance + epsilon[0], epsilon[:, 0] - epsilon[0]
+    # Where a class does not vary, as in pixels that it never uses, the smoothing is all there is.
+    flat = variance == 0.0
     # To first order: what is left is the square of this, below round-off.
-    near = np.abs(off).max() < NEAR * middle
-    if not near.any():
-        return _log_density(gap, variance + epsilon)
-    inverse = 1.0 / middle[near]
-    squares = np.square(gap if near.all() else gap[:, near])
-    moved = inverse.sum() - squares @ inverse**2
-    out = -0.5 * (np.log(2.0 * np.pi * middle[near]).sum() + squares @ inverse + off[:, 0] * moved)
-    if near.all():
-        return out
-    return out + _log_density(gap[:, ~near], variance[~near] + epsilon)
+    near = ~flat & (np.abs(off).max() < NEAR * middle)
+    squares = X - mean
+    squares *= squares
+    inverse = np.divide(1.0, middle, out=np.zeros_like(middle), where=near)
+    # One product with all columns: to pick some of them would cost more.
+    sums = squares @ np.column_stack([inverse, inverse**2, flat])
+    out = np.log(2.0 * np.pi * middle[near]).sum() + sums[:, 0] + off * (inverse.sum() - sums[:, 1])
+    if flat.any():
+        with np.errstate(divide="ignore", invalid="ignore"):
+            out += flat.sum() * np.log(2.0 * np.pi * epsilon[:, 0]) + sums[:, 2] / epsilon[:, 0]
+    rest = ~(flat | near)
+    if rest.any():
+        out -= 2.0 * _log_density(X[:, rest] - mean[rest], variance[rest] + epsilon)
+    return -0.5 * out
 
 
 def _log_density(gap, variance):
