@@ -1,6 +1,6 @@
 """Choose C by leave-one-out against brute force, GridSearchCV and LogisticRegressionCV.
 
-    python -m benchmarks.loo_search [--data DIR] [--only small a9a ridge table] [--repeats 3]
+    python -m benchmarks.loo_search [--data DIR] [--only small a9a ridge table sparse] [--repeats 3]
 
 On the small sets the truth is brute force: one refit per row and value, by scikit-learn. Times are
 CPU and wall seconds, interleaved in one run, the smallest of the repeats; every method is run once
@@ -12,6 +12,7 @@ import time
 import warnings
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
@@ -153,14 +154,28 @@ def run_ridge(args):
 
 def run_table(args):
     """A table like the spam one: what the search costs in its own one-step version and in others."""
-    X, y = heavy_tails(3220, 57)
+    _beside_one_step("heavy tails", *heavy_tails(3220, 57), args)
+
+
+def run_sparse(args):
+    """Sparse rows of 15 numbers, many more than columns."""
+    rng = np.random.default_rng(0)
+    X = sp.random(
+        34_824, 300, density=0.05, format="csr", random_state=0, data_rvs=rng.standard_normal
+    )
+    score = X @ rng.standard_normal(300)
+    y = (score + rng.logistic(size=len(score)) > 0).astype(int)
+    _beside_one_step("sparse rows", X, y, args)
+
+
+def _beside_one_step(name, X, y, args):
     makers = searches()
     makers["one-step"] = lambda: LeaveOneOutSearch(
         LogisticRegression(), {"C": GRID}, method="one-step"
     )
     fitted, times = timed(makers, X, y, args.repeats)
     ours = times["LeaveOneOutSearch"]
-    print(f"heavy tails {X.shape}, {len(GRID)} values of C")
+    print(f"{name} {X.shape}, {len(GRID)} values of C")
     for method, search in fitted.items():
         cpu, wall = times[method]
         print(
@@ -172,7 +187,13 @@ def run_table(args):
     print(f"  certified {ways.count('auto')} of {len(ways)} candidates")
 
 
-RUNS = {"small": run_small, "ridge": run_ridge, "a9a": run_a9a, "table": run_table}
+RUNS = {
+    "small": run_small,
+    "ridge": run_ridge,
+    "a9a": run_a9a,
+    "table": run_table,
+    "sparse": run_sparse,
+}
 
 
 def main():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skinfluence.smooth.pair_sums import EPS
+from skinfluence.smooth.pair_sums import EPS, TINY
 
 # Rows of one sum in single precision, and vectors that are contracted side by side.
 ROWS, VECTORS = 2048, 1024
@@ -29,6 +29,9 @@ class ThirdPowers:
     """
 
     def __init__(self, rows, third):
+        held = third != 0.0
+        if not held.all():
+            rows, third = rows[held], third[held]
         n, d = rows.shape
         h = np.einsum("ij,ij->i", rows, rows)
         # Of one size: third powers of tiny rows would underflow.
@@ -36,6 +39,8 @@ class ThirdPowers:
         heavy = float(np.abs(third).max(initial=0.0)) or 1.0
         self._unit = scale**3 * heavy
         self.rounding = (ROWS + 3 * d + 16) * EPS * float(np.abs(third) @ h**1.5)
+        # What underflows beside the largest row.
+        self.rounding += 8.0 * n * d**2 * TINY * self._unit
         t = (third / heavy).astype(np.float32)
         tensor = [np.zeros((d - a, d - a)) for a in range(d)]
         for low in range(0, n, ROWS):

@@ -49,6 +49,19 @@ def test_third_powers_are_those_of_the_rows_and_know_their_rounding(n, rng):
     assert (np.abs(tensor.cubes(vectors) - delta**3 @ third) <= tensor.rounding * size**3).all()
 
 
+@pytest.mark.parametrize("heavy", [0.0, 1e-40])
+def test_third_powers_know_what_underflows_beside_a_row_that_is_far_larger(heavy, rng):
+    rows, third = rng.standard_normal((40, 3)), rng.standard_normal(40)
+    rows[7], third[7] = 1e14, heavy
+    vectors = rng.standard_normal((20, 3))
+    turned, rounding = ThirdPowers(rows, third).turned(vectors)
+    true = (vectors @ rows.T) ** 2 * third @ rows
+    assert (np.linalg.norm(turned - true, axis=1) <= rounding).all()
+    assert np.isfinite(rounding).all()
+    # A row without a third derivative is no part of it.
+    assert heavy or (rounding <= 1e-2 * np.linalg.norm(true, axis=1).max()).all()
+
+
 @pytest.mark.parametrize("name", SINGLE)
 @pytest.mark.parametrize("hold", HOLDS)
 def test_what_a_pass_leaves_out_is_bounded_part_by_part(name, hold):
