@@ -1,17 +1,18 @@
 """Streams of removals and corrections against refits, and how few rows flip a conclusion.
 
 Streams: CPU time per edit, as a share of what the refit of the same rows takes (both in one process, on
-one BLAS thread), and the largest difference from a refit at the end. Refits to within 1e-8 need a
-tolerance of their own, which is what they are given.
+one thread), and the largest difference from a refit at the end. Refits to within 1e-8 need a
+tolerance of their own, which is what they are given. Of OpenMP too one thread: scikit-learn's losses of
+counts run on it, and where other work runs beside them its threads spin, which is CPU time.
 
 Flips: the signs of coefficients and the least certain predictions of the breast cancer data, or of the
 first rows of adult, beside the first-order set (rows by their effect on the fitted model, cut where true
 refits flip; 0 where they do not within 150). A second line of refits, by scikit-learn alone, verifies each,
 and refits without each row alone say which conclusions one row flips: of these a lower bound is 1.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/edited_models.py streams --edits 1000
-    OPENBLAS_NUM_THREADS=1 python benchmarks/edited_models.py flips
-    OPENBLAS_NUM_THREADS=1 python benchmarks/edited_models.py flips --set adult --data DIR
+    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/edited_models.py streams --edits 1000
+    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/edited_models.py flips
+    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/edited_models.py flips --set adult --data DIR
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """Standard errors beside statsmodels, pyfixest, refits without clusters and bootstrapped refits.
 
-    python benchmarks/standard_errors.py [--bootstraps 10000]
+    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/standard_errors.py [--bootstraps 10000]
 
-statsmodels and pyfixest are compared where they are installed. CPU seconds of this process, one
-thread (OPENBLAS_NUM_THREADS=1); ours is the better of two calls, after one that compiles and loads.
+statsmodels and pyfixest are compared where they are installed. CPU seconds of this process, on one thread of
+BLAS and one of OpenMP: scikit-learn's losses of counts run on it, and where other work runs beside them
+its threads spin. Ours is the better of two calls, after one that compiles and loads.
 """
 
 import argparse

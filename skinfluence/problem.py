@@ -10,6 +10,9 @@ from sklearn.base import clone
 
 __all__ = ["Chosen", "Problem"]
 
+# Rows among which one is looked for that keeps a class, where an edit takes others.
+SOME_ROWS = 256
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -171,6 +174,12 @@ class Problem(ABC):
             for one, own in zip(self.needing, kinds, strict=True)
         ]
         return list(zip(self.needing, kinds, weight, strict=True))
+
+    @cached_property
+    def some_kinds(self):
+        """As :attr:`own_kinds`, of a few rows all over the table: every how manieth, and their kinds."""
+        step = max(1, self.n_samples // SOME_ROWS)
+        return step, [(one, one.kinds(self.y[::step])) for one in self.needing]
 
     def to_refit(self, model):
         """A model to fit on other rows that chooses nothing: what edits are compared with.

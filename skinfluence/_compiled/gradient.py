@@ -62,9 +62,9 @@ def _slopes(kind, first, second, eta, y, start, m, pull, rooms):
     """First derivatives of a loss of one decision value at m rows.
 
     ``-s / (1 + exp((s eta - second) / first))`` with ``s`` the sign of y, for the logistic kind, and
-    ``exp(first eta) - y exp(second eta)``.
+    ``exp(first eta) - y exp(second eta)``. ``rooms`` are those of :func:`exponentials`, and one more.
     """
-    held, bits, power, power_bits = rooms
+    held, bits, power, power_bits, other = rooms
     if kind == LOGISTIC:
         for i in range(m):
             sign = 1.0 if y[start + i] > 0.0 else -1.0
@@ -75,8 +75,17 @@ def _slopes(kind, first, second, eta, y, start, m, pull, rooms):
             pull[i] = -sign / (1.0 + pull[i])
         return
     for i in range(m):
-        pull[i] = np.exp(first * eta[i])
-        pull[i] -= y[start + i] * np.exp(second * eta[i]) if second != 0.0 else y[start + i]
+        pull[i] = first * eta[i]
+    exponentials(pull, m, held, bits, power, power_bits)
+    if second == 0.0:
+        for i in range(m):
+            pull[i] -= y[start + i]
+        return
+    for i in range(m):
+        other[i] = second * eta[i]
+    exponentials(other, m, held, bits, power, power_bits)
+    for i in range(m):
+        pull[i] -= y[start + i] * other[i]
 
 
 @compiled(nogil=True, **_FAST)
@@ -113,7 +122,7 @@ def add_rows(X, coef, offset, y, weights, at, kind, first, second, low, high, ou
     """
     d = X.shape[1]
     eta, pull, held, power = np.empty(ROWS), np.empty(ROWS), np.empty(ROWS), np.empty(ROWS)
-    rooms = held, held.view(np.int64), power, power.view(np.int64)
+    rooms = held, held.view(np.int64), power, power.view(np.int64), np.empty(ROWS)
     total, moved, largest = 0.0, 0.0, 0.0
     for start in range(low, high, ROWS):
         m = min(ROWS, high - start)
@@ -167,7 +176,7 @@ def slopes_of_steps(kind, first, second, eta, y, weights, moved, largest):
         Becomes the largest ``|moved_ij|`` over rows of positive weight, if that is larger.
     """
     n, m = moved.shape
-    held, power = np.empty(m), np.empty(m)
+    held, power, other = np.empty(m), np.empty(m), np.empty(m)
     rooms = held, held.view(np.int64), power, power.view(np.int64)
     for i in range(n):
         line, at, w = moved[i], eta[i], weights[i]
@@ -184,7 +193,14 @@ def slopes_of_steps(kind, first, second, eta, y, weights, moved, largest):
             for j in range(m):
                 line[j] = -sign * w / (1.0 + line[j])
         else:
+            if second == 0.0:
+                other[:] = 1.0
+            else:
+                for j in range(m):
+                    other[j] = second * (at + line[j])
+                exponentials(other, m, *rooms)
             for j in range(m):
-                value = np.exp(first * (at + line[j]))
-                value -= y[i] * np.exp(second * (at + line[j])) if second != 0.0 else y[i]
-                line[j] = w * value
+                line[j] = first * (at + line[j])
+            exponentials(line, m, *rooms)
+            for j in range(m):
+                line[j] = w * (line[j] - y[i] * other[j])

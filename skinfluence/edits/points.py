@@ -9,9 +9,6 @@ import scipy.sparse as sp
 from skinfluence.design import Design
 from skinfluence.edits.constructors import Edit, is_given
 
-# Rows among which one is looked for that keeps a class, where an edit takes others.
-ENOUGH_ROWS = 256
-
 
 class NoOptimumError(ValueError):
     """An edit leaves nothing, or a class without weight: the model would have no optimum.
@@ -143,7 +140,8 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
     else:
         new, new_y = None, None
     points = Points(rows, row_changes, new, new_y, new_weights, np.array(sorted(gone), np.intp))
-    _refuse_nothing_left(objective, points)
+    # In a stream of edits each is asked of rows of its own.
+    _refuse_nothing_left(objective, points, look_around=True)
     return points
 
 
@@ -232,17 +230,14 @@ def no_weight_left(problem, kind):
     )
 
 
-def _refuse_nothing_left(objective, points):
+def _refuse_nothing_left(objective, points, look_around=False):
     if not objective.keeps_weight(points.shift):
         raise NoOptimumError("The edit removes all the training weight: nothing is left to fit.")
-    _refuse_empty_class(objective, points)
+    if objective.needs_all_classes and not (look_around and _others_outweigh(objective, points)):
+        _refuse_empty_class(objective, points)
 
 
 def _refuse_empty_class(objective, points):
-    if not objective.needs_all_classes:
-        return
-    if all(_others_outweigh(one, objective, points) for one in objective.needing):
-        return
     for one, kinds, before in objective.own_kinds:
         # From -1 on: targets of no kind come first, and do not count.
         n_kinds = len(before) + 1
@@ -254,19 +249,21 @@ def _refuse_empty_class(objective, points):
             raise no_weight_left(one, gone[0])
 
 
-def _others_outweigh(needing, objective, points):
+def _others_outweigh(objective, points):
     """Whether, of each kind that weight is taken of, a row weighs as much that the edit leaves alone.
 
     Few rows are looked at: an edit of one row takes no pass over all of them.
     """
-    rows, step = points.rows, max(1, objective.n_samples // ENOUGH_ROWS)
-    kinds = needing.kinds(objective.y[rows])
-    other, weights = needing.kinds(objective.y[::step]), objective.weights[::step].copy()
+    rows, (step, known) = points.rows, objective.some_kinds
+    weights = objective.weights[::step].copy()
     weights[rows[rows % step == 0] // step] = 0.0
-    return all(
-        -points.row_changes[kinds == kind].sum() <= weights[other == kind].max(initial=0.0)
-        for kind in set(kinds.tolist()) - {-1}
-    )
+    for one, others in known:
+        kinds = one.kinds(objective.y[rows])
+        for kind in set(kinds.tolist()) - {-1}:
+            taken = -points.row_changes[kinds == kind].sum()
+            if taken > weights[others == kind].max(initial=0.0):
+                return False
+    return True
 
 
 def _refuse_outside(objective, X):
