@@ -176,7 +176,7 @@ def slopes_of_steps(kind, first, second, eta, y, weights, moved, largest):
         Becomes the largest ``|moved_ij|`` over rows of positive weight, if that is larger.
     """
     n, m = moved.shape
-    held, power, other = np.empty(m), np.empty(m), np.empty(m)
+    held, power, other = np.empty(m), np.empty(m), np.ones(m)
     rooms = held, held.view(np.int64), power, power.view(np.int64)
     for i in range(n):
         line, at, w = moved[i], eta[i], weights[i]
@@ -193,9 +193,7 @@ def slopes_of_steps(kind, first, second, eta, y, weights, moved, largest):
             for j in range(m):
                 line[j] = -sign * w / (1.0 + line[j])
         else:
-            if second == 0.0:
-                other[:] = 1.0
-            else:
+            if second != 0.0:
                 for j in range(m):
                     other[j] = second * (at + line[j])
                 exponentials(other, m, *rooms)
