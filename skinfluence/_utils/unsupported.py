@@ -6,7 +6,10 @@ _TREES = (
     "the leaves: make_pipeline(RandomTreesEmbedding(), LogisticRegression())."
 )
 _LARS = "Its columns come in turn, at no optimum. Fit Lasso or LassoCV, which are answered about."
-_PARTS = "Ask about one of its models, fitted on all rows: Influence(model.estimators_[k], X, y)."
+_PARTS = (
+    "Ask about one of its models, fitted on all rows: "
+    "Influence(clone(model.estimators_[k]).fit(X, y), X, y)."
+)
 _OTHER_LOSS = (
     "Write its loss for skinfluence.m_estimation.MEstimator, smoothed where it has kinks, or fit "
     "Ridge."
@@ -15,10 +18,15 @@ _PER_OUTPUT = (
     "Ask about one output at a time: Influence(model.estimators_[k], X, y[:, k]), or fit one model "
     "per column of y."
 )
+_CHAIN = (
+    "Ask about one link at a time, with the targets before it as columns: before = model.order_[:k]; "
+    "Influence(model.estimators_[k], np.column_stack([X, y[:, before]]), y[:, model.order_[k]])."
+)
 _INSIDE = "Ask about the model it holds: Influence(model.estimator_, X, y)."
 _NETWORK = (
     "Networks of scikit-learn hide their derivatives. Use skinfluence.neural on a torch module, or "
-    "skinfluence.m_estimation.MEstimator with the network's loss."
+    "skinfluence.m_estimation.MEstimator with the network's loss, l2=alpha on its weights, and init= what "
+    "model.coefs_ and model.intercepts_ are: it goes on to the minimum next to them."
 )
 _NO_TARGET = "It predicts no target, so no loss can be asked about."
 
@@ -31,12 +39,13 @@ ADVICE = {
     "BaseBagging": "It averages models of resampled rows. " + _PARTS,
     "_BaseStacking": (
         "Every row reaches its final estimator twice, through predictions of models fitted on "
-        "others. Ask about it with the models below held: Influence(model.final_estimator_, "
-        "model.transform(X), y)."
+        "others. Ask about it with the models below held, fitted on what they predict: "
+        "Z = model.transform(X); Influence(clone(model.final_estimator_).fit(Z, y), Z, y)."
     ),
     "CalibratedClassifierCV": (
-        "It calibrates models fitted on parts of the rows. Ask about the classifier alone, fitted "
-        "on all rows: Influence(clone(model.estimator).fit(X, y), X, y)."
+        "It calibrates models fitted on parts of the rows, or one that is held, with targets that move "
+        "with the number of rows of each class. Ask about the classifier alone, fitted on all rows: "
+        "Influence(clone(getattr(model.estimator, 'estimator', model.estimator)).fit(X, y), X, y)."
     ),
     "BaseThresholdClassifier": _INSIDE,
     "SelfTrainingClassifier": (
@@ -47,7 +56,7 @@ ADVICE = {
     "OneVsOneClassifier": "Fit OneVsRestClassifier or a multinomial LogisticRegression instead.",
     "OutputCodeClassifier": "Fit OneVsRestClassifier or a multinomial LogisticRegression instead.",
     "_MultiOutputEstimator": _PER_OUTPUT,
-    "_BaseChain": _PER_OUTPUT,
+    "_BaseChain": _CHAIN,
     "RFE": "Ask on the columns it kept: Influence(model.estimator_, model.transform(X), y).",
     "NeighborsBase": (
         "Removing a row changes the answers of its neighbours only. Fit KNeighborsClassifier or "
@@ -65,7 +74,10 @@ ADVICE = {
     "OrthogonalMatchingPursuitCV": "Fit Ridge on the columns it kept.",
     "QuantileRegressor": _OTHER_LOSS,
     "TheilSenRegressor": _OTHER_LOSS,
-    "RANSACRegressor": "Ask about the model of the inliers: Influence(model.estimator_, X, y) on them.",
+    "RANSACRegressor": (
+        "Ask about the model of the inliers: inside = model.inlier_mask_; "
+        "Influence(model.estimator_, X[inside], y[inside])."
+    ),
     "Perceptron": "It stops at no optimum. Fit LogisticRegression.",
     "PassiveAggressiveClassifier": "It stops at no optimum. Fit LogisticRegression.",
     "PassiveAggressiveRegressor": "It stops at no optimum. Fit Ridge.",

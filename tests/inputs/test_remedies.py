@@ -1,0 +1,102 @@
+"""What refusals say to ask instead is code, and it answers: it is run here as it is written there."""
+
+import re
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import BaggingClassifier, StackingClassifier, StackingRegressor
+from sklearn.feature_selection import RFE
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import Lasso, LogisticRegression, RANSACRegressor, Ridge
+from sklearn.model_selection import TunedThresholdClassifierCV
+from sklearn.multioutput import ClassifierChain, RegressorChain
+from sklearn.neural_network import MLPRegressor
+from sklearn.semi_supervised import SelfTrainingClassifier
+
+from skinfluence import Influence, edits
+from skinfluence.m_estimation import MEstimator
+
+N = 60
+rng = np.random.default_rng(0)
+X = rng.standard_normal((N, 3))
+LINE = X @ [1.0, -1.0, 0.5] + 0.5 * rng.standard_normal(N)
+TWO = (LINE > 0).astype(int)
+THREE = np.digitize(LINE, [-0.7, 0.7])
+LOGISTIC = LogisticRegression()
+# The name of the model stands in the advice; y is what the model was fitted on.
+REFUSED = {
+    "a stack of classifiers": (
+        StackingClassifier([("a", LOGISTIC), ("b", LogisticRegression(C=0.1))]),
+        THREE,
+    ),
+    "a stack of regressors": (
+        StackingRegressor([("a", Ridge()), ("b", Lasso(0.1))], Ridge()),
+        LINE,
+    ),
+    "calibration": (CalibratedClassifierCV(LOGISTIC, cv=3), THREE),
+    "calibration of a frozen one": (
+        CalibratedClassifierCV(FrozenEstimator(clone(LOGISTIC).fit(X[:30], TWO[:30]))),
+        TWO,
+    ),
+    "bagging": (BaggingClassifier(LOGISTIC, n_estimators=3, random_state=0), TWO),
+    "a chain": (
+        ClassifierChain(LOGISTIC, order=[2, 0, 1]),
+        np.column_stack([TWO, THREE > 0, THREE > 1]).astype(int),
+    ),
+    "a chain of regressors": (RegressorChain(Ridge()), np.column_stack([LINE, X[:, 0] ** 2])),
+    "a tuned threshold": (TunedThresholdClassifierCV(LOGISTIC), TWO),
+    "labels of its own": (SelfTrainingClassifier(LOGISTIC), np.where(np.arange(N) % 3, TWO, -1)),
+    "columns that were kept": (RFE(LOGISTIC, n_features_to_select=2), TWO),
+    "inliers": (RANSACRegressor(random_state=0), LINE),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_remedy_of_a_refusal_answers_as_it_is_written(name):
+    model, y = REFUSED[name]
+    model = clone(model).fit(X, y)
+    with pytest.raises(TypeError) as refusal:
+        Influence(model, X, y)
+    code = re.search(r"((?:\w+ = [^;]+; )*)(Influence\(.*\))\.", str(refusal.value))
+    place = {"np": np, "clone": clone, "Influence": Influence, "model": model, "X": X, "y": y}
+    place["k"] = 1
+    exec(code[1], place)
+    assert np.isfinite(eval(code[2], place).loo_decision_function()).all()
+
+
+HIDDEN = 3
+
+
+def predicts(params, x):
+    """A network of one layer: its matrix, its column, and the intercepts of both."""
+    first, second = params[: 3 * HIDDEN].reshape(3, HIDDEN), params[3 * HIDDEN : 4 * HIDDEN]
+    bias = params[4 * HIDDEN :]
+    return anp.tanh(x @ first + bias[:HIDDEN]) @ second + bias[HIDDEN]
+
+
+def half_squared(params, x, y):
+    return 0.5 * (y - predicts(params, x)) ** 2
+
+
+def test_a_network_of_scikit_learn_is_an_m_estimator_from_its_weights():
+    """As the refusal says; the refit is theirs, from where the network was. atol: where lbfgs ends."""
+    exact = {"solver": "lbfgs", "max_iter": 20_000, "max_fun": 100_000, "tol": 1e-14}
+    network = MLPRegressor(
+        hidden_layer_sizes=(HIDDEN,), activation="tanh", alpha=1.0, random_state=0, **exact
+    )
+    network.fit(X, LINE)
+    with pytest.raises(TypeError, match=r"init= what model\.coefs_"):
+        Influence(network, X, LINE)
+    weights = np.concatenate([one.ravel() for one in network.coefs_])
+    start = np.concatenate([weights, *network.intercepts_])
+    l2 = np.repeat([network.alpha, 0.0], [len(weights), len(start) - len(weights)])
+    model = MEstimator(half_squared, len(start), l2=l2, init=start, decision=predicts).fit(X, LINE)
+    np.testing.assert_allclose(model.predict(X), network.predict(X), atol=1e-3)
+    found = Influence(model, X, LINE).effect(edits.remove([4, 9]), X, of="predict").values
+    before, left = network.predict(X), np.delete(np.arange(N), [4, 9])
+    change = network.set_params(warm_start=True).fit(X[left], LINE[left]).predict(X) - before
+    assert np.abs(found - change).max() < 1e-2 * np.abs(change).max()
