@@ -591,7 +591,7 @@ def priced(tmp_path, cells):
 def test_marks_of_what_is_missing_are_named(tmp_path, capsys, task):
     table = priced(tmp_path, ["?" if i == 9 else f"{i}.5" for i in range(40)])
     assert run(*table, "--task", task) == 2
-    assert "read as missing: '?' (1 cells)" in capsys.readouterr().err
+    assert "read as missing: '?' (1 cell)" in capsys.readouterr().err
 
 
 def test_thousands_with_separators_are_numbers(tmp_path):

@@ -182,7 +182,8 @@ def _print_head(console, problem, selection, found):
     kind = "classes" if problem.task == "classification" else None
     console.print(
         f"\n[bold]{_escaped(problem.name)}[/]: {len(problem.y):,} rows, {selection.X.shape[1]} "
-        f"features{f', {len(found.classes)} {kind}' if kind else ''}"
+        f"feature{'' if selection.X.shape[1] == 1 else 's'}"
+        f"{f', {len(found.classes)} {kind}' if kind else ''}"
         f" · {type(selection.model).__name__}, "
         f"{'C' if kind else '1/alpha'} = {selection.strength:.3g}"
     )

@@ -67,9 +67,8 @@ def marks_in_words(texts):
     shown = [text for text in texts if text.strip()]
     if not shown:
         return ""
-    return (
-        f"; read as missing: {', '.join(f'{text!r} ({texts[text]} cells)' for text in shown[:8])}"
-    )
+    counts = {text: f"{texts[text]} cell{'s' if texts[text] > 1 else ''}" for text in shown[:8]}
+    return f"; read as missing: {', '.join(f'{text!r} ({n})' for text, n in counts.items())}"
 
 
 def checked_target(target, task):
