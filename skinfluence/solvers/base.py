@@ -395,7 +395,6 @@ class Factor(Locked, ABC):
         probe = gradient if np.any(gradient) else np.ones_like(gradient)
         solution = self.solution(probe[:, None])
         step, error = solution.X[:, 0], solution.standard_error
-        size = np.linalg.norm(step)
         decrement = np.sqrt(np.maximum(0.0, float(gradient @ step))) if np.any(gradient) else 0.0
         return SolveReport(
             solver=self.name,
@@ -408,7 +407,9 @@ class Factor(Locked, ABC):
             leverage_error=float(self.leverage_error),
             relative_gradient=float(np.abs(gradient).max() / largest) if largest else 0.0,
             damping=float(getattr(self.curvature, "damping", 0.0)),
-            standard_error=0.0 if error is None else float(np.linalg.norm(error) / size),
+            standard_error=0.0
+            if error is None
+            else float(np.linalg.norm(error) / np.linalg.norm(step)),
         )
 
 

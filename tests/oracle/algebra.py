@@ -1,5 +1,7 @@
 """Positive definite systems in long double, scaled to unit diagonal."""
 
+from functools import cached_property
+
 import numpy as np
 
 LD = np.longdouble
@@ -32,6 +34,23 @@ class Factor:
         self.L = L
         # The smallest pivot is no condition number, but within p of one for what is used here.
         self.smallest = float(smallest)
+
+    @cached_property
+    def rcond(self):
+        """Reciprocal condition number in the 1-norm, of unit diagonal."""
+        B = self.A * self.scale[:, None] * self.scale
+        inverse = self.solve(np.diag(1 / self.scale)) / self.scale[:, None]
+        return float(1 / (np.abs(B).sum(axis=0).max() * np.abs(inverse).sum(axis=0).max()))
+
+    @property
+    def pivot_in_double(self):
+        """The smallest pivot, 0 where the condition number is beyond float64.
+
+        Of columns that only a penalty tells apart the pivot is far larger.
+        """
+        if self.smallest < 1e-8 and self.rcond < 10 * np.finfo(float).eps:
+            return 0.0
+        return self.smallest
 
     def _rough(self, B):
         Y = B * self.scale[:, None]

@@ -83,6 +83,18 @@ def test_a_step_whose_length_overflows_has_no_finite_one():
         assert steps.norm(np.zeros(2), np.zeros(2)) == 0.0
 
 
+def test_a_step_beyond_all_squares_is_reported_without_a_bare_warning(rng):
+    """Rows so saturated that the intercept curves by e^-600."""
+    X, y = rng.standard_normal((20, 3)), np.arange(20) % 2
+    penalty, start = np.r_[np.ones(3), 0.0], np.array([[0.0, 0.0, 0.0, 600.0]])
+    far = Objective(losses.Binomial(), design_of(X), y, np.ones(20), penalty, start)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = Exact("primal").factor(far).report()
+    # The gradient of the intercept is 10, its curvature 20 e^-600.
+    assert report.newton_decrement == pytest.approx(np.sqrt(100 / 20) * np.exp(300.0), rel=1e-3)
+
+
 class Counted:
     """A solver that counts its factorisations."""
 

@@ -76,7 +76,7 @@ class Linear:
         except NotPositiveDefiniteError as error:
             self.pivots.append(0.0)
             raise NoOptimumError(str(error)) from error
-        self.pivots.append(found.factor.smallest)
+        self.pivots.append(found.factor.pivot_in_double)
         if not found.converged and not problem.penalty.any() and self.trial.labels is not None:
             raise NoOptimumError("unpenalised, and the iteration does not end: separable classes")
         if not found.converged:
@@ -153,7 +153,7 @@ class Linear:
         after = self._optimum(edited, before.theta)
         try:
             P = Factor(edited.hessian(before.theta))
-            self.pivots.append(P.smallest)
+            self.pivots.append(P.pivot_in_double)
         except NotPositiveDefiniteError as error:
             raise UnsureError("the Hessian after the edit is singular at the fit") from error
         d = after.theta - before.theta
@@ -240,7 +240,7 @@ class Linear:
         except NotPositiveDefiniteError as error:
             self.pivots.append(0.0)
             raise NoOptimumError("singular") from error
-        self.pivots.append(factor.smallest)
+        self.pivots.append(factor.pivot_in_double)
         if factor.smallest < 1e-13:
             raise UnsureError("singular in float64")
         before = self._growth(factor, problem, theta)

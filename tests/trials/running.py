@@ -320,7 +320,7 @@ class Asking:
                     from tests.oracle.algebra import Factor
 
                     factor = Factor(problem.hessian(theta))
-                    facts.pivot = min(facts.pivot, factor.smallest)
+                    facts.pivot = min(facts.pivot, factor.pivot_in_double)
                     g = problem.gradient(theta).ravel()
                     facts.decrement = float(np.sqrt(max(0, g @ factor.solve(g))))
                     loss = problem.loss.value(problem.outputs(theta), problem.y)
@@ -447,7 +447,8 @@ class Asking:
                 from tests.oracle.algebra import Factor
 
                 theta = self._fitted(judge)
-                facts.pivot = min(facts.pivot, Factor(judge.problem.hessian(theta)).smallest)
+                factor = Factor(judge.problem.hessian(theta))
+                facts.pivot = min(facts.pivot, factor.pivot_in_double)
             except (ArithmeticError, NoOptimumError, UnsureError):
                 facts.pivot = 0.0
         return facts
