@@ -38,12 +38,16 @@ def _(model: KernelRidge, X, y, sample_weight=None):
         params=model.kernel_params,
     )
     weights, design = check_sample_weight(sample_weight, X.shape[0]), KernelDesign(X, kernel)
+    single = model.X_fit_.dtype == np.float32
     if y.ndim == 1:
-        return KernelProblem(design, y, weights, float(alpha[0]), dual_coef)
+        return KernelProblem(design, y, weights, float(alpha[0]), dual_coef, single=single)
     alpha = np.broadcast_to(alpha, y.shape[1])
     columns = zip(y.T, alpha, dual_coef.T, strict=True)
     return side_by_side(
-        [KernelProblem(design, one, weights, float(a), dual) for one, a, dual in columns],
+        [
+            KernelProblem(design, one, weights, float(a), dual, single=single)
+            for one, a, dual in columns
+        ],
         X,
         y,
         weights,

@@ -30,7 +30,8 @@ from skinfluence.quantity import Quantity
 from skinfluence.solvers.base import SolveReport
 
 # Of the terms of the system of a fit; Cholesky leaves 1e-13, and lstsq little more.
-OTHER_ROWS = 1e-10
+# Of a kernel matrix in single precision rounding leaves 1e-7.
+OTHER_ROWS, OTHER_ROWS_SINGLE = 1e-10, 1e-4
 
 
 class KernelAnswers(Answers):
@@ -174,7 +175,7 @@ class KernelAnswers(Answers):
         left = system.K @ dual + system.ridge * dual - self.problem.y[rows]
         size = np.abs(system.K) @ np.abs(dual) + system.ridge * np.abs(dual)
         error = np.linalg.norm(left) / np.linalg.norm(size + np.abs(self.problem.y[rows]))
-        if error > OTHER_ROWS:
+        if error > (OTHER_ROWS_SINGLE if self.problem.single else OTHER_ROWS):
             raise ValueError(
                 "X, y and sample_weight must be those of the fit, the rows in the same order. Got "
                 f"others: the coefficients of the fitted model leave {error:.0e} of the terms of their "

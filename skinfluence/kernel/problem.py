@@ -24,6 +24,8 @@ class KernelProblem(Problem):
         As fitted.
     chosen : Chosen, default=None
         As in :class:`~skinfluence.problem.Problem`.
+    single : bool, default=False
+        Whether the fit's kernel matrix was in single precision.
     """
 
     design: KernelDesign
@@ -34,6 +36,7 @@ class KernelProblem(Problem):
     loss: Loss = field(default_factory=SquaredError)
     labels: None = None
     chosen: Chosen | None = None
+    single: bool = False
 
     model_name = "kernel ridge regression"
 

@@ -374,7 +374,7 @@ def own_eta_steps(factor, edits, method, leverages=None):
     if Z is not None:
         steps = steps - edits.shift[:, None] * at_rows(edits.design, Z)
     some = _far_reaching(factor, edits, h)
-    if len(some) and method != "influence":
+    if len(some):
         few = edits.take(some)
         steps[some] = at_rows(few.design, steps_from(factor, few, method, a[some]))
     return steps

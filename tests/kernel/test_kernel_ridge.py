@@ -610,3 +610,17 @@ def test_data_that_are_not_those_of_the_fit_are_noticed(data):
         influence.removal_effect(data.T[:, 1:], data.t)
     with pytest.raises(ValueError, match="NaN"):
         influence.removal_effect(with_weight(data.T, 0, np.nan), data.t)
+
+
+@pytest.mark.filterwarnings("ignore:The fit is not the solution of its problem")
+def test_a_fit_in_single_precision_is_on_the_same_rows_to_that_precision(rng):
+    """Its kernel matrix is rounded to 1e-7; the order of the rows still shows."""
+    X, y = (1e2 * rng.standard_normal((7, 8))).astype(np.float32), rng.standard_normal(7)
+    w = 10.0 ** rng.uniform(-1, 8, 7)
+    model = KernelRidge(alpha=0.2, kernel="linear").fit(X, y, w)
+    kept = np.arange(7) != 2
+    truth = KernelRidge(alpha=0.2, kernel="linear").fit(X[kept].astype(float), y[kept], w[kept])
+    found = Influence(model, X, y, w).loo_decision_function(method="exact")[2]
+    assert found == pytest.approx(truth.predict(X[[2]].astype(float))[0], rel=1e-6)
+    with pytest.raises(ValueError, match="must be those of the fit"):
+        Influence(model, X[::-1], y, w)

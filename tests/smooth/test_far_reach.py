@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
-from skinfluence import losses
+from skinfluence import Influence, edits, losses
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
 from skinfluence.smooth import steps
@@ -24,8 +25,8 @@ def saturated(seed):
     return Objective(loss, design_of(X, 1.0), np.arange(N) % K, np.ones(N), penalty, theta)
 
 
-def one_step(objective, i):
-    """By its definition, in long double: ``P^-1 J_i' g_i`` with P the Hessian without the row."""
+def defined(method, objective, i):
+    """In long double: ``P^-1 J_i' g_i``, with P the Hessian without the row in one step, else with it."""
     Q, theta = objective.loss.basis.astype(LD), objective.theta.astype(LD)
     Z = objective.design.dense_rows().astype(LD)
     eta = Z @ (Q @ theta).T
@@ -38,24 +39,38 @@ def one_step(objective, i):
         for a in range(K)
         for b in range(a)
     )
-    kept = np.arange(N) != i
+    kept = (np.arange(N) != i) | (method == "influence")
     P = np.einsum("nkl,nc,nd->kcld", L[kept], Z[kept], Z[kept]).reshape(theta.size, theta.size)
     factor = Factor(P + np.diag(np.tile(objective.penalty.astype(LD), K - 1)))
     step = factor.solve(np.outer(pull, Z[i]).ravel())
     return step.reshape(theta.shape), factor
 
 
+@pytest.mark.parametrize("method", ["influence", "one-step"])
 @pytest.mark.parametrize("seed", range(6))
-def test_steps_have_the_digits_of_their_definition(seed):
+def test_steps_have_the_digits_of_their_definition(seed, method):
     objective = saturated(seed)
     factor = Exact("primal").factor(objective)
     edits = steps.removals(objective, np.arange(N))
-    found = steps.parameter_steps(factor, edits, "one-step")
-    own = steps.own_eta_steps(factor, edits, "one-step")
+    found = steps.parameter_steps(factor, edits, method)
+    own = steps.own_eta_steps(factor, edits, method)
     for i in range(N):
-        step, P = one_step(objective, i)
+        step, P = defined(method, objective, i)
         size = P.norm(step.ravel())
         assert P.norm((found[i] - step).ravel()) <= 1e-6 * size
         x = objective.design.dense_rows()[i]
         reach = P.inverse_norms(np.kron(np.eye(K - 1), x[:, None])).max()
         assert np.abs(own[i] - step @ x).max() <= 1e-6 * size * reach
+
+
+def test_a_rows_own_value_is_the_same_by_its_leverage_and_by_a_solve():
+    """Of a softmax at rows that reach far: the change is 1e-8 of what cancels in leverages."""
+    X = np.array([[0, 3], [2, 3], [-3, 1], [-2, -3], [-1, 2], [0, -2], [-2, -2], [-3, 2]])
+    X, y = X * [3.65e-5, 5.64e3], np.array([0, 2, 3, 3, 0, 1, 3, 1])
+    model = LogisticRegression(C=1.1e-3, max_iter=1000).fit(X, y, np.full(8, 428.0))
+    inf = Influence(model, X, y, np.full(8, 428.0))
+    own = inf.loo_decision_function(method="influence") - model.decision_function(X)
+    of = dict(of="decision_function", method="influence")
+    for i in (2, 3):
+        change = inf.effect(edits.remove(i), X[[i]], **of).values[0]
+        np.testing.assert_allclose(own[i], change, atol=1e-5 * np.abs(change).max())

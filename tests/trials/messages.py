@@ -139,6 +139,11 @@ WARNINGS = [
     (r"has all the training weight", "alone", _lonely),
     (r"^Group .* holds all the weight", "group is a class", _singular),
     (r"The fit is not at the optimum", "fit stopped early", _far),
+    (
+        r"The fit is not the solution of its problem",
+        "single precision",
+        lambda trial, question, facts: trial.container == "float32",
+    ),
     (r"could not be certified", "not certified", _always),
     (r"leverage 1: a parameter is|take away rows of leverage 1", "leverage 1", _singular),
     (r"Newton's method stopped", "Newton stopped", _always),

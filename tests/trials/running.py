@@ -482,7 +482,7 @@ class Asking:
 
     def _facts_of_rows(self, text, facts):
         """Facts about the removals of the rows that a warning names, if it does."""
-        named = re.match(r"Row (\d+(?:, \d+)*)", text)
+        named = re.match(r"Rows? (\d+(?:, \d+)*)", text)
         judge = self._judge_as_passed()
         if named is None or not hasattr(judge, "definition"):
             return facts
