@@ -237,8 +237,9 @@ class Quantity:
 
     def change(self, eta_steps):
         """After minus before for decision values moved by ``eta_steps`` (b, n_test, K)."""
-        # NaN steps are edits without an answer; they have been warned about.
-        with np.errstate(invalid="ignore"):
+        # NaN steps are edits without an answer; they have been warned about. Where a step is so
+        # long that a loss or a mean overflows, it is infinite.
+        with np.errstate(over="ignore", invalid="ignore"):
             moved = np.asarray(self._evaluate(self.eta + eta_steps)) - self.before
         # Which class it was is no number: whether it is another.
         return np.abs(np.sign(moved)) if self._decides else moved

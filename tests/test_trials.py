@@ -25,6 +25,8 @@ def small(seed):
 
 
 SEEDS = list(islice(filter(small, count()), N_TRIALS))
+# Cheap ones that failed once in longer runs; benchmarks/trials_explained.toml says why.
+FOUND = [91012, 210166, 210520, 230428, 230746, 240365, 250771, 260627]
 
 
 def failures(seed):
@@ -45,7 +47,7 @@ def failures(seed):
         )
         if seed in KNOWN
         else seed
-        for seed in SEEDS
+        for seed in SEEDS + FOUND
     ],
 )
 def test_an_answer_is_right_or_refused_in_words(seed):

@@ -238,12 +238,13 @@ def svc_kernel(model, n_features):
 def _support(model, X, sample_weight):
     """The training rows of a fitted SVC's support vectors.
 
-    libsvm drops rows of weight zero and counts the others, so ``support_`` may count those.
+    libsvm drops rows of weight zero and counts the others, so that ``support_`` counts those. Of rows
+    that are equal the vectors do not say which way they were counted.
     """
     support = np.asarray(model.support_)
     if not len(support):
         return support
-    for rows in (np.arange(X.shape[0]), np.flatnonzero(sample_weight > 0)):
+    for rows in (np.flatnonzero(sample_weight > 0), np.arange(X.shape[0])):
         if support.max() < len(rows) and _same_rows(X, rows[support], model.support_vectors_):
             return rows[support]
     raise ValueError(

@@ -196,7 +196,8 @@ class _Chords:
         # What rounding may move a row by, over its length.
         lost = at.gamma * self._reach + 4.0 * EPS * np.abs(self._b) * length
         self._passed = passed = Passed.of(at.logistic, own, moved, sums, lost)
-        with np.errstate(over="ignore", invalid="ignore"):
+        # Where nothing is kept for sure there is no bound.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             left = rho if self._C is None else rho + self._C
             self._left = left * at.inverse_root
             beside = (1.0 + SUMS) * np.sqrt(np.einsum("bj,bj->b", self._left, self._left))

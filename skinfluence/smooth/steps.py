@@ -234,10 +234,12 @@ def _far_reaching(factor, edits, h):
     """
     if h.shape[1] == 1 or type(factor) is not PrimalFactor:
         return np.arange(0)
-    sizes = (np.einsum("iab,iab->i", one, one) for one in (edits.hessian, h))
-    some = np.flatnonzero(factor.rcond < MANY_DIGITS * np.sqrt(np.prod(list(sizes), axis=0)))
-    reach = (np.abs(edits.hessian[some]) @ np.abs(h[some])).max(axis=(1, 2))
-    return some[factor.rcond < MANY_DIGITS * reach]
+    # Of a saturated row the leverage may be infinite, and the curvature nothing.
+    with np.errstate(over="ignore", invalid="ignore"):
+        sizes = (np.einsum("iab,iab->i", one, one) for one in (edits.hessian, h))
+        some = np.flatnonzero(factor.rcond < MANY_DIGITS * np.sqrt(np.prod(list(sizes), axis=0)))
+        reach = (np.abs(edits.hessian[some]) @ np.abs(h[some])).max(axis=(1, 2))
+        return some[factor.rcond < MANY_DIGITS * reach]
 
 
 def _refine(factor, edits, some, A, right, a):

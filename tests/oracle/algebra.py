@@ -1,7 +1,5 @@
 """Positive definite systems in long double, scaled to unit diagonal."""
 
-from functools import cached_property
-
 import numpy as np
 
 LD = np.longdouble
@@ -35,7 +33,7 @@ class Factor:
         # The smallest pivot is no condition number, but within p of one for what is used here.
         self.smallest = float(smallest)
 
-    @cached_property
+    @property
     def rcond(self):
         """Reciprocal condition number in the 1-norm, of unit diagonal."""
         B = self.A * self.scale[:, None] * self.scale

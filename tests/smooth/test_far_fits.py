@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize
 from scipy.special import expit
-from sklearn.linear_model import SGDClassifier
+from sklearn.linear_model import PoissonRegressor, SGDClassifier
 
 from skinfluence import Influence, edits, losses
 from skinfluence.design import design_of
@@ -93,6 +93,18 @@ def test_a_step_beyond_all_squares_is_reported_without_a_bare_warning(rng):
         report = Exact("primal").factor(far).report()
     # The gradient of the intercept is 10, its curvature 20 e^-600.
     assert report.newton_decrement == pytest.approx(np.sqrt(100 / 20) * np.exp(300.0), rel=1e-3)
+
+
+def test_a_loss_that_overflows_after_a_step_is_infinite_without_a_bare_warning(rng):
+    """A test point on which the model says one, and hardly any other model does."""
+    X, y = rng.standard_normal((20, 2)), rng.poisson(2.0, 20)
+    model = PoissonRegressor(alpha=0.1, fit_intercept=False).fit(X, y)
+    x = 1e6 * np.array([[-model.coef_[1], model.coef_[0]]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = Influence(model, X, y).removal_effect(x, [1.0], method="one-step")
+    assert np.isposinf(found).any()
+    assert not np.isnan(found).any()
 
 
 class Counted:
