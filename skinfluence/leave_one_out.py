@@ -5,6 +5,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import get_scorer
 from sklearn.utils import get_tags
 
+from skinfluence._utils.scoring import has_decision_function
 from skinfluence.answers import check_chosen, check_method, rows_alone, warn_alone
 from skinfluence.inputs.frozen import check_frozen, uses_y
 from skinfluence.statistics import (
@@ -202,7 +203,19 @@ class Outputs(BaseEstimator):
         rows = rows[~np.isnan(self.eta[rows]).any(axis=1)]
         if not len(rows):
             return np.nan
-        return float(scoring(self, rows[:, None], np.asarray(y)[rows]))
+        return float(scoring(self._as_scored(), rows[:, None], np.asarray(y)[rows]))
+
+    def _as_scored(self):
+        labels, loss = self.objective.labels, self.objective.loss
+        if labels is None or has_decision_function(loss, self.eta, labels.classes):
+            return self
+        return _Chances(self.estimator, self.objective, self.eta)
+
+
+class _Chances(Outputs):
+    """Of two classes, where the decision values are their chances: scorers ask for these."""
+
+    decision_function = None
 
 
 def outputs(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=None):

@@ -45,6 +45,7 @@ class _SaysClass(ClassifierMixin, _Says):
     def predict(self, X):
         return self.classes[self.loss.decide(self.eta)]
 
+    @available_if(lambda self: has_decision_function(self.loss, self.eta, self.classes))
     def decision_function(self, X):
         eta = self.loss.expand(self.eta)
         return eta[:, 0] if eta.shape[1] == 1 else eta
@@ -60,6 +61,11 @@ class _SaysNumber(RegressorMixin, _Says):
     def predict(self, X):
         mean = self.loss.mean(self.eta)
         return mean[:, 0] if mean.shape[1] == 1 else mean
+
+
+def has_decision_function(loss, eta, classes):
+    """Whether scorers may ask for it: of two classes it is one number, and not a chance for each."""
+    return len(classes) != 2 or loss.expand(eta[:1]).shape[1] == 1
 
 
 def _has_probabilities(loss, eta):

@@ -225,7 +225,8 @@ def _made(family, *args, **options):
     except NoModelError as error:
         raise ValueError(
             f"The model must be one that all its columns and rows determine. {error} Drop the columns that "
-            "others give, or shrink the covariances (reg_param)."
+            "others give and the rows of a class in which none has weight, or shrink the covariances "
+            "(reg_param)."
         ) from error
 
 

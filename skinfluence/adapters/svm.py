@@ -47,6 +47,9 @@ def _(model: LinearSVC, X, y, sample_weight=None):
     refuse_unknown_linear(model)
     codes, sample_weight = _rows_of(model, X, y, sample_weight)
     classes = model.classes_
+    if len(np.atleast_2d(model.coef_)) < len(classes) > 2:
+        # liblinear knows nothing of a class without weight.
+        refuse_weightless(codes, sample_weight, len(classes), lambda code: f"class {classes[code]}")
     class_weight = compute_class_weight(
         model.class_weight, classes=classes, y=classes[codes], sample_weight=sample_weight
     )
@@ -222,6 +225,11 @@ def svc_kernel(model, n_features):
             f"The kernel must be known between any two rows. Got {shown}; fit with kernel='rbf', "
             "'linear' or 'poly', or map the rows to features whose products are the kernel and fit "
             "kernel='linear'."
+        )
+    if name != "linear" and not isinstance(model.gamma, str) and model.gamma != fitted_gamma(model):
+        raise ValueError(
+            f"The parameters must be those of the fit. Got gamma={model.gamma!r} and a fit with "
+            f"{fitted_gamma(model)!r}; fit again."
         )
     kernel = kernel_of(
         name, n_features, gamma=fitted_gamma(model), degree=model.degree, coef0=model.coef0

@@ -54,6 +54,10 @@ class ClosedAnswers(EditsOnly):
         self.problem = problem
         self.family = problem.family
 
+    @property
+    def concern(self):
+        return self.family.concern
+
     def report(self):
         X = self.problem.design.X
         return ClosedReport(self.problem.model_name, *X.shape)

@@ -30,6 +30,8 @@ class Family(ABC):
 
     # Whether ``fit`` takes weights; without them, rows are there or not.
     takes_weights = False
+    # What to say where answers are about this fit, as a warning.
+    concern = None
 
     def __init__(self, X, codes, weights, n_classes):
         self.X, self.codes, self.weights, self.n_classes = X, codes, weights, n_classes

@@ -5,10 +5,14 @@ nearest is the search's to choose.
 """
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.neighbors import NearestNeighbors
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.closed_form.family import NoModelError
+
+# Distances this close are one.
+TIED = 1e-9
 
 
 class NeighbourFamily:
@@ -39,6 +43,29 @@ class NeighbourFamily:
             )
         self.found = NearestNeighbors(**search).fit(X)
         self.targets = codes[:, None] if n_classes is None else np.eye(n_classes)[codes]
+
+    @property
+    def concern(self):
+        """Where several rows are at one distance, a refit may ask others of them."""
+        near = min(self.k + 2, self.X.shape[0])
+        if near <= self.k or not _may_tie(self.X):
+            return None
+        distances, neighbours = self.found.kneighbors(n_neighbors=near - 1)
+        votes, split = self.targets[neighbours], np.zeros(len(distances), dtype=bool)
+        # Of a row itself, the nearest of all, and of one that is left out.
+        for last in range(max(self.k - 1, 1), min(self.k + 1, near - 1)):
+            tied = np.isclose(distances, distances[:, [last - 1]], rtol=TIED, atol=0.0)[..., None]
+            low = np.where(tied, votes, np.inf).min(axis=1)
+            high = np.where(tied, votes, -np.inf).max(axis=1)
+            split |= tied[:, last:].any(axis=(1, 2)) & (high > low).any(axis=1)
+        if not split.any():
+            return None
+        return UserWarning(
+            "Neighbours must be nearer than other rows, else their votes are not determined. Got "
+            f"{split.sum()} of {len(split)} rows with several at the distance of the last of {self.k} that "
+            "vote in different ways: which of them a refit asks is the search's to choose, and answers are "
+            "those of one choice. Add a column that tells the rows apart."
+        )
 
     @property
     def k(self):
@@ -87,6 +114,13 @@ class NeighbourFamily:
             return votes.mean(axis=1)
         weights = _by_distance(distances) if self.voting == "distance" else self.voting(distances)
         return (weights[:, :, None] * votes).sum(axis=1) / weights.sum(axis=1, keepdims=True)
+
+
+def _may_tie(X):
+    """Whether every column has a value twice: a continuous one tells all rows apart."""
+    if sp.issparse(X):
+        return True
+    return all(len(np.unique(column)) < len(column) for column in X.T)
 
 
 def _by_distance(distances):

@@ -146,11 +146,31 @@ class L1Answers(Answers):
         return H
 
     @cached_property
+    def _middle(self):
+        """Means of the columns of the support, in units of a free intercept's column; None without one."""
+        intercept = self.problem.design.intercept
+        return self.support.rows.mean[self.support.active] / intercept if intercept else None
+
+    @cached_property
     def _factor(self):
-        return factored(self._hessian) if len(self._hessian) else None
+        """Of the Hessian about the columns' means: far from zero all of them look like the intercept's."""
+        if not len(self._hessian) or self._middle is None:
+            return factored(self._hessian) if len(self._hessian) else None
+        H, rows, k = np.diag(self._hessian.diagonal()), self.support.rows, len(self._middle)
+        Z = rows.columns(self.support.active)
+        H[:k, :k] = (rows.w[:, None] * Z).T @ Z + self.problem.l2 * np.eye(k)
+        return factored(H)
 
     def _solve(self, right):
-        return right if self._factor is None else scipy.linalg.cho_solve(self._factor, right)
+        if self._factor is None:
+            return right
+        if self._middle is None:
+            return scipy.linalg.cho_solve(self._factor, right)
+        right = np.array(right)
+        right[:-1] -= np.multiply.outer(self._middle, right[-1])
+        out = scipy.linalg.cho_solve(self._factor, right)
+        out[-1] -= self._middle @ out[:-1]
+        return out
 
     def _columns(self, design):
         """Rows of a design on the support, the intercept last, (m, k)."""

@@ -19,6 +19,8 @@ SLACK = 1e-10
 # What columns leave of each other's squares; with less they are dependent.
 DEPENDENT = 1e-12
 REFINEMENTS = 3
+# Times their spread: columns so far from zero lose their slopes among the digits of their mean.
+FAR = 1e3
 
 NOT_UNIQUE = (
     "The columns that have a coefficient must not be combinations of each other. Got columns that are: "
@@ -38,6 +40,8 @@ class Rows:
     weight : float
     mean : ndarray of shape (d,)
     target : float
+    about : ndarray of shape (d,)
+        The mean of ``X`` as it is held: of columns far from zero without their mean.
     """
 
     X: object
@@ -47,6 +51,7 @@ class Rows:
     weight: float
     mean: np.ndarray
     target: float
+    about: np.ndarray
 
     @classmethod
     def of(cls, X, y, w, centred):
@@ -57,18 +62,22 @@ class Rows:
         weight, mean, target = float(w.sum()), np.zeros(X.shape[1]), 0.0
         if centred:
             mean, target = np.asarray(w @ X).ravel() / weight, float(w @ y / weight)
-        return cls(X, y, w, centred, weight, mean, target)
+        about = mean
+        if not sp.issparse(X) and (np.abs(mean) > FAR * np.abs(X[:2] - mean).max(axis=0)).any():
+            X = X - mean
+            about = w @ X / weight
+        return cls(X, y, w, centred, weight, mean, target, about)
 
     def columns(self, A):
         """Some columns about their means, dense."""
         X = self.X[:, A]
-        return (X.toarray() if sp.issparse(X) else X) - self.mean[A]
+        return (X.toarray() if sp.issparse(X) else X) - self.about[A]
 
     def adjoint(self, r):
         """``sum_i w_i r_i (x_i - mean)``, shape (d, ...)."""
         scaled = (self.w * r.T).T
         found = np.asarray(self.X.T @ scaled)
-        return found - np.multiply.outer(self.mean, scaled.sum(axis=0))
+        return found - np.multiply.outer(self.about, scaled.sum(axis=0))
 
     def residual(self, A, b):
         """Targets about their mean, less what columns A give."""

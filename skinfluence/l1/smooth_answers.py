@@ -34,6 +34,8 @@ class SmoothL1Answers(L1Answers):
     solver_name = "active set, Newton"
     nearer = "a smaller tol and more iterations (max_iter), on scaled columns"
 
+    _middle = None
+
     @cached_property
     def _hessian(self):
         return self.support.hessian

@@ -74,7 +74,7 @@ class MembersAnswers(EditsOnly):
 
     @property
     def concern(self):
-        found = [one.concern for one in self.members if one.concern is not None]
+        found = [str(one.concern) for one in self.members if one.concern is not None]
         return " ".join(dict.fromkeys(found)) or None
 
     def holding(self, hold):

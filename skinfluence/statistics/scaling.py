@@ -51,7 +51,7 @@ def _(transformer: StandardScaler, X, rows, fills):
     n, scale = X.shape[0], np.sqrt(after)
     # A column counts as constant where its variance is round-off; it is then divided by 1.
     constant = after <= (n - 1) * EPS * after + ((n - 1) * mean_after * EPS) ** 2
-    scale[constant | (scale < 10.0 * EPS)] = 1.0
+    scale[constant] = 1.0
     fills = fills and fills.divided(transformer.scale_)
     return Moves(scale / transformer.scale_, shifted=transformer.with_mean, fills=fills)
 
@@ -114,7 +114,7 @@ def _(transformer: MinMaxScaler, X, rows, fills):
     lowest = extremes_without(_seen(X, fills, np.inf), rows, 0)
     highest = extremes_without(_seen(X, fills, -np.inf), rows, -1)
     span = highest - lowest
-    span[~(span >= 10.0 * EPS)] = 1.0
+    span[~(span >= _little(transformer))] = 1.0
     before = (transformer.feature_range[1] - transformer.feature_range[0]) / transformer.scale_
     moved = (lowest != transformer.data_min_) | (highest != transformer.data_max_)
     fills = fills and fills.divided(1.0 / transformer.scale_)
@@ -141,7 +141,7 @@ def _(transformer: MaxAbsScaler, X, rows, fills):
         largest = np.where(own == first, second, first)
     else:
         largest = extremes_without(_seen(abs(X), fills, 0.0), rows, -1)
-    largest[largest < 10.0 * EPS] = 1.0
+    largest[largest < _little(transformer)] = 1.0
     scale = largest / transformer.scale_
     fills = fills and fills.divided(transformer.scale_)
     if (scale == 1.0).all():
@@ -164,10 +164,15 @@ def _(transformer: RobustScaler, X, rows, fills):
     order = np.argsort(X, axis=0, kind="stable")
     ranked, place = np.take_along_axis(X, order, axis=0), np.argsort(order, axis=0)[rows]
     spread = _quantile_without(ranked, place, high) - _quantile_without(ranked, place, low)
-    spread[spread < 10.0 * EPS] = 1.0
+    spread[spread < _little(transformer)] = 1.0
     if transformer.unit_variance:
         spread /= norm.ppf(high) - norm.ppf(low)
     return Moves(spread / transformer.scale_, shifted=transformer.with_centering)
+
+
+def _little(transformer):
+    """Columns that are divided by less are divided by 1: what counts as round-off in the units of the fit."""
+    return 10.0 * np.finfo(transformer.scale_.dtype).eps
 
 
 def _quantile_without(ranked, place, q):

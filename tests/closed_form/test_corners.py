@@ -1,5 +1,7 @@
 """Where sums cancel, classes end and votes tie, answers are those of a refit, or NaN with a word."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -9,7 +11,7 @@ from sklearn.discriminant_analysis import (
     QuadraticDiscriminantAnalysis,
 )
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -121,6 +123,20 @@ def test_neighbours_at_one_distance_are_those_of_a_search():
     found = Influence(model, X, y).loo_predict_proba()
     # Its twin is nearest; the second is on either side.
     assert ((found[:, 0] == 0.5) | (found.max(axis=1) == 1.0)).all()
+
+
+def test_votes_that_depend_on_which_of_equally_near_rows_is_asked_are_told():
+    """And only they: rows that vote alike may be as near as they like, and a continuous column tells all apart."""
+    rng = np.random.default_rng(0)
+    X, y = np.round(rng.standard_normal((20, 3))), rng.integers(0, 2, 20)
+    with pytest.warns(UserWarning, match=r"Got 1\d of 20 rows with several at the distance"):
+        Influence(KNeighborsClassifier(3).fit(X, y), X, y)
+    apart = np.column_stack([X, rng.standard_normal(20)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Influence(KNeighborsClassifier(3).fit(apart, y), apart, y)
+        Influence(KNeighborsRegressor(3).fit(X, np.ones(20)), X, np.ones(20))
+        Influence(KNeighborsClassifier(20).fit(X, y), X, y)
 
 
 def test_rows_that_count_one_each_take_no_other_weight():

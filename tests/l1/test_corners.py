@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.base import clone
 from sklearn.linear_model import ElasticNet, Lasso, MultiTaskLasso
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -99,6 +100,21 @@ def test_a_large_offset_of_columns_changes_nothing():
     far = X + 1e6
     found = Influence(Lasso(alpha=0.1, tol=1e-12).fit(far, y + 1e3), far, y + 1e3).loo_predict()
     assert_allclose(found - 1e3, near, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e8])
+def test_nor_do_edits_and_derivatives_see_a_large_offset(offset):
+    X, y = _data()
+    model, edit = Lasso(alpha=0.1, tol=1e-14), edits.remove([0, 4]) + edits.relabel(7, 1.0)
+    near, far = X.copy(), X + [offset, *[0.0] * (X.shape[1] - 1)]
+    one, other = (Influence(clone(model).fit(Z, y), Z, y) for Z in (near, far))
+    for method in ("exact", "influence"):
+        a = one.effect(edit, near[:4], of="predict", method=method)
+        b = other.effect(edit, far[:4], of="predict", method=method)
+        assert_allclose(b.values, a.values, rtol=1e-4, atol=1e-6)
+        assert_allclose(b.leverage, a.leverage, rtol=1e-5)
+    found = other.influence_up_params()[..., :-1]
+    assert_allclose(found, one.influence_up_params()[..., :-1], rtol=1e-4, atol=1e-6)
 
 
 def test_a_loose_fit_is_told_and_answers_are_about_the_optimum():

@@ -22,7 +22,7 @@ from sklearn.linear_model import (
     RidgeClassifierCV,
     RidgeCV,
 )
-from sklearn.metrics import accuracy_score, log_loss, r2_score
+from sklearn.metrics import accuracy_score, get_scorer, log_loss, r2_score
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
@@ -331,6 +331,19 @@ def test_groups_scores_and_labels_of_a_vote():
     top = inf.top(X[:2], THREE[:2], 2)
     effects = inf.removal_effect(X[:2], THREE[:2])
     np.testing.assert_array_equal(top.helpful[:, 0], effects.argmax(axis=1))
+
+
+@pytest.mark.parametrize("score", ["roc_auc", "average_precision", "neg_brier_score"])
+def test_scores_of_a_vote_of_two_classes_are_those_of_its_probabilities(score):
+    y = (TWO == "yes").astype(int)
+    model, scorer = soft(LOGISTIC, GaussianNB()).fit(X, y), get_scorer(score)
+    inf = Influence(model, X, y)
+    without = clone(model).fit(X[1:], y[1:])
+    found = inf.removal_effect(X, y, of=score, indices=[0], method="exact")
+    np.testing.assert_allclose(found, scorer(without, X, y) - scorer(model, X, y), atol=1e-9)
+    apart = cross_val_predict(model, X, y, cv=LeaveOneOut(), method="predict_proba")
+    expected = scorer._sign * scorer._score_func(y, apart[:, 1])
+    assert inf.loo_score(score, method="exact") == pytest.approx(expected, abs=1e-9)
 
 
 def test_what_asks_for_left_out_outputs_asks_votes():

@@ -263,6 +263,24 @@ def test_columns_that_one_row_decides(counts):
         check(make_pipeline(scaler, logistic()), X, (y > 1) * 1, np.array([5, 8, 20]))
 
 
+@pytest.mark.parametrize("scaler", [StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler])
+@pytest.mark.parametrize(("unit", "dtype"), [(1e-150, np.float64), (1e-10, np.float32)])
+def test_columns_in_tiny_units_are_divided_by_what_scikit_learn_divides_by(
+    counts, scaler, unit, dtype
+):
+    """By 1 where a spread is round-off in the units of the fit; a standard deviation never is."""
+    X, y = (counts[0] * [unit, 1.0, 1.0, 1.0, 1.0]).astype(dtype), (counts[1] > 1) * 1
+    model = make_pipeline(scaler(), logistic()).fit(X, y)
+    rows = np.unique(np.append(X.argmax(axis=0), [20, 40]))
+    found = Influence(model, X, y).loo_decision_function(indices=rows, method="exact")
+    expected = [
+        clone(model).fit(np.delete(X, i, axis=0), np.delete(y, i)).decision_function(X[[i]])[0]
+        for i in rows
+    ]
+    # scikit-learn's refits are in single precision, too.
+    np.testing.assert_allclose(found, expected, rtol=2e-5 if dtype == np.float64 else 5e-4)
+
+
 def test_extremes_that_two_rows_share_move_nothing(counts):
     X = counts[0].copy()
     top = X[:, 0].argmax()
