@@ -61,7 +61,7 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Check:
-    """Whether a receipt holds.
+    """Whether a receipt holds; false as a condition where it does not.
 
     Attributes
     ----------
@@ -86,6 +86,9 @@ class Check:
     holds: bool
     reasons: tuple
     measured: Receipt | None
+
+    def __bool__(self):
+        return self.holds
 
 
 def receipt(estimator, X, y, sample_weight=None):

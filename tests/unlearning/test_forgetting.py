@@ -197,6 +197,15 @@ def test_the_receipt_of_a_support_vector_machine_bounds_its_function(model):
         assert given.decision_values < 100.0 * np.sqrt(size) * (1.0 + np.abs(best).max())
 
 
+def test_a_receipt_that_does_not_hold_is_false():
+    """``if verify(...)`` is how it is read."""
+    X, y, _ = huber_data("plain")
+    model = Ridge().fit(X, y)
+    given = unlearning.receipt(model, X, y)
+    assert unlearning.verify(given, model, X, y)
+    assert not unlearning.verify(given, model, X[1:], y[1:])
+
+
 def test_the_receipt_of_a_huber_regression_bounds_its_distance():
     """Of parameters moved on purpose, the scale too, against the optimum in long double."""
     X, y, w = huber_data("plain")
