@@ -4,7 +4,8 @@ import copy
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.preprocessing import FunctionTransformer
+
+from skinfluence._utils.alone import is_own_function
 
 # Of scikit-learn's estimators: with False they compute in place.
 IN_PLACE = ("copy", "copy_X", "copy_x")
@@ -30,8 +31,8 @@ def _writes(one):
     if type(one).__module__.partition(".")[0] not in KNOWN or not hasattr(one, "get_params"):
         return True
     params = one.get_params(deep=False)
-    if isinstance(one, FunctionTransformer):
-        return not (one.func is None or isinstance(one.func, np.ufunc))
+    if is_own_function(one):
+        return True
     return any(params.get(name) is False for name in IN_PLACE)
 
 

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
+from skinfluence._utils.alone import try_functions
 from skinfluence._utils.rows import index_of
 from skinfluence._utils.untouched import transformed
 from skinfluence._utils.validation import in_numpy, model_in_numpy, refuse_masked
@@ -27,6 +28,7 @@ from skinfluence.offsets import with_offset
 from skinfluence.problem import having_chosen
 from skinfluence.pullbacks import pull_back_in_full, pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
+from skinfluence.statistics import fitted_leaves
 
 
 class Inputs:
@@ -77,6 +79,9 @@ class Inputs:
         self._raw = X
         self.labels = index_of(X, y)
         self.training_X = self.transform(X)
+        if not is_lazy(X):
+            leaves = [step for _, step in fitted_leaves(self.steps)]
+            try_functions(leaves, self._seen, X, self.training_X)
 
     def problem(self, y, sample_weight, offset=None, *, same_fit=True):
         """The fitted problem of the model, in the units of the user's targets.

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.frozen import FrozenEstimator
-from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
 
+from skinfluence._utils.alone import is_own_function, treats_rows_alone
 from skinfluence._utils.dispatch import dispatched, rewrites
 from skinfluence._utils.untouched import transformed
 from skinfluence.smooth.fills import Fills
@@ -157,9 +157,8 @@ def learns(transformer):
         return False
     if rewrites(type(transformer)):
         return True
-    if isinstance(transformer, FunctionTransformer):
-        # A function of a user's own may look at all rows at once.
-        return not isinstance(transformer.func, np.ufunc | None)
+    if is_own_function(transformer):
+        return not treats_rows_alone(transformer)
     try:
         return get_tags(transformer).requires_fit
     except (AttributeError, TypeError):

@@ -1,0 +1,85 @@
+"""Functions of a user's own: whether they give each row the same whatever other rows are there."""
+
+import warnings
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import _safe_indexing
+
+# Rows that are parted from each other in all pairs.
+SOME = 256
+# Where parts of the rows have other values, beside round-off of their sums.
+SAME = 1e-10
+_TRIED = WeakKeyDictionary()
+
+
+def is_own_function(transformer):
+    """Whether a transformer is a function that nothing is known of."""
+    return isinstance(transformer, FunctionTransformer) and not isinstance(
+        transformer.func, np.ufunc | None
+    )
+
+
+def treats_rows_alone(transformer):
+    """Whether a user's function was tried, and gave each row the same whatever others were there."""
+    func, alone = _TRIED.get(transformer, (None, False))
+    return alone and func is transformer.func
+
+
+def try_functions(transformers, through, X, whole):
+    """Try what :func:`treats_rows_alone` says of the functions among some transformers.
+
+    Rows go through the fitted steps in parts: three parts of all of them, and of up to 256 so many that any
+    two are apart in one. What once gave other values is never trusted again.
+
+    Parameters
+    ----------
+    transformers : iterable of transformers
+    through : callable
+        What the steps make of some rows, an ndarray or CSR array.
+    X : array-like of shape (n_samples, ...)
+    whole : ndarray or CSR array
+        What they make of all of them.
+    """
+    functions = [one for one in transformers if is_own_function(one)]
+    if not functions:
+        return
+    alone = _are_alone(through, X, whole)
+    for one in functions:
+        before, was = _TRIED.get(one, (one.func, True))
+        _TRIED[one] = one.func, alone and (was or before is not one.func)
+
+
+def _are_alone(through, X, whole):
+    n = whole.shape[0]
+    every, bits = np.arange(n), max(n - 1, 1).bit_length()
+    some = every[:: max(1, n // SOME)][:SOME]
+    few = (len(some) - 1).bit_length()
+    parted = [(every, every >> k & 1) for k in {0, bits // 2, bits - 1}]
+    parted += [(some, np.arange(len(some)) >> k & 1) for k in range(few)]
+    try:
+        with warnings.catch_warnings():
+            # Of what is tried here nothing is to be said.
+            warnings.simplefilter("ignore")
+            return n > 1 and all(
+                _same(through(_safe_indexing(X, rows[side == k])), whole[rows[side == k]])
+                for rows, side in parted
+                for k in (0, 1)
+                if (side == k).any()
+            )
+    except Exception:
+        # A function that some rows are not enough for looks at more than one.
+        return False
+
+
+def _same(found, expected):
+    if found.shape != expected.shape:
+        return False
+    if sp.issparse(found):
+        off = abs(found - expected)
+        return off.nnz == 0 or off.max() <= SAME * abs(expected).max()
+    shown = np.abs(expected[np.isfinite(expected)])
+    least = 1e-3 * SAME * shown.max(initial=0.0)
+    return np.allclose(found, expected, rtol=SAME, atol=least, equal_nan=True)
