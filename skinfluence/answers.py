@@ -498,7 +498,7 @@ def rows_alone(objective):
         rows = np.flatnonzero((objective.weights > 0) & (kinds >= 0))
         count = np.bincount(kinds[rows])
         alone.append(rows[count[kinds[rows]] == 1])
-    return alone[0] if len(alone) == 1 else np.unique(np.concatenate(alone))
+    return np.unique(np.concatenate(alone))
 
 
 def check_chosen(problem, frozen):

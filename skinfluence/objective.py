@@ -15,7 +15,7 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.unsupported import advice_on
 from skinfluence.design import Design
 from skinfluence.losses import Loss, SquaredError
-from skinfluence.problem import Chosen, Problem
+from skinfluence.problem import Chosen, Problem, weight_of_kinds
 
 __all__ = ["Labels", "Objective"]
 
@@ -330,8 +330,6 @@ def refuse_empty_classes(problem):
     ValueError
         The optimum is at infinity: decision values of the fit say where its solver stopped.
     """
-    if not problem.needs_all_classes:
-        return
     for one in problem.needing:
         kinds = one.kinds(problem.y)
         if len(problem.weights) != len(kinds):
@@ -345,8 +343,7 @@ def refuse_empty_classes(problem):
 
 def refuse_weightless(kinds, weights, n_kinds, name):
     """Refuse a kind of targets without a row of positive weight; of kind -1 none is needed."""
-    rows = kinds >= 0
-    empty = np.flatnonzero(np.bincount(kinds[rows], weights[rows], n_kinds) == 0)
+    empty = np.flatnonzero(weight_of_kinds(kinds, weights, n_kinds) == 0)
     if len(empty):
         raise ValueError(
             "Every class must have rows of positive weight, and so must the positive targets of a count "

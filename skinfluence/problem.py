@@ -14,6 +14,20 @@ __all__ = ["Chosen", "Problem"]
 SOME_ROWS = 256
 
 
+def weight_of_kinds(kinds, weights, n_kinds):
+    """The weight of each kind of targets, (n_kinds,).
+
+    Parameters
+    ----------
+    kinds : ndarray of int, shape (n,)
+        As of :meth:`Problem.kinds`.
+    weights : ndarray of shape (n,)
+    n_kinds : int
+    """
+    # From -1 on: targets of no kind come first, and do not count.
+    return np.bincount(kinds + 1, weights, n_kinds + 1)[1:]
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What an estimator chose on the rows: a refit would choose anew, while answers hold it.
@@ -170,14 +184,14 @@ class Problem(ABC):
         """For each of :attr:`needing`: the kind of each training row, and the weight of each kind."""
         kinds = [one.kinds(self.y) for one in self.needing]
         weight = [
-            np.bincount(own + 1, self.weights, one.n_kinds + 1)[1:]
+            weight_of_kinds(own, self.weights, one.n_kinds)
             for one, own in zip(self.needing, kinds, strict=True)
         ]
         return list(zip(self.needing, kinds, weight, strict=True))
 
     @cached_property
     def some_kinds(self):
-        """As :attr:`own_kinds`, of a few rows all over the table: every how manieth, and their kinds."""
+        """How far apart a few rows all over the table stand; and for each of :attr:`needing` their kinds."""
         step = max(1, self.n_samples // SOME_ROWS)
         return step, [(one, one.kinds(self.y[::step])) for one in self.needing]
 

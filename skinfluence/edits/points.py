@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from skinfluence.design import Design
 from skinfluence.edits.constructors import Edit, is_given
+from skinfluence.problem import weight_of_kinds
 
 
 class NoOptimumError(ValueError):
@@ -221,13 +222,27 @@ def _given(design, row):
     return design.given([row]) if moved else design.X[[row]]
 
 
-def no_weight_left(problem, kind):
-    """The error of an edit that leaves no weight to a class, or to the positive targets."""
-    return NoOptimumError(
-        "Every class must keep weight after the edit, and so must the positive targets of a count "
-        f"model. Got an edit that leaves none to {problem.kind_name(kind)}: {problem.without_a_class}. "
-        "Fit the model that is meant on the remaining rows."
-    )
+def refuse_emptied(problem, before, after):
+    """Refuse an edit that leaves no weight to a class, or to the positive targets.
+
+    Parameters
+    ----------
+    problem : Problem
+        One of :attr:`~skinfluence.problem.Problem.needing`.
+    before, after : ndarray of shape (n_kinds,)
+        The weight of each of its kinds.
+
+    Raises
+    ------
+    NoOptimumError
+    """
+    gone = np.flatnonzero((before > 0) & (after <= 1e-12 * before))
+    if len(gone):
+        raise NoOptimumError(
+            "Every class must keep weight after the edit, and so must the positive targets of a count "
+            f"model. Got an edit that leaves none to {problem.kind_name(gone[0])}: "
+            f"{problem.without_a_class}. Fit the model that is meant on the remaining rows."
+        )
 
 
 def _refuse_nothing_left(objective, points, look_around=False):
@@ -239,14 +254,10 @@ def _refuse_nothing_left(objective, points, look_around=False):
 
 def _refuse_empty_class(objective, points):
     for one, kinds, before in objective.own_kinds:
-        # From -1 on: targets of no kind come first, and do not count.
-        n_kinds = len(before) + 1
-        after = before + np.bincount(kinds[points.rows] + 1, points.row_changes, n_kinds)[1:]
+        after = before + weight_of_kinds(kinds[points.rows], points.row_changes, len(before))
         if points.new is not None:
-            after += np.bincount(one.kinds(points.new_y) + 1, points.new_weights, n_kinds)[1:]
-        gone = np.flatnonzero((before > 0) & (after <= 1e-12 * before))
-        if len(gone):
-            raise no_weight_left(one, gone[0])
+            after += weight_of_kinds(one.kinds(points.new_y), points.new_weights, len(before))
+        refuse_emptied(one, before, after)
 
 
 def _others_outweigh(objective, points):

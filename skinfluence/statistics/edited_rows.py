@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence.edits import NoOptimumError
-from skinfluence.edits.points import no_weight_left
+from skinfluence.edits.points import refuse_emptied
 from skinfluence.edits.rows import row_changes
+from skinfluence.problem import weight_of_kinds
 from skinfluence.statistics.balanced import amounts, counts, ratios
 
 __all__ = ["EditedRows", "relabelled", "rows_after", "without"]
@@ -183,11 +184,6 @@ def _refuse_empty(problem, after):
         )
     if not after.weights.sum() > 1e-12 * problem.total_weight:
         raise NoOptimumError("The edit removes all the training weight: nothing is left to fit.")
-    if not problem.needs_all_classes:
-        return
     for one, _, before in problem.own_kinds:
-        own = one.kinds(after.y)
-        left = np.bincount(own[own >= 0], after.weights[own >= 0], len(before))
-        gone = np.flatnonzero((before > 0) & (left <= 1e-12 * before))
-        if len(gone):
-            raise no_weight_left(one, gone[0])
+        left = weight_of_kinds(one.kinds(after.y), after.weights, len(before))
+        refuse_emptied(one, before, left)
