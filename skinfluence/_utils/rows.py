@@ -10,6 +10,11 @@ BY_LABEL = (
 )
 
 
+def are_all(rows, n):
+    """Whether positions are those of all n rows, in order."""
+    return len(rows) == n and bool((rows == np.arange(n)).all())
+
+
 def index_of(X, y=None):
     """The labels of the training rows: the pandas index of X, else of y; None for data without one.
 
@@ -233,11 +238,7 @@ def _as_index(labels):
 
 def _counts_rows(index, n):
     """Whether labels are the positions 0 .. n - 1."""
-    return (
-        len(index) == n
-        and getattr(index.dtype, "kind", "O") in "iu"
-        and bool((np.asarray(index) == np.arange(n)).all())
-    )
+    return getattr(index.dtype, "kind", "O") in "iu" and are_all(np.asarray(index), n)
 
 
 def _positions_of(wanted, labels):

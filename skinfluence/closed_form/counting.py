@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.preprocessing import binarize
 
+from skinfluence._utils.rows import are_all
 from skinfluence.closed_form.family import Family, log_priors
 
 
@@ -97,7 +98,7 @@ class CountingFamily(Family):
         return out * [one.scale for one in parts] + [one.constant for one in parts]
 
     def own_scores(self, rows):
-        every = len(rows) == len(self.codes) and (rows == np.arange(len(rows))).all()
+        every = are_all(rows, len(self.codes))
         seen = self.seen if every else self.seen[rows]
         # Rows that were given in an array are multiplied as one: twice as fast where few are zero.
         plain = every and isinstance(self.X, np.ndarray) and self.see(self.X) is self.X
@@ -131,14 +132,14 @@ class CountingFamily(Family):
             some = rows[block]
             out = np.empty((len(some), X.shape[0], self.n_classes))
             for group in self._alike(some):
-                for k, one in enumerate(self._without(some[group])[1]):
+                for k, one in enumerate(self._without(some[group])):
                     out[group, :, k] = one.at(X)
             yield block, self._whole(out, some)
 
     def _without(self, rows):
         R, c, w = self.seen[rows], self.codes[rows[0]], self.weights[rows]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return R, [self.parts_without(k, c, w, R) for k in range(self.n_classes)]
+            return [self.parts_without(k, c, w, R) for k in range(self.n_classes)]
 
     def _alike(self, rows):
         """Positions of rows of one class, and of one weight where that moves all columns."""

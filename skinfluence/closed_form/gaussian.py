@@ -10,6 +10,7 @@ counted once, which moves too.
 
 import numpy as np
 
+from skinfluence._utils.rows import are_all
 from skinfluence.closed_form.family import Family, log_priors
 from skinfluence.closed_form.sums import Sums
 
@@ -57,7 +58,7 @@ class GaussianFamily(Family):
         out = np.empty((len(rows), self.n_classes))
         counts = np.tile(self.counts, (len(rows), 1))
         epsilon = self._epsilon_without(rows)
-        every = len(rows) == len(self.codes) and (rows == np.arange(len(rows))).all()
+        every = are_all(rows, len(self.codes))
         X = self.X if every else self.X[rows]
         for k, one in enumerate(self.classes):
             # Of all rows, and then those of the class again: to pick the others would cost more.

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skinfluence import leave_one_out
+from skinfluence._utils.rows import are_all
 from skinfluence._utils.typing import Floats, Frozen, Method, Names, Scoring
 from skinfluence.influence.asking import Asked
 
@@ -119,5 +119,5 @@ class LeftOut(Asked):
         return leave_one_out.pooled_score(self, self._y(), scoring, rows, **options)
 
     def _loo(self, rows, method, tol, frozen, budget):
-        every = len(rows) == self.objective.n_samples and (rows == np.arange(len(rows))).all()
-        return leave_one_out.outputs(self, method, tol, frozen, None if every else rows, budget)
+        some = None if are_all(rows, self.objective.n_samples) else rows
+        return leave_one_out.outputs(self, method, tol, frozen, some, budget)
