@@ -194,10 +194,9 @@ class Quantity:
 
     def __init__(self, of, loss, tests, eta):
         self.design = tests.design
-        beside = getattr(loss, "beside", None)
-        self.loss, self.y, self.eta = (
-            (loss, tests.y, eta) if beside is None else beside(of, tests, eta)
-        )
+        self.loss, self.y, self.eta = loss, tests.y, eta
+        if getattr(loss, "beside", None) is not None:
+            self.loss, self.y, self.eta = loss.beside(of, tests, eta)
         self.greater_is_better = False if isinstance(of, str) and of == "loss" else None
         self._decides = isinstance(of, str) and of == "predict" and tests.labels is not None
         self._evaluate = {

@@ -141,10 +141,8 @@ def chosen_words(vectoriser, in_texts, total, n):
     n : int
         Of texts.
     """
-    kept, most = (
-        np.flatnonzero((in_texts > 0) & within(vectoriser, in_texts, n)),
-        vectoriser.max_features,
-    )
+    most = vectoriser.max_features
+    kept = np.flatnonzero((in_texts > 0) & within(vectoriser, in_texts, n))
     if most is not None and len(kept) > most:
         # As numbers of its type: which of equal ones are taken is how they are sorted.
         some = total[kept].astype(vectoriser.dtype)

@@ -55,15 +55,11 @@ class Nearness:
         intercept = self.objective.design.intercept
         free = bool(intercept and self.objective.penalty[-1] == 0)
         if not free:
-            size = np.sqrt((gradients**2 / penalty).sum(axis=1))
-            return (
-                np.hypot(X, intercept / np.sqrt(penalty[:, -1])) * size if intercept else X * size
-            )
+            own = intercept / np.sqrt(penalty[:, -1]) if intercept else 0.0
+            return np.hypot(X, own) * np.sqrt((gradients**2 / penalty).sum(axis=1))
         a = np.sqrt((gradients[:, :-1] ** 2 / penalty[:, :-1]).sum(axis=1))
-        s, bends = (
-            np.abs(gradients[:, -1]) / intercept,
-            np.maximum(self.bends[which], np.finfo(float).tiny),
-        )
+        s = np.abs(gradients[:, -1]) / intercept
+        bends = np.maximum(self.bends[which], np.finfo(float).tiny)
         with np.errstate(over="ignore"):
             E = a + s * X + s * np.sqrt(np.e / bends)
             bound = 2.0 * X * E + s * np.e / bends

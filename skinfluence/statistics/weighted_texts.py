@@ -131,6 +131,8 @@ class WeightedTexts:
         intercept, bends = objective.design.intercept, np.zeros(m)
         others = beside.of(outs)
         asked = self._asked(outs, others, b)
+        # Of rows whose words have a norm of at most 1, and one decision value.
+        certifies = tol > 0 and objective.loss.n_outputs == 1 and self._sizes is not None
 
         def gradients(which, theta):
             eta = self._products(a[which], b[which], theta[:, :, beside.at])
@@ -138,7 +140,7 @@ class WeightedTexts:
             if intercept:
                 eta += intercept * theta[:, None, :, -1]
             left = weights[which, :, None] * objective.loss.gradient(eta, y[which])
-            if tol > 0 and eta.shape[2] == 1:
+            if certifies:
                 second = objective.loss.hessian(eta, y[which])[..., 0, 0]
                 bends[which] = (weights[which] * second).sum(axis=1)
             out = penalty[which, None, :] * theta
@@ -149,8 +151,7 @@ class WeightedTexts:
             return out.reshape(len(out), -1)
 
         enough = None
-        if tol > 0 and objective.loss.n_outputs == 1 and self._sizes is not None:
-            # Rows of words have a norm of at most 1.
+        if certifies:
             largest = [beside.largest(*one) for one in zip(penalty, others, strict=True)]
             fitted = self._asked(outs, others, [self._b] * m)
             before = [fitted(k, objective.theta) for k in range(m)]
@@ -163,11 +164,8 @@ class WeightedTexts:
         """Decision values of the rows that each edit is asked about, at parameters and weights of words."""
         counts = [self._rows_of(self.beside.texts_of(one)) for one in outs]
         words = [self._weighted(*one) for one in zip(counts, b, strict=True)]
-        at, columns, intercept = (
-            self.beside.at,
-            self.beside.columns,
-            self.objective.design.intercept,
-        )
+        at, columns = self.beside.at, self.beside.columns
+        intercept = self.objective.design.intercept
 
         def values(k, theta):
             eta = words[k] @ theta[:, at].T + others[k] @ theta[:, columns].T
