@@ -122,14 +122,23 @@ class SumOfSides(JointLoss):
         own = 1 * (np.asarray(y, dtype=np.intp) == own_classes(self.n_outputs)[k])
         return own if self.as_chance else self.members[k].labels.targets[own]
 
+    @property
+    def edge(self):
+        """Above it a decision value is of the class, below it of the rest."""
+        return 0.5 if self.as_chance else 0.0
+
+    def chances(self, eta):
+        """The chance of each class by its own model, (..., n_outputs)."""
+        parts = [one.predict_proba(eta[..., [k]])[..., 1:] for k, one in enumerate(self.losses)]
+        return np.concatenate(parts, axis=-1)
+
     def decide(self, eta):
         if self.n_outputs == 1:
-            return (eta[..., 0] > (0.5 if self.as_chance else 0.0)).astype(int)
+            return (eta[..., 0] > self.edge).astype(int)
         return one_against_the_rest(eta)
 
     def predict_proba(self, eta):
-        parts = [one.predict_proba(eta[..., [k]])[..., 1:] for k, one in enumerate(self.losses)]
-        chance = np.concatenate(parts, axis=-1)
+        chance = self.chances(eta)
         if self.n_outputs == 1:
             return np.concatenate([1.0 - chance, chance], axis=-1)
         total = chance.sum(axis=-1, keepdims=True)
@@ -277,14 +286,13 @@ class SumOfLabels(SumOfSides):
 
     def mean(self, eta):
         """Whether a row has each label, 1 or 0; NaN where that is not known."""
-        has = 1 * (eta > (0.5 if self.as_chance else 0.0))
+        has = 1 * (eta > self.edge)
         unknown = np.isnan(eta)
         return np.where(unknown, np.nan, has) if unknown.any() else has
 
     def predict_proba(self, eta):
         """The chance of each label, (..., n_labels)."""
-        parts = [one.predict_proba(eta[..., [k]])[..., 1:] for k, one in enumerate(self.losses)]
-        return np.concatenate(parts, axis=-1)
+        return self.chances(eta)
 
 
 @dataclass(frozen=True, eq=False)
