@@ -1,5 +1,6 @@
 """Several models that make one prediction, after an edit: each as it is alone."""
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -134,11 +135,12 @@ class MembersReach:
 
     def without(self, problem, left):
         """The same without rows, where one of them holds any."""
-        for k, (bound, reach, floor, own) in enumerate(self.own):
-            if hasattr(reach, "without"):
-                reach = reach.without(problem.members[k], left)
-            self.own[k] = bound, reach, floor, own
-        return self
+        made = copy.copy(self)
+        made.own = [
+            (bound, reach.without(one, left) if hasattr(reach, "without") else reach, floor, own)
+            for one, (bound, reach, floor, own) in zip(problem.members, self.own, strict=True)
+        ]
+        return made
 
 
 def write_members(model, solved, left, lines):
