@@ -117,7 +117,7 @@ def _(transformer: MinMaxScaler, X, rows, fills):
     span[~(span >= _little(transformer))] = 1.0
     before = (transformer.feature_range[1] - transformer.feature_range[0]) / transformer.scale_
     moved = (lowest != transformer.data_min_) | (highest != transformer.data_max_)
-    fills = fills and fills.divided(1.0 / transformer.scale_)
+    fills = fills and fills.times(transformer.scale_)
     if not moved.any():
         return Moves(fills=fills)
     scale = np.where(moved, span / before, 1.0)
