@@ -135,8 +135,8 @@ def _warn_unsettled(tie, n_steps):
     """Say where the rows beyond their edge did not settle, which is no matter of round-off."""
     if tie > LOOSEST_TIE:
         warnings.warn(
-            "The optimum of the squared hinge was not found: after "
-            f"{n_steps} steps rows within {min(tie, 1.0):.0e} of their margin still change sides. "
+            "The optimum of squared hinges, or of a squared tube, was not found: after "
+            f"{n_steps} steps rows within {min(tie, 1.0):.0e} of their edge still change sides. "
             "Scale the features or penalise more.",
             ConvergenceWarning,
             stacklevel=level_outside(),
