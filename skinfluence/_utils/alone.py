@@ -1,6 +1,7 @@
 """Functions of a user's own: whether they give each row the same whatever other rows are there."""
 
 import warnings
+from itertools import chain
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -9,7 +10,9 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 
 # Rows that are parted from each other in all pairs.
-SOME = 256
+SOME = 1024
+# Rows that go through by themselves: so many at even distances, and the ends of so many columns.
+SINGLE, COLUMNS = 8, 8
 # Where parts of the rows have other values, beside round-off of their sums.
 SAME = 1e-10
 _TRIED = WeakKeyDictionary()
@@ -31,8 +34,10 @@ def treats_rows_alone(transformer):
 def try_functions(transformers, through, X, whole):
     """Try what :func:`treats_rows_alone` says of the functions among some transformers.
 
-    Rows go through the fitted steps in parts: three parts of all of them, and of up to 256 so many that any
-    two are apart in one. What once gave other values is never trusted again.
+    Rows go through the fitted steps in parts: three parts of all of them, of up to 1,024 so many that any two
+    are apart in one, and some rows by themselves, those at the ends of columns and with missing values among
+    them. A statistic that all parts share, as the largest of a few grades is, is another one there, as it is
+    where an edit brings a new grade. What once gave other values is never trusted again.
 
     Parameters
     ----------
@@ -59,19 +64,40 @@ def _are_alone(through, X, whole):
     few = (len(some) - 1).bit_length()
     parted = [(every, every >> k & 1) for k in {0, bits // 2, bits - 1}]
     parted += [(some, np.arange(len(some)) >> k & 1) for k in range(few)]
+    parts = (rows[side == k] for rows, side in parted for k in (0, 1) if (side == k).any())
     try:
         with warnings.catch_warnings():
             # Of what is tried here nothing is to be said.
             warnings.simplefilter("ignore")
             return n > 1 and all(
-                _same(through(_safe_indexing(X, rows[side == k])), whole[rows[side == k]])
-                for rows, side in parted
-                for k in (0, 1)
-                if (side == k).any()
+                _same(through(_safe_indexing(X, rows)), whole[rows])
+                for rows in chain(parts, _single(X, whole))
             )
     except Exception:
         # A function that some rows are not enough for looks at more than one.
         return False
+
+
+def _single(X, whole):
+    """Rows to go through by themselves, each as an index of one."""
+    n = whole.shape[0]
+    rows = [np.arange(n)[:: max(1, n // SINGLE)][:SINGLE]]
+    if not sp.issparse(whole):
+        some = whole[:: max(1, n // 256)]
+        distinct = [-len(np.unique(column)) for column in some.T]
+        columns = whole[:, np.argsort(distinct, kind="stable")[:COLUMNS]]
+        rows += [columns.argmin(axis=0), columns.argmax(axis=0)]
+    if not sp.issparse(X) and len(np.shape(X)) == 2:
+        missing = np.asarray(_is_missing(X))
+        rows.append(missing.argmax(axis=0)[missing.any(axis=0)][:COLUMNS])
+    return np.unique(np.concatenate(rows))[:, None]
+
+
+def _is_missing(X):
+    if hasattr(X, "isna"):
+        return X.isna()
+    X = np.asarray(X)
+    return X != X if X.dtype.kind in "fcO" else np.zeros((1, 0), dtype=bool)
 
 
 def _same(found, expected):

@@ -244,6 +244,39 @@ def test_a_function_that_treats_each_row_alone_costs_no_fit_and_others_move(name
         np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-9)
 
 
+GRADES = rng.integers(1, 6, (40, 3)).astype(float)
+SHARED = {
+    "the largest grade": (lambda X: X / X.max(axis=0), GRADES),
+    "a median of zeros": (lambda X: X - np.median(X, axis=0), GRADES * (GRADES > 3)),
+    "the most common grade where one is missing": (
+        lambda X: np.where(np.isnan(X), 1.0 + (np.nansum(X == 1, axis=0) <= len(X) / 5), X),
+        np.where(np.arange(40)[:, None] % 20 == 5, np.nan, np.where(GRADES < 5, 1.0, GRADES)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_what_halves_of_the_rows_share_is_seen_by_rows_alone(name):
+    """A new row, or the end of a group, moves a statistic that no half of the rows does."""
+    func, rows = SHARED[name]
+    y = (np.nan_to_num(rows) @ [1.0, -1.0, 0.5] + rng.standard_normal(40) > 1.5).astype(int)
+    model = make_pipeline(FunctionTransformer(func), LogisticRegression(**TIGHT)).fit(rows, y)
+    group = np.flatnonzero(rows[:, 0] == np.nanmin(rows[:, 0]))[:-1]
+    new = np.array([9.0, 2.0, 7.0])
+    asked = [edits.add(new, 1), edits.remove(group)]
+    after = [
+        (np.vstack([rows, new]), np.append(y, 1)),
+        (np.delete(rows, group, 0), np.delete(y, group)),
+    ]
+    inf = Influence(model, rows, y)
+    assert set(inf.estimate("loo").routes) == {REFITTED}
+    found = inf.effect(asked, rows[:20], of="decision_function", method="exact").values
+    for values, (others, labels) in zip(found.T, after, strict=True):
+        again = clone(model).fit(others, labels)
+        expected = again.decision_function(rows[:20]) - model.decision_function(rows[:20])
+        np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-9)
+
+
 def test_a_function_that_once_looked_at_other_rows_is_not_trusted_on_others():
     step = FunctionTransformer(lambda X: np.where(np.isnan(X), np.nanmean(X, axis=0), X))
     holes = X.copy()
