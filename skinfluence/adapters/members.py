@@ -14,6 +14,13 @@ from skinfluence.members.joining import Average, ClassAndRest, LabelByLabel, Sid
 from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Labels, objective_of, refuse_form
 
+# What to do where several models are refused.
+TARGET_BY_TARGET = "Ask about one target at a time: Influence(model.estimators_[k], X, y[:, k])."
+LABEL_BY_LABEL = "Ask about one label at a time: Influence(model.estimators_[k], X, y[:, k])."
+CLASS_BY_CLASS = (
+    "Ask about one class at a time: Influence(model.estimators_[k], X, y == model.classes_[k])."
+)
+
 
 def side_by_side(problems, X, y, weights, name):
     """One problem of a model for each target.
@@ -43,8 +50,7 @@ def side_by_side(problems, X, y, weights, name):
     if not all(isinstance(one, Loss) and one.n_outputs == 1 for one in losses):
         raise TypeError(
             "Models of several targets must have a loss of one decision value each. Got "
-            f"{problems[0].model_name}. Ask about one target at a time: "
-            "Influence(model.estimators_[k], X, y[:, k])."
+            f"{problems[0].model_name}. {TARGET_BY_TARGET}"
         )
     return _made_of(problems, SideBySide(losses), X, y, weights, None, name)
 
@@ -73,17 +79,21 @@ def class_and_rest(model, problems, X, codes, weights):
     """
     problems = tuple(problems)
     _refuse_chosen(problems)
-    as_chance = not hasattr(model.estimators_[0], "decision_function")
+    as_chance = says_chances(model)
     several = not as_chance and any(one.loss.n_outputs != 1 for one in problems)
     if several or not all(isinstance(one.loss, Loss) for one in problems):
         raise TypeError(
             "The binary models of a OneVsRestClassifier must have a loss of one decision value. Got "
-            f"{problems[0].model_name}. Ask about one class at a time: "
-            "Influence(model.estimators_[k], X, y == model.classes_[k])."
+            f"{problems[0].model_name}. {CLASS_BY_CLASS}"
         )
     labels = Labels.by_position(model.classes_)
     name = f"{problems[0].model_name} for each class"
     return _made_of(problems, ClassAndRest(problems, as_chance), X, codes, weights, labels, name)
+
+
+def says_chances(model):
+    """Whether the models of several are asked for probabilities, as they have no decision function."""
+    return not hasattr(model.estimators_[0], "decision_function")
 
 
 def label_by_label(problems, as_chance, X, y, weights, instead):

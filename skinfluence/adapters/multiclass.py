@@ -7,17 +7,18 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils import column_or_1d
 
 from skinfluence._utils.validation import check_rows, check_sample_weight
-from skinfluence.adapters.members import class_and_rest, label_by_label, label_columns
+from skinfluence.adapters.members import (
+    CLASS_BY_CLASS,
+    LABEL_BY_LABEL,
+    class_and_rest,
+    label_by_label,
+    label_columns,
+    says_chances,
+)
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import OneVsRest, SquaredError
 from skinfluence.objective import Labels, Objective, objective_of
 from skinfluence.problem import having_chosen
-
-ONE_BY_ONE = (
-    "Ask about one class at a time: Influence(model.estimators_[k], X, y == model.classes_[k])."
-)
-
-LABEL_BY_LABEL = "Ask about one label at a time: Influence(model.estimators_[k], X, y[:, k])."
 
 
 def class_loss(loss, n_classes):
@@ -76,8 +77,7 @@ def _(model: OneVsRestClassifier, X, y, sample_weight=None):
             _binary_problem(one, X, own, sample_weight)
             for one, own in zip(model.estimators_, y.T, strict=True)
         ]
-        as_chance = not hasattr(model.estimators_[0], "decision_function")
-        return label_by_label(parts, as_chance, X, y, sample_weight, LABEL_BY_LABEL)
+        return label_by_label(parts, says_chances(model), X, y, sample_weight, LABEL_BY_LABEL)
     y = column_or_1d(y)
     check_rows(X, y)
     classes = model.classes_
@@ -129,7 +129,7 @@ def _binary_problem(estimator, X, y, sample_weight):
     if problem.labels is None:
         raise TypeError(
             "OneVsRestClassifier is understood over classifiers. Got "
-            f"{type(estimator).__name__}. {ONE_BY_ONE}"
+            f"{type(estimator).__name__}. {CLASS_BY_CLASS}"
         )
     return problem
 

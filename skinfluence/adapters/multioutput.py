@@ -6,13 +6,17 @@ import numpy as np
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 
 from skinfluence._utils.validation import check_sample_weight, check_targets
-from skinfluence.adapters.members import label_by_label, label_columns, side_by_side
+from skinfluence.adapters.members import (
+    TARGET_BY_TARGET,
+    label_by_label,
+    label_columns,
+    says_chances,
+    side_by_side,
+)
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import SquaredError
 from skinfluence.objective import Objective, objective_of, refuse_form
-
-ONE_BY_ONE = "Ask about one target at a time: Influence(model.estimators_[k], X, y[:, k])."
 
 
 @refuse_form.register(MultiOutputRegressor)
@@ -24,7 +28,7 @@ def _(model):
     if inside:
         raise TypeError(
             f"The models of a {type(model).__name__} must be fitted on its features and its targets as they "
-            f"are, with nothing chosen. Got {', '.join(sorted(inside))} inside it. {ONE_BY_ONE}"
+            f"are, with nothing chosen. Got {', '.join(sorted(inside))} inside it. {TARGET_BY_TARGET}"
         )
 
 
@@ -49,14 +53,13 @@ def _(model: MultiOutputRegressor, X, y, sample_weight=None):
 
 @objective_of.register
 def _(model: MultiOutputClassifier, X, y, sample_weight=None):
-    y = label_columns(X, y, len(model.estimators_), ONE_BY_ONE)
+    y = label_columns(X, y, len(model.estimators_), TARGET_BY_TARGET)
     parts = []
     for one, own in zip(model.estimators_, y.T, strict=True):
         parts.append(objective_of(one, X, own, sample_weight))
         check_same_fit(one, parts[-1])
     weights = check_sample_weight(sample_weight, X.shape[0])
-    as_chance = not hasattr(model.estimators_[0], "decision_function")
-    return label_by_label(parts, as_chance, X, y, weights, ONE_BY_ONE)
+    return label_by_label(parts, says_chances(model), X, y, weights, TARGET_BY_TARGET)
 
 
 def _is_squared(problem):
