@@ -15,6 +15,7 @@ from skinfluence.adapters.members import (
     label_columns,
     says_chances,
 )
+from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import OneVsRest, SquaredError
 from skinfluence.objective import Labels, Objective, objective_of
@@ -77,6 +78,7 @@ def _(model: OneVsRestClassifier, X, y, sample_weight=None):
             _binary_problem(one, X, own, sample_weight)
             for one, own in zip(model.estimators_, y.T, strict=True)
         ]
+        _check_rows_of_each(model, parts)
         return label_by_label(parts, says_chances(model), X, y, sample_weight, LABEL_BY_LABEL)
     y = column_or_1d(y)
     check_rows(X, y)
@@ -93,6 +95,7 @@ def _(model: OneVsRestClassifier, X, y, sample_weight=None):
         not part.labels.balanced and (part.weights != sample_weight).any() for part in parts
     ]
     if not all(_agree(part, first) for part in parts) or (n_classes > 2 and any(by_label)):
+        _check_rows_of_each(model, parts)
         return class_and_rest(model, parts, X, codes, sample_weight)
     balanced = first.labels.balanced
     loss, targets = class_loss(first.loss, n_classes)
@@ -132,6 +135,12 @@ def _binary_problem(estimator, X, y, sample_weight):
             f"{type(estimator).__name__}. {CLASS_BY_CLASS}"
         )
     return problem
+
+
+def _check_rows_of_each(model, parts):
+    """Refuse other data than those of the fit; models that are one objective are checked as that."""
+    for one, part in zip(model.estimators_, parts, strict=True):
+        check_same_fit(one, part)
 
 
 def _agree(one, other):

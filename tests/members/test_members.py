@@ -605,6 +605,24 @@ def test_models_of_a_frame_are_asked_about_without_a_word_of_its_names():
             Influence(model, frame, y).loo_predict()
 
 
+@pytest.mark.parametrize(
+    "model, y",
+    [
+        (OneVsRestClassifier(LOGISTIC), MANY),
+        (OneVsRestClassifier(RidgeClassifier()), MANY),
+        (MultiOutputClassifier(LOGISTIC), MANY),
+        (RidgeClassifier(), MANY),
+        (OneVsRestClassifier(LogisticRegression(class_weight={0: 1.0, 1: 2.0}, **NEWTON)), THREE),
+    ],
+    ids=lambda one: str(one) if hasattr(one, "fit") else "",
+)
+def test_other_rows_than_those_of_the_fits_of_labels_and_classes_are_refused(model, y):
+    model = fitted(model, X, y, None)
+    Influence(model, X, y)
+    with pytest.raises(ValueError, match="must be those of the fit"):
+        Influence(model, X[::-1], y)
+
+
 def test_other_rows_than_those_of_the_fit_are_refused():
     model = mean(RIDGE, KNeighborsRegressor(3)).fit(X, LINE)
     with pytest.raises(ValueError, match="must be those of the fit"):
