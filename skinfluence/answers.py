@@ -195,7 +195,7 @@ class Answers(ABC):
 
     @property
     def concern(self):
-        """What about the fit makes its answers misleading, in words; None for nothing."""
+        """What about the fit makes its answers misleading, in words or as the warning; None for nothing."""
         return None
 
     def polished(self):

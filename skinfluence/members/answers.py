@@ -74,8 +74,8 @@ class MembersAnswers(EditsOnly):
 
     @property
     def concern(self):
-        found = [str(one.concern) for one in self.members if one.concern is not None]
-        return " ".join(dict.fromkeys(found)) or None
+        found = [one.concern for one in self.members]
+        return " ".join(dict.fromkeys(str(one) for one in found if one is not None)) or None
 
     def holding(self, hold):
         if hold is None:
