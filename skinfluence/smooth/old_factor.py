@@ -2,11 +2,22 @@
 
 import numpy as np
 
+from skinfluence.smooth.half_squares import is_piecewise
+
 MAX_STEPS, KEPT = 40, 4
 # A step must leave at most this share of the decrement, and all of them this of the first one.
 SLOW, SOLVED = 0.8, 1e-11
 # Rounding of the gradient, as a share of the noise of the problem that the factor is of.
 NOISE = 0.1
+
+
+def serves(factor):
+    """Whether optima near that of a factor are found by chords with it, and known to be."""
+    objective = factor.objective
+    loss, features = objective.loss, objective.penalty[: objective.design.n_features]
+    certified = loss.self_concordance is not None and not is_piecewise(loss)
+    exact = not (factor.is_random or factor.curvature.damping)
+    return certified and exact and bool((features > 0).all())
 
 
 def by_chords(factor, starts, gradients, noise, enough=None):

@@ -144,7 +144,7 @@ class PointSolver:
 
     @cached_property
     def piecewise_bound(self):
-        """Of squared hinges."""
+        """Of squared hinges and tubes."""
         return PiecewiseBound(self.factor)
 
     @cached_property

@@ -14,7 +14,7 @@ from skinfluence.objective import centred, objective_of
 from skinfluence.smooth import piecewise
 from skinfluence.smooth.edit_start import distance_bound
 from skinfluence.smooth.newton import Minimum, minimise, refuse_separable
-from skinfluence.smooth.old_factor import by_chords
+from skinfluence.smooth.old_factor import by_chords, serves
 from skinfluence.smooth.piecewise_bound import end_bound
 from skinfluence.smooth.row_space import in_row_space
 from skinfluence.solvers import SingularHessianError
@@ -183,13 +183,9 @@ def _near_start(factor, rows, moved):
     """The problem after an edit in the old columns, and the rows asked about; None where there is none."""
     objective = factor.objective
     X, X_out, columns = moved
-    old, loss = objective.design, objective.loss
-    if old.turned:
-        return None
-    penalised = bool((objective.penalty[: old.n_features] > 0).all())
-    certified = loss.self_concordance is not None and not piecewise.is_piecewise(loss)
+    old = objective.design
     shifted = old.shift is not None and objective.penalty[-1] > 0
-    if not penalised or not certified or shifted or factor.is_random or factor.curvature.damping:
+    if not serves(factor) or old.turned or shifted:
         return None
     if columns is not None and not (len(columns) == old.n_features and _is_sorted(columns)):
         if (columns < 0).any():

@@ -4,8 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from skinfluence.smooth import piecewise
-from skinfluence.smooth.old_factor import by_chords
+from skinfluence.smooth.old_factor import by_chords, serves
 from skinfluence.statistics.beside_texts import parts_of
 from skinfluence.statistics.counted import CountedVectorizer, chosen_words
 from skinfluence.statistics.near_optimum import Nearness
@@ -63,18 +62,13 @@ class WeightedTexts:
         rows : CSR array
             What the steps gave the model.
         """
-        objective = factor.objective
-        design, loss, penalty = objective.design, objective.loss, objective.penalty
+        design, penalty = factor.objective.design, factor.objective.penalty
+        if not serves(factor) or not design.is_sparse or design.shift is not None or design.turned:
+            return None
         counted, beside = parts_of(refits, rows, bool(design.intercept and penalty[-1] == 0))
         if not isinstance(counted, CountedVectorizer) or counted.texts.counts is None:
             return None
         if type(counted.vectoriser) is not TfidfVectorizer:
-            return None
-        certified = loss.self_concordance is not None and not piecewise.is_piecewise(loss)
-        if not certified or not design.is_sparse or design.shift is not None or design.turned:
-            return None
-        penalised = (penalty[: design.n_features] > 0).all()
-        if not penalised or factor.is_random or factor.curvature.damping:
             return None
         found = cls(factor, counted, beside)
         words = rows[:, beside.at]
