@@ -7,6 +7,7 @@ from sklearn.linear_model import HuberRegressor
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence, edits, objective_of
+from skinfluence.row_losses.huber_bound import Distance
 from tests.oracle.algebra import LD, Factor
 from tests.oracle.huber import Huber, parameters
 
@@ -107,3 +108,14 @@ def test_long_double_ends_where_a_general_minimiser_does():
         tol=1e-10,
     )
     np.testing.assert_allclose(found, general.x, rtol=1e-4, atol=1e-5)
+
+
+def test_a_distance_is_known_in_the_norm_that_it_is_in_already():
+    """All eigenvalues of one matrix beside another are 1 there, or 1 to round-off."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        rows = rng.standard_normal((60, 18))
+        K = rows.T @ rows
+        noise = rng.standard_normal(K.shape)
+        for P in (K, K * (1.0 + 1e-16 * (noise + noise.T))):
+            assert Distance(2.0, K, np.linalg.inv(K)).in_norm(P) == pytest.approx(2.0, rel=1e-9)

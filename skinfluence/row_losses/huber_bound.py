@@ -38,8 +38,8 @@ class Distance:
 
     def in_norm(self, P):
         """The same in the norm of another matrix."""
-        last = len(P) - 1
-        largest = linalg.eigh(P, self.hessian, eigvals_only=True, subset_by_index=[last, last])[0]
+        # All of them: the search for one ends without it where they are all equal, as of one matrix twice.
+        largest = linalg.eigh(P, self.hessian, eigvals_only=True)[-1]
         return self.radius * float(np.sqrt(np.maximum(largest, 0.0)))
 
     def reach(self, Z):
