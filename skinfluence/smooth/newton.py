@@ -61,8 +61,11 @@ def polish(factor, solver):
             break
         best, step, decrement = trial, after_step, after
         if decrement <= rounding and start**2 > FAR * abs(best.value()):
-            # Rounding was that of a place far away.
-            step, decrement, rounding = _rounded_step(factor, best)
+            # Rounding was that of a place far away, unless it is no smaller here.
+            step, decrement, here = _rounded_step(factor, best)
+            if not here < 0.5 * rounding:
+                break
+            rounding = here
     if start <= 10.0 * rounding:
         return factor
     # Of a quadratic the Hessian is the same everywhere.
