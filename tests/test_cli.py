@@ -141,11 +141,14 @@ def test_parquet_is_read_like_csv(table, capsys):
 def test_a_numeric_target_is_audited_by_ridge(table, capsys):
     summary = run_json(capsys, "data.csv", "--target", "spend", "--verify", 2)
     assert summary["task"] == "regression" and "loo_r2" in summary
+    assert summary["loo_rmse"] == pytest.approx((2 * summary["mean_loo_loss"]) ** 0.5, rel=1e-9)
     assert summary["actions"]["relabel"] == 0
     for line in summary["verification"]:
         assert line["loo_loss"] == pytest.approx(line["refit_loss"], rel=1e-6)
     assert run("data.csv", "--target", "spend", "--verify", 0, "--no-html") == 0
-    assert "1/alpha" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1/alpha" in out and "typical error" in out and "surprised" not in out
+    assert "half the squared residual" in out and "row: its number, from 0 (the line below" in out
 
 
 def test_task_can_be_forced(table, capsys):

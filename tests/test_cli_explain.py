@@ -30,7 +30,7 @@ def explained(capsys, *arguments):
 
 
 def test_a_row_is_explained_by_the_other_rows_and_checked(table, capsys):
-    found = explained(capsys, "--row", 17, "--verify", 2)
+    found = explained(capsys, "--row", "C00017", "--verify", 2)
     assert found["id"] == table["customer"][17] and found["given"] == table["renewed"][17]
     assert 17 not in [line["row"] for line in found["rows"]] and len(found["rows"]) == 10
     for line in found["rows"]:
@@ -44,7 +44,7 @@ def test_a_row_is_explained_by_the_other_rows_and_checked(table, capsys):
 
 
 def test_it_is_printed(table, capsys):
-    assert main(["explain", *FILE, "--row", "17"]) == 0
+    assert main(["explain", *FILE, "--row", "C00017"]) == 0
     out = capsys.readouterr().out
     for words in (
         table["customer"][17],
@@ -59,7 +59,9 @@ def test_it_is_printed(table, capsys):
 
 
 def test_words_are_features_where_asked_for(capsys):
-    found = explained(capsys, "--row", 17, "--text-components", 0, "--features", "comment,age")
+    found = explained(
+        capsys, "--row", "C00017", "--text-components", 0, "--features", "comment,age"
+    )
     names = [line["feature"] for line in found["features"]]
     assert any(name.startswith("comment: ") for name in names)
     through = [part["feature"] for line in found["rows"] for part in line["through"]]
@@ -95,19 +97,40 @@ def test_balanced_classes_count_alike(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([*FILE, "--row", "250"], "rows 0 to 249"),
+        ([*FILE[:3], "--row", "250"], "rows 0 to 249"),
+        ([*FILE, "--row", "17"], "pass --drop-columns customer for --id-column"),
+        ([*FILE[:3], "--id-column", "plan", "--row", "basic"], "must name one row"),
         ([*FILE], "--row"),
         (["--row", "1"], "give a FILE"),
-        ([*FILE, "--row", "-1"], "must be a whole number from 0"),
-        ([*FILE, "--row", "1", "--features", "agee"], "Did you mean 'age'?"),
-        ([*FILE, "--row", "1", "--features", "renewed"], "cannot be a feature"),
-        ([*FILE, "--row", "1", "--features", "age", "--drop-columns", "spend"], "not both"),
+        ([*FILE[:3], "--row", "-1"], "must be a whole number from 0"),
+        ([*FILE[:3], "--row", "C00017"], "the id of a row with --id-column"),
+        ([*FILE, "--row", "C00001", "--features", "agee"], "Did you mean 'age'?"),
+        ([*FILE, "--row", "C00001", "--features", "renewed"], "cannot be a feature"),
+        ([*FILE, "--row", "C00001", "--features", "age", "--drop-columns", "spend"], "not both"),
     ],
 )
 def test_a_wrong_call_is_refused_with_the_remedy(arguments, words, capsys):
     assert main(["explain", *arguments]) == 2
     out, err = capsys.readouterr()
     assert words in err and out == ""
+
+
+def test_a_row_is_named_as_the_audit_names_it(table, capsys):
+    """Ids that are whole numbers too are not taken for places in the table."""
+    table.assign(customer=np.arange(250)[::-1]).to_csv("data.csv", index=False)
+    found = explained(capsys, "--row", 240, "--verify", 0, "--features", "age")
+    assert (found["row"], found["id"]) == (9, "240")
+    arguments = ["data.csv", "--target", "renewed", "--drop-columns", "customer", "--features", ""]
+    assert main(["explain", *arguments, "--row", "9", "--verify", "0", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["row"] == 9
+
+
+def test_changes_of_a_large_target_are_printed_in_its_units(table, capsys):
+    table.assign(spend=table["spend"] * 1e4).to_csv("data.csv", index=False)
+    arguments = ["data.csv", "--target", "spend", "--features", "age,visits", "--row", "3"]
+    assert main(["explain", *arguments, "--verify", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "change of the prediction" in " ".join(out.split()) and "e+0" not in out
 
 
 def test_words_that_no_two_rows_share_are_no_features():

@@ -3,10 +3,22 @@
 import shlex
 import sys
 
+import numpy as np
+
 from skinfluence._utils._optional import require
 from skinfluence.cleaning.report import chance, number, percent, signed, summarise
 
 OTHERS = "Others if dropped: change of the other rows' mean loss; negative = dropping the row helps them."
+LEGENDS = {
+    "classification": (
+        "LOO loss: how much the model without the row is surprised by its label, in nats; higher is more "
+        "suspicious.\nwrong?: estimated chance that the label is wrong, – where nothing can be said. "
+    ),
+    "regression": (
+        "suggested: the prediction of the model without the row. residual (z): given minus suggested, in "
+        "robust standard deviations. LOO loss: half the squared residual. "
+    ),
+}
 MAX_PRINTED_CLASSES = 6
 STYLES = {"drop": "dark_orange3", "relabel": "bold blue", "keep": "dim"}
 
@@ -70,14 +82,14 @@ def print_explanation(problem, found, notes):
         f"\n[bold]{_escaped(problem.name)}[/], row {_escaped(problem.ids[at])}: given "
         f"[bold]{shown(problem.y[at])}[/], predicted without it [bold]{shown(found.prediction)}[/]{sure}"
     )
+    what = "the log odds of the predicted class" if labels else "the prediction"
     if found.features is not None:
-        what = "log odds of the predicted class" if labels else "the prediction"
         table = _table(title=f"What it is made of ({what}: {number(found.decision)})")
         for name in ("feature", "value", "contribution"):
             table.add_column(name, justify="left" if name == "feature" else "right")
         for line in found.features.to_dict("records"):
             table.add_row(
-                _escaped(line["feature"]), number(line["value"]), f"{line['contribution']:+.3f}"
+                _escaped(line["feature"]), number(line["value"]), _change(line["contribution"], 3)
             )
         console.print(table)
     sides = ("Rows it rests on", "Rows that speak against it")
@@ -93,20 +105,20 @@ def print_explanation(problem, found, notes):
                 name, justify="right" if name in ("effect without it", "by refit") else "left"
             )
         for line in some.to_dict("records"):
-            refit = "" if line["refit"] != line["refit"] else f"{line['refit']:+.4f}"
-            through = ", ".join(f"{name} {change:+.2g}" for name, change in line["through"][:3])
+            refit = "" if line["refit"] != line["refit"] else _change(line["refit"], 4)
+            through = ", ".join(f"{name} {_part(change)}" for name, change in line["through"][:3])
             table.add_row(
                 _escaped(problem.ids[line["row"]]),
                 shown(line["given"]),
-                f"{line['effect']:+.4f}",
+                _change(line["effect"], 4),
                 refit,
                 _escaped(through),
             )
         console.print(table)
     console.print(
-        "[dim]Values are those that the model sees, after scaling. Effects "
-        "are those of the model without the row; how columns are turned into features was learned from all "
-        "rows.[/]\n"
+        "[dim]Values are those that the model sees, after scaling. Effect without it: change of "
+        f"{what} when that row is left out too; negative = the row raises it. How columns are "
+        "turned into features was learned from all rows.[/]\n"
     )
     for note in notes:
         console.print(f"[yellow]note:[/] {_escaped(note)}\n")
@@ -137,16 +149,9 @@ def print_audit(*, problem, selection, found, verification, score, top, files, p
     console = _console()
     _print_head(console, problem, selection, found)
     if top:
-        wrong = "wrong?: estimated chance that the label is wrong, – where nothing can be said. "
-        wrong = wrong if problem.task == "classification" else ""
         console.print(_ranking(problem, found, top))
-        console.print(
-            "[dim]LOO loss: how much the model without the row is surprised by its label; higher "
-            "is more suspicious.\n"
-            + wrong
-            + (OTHERS if "effect_of_dropping" in found.table else "")
-            + "[/]\n"
-        )
+        others = OTHERS if "effect_of_dropping" in found.table else ""
+        console.print(f"[dim]{LEGENDS[problem.task]}{others}{_naming(problem)}[/]\n")
     _print_noise(console, found)
     _print_sources(console, found)
     for note in found.notes:
@@ -196,6 +201,7 @@ def _print_head(console, problem, selection, found):
         console.print(f"leave-one-out accuracy {percent(summary['loo_accuracy'], 1)}", end="")
     else:
         console.print(f"leave-one-out R² {summary['loo_r2']:.3f}", end="")
+        console.print(f" · typical error {number(summary['loo_rmse'])} (root mean square)", end="")
     console.print(f" · mean leave-one-out loss {summary['mean_loo_loss']:.4g}", end="")
     if found.noise_share is not None:
         share = "none claimed" if found.noise.told else "nothing can be said"
@@ -243,6 +249,27 @@ def _ranking(problem, found, top):
             cells.append("yes" if problem.planted[line["row"]] else "")
         table.add_row(*cells)
     return table
+
+
+def _naming(problem):
+    """How rows without ids are named; empty where they have ids."""
+    if not np.array_equal(problem.ids, problem.rows):
+        return ""
+    below = "" if problem.source is None else " (the line below the header)"
+    return f"\nrow: its number, from 0{below}."
+
+
+def _change(value, decimals):
+    """A change with its sign; no decimals from a thousand on, three digits where decimals show none."""
+    if 0 < abs(value) < 10.0**-decimals:
+        return _part(value, 3)
+    text = f"{value:+,.0f}" if abs(value) >= 1000 else f"{value:+.{decimals}f}"
+    return text.replace("-", "\u2212")
+
+
+def _part(value, digits=2):
+    """A change with its sign, to some digits."""
+    return ("+" if value >= 0 else "") + number(value, digits)
 
 
 def _print_noise(console, found):

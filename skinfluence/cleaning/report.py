@@ -145,7 +145,8 @@ def summarise(audit):
     Returns
     -------
     summary : dict of str to float
-        ``mean_loo_loss`` and ``loo_accuracy``, or ``loo_r2`` for a regressor.
+        ``mean_loo_loss`` and ``loo_accuracy``; of a regressor ``loo_r2`` and ``loo_rmse``, the root mean
+        squared leave-one-out residual in units of the target.
     """
     summary = {"mean_loo_loss": float(audit.table["loo_loss"].mean())}
     if audit.task == "classification":
@@ -154,6 +155,7 @@ def summarise(audit):
         residual = audit.y - audit.loo_prediction
         with np.errstate(invalid="ignore", divide="ignore"):
             summary["loo_r2"] = float(1 - np.mean(residual**2) / np.var(audit.y))
+        summary["loo_rmse"] = float(np.sqrt(np.mean(residual**2)))
     return summary
 
 

@@ -13,6 +13,11 @@ MAX_NUMERIC_CLASSES = 20
 # Words in a text that is no name of a class, and characters in the longest name.
 WORDS_OF_FREE_TEXT, MAX_LABEL = 4, 1000
 
+# A day as it is written, with or without a time.
+DAY = (
+    r"\s*(\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./](\d{4}|\d{2}))([ T]+\d{1,2}:.*)?\s*"
+)
+
 # Beyond this the square of a number, or a sum of squares, is not finite.
 MAX_NUMBER = 1e100
 
@@ -98,6 +103,7 @@ def checked_target(target, task):
     if task == "regression":
         return target.to_numpy(dtype=float), task
     if not numeric:
+        _refuse_dates(target, distinct)
         _refuse_free_text(target, distinct)
     if distinct == n_rows:
         raise InputError(
@@ -120,6 +126,15 @@ def checked_target(target, task):
         # Classes that are fractions are names: a model would take them for a quantity.
         return np.array([str(value) for value in target]), task
     return values, task
+
+
+def _refuse_dates(target, distinct):
+    """Days as a csv holds them, each of which would be a class."""
+    if distinct > MAX_NUMERIC_CLASSES and target.astype(str).str.fullmatch(DAY).all():
+        raise InputError(
+            f"the target {target.name!r} is a date ({distinct} different ones, the first "
+            f"{target.iloc[0]!r}). Give a column of classes or of numbers."
+        )
 
 
 def _refuse_free_text(target, distinct):

@@ -173,7 +173,10 @@ def _add_explain(commands):
     )
     _add_source(explain, "what to explain")
     explain.add_argument(
-        "--row", type=_count, required=True, metavar="I", help="row of the table, from 0"
+        "--row",
+        required=True,
+        metavar="ROW",
+        help="row of the table: its id where there is an --id-column, else its number, from 0",
     )
     model = _add_model(explain)
     model.add_argument(

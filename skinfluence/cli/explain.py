@@ -18,21 +18,15 @@ def run(arguments, command):
     for module in ["pandas", "tqdm", *([] if arguments.json else ["rich"])]:
         require(module, extra="audit")
     if arguments.file is None:
-        raise InputError("give a FILE with --target COLUMN and --row I")
+        raise InputError("give a FILE with --target COLUMN and --row ROW")
     with collected_warnings() as warned:
         problem = file_problem_of(arguments)
-        (at,) = np.nonzero(problem.rows == arguments.row)
-        if not len(at):
-            raise InputError(
-                f"row {arguments.row} is not among the rows of the model: {problem.name} has rows 0 to "
-                f"{len(problem.frame) - 1}, and {len(problem.frame) - len(problem.rows)} of them are "
-                "set aside."
-            )
+        at = _place(problem, arguments.row, arguments.id_column)
         selection = select_model(problem, progress=not arguments.json, **model_options(arguments))
         with threads_for(problem, selection.X):
             found = explain(
                 selection.influence,
-                row=int(at[0]),
+                row=at,
                 k=arguments.top,
                 checks=arguments.verify,
                 names=selection.names,
@@ -44,6 +38,45 @@ def run(arguments, command):
         from skinfluence.cleaning.printing import print_explanation
 
         print_explanation(problem, found, notes)
+
+
+def _place(problem, row, id_column):
+    """Place of the row that ``--row`` names, by its id or else its number, among the rows of the model."""
+    number = _number(problem, row) if id_column is None else _with_id(problem, row, id_column)
+    places = np.flatnonzero(problem.rows == number)
+    if not len(places):
+        raise InputError(
+            f"row {row} is not among the rows of the model: {problem.name} has rows 0 to "
+            f"{len(problem.frame) - 1}, and {len(problem.frame) - len(problem.rows)} of them are "
+            "set aside."
+        )
+    return int(places[0])
+
+
+def _number(problem, row):
+    if not row.isdecimal():
+        raise InputError(
+            "--row must be a whole number from 0, or the id of a row with --id-column COLUMN. "
+            f"Got {row!r}."
+        )
+    return int(row)
+
+
+def _with_id(problem, row, id_column):
+    ids = problem.frame[id_column].astype(str).to_numpy()
+    numbers = np.flatnonzero(ids == row)
+    if len(numbers) == 1:
+        return numbers[0]
+    by_number = f"to name a row by its number, pass --drop-columns {id_column} for --id-column."
+    if len(numbers):
+        raise InputError(
+            f"--row must name one row. Got {row!r}, which is the {id_column!r} of {len(numbers)} rows, "
+            f"{numbers[0]} and {numbers[1]} (from 0) among them: {by_number}"
+        )
+    raise InputError(
+        f"--row must be in the --id-column {id_column!r}, such as {ids[0]!r}. Got {row!r}. If that is "
+        f"its number: {by_number}"
+    )
 
 
 def _explained(problem, found, notes):

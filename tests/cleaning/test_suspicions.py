@@ -159,6 +159,14 @@ def test_free_text_is_refused_before_it_is_made_an_array(tmp_path, monkeypatch):
         file_problem(tmp_path / "data.csv", "label")
 
 
+@pytest.mark.parametrize("form", ["%d.%m.%Y", "%Y-%m-%d %H:%M", "%m/%d/%y"])
+def test_a_target_of_dates_is_refused_as_one(tmp_path, form):
+    days = pd.date_range("2024-01-01", periods=N // 2).strftime(form)
+    PLAIN.assign(label=[*days, *days]).to_csv(tmp_path / "data.csv", index=False)
+    with pytest.raises(InputError, match="'label' is a date"):
+        file_problem(tmp_path / "data.csv", "label")
+
+
 def test_long_names_of_few_classes_are_fine(tmp_path):
     names = ["a class with a long name, of many words", "another one of these, as long as it"]
     PLAIN.assign(label=names * (N // 2)).to_csv(tmp_path / "data.csv", index=False)
