@@ -47,40 +47,6 @@ class NearRows:
         self._curved = (rows.T * (second * h)[near]) @ rows
         self._turned = (rows.T * (second * h**2)[near]) @ rows
 
-    @classmethod
-    def for_edits(cls, at, own, tol):
-        """Those that some edits are cheapest with, to a tolerance; None where passes over all rows are.
-
-        Parameters
-        ----------
-        at : Whitened
-        own : OneRowEdits of m rows
-        tol : float
-        """
-        (n, d), m = at.rows.shape, len(own)
-        row, tensor = PRODUCTS * d + BESIDE, (1.0 + FEW_COLUMNS / d) * 2.0 / 3.0 * d**3
-        design = at.objective.design
-        read = 2 * PRODUCTS * design.X.nnz / n + SPARSE_BESIDE if design.is_sparse else row
-        best, n_far = (1.0 - SAVED) * read * n * m, None
-        if d > MOST_COLUMNS or tensor * (n + m) > best:
-            return None
-        h, second = _sizes_and_curvatures(at)
-        order = np.argsort(-h)
-        some = own.take(np.flatnonzero(own.are_bounded)[:: max(1, m // LOOKED_AT)])
-        steps = some.begin(some.a)
-        square, form = _squared(steps), np.zeros((d, d))
-        ends = [int(share * n) for share in FAR]
-        # From the least rows on, so that each form is that of the one before and a few rows.
-        for k, end in zip(reversed(ends), reversed([*ends[1:], n]), strict=True):
-            part = order[k:end]
-            form += (at.rows[part].T * (second[part] * h[part] ** 2)) @ at.rows[part]
-            lost = _beyond(some, square, _form(form, steps), h[order[k]])
-            served = np.mean(lost <= SHARE * tol * some.size) if len(some) else 0.0
-            cost = row * m * (k * served + n * (1.0 - served)) + tensor * (m * served + n - k)
-            if cost < best:
-                best, n_far = cost, k
-        return None if n_far is None else cls(at, np.sort(order[:n_far]))
-
     def serve(self, own, tol):
         """Which edits it does for, a mask: what it leaves of them is a share of the tolerance.
 
@@ -132,6 +98,47 @@ class NearRows:
         square = _squared(w)
         beyond = _beyond(own, square, _form(self._turned, w), self._largest)
         return beyond + 0.5 * self._tensor.rounding * square * np.sqrt(own.growth)
+
+
+def cheapest_far(at, own, tol):
+    """The rows to read one by one, where some edits are cheapest with the others near; None for all of them.
+
+    It looks at these edits alone, so that answers are the same whatever was asked before.
+
+    Parameters
+    ----------
+    at : Whitened
+    own : OneRowEdits of m rows
+    tol : float
+        Of the edits.
+
+    Returns
+    -------
+    far : ndarray of int, or None
+    """
+    (n, d), m = at.rows.shape, len(own)
+    row, tensor = PRODUCTS * d + BESIDE, (1.0 + FEW_COLUMNS / d) * 2.0 / 3.0 * d**3
+    design = at.objective.design
+    read = 2 * PRODUCTS * design.X.nnz / n + SPARSE_BESIDE if design.is_sparse else row
+    best, n_far = (1.0 - SAVED) * read * n * m, None
+    if d > MOST_COLUMNS or tensor * (n + m) > best:
+        return None
+    h, second = _sizes_and_curvatures(at)
+    order = np.argsort(-h)
+    some = own.take(np.flatnonzero(own.are_bounded)[:: max(1, m // LOOKED_AT)])
+    steps = some.begin(some.a)
+    square, form = _squared(steps), np.zeros((d, d))
+    ends = [int(share * n) for share in FAR]
+    # From the least rows on, so that each form is that of the one before and a few rows.
+    for k, end in zip(reversed(ends), reversed([*ends[1:], n]), strict=True):
+        part = order[k:end]
+        form += (at.rows[part].T * (second[part] * h[part] ** 2)) @ at.rows[part]
+        lost = _beyond(some, square, _form(form, steps), h[order[k]])
+        served = np.mean(lost <= SHARE * tol * some.size) if len(some) else 0.0
+        cost = row * m * (k * served + n * (1.0 - served)) + tensor * (m * served + n - k)
+        if cost < best:
+            best, n_far = cost, k
+    return None if n_far is None else np.sort(order[:n_far])
 
 
 def _sizes_and_curvatures(at):

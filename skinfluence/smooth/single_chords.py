@@ -10,7 +10,7 @@ import numpy as np
 from skinfluence import certificate
 from skinfluence.smooth.logistic_pass import REMAINDER, SUMS, LogisticRows, Passed
 from skinfluence.smooth.mixing import BEGIN, FARTHEST, shares
-from skinfluence.smooth.near_rows import NearRows
+from skinfluence.smooth.near_rows import NearRows, cheapest_far
 from skinfluence.smooth.own_values import answered
 from skinfluence.smooth.pair_sums import EPS
 
@@ -159,12 +159,13 @@ class SingleChords:
         return tuple(np.concatenate(one)[order] for one in zip(*found, strict=True))
 
     def finds_near(self, own, tol):
-        """Whether there are near rows that a tensor is cheaper for, of these edits or of earlier ones."""
-        if self.near is None:
-            self.near = NearRows.for_edits(self.at, own, tol)
-            if self.near is not None:
-                self.far = self._among(self.near.far)
-        return self.near is not None
+        """Whether there are near rows that a tensor is cheaper for; one is kept for the next edits."""
+        far = cheapest_far(self.at, own, tol)
+        if far is None:
+            return False
+        if self.near is None or not np.array_equal(self.near.far, far):
+            self.near, self.far = NearRows(self.at, far), self._among(far)
+        return True
 
     def _among(self, rows):
         """Some of the rows of a pass."""

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, PoissonRegressor
 
 from skinfluence import Influence
-from skinfluence.smooth.near_rows import NearRows
+from skinfluence.smooth.near_rows import NearRows, cheapest_far
 from skinfluence.smooth.single_chords import _Chords
 from skinfluence.smooth.third_powers import ThirdPowers
 from tests.smooth.test_single_chords import HOLDS, SINGLE, adjoint, hessian, own_edits, setting
@@ -166,7 +166,26 @@ def test_effects_in_a_tall_table_are_those_of_refits_with_hardly_a_row_read(kept
 def test_few_edits_and_wide_tables_have_passes_over_all_rows(rng):
     objective, solver = setting("logistic", 0, n=300, d=6)
     own = next(own_edits(objective, solver, 0))
-    assert NearRows.for_edits(own.at, own.take(np.arange(3)), 1e-3) is None
+    assert cheapest_far(own.at, own.take(np.arange(3)), 1e-3) is None
     objective, solver = setting("logistic", 0, n=60, d=30)
     own = next(own_edits(objective, solver, 0))
-    assert NearRows.for_edits(own.at, own, 1e-3) is None
+    assert cheapest_far(own.at, own, 1e-3) is None
+
+
+def test_answers_are_the_same_whatever_was_asked_before():
+    """A tensor that effects made is not for own values that would not have made one."""
+    X = np.random.default_rng(0).standard_normal((40, 3))
+    y = np.random.default_rng(1).poisson(np.exp(0.3 * X[:, 0]))
+    model = PoissonRegressor(tol=1e-10).fit(X, y)
+
+    def answers(*questions):
+        inf = Influence(model, X, y, hold="lambda")
+        ask = {
+            "own": inf.loo_decision_function,
+            "effects": lambda: inf.removal_effect(X[:5], of="decision_function"),
+        }
+        return {name: ask[name]() for name in questions}
+
+    one, other = answers("own", "effects"), answers("effects", "own")
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name])
