@@ -3,6 +3,8 @@
 Derivations are in ``doc/certificate.md``, "Rows that are near".
 """
 
+from functools import cached_property
+
 import numpy as np
 
 from skinfluence import certificate
@@ -16,7 +18,7 @@ SHARE = 0.7
 BESIDE, SPARSE_BESIDE, PRODUCTS, MOST_COLUMNS = 130, 300, 4, 256
 # Columns from which on the tensor is hardly slower than a product, and the least that it must save.
 FEW_COLUMNS, SAVED = 75, 0.2
-# Shares of the rows that may be read one by one, and edits that are looked at to choose among them.
+# FarRows of the rows that may be read one by one, and edits that are looked at to choose among them.
 FAR, LOOKED_AT = (0.0, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4), 256
 
 
@@ -100,45 +102,72 @@ class NearRows:
         return beyond + 0.5 * self._tensor.rounding * square * np.sqrt(own.growth)
 
 
-def cheapest_far(at, own, tol):
-    """The rows to read one by one, where some edits are cheapest with the others near; None for all of them.
-
-    It looks at these edits alone, so that answers are the same whatever was asked before.
+class FarRows:
+    """Which rows to read one by one, where others are near: shares of the rows of largest leverage.
 
     Parameters
     ----------
     at : Whitened
-    own : OneRowEdits of m rows
-    tol : float
-        Of the edits.
-
-    Returns
-    -------
-    far : ndarray of int, or None
     """
-    (n, d), m = at.rows.shape, len(own)
-    row, tensor = PRODUCTS * d + BESIDE, (1.0 + FEW_COLUMNS / d) * 2.0 / 3.0 * d**3
-    design = at.objective.design
-    read = 2 * PRODUCTS * design.X.nnz / n + SPARSE_BESIDE if design.is_sparse else row
-    best, n_far = (1.0 - SAVED) * read * n * m, None
-    if d > MOST_COLUMNS or tensor * (n + m) > best:
-        return None
-    h, second = _sizes_and_curvatures(at)
-    order = np.argsort(-h)
-    some = own.take(np.flatnonzero(own.are_bounded)[:: max(1, m // LOOKED_AT)])
-    steps = some.begin(some.a)
-    square, form = _squared(steps), np.zeros((d, d))
-    ends = [int(share * n) for share in FAR]
-    # From the least rows on, so that each form is that of the one before and a few rows.
-    for k, end in zip(reversed(ends), reversed([*ends[1:], n]), strict=True):
-        part = order[k:end]
-        form += (at.rows[part].T * (second[part] * h[part] ** 2)) @ at.rows[part]
-        lost = _beyond(some, square, _form(form, steps), h[order[k]])
-        served = np.mean(lost <= SHARE * tol * some.size) if len(some) else 0.0
-        cost = row * m * (k * served + n * (1.0 - served)) + tensor * (m * served + n - k)
-        if cost < best:
-            best, n_far = cost, k
-    return None if n_far is None else np.sort(order[:n_far])
+
+    def __init__(self, at):
+        self.at = at
+
+    @cached_property
+    def _order(self):
+        """The rows from the largest leverage on, and what that is."""
+        h, _ = _sizes_and_curvatures(self.at)
+        order = np.argsort(-h)
+        return order, h[order]
+
+    @cached_property
+    def _forms(self):
+        """How many rows are far, and ``sum_j w_j l''_j h_j^2 a_j a_j'`` over the others."""
+        h, second = _sizes_and_curvatures(self.at)
+        (order, _), (n, d) = self._order, self.at.rows.shape
+        ends, form, found = [int(share * n) for share in FAR], np.zeros((d, d)), []
+        # Each form is that of the one before and a few rows.
+        for k, end in zip(reversed(ends), reversed([*ends[1:], n]), strict=True):
+            part = order[k:end]
+            form = (
+                form + (self.at.rows[part].T * (second[part] * h[part] ** 2)) @ self.at.rows[part]
+            )
+            found.append((k, form))
+        return found
+
+    def cheapest(self, own, tol):
+        """The rows to read one by one with which some edits are cheapest; None where all are read.
+
+        It looks at these edits alone, so that answers are the same whatever was asked before.
+
+        Parameters
+        ----------
+        own : OneRowEdits of m rows
+        tol : float
+            Of the edits.
+
+        Returns
+        -------
+        far : ndarray of int, or None
+        """
+        (n, d), m = self.at.rows.shape, len(own)
+        row, tensor = PRODUCTS * d + BESIDE, (1.0 + FEW_COLUMNS / d) * 2.0 / 3.0 * d**3
+        design = self.at.objective.design
+        read = 2 * PRODUCTS * design.X.nnz / n + SPARSE_BESIDE if design.is_sparse else row
+        best, n_far = (1.0 - SAVED) * read * n * m, None
+        if d > MOST_COLUMNS or tensor * (n + m) > best:
+            return None
+        order, h = self._order
+        some = own.take(np.flatnonzero(own.are_bounded)[:: max(1, m // LOOKED_AT)])
+        steps = some.begin(some.a)
+        square = _squared(steps)
+        for k, form in self._forms:
+            lost = _beyond(some, square, _form(form, steps), h[k])
+            served = np.mean(lost <= SHARE * tol * some.size) if len(some) else 0.0
+            cost = row * m * (k * served + n * (1.0 - served)) + tensor * (m * served + n - k)
+            if cost < best:
+                best, n_far = cost, k
+        return None if n_far is None else np.sort(order[:n_far])
 
 
 def _sizes_and_curvatures(at):

@@ -10,7 +10,7 @@ import numpy as np
 from skinfluence import certificate
 from skinfluence.smooth.logistic_pass import REMAINDER, SUMS, LogisticRows, Passed
 from skinfluence.smooth.mixing import BEGIN, FARTHEST, shares
-from skinfluence.smooth.near_rows import NearRows, cheapest_far
+from skinfluence.smooth.near_rows import FarRows, NearRows
 from skinfluence.smooth.own_values import answered
 from skinfluence.smooth.pair_sums import EPS
 
@@ -60,7 +60,7 @@ class SingleChords:
         drifts = None if at.drift is None else at.drifts.astype(np.float32)
         every = np.arange(len(at.rows))
         self.all = _Rows(at.rows.astype(np.float32), drifts, self.logistic, every)
-        self.near = self.far = None
+        self.near, self.far, self.far_rows = None, None, FarRows(at)
 
     def moved(self, own, rows):
         """``M`` times the largest change that whole steps make at some other rows, (m,)."""
@@ -160,7 +160,7 @@ class SingleChords:
 
     def finds_near(self, own, tol):
         """Whether there are near rows that a tensor is cheaper for; one is kept for the next edits."""
-        far = cheapest_far(self.at, own, tol)
+        far = self.far_rows.cheapest(own, tol)
         if far is None:
             return False
         if self.near is None or not np.array_equal(self.near.far, far):

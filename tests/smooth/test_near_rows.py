@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 
 from skinfluence import Influence
-from skinfluence.smooth.near_rows import NearRows, cheapest_far
+from skinfluence.smooth.near_rows import FarRows, NearRows
 from skinfluence.smooth.single_chords import _Chords
 from skinfluence.smooth.third_powers import ThirdPowers
 from tests.smooth.test_single_chords import HOLDS, SINGLE, adjoint, hessian, own_edits, setting
@@ -166,10 +166,10 @@ def test_effects_in_a_tall_table_are_those_of_refits_with_hardly_a_row_read(kept
 def test_few_edits_and_wide_tables_have_passes_over_all_rows(rng):
     objective, solver = setting("logistic", 0, n=300, d=6)
     own = next(own_edits(objective, solver, 0))
-    assert cheapest_far(own.at, own.take(np.arange(3)), 1e-3) is None
+    assert FarRows(own.at).cheapest(own.take(np.arange(3)), 1e-3) is None
     objective, solver = setting("logistic", 0, n=60, d=30)
     own = next(own_edits(objective, solver, 0))
-    assert cheapest_far(own.at, own, 1e-3) is None
+    assert FarRows(own.at).cheapest(own, 1e-3) is None
 
 
 def test_answers_are_the_same_whatever_was_asked_before():
