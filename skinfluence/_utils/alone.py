@@ -31,7 +31,7 @@ def treats_rows_alone(transformer):
     return alone and func is transformer.func
 
 
-def try_functions(transformers, through, X, whole):
+def try_functions(transformers, through, X, whole=None):
     """Try what :func:`treats_rows_alone` says of the functions among some transformers.
 
     Rows go through the fitted steps in parts: three parts of all of them, of up to 1,024 so many that any two
@@ -45,16 +45,21 @@ def try_functions(transformers, through, X, whole):
     through : callable
         What the steps make of some rows, an ndarray or CSR array.
     X : array-like of shape (n_samples, ...)
-    whole : ndarray or CSR array
-        What they make of all of them.
+    whole : ndarray or CSR array, default=None
+        What they make of all of them, where that is at hand.
     """
-    functions = [one for one in transformers if is_own_function(one)]
+    functions = [one for one in transformers if is_own_function(one) and not _looked(one)]
     if not functions:
         return
-    alone = _are_alone(through, X, whole)
+    alone = _are_alone(through, X, through(X) if whole is None else whole)
     for one in functions:
-        before, was = _TRIED.get(one, (one.func, True))
-        _TRIED[one] = one.func, alone and (was or before is not one.func)
+        _TRIED[one] = one.func, alone
+
+
+def _looked(transformer):
+    """Whether a user's function once gave a row something else where other rows were there."""
+    func, alone = _TRIED.get(transformer, (None, True))
+    return func is transformer.func and not alone
 
 
 def _are_alone(through, X, whole):

@@ -81,7 +81,7 @@ def curve_of(transformer, y):
         is not strictly monotone; if, fitted again on the same targets, it gives others.
     """
     leaves = [one for _, one in fitted_leaves([("target", transformer)])]
-    try_functions(leaves, transformer.transform, y[:, None], transformer.transform(y[:, None]))
+    try_functions(leaves, transformer.transform, y[:, None])
     curve = Curve(transformer, any_learns([("target", transformer)]), y)
     with warnings.catch_warnings():
         # Of what is tried out here nothing is to be said.
