@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from skinfluence._utils.stacking import chosen_and
+from skinfluence.statistics.composition import side_by_side
 from skinfluence.statistics.counted import CountedVectorizer
 from skinfluence.statistics.registry import statistics
 
@@ -142,14 +143,9 @@ def parts_of(refits, rows, free_intercept):
     if not steps:
         return counted, Beside(at, column)
     X = sp.csr_array(sp.hstack([rows[:, : at.start], rows[:, at.stop :]]))
-    scale, other = None, np.zeros(n, dtype=bool)
-    if any(one.scale is not None for one, _ in moves):
-        scale = np.hstack(
-            [np.ones((n, width)) if one.scale is None else one.scale for one, width in moves]
-        )
-    for one, _ in moves:
-        other |= False if one.other is None else one.other
-    return counted, Beside(at, column, steps, X, scale, other)
+    together = side_by_side(moves)
+    other = np.zeros(n, dtype=bool) if together.other is None else together.other
+    return counted, Beside(at, column, steps, X, together.scale, other)
 
 
 def _as_vectoriser(steps):

@@ -30,7 +30,7 @@ def _(transformer: FeatureUnion, X, rows):
         width = transformed([step], _safe_indexing(X, [0])).shape[1]
         moves = _weighted(statistics(step, X, rows), width, weights.get(name, 1.0))
         parts.append((moves, width))
-    return _side_by_side(parts)
+    return side_by_side(parts)
 
 
 @statistics.register
@@ -49,7 +49,7 @@ def _(transformer: ColumnTransformer, X, rows):
             moves = replace(moves, fills=moves.fills.of_columns(columns))
         moves = _weighted(moves, width, weights.get(name, 1.0))
         parts.append((moves, width))
-    return _side_by_side(parts)
+    return side_by_side(parts)
 
 
 def _weighted(moves, width, weight):
@@ -59,7 +59,7 @@ def _weighted(moves, width, weight):
     return replace(moves, fills=moves.fills.times(np.full(width, float(weight))))
 
 
-def _side_by_side(parts):
+def side_by_side(parts):
     """The moves of outputs that stand side by side, in order; parts are (moves, width)."""
     if any(moves is None for moves, _ in parts):
         return None
