@@ -52,6 +52,8 @@ class OwnSolver:
             To a relative error of ``tol``.
         eta_steps : ndarray of shape (n_solved, n_outputs)
         """
+        if not len(edits.rows):
+            return np.zeros(0, dtype=bool), np.empty((0, self.objective.loss.n_outputs))
         if (self.M and self._pairs_pay(edits, tol)) or self._steps_are_all(edits):
             found = self.values(edits, tol)
         elif self._dual_pays(edits, tol):
@@ -217,7 +219,6 @@ class OwnSolver:
         if (
             edits.ratio is not None
             or self.M != 0
-            or not n
             or factor.leverage_error
             or 1e3 * factor.rtol > tol
         ):

@@ -194,3 +194,11 @@ def test_leave_one_out_is_that_of_refits(C):
         refit = LogisticRegression(C=C, **NEWTON).fit(np.delete(X, i, 0), np.delete(y, i))
         true, before = refit.decision_function(X[[i]])[0], model.decision_function(X[[i]])[0]
         assert abs(found[i] - true) <= 1e-3 * abs(true - before) + 1e-10
+
+
+def test_no_rows_have_no_values_after_all_rows_had_theirs():
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    y = X[:, 0] > 0.2 * X[:, 1] ** 2
+    inf = Influence(LogisticRegression().fit(X, y), X, y)
+    inf.loo_decision_function()
+    assert inf.loo_decision_function(indices=[]).shape == (0,)
