@@ -5,7 +5,9 @@ import pytest
 import scipy.sparse as sp
 
 from skinfluence._utils import memory
-from skinfluence.design import DenseDesign, SparseDesign, design_of
+from skinfluence.design import design_of
+from skinfluence.design.dense import DenseDesign
+from skinfluence.design.sparse import SparseDesign
 
 KINDS = pytest.mark.parametrize("kind", ["dense", "csr"])
 INTERCEPTS = pytest.mark.parametrize("intercept", [1.0, 0.0, 3.0])
@@ -77,10 +79,11 @@ def test_combine_is_its_formula(kind, intercept, rng):
 def test_blocks_do_not_change_answers(kind, monkeypatch, rng):
     design, full = make(kind, 1.0)
     original = memory.row_blocks
-    monkeypatch.setattr(
-        "skinfluence.design.row_blocks",
-        lambda n, size, budget=0: original(n, size, budget=3 * size),
-    )
+    for module in ("base", "dense", "sparse"):
+        monkeypatch.setattr(
+            f"skinfluence.design.{module}.row_blocks",
+            lambda n, size, budget=0: original(n, size, budget=3 * size),
+        )
     weights, A = rng.uniform(size=17), rng.standard_normal((6, 6))
     A = A + A.T
     S, out = rng.standard_normal((1, 6, 2)), np.empty((2, 17))
@@ -131,7 +134,7 @@ def test_row_blocks_cover_every_row_once(n, size):
 @pytest.mark.parametrize("intercept", [0.0, 1.5])
 def test_many_gram_matrices_of_mostly_zero_rows(monkeypatch, sparse, intercept):
     """Sparse and mostly zero dense rows take the compiled way, with the same answers."""
-    monkeypatch.setattr("skinfluence.design.COMPILED_ENTRIES", 0)
+    monkeypatch.setattr("skinfluence.design.sparse.COMPILED_ENTRIES", 0)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 20)) * (rng.random((200, 20)) < 0.2)
     X[:, 3] = 0.0
@@ -149,7 +152,7 @@ def test_many_gram_matrices_of_mostly_zero_rows(monkeypatch, sparse, intercept):
 @pytest.mark.parametrize(("dtype", "atol"), [(np.float64, 1e-12), (np.float32, 1e-3)])
 def test_forms_of_many_matrices_are_those_of_each(monkeypatch, intercept, dtype, atol):
     """By products with pairs of columns, whatever the blocks, and without columns of zeros; so are Gram matrices."""
-    monkeypatch.setattr("skinfluence.design.PAIRS_BYTES", 2000)
+    monkeypatch.setattr("skinfluence.design.dense.PAIRS_BYTES", 2000)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(30, 5))
     X[:, 2] = 0.0

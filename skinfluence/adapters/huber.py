@@ -5,7 +5,7 @@ import scipy.sparse as sp
 from sklearn.linear_model import HuberRegressor
 
 from skinfluence._utils.validation import check_sample_weight, check_targets
-from skinfluence.design import DenseDesign
+from skinfluence.design.dense import DenseDesign
 from skinfluence.objective import objective_of
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from skinfluence._utils.memory import BLOCK_BYTES
-from skinfluence.design import DenseDesign, Design, design_of
+from skinfluence.design import Design, design_of
+from skinfluence.design.dense import DenseDesign
 
 # Slices of lazy rows that answer questions block by block.
 SLICE_BYTES = 2**28

@@ -9,7 +9,8 @@ import scipy.sparse as sp
 
 from skinfluence._utils._optional import require
 from skinfluence._utils.influences import influence_of
-from skinfluence.design import DenseDesign, SparseDesign
+from skinfluence.design.dense import DenseDesign
+from skinfluence.design.sparse import SparseDesign
 from skinfluence.objective import Objective
 from skinfluence.pullbacks.naming import column_names, output_names
 from skinfluence.smooth.newton import SeparableError, polish

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.validation import check_rows, check_sample_weight, refuse_masked
-from skinfluence.design import DenseDesign
+from skinfluence.design.dense import DenseDesign
 from skinfluence.losses.base import decided
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import Labels, objective_of

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skinfluence.design import DenseDesign
+from skinfluence.design.dense import DenseDesign
 from skinfluence.losses.base import decided
 from skinfluence.objective import Labels, resolve_hold
 from skinfluence.problem import Chosen, Problem

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skinfluence._utils.memory import check_fits
-from skinfluence.design import DenseDesign
+from skinfluence.design.dense import DenseDesign
 from skinfluence.losses import SquaredError
 from skinfluence.solvers.base import column_sizes
 

@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from skinfluence import Influence, edits
 from skinfluence import linear_model as ours
 from skinfluence.blocks import BlockedDesign, opening, rows
-from skinfluence.design import DenseDesign
+from skinfluence.design.dense import DenseDesign
 from skinfluence.distributed import fit, write_removal_effect
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.solvers import CG, Exact

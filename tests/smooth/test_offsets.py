@@ -8,7 +8,8 @@ import scipy.sparse as sp
 from sklearn import linear_model
 
 from skinfluence import Influence, diagnostics, edits
-from skinfluence.design import design_of, far_from_zero
+from skinfluence.design import design_of
+from skinfluence.design.far import far_from_zero
 from skinfluence.distributed import fit as fit_blocks
 from skinfluence.model_selection import LeaveOneOutSearch
 from skinfluence.solvers import CG, SingularHessianError
