@@ -27,7 +27,7 @@ from skinfluence.kernel.others import effect_on_others
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.kernel.system import KernelSystem
 from skinfluence.quantity import Quantity
-from skinfluence.solvers.base import SolveReport
+from skinfluence.solvers import SolveReport
 
 # Of the terms of the system of a fit; Cholesky leaves 1e-13, and lstsq little more.
 # Of a kernel matrix in single precision rounding leaves 1e-7.

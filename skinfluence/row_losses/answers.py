@@ -32,7 +32,8 @@ from skinfluence.row_losses.steps import (
     with_row,
 )
 from skinfluence.solvers import SingularHessianError, SolveReport
-from skinfluence.solvers.base import Moved, relative_residuals
+from skinfluence.solvers.base import relative_residuals
+from skinfluence.solvers.reports import Moved
 
 # Hessians of rows kept at once: each block takes all passes of autograd anew.
 BATCH_BYTES = 2**28

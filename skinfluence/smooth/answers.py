@@ -35,7 +35,7 @@ from skinfluence.smooth.row_space import in_row_space, refuse_turned
 from skinfluence.smooth.solved import ROUND_OFF
 from skinfluence.smooth.unanswered import failed_of, warn_unanswered, warn_uncertified
 from skinfluence.solvers import Exact, SingularHessianError, resolve_solver
-from skinfluence.solvers.base import Moved
+from skinfluence.solvers.reports import Moved
 
 # Arrays of a matrix for each row, of as many rows and columns as outputs, that are alive at once, and
 # what they may take before rows are asked about by blocks.

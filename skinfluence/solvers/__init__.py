@@ -8,14 +8,13 @@ from skinfluence._utils.typing import Precision
 from skinfluence.solvers.base import (
     Factor,
     SingularHessianError,
-    Solution,
     Solver,
-    SolveReport,
     SolverLike,
 )
 from skinfluence.solvers.cg import CG
 from skinfluence.solvers.exact import Exact
 from skinfluence.solvers.lissa import LiSSA
+from skinfluence.solvers.reports import Solution, SolveReport
 
 __all__ = [
     "CG",

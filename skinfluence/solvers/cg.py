@@ -15,7 +15,6 @@ from skinfluence._utils.typing import Precision, Seed
 from skinfluence.solvers.base import (
     Factor,
     SingularHessianError,
-    Solution,
     Solver,
     check_damping,
     check_determined,
@@ -24,6 +23,7 @@ from skinfluence.solvers.base import (
 )
 from skinfluence.solvers.block_cg import block_cg
 from skinfluence.solvers.preconditioners import preconditioner_of
+from skinfluence.solvers.reports import Solution
 
 # How many right-hand sides share their directions.
 TOGETHER = 32

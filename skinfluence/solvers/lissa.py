@@ -13,13 +13,13 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.typing import Seed
 from skinfluence.solvers.base import (
     Factor,
-    Solution,
     check_damping,
     check_determined,
     column_sizes,
     relative_residuals,
 )
 from skinfluence.solvers.bounds import batch_scale, check_convex
+from skinfluence.solvers.reports import Solution
 
 # Steps of the first average.
 FIRST = 1_000
