@@ -1,17 +1,16 @@
 """What the diagnostics are made of: leverages, dispersions, and the fit without each row."""
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence.answers import LOCAL, Answers
 from skinfluence.losses import SquaredError, Tweedie
 from skinfluence.smooth import steps
+from skinfluence.smooth.dispersion import Dispersion, warn_rows
 from skinfluence.smooth.row_space import refuse_turned
 
 COEFFICIENTS = "Coefficients, and their standard errors,"
@@ -58,7 +57,7 @@ class Deletions:
 
     @cached_property
     def h(self):
-        if not self._rounding > ROUGH:
+        if not self.rounding > ROUGH:
             return self.factor.leverages()
         # Few digits are left of an explicit inverse, more of solves.
         edits = steps.removals(self.objective, np.arange(self.n_samples))
@@ -74,24 +73,24 @@ class Deletions:
         return float(self.leverage.sum())
 
     @cached_property
-    def _directions(self):
+    def directions(self):
         """Row k: the coordinates of the core that make output k of the user, (n_outputs, K)."""
         return self.objective.loss.expand(np.eye(self.objective.loss.n_outputs)).T
 
     @cached_property
-    def _residuals(self):
+    def residuals(self):
         """``sqrt(w) e sqrt(E Lambda)``: minus the gradients, in the user's outputs."""
         gradients = self.objective.loss.expand(self.objective.gradients)
         return -np.sqrt(self.objective.weights)[:, None] * gradients
 
     @cached_property
-    def _information(self):
+    def information(self):
         """Variances of the gradients at ``phi = 1``, (n_samples, n_outputs)."""
         objective = self.objective
         if isinstance(self.loss, Tweedie):
             # The expected Hessian; the observed one depends on y.
             return np.exp((2.0 - self.loss.power) * self.eta)
-        D = self._directions
+        D = self.directions
         return np.einsum("ka,iab,kb->ik", D, objective.hessians, D)
 
     @cached_property
@@ -100,7 +99,7 @@ class Deletions:
         return self.factor.complements(np.arange(self.n_samples), np.ones(self.n_samples))
 
     @property
-    def _without_cancellation(self):
+    def without_cancellation(self):
         known = self._known_complements
         return known is not None and bool(np.isfinite(known).all())
 
@@ -118,7 +117,7 @@ class Deletions:
 
         Shape (n_samples, n_outputs).
         """
-        H, D, factor = self.objective.hessians, self._directions, self.factor
+        H, D, factor = self.objective.hessians, self.directions, self.factor
         own = np.einsum("ka,iab,kb->ik", D, H, D)
         left = np.einsum("ka,iab,ibc,kc->ik", D, self.complements, H, D, optimize=True)
         # A saturated output takes nothing: its curvature is no number any more.
@@ -126,164 +125,53 @@ class Deletions:
         if factor.is_random:
             return kept
         known = max(steps.SINGULAR, 10.0 * factor.leverage_error)
-        if not self._without_cancellation:
-            known = max(known, 4.0 * self._rounding)
+        if not self.without_cancellation:
+            known = max(known, 4.0 * self.rounding)
         return np.where(kept > known, kept, np.nan)
 
     @cached_property
     def scaled_residuals(self):
         """Pearson residuals over ``sqrt(1 - l)``, in the user's outputs."""
-        residuals, alone = self._residuals, np.isnan(self.kept)
+        residuals, alone = self.residuals, np.isnan(self.kept)
         with np.errstate(divide="ignore", invalid="ignore"):
-            out = residuals / np.sqrt(self._information * self.kept)
+            out = residuals / np.sqrt(self.information * self.kept)
         # The information of saturated outputs underflows.
         out[(residuals == 0) & ~alone] = 0.0
         alone, beyond = alone.any(axis=1), np.isinf(out).any(axis=1)
         if alone.any():
-            _warn_rows(
+            warn_rows(
                 alone,
                 "leverage 1: the fit goes through its target whatever that is, so it has no "
                 "studentised residual (NaN). Penalise the model, or drop the columns that one row "
                 "decides.",
             )
         if beyond.any():
-            _warn_rows(
+            warn_rows(
                 beyond,
                 "a Pearson residual beyond the numbers of float64 (inf): a probability of 0 for "
                 "what came. Penalise the model, or correct the label.",
             )
         return out
 
-    @cached_property
-    def _mean(self):
-        """What the targets are compared with, in the user's outputs."""
-        eta = self.objective.loss.expand(self.eta)
-        return eta if self.is_squared else np.exp(eta)
-
-    @cached_property
-    def dispersion(self):
-        known = isinstance(self.loss, Tweedie) and self.loss.power == 1
-        if known or not isinstance(self.loss, (SquaredError, Tweedie)):
-            return 1.0
-        objective = self.objective
-        sure = self._without_cancellation or not objective.penalty.any()
-        lost = 0.0 if sure else self._rounding
-        self._check_free(np.array([self._free]), objective.weights > 0, lost)
-        squares = self._residuals**2 / self._information
-        # Rounding of the targets and of what the model makes of them.
-        y = objective.loss.bare(objective.y).reshape(len(squares), -1)
-        terms = np.abs(y) + np.abs(self._mean)
-        terms = objective.weights[:, None] * terms**2 / self._information
-        if squares.sum() <= (200.0 * np.finfo(float).eps) ** 2 * terms.sum():
-            raise ValueError(
-                "The dispersion must be positive: it is the unit of these diagnostics. Got residuals "
-                "that are zero to round-off, of a model that goes through every target. Is the "
-                "target constant, or a copy of a feature? leverage, removal_effect and loo_* need "
-                "no dispersion."
-            )
-        return float(squares.sum() / self._free)
-
     @property
-    def _free(self):
-        """Degrees of freedom of the residuals."""
-        weighted = self.objective.weights > 0
-        if self._without_cancellation:
-            return float(np.einsum("ikk->", self.complements[weighted]))
-        return np.count_nonzero(weighted) * len(self._directions) - self.edf
-
-    def _check_free(self, free, rows, lost=0.0):
-        """Refuse degrees of freedom that are none, or no more than a thousand times what is lost."""
-        if not (free > np.maximum(1e-8 * self.edf, 1e3 * lost)).all():
-            raise ValueError(
-                "The dispersion needs more rows than effective degrees of freedom. Got "
-                f"{np.count_nonzero(rows)} rows of positive weight, {self.edf:.4g} degrees of freedom "
-                f"and {free.min():.1e} left for the residuals. Drop columns or penalise more."
-            )
-
-    @property
-    def _rounding(self):
+    def rounding(self):
         """What float64 leaves of the factor, relative to 1."""
         return np.finfo(float).eps / (self.factor.rcond or 1.0)
 
     @cached_property
-    def deleted_dispersion(self):
-        """``phi`` without each row for squared error, of the fit for others: (n_samples,).
-
-        NaN for rows of leverage 1.
-        """
-        phi = self.dispersion
-        if not self.is_squared:
-            return np.full(self.n_samples, phi)
-        objective = self.objective
-        if objective.hold != "C" and objective.penalty.any():
-            raise ValueError(
-                "The dispersion without a row is known in closed form where the penalty stays. Got "
-                "hold='lambda'; use Influence(..., hold='C')."
-            )
-        w, k = objective.weights, len(self._directions)
-        left = self.kept[:, 0]
-        moved = w[:, None] * objective.gradients / left[:, None]
-        gone = (moved * objective.gradients).sum(axis=1)
-        q, drift = self._penalty_forms
-        # 2 Phi falls by w g^2 / (1 - w h); what is left without its penalty is the residual sum.
-        whole = (w[:, None] * objective.gradients**2).sum()
-        terms = np.stack([gone, 2.0 * (moved * drift).sum(axis=1), (moved**2).sum(axis=1) * q])
-        residual = whole - terms.sum(axis=0)
-        taken = k * w * q / left
-        free = self._free - k * (w > 0) + taken
-        lost = self._rounding * taken
-        if not self._without_cancellation:
-            # Errors of leverages are those of what they leave.
-            lost = lost / left
-        known = ~np.isnan(left)
-        if objective.penalty.any() and not known.all():
-            # Without a penalty there is no fit without the row, and its steps say so.
-            _warn_rows(
-                ~known,
-                "leverage 1 to the precision it has: the dispersion without it is not known (NaN). "
-                "Penalise the model more, or drop the columns that one row decides.",
-            )
-        self._check_free(free[known], w > 0, lost[known])
-        # A small difference of large terms: where a row has nearly all of the residuals, which are
-        # few rows, and where hardly any are left, of more columns than rows.
-        with np.errstate(invalid="ignore"):
-            lost = residual < 1e-4 * (whole + np.abs(terms).sum(axis=0))
-        for i in np.flatnonzero(lost):
-            residual[i] = self._residual_sum_without(i)
-        return residual / free
-
-    def _residual_sum_without(self, row):
-        """Weighted squared residuals of the other rows in the fit without one."""
-        objective = self.objective
-        step = steps.parameter_steps(
-            self.factor, steps.removals(objective, np.array([row])), "one-step"
-        )
-        g = objective.gradients + objective.design.multiply(step[0].T)
-        return float(
-            np.delete(objective.weights, row) @ (np.delete(g, row, axis=0) ** 2).sum(axis=1)
-        )
+    def dispersion(self):
+        """``phi``, 1 where it is known."""
+        return Dispersion(self).value
 
     @cached_property
-    def _penalty_forms(self):
-        """``J_i H^-1 R H^-1 J_i'`` of one output, and ``J_i H^-1 R theta``, of squared error."""
-        objective = self.objective
-        if not objective.penalty.any():
-            return np.zeros(self.n_samples), np.zeros_like(objective.gradients)
-        k, d = objective.theta.shape
-        pull = self.factor.solve((objective.penalty * objective.theta).reshape(-1, 1))
-        drift = objective.design.multiply(pull.reshape(k, d).T)
-        q = np.empty(self.n_samples)
-        first = np.eye(k)[0]
-        for block in row_blocks(self.n_samples, 32 * k * d):
-            part = objective.design.take(block)
-            V = self.factor.solve_rows(part, np.broadcast_to(first, (part.n_samples, k)))
-            q[block] = np.einsum("id,d->i", V[:, 0] ** 2, objective.penalty)
-        return q, drift
+    def deleted_dispersion(self):
+        """``phi`` without each row for squared error, of the fit for others: (n_samples,)."""
+        return Dispersion(self).without_each
 
     @cached_property
     def fit_errors(self):
         """``sqrt(h_i)`` of each output, (n_samples, n_outputs)."""
-        D = self._directions
+        D = self.directions
         return np.sqrt(np.einsum("ka,iab,kb->ik", D, self.h, D))
 
     @cached_property
@@ -291,7 +179,7 @@ class Deletions:
         """``sqrt(diag(H^-1))`` in the user's outputs and units, (n_outputs, n_columns)."""
         refuse_turned(self.objective.design, COEFFICIENTS)
         k, d = self.objective.theta.shape
-        D = self._directions
+        D = self.directions
         out = np.empty((len(D), d))
         outputs = np.arange(k)
         for block in row_blocks(d, 16 * k * k * d):
@@ -311,7 +199,7 @@ class Deletions:
 
     def _intercept_variances(self):
         """Of the intercept of columns as they were given, a combination of the parameters."""
-        design, D = self.objective.design, self._directions
+        design, D = self.objective.design, self.directions
         k, d = self.objective.theta.shape
         to_given = design.in_units(np.eye(d))[:, -1]
         directions = np.kron(np.eye(k), to_given[:, None])
@@ -444,9 +332,3 @@ class Deletions:
     def _removal_steps(self, method, tol):
         """Changes of the parameters in the core's coordinates, NaN where there is no model."""
         return self.answers.row_steps(np.arange(self.n_samples), None, method, tol)
-
-
-def _warn_rows(chosen, what):
-    """Say which rows have what, once for all of them."""
-    rows = np.flatnonzero(chosen)
-    warnings.warn(f"{rows_have(rows)} {what}", UserWarning, stacklevel=level_outside())
