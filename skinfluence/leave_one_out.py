@@ -9,6 +9,7 @@ from skinfluence._utils.scoring import has_decision_function
 from skinfluence.answers import check_chosen, check_method, rows_alone, warn_alone
 from skinfluence.inputs.frozen import check_frozen, uses_y
 from skinfluence.statistics import (
+    PipelineOfLeft,
     Refits,
     WholePipeline,
     fitted_leaves,
@@ -79,22 +80,32 @@ def whole_pipeline(influence, method, frozen=None, budget=None):
         return None
     if not learns_from_rows(influence):
         return None
-    inputs = influence._inputs
+    inputs, left = influence._inputs, influence._left
     raw, training_X = inputs.raw, inputs.training_X
     supervised = any(uses_y(one) for _, one in fitted_leaves(steps))
     why = why_not(influence.answers, steps, training_X, raw, method)
-    if why is None and getattr(influence, "_gone", None):
-        why = "Rows were taken out by earlier edits, which steps fitted again would see."
+    if why is None and influence._gone and left is None:
+        why = "Rows were taken out by earlier edits, which held what had learned from them."
     if why is None and inputs.moves_targets and supervised:
         why = "A step that used y is asked about behind a transformer of the targets."
     if why is None:
+        y, answers = influence._y(), influence.answers
+        if left is not None:
+            # Steps are fitted on the rows that are there.
+            raw, training_X, y, answers = (
+                left.of(raw),
+                training_X[left.rows],
+                y[left.rows],
+                left.answers,
+            )
         if influence._refits is None:
-            refits = Refits([one for _, one in steps], raw, influence._y())
+            refits = Refits([one for _, one in steps], raw, y)
             influence._refits = refits if refits.gives(training_X) else False
         if influence._refits:
-            return WholePipeline(
-                influence.answers, inputs.model, influence._refits, training_X, supervised, budget
+            whole = WholePipeline(
+                answers, inputs.model, influence._refits, training_X, supervised, budget
             )
+            return whole if left is None else PipelineOfLeft(whole, left, influence)
         why = (
             "Fitted again on all rows they do not give what they gave: they were fitted on other "
             "rows, with weights of their own, or draw."

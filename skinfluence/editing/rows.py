@@ -11,12 +11,7 @@ from skinfluence.inputs.rows import row_like
 def edited_rows(influence, edit):
     """The :class:`~skinfluence.edits.rows.RowChanges` of an edit that :meth:`Influence._resolve` takes."""
     found = row_changes(edit, influence.objective, influence._inputs.labels)
-    taken = influence._gone.intersection(found.changed)
-    if taken:
-        raise ValueError(
-            f"A removed row stays removed. Got an edit of row {min(taken)}, which an earlier edit took "
-            "out; bring it back as a new row with edits.add(x, y)."
-        )
+    found.refuse(influence._gone)
     return found
 
 

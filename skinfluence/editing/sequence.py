@@ -16,7 +16,7 @@ from skinfluence.editing.writing import innermost, transformers_in, write_linear
 from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Objective
 from skinfluence.smooth.answers import SmoothAnswers
-from skinfluence.statistics import moving
+from skinfluence.statistics import Left, moving
 
 # What is left of the change of the parameters.
 TOL = 1e-10
@@ -28,7 +28,7 @@ def influence_after(influence, edit, frozen):
     move = Move(influence, edit, TOL, frozen)
     made = type(influence).__new__(type(influence))
     if move.whole is not None:
-        inputs, answers = whole_after(move)
+        inputs, answers, made._left = whole_after(move)
         estimator = move.estimator()
     else:
         answers = (
@@ -149,7 +149,7 @@ def solved_by_stream(found):
 
 
 def whole_after(move):
-    """Inputs and answers after an edit of a whole pipeline, every row with its number."""
+    """Inputs and answers after an edit of a whole pipeline, every row with its number; and of those left."""
     whole = move.whole
     if isinstance(move.problem, MembersProblem):
         raise TypeError(
@@ -171,7 +171,9 @@ def whole_after(move):
     for line in reversed(whole.lines):
         problem = problem.with_targets_back(line.slope, line.offset)
     answers = answers_on_all(problem, solved, inputs.training_X, move)
-    return inputs, answers
+    if not move.gone:
+        return inputs, answers, None
+    return inputs, answers, Left(move.left, moving(answers_at(move.influence, problem)))
 
 
 def answers_on_all(problem, solved, X, move):
@@ -193,12 +195,23 @@ def answers_on_all(problem, solved, X, move):
     if "held" in names_of(problem):
         scattered["held"] = left[problem.held]
     problem = replace(problem, design=design, y=y, **scattered)
-    labels = problem.labels
-    if labels is not None and labels.balanced == "rows" and move.gone:
-        if not (problem.own_weights[left] > 0).all():
-            raise ValueError(
-                "Balanced class weights count rows: in a stream of edits, those that have weight. Got "
-                "rows of weight zero that are there; leave them out of X and y."
-            )
-        problem = replace(problem, labels=replace(labels, balanced="rows left"))
+    if move.gone:
+        problem = counting_those_left(problem, left)
     return answers_at(move.influence, problem)
+
+
+def counting_those_left(problem, left):
+    """The problem whose own statistics, where they count rows, count those that were not taken out."""
+    labels, gamma = problem.labels, getattr(problem, "gamma_counts", None)
+    balanced = labels is not None and labels.balanced == "rows"
+    if not (balanced or gamma == "rows"):
+        return problem
+    if not (problem.own_weights[left] > 0).all():
+        what = "Balanced class weights count" if balanced else 'gamma="scale" counts'
+        raise ValueError(
+            f"{what} rows: in a stream of edits, those that have weight. Got rows of weight zero that are "
+            "there; leave them out of X and y."
+        )
+    if balanced:
+        problem = replace(problem, labels=replace(labels, balanced="rows left"))
+    return replace(problem, gamma_counts="rows left") if gamma == "rows" else problem

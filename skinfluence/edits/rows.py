@@ -50,6 +50,24 @@ class RowChanges:
         """Rows that the edit removes."""
         return np.array([r for r, one in self.changed.items() if not one.present], dtype=np.intp)
 
+    def refuse(self, taken):
+        """Refuse changes of rows that earlier edits took out.
+
+        Parameters
+        ----------
+        taken : frozenset of int
+
+        Raises
+        ------
+        ValueError
+        """
+        again = taken.intersection(self.changed)
+        if again:
+            raise ValueError(
+                f"A removed row stays removed. Got an edit of row {min(again)}, which an earlier edit took "
+                "out; bring it back as a new row with edits.add(x, y)."
+            )
+
 
 def row_changes(edit, problem, labels=None):
     """The :class:`RowChanges` of an :class:`~skinfluence.edits.Edit`.

@@ -37,8 +37,9 @@ class HingeObjective(Problem):
         The unpenalised intercepts as fitted.
     eta : ndarray of shape (n_samples, n_outputs), default=None
         Decision values as fitted, where they are known better than from ``beta``.
-    gamma_counts : {"rows", "weights"}, default=None
+    gamma_counts : {"rows", "weights", "rows left"}, default=None
         What gamma, one over the variance of all cells, counts; None for one that was given.
+        ``"rows left"``: rows that have weight.
     chosen : Chosen, default=None
         As in :class:`~skinfluence.problem.Problem`.
     """

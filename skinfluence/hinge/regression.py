@@ -66,8 +66,9 @@ class TubeProblem(Problem):
         Coefficients of the kernel expansion as fitted.
     bias : float
         The unpenalised intercept as fitted.
-    gamma_counts : {"rows"}, default=None
+    gamma_counts : {"rows", "rows left"}, default=None
         What gamma, one over the variance of all cells, counts; None for one that was given.
+        ``"rows left"``: rows that have weight.
     chosen : Chosen, default=None
         As in :class:`~skinfluence.problem.Problem`.
     fitted_eta : ndarray of shape (n_samples,), default=None

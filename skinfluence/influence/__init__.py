@@ -122,8 +122,9 @@ class Influence(Derivatives, Effects, LeftOut):
     (2, 150)
     """
 
-    # Rows that :meth:`after` took out, and whether it made this object.
+    # Rows that :meth:`after` took out, the pipeline of the others, and whether it made this object.
     _gone: frozenset[int] = frozenset()
+    _left = None
     _followed = False
 
     def __init__(

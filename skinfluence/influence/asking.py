@@ -10,6 +10,7 @@ from skinfluence._utils.typing import Frozen
 from skinfluence._utils.validation import column, in_numpy, refuse_masked
 from skinfluence.answers import Tests
 from skinfluence.edits.points import resolve
+from skinfluence.edits.rows import row_changes
 from skinfluence.losses.beside import NEEDS_OFFSET
 from skinfluence.offsets import checked_offset
 from skinfluence.statistics import rows_after
@@ -31,6 +32,7 @@ class Asked:
     frozen: Frozen
     budget: float
     _inputs: Any
+    _gone: frozenset[int]
 
     def _y(self):
         """The training targets as the user gave them."""
@@ -136,6 +138,11 @@ class Asked:
     def _resolve(self, edit):
         transform_row, labels = self._inputs.transform_row, self._inputs.labels
         return resolve(edit, self.objective, transform_row, self._encoded, labels)
+
+    def _refuse_taken(self, asked):
+        """Refuse edits of rows that earlier ones took out."""
+        for edit in asked if self._gone else ():
+            row_changes(edit, self.objective, self._inputs.labels).refuse(self._gone)
 
     def _rows_after(self, edit):
         raw_row, labels = self._inputs.raw_row, self._inputs.labels

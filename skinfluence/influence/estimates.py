@@ -40,6 +40,8 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
         return estimating.held(n_edits, way, numbers)
     if question == "effect" or groups is not None:
         after = [influence._rows_after(edit) for edit in given]
+        whole, _, after = whole.numbered(edits=after)
         return estimating.of_edits(whole, after, X, method, numbers)
     relabels = question == "relabel_effect"
+    whole, rows, _ = whole.numbered(rows)
     return estimating.of_rows(whole, rows, relabels, X, method, numbers)

@@ -21,9 +21,14 @@ def group_effects(influence, quantity, X, groups, answers, whole, method, tol):
     names, position = groups_of(groups, influence.objective.n_samples, influence._inputs.labels)
     check_effects_fit(quantity, len(names))
     members = np.split(np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1])
+    if influence._gone:
+        members = [rows[~np.isin(rows, list(influence._gone))] for rows in members]
     values = np.full((*quantity.shape[:1], len(names), *quantity.shape[1:]), np.nan)
     points, kept, unanswered = [], [], []
     for i, rows in enumerate(members):
+        if not len(rows):
+            values[(slice(None), i) if quantity.shape else i] = 0.0
+            continue
         try:
             if whole is None:
                 points.append(removal(influence.objective, rows))

@@ -229,20 +229,22 @@ class Inputs:
         X = with_plain_numbers(X)
         return np.asarray(X, dtype=object) if isinstance(X, list) and np.ndim(X) == 2 else X
 
-    def pull_back_in_full(self, V, X, at, V_new):
-        """Gradients in all training rows, back through what the steps learned from them, too.
+    def pull_back_in_full(self, V, X, at, V_new, rows):
+        """Gradients in training rows, back through what the steps learned from them, too.
 
         Parameters
         ----------
-        V : ndarray of shape (m, n_train, n_features)
+        V : ndarray of shape (m, n_rows, n_features)
         X : array-like
             Other rows, of :meth:`as_rows`.
         at : ndarray of int, shape (b,)
             Which of those also go through the steps.
         V_new : ndarray of shape (m, b, n_features)
             Gradients in their features.
+        rows : ndarray of int, shape (n_rows,)
+            The training rows that the steps were fitted on.
         """
-        raw = self._raw_rows(np.arange(self.training_X.shape[0]))
+        raw = self._raw_rows(rows)
         return pull_back_in_full(self.transformers, raw, V, _safe_indexing(X, at), V_new)
 
     def _raw_rows(self, rows):

@@ -24,6 +24,7 @@ from skinfluence.statistics.removals import (
     any_learns,
     why_not,
 )
+from skinfluence.statistics.rows_left import Left, PipelineOfLeft
 from skinfluence.statistics.targets import (
     in_old_units,
     learns_from_rows,
@@ -41,8 +42,10 @@ __all__ = [
     "REFITTED",
     "RESCALED",
     "UNMOVED",
+    "Left",
     "Moves",
     "OverBudgetError",
+    "PipelineOfLeft",
     "Refits",
     "WholePipeline",
     "any_learns",

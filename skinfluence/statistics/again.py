@@ -45,11 +45,14 @@ class Again:
     tol : float, default=0.0
         Share of the largest change that decision values of an edit may be off by, where that is certified
         on the way; 0 for round-off.
+    numbers : ndarray of int, shape (n_samples,), default=None
+        What the rows are called where that is not their number.
     """
 
-    def __init__(self, answers, model, refits, training_X, budget, tol=0.0):
+    def __init__(self, answers, model, refits, training_X, budget, tol=0.0, numbers=None):
         self.answers, self.model, self.refits = answers, model, refits
         self.training_X, self.budget, self.tol = training_X, budget, tol
+        self.numbers = numbers
 
     def each(self, edits, outs, method, certify=False, strict=False):
         """Models after edits.
@@ -84,10 +87,13 @@ class Again:
                     if isinstance(found, NO_ANSWER):
                         if strict:
                             raise found
+                        rows = (
+                            edits[i].gone if self.numbers is None else self.numbers[edits[i].gone]
+                        )
                         if isinstance(found, RefusedRowError):
-                            refused.append((edits[i].gone, str(found)))
+                            refused.append((rows, str(found)))
                         else:
-                            gone.append(edits[i].gone)
+                            gone.append(rows)
                         found = self._no_answer(outs[i])
                     yield i, found
         warn_unanswered(refused, gone)

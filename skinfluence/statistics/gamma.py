@@ -53,6 +53,8 @@ class Variance:
         X, counted = problem.design.X, problem.gamma_counts == "weights"
         self.d = X.shape[1]
         self.amounts = problem.sample_weight if counted else np.ones(X.shape[0])
+        if problem.gamma_counts == "rows left":
+            self.amounts = (problem.sample_weight > 0).astype(float)
         self.counted = counted
         total = self.amounts.sum()
         self.mean = float((self.amounts @ X).sum() / (total * self.d))

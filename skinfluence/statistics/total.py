@@ -39,19 +39,24 @@ def fill_total(influence, answers, tests, X, rows, aggregate, out):
     """
     problem, inputs = influence.objective, influence._inputs
     n, f, m = problem.n_samples, problem.design.n_features, tests.design.n_samples
-    check_fits((1, n, f), FEWER, what="The derivative in all training rows at once")
+    # What was learned was learned from the rows that no edit took out.
+    every = np.setdiff1d(np.arange(n), list(influence._gone))
+    check_fits((1, len(every), f), FEWER, what="The derivative in all training rows at once")
     weights = problem.weights
-    every, share = np.arange(n), (weights / n)[:, None]
+    share = (weights[every] / n)[:, None]
+    there = np.isin(rows, every)
+    place = np.searchsorted(every, rows[there])
     blocks = [slice(0, m)] if aggregate else row_blocks(m, 24 * n * max(f, out.shape[2]))
     raw = inputs.as_rows(X)
     for block in blocks:
         at = np.arange(m)[block]
         some = Tests(tests.design.take(at), tests.y[at], tests.codes[at])
         width = 1 if aggregate else len(at)
-        V = answers.pert_loss(some, every, aggregate, _as_they_are, np.empty((width, n, f))) * share
+        V = np.empty((width, len(every), f))
+        V = answers.pert_loss(some, every, aggregate, _as_they_are, V) * share
         gamma = _gamma_pulls(influence.answers, some, aggregate)
         if gamma is not None:
-            V = V + gamma
+            V = V + gamma[:, every]
         if inputs.steps:
             pulls = influence.answers.test_pulls(some)
             if aggregate:
@@ -59,19 +64,26 @@ def fill_total(influence, answers, tests, X, rows, aggregate, out):
             else:
                 V_new = np.zeros((width, width, f))
                 V_new[np.arange(width), np.arange(width)] = pulls
-            V = inputs.pull_back_in_full(V, raw, at, V_new)
+            V = inputs.pull_back_in_full(V, raw, at, V_new, every)
         with np.errstate(divide="ignore", invalid="ignore"):
-            out[slice(0, 1) if aggregate else block] = V[:, rows] * (n / weights[rows])[:, None]
-    out[:, weights[rows] == 0] = np.nan
-    if (weights[rows] == 0).any():
-        gone = rows[weights[rows] == 0]
-        warnings.warn(
-            f"{rows_have(gone)} no derivative per unit of weight (NaN): they weigh nothing, and move "
-            "the others all the same, by what was learned from them. Pass frozen='accept'.",
-            UserWarning,
-            stacklevel=level_outside(),
-        )
+            found = V[:, place] * (n / weights[rows[there]])[:, None]
+        out[slice(0, 1) if aggregate else block][:, there] = found
+    nothing = there & (weights[rows] == 0)
+    out[:, nothing | ~there] = np.nan
+    if nothing.any():
+        why = "they weigh nothing, and move the others all the same, by what was learned from them"
+        _warn(rows[nothing], why)
+    if not there.all():
+        _warn(rows[~there], "of what earlier edits took out nothing is learned")
     return out
+
+
+def _warn(rows, why):
+    warnings.warn(
+        f"{rows_have(rows)} no derivative per unit of weight (NaN): {why}. Pass frozen='accept'.",
+        UserWarning,
+        stacklevel=level_outside(),
+    )
 
 
 def _as_they_are(rows, V):

@@ -30,6 +30,9 @@ class WholePipeline:
         CPU seconds for fitting transformers again.
     """
 
+    # What its rows are called where that is not their number.
+    numbers = None
+
     def __init__(self, answers, model, refits, training_X, supervised, budget):
         self.answers, self.model, self.refits = answers, model, refits
         self.transformers, self.X, self.y = refits.transformers, refits.X, np.asarray(refits.y)
@@ -39,7 +42,12 @@ class WholePipeline:
     def again(self, method, tol=0.0):
         """What fits the steps again, for answers by a method that may be off by a share of a change."""
         tol = tol if method == "auto" else 0.0
-        return Again(self.answers, self.model, self.refits, self.training_X, self.budget, tol)
+        given = self.answers, self.model, self.refits, self.training_X, self.budget
+        return Again(*given, tol, self.numbers)
+
+    def numbered(self, rows=(), edits=()):
+        """What is asked about rows and EditedRows, which knows them by the numbers that are returned."""
+        return self, rows, edits
 
     def holding(self, hold):
         """The same with another meaning of edits; itself for None."""
