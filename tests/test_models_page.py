@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn import linear_model, naive_bayes, neighbors, svm
 from sklearn.base import RegressorMixin
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestRegressor, VotingClassifier, VotingRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
@@ -25,6 +26,7 @@ ANSWERED = {
     "ARDRegression",
     "BayesianRidge",
     "BernoulliNB",
+    "CalibratedClassifierCV",
     "ComplementNB",
     "ElasticNet",
     "ElasticNetCV",
@@ -142,6 +144,9 @@ FORMS = {
     "linear machine with L1": lambda: svm.LinearSVC(penalty="l1", dual=False).fit(X, THREE),
     "one machine of all classes": lambda: svm.LinearSVC(multi_class="crammer_singer").fit(X, THREE),
     "two targets of a lasso": lambda: linear_model.Lasso().fit(X, np.column_stack([LINE, LINE])),
+    "calibration in folds": lambda: CalibratedClassifierCV(naive_bayes.GaussianNB(), cv=2).fit(
+        X, THREE
+    ),
     "counted votes": lambda: VotingClassifier([("a", linear_model.LogisticRegression())]).fit(
         X, THREE
     ),

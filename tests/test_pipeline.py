@@ -218,6 +218,18 @@ def test_transformers_that_gave_the_model_other_rows_are_refused(data, transform
     assert Influence(model, X, y).report().newton_decrement < 1e-6
 
 
+def test_a_frozen_step_stays_where_the_steps_beside_it_are_fitted_again(data):
+    """It has no ``fit_transform``, which a pipeline does not ask it for."""
+    X, y = data
+    frozen = FrozenEstimator(StandardScaler().fit(X[:10]))
+    model = sklearn.pipeline.make_pipeline(frozen, SelectKBest(k=2), logistic()).fit(X, y)
+    inf, refit = Influence(model, X, y), clone(model).fit(X[1:], y[1:])
+    found, expected = inf.loo_decision_function(indices=[0]), refit.decision_function(X[:1])
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    edited = inf.edited(edits.remove(0)).estimator
+    np.testing.assert_allclose(edited.decision_function(X), refit.decision_function(X), rtol=1e-5)
+
+
 def test_transformers_that_used_y_are_refused_where_they_would_be_held(data):
     X, y = data
     machine = make_pipeline(SelectKBest(k=2), SVC()).fit(X, y)

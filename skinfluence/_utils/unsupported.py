@@ -42,11 +42,6 @@ ADVICE = {
         "others. Ask about it with the models below held, fitted on what they predict: "
         "Z = model.transform(X); Influence(clone(model.final_estimator_).fit(Z, y), Z, y)."
     ),
-    "CalibratedClassifierCV": (
-        "It calibrates models fitted on parts of the rows, or one that is held, with targets that move "
-        "with the number of rows of each class. Ask about the classifier alone, fitted on all rows: "
-        "Influence(clone(getattr(model.estimator, 'estimator', model.estimator)).fit(X, y), X, y)."
-    ),
     "BaseThresholdClassifier": _INSIDE,
     "SelfTrainingClassifier": (
         "Ask about the model it ends with, on the rows it labelled: labelled = "

@@ -47,6 +47,13 @@ def untouched(X, *estimators):
     return X.clone() if hasattr(X, "clone") else copy.deepcopy(X)
 
 
+def fitted_to(transformer, X, y):
+    """What a step gives of the rows that it is fitted on; frozen ones have no ``fit_transform``."""
+    if hasattr(transformer, "fit_transform"):
+        return transformer.fit_transform(X, y)
+    return transformer.fit(X, y).transform(X)
+
+
 def transformed(transformers, X):
     """What a chain of fitted transformers makes of X, which stays as it is."""
     X = untouched(X, *transformers)

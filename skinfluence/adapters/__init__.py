@@ -1,6 +1,7 @@
 """The objectives of fitted scikit-learn estimators, one module per family."""
 
 from skinfluence.adapters import bayes, closed_form, glm, huber, l1, multiclass, multioutput, sgd  # noqa: F401  registers
+from skinfluence.adapters import calibration as _calibration  # noqa: F401  registers
 from skinfluence.adapters import gaussian_process as _gaussian_process  # noqa: F401  registers
 from skinfluence.adapters import kernel_ridge as _kernel_ridge  # noqa: F401  registers
 from skinfluence.adapters import members as _members  # noqa: F401  registers

@@ -26,7 +26,7 @@ def _(model: GaussianNB, X, y, sample_weight=None):
     from skinfluence.closed_form.gaussian import GaussianFamily
 
     X, codes, weights = _rows(model, X, y, sample_weight)
-    family = _made(
+    family = made(
         GaussianFamily, X, codes, weights, len(model.classes_), model.priors, model.var_smoothing
     )
     return _problem(
@@ -69,7 +69,7 @@ def _(model: LinearDiscriminantAnalysis, X, y, sample_weight=None):
     X, codes, weights = _rows(model, X, y, _none(model, sample_weight))
     pooled = model.solver == "svd"
     families = [
-        _made(
+        made(
             LinearFamily,
             X,
             codes,
@@ -93,7 +93,7 @@ def _(model: QuadraticDiscriminantAnalysis, X, y, sample_weight=None):
     X, codes, weights = _rows(model, X, y, _none(model, sample_weight))
     svd = getattr(model, "solver", "svd") == "svd"
     families = [
-        _made(
+        made(
             QuadraticFamily,
             X,
             codes,
@@ -124,7 +124,7 @@ def _(model: NearestCentroid, X, y, sample_weight=None):
     priors = None
     if not (isinstance(model.priors, str) and model.priors == "empirical"):
         priors = np.asarray(model.class_prior_, dtype=float)
-    family = _made(CentroidFamily, X, codes, weights, len(model.classes_), priors)
+    family = made(CentroidFamily, X, codes, weights, len(model.classes_), priors)
     loss = Centroids(len(model.classes_), as_ratio=True)
     return _problem(model, family, "nearest centroids", model.decision_function, loss=loss)
 
@@ -168,14 +168,14 @@ def _counting(model, family, name, X, y, sample_weight, **options):
     priors = model.class_prior
     if priors is None and not model.fit_prior:
         priors = np.full(len(model.classes_), 1.0 / len(model.classes_))
-    made = _made(family, X, codes, weights, len(model.classes_), alpha, _given(priors), **options)
+    found = made(family, X, codes, weights, len(model.classes_), alpha, _given(priors), **options)
     counts = (model.feature_count_, model.class_count_)
     return _problem(
         model,
-        made,
+        found,
         name,
         model.predict_joint_log_proba,
-        parts=lambda: zip(counts, (made.features, made.counts), strict=True),
+        parts=lambda: zip(counts, (found.features, found.counts), strict=True),
     )
 
 
@@ -186,7 +186,7 @@ def _neighbours(model, X, codes, weights, n_classes):
         raise ValueError("Targets must be one column. Ask about one column at a time.")
     names = ("n_neighbors", "algorithm", "leaf_size", "metric", "p", "metric_params", "n_jobs")
     search = {name: getattr(model, name) for name in names}
-    return _made(NeighbourFamily, X, codes, weights, n_classes, model.weights, search)
+    return made(NeighbourFamily, X, codes, weights, n_classes, model.weights, search)
 
 
 def _given(priors):
@@ -216,7 +216,7 @@ def _refuse_shrinkage(model):
             )
 
 
-def _made(family, *args, **options):
+def made(family, *args, **options):
     """A family; what keeps it from being one as an error about the fit."""
     from skinfluence.closed_form.family import NoModelError
 

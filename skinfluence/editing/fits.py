@@ -1,5 +1,6 @@
 """Models whose fit is a closed form: after an edit, the estimator's own fit on the rows that are left."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -83,7 +84,10 @@ def write_fit(model, solved, left, lines):
         rows = np.repeat(rows, problem.weights[rows].astype(int))
     elif (problem.weights[rows] != 1.0).any():
         given = {"sample_weight": problem.weights[rows]}
-    made.fit(problem.design.X[rows], y[rows], **given)
+    with warnings.catch_warnings():
+        # Said by a calibrated classifier of what it holds, which takes no weights and needs none.
+        warnings.filterwarnings("ignore", message="Since FrozenEstimator does not appear")
+        made.fit(problem.design.X[rows], y[rows], **given)
     made.set_params(**model.get_params(deep=False))
     if hasattr(model, "feature_names_in_"):
         made.feature_names_in_ = model.feature_names_in_

@@ -12,7 +12,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import validate_data
 
-from skinfluence._utils.untouched import untouched
+from skinfluence._utils.untouched import fitted_to, untouched
 from skinfluence._utils.validation import model_in_numpy
 from skinfluence.closed_form.problem import ClosedProblem
 from skinfluence.design import design_of
@@ -256,7 +256,7 @@ def fitted_on(steps, raw, y, rows):
     X = untouched(X, *(one for _, one in steps))
     for _, step in steps:
         fitted.append(clone(step))
-        X = fitted[-1].fit_transform(X, y[rows])
+        X = fitted_to(fitted[-1], X, y[rows])
     return X, fitted
 
 

@@ -3,10 +3,12 @@
 import copy
 
 import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 
+from skinfluence.inputs.calibrated import with_calibrators
 from skinfluence.inputs.wrappers import opened
 
 # What describes the fit on the rows before the edit, and would be false of the model after it.
@@ -134,6 +136,11 @@ def rebuilt(estimator, model, transformers):
         name, last = made.steps[-1]
         made.steps[-1] = (name, rebuilt(last, model, transformers))
         return made
+    if isinstance(estimator, CalibratedClassifierCV):
+        if transformers is not None:
+            # What it holds stays as it is.
+            transformers.pop(0)
+        return with_calibrators(made, model)
     for name in ("best_estimator_", "regressor_", "estimator"):
         if hasattr(estimator, name):
             setattr(made, name, rebuilt(getattr(estimator, name), model, transformers))

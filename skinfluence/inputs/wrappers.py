@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from textwrap import shorten
 
 import numpy as np
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression
@@ -11,6 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from skinfluence._utils._compat import BaseSearchCV
 from skinfluence._utils.dispatch import rewritten
+from skinfluence.inputs.calibrated import calibrated_layer
 
 OUTPUTS = {"predict", "predict_proba", "predict_log_proba", "decision_function"}
 
@@ -58,6 +60,12 @@ def opened(estimator):
         inside = LinearRegression() if regressor is None else regressor
         target = getattr(estimator, "transformer_", None)
         return Wrapper(inside, TransformedTargetRegressor, target=target)
+    if isinstance(estimator, CalibratedClassifierCV):
+        layer = calibrated_layer(estimator)
+        if layer is None:
+            return None
+        step, inside = layer
+        return Wrapper(inside, CalibratedClassifierCV, [("scores", step)])
     if isinstance(estimator, BaseSearchCV) or hasattr(estimator, "best_estimator_"):
         if hasattr(estimator, "cv_results_") and not hasattr(estimator, "best_estimator_"):
             raise TypeError(

@@ -58,7 +58,7 @@ def _fitted_one(estimator):
     """The estimator that is fitted on all rows: the chosen one of a search."""
     while not isinstance(estimator, Pipeline | TransformedTargetRegressor):
         layer = opened(estimator)
-        if layer is None:
+        if layer is None or layer.transformers:
             break
         estimator = layer.inside
     return estimator

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_array
 
 from skinfluence._utils.stacking import chosen_and
-from skinfluence._utils.untouched import untouched
+from skinfluence._utils.untouched import fitted_to, untouched
 from skinfluence.statistics.read_once import read_once
 
 # Fitted again on all rows, transformers give what they gave to this share of a column's size.
@@ -114,7 +114,7 @@ class Refits:
         X = untouched(X, *steps)
         out = None if out is None else untouched(out, *steps)
         for step in steps:
-            X = step.fit_transform(X, y)
+            X = fitted_to(step, X, y)
             if out is not None:
                 out = step.transform(out)
         return _checked(X), out if out is None else _checked(out), steps

@@ -280,6 +280,9 @@ def numbers_of(model):
             dense = part.toarray() if hasattr(part, "toarray") else part
             if isinstance(dense, np.ndarray | float) and np.asarray(dense).dtype.kind in "fiub":
                 found[f"{name} {k}"] = np.asarray(dense, dtype=float)
+    for one in getattr(model, "calibrated_classifiers_", ()):
+        for k, curve in enumerate(one.calibrators):
+            found |= {f"{name} of curve {k}": value for name, value in numbers_of(curve).items()}
     return found
 
 

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.utils import check_array
 
-from skinfluence._utils.untouched import untouched
+from skinfluence._utils.untouched import fitted_to, untouched
 from skinfluence.editing.writing import innermost
 from skinfluence.inputs import Inputs
 from skinfluence.problem import refuse_chosen, refuse_curve
@@ -205,7 +205,7 @@ def _check_steps(inputs, X, y):
         return ()
     Z, target = untouched(X, *inputs.transformers), np.asarray(y)
     for step in inputs.transformers:
-        Z = clone(step).fit_transform(Z, target)
+        Z = fitted_to(clone(step), Z, target)
     Z = check_array(Z, accept_sparse="csr", dtype=np.float64)
     before = inputs.training_X
     same = Z.shape == before.shape

@@ -9,7 +9,6 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, StackingClassifier, StackingRegressor
 from sklearn.feature_selection import RFE
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Lasso, LogisticRegression, RANSACRegressor, Ridge
 from sklearn.model_selection import TunedThresholdClassifierCV
 from sklearn.multioutput import ClassifierChain, RegressorChain
@@ -37,10 +36,6 @@ REFUSED = {
         LINE,
     ),
     "calibration": (CalibratedClassifierCV(LOGISTIC, cv=3), THREE),
-    "calibration of a frozen one": (
-        CalibratedClassifierCV(FrozenEstimator(clone(LOGISTIC).fit(X[:30], TWO[:30]))),
-        TWO,
-    ),
     "bagging": (BaggingClassifier(LOGISTIC, n_estimators=3, random_state=0), TWO),
     "a chain": (
         ClassifierChain(LOGISTIC, order=[2, 0, 1]),

@@ -1,0 +1,296 @@
+"""Calibrators of given scores: curves of few numbers, which are fitted again without each row.
+
+Platt's curve of a class is ``1 / (1 + exp(-(a s + b)))``, logistic regression of the score s on targets
+that are not 0 and 1: of ``n1`` rows of the class and ``n0`` others ``(n1 + 1) / (n1 + 2)`` and
+``1 / (n0 + 2)``, so that they move with every row. A temperature multiplies the scores of all classes
+before a softmax, and an isotonic curve is a step function. Scores come from a classifier that is held,
+and do not move.
+"""
+
+from abc import abstractmethod
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.isotonic import IsotonicRegression
+
+from skinfluence._utils.memory import row_blocks
+from skinfluence.closed_form.family import Family, NoModelError
+
+# Newton's steps are quadratic: one below this, of a decision value of size one, is the last.
+SETTLED = 1e-9
+MOST_STEPS = 100
+# scikit-learn looks for the logarithm of a temperature's inverse in this range.
+EDGE = 10.0
+# What scikit-learn adds to chances before it takes their logarithm.
+TINY = 1e-12
+
+
+class CalibrationFamily(Family):
+    """Calibrators of the scores of a classifier.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_scores)
+        Scores: one for two classes, else one a class.
+    codes, weights, n_classes
+        See :class:`~skinfluence.closed_form.family.Family`.
+
+    Attributes
+    ----------
+    curves : object
+        What was fitted, of all rows.
+    """
+
+    takes_weights = True
+
+    def __init__(self, X, codes, weights, n_classes):
+        super().__init__(X, codes, weights, n_classes)
+        self.curves = self._fit()
+        if self.curves is None:
+            raise NoModelError(self.no_curve)
+
+    # Why there may be none.
+    no_curve = "The scores of all rows are the same."
+
+    @abstractmethod
+    def _fit(self):
+        """The curves of all rows; None for none."""
+
+    @abstractmethod
+    def without(self, rows):
+        """The curves without each of some rows, None for none: ``(slice of rows, list of curves)``."""
+
+    @abstractmethod
+    def chances(self, curves, X):
+        """What curves say of scores, before they are made to add up, (m, n_curves)."""
+
+    @abstractmethod
+    def left(self, chances):
+        """What is minimised, at what curves say of the rows."""
+
+    def again(self, X, codes, weights):
+        return type(self)(X, codes, weights, self.n_classes)
+
+    def scores(self, X):
+        return self._shares(self.chances(self.curves, X))
+
+    def own_scores(self, rows):
+        out = np.full((len(rows), self.n_classes), np.nan)
+        for block, found in self.without(rows):
+            for i, curves in zip(np.arange(len(rows))[block], found, strict=True):
+                if curves is not None:
+                    out[i] = self._shares(self.chances(curves, self.X[rows[[i]]]))[0]
+        return out
+
+    def scores_without(self, X, rows):
+        nothing = np.full((X.shape[0], self.n_classes), np.nan)
+        for block in self.blocks(rows, X):
+            some = rows[block]
+            found = [curves for _, part in self.without(some) for curves in part]
+            yield (
+                block,
+                np.stack(
+                    [
+                        nothing if one is None else self._shares(self.chances(one, X))
+                        for one in found
+                    ]
+                ),
+            )
+
+    def _shares(self, chances):
+        """Chances that add up to one, (m, n_classes); where all are zero, all alike."""
+        if chances.shape[1] == 1:
+            return np.concatenate([1.0 - chances, chances], axis=1)
+        total = chances.sum(axis=1, keepdims=True)
+        alike = np.full_like(chances, 1.0 / self.n_classes)
+        return np.divide(chances, total, out=alike, where=total != 0)
+
+    @property
+    def sides(self):
+        """Of each curve, which rows are of its class."""
+        every = range(self.n_classes) if self.X.shape[1] > 1 else (1,)
+        return [self.codes == k for k in every]
+
+
+class SigmoidFamily(CalibrationFamily):
+    """Platt's curves, one a class."""
+
+    def _fit(self):
+        found = [self._solved(k, np.full(1, -1))[0] for k in range(self.X.shape[1])]
+        return None if np.isnan(found).any() else np.array(found)
+
+    def without(self, rows):
+        every = np.arange(len(rows))
+        for block in row_blocks(len(rows), 48 * len(self.codes)):
+            found = np.stack([self._solved(k, rows[block]) for k in range(self.X.shape[1])], axis=1)
+            yield every[block], [None if np.isnan(one).any() else one for one in found]
+
+    def chances(self, curves, X):
+        return expit(X * curves[:, 0] + curves[:, 1])
+
+    def left(self, chances):
+        found = 0.0
+        for chance, own in zip(chances.T, self.sides, strict=True):
+            with np.errstate(divide="ignore"):
+                both = np.log(np.maximum([chance, 1.0 - chance], np.finfo(float).tiny))
+            high, low = _targets(self.weights @ own, self.weights @ ~own)
+            target = np.where(own, high, low)
+            found -= self.weights @ (target * both[0] + (1.0 - target) * both[1])
+        return found
+
+    def _solved(self, k, rows):
+        """Slope and intercept of a curve without each of some rows, of row -1 of all, (m, 2)."""
+        s, own, w = self.X[:, k], self.sides[k], self.weights
+        middle, size = s.mean(), np.ptp(s)
+        nothing = np.full((len(rows), 2), np.nan)
+        if not size > 0:
+            return nothing
+        Z = np.column_stack([(s - middle) / size, np.ones(len(s))])
+        gone = np.where(rows >= 0, w[rows], 0.0)
+        side = own[rows]
+        high, low = _targets(w @ own - gone * side, w @ ~own - gone * ~side)
+        pull = np.outer(high, (w * own) @ Z) + np.outer(low, (w * ~own) @ Z)
+        pull -= (gone * np.where(side, high, low))[:, None] * Z[rows]
+        if rows[0] < 0:
+            theta = np.zeros((len(rows), 2))
+        else:
+            slope, start = self.curves[k]
+            theta = np.tile([slope * size, start + slope * middle], (len(rows), 1))
+        edges = Z[[s.argmin(), s.argmax()]]
+        live = np.arange(len(rows))
+        for _ in range(MOST_STEPS):
+            step = _newton(theta[live], Z, w, rows[live], gone[live], pull[live])
+            longest = np.abs(step @ edges.T).max(axis=1)
+            # Third derivatives are at most the second: shorter steps descend wherever they begin.
+            theta[live] -= step / (1.0 + np.where(longest > 0.5, longest, 0.0))[:, None]
+            live = live[longest > SETTLED]
+            if not len(live):
+                break
+        theta[live] = np.nan
+        slope = theta[:, 0] / size
+        return np.column_stack([slope, theta[:, 1] - slope * middle])
+
+
+def _targets(n1, n0):
+    """What Platt's curve is fitted to at rows of the class, and at others."""
+    return (n1 + 1.0) / (n1 + 2.0), 1.0 / (n0 + 2.0)
+
+
+def _newton(theta, Z, w, rows, gone, pull):
+    """Newton's steps of the curves without each row, (m, 2); NaN where they are not determined."""
+    p = expit(theta @ Z.T)
+    own = np.take_along_axis(p, rows[:, None], axis=1)[:, 0]
+    gradient = p @ (w[:, None] * Z) - (gone * own)[:, None] * Z[rows] - pull
+    bend = p * (1.0 - p)
+    squares = Z[:, :1] * Z[:, :1], Z[:, :1], Z[:, 1:]
+    H = bend @ (w[:, None] * np.concatenate(squares, axis=1))
+    H -= (gone * own * (1.0 - own))[:, None] * np.concatenate(
+        [one[rows] for one in squares], axis=1
+    )
+    det = H[:, 0] * H[:, 2] - H[:, 1] ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        det = np.where(det > 1e-12 * H[:, 0] * H[:, 2], det, np.nan)
+        first = H[:, 2] * gradient[:, 0] - H[:, 1] * gradient[:, 1]
+        second = H[:, 0] * gradient[:, 1] - H[:, 1] * gradient[:, 0]
+        return np.column_stack([first, second]) / det[:, None]
+
+
+class IsotonicFamily(CalibrationFamily):
+    """Step functions, one a class, by scikit-learn's own fit."""
+
+    def _fit(self):
+        return self._curves(np.ones(len(self.codes), dtype=bool))
+
+    def _curves(self, there):
+        X, weights = self.X[there], self.weights[there]
+        return [
+            IsotonicRegression(out_of_bounds="clip").fit(s, own[there].astype(int), weights)
+            for s, own in zip(X.T, self.sides, strict=True)
+        ]
+
+    def without(self, rows):
+        for i, row in enumerate(rows):
+            there = np.arange(len(self.codes)) != row
+            left = self.counts[self.codes[row]] - self.weights[row] > 0
+            yield slice(i, i + 1), [self._curves(there) if left else None]
+
+    def chances(self, curves, X):
+        return np.column_stack([one.predict(s) for one, s in zip(curves, X.T, strict=True)])
+
+    def left(self, chances):
+        away = (np.column_stack(self.sides) - chances) ** 2
+        return self.weights @ away.sum(axis=1)
+
+
+class TemperatureFamily(CalibrationFamily):
+    """One number by which the scores of all classes are multiplied before a softmax.
+
+    Parameters
+    ----------
+    X, codes, weights, n_classes
+        As above.
+    are_chances : bool
+        Whether scores are chances, of which it takes the logarithms.
+    """
+
+    no_curve = "The temperature ends at the edge of what scikit-learn looks at."
+
+    def __init__(self, X, codes, weights, n_classes, are_chances):
+        self.are_chances = are_chances
+        super().__init__(X, codes, weights, n_classes)
+
+    def again(self, X, codes, weights):
+        return TemperatureFamily(X, codes, weights, self.n_classes, self.are_chances)
+
+    def _fit(self):
+        return self._solved(-1, 0.0)
+
+    def without(self, rows):
+        start = np.log(self.curves)
+        for i, row in enumerate(rows):
+            left = self.counts[self.codes[row]] - self.weights[row] > 0
+            yield slice(i, i + 1), [self._solved(row, start) if left else None]
+
+    def chances(self, curves, X):
+        return softmax(curves * self._logits(X), axis=1)
+
+    def left(self, chances):
+        own = np.take_along_axis(chances, self.codes[:, None], axis=1)[:, 0]
+        with np.errstate(divide="ignore"):
+            return -self.weights @ np.log(own)
+
+    def _logits(self, X):
+        if X.shape[1] == 1:
+            X = np.concatenate([1.0 - X if self.are_chances else -X, X], axis=1)
+        return np.log(X + TINY) if self.are_chances else X
+
+    def _solved(self, row, start):
+        """The number without a row; None at the edge."""
+        w = self.weights.copy()
+        if row >= 0:
+            w[row] = 0.0
+        Z = self._logits(self.X)
+        Z = Z - Z.mean(axis=1, keepdims=True)
+        own = Z[np.arange(len(Z)), self.codes]
+
+        def slopes(at):
+            """Of what is minimised, in the number: convex."""
+            p = softmax(np.exp(at) * Z, axis=1)
+            mean = (p * Z).sum(axis=1)
+            return w @ (mean - own), w @ ((p * Z**2).sum(axis=1) - mean**2)
+
+        low, high = -EDGE, EDGE
+        if not slopes(low)[0] < 0 < slopes(high)[0]:
+            return None
+        at = start
+        for _ in range(MOST_STEPS):
+            first, second = slopes(at)
+            low, high = (at, high) if first < 0 else (low, at)
+            size = np.exp(at)
+            after = size - first / second if second > 0 else -1.0
+            inside = after > 0 and low <= np.log(after) <= high
+            after = np.log(after) if inside else 0.5 * (low + high)
+            if abs(after - at) <= SETTLED and inside:
+                return np.exp(after)
+            at = after
+        return np.exp(at)
