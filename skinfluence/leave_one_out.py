@@ -84,8 +84,13 @@ def whole_pipeline(influence, method, frozen=None, budget=None):
     raw, training_X = inputs.raw, inputs.training_X
     supervised = any(uses_y(one) for _, one in fitted_leaves(steps))
     why = why_not(influence.answers, steps, training_X, raw, method)
-    if why is None and influence._gone and left is None:
-        why = "Rows were taken out by earlier edits, which held what had learned from them."
+    if influence._gone and left is None:
+        raise ValueError(
+            "The whole pipeline is known after edits that moved all of it. Got rows that earlier edits "
+            f"took out while {', '.join(names_of_parts(influence))} stayed as fitted. Fit a clone of the "
+            "estimator on the rows that are left and ask Influence about that, or pass frozen='accept' to "
+            "hold them."
+        )
     if why is None and inputs.moves_targets and supervised:
         why = "A step that used y is asked about behind a transformer of the targets."
     if why is None:

@@ -87,6 +87,7 @@ class Move:
 
     def __init__(self, influence, edit, tol, frozen):
         self.influence = influence
+        influence._look_at([edit])
         points = influence._resolve(edit)
         self.rows = edited_rows(influence, edit)
         self.gone = influence._gone | set(self.rows.gone.tolist())

@@ -9,10 +9,8 @@ from skinfluence.inputs.rows import row_like
 
 
 def edited_rows(influence, edit):
-    """The :class:`~skinfluence.edits.rows.RowChanges` of an edit that :meth:`Influence._resolve` takes."""
-    found = row_changes(edit, influence.objective, influence._inputs.labels)
-    found.refuse(influence._gone)
-    return found
+    """The :class:`~skinfluence.edits.rows.RowChanges` of an edit of an influence's rows."""
+    return row_changes(edit, influence.objective, influence._inputs.labels)
 
 
 class EditedInputs(Inputs):

@@ -50,6 +50,13 @@ class RowChanges:
         """Rows that the edit removes."""
         return np.array([r for r, one in self.changed.items() if not one.present], dtype=np.intp)
 
+    @property
+    def features(self):
+        """Rows that are not there with the features they had, and the features of those that are new."""
+        replaced = {row: one.x for row, one in self.changed.items() if one.x is not None}
+        come = [*replaced.values(), *(one.x for one in self.added)]
+        return [*replaced, *self.gone.tolist()], come
+
     def refuse(self, taken):
         """Refuse changes of rows that earlier edits took out.
 

@@ -139,10 +139,16 @@ class Asked:
         transform_row, labels = self._inputs.transform_row, self._inputs.labels
         return resolve(edit, self.objective, transform_row, self._encoded, labels)
 
-    def _refuse_taken(self, asked):
-        """Refuse edits of rows that earlier ones took out."""
-        for edit in asked if self._gone else ():
-            row_changes(edit, self.objective, self._inputs.labels).refuse(self._gone)
+    def _look_at(self, asked):
+        """Refuse edits of rows that earlier ones took out, and try functions of the user's on new rows."""
+        inputs, steps = self._inputs, self._inputs.transformers
+        for edit in asked if steps or self._gone else ():
+            changes = row_changes(edit, self.objective, inputs.labels)
+            changes.refuse(self._gone)
+            moved, new = changes.features
+            if new:
+                gone = [*moved, *self._gone]
+                inputs.try_new_rows(np.setdiff1d(np.arange(self.objective.n_samples), gone), new)
 
     def _rows_after(self, edit):
         raw_row, labels = self._inputs.raw_row, self._inputs.labels

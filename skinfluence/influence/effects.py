@@ -180,11 +180,11 @@ class Effects(Asked):
             For an edit that leaves nothing, a class without weight, or classes that an
             unpenalised model separates; for weights below zero; for a row that :meth:`after` took out.
         """
-        answers = leave_one_out.answers_for(self, frozen).holding(hold)
-        whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
         single = isinstance(edits, Edit)
         asked = [edits] if isinstance(edits, Edit) else list(edits)
-        self._refuse_taken(asked)
+        self._look_at(asked)
+        answers = leave_one_out.answers_for(self, frozen).holding(hold)
+        whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
         quantity = answers.quantity(self._tests(X, y, offset), of, method)
         if whole is None:
             points = [self._resolve(edit) for edit in asked]

@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 import numpy as np
 from sklearn.base import clone
 
-from skinfluence._utils.alone import try_functions
+from skinfluence.inputs.functions import look_at_functions
 from skinfluence.losses.curved import through
-from skinfluence.statistics import any_learns, fitted_leaves
+from skinfluence.statistics import any_learns
 
 __all__ = ["Curve", "curve_of", "seen_through"]
 
@@ -80,8 +80,7 @@ def curve_of(transformer, y):
         If its inverse is not that of the targets, or of values half their range beyond them; if it
         is not strictly monotone; if, fitted again on the same targets, it gives others.
     """
-    leaves = [one for _, one in fitted_leaves([("target", transformer)])]
-    try_functions(leaves, transformer.transform, y[:, None])
+    look_at_functions([transformer], y[:, None])
     curve = Curve(transformer, any_learns([("target", transformer)]), y)
     with warnings.catch_warnings():
         # Of what is tried out here nothing is to be said.

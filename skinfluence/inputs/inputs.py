@@ -7,13 +7,13 @@ import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
-from skinfluence._utils.alone import try_functions
 from skinfluence._utils.rows import index_of
 from skinfluence._utils.untouched import transformed
 from skinfluence._utils.validation import in_numpy, model_in_numpy, refuse_masked
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
 from skinfluence.inputs.curves import curve_of, seen_through
 from skinfluence.inputs.frozen import check_no_samplers, check_same_rows
+from skinfluence.inputs.functions import look_at_functions, look_at_new_rows
 from skinfluence.inputs.rows import row_like, with_plain_numbers
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import line_of, opened
@@ -28,7 +28,6 @@ from skinfluence.offsets import with_offset
 from skinfluence.problem import having_chosen
 from skinfluence.pullbacks import pull_back_in_full, pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
-from skinfluence.statistics import fitted_leaves
 
 
 class Inputs:
@@ -80,8 +79,7 @@ class Inputs:
         self.labels = index_of(X, y)
         self.training_X = self.transform(X)
         if not is_lazy(X):
-            leaves = [step for _, step in fitted_leaves(self.steps)]
-            try_functions(leaves, self._seen, X, self.training_X)
+            look_at_functions(self.transformers, X)
 
     def problem(self, y, sample_weight, offset=None, *, same_fit=True):
         """The fitted problem of the model, in the units of the user's targets.
@@ -145,6 +143,20 @@ class Inputs:
             lines.append(line)
             z = line(z) if line else np.ravel(transformer.transform(z[:, None]))
         return lines, z
+
+    def try_new_rows(self, rows, new):
+        """Look whether functions of the user's own give the rows that stay what they gave, beside new ones.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+            Training rows that stay.
+        new : list of object
+            Raw rows.
+        """
+        if new and self.transformers and not is_lazy(self._raw):
+            new = [self.raw_row(x) for x in new]
+            look_at_new_rows(self.transformers, self.raw, rows, new)
 
     @property
     def raw(self):

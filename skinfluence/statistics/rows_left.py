@@ -59,8 +59,13 @@ class PipelineOfLeft:
 
     def numbered(self, rows=(), edits=()):
         """What is asked about rows and edits, and these in its own numbers; see :class:`WholePipeline`."""
-        place = self._place[np.asarray(rows, dtype=np.intp)]
-        return self.whole, place[place >= 0], [self._edited(one) for one in edits]
+        rows = np.asarray(rows, dtype=np.intp)
+        return self.whole, self._places(rows), [self._edited(one) for one in edits]
+
+    def _places(self, rows):
+        """Where those of some rows are that are left."""
+        place = self._place[rows]
+        return place[place >= 0]
 
     def _edited(self, rows):
         """An EditedRows by the places of its rows."""
@@ -68,12 +73,13 @@ class PipelineOfLeft:
         there = np.append(place >= 0, np.ones(len(rows.new), dtype=bool))
         given = ("raw_y", "y", "sample_weight", "weights")
         taken = {name: getattr(rows, name)[there] for name in given}
-        return replace(rows, kept=place[place >= 0], gone=self._place[rows.gone], **taken)
+        return replace(rows, kept=place[place >= 0], gone=self._places(rows.gone), **taken)
 
     def _points(self, points):
         """A Points by the places of its rows."""
-        gone = None if points.gone is None else self._place[points.gone]
-        return replace(points, rows=self._place[points.rows], gone=gone)
+        gone = None if points.gone is None else self._places(points.gone)
+        changes = points.row_changes[self._place[points.rows] >= 0]
+        return replace(points, rows=self._places(points.rows), row_changes=changes, gone=gone)
 
     # Rows, one at a time
 

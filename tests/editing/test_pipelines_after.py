@@ -232,5 +232,5 @@ def test_what_an_edit_held_is_refused_where_a_refit_is_meant():
     model, X, y = PIPELINES["scaler"]
     inf = Influence(clone(model).fit(X, y), X, y).after(edits.remove(3), frozen="accept")
     inf.loo_decision_function(indices=[5])
-    with pytest.raises(ValueError, match="Rows were taken out by earlier edits, which held"):
+    with pytest.raises(ValueError, match="known after edits that moved all of it"):
         inf.loo_decision_function(indices=[5], frozen="refuse")

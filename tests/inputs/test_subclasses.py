@@ -14,7 +14,6 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import (
-    FunctionTransformer,
     Normalizer,
     PolynomialFeatures,
     StandardScaler,
@@ -24,7 +23,6 @@ from sklearn.svm import SVC
 import skinfluence.linear_model
 from skinfluence import Influence, edits, objective_of
 from skinfluence.pipeline import NoDerivativeError, pullback
-from skinfluence.statistics import REFITTED, UNMOVED
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((30, 3))
@@ -190,100 +188,3 @@ def test_what_describes_an_estimator_may_be_rewritten():
 
     model = make_pipeline(Named(), Weak()).fit(X, Y)
     assert set(Influence(model, X, Y).estimate("loo").routes) == {"penalty moved"}
-
-
-def test_a_function_of_a_user_may_look_at_all_rows():
-    """It is no fit, and moves with the rows all the same."""
-    model = make_pipeline(
-        FunctionTransformer(lambda X: X - X.mean(axis=0)), LogisticRegression(**TIGHT)
-    )
-    model.fit(X, Y)
-    again = clone(model).fit(np.delete(X, [0, 4], axis=0), np.delete(Y, [0, 4]))
-    expected = again.decision_function(X[:5]) - model.decision_function(X[:5])
-    inf = Influence(model, X, Y)
-    found = inf.effect(edits.remove([0, 4]), X[:5], of="decision_function", method="exact")
-    np.testing.assert_allclose(found.values, expected, rtol=1e-6)
-
-
-def repeated(X):
-    """Whether a row is there twice, beside the row."""
-    _, place, count = np.unique(X, axis=0, return_inverse=True, return_counts=True)
-    return np.column_stack([X, count[np.ravel(place)] > 1])
-
-
-LOOKING = {
-    "spread": lambda X: X / (1.0 + X.std(axis=0)),
-    "largest": lambda X: X - X.max(axis=0),
-    "ranks": lambda X: np.argsort(np.argsort(X, axis=0), axis=0) / 10.0,
-    "number of rows": lambda X: X / len(X),
-    "repeated rows": repeated,
-}
-ALONE = {
-    "numbers": lambda X: np.log1p(np.abs(X)),
-    "products": lambda X: X @ np.array([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]]),
-    "fewer columns": lambda X: X[:, [0, 2]],
-    "norms": lambda X: X / np.linalg.norm(X, axis=1, keepdims=True),
-}
-
-
-@pytest.mark.parametrize("name", [*LOOKING, *ALONE])
-def test_a_function_that_treats_each_row_alone_costs_no_fit_and_others_move(name):
-    """Which it is, is tried on parts of the rows."""
-    func = {**LOOKING, **ALONE}[name]
-    rows = X.copy()
-    rows[12] = rows[8]
-    model = make_pipeline(FunctionTransformer(func), LogisticRegression(**TIGHT)).fit(rows, Y)
-    inf = Influence(model, rows, Y)
-    routes = set(inf.estimate("loo").routes)
-    assert routes == ({UNMOVED} if name in ALONE else {REFITTED}), routes
-    one, pair = edits.remove(8), edits.remove([3, 4])
-    found = inf.effect([one, pair], rows[:20], of="decision_function", method="exact")
-    for values, gone in zip(found.values.T, ([8], [3, 4]), strict=True):
-        again = clone(model).fit(np.delete(rows, gone, axis=0), np.delete(Y, gone))
-        expected = again.decision_function(rows[:20]) - model.decision_function(rows[:20])
-        np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-9)
-
-
-GRADES = rng.integers(1, 6, (40, 3)).astype(float)
-SHARED = {
-    "the largest grade": (lambda X: X / X.max(axis=0), GRADES),
-    "a median of zeros": (lambda X: X - np.median(X, axis=0), GRADES * (GRADES > 3)),
-    "the most common grade where one is missing": (
-        lambda X: np.where(np.isnan(X), 1.0 + (np.nansum(X == 1, axis=0) <= len(X) / 5), X),
-        np.where(np.arange(40)[:, None] % 20 == 5, np.nan, np.where(GRADES < 5, 1.0, GRADES)),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", SHARED)
-def test_what_halves_of_the_rows_share_is_seen_by_rows_alone(name):
-    """A new row, or the end of a group, moves a statistic that no half of the rows does."""
-    func, rows = SHARED[name]
-    y = (np.nan_to_num(rows) @ [1.0, -1.0, 0.5] + rng.standard_normal(40) > 1.5).astype(int)
-    model = make_pipeline(FunctionTransformer(func), LogisticRegression(**TIGHT)).fit(rows, y)
-    group = np.flatnonzero(rows[:, 0] == np.nanmin(rows[:, 0]))[:-1]
-    new = np.array([9.0, 2.0, 7.0])
-    asked = [edits.add(new, 1), edits.remove(group)]
-    after = [
-        (np.vstack([rows, new]), np.append(y, 1)),
-        (np.delete(rows, group, 0), np.delete(y, group)),
-    ]
-    inf = Influence(model, rows, y)
-    assert set(inf.estimate("loo").routes) == {REFITTED}
-    found = inf.effect(asked, rows[:20], of="decision_function", method="exact").values
-    for values, (others, labels) in zip(found.T, after, strict=True):
-        again = clone(model).fit(others, labels)
-        expected = again.decision_function(rows[:20]) - model.decision_function(rows[:20])
-        np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-9)
-
-
-def test_a_function_that_once_looked_at_other_rows_is_not_trusted_on_others():
-    step = FunctionTransformer(lambda X: np.where(np.isnan(X), np.nanmean(X, axis=0), X))
-    holes = X.copy()
-    holes[3, 1] = np.nan
-    model = make_pipeline(step, LogisticRegression(**TIGHT)).fit(holes, Y)
-    assert set(Influence(model, holes, Y).estimate("loo").routes) == {REFITTED}
-    with_holes = Influence(model, holes, Y)
-    model.fit(X, Y)
-    assert set(Influence(model, X, Y).estimate("loo").routes) == {REFITTED}
-    assert set(with_holes.estimate("loo").routes) == {REFITTED}
