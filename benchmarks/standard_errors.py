@@ -1,6 +1,8 @@
 """Standard errors beside statsmodels, pyfixest, refits without clusters and bootstrapped refits.
 
-    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/standard_errors.py [--bootstraps 10000]
+    OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python benchmarks/standard_errors.py [PART] [--bootstraps 10000]
+
+with PART one of statsmodels, clusters, bootstraps; all of them without it.
 
 statsmodels and pyfixest are compared where they are installed. CPU seconds of this process, on one thread of
 BLAS and one of OpenMP: scikit-learn's losses of counts run on it, and where other work runs beside them
@@ -157,13 +159,17 @@ def against_bootstraps(draws):
             influence = Influence(model, X[train], y[train])
             return standard_error(influence, metrics.auroc(0), X[test], y[test])
 
-        def linear(model=model, train=train, test=test):
+        def drawn(method, model=model, train=train, test=test):
             influence = Influence(model, X[train], y[train])
-            options = {"sampled": "both", "n_resamples": 2000, "random_state": 0}
+            options = {"n_resamples": 2000, "method": method, "random_state": 0}
             return bootstrap(influence, metrics.auroc(0), X[test], y[test], **options).std(ddof=1)
 
         expected, other = cpu(refits)
-        for name, call in (("standard_error", deleted), ("bootstrap, 2,000", linear)):
+        for name, call in (
+            ("standard_error", deleted),
+            ("bootstrap of 2,000", lambda drawn=drawn: drawn("influence")),
+            ("the same, exact", lambda drawn=drawn: drawn("exact")),
+        ):
             found, own = ours(call)
             print(
                 f"  {n} rows, {name:18} {found:.5f}, refits {expected:.5f} ({found / expected - 1:+.1%}), "
@@ -173,12 +179,18 @@ def against_bootstraps(draws):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parts = {
+        "statsmodels": against_statsmodels,
+        "clusters": against_deleted_clusters,
+        "bootstraps": lambda: against_bootstraps(args.bootstraps),
+    }
+    parser.add_argument("part", nargs="?", choices=[*parts, "all"], default="all")
     parser.add_argument("--bootstraps", type=int, default=10000)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    against_statsmodels()
-    against_deleted_clusters()
-    against_bootstraps(args.bootstraps)
+    for name, part in parts.items():
+        if args.part in (name, "all"):
+            part()
 
 
 if __name__ == "__main__":

@@ -41,3 +41,17 @@ def held(influence):
         For anything else.
     """
     return influence_of(influence, "Inference is about", with_offset=True)
+
+
+def refuse_without_a_model(changes):
+    """Refuse changes without a row, or group, that are not known.
+
+    Raises
+    ------
+    ValueError
+    """
+    if np.isnan(changes).any():
+        raise ValueError(
+            "Deletions need a model without each row, or group. Got one that leaves none: it holds a "
+            "class. Add rows of that class, or drop it."
+        )

@@ -6,9 +6,10 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skinfluence._utils.influences import refuse_offset
-from skinfluence._utils.memory import check_fits, row_blocks
+from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.scoring import is_scorer, score_of
-from skinfluence.inference.groups import grouped, held
+from skinfluence.inference.draws import METHODS, draws_of
+from skinfluence.inference.groups import grouped, held, refuse_without_a_model
 from skinfluence.quantity import as_called
 
 SAMPLED = ("both", "train", "test")
@@ -106,12 +107,13 @@ def bootstrap(
     n_resamples=1000,
     groups=None,
     sampled="both",
+    method="influence",
     random_state=None,
 ):
-    """Draws of a metric under resampling, with the model moved to first order instead of refitted.
+    """Draws of a metric under resampling, with the model moved instead of refitted.
 
     Training rows (or groups) are drawn with replacement; the decision values of the test points
-    move linearly with how often each row was drawn, and the metric itself is evaluated at them.
+    move with how often each row was drawn, and the metric itself is evaluated at them.
 
     Parameters
     ----------
@@ -126,12 +128,28 @@ def bootstrap(
     sampled : {"both", "train", "test"}, default="both"
         What is drawn anew, as in :func:`standard_error`: training rows, test points or both. Values of
         single test points have the draws of the training rows alone.
+    method : {"influence", "exact"}, default="influence"
+        ``"influence"``: decision values move linearly with how often each row was drawn. ``"exact"``: to
+        the optimum on the rows of the draw, which is the bootstrap by refits, of smooth linear models.
     random_state : int, RandomState instance or None, default=None
 
     Returns
     -------
     draws : ndarray of shape (n_resamples, ...)
         The quantity in each resample.
+
+    Raises
+    ------
+    TypeError
+        With ``"exact"``, for other models, for what learns from the rows besides the model, and for
+        balanced class weights.
+    ValueError
+        With ``"exact"``, for a draw without a class that the fit needs.
+
+    Notes
+    -----
+    ``"influence"`` costs a product of draws, rows and points. ``"exact"`` costs about three Hessians of
+    all rows for each draw; of one output they are made together, and of more, one after the other.
 
     Examples
     --------
@@ -154,10 +172,12 @@ def bootstrap(
             "of must be 'decision_function' or a callable of decision values, such as "
             f"metrics.probability(1) or metrics.log_loss. Got {of!r} instead."
         )
+    if method not in METHODS:
+        raise ValueError(f"method must be 'influence' or 'exact'. Got {method!r} instead.")
     if X is None:
         raise ValueError("bootstrap needs X, the points at which the model is asked.")
     rng = check_random_state(random_state)
-    eta, codes = _decision_values(influence, X, y, "influence")
+    eta, codes = _decision_values(influence, X, y, method)
     evaluate = _evaluator(of, codes)
     shape = np.shape(evaluate(eta, None))
     if sampled == "test" and shape:
@@ -168,17 +188,14 @@ def bootstrap(
     sampled = "train" if shape else sampled
     draws = np.empty((n_resamples, *shape))
     m = len(eta)
-    moves = None
-    if sampled != "test":
-        moves = _first_order(influence, X, groups).reshape(-1, eta.size)
-        n = len(moves)
-    for block in row_blocks(n_resamples, 8 * (eta.size + (0 if moves is None else n))):
+    models = None if sampled == "test" else draws_of(influence, X, y, groups, method)
+    n = 0 if models is None else models.n
+    for block in row_blocks(n_resamples, 8 * (eta.size + n)):
         size = block.stop - block.start
         now = np.broadcast_to(eta, (size, *eta.shape))
-        if moves is not None:
+        if models is not None:
             counts = rng.multinomial(n, np.full(n, 1.0 / n), size=size)
-            # The moves are those of leaving out: drawing a row once more is minus that.
-            now = now - ((counts - 1.0) @ moves).reshape(now.shape)
+            now = now + models.moved(counts)
         for i in range(size):
             rows = rng.randint(m, size=m) if sampled != "train" else None
             draws[block.start + i] = evaluate(now[i], rows)
@@ -200,13 +217,8 @@ def _train_variance(influence, of, X, y, groups, method, tol):
 
 def _spread(changes, axis=0):
     """``(n - 1) / n sum (d - mean d)^2``, refusing changes that are not known."""
-    n = changes.shape[axis]
-    if np.isnan(changes).any():
-        raise ValueError(
-            "Deletions need a model without each row, or group. Got one that leaves none: it holds a "
-            "class. Add rows of that class, or drop it."
-        )
-    return (n - 1) * np.var(changes, axis=axis)
+    refuse_without_a_model(changes)
+    return (changes.shape[axis] - 1) * np.var(changes, axis=axis)
 
 
 def _decision_values(influence, X, y, method):
@@ -268,18 +280,3 @@ def _of_training_rows(influence, of, groups, sampled, method, tol):
     found = influence.removal_effect(X, y, of=of, method=method, tol=tol)
     without = _without_test_points(influence, of, X, y, method)
     return float(np.sqrt(_spread(found + without)))
-
-
-def _first_order(influence, X, groups):
-    """Changes of the decision values without each row, or group, to first order: (n, n_test, ...)."""
-    rows = np.flatnonzero(influence.objective.weights > 0)
-    n_test = influence._tests(X, None).design.n_samples
-    check_fits((n_test, len(rows)), "Ask about fewer points at a time.")
-    moved = influence.removal_effect(X, of="decision_function", method="influence", indices=rows)
-    moved = np.swapaxes(moved, 0, 1)
-    if groups is None:
-        return moved
-    names, position = grouped(influence, groups)
-    out = np.zeros((len(names), *moved.shape[1:]))
-    np.add.at(out, position[rows], moved)
-    return out

@@ -42,9 +42,9 @@ def auroc(temperature):
     check_temperature(temperature)
 
     def function(eta, y):
-        if anp.ndim(eta) != 1 or not np.isin(y, (0, 1)).all():
-            raise ValueError("auroc needs a binary classifier, with one decision value per row.")
         positive = np.asarray(y) == 1
+        if anp.ndim(eta) != 1 or not (positive | (np.asarray(y) == 0)).all():
+            raise ValueError("auroc needs a binary classifier, with one decision value per row.")
         if positive.all() or not positive.any():
             raise ValueError("auroc needs test points of both classes. Got one class.")
         if temperature == 0:
@@ -62,9 +62,11 @@ def auroc(temperature):
 def _ranked_pairs(eta, positive):
     if np.isnan(eta).any():
         return np.nan
-    count = positive.sum()
-    above = rankdata(eta)[positive].sum() - count * (count + 1) / 2
-    return above / (count * (len(eta) - count))
+    low = np.sort(eta[~positive])
+    high = eta[positive]
+    # Of each one of the second class, those below it and half of those that are tied with it.
+    above = low.searchsorted(high, "left").sum() + low.searchsorted(high, "right").sum()
+    return above / (2 * len(high) * len(low))
 
 
 def _pair_blocks(high, low):
