@@ -48,7 +48,6 @@ ADVICE = {
         "model.transduction_ != -1; Influence(model.estimator_, X[labelled], "
         "model.transduction_[labelled])."
     ),
-    "OneVsOneClassifier": "Fit OneVsRestClassifier or a multinomial LogisticRegression instead.",
     "OutputCodeClassifier": "Fit OneVsRestClassifier or a multinomial LogisticRegression instead.",
     "_MultiOutputEstimator": _PER_OUTPUT,
     "_BaseChain": _CHAIN,

@@ -21,6 +21,12 @@ CLASS_BY_CLASS = (
     "Ask about one class at a time: Influence(model.estimators_[k], X, y == model.classes_[k])."
 )
 
+PAIR_BY_PAIR = (
+    "Ask about one pair of classes at a time: a, b = np.array([(a, b) for i, a in enumerate(model.classes_) "
+    "for b in model.classes_[i + 1 :]])[k]; pair = (y == a) | (y == b); "
+    "Influence(model.estimators_[k], X[pair], 1 * (y[pair] == b))."
+)
+
 
 def side_by_side(problems, X, y, weights, name):
     """One problem of a model for each target.
@@ -89,6 +95,45 @@ def class_and_rest(model, problems, X, codes, weights):
     labels = Labels.by_position(model.classes_)
     name = f"{problems[0].model_name} for each class"
     return _made_of(problems, ClassAndRest(problems, as_chance), X, codes, weights, labels, name)
+
+
+def each_pair(model, problems, X, codes, weights):
+    """One problem of a binary model for each pair of classes, of a fitted OneVsOneClassifier.
+
+    Parameters
+    ----------
+    model : OneVsOneClassifier
+    problems : list of Problem
+        Of the labels 0 and 1, on the rows of their two classes.
+    X : ndarray or CSR array of shape (n_samples, n_features)
+    codes : ndarray of int, shape (n_samples,)
+        Positions of the classes.
+    weights : ndarray of shape (n_samples,)
+
+    Returns
+    -------
+    problem : PairsProblem
+
+    Raises
+    ------
+    TypeError
+        For models that chose something on the rows, and for parameters that have no decision values.
+    """
+    from skinfluence.members.pairs import PairsLoss, PairsProblem
+
+    problems = tuple(problems)
+    _refuse_chosen(problems)
+    as_chance = says_chances(model)
+    several = not as_chance and any(one.loss.n_outputs != 1 for one in problems)
+    if several or not all(isinstance(one.loss, Loss) for one in problems):
+        raise TypeError(
+            "The binary models of a OneVsOneClassifier must have a loss of one decision value. Got "
+            f"{problems[0].model_name}. {PAIR_BY_PAIR}"
+        )
+    labels = Labels.by_position(model.classes_)
+    loss = PairsLoss(problems, len(model.classes_), as_chance)
+    name = f"{problems[0].model_name} for each pair of classes"
+    return PairsProblem(problems, design_of(X), codes, weights, loss, labels, name)
 
 
 def says_chances(model):

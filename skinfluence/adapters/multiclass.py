@@ -3,14 +3,16 @@
 from dataclasses import replace
 
 import numpy as np
-from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.utils import column_or_1d
 
 from skinfluence._utils.validation import check_rows, check_sample_weight
 from skinfluence.adapters.members import (
     CLASS_BY_CLASS,
     LABEL_BY_LABEL,
+    PAIR_BY_PAIR,
     class_and_rest,
+    each_pair,
     label_by_label,
     label_columns,
     says_chances,
@@ -18,7 +20,7 @@ from skinfluence.adapters.members import (
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import OneVsRest, SquaredError
-from skinfluence.objective import Labels, Objective, objective_of
+from skinfluence.objective import Labels, Objective, objective_of, refuse_form
 from skinfluence.problem import having_chosen
 
 
@@ -115,7 +117,39 @@ def _(model: OneVsRestClassifier, X, y, sample_weight=None):
     )
 
 
-def _binary_problem(estimator, X, y, sample_weight):
+@objective_of.register
+def _(model: OneVsOneClassifier, X, y, sample_weight=None):
+    if model.pairwise_indices_ is not None:
+        raise TypeError(
+            "The models of a OneVsOneClassifier must be of rows of numbers. Got kernel values. Fit it with "
+            "the kernel in its place: SVC(kernel='rbf')."
+        )
+    sample_weight = check_sample_weight(sample_weight, X.shape[0])
+    y = column_or_1d(y)
+    check_rows(X, y)
+    n_classes = len(model.classes_)
+    codes = Labels.by_position(model.classes_).codes(y)
+    parts = []
+    for estimator, a, b in zip(model.estimators_, *np.triu_indices(n_classes, 1), strict=True):
+        own = np.flatnonzero((codes == a) | (codes == b))
+        target = 1 * (codes[own] == b)
+        parts.append(_binary_problem(estimator, X[own], target, sample_weight[own], PAIR_BY_PAIR))
+        check_same_fit(estimator, parts[-1])
+    return each_pair(model, parts, X, codes, sample_weight)
+
+
+@refuse_form.register
+def _(model: OneVsOneClassifier):
+    layer = opened(getattr(model, "estimators_", [model.estimator])[0])
+    if layer is not None and layer.transformers:
+        raise TypeError(
+            "The models of a OneVsOneClassifier must share their features. Got steps inside it, which are "
+            "others for each pair of classes: they are fitted on its rows. Put them before it, where they "
+            f"are fitted on all rows, which is another model. {PAIR_BY_PAIR}"
+        )
+
+
+def _binary_problem(estimator, X, y, sample_weight, instead=CLASS_BY_CLASS):
     chosen = []
     while (layer := opened(estimator)) is not None:
         if layer.transformers:
@@ -131,8 +165,8 @@ def _binary_problem(estimator, X, y, sample_weight):
         problem = having_chosen(problem, words)
     if problem.labels is None:
         raise TypeError(
-            "OneVsRestClassifier is understood over classifiers. Got "
-            f"{type(estimator).__name__}. {CLASS_BY_CLASS}"
+            "Binary models of several classes are understood where they are classifiers. Got "
+            f"{type(estimator).__name__}. {instead}"
         )
     return problem
 

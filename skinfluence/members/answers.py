@@ -212,6 +212,12 @@ def answers_of_members(problem, known, **options):
     **options
         Of :func:`~skinfluence.answers.answers_of`; its defaults when not given.
     """
+    kind = MembersAnswers if isinstance(problem.how, Average) else SumAnswers
+    return kind(problem, members_of(problem, known, **options))
+
+
+def members_of(problem, known, **options):
+    """The answers about each of several models, as of :func:`answers_of_members`."""
     usual = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
     members: list[Answers] = []
     for one, answers in zip(problem.members, known, strict=True):
@@ -223,5 +229,4 @@ def answers_of_members(problem, known, **options):
         shared = next((found for found in beside if found is not None), None)
         made = shared if shared is not None else moving(answers_of(one, **{**usual, **options}))
         members.append(made)
-    kind = MembersAnswers if isinstance(problem.how, Average) else SumAnswers
-    return kind(problem, members)
+    return members

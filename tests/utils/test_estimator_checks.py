@@ -15,6 +15,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import VotingRegressor
 from sklearn.exceptions import SkipTestWarning
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.multiclass import OneVsOneClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -44,6 +45,7 @@ RIGHT = [
     KernelRidge(kernel="poly", degree=2),
     svm.SVC(),
     GaussianNB(),
+    OneVsOneClassifier(ours.RidgeClassifier()),
     VotingRegressor([("ridge", ours.Ridge()), ("kernel", KernelRidge(kernel="rbf"))]),
     TransformedTargetRegressor(ours.Ridge(), func=np.arcsinh, inverse_func=np.sinh),
     TransformedTargetRegressor(KernelRidge(kernel="rbf"), transformer=StandardScaler()),
