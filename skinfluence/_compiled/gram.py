@@ -35,24 +35,26 @@ def sandwich_numpy(X, weight, intercept=None):
 
 @compiled(nogil=True, error_model="numpy", fastmath={"contract"})
 def _sandwich(data, indices, indptr, weight, intercept, low, high, A):
-    n = len(A)
+    # Of one line and unsigned places, which are not asked whether they count from the end: .4 of the time.
+    n, flat = np.uint64(len(A)), A.reshape(-1)
+    edge = n - np.uint64(1)
     for i in range(low, high):
         w = weight[i]
         if w == 0:
             continue
-        first, last = indptr[i], indptr[i + 1]
+        first, last = np.uint64(indptr[i]), np.uint64(indptr[i + 1])
         for a in range(first, last):
-            f = indices[a]
+            f = np.uint64(indices[a])
             v = w * data[a]
-            A_f = A[f]
+            A_f = f * n
             # Whichever of (f, g), (g, f) comes up: the triangles are added at the end.
             for b in range(first, a):
-                A_f[indices[b]] += v * data[b]
-            A_f[f] += 0.5 * v * data[a]
+                flat[A_f + np.uint64(indices[b])] += v * data[b]
+            flat[A_f + f] += 0.5 * v * data[a]
             if intercept != 0:
-                A_f[n - 1] += intercept * v
+                flat[A_f + edge] += intercept * v
         if intercept != 0:
-            A[n - 1, n - 1] += 0.5 * intercept * intercept * w
+            flat[edge * n + edge] += 0.5 * intercept * intercept * w
 
 
 def sandwich(X, weight, intercept=None):
@@ -103,21 +105,24 @@ def quadratic_forms_numpy(X, A, intercept=None):
 
 @compiled(nogil=True, error_model="numpy", fastmath={"contract"})
 def _quadratic_forms(data, indices, indptr, A, intercept, low, high, h):
-    n = len(A)
+    # As in _sandwich.
+    n, flat = np.uint64(len(A)), A.reshape(-1)
+    edge = n - np.uint64(1)
     for i in range(low, high):
-        first, last = indptr[i], indptr[i + 1]
+        first, last = np.uint64(indptr[i]), np.uint64(indptr[i + 1])
         total = 0.0
         for a in range(first, last):
-            A_f = A[indices[a]]
-            half = 0.5 * data[a] * A_f[indices[a]]
+            f = np.uint64(indices[a])
+            A_f = f * n
+            half = 0.5 * data[a] * flat[A_f + f]
             for b in range(first, a):
-                half += data[b] * A_f[indices[b]]
+                half += data[b] * flat[A_f + np.uint64(indices[b])]
             if intercept != 0:
-                half += intercept * A_f[n - 1]
+                half += intercept * flat[A_f + edge]
             total += data[a] * half
         h[i] = 2.0 * total
         if intercept != 0:
-            h[i] += intercept * intercept * A[n - 1, n - 1]
+            h[i] += intercept * intercept * flat[edge * n + edge]
 
 
 def quadratic_forms(X, A, intercept=None):

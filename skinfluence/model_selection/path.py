@@ -14,22 +14,18 @@ from sklearn.linear_model import (
     TweedieRegressor,
 )
 
+from skinfluence.model_selection.optima import Optima
 from skinfluence.objective import Objective
 from skinfluence.smooth import steps
 from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.newton import minimise, polish
+from skinfluence.smooth.newton import polish
 from skinfluence.smooth.solved import ROUND_OFF
 from skinfluence.solvers import resolve_solver
 
-# Suboptimality of a scanned fit, in units of the mean loss of a row.
-NEGLIGIBLE = 1e-6
-MAX_STEPS = 20
 # Certified relative errors of the steps of all rows, then of those that hold most of the error.
 ROW_TOLS = (0.5, 1e-2, 1e-4, 1e-6)
 # One minus a leverage has five digits at least where a step is no more than a step.
 FEW_DIGITS = 1e5 * np.finfo(float).eps
-# A factor whose Hessian is older than this change of any decision value is made anew.
-STALE = 1e-4
 # Estimators with a parameter that scales the penalty, and how.
 PENALTIES = (
     ((LogisticRegression,), "C", lambda C: 1.0 / C),
@@ -86,43 +82,9 @@ def scan(objective, ratios):
     if objective.loss.self_concordance == 0.0 and _ridge_like(objective):
         yield from _scan_squared(objective, ratios)
         return
-    penalty, theta, slope, last = objective.penalty, objective.theta, 0.0, None
+    optima = Optima(objective)
     for ratio in ratios:
-        log_ratio = np.log(ratio)
-        # Optima move smoothly with the logarithm of the penalty: begin where the last two point.
-        begin = theta if last is None else theta + (log_ratio - last) * slope
-        start = replace(objective, penalty=ratio * penalty, theta=begin)
-        solver = resolve_solver("auto", start)
-        optimum, factor = _minimised(start, solver)
-        if last is not None and log_ratio != last:
-            slope = (optimum.theta - theta) / (log_ratio - last)
-        theta, last = optimum.theta, log_ratio
-        yield one_step(optimum, factor)
-
-
-def _minimised(objective, solver):
-    """The optimum to well below what leaving a row out changes, and a factor there."""
-    for _ in range(MAX_STEPS):
-        factor = solver.factor(objective)
-        gradient = objective.gradient()
-        step = -factor.solve(gradient[:, None])[:, 0]
-        decrement = -float(gradient @ step)
-        enough = NEGLIGIBLE * (abs(objective.value()) + decrement) / objective.n_samples
-        if 0.5 * decrement <= enough:
-            return objective, factor
-        trial = objective.at(objective.theta + step.reshape(objective.theta.shape))
-        moved = trial.eta - objective.eta
-        M = objective.loss.self_concordance
-        r = np.inf if M is None else M * float(objective.loss.spread(moved).max(initial=0.0))
-        if r > 0.5:
-            # Only here can a full step overshoot, or the next one not be negligible.
-            optimum = minimise(objective, solver)
-            objective = optimum.objective
-            return objective, solver.factor(objective) if optimum.moved > STALE else optimum.factor
-        objective = trial
-        if 0.5 * decrement * (0.5 * r) ** 2 <= enough:
-            return objective, solver.factor(objective) if r > STALE else factor
-    return minimise(objective, solver).objective, factor
+        yield one_step(*optima.at(ratio))
 
 
 def one_step(objective, factor):

@@ -9,13 +9,13 @@ import numpy as np
 from scipy import linalg
 
 from skinfluence._utils.threads import small_blas
+from skinfluence.smooth.pair_products import EPS, ROWS, cosines_of
 from skinfluence.solvers.primal import PrimalFactor
 
-# Rows and columns of one block of K: it stays in cache, and each entry is used twice.
-ROWS, COLUMNS = 256, 1024
+# Columns of one block of K: it stays in cache, and each entry is used twice.
+COLUMNS = 1024
 # Relative rounding of a sum of a block's terms in single precision, and the smallest normal number.
 SUMMED, TINY = 4e-5, 1.2e-38
-EPS = 2.0**-24
 
 
 class PairSums:
@@ -46,23 +46,21 @@ class PairSums:
         rows = half_solved(factor) if rows is None else rows
         norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))
         unique, of = _distinct(objective.design, rows)
-        m, d = len(unique), rows.shape[1]
-        n = norm[unique]
+        m, n = len(unique), norm[unique]
         T, W = np.bincount(of, third, m), np.bincount(of, second, m)
         there = np.bincount(of, weights > 0, m) > 0
-        cosines = (rows[unique] / np.where(n > 0, n, 1.0)[:, None]).astype(np.float32)
+        cosines = cosines_of(factor, rows[unique], n, unique)
         sizes = n * there, T * n**3, W * n**4
         scales = [float(np.abs(one).max(initial=0.0)) or 1.0 for one in sizes]
         found = _sums(cosines, *(one / s for one, s in zip(sizes, scales, strict=True)))
         largest, cubes, quarts = (one * s for one, s in zip(found, scales, strict=True))
 
-        # K is off by at most gamma |a_i| |a_j|, sums by SUMMED and by what underflows.
-        gamma = (d + 4) * EPS
-        edf, heavy = float(W @ n**2), float(W @ n**4)
+        # K is off by at most blur_i blur_j, sums by SUMMED and by what underflows.
+        blur = cosines.blur
         quarts = n**4 * (quarts * (1.0 + SUMMED) + m * TINY * scales[2])
-        rounded = (quarts**0.25 + gamma * n * heavy**0.25) ** 4
-        error = 3.0 * gamma * n * np.sqrt(edf * rounded) + SUMMED * n * np.sqrt(rounded)
-        largest = n * (largest * (1.0 + 4.0 * EPS) + gamma * float(sizes[0].max(initial=0.0)))
+        rounded = (quarts**0.25 + blur * float(W @ blur**4) ** 0.25) ** 4
+        error = (3.0 * blur * np.sqrt(float(W @ blur**2)) + SUMMED * n) * np.sqrt(rounded)
+        largest = n * largest * (1.0 + 4.0 * EPS) + blur * float((blur * there).max(initial=0.0))
 
         # Copies of a row are at the leverage of the row itself.
         own = norm**2
@@ -114,13 +112,13 @@ def _sums(cosines, size, third, fourth):
     buffer = np.empty(ROWS * COLUMNS, dtype=np.float32)
     below = np.tri(min(ROWS, m), dtype=bool)
     for low in range(0, m, ROWS):
-        left = cosines[low : low + ROWS]
+        height = min(ROWS, m - low)
         for start in range(low, m, COLUMNS):
-            right = cosines[start : start + COLUMNS]
-            K = buffer[: len(left) * len(right)].reshape(len(left), len(right))
-            np.matmul(left, right.T, out=K)
+            width = min(COLUMNS, m - start)
+            K = buffer[: height * width].reshape(height, width)
+            cosines.block(low, start, K)
             if start == low:
                 # Every pair once, and no row with itself.
-                K[:, : len(left)][below[: len(left), : len(left)]] = 0.0
+                K[:, :height][below[:height, :height]] = 0.0
             sums_of_block(K, low, start, size, third, fourth, largest, cubes, quarts)
     return largest.astype(float), cubes, quarts
