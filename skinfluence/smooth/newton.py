@@ -196,25 +196,20 @@ def minimise(objective, solver):
     penalties where the way from neither has a factor.
     """
     nothing = objective.at(np.zeros_like(objective.theta))
-    # Far out rows are saturated and hardly curve; of a convex loss all places lead to the optimum.
-    convex = objective.loss.self_concordance and objective.theta.any()
-    begins = [objective, nothing] if convex else [objective]
-    if convex:
+    # Of a convex loss all places lead to the optimum; far out rows are saturated and hardly curve.
+    convex, begins = objective.loss.self_concordance, [objective]
+    if convex and objective.theta.any():
         with np.errstate(over="ignore", invalid="ignore"):
-            if nothing.value() < objective.value():
-                begins.reverse()
-    try:
-        return _descend(begins[0], solver)
-    except SingularHessianError:
-        if not convex:
-            raise
-    try:
-        # At zero all rows curve, and a weak penalty beside them can be lost, too.
-        return _descend(begins[1], solver)
-    except SingularHessianError:
-        if not objective.penalty.any():
-            raise
-        return _down_the_penalties(nothing, solver)
+            lower = nothing.value() < objective.value()
+        begins = [nothing, objective] if lower else [objective, nothing]
+    for begin in begins:
+        try:
+            return _descend(begin, solver)
+        except SingularHessianError:
+            # At zero all rows curve, and a weak penalty beside them can be lost.
+            if begin is begins[-1] and not (convex and objective.penalty.any()):
+                raise
+    return _down_the_penalties(nothing, solver)
 
 
 def _down_the_penalties(objective, solver):

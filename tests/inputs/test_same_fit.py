@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import (
+    GammaRegressor,
     LinearRegression,
     LogisticRegression,
     PoissonRegressor,
@@ -22,7 +23,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from skinfluence import Influence
+from skinfluence.objective import objective_of
 from tests.registries import ESTIMATORS, make_data, name_of
+from tests.trials.drawing import draw
 
 N = 200
 ORDER = np.random.default_rng(4).permutation(N)
@@ -197,3 +200,35 @@ def test_stochastic_descent_that_heavy_rows_drove_off_is_no_other_data(solver):
             warnings.simplefilter("ignore")
             model = LogisticRegression(solver=solver, C=1e-3, tol=1e-4, max_iter=1000)
             Influence(model.fit(X, y, sample_weight=weight), X, y, weight, polish=True)
+
+
+@pytest.mark.parametrize("model", [GammaRegressor, PoissonRegressor])
+def test_a_newton_fit_that_went_on_in_single_precision_is_that_of_its_rows(model):
+    """Where the Hessian has no digits in float32 lbfgs goes on, and its coefficients come in float64."""
+    kept = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((12, 5)) + np.array([900, 120, 760, 1000, 50])
+        X, y = X.astype(np.float32), np.exp(rng.standard_normal(12))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            newton = model(alpha=0.2, fit_intercept=False, solver="newton-cholesky", tol=1e-10)
+            newton.set_params(max_iter=1000).fit(X, y)
+            Influence(newton, X, y)
+        kept += newton.coef_.dtype == np.float64
+    assert kept
+
+
+def test_a_fit_that_the_rounding_of_its_objective_stopped_is_that_of_its_rows():
+    """Terms of 16,000 that cancel: line searches see 1e-13 of the objective, and end at a gradient of .02."""
+    trial = draw(301719)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = LogisticRegression(
+            C=trial.params["C"], solver="newton-cholesky", max_iter=1000, tol=1e-10
+        ).fit(trial.X, trial.y, trial.weights)
+        gradient = objective_of(model, trial.X, trial.y, trial.weights).gradient()
+        assert np.abs(gradient).max() > 0.01
+        Influence(model, trial.X, trial.y, trial.weights)
+        with pytest.raises(ValueError, match="those of the fit"):
+            Influence(model, trial.X, trial.y)

@@ -154,13 +154,14 @@ def test_a_start_worse_than_zero_leads_on_where_zero_has_no_factor(rng):
     np.testing.assert_allclose(found.theta, best.theta, rtol=1e-10)
 
 
+@pytest.mark.parametrize("side", [-25.0, 0.0], ids=["from the other side", "from zero"])
 @pytest.mark.parametrize("solver", [Exact("primal"), Exact("dual")], ids=["primal", "dual"])
-def test_rows_that_go_from_one_side_to_the_other_are_followed_down_the_penalties(solver):
+def test_rows_that_go_from_one_side_to_the_other_are_followed_down_the_penalties(solver, side):
     """On the way they curve by 1e20 times the penalty, which is lost beside them; at the end by 30."""
     direction, along = 1e7 * np.array([1.0, 2.0, -1.0]), np.array([1.0, -0.5])
     weights, y, penalty = np.full(2, 2e4), np.array([1, 0]), 1e-2
     size = direction @ direction
-    start = -25.0 * direction[None] / size
+    start = side * direction[None] / size
     rows = design_of(np.outer(along, direction), 0.0)
     fit = Objective(losses.Binomial(), rows, y, weights, np.full(3, penalty), start)
     with pytest.raises(SingularHessianError):

@@ -160,6 +160,24 @@ def test_rows_whose_slack_is_below_rounding_count():
     np.testing.assert_allclose(found.values, change, rtol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_rows_beyond_their_margin_by_less_than_an_ulp_curve(seed):
+    """Of separable rows in large units: without their curvature every Hessian at the optimum is another one."""
+    rng = np.random.default_rng(seed)
+    X, y = 1e9 * rng.standard_normal((3, 3)), np.array([0, 1, 0])
+    objective = objective_of(LinearSVC(C=3.0, fit_intercept=False).fit(X, y), X, y)
+    best, _ = piecewise.minimise(objective, None)
+    truth = optima.squared_hinge(X, 2.0 * y - 1.0, np.ones(3), 3.0, 0.0)
+    slack = 1 - optima.decisions(truth, X, 0.0) * optima.exact(2.0 * y - 1.0)
+    short = np.array([one > 0 for one in slack])
+    assert short.any()
+    assert max(slack[short]) < 1e-16
+    np.testing.assert_array_equal(best.hessians[:, 0, 0] > 0, short)
+    np.testing.assert_allclose(
+        best.eta[:, 0], optima.decisions(truth, X, 0.0).astype(float), rtol=1e-12
+    )
+
+
 @pytest.mark.parametrize("solver", ["exact", "cg"])
 def test_large_problems_end_at_the_same_optimum(solver, monkeypatch):
     """With the factors of a solver where least squares of their own would be too large."""
