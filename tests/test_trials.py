@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from skinfluence import Influence
+from tests.trials import running
 from tests.trials.drawing import draw
 from tests.trials.passing import fingerprint
 from tests.trials.running import FAILURES, FINE, run
@@ -26,7 +27,7 @@ def small(seed):
 
 SEEDS = list(islice(filter(small, count()), N_TRIALS))
 # Cheap ones that failed once in longer runs; benchmarks/trials_explained.toml says why.
-FOUND = [91012, 210166, 210520, 230428, 230746, 240365, 250771, 260627, 300888]
+FOUND = [91012, 210166, 210520, 230428, 230746, 240365, 250771, 260627, 300487, 300888]
 
 
 def failures(seed):
@@ -53,6 +54,17 @@ def failures(seed):
 def test_an_answer_is_right_or_refused_in_words(seed):
     """To see what it asks: python -m benchmarks.trials --only SEED."""
     assert not failures(seed)
+
+
+def test_time_of_the_oracle_is_no_time_of_the_answer(monkeypatch):
+    """Where it does not come to an end nothing is judged, and nothing failed."""
+
+    def endless(*args):
+        raise running.HangError
+
+    monkeypatch.setattr(running, "judge_of", endless)
+    outcomes, trial = run(next(seed for seed in SEEDS if len(draw(seed).questions) > 1))
+    assert [one.kind for one in outcomes] == ["unsure"] * len(trial.questions)
 
 
 def test_a_trial_is_its_seed():

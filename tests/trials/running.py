@@ -114,6 +114,8 @@ class Asking:
     def __init__(self, trial):
         self.trial = trial
         self.options = trial.options
+        # Whether the oracle took all the time there is: it is not asked again.
+        self.unjudged = False
         self.passed = Passed(trial)
         p = self.passed
         self.X = contained(p.X, trial.container)
@@ -191,36 +193,58 @@ class Asking:
     # One question ------------------------------------------------------------------------------
 
     def _ask(self, question):
-        trial, p = self.trial, self.passed
+        trial = self.trial
         local = question.method in LOCAL and trial.family not in CLOSED
         # Methods of estimators take no options.
         self.options = {} if question.kind.endswith("method") else trial.options
         hold = self.options.get("hold", "auto")
-        if local:
-            # The definition is that of the problem as it was passed.
-            judge = judge_of(trial, p.X, p.y, p.weights, p.params, hold)
-        else:
-            judge = judge_of(trial, trial.X, trial.y, trial.weights, trial.params, hold)
-        cases = self._cases(question)
-        truths = [self._truth(judge, question, edit, at) for edit, at, _ in cases]
-        facts = self._facts(judge, truths)
+        cases, unjudged = self._cases(question), f"{TIME_LIMIT} seconds of the oracle"
+        if self.unjudged:
+            return [Outcome("unsure", unjudged, _shown(question))]
+        try:
+            judge = self._judge(local, hold)
+            truths = [self._truth(judge, question, edit, at) for edit, at, _ in cases]
+            facts = self._facts(judge, truths)
+        except HangError:
+            self.unjudged = True
+            return [Outcome("unsure", unjudged, _shown(question))]
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             # What the oracle took is no time of the answer.
             signal.setitimer(signal.ITIMER_PROF, TIME_LIMIT)
             try:
-                values, bounds = self._answer(question, cases)
+                answer, error = self._answer(question, cases), None
             except HangError:
                 raise
-            except Exception as error:
+            except Exception as raised:
+                answer, error = None, raised
+        signal.setitimer(signal.ITIMER_PROF, TIME_LIMIT)
+        try:
+            if error is not None:
                 outcome = self._refused(error, question, facts, judge)
                 return [outcome, *self._said(said, question, facts)]
+            return self._looked_at(question, cases, answer, said, judge, truths, facts)
+        except HangError:
+            self.unjudged = True
+            return [Outcome("unsure", unjudged, _shown(question))]
+
+    def _judge(self, local, hold):
+        trial, p = self.trial, self.passed
+        signal.setitimer(signal.ITIMER_PROF, TIME_LIMIT)
+        if local:
+            # The definition is that of the problem as it was passed.
+            return judge_of(trial, p.X, p.y, p.weights, p.params, hold)
+        return judge_of(trial, trial.X, trial.y, trial.weights, trial.params, hold)
+
+    def _looked_at(self, question, cases, answer, said, judge, truths, facts):
+        """What was said and each value beside its truth, outcomes."""
+        local = question.method in LOCAL and self.trial.family not in CLOSED
         out = self._said(said, question, facts)
         warned = [w for w in said if issubclass(w.category, UserWarning | RuntimeWarning)]
         # What is said not to be certified is held to the bound that is given for it.
         uncertified = any("could not be certified" in str(w.message) for w in warned)
         held = replace(question, method="auto") if uncertified and not local else question
-        for case, truth, value, bound in zip(cases, truths, values, bounds, strict=True):
+        for case, truth, value, bound in zip(cases, truths, *answer, strict=True):
             again = truth
             if bound is not None and not local and not isinstance(truth, Exception):
                 again = self._truth(judge, held, case[0], case[1], bound)
