@@ -169,7 +169,7 @@ def run_mnist(_):
     order = np.argsort(-np.abs(change).max(axis=1))
     checked = np.r_[order[:6], rng.choice(len(y), 6, replace=False)]
     # Truth: chord steps on the problem without the row, to a decrement below 1e-7.
-    from skinfluence.smooth.steps import EditedInverse
+    from skinfluence.smooth.point_steps import EditedInverse
 
     errors = []
     for row in checked:

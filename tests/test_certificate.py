@@ -157,7 +157,7 @@ def test_kappa_covers_every_row_of_positive_weight(number):
 
 
 def solver_inverse(solver, points):
-    from skinfluence.smooth.steps import EditedInverse
+    from skinfluence.smooth.point_steps import EditedInverse
 
     return EditedInverse(solver.factor, solver.solver, points)
 

@@ -10,7 +10,7 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.threads import small_blas
 from skinfluence.editing.writing import write_linear
 from skinfluence.objective import Objective, centred
-from skinfluence.smooth import piecewise, steps
+from skinfluence.smooth import piecewise, point_steps
 from skinfluence.smooth.accuracy import Accuracy, shrink, solve_error
 from skinfluence.smooth.newton import minimise, refuse_separable
 from skinfluence.solvers import resolve_solver
@@ -155,7 +155,9 @@ def _(problem: Objective, answers, points, tol):
     size = float(np.sqrt(np.maximum(0.0, flat @ (solver.factor.curvature @ flat))))
     if solver.M is None:
         return solved_by_penalty(after, size, used)
-    leverage = steps.points_leverage(solver.factor, points) * (1.0 + solver.accuracy.solve_error)
+    leverage = point_steps.points_leverage(solver.factor, points) * (
+        1.0 + solver.accuracy.solve_error
+    )
     kept = float(shrink(np.array([points.shift]), start)[0]) * (1.0 - leverage)
     factor = solver.factor
     if not kept > LEFT:

@@ -20,7 +20,7 @@ from skinfluence.answers import (
 )
 from skinfluence.objective import Objective, centred
 from skinfluence.quantity import Quantity
-from skinfluence.smooth import derivatives, effects, steps
+from skinfluence.smooth import derivatives, effects, point_steps, steps
 from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.deletions import Deletions
 from skinfluence.smooth.edit_solver import EditSolver
@@ -248,7 +248,7 @@ class SmoothAnswers(Locked, Answers):
     def effects(self, points, quantity, method, tol):
         found, bound, used = self.solve_points(points, method, tol)
         values = effects.theta_effects(quantity, found)
-        leverage = np.array([steps.points_leverage(self.factor, one) for one in points])
+        leverage = np.array([point_steps.points_leverage(self.factor, one) for one in points])
         return values, bound, used, leverage
 
     def _by_method(self, edits, quantity, method, tol):
@@ -418,7 +418,7 @@ class SmoothAnswers(Locked, Answers):
             if method in LOCAL:
                 solver = self.solver.for_edits() if isinstance(self.solver, Exact) else self.solver
                 for i, one in enumerate(points):
-                    found[i] = steps.points_step(self.factor, solver, one, method)
+                    found[i] = point_steps.points_step(self.factor, solver, one, method)
                     advance(1)
                 return found, bound, used
             solver, tol = self.edit_solver(), _relative(method, tol)

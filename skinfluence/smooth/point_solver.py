@@ -7,7 +7,7 @@ import numpy as np
 from skinfluence import certificate
 from skinfluence._utils.threads import small_blas
 from skinfluence.edits.points import edited
-from skinfluence.smooth import piecewise, steps
+from skinfluence.smooth import piecewise, point_steps
 from skinfluence.smooth.accuracy import Accuracy, inflation, shrink
 from skinfluence.smooth.newton import refuse_separable
 from skinfluence.smooth.piecewise_bound import PiecewiseBound
@@ -49,7 +49,7 @@ class PointSolver:
         problem = edited(self.objective, points)
         if piecewise.is_piecewise(problem.loss):
             return self._points_exactly(problem, points)
-        inverse = steps.EditedInverse(self.factor, self.solver, points)
+        inverse = point_steps.EditedInverse(self.factor, self.solver, points)
         right = inverse.right
         shape = self.objective.theta.shape
         if not right.any():
@@ -59,7 +59,7 @@ class PointSolver:
             step, bound, size = self.start.newton(problem, v.reshape(shape), np.inf, tol)
             return step, bound, size, "newton", self.accuracy.round_off
         # As in RowBatch: the error before the edit counts in the norm of P.
-        added = steps.points_leverage(self.factor, points, gained=True)
+        added = point_steps.points_leverage(self.factor, points, gained=True)
         inflated = np.sqrt(float(inflation(added, points.shift, self.objective)))
         floor, round_off = self.accuracy.floor * inflated, self.accuracy.round_off * inflated
         # What the last refinement changes is what the solver and Woodbury's formula lost.
@@ -68,10 +68,10 @@ class PointSolver:
         except SingularHessianError as error:
             v, bound, size = self._elsewhere(problem, tol, error)
             return v, bound + floor, size, "newton", round_off
-        size = steps.norm(v, Pv)
+        size = point_steps.norm(v, Pv)
         kappa, growth, error = self.kappa(inverse, points)
         solved = inverse.refactored or self.factor
-        changed, gradient, hessian = steps.stack(self.objective, points)
+        changed, gradient, hessian = point_steps.stack(self.objective, points)
         sizes = self.accuracy.sizes(solved.leverages(changed))
         own_noise = self.accuracy.rounding(changed, gradient, hessian, sizes).sum()
         with np.errstate(invalid="ignore"):
@@ -88,7 +88,7 @@ class PointSolver:
             if not np.isfinite(left).all():
                 break
             change = -inverse.solve(left)
-            gradient = np.array(steps.norm(-change, left) * (1.0 + slack) + noise)
+            gradient = np.array(point_steps.norm(-change, left) * (1.0 + slack) + noise)
             here = certificate.gradient_bound(self.M, kappa, gradient, np.array(r))
             there = float(certificate.chord_bound(self.M, kappa, here, np.array(r)))
             there += slack * float(gradient) + noise
@@ -96,7 +96,7 @@ class PointSolver:
             if there < bound:
                 v, bound, used = v + change, there, "chord"
                 Pv = inverse.multiply(v)
-                size = steps.norm(v, Pv)
+                size = point_steps.norm(v, Pv)
             if not again:
                 break
         v = v.reshape(shape)
@@ -127,7 +127,7 @@ class PointSolver:
     def _points_exactly(self, problem, points):
         objective = self.objective
         shift = points.shift * objective.unit_penalty
-        design, gradient, _ = steps.stack(objective, points)
+        design, gradient, _ = point_steps.stack(objective, points)
         y = objective.y[points.rows]
         y = y if points.new is None else np.concatenate([y, points.new_y])
         pushes = (gradient != 0.0) | piecewise.near_edge(objective, design, y)

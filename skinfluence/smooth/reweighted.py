@@ -6,7 +6,7 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence.answers import LOCAL
-from skinfluence.smooth import steps
+from skinfluence.smooth import point_steps, steps
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.smooth.newton import polish
 from skinfluence.smooth.solved import ROUND_OFF, Solved
@@ -121,7 +121,7 @@ class ReweightedAnswers(SmoothAnswers):
             return super().solve_points(points, method, tol)
         found = np.empty((len(points), *self.offset.shape))
         for i, one in enumerate(points):
-            inverse = steps.EditedInverse(self.factor, self.solver, one)
+            inverse = point_steps.EditedInverse(self.factor, self.solver, one)
             right = inverse.right + self.pull
             solved = inverse.refined(right)[0] if inverse.loses() else inverse.solve(right)
             found[i] = -solved.reshape(self.offset.shape) - self.offset
@@ -182,7 +182,7 @@ class ReweightedAnswers(SmoothAnswers):
 
     def _size_of_points(self, points, V):
         objective, curvature = self.edit_solver().objective, self.edit_solver().factor.curvature
-        design, _, hessian = steps.stack(objective, points)
+        design, _, hessian = point_steps.stack(objective, points)
         moved, flat = design.multiply(V.T), V.ravel()
         square = flat @ (curvature @ flat) + np.einsum("ik,ikl,il->", moved, hessian, moved)
         square += points.shift * (objective.unit_penalty * V**2).sum()

@@ -11,7 +11,7 @@ from sklearn.linear_model import PoissonRegressor, SGDClassifier
 from skinfluence import Influence, edits, losses
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
-from skinfluence.smooth import newton, steps
+from skinfluence.smooth import newton, point_steps, steps
 from skinfluence.smooth.batch_newton import _OwnFactors
 from skinfluence.solvers import Exact, SingularHessianError
 from skinfluence.solvers.cg import CGFactor
@@ -78,9 +78,9 @@ def test_newtons_method_that_meets_a_singular_hessian_begins_again_at_zero(rng):
 def test_a_step_whose_length_overflows_has_no_finite_one():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert steps.norm(np.full(3, 1e200), np.full(3, 1e200)) == np.inf
-        assert steps.norm(np.array([1e200, -1e200]), np.full(2, 1e200)) == np.inf
-        assert steps.norm(np.zeros(2), np.zeros(2)) == 0.0
+        assert point_steps.norm(np.full(3, 1e200), np.full(3, 1e200)) == np.inf
+        assert point_steps.norm(np.array([1e200, -1e200]), np.full(2, 1e200)) == np.inf
+        assert point_steps.norm(np.zeros(2), np.zeros(2)) == 0.0
 
 
 def test_a_step_beyond_all_squares_is_reported_without_a_bare_warning(rng):
