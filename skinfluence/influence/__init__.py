@@ -25,7 +25,8 @@ from skinfluence.inputs import Inputs
 from skinfluence.objective import refuse_unknown
 from skinfluence.problem import check_problem
 from skinfluence.quantity import Estimate
-from skinfluence.smooth import answers as _smooth
+from skinfluence.smooth import answers as _answers  # noqa: F401  registers the answers
+from skinfluence.smooth.saturated import SaturatedFitError
 from skinfluence.solvers import SolveReport
 from skinfluence.solvers.base import SolverLike
 from skinfluence.statistics import BUDGET, moving
@@ -169,7 +170,7 @@ class Influence(Derivatives, Effects, LeftOut):
         try:
             answers = moving(answers_of(problem, **options))
             answers = answers.polished() if polish else answers
-        except _smooth.SaturatedFitError as error:
+        except SaturatedFitError as error:
             if not polish:
                 raise
             answers = moving(error.polished())

@@ -28,8 +28,8 @@ from skinfluence import certificate
 from skinfluence.objective import Objective
 from skinfluence.smooth import piecewise, steps
 from skinfluence.smooth.accuracy import shrink
-from skinfluence.smooth.answers import leaves_no_model
 from skinfluence.smooth.edit_solver import EditSolver
+from skinfluence.smooth.unanswered import leaves_no_model
 
 # Rows up to which all pairs of leverages are looked at.
 PAIRS = 3000

@@ -10,30 +10,31 @@ from skinfluence._utils.locks import Locked
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.progress import progress_bar
 from skinfluence.answers import (
-    FEWER_TESTS,
     LOCAL,
     Answers,
     answers_of,
     check_method,
-    rows_alone,
     warn_alone,
 )
 from skinfluence.objective import Objective, centred
 from skinfluence.quantity import Quantity
 from skinfluence.smooth import derivatives, effects, point_steps, steps
-from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.deletions import Deletions
 from skinfluence.smooth.edit_solver import EditSolver
 from skinfluence.smooth.edit_start import serving_edits
 from skinfluence.smooth.group_batch import GroupBatch
 from skinfluence.smooth.newton import polish, refuse_separable, rounding_left
 from skinfluence.smooth.others import effect_on_others
-from skinfluence.smooth.piecewise import is_piecewise
-from skinfluence.smooth.rescaled_batch import RescaledBatch
-from skinfluence.smooth.row_batch import largest_eigenvalue
+from skinfluence.smooth.rescaled import RescaledRemovals
 from skinfluence.smooth.row_space import in_row_space, refuse_turned
-from skinfluence.smooth.solved import ROUND_OFF
-from skinfluence.smooth.unanswered import failed_of, warn_unanswered, warn_uncertified
+from skinfluence.smooth.saturated import refuse_saturated
+from skinfluence.smooth.solved import relative_tol
+from skinfluence.smooth.unanswered import (
+    failed_of,
+    leaves_no_model,
+    warn_unanswered,
+    warn_uncertified,
+)
 from skinfluence.solvers import Exact, SingularHessianError, resolve_solver
 from skinfluence.solvers.reports import Moved
 
@@ -89,15 +90,26 @@ class SmoothAnswers(Locked, Answers):
         return replace(self.factor.report(), moved=self._moved)
 
     def polished(self):
-        before = self.problem
         try:
-            report = self.report()
-            other = SmoothAnswers(polish(self.factor, self.solver), self.solver, self.verbose)
+            off = self.report().newton_decrement
+            return self._at_optimum(self.factor, self.solver, self.verbose, self.problem, off)
         except SingularHessianError as error:
-            _refuse_saturated(before, self.solver, self.verbose, error)
+            self._refuse_saturated(self.problem, self.solver, self.verbose, error)
             raise
-        other._moved = _moved(before, other.problem, report.newton_decrement)
+
+    @staticmethod
+    def _at_optimum(factor, solver, verbose, fitted, off):
+        """The answers from the optimum, a Newton decrement off the fit."""
+        other = SmoothAnswers(polish(factor, solver), solver, verbose)
+        other._moved = Moved.between(fitted, other.problem, off)
         return other
+
+    @classmethod
+    def _refuse_saturated(cls, fitted, solver, verbose, error):
+        def at_optimum(factor):
+            return cls._at_optimum(factor, solver, verbose, fitted, np.inf)
+
+        refuse_saturated(fitted, solver, error, at_optimum)
 
     @property
     def concern(self):
@@ -111,7 +123,7 @@ class SmoothAnswers(Locked, Answers):
         try:
             report = self.report()
         except SingularHessianError as error:
-            _refuse_saturated(problem, self.solver, self.verbose, error)
+            self._refuse_saturated(problem, self.solver, self.verbose, error)
             raise
         if report.newton_decrement <= max(limit, rounding_left(self.factor)):
             return None
@@ -132,31 +144,20 @@ class SmoothAnswers(Locked, Answers):
         return derivatives.up_params(self.factor, rows)
 
     def up_loss(self, tests, rows, aggregate):
-        return derivatives.up_loss(self.factor, self._test_gradients(tests, aggregate), rows)
+        gradients = derivatives.test_gradients(self.problem, tests, aggregate)
+        return derivatives.up_loss(self.factor, gradients, rows)
 
     def pert_loss(self, tests, rows, aggregate, pull_back, out):
         refuse_turned(self.problem.design, "How features move the fit")
-        gradients = self._test_gradients(tests, aggregate)
+        gradients = derivatives.test_gradients(self.problem, tests, aggregate)
         return derivatives.pert_loss(self.factor, gradients, rows, pull_back, out)
 
     def test_pulls(self, tests):
         refuse_turned(self.problem.design, "How features move predictions")
-        eta = tests.design.multiply(self.problem.theta.T)
-        gradients = self.problem.loss.gradient(eta, tests.y)
-        return gradients @ self.problem.theta[:, : self.problem.design.n_features]
+        return derivatives.test_pulls(self.problem, tests)
 
     def self_influence(self):
         return derivatives.self_influence(self.factor)
-
-    def _test_gradients(self, tests, aggregate):
-        """``J_t' g_t`` as (n_outputs, n_columns, n_test), or their mean as one column."""
-        design = tests.design
-        eta = design.multiply(self.problem.theta.T)
-        gradients = self.problem.loss.gradient(eta, tests.y)
-        if aggregate:
-            return design.adjoint(gradients).T[:, :, None] / design.n_samples
-        check_fits((self.problem.n_parameters, design.n_samples), FEWER_TESTS)
-        return gradients.T[:, None, :] * design.dense_rows().T[None]
 
     def edit_solver(self):
         """Solver of edits at the optimum, made on first use."""
@@ -207,14 +208,14 @@ class SmoothAnswers(Locked, Answers):
             edits, lonely = self.row_edits(rows[some], label, method)
             for block, values in self._by_method(edits, quantity, method, tol):
                 values[lonely[block]] = np.nan
-                yield _inside(some, block), values
+                yield effects.inside(some, block), values
 
     def row_steps(self, rows, label, method, tol):
         for some in self._row_blocks(len(rows)):
             edits, lonely = self.row_edits(rows[some], label, method)
             for block, moved in self._steps_by_method(edits, method, tol):
                 moved[lonely[block]] = np.nan
-                yield _inside(some, block), moved
+                yield effects.inside(some, block), moved
 
     def _row_blocks(self, m):
         """Slices of m rows asked about: one, unless matrices for each of them would be large."""
@@ -231,7 +232,7 @@ class SmoothAnswers(Locked, Answers):
                 part = edits.take(block)
                 yield block, steps.steps_from(self.factor, part, method, a[block])
             return
-        for block, solved in self._solved(edits, method, tol):
+        for block, solved in self.solved(edits, method, tol):
             yield block, solved.steps
 
     def deletions(self):
@@ -255,23 +256,23 @@ class SmoothAnswers(Locked, Answers):
         if method in LOCAL:
             yield from effects.streamed_row_effects(self.factor, edits, quantity, method)
             return
-        solver, relative = self.edit_solver(), _relative(method, tol)
+        solver, relative = self.edit_solver(), relative_tol(method, tol)
         sure, at_once = solver.own.moves_at(edits, quantity.design, relative)
         if sure.any():
             yield from self._rest_by_method(edits, quantity, method, tol, sure, at_once)
             return
-        for block, solved in self._solved(edits, method, tol):
+        for block, solved in self.solved(edits, method, tol):
             for part, moved in effects.decision_steps(quantity.design, solved.steps):
-                yield _inside(block, part), quantity.change(moved)
+                yield effects.inside(block, part), quantity.change(moved)
 
     def _rest_by_method(self, edits, quantity, method, tol, sure, at_once):
         """Effects of edits of which some are answered, as one block."""
         moved = np.empty((len(sure), *at_once.shape[1:]))
         moved[sure] = at_once
         rest = np.flatnonzero(~sure)
-        for block, solved in self._solved(edits.take(rest), method, tol):
+        for block, solved in self.solved(edits.take(rest), method, tol):
             for part, change in effects.decision_steps(quantity.design, solved.steps):
-                moved[rest[_inside(block, part)]] = change
+                moved[rest[effects.inside(block, part)]] = change
         for block in row_blocks(len(moved), 80 * moved[0].size):
             yield block, quantity.change(moved[block])
 
@@ -286,119 +287,31 @@ class SmoothAnswers(Locked, Answers):
             if method in LOCAL:
                 eta[block] += steps.own_eta_steps(self.factor, edits, method)
             else:
-                self._own_values(edits, eta[block], method, tol)
+                self.own_values(edits, eta[block], method, tol)
         return eta
 
     def own_removals_rescaled(self, method, tol, rows, ratio, fills=None):
-        """As :meth:`own_removals`, where the penalty of each column moves with the row.
+        """See :meth:`RescaledRemovals.own`."""
+        return RescaledRemovals(self).own(method, tol, rows, ratio, fills)
 
-        Parameters
-        ----------
-        method : {"auto", "exact"}
-        tol : float
-        rows : ndarray of int, shape (m,)
-        ratio : ndarray of shape (m, n_features)
-            What the penalty of each coefficient is multiplied by; what is free stays free.
-        fills : Fills, default=None
-            By how much what stands in missing cells moves. No row moves those of its own.
-        """
-        _, edits, lonely = self._rescaled(rows, ratio, method, fills)
-        eta = np.array(self.start(edits.design, method))
-        if method in LOCAL:
-            for block, moved in self._rescaled_steps(edits, method, tol):
-                eta[block] += steps.at_rows(edits.design.take(block), moved)
-        else:
-            self._own_values(edits, eta, method, tol)
-        eta[lonely] = np.nan
-        return eta
+    def rescaled_stream(self, quantity, rows, ratio, method, tol, fills=None, there=None):
+        """See :meth:`RescaledRemovals.stream`."""
+        return RescaledRemovals(self).stream(quantity, rows, ratio, method, tol, fills, there)
 
-    def _own_values(self, edits, eta, method, tol):
+    def rescaled_effects(self, quantity, rows, ratio, method, tol, fills=None, there=None):
+        """See :meth:`RescaledRemovals.effects`."""
+        return RescaledRemovals(self).effects(quantity, rows, ratio, method, tol, fills, there)
+
+    def own_values(self, edits, eta, method, tol):
         """Decision values after certified edits at their own rows, in the place of those before."""
-        sure, moved = self.edit_solver().own.steps_at_once(edits, _relative(method, tol))
+        sure, moved = self.edit_solver().own.steps_at_once(edits, relative_tol(method, tol))
         eta[sure] += moved
         rest = np.flatnonzero(~sure)
         if sure.any():
             edits = edits.take(rest)
-        for block, solved in self._solved(edits, method, tol):
+        for block, solved in self.solved(edits, method, tol):
             eta[rest[block]] += steps.at_rows(edits.design.take(block), solved.steps)
         return eta
-
-    def rescaled_stream(self, quantity, rows, ratio, method, tol, fills=None, there=None):
-        """As :meth:`row_stream` of removals, where the penalty of each column moves with the row.
-
-        Parameters
-        ----------
-        quantity : Quantity
-        rows, ratio, method, tol, fills
-            As in :meth:`own_removals_rescaled`.
-        there : ndarray of bool, shape (n_test, q), default=None
-            Which test rows are filled.
-        """
-        basis, edits, lonely = self._rescaled(rows, ratio, method, fills)
-        if lonely.any():
-            warn_alone(basis, rows[lonely])
-        for block, moved in self._rescaled_steps(edits, method, tol):
-            for part, change in effects.decision_steps(quantity.design, moved):
-                inside = _inside(block, part)
-                if fills is not None:
-                    theta = basis.theta + moved[part]
-                    change = change + fills.take(inside).on_steps(there, theta)
-                values = quantity.change(change)
-                values[lonely[inside]] = np.nan
-                yield inside, values
-
-    def rescaled_effects(self, quantity, rows, ratio, method, tol, fills=None, there=None):
-        """As :meth:`effects` of removing single rows, where the penalty moves with the row."""
-        basis, edits, _ = self._rescaled(rows, ratio, method, fills)
-        found = np.empty((len(rows), *self.problem.theta.shape))
-        bound, used = np.full(len(rows), np.inf), np.full(len(rows), method, dtype="<U9")
-        if method in LOCAL:
-            for block, moved in self._rescaled_steps(edits, method, tol):
-                found[block] = moved
-        else:
-            for block, solved in self._solved(edits, method, tol):
-                found[block], bound[block], used[block] = (
-                    solved.steps,
-                    solved.bound,
-                    solved.method_used,
-                )
-        leverage = steps.row_leverages(self.factor, edits)
-        leverage = largest_eigenvalue(leverage, -edits.hessian)
-        values = effects.theta_effects(quantity, found, basis.theta, fills, there)
-        return values, bound, used, leverage
-
-    def _rescaled(self, rows, ratio, method, fills):
-        """Removals that rescale the penalty, from where a method starts; which leave no model."""
-        edits, lonely = self.row_edits(rows, None, method, say=False)
-        if edits.design.intercept:
-            ratio = np.column_stack([ratio, np.ones(len(rows))])
-        return (
-            self.basis(method),
-            replace(
-                edits,
-                ratio=np.where(lonely[:, None], 1.0, ratio),
-                fills=fills and fills.undone(lonely),
-            ),
-            lonely,
-        )
-
-    def _rescaled_steps(self, edits, method, tol):
-        if method not in LOCAL:
-            for block, solved in self._solved(edits, method, tol):
-                yield block, solved.steps
-            return
-        if self.factor.is_random:
-            raise ValueError(
-                "One step behind a scaler needs exact leverages. Got random estimates, of the solver "
-                f"{self.factor.name}; pass frozen='accept' for the answers with the scaler as fitted."
-            )
-        accuracy = Accuracy(self.factor)
-        k, d = self.problem.theta.shape
-        held = 3 + k if k < RescaledBatch.many_outputs else 10
-        for block in row_blocks(len(edits.rows), 8 * k * d * held + 48 * k * k):
-            offset = self.offset if method == "one-step" else None
-            batch = RescaledBatch(accuracy, edits.take(block), offset=offset)
-            yield block, batch.theta_steps if method == "one-step" else batch.first_order()
 
     def own_group_removals(self, removals, method, tol):
         basis = self.basis(method)
@@ -421,7 +334,7 @@ class SmoothAnswers(Locked, Answers):
                     found[i] = point_steps.points_step(self.factor, solver, one, method)
                     advance(1)
                 return found, bound, used
-            solver, tol = self.edit_solver(), _relative(method, tol)
+            solver, tol = self.edit_solver(), relative_tol(method, tol)
             size, round_off = np.zeros(len(points)), np.zeros(len(points))
             left = np.arange(len(points))
             batch = GroupBatch(solver)
@@ -450,9 +363,9 @@ class SmoothAnswers(Locked, Answers):
     def _solve_one(self, solver, points, tol):
         return solver.points.solve(points, tol)
 
-    def _solved(self, edits, method, tol):
+    def solved(self, edits, method, tol):
         """Certified steps of one-row edits, in blocks; says how many were not certified."""
-        solver, tol = self.edit_solver(), _relative(method, tol)
+        solver, tol = self.edit_solver(), relative_tol(method, tol)
         # Edits without an optimum get NaN from the caller: no work on them.
         edits = edits.undone(leaves_no_model(edits, solver.objective), solver.objective)
         failed, gone = 0, []
@@ -479,76 +392,6 @@ def _(problem: Objective, *, solver, hold, precision, verbose):
         turned = in_row_space(objective)
         if turned is not None:
             return SmoothAnswers(solver.factor(turned), solver, verbose)
-        _refuse_saturated(objective, solver, verbose, error)
+        SmoothAnswers._refuse_saturated(objective, solver, verbose, error)
         raise
     return SmoothAnswers(factor, solver, verbose)
-
-
-class SaturatedFitError(SingularHessianError):
-    """The Hessian is singular at the fit, not at the optimum."""
-
-    def __init__(self, message, polished):
-        super().__init__(message)
-        self.polished = polished
-
-
-def _refuse_saturated(objective, solver, verbose, error):
-    """Where a fit is so far off that no row curves any longer, say so: its problem is determined."""
-    nothing = objective.at(np.zeros_like(objective.theta))
-    curves = objective.loss.self_concordance or is_piecewise(objective.loss)
-    if not curves or not objective.theta.any():
-        return
-    try:
-        factor = solver.factor(nothing)
-        # A factor by iteration is known by its solves only.
-        factor.solve(nothing.gradient()[:, None])
-    except SingularHessianError:
-        return
-
-    def polished():
-        other = SmoothAnswers(polish(factor, solver), solver, verbose)
-        other._moved = _moved(objective, other.problem, np.inf)
-        return other
-
-    raise SaturatedFitError(
-        "The Hessian must be positive definite where the fit is. Got a fit that ended far from its "
-        f"optimum, at decision values up to {np.abs(objective.eta).max():.1e}, where rows no longer curve. "
-        "Scale the features or raise max_iter and fit again, or pass polish=True to Influence to ask "
-        "about the optimum.",
-        polished,
-    ) from error
-
-
-def _moved(before, after, decrement):
-    """How far polishing took a problem."""
-    eta = before.loss.expand(after.eta) - before.loss.expand(before.eta)
-    size = float(np.linalg.norm(after.theta))
-    return Moved(
-        newton_decrement=decrement,
-        parameters=float(np.linalg.norm(after.theta - before.theta)) / size if size else 0.0,
-        decision_values=float(np.abs(eta).max(initial=0.0)),
-    )
-
-
-def _inside(block, part):
-    """A slice of a block of rows as one of all rows."""
-    return slice(block.start + part.start, block.start + part.stop)
-
-
-def leaves_no_model(edits, objective):
-    """Which one-row edits leave nothing, or a class, without weight, a mask of shape (m,)."""
-    lonely = np.isin(edits.rows, rows_alone(objective))
-    if not lonely.any():
-        return lonely
-    gone = edits.weight <= 0
-    if objective.needs_all_classes:
-        gone |= (edits.y != objective.y[edits.rows]).reshape(len(lonely), -1).any(axis=1)
-    return lonely & gone
-
-
-def _relative(method, tol):
-    if method == "exact":
-        return ROUND_OFF
-    if not 0 < tol < 1:
-        raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
-    return tol

@@ -6,7 +6,8 @@ divided by the number of training rows.
 
 import numpy as np
 
-from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.memory import check_fits, row_blocks
+from skinfluence.answers import FEWER_TESTS
 
 
 def up_params(factor, rows):
@@ -32,6 +33,22 @@ def up_params(factor, rows):
         out[block] = objective.loss.expand(step.transpose(0, 2, 1)).transpose(0, 2, 1)
     out *= objective.n_samples
     return objective.design.in_units(out)
+
+
+def test_gradients(objective, tests, aggregate):
+    """``J_t' g_t`` as (n_outputs, n_columns, n_test), or their mean as one column."""
+    design = tests.design
+    gradients = objective.loss.gradient(design.multiply(objective.theta.T), tests.y)
+    if aggregate:
+        return design.adjoint(gradients).T[:, :, None] / design.n_samples
+    check_fits((objective.n_parameters, design.n_samples), FEWER_TESTS)
+    return gradients.T[:, None, :] * design.dense_rows().T[None]
+
+
+def test_pulls(objective, tests):
+    """Derivative of the losses of test rows in the model's features, (n_test, n_features)."""
+    gradients = objective.loss.gradient(tests.design.multiply(objective.theta.T), tests.y)
+    return gradients @ objective.theta[:, : objective.design.n_features]
 
 
 def up_loss(factor, test_gradients, rows=None):

@@ -95,3 +95,8 @@ def theta_effects(quantity, theta_steps, theta=None, fills=None, there=None):
             moved = moved + fills.take(block).on_steps(there, theta + theta_steps[block])
         values[block] = quantity.change(moved)
     return np.swapaxes(values, 0, 1) if quantity.shape else values
+
+
+def inside(block, part):
+    """A slice of a block of rows as one of all rows."""
+    return slice(block.start + part.start, block.start + part.stop)

@@ -102,7 +102,7 @@ class ReweightedAnswers(SmoothAnswers):
         eta[sure] += moved[enough]
         rest = np.flatnonzero(~sure)
         edits = edits.take(rest)
-        for block, solved in self._solved(edits, method, tol):
+        for block, solved in self.solved(edits, method, tol):
             eta[rest[block]] += steps.at_rows(edits.design.take(block), solved.steps)
         return eta
 

@@ -38,3 +38,12 @@ class Solved:
     def within(self, tol):
         """Whether each step is certified to ``tol`` or to round-off."""
         return certificate.within(self.bound, self.size, tol, self.round_off)
+
+
+def relative_tol(method, tol):
+    """The relative error that a method asks for."""
+    if method == "exact":
+        return ROUND_OFF
+    if not 0 < tol < 1:
+        raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
+    return tol

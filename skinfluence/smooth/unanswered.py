@@ -7,8 +7,20 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
+from skinfluence.answers import rows_alone
 from skinfluence.smooth import steps
 from skinfluence.smooth.piecewise import is_piecewise
+
+
+def leaves_no_model(edits, objective):
+    """Which one-row edits leave nothing, or a class, without weight, a mask of shape (m,)."""
+    lonely = np.isin(edits.rows, rows_alone(objective))
+    if not lonely.any():
+        return lonely
+    gone = edits.weight <= 0
+    if objective.needs_all_classes:
+        gone |= (edits.y != objective.y[edits.rows]).reshape(len(lonely), -1).any(axis=1)
+    return lonely & gone
 
 
 def failed_of(solved, tol, solver):

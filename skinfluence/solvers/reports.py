@@ -23,6 +23,17 @@ class Moved:
     parameters: float
     decision_values: float
 
+    @classmethod
+    def between(cls, before, after, decrement):
+        """From an objective at its fit to the same one at its optimum."""
+        eta = before.loss.expand(after.eta) - before.loss.expand(before.eta)
+        size = float(np.linalg.norm(after.theta))
+        return cls(
+            newton_decrement=decrement,
+            parameters=float(np.linalg.norm(after.theta - before.theta)) / size if size else 0.0,
+            decision_values=float(np.abs(eta).max(initial=0.0)),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
