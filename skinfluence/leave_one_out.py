@@ -6,7 +6,8 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import get_tags
 
 from skinfluence._utils.scoring import has_decision_function
-from skinfluence.answers import check_chosen, check_method, rows_alone, warn_alone
+from skinfluence.answers import check_method
+from skinfluence.answers.checks import check_chosen, rows_alone, warn_alone
 from skinfluence.inputs.frozen import check_frozen, uses_y
 from skinfluence.statistics import (
     PipelineOfLeft,

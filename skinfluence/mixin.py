@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from skinfluence._utils.fingerprint import fingerprint, is_in_memory
 from skinfluence._utils.locks import Locked
 from skinfluence._utils.validation import refuse_masked
-from skinfluence.answers import warn_of
+from skinfluence.answers.checks import warn_of
 from skinfluence.blocks import is_large
 from skinfluence.influence import Influence
 

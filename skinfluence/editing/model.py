@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skinfluence.answers import check_chosen
+from skinfluence.answers.checks import check_chosen
 from skinfluence.editing.problems import edited_problem
 from skinfluence.editing.result import Edited, EditReport
 from skinfluence.editing.rows import edited_rows

@@ -13,14 +13,8 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
 from skinfluence.active_set import BOUND, MARGIN, Paths, distance_under, polish
-from skinfluence.answers import (
-    LOCAL,
-    Answers,
-    answers_of,
-    check_method,
-    rows_alone,
-    warn_alone,
-)
+from skinfluence.answers import LOCAL, Answers, answers_of, check_method
+from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.hinge import derivatives
 from skinfluence.hinge.conditional import at_margin, check_margin, having, smoothed
 from skinfluence.hinge.edits import edit_moves, influence_change, new_push

@@ -12,7 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinfluence import leave_one_out
 from skinfluence._utils.typing import Frozen, Hold, MatrixLike, Method, Names, Precision
-from skinfluence.answers import answers_of, warn_of
+from skinfluence.answers import answers_of
+from skinfluence.answers.checks import warn_of
 from skinfluence.editing import Edited
 from skinfluence.editing.model import edited_model
 from skinfluence.editing.sequence import influence_after

@@ -14,14 +14,8 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence._utils.memory import check_fits, row_blocks
-from skinfluence.answers import (
-    LOCAL,
-    Answers,
-    answers_of,
-    check_method,
-    rows_alone,
-    warn_alone,
-)
+from skinfluence.answers import LOCAL, Answers, answers_of, check_method
+from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.kernel.edits import change_of, solve_edit
 from skinfluence.kernel.others import effect_on_others
 from skinfluence.kernel.problem import KernelProblem

@@ -11,14 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.answers import (
-    LOCAL,
-    Answers,
-    answers_of,
-    check_method,
-    rows_alone,
-    warn_alone,
-)
+from skinfluence.answers import LOCAL, Answers, answers_of, check_method
+from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.kernel.answers import KernelAnswers
 from skinfluence.kernel.functions import Kernel, KernelDesign
 from skinfluence.kernel.problem import KernelProblem

@@ -10,7 +10,8 @@ import numpy as np
 import scipy.linalg
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.answers import LOCAL, answers_of, check_method, rows_alone, warn_alone
+from skinfluence.answers import LOCAL, answers_of, check_method
+from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.l1.answers import L1Answers
 from skinfluence.l1.newton import columns_of
 from skinfluence.l1.optimum import factored

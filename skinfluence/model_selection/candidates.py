@@ -13,7 +13,8 @@ from sklearn.pipeline import Pipeline
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.untouched import untouched
-from skinfluence.answers import answers_of, rows_alone, warn_alone
+from skinfluence.answers import answers_of
+from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.influence import Influence
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.frozen import check_frozen

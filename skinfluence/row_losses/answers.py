@@ -10,14 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.progress import progress_bar
-from skinfluence.answers import (
-    LOCAL,
-    Answers,
-    answers_of,
-    check_method,
-    rows_alone,
-    warn_alone,
-)
+from skinfluence.answers import LOCAL, Answers, answers_of, check_method
+from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.edits.points import edited
 from skinfluence.quantity import Quantity
 from skinfluence.row_losses.deletions import MDeletions

@@ -9,13 +9,8 @@ from skinfluence import certificate
 from skinfluence._utils.locks import Locked
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.progress import progress_bar
-from skinfluence.answers import (
-    LOCAL,
-    Answers,
-    answers_of,
-    check_method,
-    warn_alone,
-)
+from skinfluence.answers import LOCAL, Answers, answers_of, check_method
+from skinfluence.answers.checks import warn_alone
 from skinfluence.objective import Objective, centred
 from skinfluence.quantity import Quantity
 from skinfluence.smooth import derivatives, effects, point_steps, steps

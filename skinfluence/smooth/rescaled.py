@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.answers import LOCAL, Answers, warn_alone
+from skinfluence.answers import LOCAL, Answers
+from skinfluence.answers.checks import warn_alone
 from skinfluence.smooth import effects, steps
 from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.rescaled_batch import RescaledBatch

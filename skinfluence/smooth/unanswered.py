@@ -7,7 +7,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
-from skinfluence.answers import rows_alone
+from skinfluence.answers.checks import rows_alone
 from skinfluence.smooth import steps
 from skinfluence.smooth.piecewise import is_piecewise
 

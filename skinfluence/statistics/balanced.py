@@ -14,7 +14,7 @@ import numpy as np
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
-from skinfluence.answers import rows_alone, warn_alone
+from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.edits import NoOptimumError
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.smooth.reweighted import ReweightedAnswers

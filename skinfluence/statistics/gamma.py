@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.answers import rows_alone
+from skinfluence.answers.checks import rows_alone
 from skinfluence.kernel.gammas import lagrange
 from skinfluence.statistics.balanced import with_balanced
 from skinfluence.statistics.held import MovingAnswers, started_at

@@ -4,7 +4,9 @@ from dataclasses import fields
 
 import numpy as np
 
-from skinfluence.answers import LOCAL, gathered, rows_alone, top_of, warn_alone
+from skinfluence.answers import LOCAL
+from skinfluence.answers.checks import rows_alone, warn_alone
+from skinfluence.answers.streams import gathered, top_of
 from skinfluence.quantity import Effect
 from skinfluence.statistics import edited_rows
 from skinfluence.statistics.again import Again

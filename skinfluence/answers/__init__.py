@@ -4,17 +4,13 @@ Each kind of :class:`~skinfluence.problem.Problem` has its :class:`Answers`, whi
 finds. What a kind does not know, it refuses by name.
 """
 
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import singledispatch
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import _safe_indexing
 
-from skinfluence._utils._optional import require
-from skinfluence._utils.calls import level_outside
+from skinfluence.answers.streams import Top, gathered, top_of
 from skinfluence.design import Design
 from skinfluence.quantity import Effect
 
@@ -59,97 +55,6 @@ class Tests:
     codes: np.ndarray | None
     labels: object = None
     offset: np.ndarray | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Top:
-    """The training rows that matter most for each test point.
-
-    Attributes
-    ----------
-    helpful, harmful : ndarray of int, shape (n_test, k)
-        Training rows by falling / rising removal effect. Positive effects are helpful: removing
-        the row raises the test loss.
-    helpful_effects, harmful_effects : ndarray of shape (n_test, k)
-        NaN, last, for rows without an answer, such as the only one of a class: a warning names
-        them.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from skinfluence import Influence
-    >>> X, y = load_iris(return_X_y=True)
-    >>> inf = Influence(LogisticRegression(max_iter=1000, tol=1e-8).fit(X, y), X, y)
-    >>> top = inf.top(X[[70]], y[[70]], k=3)
-    >>> top.harmful.shape, bool((top.harmful_effects < 0).all())
-    ((1, 3), True)
-    """
-
-    helpful: np.ndarray
-    helpful_effects: np.ndarray
-    harmful: np.ndarray
-    harmful_effects: np.ndarray
-
-    def __repr__(self):
-        n_test, k = self.helpful.shape
-        lines = [f"Top({n_test} test point{'s' if n_test != 1 else ''}, {k} rows each way)"]
-        for t in range(min(n_test, 3)):
-            sides = (
-                ("helpful", self.helpful, self.helpful_effects),
-                ("harmful", self.harmful, self.harmful_effects),
-            )
-            for name, rows, effects in sides:
-                some = zip(rows[t, :3], effects[t, :3], strict=True)
-                shown = ", ".join(f"{row} ({effect:+.3g})" for row, effect in some)
-                lines.append(f"  test {t}, {name}: {shown}{', …' if k > 3 else ''}")
-        return "\n".join([*lines, *(["  …"] if n_test > 3 else [])])
-
-    def _repr_html_(self):
-        try:
-            return self.to_frame().head(40).to_html(index=False)
-        except ImportError:
-            return f"<pre>{self!r}</pre>"
-
-    def to_frame(self, X=None, y=None):
-        """One line for each test point, side and rank; needs pandas.
-
-        Parameters
-        ----------
-        X : DataFrame or array-like of n_train rows, default=None
-            The training rows, shown beside their effects.
-        y : array-like of shape (n_train,), default=None
-            Their targets.
-
-        Returns
-        -------
-        frame : DataFrame
-            ``test``, ``side`` ("helpful" or "harmful"), ``rank`` from 1, ``row``, ``effect``, then the
-            target and the columns of `X`.
-        """
-        pd = require("pandas", extra="audit")
-        n_test, k = self.helpful.shape
-        rows = np.stack([self.helpful, self.harmful], axis=1)
-        frame = pd.DataFrame(
-            {
-                "test": np.repeat(np.arange(n_test), 2 * k),
-                "side": np.tile(np.repeat(["helpful", "harmful"], k), n_test),
-                "rank": np.tile(np.arange(1, k + 1), 2 * n_test),
-                "row": rows.ravel(),
-                "effect": np.stack([self.helpful_effects, self.harmful_effects], axis=1).ravel(),
-            }
-        )
-        if y is not None:
-            frame["y"] = np.asarray(y)[frame["row"]]
-        if X is None:
-            return frame
-        shown = _safe_indexing(X, frame["row"].to_numpy())
-        if not hasattr(shown, "columns"):
-            shown = shown.toarray() if hasattr(shown, "toarray") else np.asarray(shown)
-            shown = pd.DataFrame(shown.reshape(len(frame), -1)).add_prefix("x")
-        shown = shown.reset_index(drop=True)
-        taken = {name: f"{name} (row)" for name in shown.columns if name in frame.columns}
-        return pd.concat([frame, shown.rename(columns=taken)], axis=1)
 
 
 class Answers(ABC):
@@ -393,30 +298,6 @@ class Answers(ABC):
         return top_of(self.row_stream(quantity, np.arange(n), None, method, tol), n, k)
 
 
-def gathered(stream, quantity, n, out=None):
-    """A stream of effects of n rows as one array, (n_test, n, ...), or (n,) for a scalar."""
-    shape = quantity.shape
-    if out is None:
-        out = np.empty((*shape[:1], n, *shape[1:]))
-    for block, values in stream:
-        if shape:
-            out[:, block] = np.swapaxes(values, 0, 1)
-        else:
-            out[block] = values
-    return out
-
-
-def top_of(stream, n, k):
-    """The k largest and smallest of a stream of effects of n rows for each test point: a Top."""
-    kept = {sign: (None, None) for sign in (1, -1)}
-    for block, values in stream:
-        rows = np.broadcast_to(np.arange(n)[block], values.T.shape)
-        for sign in kept:
-            kept[sign] = _merge(kept[sign], sign * values.T, rows, k)
-    (helpful, up), (harmful, down) = kept[1], kept[-1]
-    return Top(helpful, up, harmful, -down)
-
-
 class EditsOnly(Answers):
     """Answers about a kind whose edits are known exactly and whose derivatives are refused by name."""
 
@@ -484,80 +365,3 @@ def check_method(method):
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}. Got {method!r} instead.")
-
-
-def rows_alone(objective):
-    """Rows without which nothing, a class, or no positive count, has weight: no optimum is left."""
-    heaviest = np.argmax(objective.weights)
-    if not objective.keeps_weight(-objective.weights[heaviest]):
-        return np.array([heaviest], dtype=np.intp)
-    if not objective.needs_all_classes:
-        return np.empty(0, dtype=np.intp)
-    alone = []
-    for _, kinds, _ in objective.own_kinds:
-        rows = np.flatnonzero((objective.weights > 0) & (kinds >= 0))
-        count = np.bincount(kinds[rows])
-        alone.append(rows[count[kinds[rows]] == 1])
-    return np.unique(np.concatenate(alone))
-
-
-def check_chosen(problem, frozen):
-    """Say what the estimator chose on all rows, and answers hold; refuse it with ``"refuse"``.
-
-    Raises
-    ------
-    ValueError
-    """
-    if problem.chosen is None or frozen == "accept":
-        return
-    if frozen == "refuse":
-        raise ValueError(
-            "With frozen='refuse' nothing that was learned from the rows may stay as it is. Got "
-            f"{problem.model_name}, whose fit chose {problem.chosen} on them. Ask about a model that is "
-            "given those (best_estimator_ of a search), pass frozen='accept' to hold them, or refit."
-        )
-    warnings.warn(
-        f"Held as chosen on all rows: {problem.chosen}. A refit would choose anew. Pass "
-        "frozen='accept' if the answers for these are what you ask.",
-        UserWarning,
-        stacklevel=level_outside(),
-    )
-
-
-def warn_of(concern):
-    """Warn of what :attr:`Answers.concern` says, if anything."""
-    if concern is not None:
-        warnings.warn(concern, ConvergenceWarning, stacklevel=level_outside())
-
-
-def warn_alone(objective, rows):
-    """Say which rows have no leave-one-out model."""
-    if not objective.keeps_weight(-objective.weights[rows[0]]):
-        warnings.warn(
-            f"Row {rows[0]} has all the training weight: without it nothing is left to fit, so its "
-            "answers are NaN. Add rows, or give others weight.",
-            UserWarning,
-            stacklevel=level_outside(),
-        )
-        return
-    shown = ", ".join(str(row) for row in rows[:5]) + (", …" if len(rows) > 5 else "")
-    warnings.warn(
-        f"Row {shown} is the only one of its class with weight (or the only positive count): "
-        f"without it {objective.without_a_class}, so its answers are NaN. Add rows of that class or "
-        "drop the class.",
-        UserWarning,
-        stacklevel=level_outside(),
-    )
-
-
-def _merge(kept, values, rows, k):
-    """The k largest values of each line of two candidate sets, sorted; numpy sorts NaN last."""
-    if kept[0] is not None:
-        values = np.concatenate([kept[1], values], axis=1)
-        rows = np.concatenate([kept[0], rows], axis=1)
-    if values.shape[1] > k:
-        best = np.argpartition(-values, k - 1, axis=1)[:, :k]
-        values = np.take_along_axis(values, best, axis=1)
-        rows = np.take_along_axis(rows, best, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(values, order, axis=1)
