@@ -9,7 +9,8 @@ import numpy as np
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
-from skinfluence.answers import Tests, answers_of, check_method, rows_alone, warn_alone
+from skinfluence.answers import Tests, answers_of, check_method
+from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.design import Design
 from skinfluence.edits.points import Points
 from skinfluence.losses import Loss

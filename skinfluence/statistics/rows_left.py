@@ -6,7 +6,9 @@ from functools import cached_property
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from skinfluence.answers import Answers, gathered, rows_alone, top_of, warn_alone
+from skinfluence.answers import Answers
+from skinfluence.answers.checks import rows_alone, warn_alone
+from skinfluence.answers.streams import gathered, top_of
 
 
 @dataclass(frozen=True, eq=False)
