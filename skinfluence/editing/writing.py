@@ -7,8 +7,10 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch
 
 from skinfluence.inputs.calibrated import with_calibrators
+from skinfluence.inputs.shared import shared_steps
 from skinfluence.inputs.wrappers import opened
 
 # What describes the fit on the rows before the edit, and would be false of the model after it.
@@ -125,17 +127,16 @@ def rebuilt(estimator, model, transformers):
         return model
     made = like(estimator)
     if isinstance(estimator, Pipeline):
-        made.steps = list(estimator.steps)
-        own = [i for i, (_, one) in enumerate(made.steps[:-1]) if one not in (None, "passthrough")]
-        for i in own:
-            name, step = made.steps[i]
-            made.steps[i] = (
-                name,
-                copy.deepcopy(step) if transformers is None else transformers.pop(0),
-            )
+        _put_steps(made, transformers)
         name, last = made.steps[-1]
         made.steps[-1] = (name, rebuilt(last, model, transformers))
         return made
+    shared = shared_steps(estimator)
+    if shared is not None:
+        steps = None
+        if transformers is not None:
+            steps = [transformers.pop(0) for _ in shared.steps]
+        return _with_models(made, rebuilt(shared.inside, model, transformers), steps)
     if isinstance(estimator, CalibratedClassifierCV):
         if transformers is not None:
             # What it holds stays as it is.
@@ -146,3 +147,30 @@ def rebuilt(estimator, model, transformers):
             setattr(made, name, rebuilt(getattr(estimator, name), model, transformers))
             return made
     raise TypeError(f"{type(estimator).__name__} has no model inside that could be replaced.")
+
+
+def _put_steps(pipeline, transformers):
+    """Put transformers in the places of a pipeline's steps, copies of its own where they are None."""
+    pipeline.steps = list(pipeline.steps)
+    for i, (name, step) in enumerate(pipeline.steps[:-1]):
+        if step not in (None, "passthrough"):
+            own = copy.deepcopy(step) if transformers is None else transformers.pop(0)
+            pipeline.steps[i] = (name, own)
+
+
+def _with_models(made, inside, steps):
+    """Several pipelines of the same steps, copied for this, before models that were written behind them."""
+    models = []
+    for pipeline, last in zip(made.estimators_, inside.estimators_, strict=True):
+        one = like(pipeline)
+        _put_steps(one, None if steps is None else list(steps))
+        one.steps[-1] = (one.steps[-1][0], last)
+        models.append(one)
+    if hasattr(made, "named_estimators_"):
+        place = {id(one): k for k, one in enumerate(made.estimators_)}
+        named = made.named_estimators_.items()
+        made.named_estimators_ = Bunch(
+            **{name: models[place[id(one)]] if id(one) in place else one for name, one in named}
+        )
+    made.estimators_ = models
+    return made

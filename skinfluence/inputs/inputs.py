@@ -12,10 +12,11 @@ from skinfluence._utils.untouched import transformed
 from skinfluence._utils.validation import in_numpy, model_in_numpy, refuse_masked
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
 from skinfluence.inputs.curves import curve_of, seen_through
-from skinfluence.inputs.frozen import check_no_samplers, check_same_rows
+from skinfluence.inputs.frozen import check_no_samplers, check_same_rows, uses_y
 from skinfluence.inputs.functions import look_at_functions, look_at_new_rows
 from skinfluence.inputs.rows import row_like, with_plain_numbers
 from skinfluence.inputs.same_fit import check_same_fit
+from skinfluence.inputs.shared import SEEN, refuse_other_steps
 from skinfluence.inputs.wrappers import line_of, opened
 from skinfluence.objective import (
     Objective,
@@ -28,6 +29,7 @@ from skinfluence.offsets import with_offset
 from skinfluence.problem import having_chosen
 from skinfluence.pullbacks import pull_back_in_full, pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
+from skinfluence.statistics.draws import fitted_leaves
 
 
 class Inputs:
@@ -63,10 +65,12 @@ class Inputs:
         check_no_samplers(estimator)
         check_same_rows(estimator)
         refuse_masked(X=X, y=y)
-        self.steps, self._targets, self._chosen = [], [], []
+        self.steps, self._targets, self._chosen, several = [], [], [], []
         self.model = estimator
         while (layer := opened(self.model)) is not None:
             refuse_rewritten(self.model, layer.kind)
+            if layer.shared is not None:
+                several.append((self.model, layer.shared, len(self.steps)))
             self.steps += layer.transformers
             if layer.target is not None:
                 self._targets.append(layer.target)
@@ -75,6 +79,10 @@ class Inputs:
         self.transformers = [step for _, step in self.steps]
         # Before the rows: what they are is of no interest to a model that cannot be asked about.
         refuse_unknown(self.model)
+        for whole, shared, n_before in several:
+            supervised = [one for one, step in fitted_leaves(shared.steps) if uses_y(step)]
+            rows = np.asarray(X[:SEEN]) if is_lazy(X) else X
+            refuse_other_steps(whole, shared, rows, self.transformers[:n_before], supervised)
         self._raw = X
         self.labels = index_of(X, y)
         self.training_X = self.transform(X)

@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from skinfluence._utils._compat import BaseSearchCV
 from skinfluence._utils.dispatch import rewritten
 from skinfluence.inputs.calibrated import calibrated_layer
+from skinfluence.inputs.shared import Shared, shared_steps, steps_of
 
 OUTPUTS = {"predict", "predict_proba", "predict_log_proba", "decision_function"}
 
@@ -33,6 +34,8 @@ class Wrapper:
         What the targets go through.
     chosen : str or None
         What the layer chose among candidates on the rows, in words.
+    shared : Shared or None
+        Where each of several models inside goes through the transformers for itself.
     """
 
     inside: object
@@ -40,6 +43,7 @@ class Wrapper:
     transformers: tuple = ()
     target: object = None
     chosen: str | None = None
+    shared: Shared | None = None
 
 
 def opened(estimator):
@@ -51,8 +55,10 @@ def opened(estimator):
         For a fitted search that kept no estimator.
     """
     if isinstance(estimator, Pipeline):
-        steps = [(name, s) for name, s in estimator.steps[:-1] if s not in (None, "passthrough")]
-        return Wrapper(estimator.steps[-1][1], Pipeline, tuple(steps))
+        return Wrapper(estimator.steps[-1][1], Pipeline, tuple(steps_of(estimator)))
+    shared = shared_steps(estimator)
+    if shared is not None:
+        return Wrapper(shared.inside, type(estimator), tuple(shared.steps), shared=shared)
     if isinstance(estimator, FrozenEstimator):
         return Wrapper(estimator.estimator, FrozenEstimator)
     if isinstance(estimator, TransformedTargetRegressor):
