@@ -39,7 +39,8 @@ ADVICE = {
     "BaseBagging": "It averages models of resampled rows. " + _PARTS,
     "_BaseStacking": (
         "Every row reaches its final estimator twice, through predictions of models fitted on "
-        "others. Ask about it with the models below held, fitted on what they predict: "
+        "others. Where those are FrozenEstimators, and labels 0, 1, ..., it is answered. Ask about it with "
+        "the models below held, fitted on what they predict: "
         "Z = model.transform(X); Influence(clone(model.final_estimator_).fit(Z, y), Z, y)."
     ),
     "BaseThresholdClassifier": _INSIDE,

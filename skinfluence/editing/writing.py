@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import Pipeline
@@ -142,6 +143,11 @@ def rebuilt(estimator, model, transformers):
             # What it holds stays as it is.
             transformers.pop(0)
         return with_calibrators(made, model)
+    if isinstance(estimator, StackingClassifier | StackingRegressor):
+        if transformers is not None:
+            transformers.pop(0)
+        made.final_estimator_ = rebuilt(estimator.final_estimator_, model, transformers)
+        return made
     for name in ("best_estimator_", "regressor_", "estimator"):
         if hasattr(estimator, name):
             setattr(made, name, rebuilt(getattr(estimator, name), model, transformers))

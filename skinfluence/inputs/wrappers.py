@@ -6,6 +6,7 @@ from textwrap import shorten
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
@@ -14,6 +15,7 @@ from skinfluence._utils._compat import BaseSearchCV
 from skinfluence._utils.dispatch import rewritten
 from skinfluence.inputs.calibrated import calibrated_layer
 from skinfluence.inputs.shared import Shared, shared_steps, steps_of
+from skinfluence.inputs.stacked import Stacked, stacks_held
 
 OUTPUTS = {"predict", "predict_proba", "predict_log_proba", "decision_function"}
 
@@ -72,6 +74,8 @@ def opened(estimator):
             return None
         step, inside = layer
         return Wrapper(inside, CalibratedClassifierCV, [("scores", step)])
+    if isinstance(estimator, StackingClassifier | StackingRegressor) and stacks_held(estimator):
+        return Wrapper(estimator.final_estimator_, type(estimator), [("stack", Stacked(estimator))])
     if isinstance(estimator, BaseSearchCV) or hasattr(estimator, "best_estimator_"):
         if hasattr(estimator, "cv_results_") and not hasattr(estimator, "best_estimator_"):
             raise TypeError(
