@@ -14,9 +14,17 @@ Index ``n_rows`` of all vectors is the bias; rows of the edit itself come after 
 import numpy as np
 
 from skinfluence._compiled.cached import compiled
-from skinfluence._compiled.small_system import FAST, append, drop, invert, solve
-
-AT_LO, AT_HI, FREE, ABSENT = 0, 1, 2, 3
+from skinfluence._compiled.limits import (
+    ABSENT,
+    AT_HI,
+    AT_LO,
+    FREE,
+    first_hit,
+    given_rate,
+    limits_of,
+)
+from skinfluence._compiled.responses import add_row, add_rows, copy_to, entry
+from skinfluence._compiled.small_system import append, drop, invert, solve
 
 # What a path ended with.
 DONE, TOO_MANY_PIVOTS, NO_ROW_LEFT, FULL, SINGULAR = 0, 1, 2, 3, 4
@@ -27,117 +35,6 @@ _NO_RATE = 1e-13
 _NO_EXCHANGE = 1e-9
 # Conditional kernel, relative to the kernel, of a row that the margin set already spans.
 _SPANNED = 1e-10
-
-# No quantity is NaN here; infinite ones are.
-_FASTER = {"fastmath": {"contract", "nsz", "reassoc", "nnan"}, "error_model": "numpy"}
-
-
-@compiled(nogil=True, **FAST)
-def _copy(out, values):
-    """``out[:] = values``: numba compiles for seconds what that says where shapes differ."""
-    for i in range(len(out)):
-        out[i] = values[i]
-
-
-@compiled(nogil=True, **FAST)
-def _entry(table, side, own, i, j):
-    """Response of ``i`` to the given quantity of ``j``."""
-    n = table.shape[0]
-    if j <= n:
-        return table[j, i] if i <= n else side[j, i - n - 1]
-    return own[j - n - 1, i]
-
-
-@compiled(nogil=True, **FAST)
-def _add(out, scale, table, side, own, j):
-    n = table.shape[0]
-    if j > n:
-        row = own[j - n - 1]
-        for i in range(len(row)):
-            out[i] += scale * row[i]
-        return
-    row = table[j]
-    for i in range(n + 1):
-        out[i] += scale * row[i]
-    for i in range(side.shape[1]):
-        out[n + 1 + i] += scale * side[j, i]
-
-
-@compiled(nogil=True, **FAST)
-def _add_all(out, scales, rows, m, table, side, own):
-    """``out += sum_k scales[k] * response of rows[k]``; four rows of the tableau at a time."""
-    n = table.shape[0]
-    k = 0
-    while k < m:
-        if k + 4 <= m and max(max(rows[k], rows[k + 1]), max(rows[k + 2], rows[k + 3])) < n:
-            a, b, c, e = table[rows[k]], table[rows[k + 1]], table[rows[k + 2]], table[rows[k + 3]]
-            p, q, r, t = scales[k], scales[k + 1], scales[k + 2], scales[k + 3]
-            for i in range(n + 1):
-                out[i] += p * a[i] + q * b[i] + r * c[i] + t * e[i]
-            for i in range(side.shape[1]):
-                for o in range(4):
-                    out[n + 1 + i] += scales[k + o] * side[rows[k + o], i]
-            k += 4
-        else:
-            _add(out, scales[k], table, side, own, rows[k])
-            k += 1
-
-
-@compiled(nogil=True, **_FASTER)
-def _times(steps, x, d, L, U, no_rate):
-    """Time until each quantity hits a limit at rate ``d``; returns the least."""
-    least = np.inf
-    for i in range(len(x)):
-        rate = d[i]
-        moves = abs(rate) > no_rate
-        room = (U[i] if rate > 0 else L[i]) - x[i]
-        t = room / (rate if moves else 1.0)
-        t = t if moves else np.inf
-        t = t if t > 0 else 0.0
-        steps[i] = t
-        least = t if t < least else least
-    return least
-
-
-@compiled(nogil=True, error_model="numpy")
-def _first(x, d, L, U, steps, skip, no_rate):
-    """The quantity that hits a limit first; of ties the one that moves fastest. (row or -1, time)."""
-    least = _times(steps, x, d, L, U, no_rate)
-    if skip >= 0 and steps[skip] <= least:
-        steps[skip] = np.inf
-        least = np.inf
-        for i in range(len(x)):
-            least = min(least, steps[i])
-    if least == np.inf:
-        return -1, np.inf
-    bar = least * (1.0 + 1e-12) + 1e-15
-    best, speed = -1, -1.0
-    for i in range(len(x)):
-        if steps[i] <= bar and i != skip and abs(d[i]) > speed:
-            best, speed = i, abs(d[i])
-    return best, steps[best]
-
-
-@compiled(nogil=True, error_model="numpy")
-def _limits(role, lo, hi, target, gone):
-    """Limits of a row's free quantity."""
-    if role == FREE:
-        return lo, hi
-    if gone or role == ABSENT:
-        return -np.inf, np.inf
-    if role == AT_LO:
-        return target, np.inf
-    return -np.inf, target
-
-
-@compiled(nogil=True, error_model="numpy")
-def _given_rate(role, k, moves):
-    """Rate of what is given for the ``k``-th moving row: a limit or the target."""
-    if role == FREE:
-        return moves[k, 2]
-    if role == AT_HI:
-        return moves[k, 1]
-    return moves[k, 0]
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -196,9 +93,9 @@ def follow(
         if role[i] == FREE:
             n_free += 1
     for k in range(len(movers)):
-        given[k] = _given_rate(role[movers[k]], k, moves)
+        given[k] = given_rate(role[movers[k]], k, moves)
         if given[k] != 0.0:
-            _add(base, given[k], table, side, own, movers[k])
+            add_row(base, given[k], table, side, own, movers[k])
     # Typed: a literal would compile every function it is passed to twice.
     p, nobody = np.int64(0), np.int64(-1)
     s, n_pivots, code = 0.0, 0, DONE
@@ -208,16 +105,16 @@ def follow(
             k = slot[flipped[a]]
             rhs[a] = -base[flipped[a]]
             if k >= 0:
-                rhs[a] += _given_rate(role[flipped[a]], k, moves)
+                rhs[a] += given_rate(role[flipped[a]], k, moves)
         if not solve(G, inverse, p, rhs, z):
             code = SINGULAR
             break
-        _copy(d, base)
-        _add_all(d, z, flipped, p, table, side, own)
+        copy_to(d, base)
+        add_rows(d, z, flipped, p, table, side, own)
         for a in range(p):
             d[flipped[a]] = z[a]
 
-        q, t = _first(x, d, L, U, steps, nobody, _NO_RATE)
+        q, t = first_hit(x, d, L, U, steps, nobody, _NO_RATE)
         rising = q >= 0 and d[q] > 0
         for k in range(len(movers)):
             i = movers[k]
@@ -267,10 +164,10 @@ def follow(
         if a >= 0:
             diagonal = inverse[a, a]
         else:
-            diagonal = _entry(table, side, own, q, q)
+            diagonal = entry(table, side, own, q, q)
             for b in range(p):
-                column[b] = _entry(table, side, own, flipped[b], q)
-                row[b] = _entry(table, side, own, q, flipped[b])
+                column[b] = entry(table, side, own, flipped[b], q)
+                row[b] = entry(table, side, own, q, flipped[b])
             for b in range(p):
                 for c in range(p):
                     diagonal -= row[b] * inverse[b, c] * column[c]
@@ -292,8 +189,8 @@ def follow(
                     for c in range(p):
                         z[b] -= inverse[b, c] * column[c]
                 d[:] = 0.0
-                _add(d, 1.0, table, side, own, q)
-            _add_all(d, z, flipped, p, table, side, own)
+                add_row(d, 1.0, table, side, own, q)
+            add_rows(d, z, flipped, p, table, side, own)
             for b in range(p):
                 d[flipped[b]] = z[b]
             d[q] = 0.0
@@ -303,14 +200,14 @@ def follow(
                 d[i] *= sign
             for j in range(len(movers)):
                 i = movers[j]
-                L[i], U[i] = _limits(
+                L[i], U[i] = limits_of(
                     role[i],
                     box[0, i] + s * moves[j, 0],
                     box[1, i] + s * moves[j, 1],
                     box[2, i] + s * moves[j, 2],
                     true_box[0, i] >= true_box[1, i],
                 )
-            partner, t = _first(x, d, L, U, steps, q, _NO_EXCHANGE)
+            partner, t = first_hit(x, d, L, U, steps, q, _NO_EXCHANGE)
             room = np.inf if leaves else hi - lo
             flips = room <= t
             t = min(t, room)
@@ -327,10 +224,10 @@ def follow(
                 touched[n_touched] = q
                 n_touched += 1
                 if k < 0:
-                    L[q], U[q] = _limits(role[q], lo, hi, target, False)
+                    L[q], U[q] = limits_of(role[q], lo, hi, target, False)
                 elif a < 0:
-                    rate = _given_rate(role[q], k, moves)
-                    _add(base, rate - given[k], table, side, own, q)
+                    rate = given_rate(role[q], k, moves)
+                    add_row(base, rate - given[k], table, side, own, q)
                     given[k] = rate
                 x[q] = target
                 continue
@@ -360,7 +257,7 @@ def follow(
                 x[i] += shift
             if k < 0:
                 gone = lo >= hi
-                L[i], U[i] = _limits(role[i], lo, hi, target, gone)
+                L[i], U[i] = limits_of(role[i], lo, hi, target, gone)
             touched[n_touched] = i
             n_touched += 1
             if place[i] >= 0:
@@ -379,14 +276,14 @@ def follow(
                     drop(G, inverse, flipped, place, p, place[i])
                 p -= 1
                 if k >= 0:
-                    given[k] = _given_rate(role[i], k, moves)
+                    given[k] = given_rate(role[i], k, moves)
                     if given[k] != 0.0:
-                        _add(base, given[k], table, side, own, i)
+                        add_row(base, given[k], table, side, own, i)
             else:
                 for b in range(p):
-                    column[b] = _entry(table, side, own, flipped[b], i)
-                    row[b] = _entry(table, side, own, i, flipped[b])
-                corner = _entry(table, side, own, i, i)
+                    column[b] = entry(table, side, own, flipped[b], i)
+                    row[b] = entry(table, side, own, i, flipped[b])
+                corner = entry(table, side, own, i, i)
                 if partner >= 0:
                     G[p, p] = corner
                     for b in range(p):
@@ -398,7 +295,7 @@ def follow(
                 place[i] = p
                 p += 1
                 if k >= 0 and given[k] != 0.0:
-                    _add(base, -given[k], table, side, own, i)
+                    add_row(base, -given[k], table, side, own, i)
                     given[k] = 0.0
         if partner >= 0 and not invert(G, inverse, p):
             code = SINGULAR
@@ -448,96 +345,14 @@ def _finish(
         if place[i] >= 0:
             rhs[place[i]] = total
         elif total != 0.0:
-            _add(base, total, table, side, own, i)
+            add_row(base, total, table, side, own, i)
     for a in range(p):
         rhs[a] -= base[flipped[a]]
     solve(G, inverse, p, rhs, z)
-    _copy(d, base)
-    _add_all(d, z, flipped, p, table, side, own)
+    copy_to(d, base)
+    add_rows(d, z, flipped, p, table, side, own)
     for a in range(p):
         d[flipped[a]] = z[a]
     for i in range(len(d)):
         if role[i] == FREE or i == n:
             delta[i] = d[i]
-
-
-@compiled(nogil=True, error_model="numpy")
-def follow_each(
-    table, side, own, free_bias, scale, role, x, box, true_box, before,
-    starts, movers, moves, true_moves, max_pivots, cap, first, last, delta, codes, n_pivots, n_free,
-):  # fmt: skip
-    """`follow` for the edits ``first <= e < last``, each from the same state.
-
-    Edit ``e`` moves the rows ``movers[starts[e] : starts[e + 1]]``. ``delta`` has one row per
-    edit. See `follow` for the other arguments; ``box`` and ``true_box`` are those before the edit.
-    """
-    n, N = table.shape[0], len(x)
-    L, U = np.empty(N), np.empty(N)
-    for i in range(N):
-        L[i], U[i] = _limits(role[i], box[0, i], box[1, i], box[2, i], box[0, i] >= box[1, i])
-    L[n], U[n] = -np.inf, np.inf
-    own_role, own_x, own_L, own_U = np.empty_like(role), np.empty(N), np.empty(N), np.empty(N)
-    own_box = true_box.copy()
-    slot, place = np.full(N, -1), np.full(N, -1)
-    flipped = np.empty(cap, np.int64)
-    G, inverse = np.empty((cap, cap)), np.empty((cap, cap))
-    d, base, steps = np.empty(N), np.empty(N), np.empty(N)
-    for e in range(first, last):
-        _copy(own_role, role)
-        _copy(own_x, x)
-        _copy(own_L, L)
-        _copy(own_U, U)
-        rows = movers[starts[e] : starts[e + 1]]
-        for k in range(len(rows)):
-            i = rows[k]
-            slot[i] = k
-            own_L[i], own_U[i] = -np.inf, np.inf
-            for a in range(3):
-                own_box[a, i] = true_box[a, i] + true_moves[starts[e] + k, a]
-            if role[i] == ABSENT:
-                own_role[i] = AT_LO if x[i] > box[2, i] else AT_HI
-        codes[e], n_pivots[e], n_free[e] = follow(
-            table, side, own, free_bias, scale, own_role, own_x, own_L, own_U, box, rows,
-            moves[starts[e] : starts[e + 1]], slot, own_box, before,
-            max_pivots, flipped, place, G, inverse, d, base, steps, delta[e],
-        )  # fmt: skip
-        for i in rows:
-            slot[i] = -1
-            for a in range(3):
-                own_box[a, i] = true_box[a, i]
-
-
-def follow_all(tableau, problem, role, x, box, end, cap, delta):
-    """`follow` where any row may move, from a state to ``end``; ``role`` and ``delta`` are written.
-
-    Parameters
-    ----------
-    tableau : Tableau
-    problem : HingeProblem
-    role, x, box, end, delta : ndarrays
-        As in `follow`.
-    cap : int
-        Rows that may change roles before the path gives up with `FULL`.
-
-    Returns
-    -------
-    code, n_pivots : int
-    """
-    n, N = len(tableau.rows), len(x)
-    movers = np.flatnonzero((box != end).any(axis=0))
-    moves = np.ascontiguousarray((end - box)[:, movers].T)
-    slot = np.full(N, -1)
-    slot[movers] = np.arange(len(movers))
-    free, watched = role == FREE, box[0] < box[1]
-    L = np.where(free, box[0], np.where(watched & (role == AT_LO), box[2], -np.inf))
-    U = np.where(free, box[1], np.where(watched & (role == AT_HI), box[2], np.inf))
-    L[movers], U[movers] = -np.inf, np.inf
-    given = np.where(free, x, np.where(role == AT_LO, box[0], box[1]))
-    before = np.array([given, np.where(free, box[2], x)])
-    code, n_pivots, _ = follow(
-        tableau.table, np.empty((n, 0)), np.empty((0, N)), problem.free_bias,
-        np.append(problem.scale[tableau.rows], 1.0), role, x, L, U, box, movers, moves, slot,
-        end, before, 20 * n + 1000, np.empty(cap, np.int64), np.full(N, -1), np.empty((cap, cap)),
-        np.empty((cap, cap)), np.empty(N), np.empty(N), np.empty(N), delta,
-    )  # fmt: skip
-    return code, n_pivots

@@ -135,8 +135,9 @@ class Base:
         -------
         found : Found
         """
-        from skinfluence._compiled import path
         from skinfluence._compiled.gram import run_tasks
+        from skinfluence._compiled.path import DONE
+        from skinfluence._compiled.paths import follow_each
 
         size, n_new, n_edits = len(self.tableau.rows), changes.n_new, changes.n_edits
         state = self._state(changes)
@@ -148,7 +149,7 @@ class Base:
         bounds = np.linspace(0, n_edits, min(n_edits, 16) + 1).astype(np.int64)
 
         def task(k):
-            path.follow_each(
+            follow_each(
                 *state, starts, movers, moves, true_moves, 200 + 20 * largest + size // 4,
                 min(_CAP + 2 * largest, N + 2), bounds[k], bounds[k + 1],
                 delta, codes, n_pivots, n_margin,
@@ -164,12 +165,12 @@ class Base:
             new_beta=delta[:, size + 1 :],
             n_pivots=n_pivots,
             n_margin=n_margin,
-            ended=codes == path.DONE,
+            ended=codes == DONE,
         )
 
     def _state(self, changes):
         """Arguments of `follow_each` that describe where paths start."""
-        from skinfluence._compiled.path import ABSENT, AT_HI, AT_LO, FREE
+        from skinfluence._compiled.limits import ABSENT, AT_HI, AT_LO, FREE
 
         problem, truth, rows, m = self.problem, self.truth, self.tableau.rows, self.tableau.m
         size, n_new = len(rows), changes.n_new

@@ -197,6 +197,7 @@ def _follow(problem, rows, beta, f, bias, rng):
     n_pivots : int
     """
     from skinfluence._compiled import path
+    from skinfluence._compiled.paths import follow_all
 
     lo, hi, C = problem.lo[rows], problem.hi[rows], problem.C[rows]
     above, below = beta[rows] - lo, hi - beta[rows]
@@ -233,7 +234,7 @@ def _follow(problem, rows, beta, f, bias, rng):
     x = np.append(f[rows], bias)
     x[:m] = beta[rows[:m]]
     delta = np.empty(N)
-    code, n_pivots = path.follow_all(tableau, problem, role, x, box, end, _MAX_FLIPPED, delta)
+    code, n_pivots = follow_all(tableau, problem, role, x, box, end, _MAX_FLIPPED, delta)
     beta = beta.copy()
     if code != path.DONE:
         if not np.isfinite(delta).all():
