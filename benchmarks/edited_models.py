@@ -56,6 +56,18 @@ def counts():
     return X, np.random.default_rng(1).poisson(np.exp(0.3 * eta)).astype(float)
 
 
+def wide():
+    """Targets over more columns."""
+    X, eta = table(d=200)
+    return X, eta + np.random.default_rng(1).standard_normal(len(X))
+
+
+def curve():
+    """A curve over few columns, of 2,000 rows."""
+    X, eta = table(n=2000, d=10)
+    return X, np.sin(eta) + 0.3 * np.random.default_rng(1).standard_normal(len(X))
+
+
 def labels():
     """Two classes over such a table."""
     X, eta = table()
@@ -101,6 +113,12 @@ STREAMS = {
         KernelRidge(kernel="rbf", gamma=0.1, alpha=0.1),
         KernelRidge(kernel="rbf", gamma=0.1, alpha=0.1),
         diabetes,
+    ),
+    "ridge, wider table": (Ridge(), Ridge(), wide),
+    "kernel ridge, 2,000 rows": (
+        KernelRidge(kernel="rbf", gamma=0.02, alpha=0.1),
+        KernelRidge(kernel="rbf", gamma=0.02, alpha=0.1),
+        curve,
     ),
     "SVC, breast cancer": (SVC(gamma=0.03, tol=1e-8), SVC(gamma=0.03, tol=1e-10), cancer),
 }

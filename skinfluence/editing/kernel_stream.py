@@ -91,7 +91,8 @@ def follow(problem, answers):
         weights[fresh],
     )
     found = solve_edit(base, Change(base.place[rows], after, y[rows], new), "exact")
-    beta = base.beta + base.system.inverse[:, found.active] @ found.coef
+    # Of a symmetric array rows lie together, columns do not.
+    beta = base.beta + found.coef @ base.system.inverse[found.active]
     if len(new):
         beta -= found.known.solution @ found.new_coef
     dual = np.zeros(problem.n_samples)

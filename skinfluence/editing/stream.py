@@ -17,6 +17,7 @@ from scipy.linalg.lapack import dpotrf, dpotrs
 
 from skinfluence import certificate
 from skinfluence._utils.threads import small_blas
+from skinfluence.editing.row_updates import updates
 from skinfluence.smooth.accuracy import Accuracy
 from skinfluence.smooth.newton import refuse_separable
 from skinfluence.smooth.row_pass import look
@@ -29,6 +30,9 @@ DRIFT, STALE = 0.5, 0.05
 LONGEST = 1.5
 # By how much the bound on the rows' sizes may have grown before they are measured again.
 GROWN = 4.0
+# Passes over the rows that an edit takes with a Hessian that was formed just now. More than these add up:
+# a new Hessian costs as much as a fifth to a third as many passes as it has columns.
+FEWEST = 2
 # Up to so many parameters a new factor costs less than another pass over the rows.
 FEW = 256
 # What may be left of a decision value, as a share of the largest one.
@@ -88,6 +92,8 @@ class Follower:
         By how much ``largest`` was raised, for what left the Hessian, since all rows were measured.
     unseen : int
         Edits since all rows were looked at.
+    spent : int
+        Passes over the rows since the Hessian was formed, beyond the fewest for each edit.
     """
 
     H: np.ndarray
@@ -99,6 +105,7 @@ class Follower:
     kept: float
     grown: float
     unseen: int
+    spent: int = 0
 
     def solve(self, b):
         """``H^-1 b`` by the factor at hand, and ``(b' H^-1 b)^1/2``."""
@@ -109,6 +116,11 @@ class Follower:
     def without_rows(self):
         """The same, for what is asked of other rows than those of the stream."""
         return _with(self, eta=None, gradient=None)
+
+    def solved_rows(self, rows):
+        """``H^-1 X'`` of some rows by the factor at hand, of one output, (n_columns, n_rows)."""
+        L, scale = self.factor
+        return scale[:, None] * dpotrs(L, scale[:, None] * rows.T, lower=1)[0]
 
     def leverages(self, design):
         """``J_i H^-1 J_i'`` of some rows by the factor at hand, (n_rows, K, K)."""
@@ -177,15 +189,9 @@ def follow(follower, before, after, touched):
 def _updated(follower, before, after, touched):
     """The follower with an edit in its Hessian and its gradient; factored anew if that is due."""
     H, gradient = follower.H.copy(), follower.gradient.copy()
-    at, kept, size, gains = _noted(follower, after), follower.kept, 0.0, False
-    for rows, come, curved, lost, pulls in _changes(follower, before, after, touched, at):
-        _add(H, gradient, rows, curved, pulls)
-        gains |= bool((curved > lost).any())
-        if not (curved.any() or come.any()):
-            continue
-        h = follower.leverages_of(rows)
-        kept += float(np.einsum("ikl,ilk->", lost, h))
-        size = max(size, float(after.loss.reach(h[come]).max(initial=0.0)))
+    at = _noted(follower, after)
+    lost, size, gains = updates(follower, before, after, touched, at, H, gradient)
+    kept = follower.kept + lost
     more = after.penalty - before.penalty
     if more.any():
         H.flat[:: len(H) + 1] += np.tile(more, after.loss.n_outputs)
@@ -204,45 +210,6 @@ def _updated(follower, before, after, touched):
             return _anew(after)
         return _with(_raised(state, 1.0 / kept), factor=factor, kept=1.0)
     return state
-
-
-def _changes(follower, before, after, touched, at):
-    """What an edit takes and what it adds, of rows with their intercept; it notes in ``at`` where they are.
-
-    Yields
-    ------
-    rows : ndarray of shape (m, n_columns)
-    come : ndarray of bool, shape (m,)
-        Rows that have weight, and had none.
-    curved : ndarray of shape (m, K, K)
-        Weighted curvature, negative where it is taken.
-    lost : ndarray of shape (m, K, K)
-        What is taken of it.
-    pulls : ndarray of shape (m, K)
-        Weighted gradients in the decision values.
-    """
-    old = touched[touched < before.n_samples]
-    rows = before.design.take(old).dense_rows()
-    eta, y, w = rows @ before.theta.T, before.y[old], before.weights[old]
-    curved = -w[:, None, None] * before.loss.hessian(follower.eta[old], y)
-    pulls = -w[:, None] * before.loss.gradient(eta, y)
-    stay = after.design.X is before.design.X
-    # Of one decision value what is taken and what is added are numbers, and only their sum counts.
-    together = stay and before.loss.n_outputs == 1
-    if not together:
-        yield rows, np.zeros(len(old), dtype=bool), curved, curved, pulls
-        curved = pulls = 0.0
-    if not stay:
-        rows = after.design.take(touched).dense_rows()
-        eta, w = rows @ after.theta.T, np.zeros(len(touched))
-    if at is not follower.eta:
-        at[touched] = eta
-    come = (w == 0.0) & (after.weights[touched] > 0)
-    w, y = after.weights[touched], after.y[touched]
-    curved = curved + w[:, None, None] * after.loss.hessian(eta, y)
-    pulls = pulls + w[:, None] * after.loss.gradient(eta, y)
-    lost = np.minimum(curved, 0.0) if together else 0.0 * curved
-    yield rows, come, curved, lost, pulls
 
 
 def _factored(H):
@@ -276,16 +243,6 @@ def _noted(follower, after):
     return out
 
 
-def _add(H, gradient, rows, curved, pulls):
-    """Add the curvature and the gradients of some rows."""
-    k, d = pulls.shape[1], rows.shape[1]
-    blocks = H.reshape(k, d, k, d)
-    for a in range(k):
-        for b in range(k):
-            blocks[a, :, b] += rows.T @ (curved[:, a, b, None] * rows)
-    gradient += (pulls.T @ rows).ravel()
-
-
 def _anew(objective):
     try:
         return fresh(PrimalFactor(objective))
@@ -312,9 +269,10 @@ def _newton(state, objective, M):
     Each step is followed by a pass over the rows, but for the last one: the kept Hessian is that of
     the rows up to ``exp(r)``, and so a step leaves at most a known share of the gradient.
     """
-    theta, renewed = objective.theta, False
+    theta, renewed, spent = objective.theta, False, state.spent - FEWEST
     change, size = state.solve(state.gradient)
     for _ in range(MOST_STEPS):
+        spent += 1
         theta = theta - change.reshape(theta.shape)
         seen = look(objective, theta, state.eta)
         gradient, r, before = seen.gradient, M * seen.moved, size
@@ -337,16 +295,17 @@ def _newton(state, objective, M):
             return None
     else:
         return None
-    if r > DRIFT:
+    spent = max(spent, state.spent)
+    if r > DRIFT or spent > len(state.H):
         later = _renewed(state, objective.at(theta), r)
         if later is not None:
-            state = later
+            state, spent = later, 0
             change, size = state.solve(gradient)
             share, r_then = _left_by_a_step(state, M, 0.0, size)
     if share < 1.0:
         theta, gradient = theta - change.reshape(theta.shape), gradient - state.H @ change
         size, r = share * size, r_then
-    state = _with(state, gradient=gradient, unseen=0)
+    state = _with(state, gradient=gradient, unseen=0, spent=spent)
     return _certified(state, objective.at(theta), M, size, r)
 
 

@@ -220,6 +220,8 @@ def add(x: Any, y: Any, sample_weight: float = 1.0, *, offset: float | None = No
 
 
 def _rows(rows, labels):
+    if type(rows) is int and labels is None:
+        return [rows]
     rows = named(rows, labels)
     if not len(rows):
         raise ValueError("An edit must name at least one row. Got none.")

@@ -1,5 +1,6 @@
 """What edits become: training rows whose weight changes, and new rows with a weight."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -294,8 +295,10 @@ def _refuse_overflow(objective, new, new_y):
         return
     with np.errstate(all="ignore"):
         eta = new.multiply(objective.theta.T)
-        # Squared: what an answer multiplies.
         size = [objective.loss.value(eta, new_y), objective.loss.gradient(eta, new_y)]
+        # Squared: what an answer multiplies.
+        if math.isfinite(sum(float(np.vdot(one, one)) for one in size)):
+            return
         lost = ~np.isfinite(
             [np.square(np.reshape(one, (len(eta), -1))).sum(axis=1) for one in size]
         )
