@@ -2,13 +2,14 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.metrics import get_scorer
+from sklearn.metrics import d2_tweedie_score, get_scorer, make_scorer
 from sklearn.utils import get_tags
 
 from skinfluence._utils.scoring import has_decision_function
 from skinfluence.answers import check_method
 from skinfluence.answers.checks import check_chosen, rows_alone, warn_alone
 from skinfluence.inputs.frozen import check_frozen, uses_y
+from skinfluence.losses import Tweedie
 from skinfluence.statistics import (
     PipelineOfLeft,
     Refits,
@@ -242,8 +243,14 @@ def outputs(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=N
 
 
 def resolve_scorer(scoring, objective):
-    """One scorer for a name, a callable or None: accuracy or R2."""
+    """One scorer for a name, a callable or None: what estimators score themselves by.
+
+    Accuracy, R2, or of a generalised linear model the share of the deviance, D2.
+    """
     if scoring is None:
+        loss = getattr(objective.loss, "inner", objective.loss)
+        if isinstance(loss, Tweedie):
+            return make_scorer(d2_tweedie_score, power=loss.power)
         scoring = "accuracy" if objective.classifies else "r2"
     if isinstance(scoring, str):
         return get_scorer(scoring)

@@ -1,5 +1,6 @@
 """A model whose decision values have a number of each row beside the features: ``eta = X theta + offset``."""
 
+import numbers
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,7 +38,15 @@ def checked_offset(offset, n, what):
     ValueError
         For another number of them, and for NaN and infinity.
     """
-    values = np.asarray(offset, dtype=np.float64)
+    values = np.asarray(offset)
+    if values.dtype.kind not in "fiub" and not (
+        values.dtype.kind == "O" and all(_is_real(one) for one in values.ravel())
+    ):
+        came = values.ravel()[0] if values.size else values
+        raise ValueError(
+            f"offset must be real numbers, the logarithms of exposures, say. Got {came!r}. Pass numbers."
+        )
+    values = values.astype(np.float64)
     values = np.full(n, values) if values.ndim == 0 else values
     if values.shape != (n,):
         raise ValueError(
@@ -48,6 +57,10 @@ def checked_offset(offset, n, what):
             "offset must be finite. It holds NaN or infinity; is it the log of an exposure of zero?"
         )
     return values
+
+
+def _is_real(value):
+    return value is None or isinstance(value, numbers.Real)
 
 
 def with_offset(problem, offset):

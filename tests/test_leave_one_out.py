@@ -6,12 +6,20 @@ from scipy.stats import spearmanr
 from sklearn import linear_model
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris
-from sklearn.metrics import accuracy_score, get_scorer, log_loss, r2_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    d2_tweedie_score,
+    get_scorer,
+    log_loss,
+    r2_score,
+    roc_auc_score,
+)
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
 from skinfluence.leave_one_out import loo_loss
+from skinfluence.model_selection import loo_score
 from tests.registries import Case, name_of
 from tests.truth import relative_error, relative_l2
 
@@ -195,3 +203,25 @@ def test_scores_are_those_of_the_pooled_outputs():
     signs = Influence(classifier, X, y > 150)
     assert signs.loo_predict(method="one-step").dtype == bool
     assert 0.5 < signs.loo_score("roc_auc", method="one-step") < 1
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        linear_model.PoissonRegressor(),
+        linear_model.GammaRegressor(),
+        linear_model.TweedieRegressor(power=1.5),
+    ],
+    ids=str,
+)
+def test_a_generalised_linear_model_is_scored_by_its_deviance(model):
+    """By D2, as it scores itself, and not by R2."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((30, 2))
+    y = rng.gamma(2.0, np.exp(0.5 * X[:, 0]))
+    inf = Influence(model.set_params(tol=1e-10).fit(X, y), X, y)
+    power = getattr(model, "power", 2.0 if isinstance(model, linear_model.GammaRegressor) else 1.0)
+    expected = d2_tweedie_score(y, inf.loo_predict(), power=power)
+    assert inf.loo_score() == pytest.approx(expected, rel=1e-12)
+    assert model.score(X, y) == pytest.approx(d2_tweedie_score(y, model.predict(X), power=power))
+    assert loo_score(model, X, y) == pytest.approx(expected, rel=1e-6)

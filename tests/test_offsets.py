@@ -271,7 +271,7 @@ def test_of_an_unpenalised_log_link_diagnostics_and_covariances_are_those_of_rat
 def test_a_fit_without_the_offset_is_not_one_with_it():
     case = CASES["poisson"]
     model = PoissonRegressor(alpha=0.1).fit(X, case.y)
-    with pytest.raises(ValueError, match="must be those of the fit"):
+    with pytest.raises(ValueError, match=r"and offset must be those of the fit.*fit no offset"):
         Influence(model, X, case.y, offset=OFFSET)
 
 
@@ -290,6 +290,8 @@ THREE = np.digitize(ETA, [-0.5, 0.7])
 REFUSED = {
     "several classes": (lambda: LogisticRegression().fit(X, THREE), THREE, OFFSET, "two classes"),
     "too few": (lambda: PoissonRegressor().fit(X, COUNTS), COUNTS, OFFSET[1:], "each of the 40"),
+    "complex numbers": (lambda: PoissonRegressor().fit(X, COUNTS), COUNTS, OFFSET * 1j, "real num"),
+    "strings": (lambda: PoissonRegressor().fit(X, COUNTS), COUNTS, OFFSET.astype(str), "real num"),
     "an exposure of zero": (
         lambda: PoissonRegressor().fit(X, COUNTS),
         COUNTS,

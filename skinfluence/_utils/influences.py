@@ -46,6 +46,6 @@ def refuse_offset(problem, sentence):
     if problem.offset is not None:
         raise TypeError(
             f"{sentence} models without an offset. Got one with it. Ask Influence (removal_effect, effect, "
-            "loo_*, after, edited), diagnostics or covariances; or, of a log link, fit and ask about rates: "
-            "targets y / exp(offset) and weights exp((2 - power) * offset)."
+            "loo_*, after, edited), diagnostics or covariances; or, of a log link without a penalty, fit and "
+            "ask about rates: targets y / exp(offset) and weights exp((2 - power) * offset)."
         )

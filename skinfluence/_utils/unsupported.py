@@ -19,7 +19,8 @@ _PER_OUTPUT = (
     "per column of y."
 )
 _CHAIN = (
-    "Ask about one link at a time, with the targets before it as columns: before = model.order_[:k]; "
+    "Ask about one link at a time, of a chain fitted with cv=None, with the targets before it as columns: "
+    "before = list(model.order_)[:k]; "
     "Influence(model.estimators_[k], np.column_stack([X, y[:, before]]), y[:, model.order_[k]])."
 )
 _INSIDE = "Ask about the model it holds: Influence(model.estimator_, X, y)."

@@ -274,15 +274,26 @@ def _of_fit(model, families, loss, fitted_scores, parts):
     )
     for X in [every[few], every] if counted else [every]:
         expected = np.asarray(fitted_scores(X), dtype=float).reshape(X.shape[0], -1)
+        if np.isnan(expected).any():
+            raise ValueError(
+                "A fitted model must have a score for each class. Got NaN for a row it was fitted on: where "
+                "no column varies there is no variance, say. Drop rows that are the same, or fit on columns "
+                "that vary."
+            )
         for family in families:
             found = np.asarray(loss.expand(family.scores(X))).reshape(X.shape[0], -1)
             wrong = ~_near(found, expected, precision).all(axis=1)
             if not wrong.any() or (X is every and _are_ties(family, wrong)):
                 return family
+    half = ""
+    if _is_half(every):
+        half = (
+            " Of rows in half precision (float16) sums lose their digits: fit on X.astype(float)."
+        )
     raise ValueError(
         "X, y and sample_weight must be those of the fit, the rows in the same order. Got others: the scores "
         f"of row {int(np.flatnonzero(wrong)[0])} are not those of the fitted model. Pass what was given to "
-        "fit."
+        f"fit.{half}"
     )
 
 
@@ -298,6 +309,15 @@ def _are_ties(family, wrong):
     rows = family.X[np.flatnonzero(wrong)]
     distances, _ = family.found.kneighbors(rows, family.k + 1)
     return bool(np.isclose(distances[:, -2], distances[:, -1], rtol=1e-9).all())
+
+
+def _is_half(X):
+    """Whether numbers that are not whole have no more digits than half precision has."""
+    values = X.data if sp.issparse(X) else X
+    with np.errstate(over="ignore"):
+        return bool(
+            (values != np.round(values)).any() and (values.astype(np.float16) == values).all()
+        )
 
 
 def _is_single(model):

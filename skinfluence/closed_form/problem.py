@@ -1,10 +1,10 @@
 """The fitted problem of a model in closed form, and what its scores mean."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skinfluence.design import Design
+from skinfluence.design import Design, design_of
 from skinfluence.losses import Loss, Multinomial
 from skinfluence.losses.base import decided
 from skinfluence.objective import Labels
@@ -75,6 +75,15 @@ class ClosedProblem(Problem):
                 f"Rows of {self.model_name} count one each, or are not there: an edit may give "
                 f"them weight 1 or 0. Got {weights[weights != 1][0]:g}."
             )
+
+    def on(self, X, rows, carried):
+        there = rows.weights > 0
+        weights = rows.weights[there]
+        self.check_counts(weights)
+        family = self.family.again(X[there], rows.y[there], weights)
+        held = None if there.all() else np.flatnonzero(there)
+        own = {"y": rows.y, "weights": rows.weights, "held": held}
+        return replace(self, design=design_of(X, 0.0), family=family, **own)
 
     def holding(self, hold):
         """The same problem: there is no penalty."""

@@ -110,7 +110,8 @@ class LeftOut(Asked):
         Parameters
         ----------
         scoring : str or scorer, default=None
-            As in scikit-learn; accuracy or R2 when None.
+            As in scikit-learn; when None what the estimator scores itself by: accuracy, R2, or D2 of Poisson,
+            Gamma and Tweedie regressions.
         method, tol, frozen, indices, labels, budget
             As in :meth:`loo_decision_function`.
         """

@@ -1,9 +1,12 @@
 """From what the user passes to what the model sees: pipelines and validation of rows."""
 
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
@@ -61,28 +64,35 @@ class Inputs:
         For transformers that gave the model other rows in ``fit``, by cross fitting say.
     """
 
+    # Where the model is in what the user has, in code; None for right there.
+    _place = None
+
     def __init__(self, estimator, X, y=None):
         check_no_samplers(estimator)
         check_same_rows(estimator)
         refuse_masked(X=X, y=y)
         self.steps, self._targets, self._chosen, several = [], [], [], []
-        self.model = estimator
+        self.model, place = estimator, ("model", "X")
         while (layer := opened(self.model)) is not None:
             refuse_rewritten(self.model, layer.kind)
             if layer.shared is not None:
-                several.append((self.model, layer.shared, len(self.steps)))
+                several.append((self.model, layer.shared, len(self.steps), _here(*place)))
             self.steps += layer.transformers
             if layer.target is not None:
                 self._targets.append(layer.target)
             self._chosen.append(layer.chosen)
+            place = _inside(layer, *place)
             self.model = layer.inside
+        self._place = _here(*place)
         self.transformers = [step for _, step in self.steps]
         # Before the rows: what they are is of no interest to a model that cannot be asked about.
-        refuse_unknown(self.model)
-        for whole, shared, n_before in several:
+        with _saying(self._place):
+            refuse_unknown(self.model)
+        for whole, shared, n_before, here in several:
             supervised = [one for one, step in fitted_leaves(shared.steps) if uses_y(step)]
             rows = np.asarray(X[:SEEN]) if is_lazy(X) else X
-            refuse_other_steps(whole, shared, rows, self.transformers[:n_before], supervised)
+            with _saying(here):
+                refuse_other_steps(whole, shared, rows, self.transformers[:n_before], supervised)
         self._raw = X
         self.labels = index_of(X, y)
         self.training_X = self.transform(X)
@@ -108,7 +118,8 @@ class Inputs:
         with warnings.catch_warnings():
             # The rows are arrays here, whatever they were.
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
-            problem = objective_of(model, self.training_X, z, sample_weight)
+            with _saying(self._place):
+                problem = objective_of(model, self.training_X, z, sample_weight)
         if offset is not None:
             if self._targets:
                 raise TypeError(
@@ -291,6 +302,36 @@ class Inputs:
         names = column_names(X)
         reached = np.ones(V.shape[2], dtype=bool)
         return all_ends(X, *names_through(self.transformers, X, V, reached, names), names)
+
+
+def _inside(layer, model, X):
+    """Code for the model inside a layer, and for its rows, from code for those of the layer.
+
+    Where models are inside each other in another way, refusals are in terms of the layer.
+    """
+    if layer.kind is Pipeline:
+        return f"{model}[-1]", f"{model}[:-1].transform({X})" if layer.transformers else X
+    if layer.kind is FrozenEstimator:
+        return f"{model}.estimator", X
+    if layer.chosen is not None:
+        return f"{model}.best_estimator_", X
+    return model, X
+
+
+def _here(model, X):
+    """Where the model of a refusal is, as code; None for right where the user has it."""
+    return None if model == "model" else f"Here X, model = {X}, {model}."
+
+
+@contextmanager
+def _saying(here):
+    """Refusals in terms of a model, with where it is."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if type(error) not in (TypeError, ValueError) or here is None or "model." not in str(error):
+            raise
+        raise type(error)(f"{error} {here}") from error
 
 
 def _absorbs(problem, line):

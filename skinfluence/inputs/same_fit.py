@@ -82,6 +82,12 @@ def check_same_fit(model, problem):
     # Beside columns of other sizes small ones are rounded away: solvers fail in their own ways.
     honest = found is None or _is_badly_scaled(problem) or _may_be_single(problem, solver)
     if not honest:
+        if problem.offset is not None:
+            raise ValueError(
+                "X, y, sample_weight and offset must be those of the fit, the rows in the same order. Got "
+                f"others: {found}. Estimators of scikit-learn fit no offset: give one the coef_ and "
+                "intercept_ of a fit with this offset, or leave offset out."
+            )
         raise ValueError(
             "X, y and sample_weight must be those of the fit, the rows in the same order. Got "
             f"others: {found}. Pass what was given to fit, weights included, and the model as it was "

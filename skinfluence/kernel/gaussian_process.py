@@ -94,6 +94,10 @@ class GaussianProcessProblem(Problem):
         y = self.y - self.mean
         return _System(self.design, y, self.weights, self.noise, self.fitted_coef)
 
+    def on(self, X, rows, carried):
+        design, coef = self.design.like(X), np.zeros(X.shape[0])
+        return replace(self, design=design, y=rows.y, weights=rows.weights, fitted_coef=coef)
+
     def holding(self, hold):
         if hold not in ("auto", "C"):
             raise ValueError(

@@ -234,7 +234,8 @@ class SumOfLabels(SumOfSides):
         if not np.isin(y, (0, 1)).all():
             raise ValueError(
                 "Of several labels a row has each (1) or has it not (0). Got "
-                f"{np.asarray(y)[~np.isin(y, (0, 1))][0]:g}."
+                f"{np.asarray(y)[~np.isin(y, (0, 1))][0]:g}. Pass zeros and ones, a column for each label; a "
+                "model that knows another label must be fitted with it."
             )
         return np.asarray(y, dtype=np.intp)
 

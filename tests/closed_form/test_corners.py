@@ -10,10 +10,12 @@ from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skinfluence import Influence, edits
 
@@ -205,3 +207,48 @@ def test_columns_that_smoothing_moves_by_little_and_by_much_are_those_of_refits(
     for i in range(0, 40, 3):
         refit = clone(model).fit(np.delete(X, i, axis=0), np.delete(y, i))
         assert_allclose(found[i], refit.predict_joint_log_proba(X[[i]])[0], rtol=1e-9)
+
+
+def _among(Z, y, there, rows, edited):
+    """A scaler of all rows that are there, and a model of those that weigh something."""
+    scaler = StandardScaler().fit(Z[there])
+    model = clone(edited).fit(scaler.transform(Z[rows]), y[rows])
+    return make_pipeline(scaler, model)
+
+
+@pytest.mark.parametrize(
+    "model", [NearestCentroid(), KNeighborsClassifier(3), GaussianNB()], ids=str
+)
+def test_a_row_of_weight_zero_is_there_for_steps_and_not_for_the_model(model):
+    """Models without weights, too: that ended in the TypeError of their fit."""
+    X, y = _data()
+    inf = Influence(make_pipeline(StandardScaler(), clone(model)).fit(X, y), X, y)
+    there = np.delete(np.arange(40), 5)
+    after = _among(X, y, there, np.delete(there, 3), model)
+    found = inf.effect(edits.remove(5) + edits.reweight(3, 0.0), X, of="predict_proba")
+    change = after.predict_proba(X) - inf.estimator.predict_proba(X)
+    assert_allclose(found.values, change, atol=1e-10)
+
+
+def test_a_process_behind_a_scaler_has_rows_of_any_weight():
+    """Of weight 2 it is there twice; the scaler counts it once."""
+    X, y = _data()[0], np.arange(40.0) % 7
+    model = GaussianProcessRegressor(RBF() + WhiteKernel(0.5), optimizer=None, normalize_y=True)
+    inf = Influence(make_pipeline(StandardScaler(), model).fit(X, y), X, y)
+    there = np.delete(np.arange(40), 5)
+    rows = np.append(there[there != 3], 7)
+    after = _among(X, y, there, rows, model)
+    edit = edits.remove(5) + edits.reweight(3, 0.0) + edits.reweight(7, 2.0)
+    found = inf.effect(edit, X, of="predict").values
+    assert_allclose(found, after.predict(X) - inf.estimator.predict(X), atol=1e-9)
+
+
+def test_a_fit_that_gives_no_numbers_or_lost_its_digits_is_said_to_be_that():
+    X, y = np.ones((12, 2)), np.arange(12) % 2
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="no column varies"):
+        Influence(GaussianNB().fit(X, y), X, y)
+    half = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float16)
+    y = np.arange(40) % 2
+    with pytest.raises(ValueError, match=r"half precision.*fit on X\.astype\(float\)"):
+        Influence(GaussianNB().fit(half, y), half, y)
+    assert Influence(GaussianNB().fit(half.astype(float), y), half, y).loo_predict().shape == (40,)

@@ -7,12 +7,20 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import BaggingClassifier, StackingClassifier, StackingRegressor
-from sklearn.feature_selection import RFE
+from sklearn.ensemble import (
+    BaggingClassifier,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+)
+from sklearn.feature_selection import RFE, SelectKBest
 from sklearn.linear_model import Lasso, LogisticRegression, RANSACRegressor, Ridge
 from sklearn.model_selection import TunedThresholdClassifierCV
-from sklearn.multioutput import ClassifierChain, RegressorChain
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, RegressorChain
 from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PowerTransformer, StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from skinfluence import Influence, edits
@@ -46,19 +54,35 @@ REFUSED = {
     "labels of its own": (SelfTrainingClassifier(LOGISTIC), np.where(np.arange(N) % 3, TWO, -1)),
     "columns that were kept": (RFE(LOGISTIC, n_features_to_select=2), TWO),
     "inliers": (RANSACRegressor(random_state=0), LINE),
+    "counted votes": (VotingClassifier([("a", LOGISTIC), ("b", LogisticRegression(C=0.1))]), THREE),
+    "labels that are strings": (
+        MultiOutputClassifier(LOGISTIC),
+        np.column_stack([TWO, THREE > 0]).astype(str),
+    ),
+    "steps of each class": (
+        OneVsRestClassifier(make_pipeline(SelectKBest(k=2), LOGISTIC)),
+        THREE,
+    ),
 }
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("outer", ["alone", "behind a scaler"])
 @pytest.mark.parametrize("name", REFUSED)
-def test_the_remedy_of_a_refusal_answers_as_it_is_written(name):
+def test_the_remedy_of_a_refusal_answers_as_it_is_written(name, outer):
     model, y = REFUSED[name]
-    model = clone(model).fit(X, y)
+    model = clone(model)
+    if outer != "alone":
+        model = make_pipeline(StandardScaler(), make_pipeline(PowerTransformer(), model))
+    model = model.fit(X, y)
     with pytest.raises(TypeError) as refusal:
         Influence(model, X, y)
-    code = re.search(r"((?:\w+ = [^;]+; )*)(Influence\(.*\))\.", str(refusal.value))
+    said, _, here = str(refusal.value).partition(" Here ")
+    code = re.search(r"((?:\w+ = [^;]+; )*)(Influence\(.*\))\.", said)
     place = {"np": np, "clone": clone, "Influence": Influence, "model": model, "X": X, "y": y}
     place["k"] = 1
+    assert bool(here) == (outer != "alone")
+    exec(here.removesuffix("."), place)
     exec(code[1], place)
     assert np.isfinite(eval(code[2], place).loo_decision_function()).all()
 
