@@ -14,13 +14,12 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence._utils.memory import check_fits, row_blocks
-from skinfluence.answers import LOCAL, Answers, answers_of, check_method
-from skinfluence.answers.checks import rows_alone, warn_alone
+from skinfluence.answers import answers_of, check_method
 from skinfluence.kernel.edits import change_of, solve_edit
+from skinfluence.kernel.function_answers import FunctionAnswers, check_options
 from skinfluence.kernel.others import effect_on_others
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.kernel.system import KernelSystem
-from skinfluence.quantity import Quantity
 from skinfluence.solvers import SolveReport
 
 # Of the terms of the system of a fit; Cholesky leaves 1e-13, and lstsq little more.
@@ -28,7 +27,7 @@ from skinfluence.solvers import SolveReport
 OTHER_ROWS, OTHER_ROWS_SINGLE = 1e-10, 1e-4
 
 
-class KernelAnswers(Answers):
+class KernelAnswers(FunctionAnswers):
     """Effects of edits of a kernel ridge regression, exact but for ``"influence"``.
 
     Parameters
@@ -177,22 +176,7 @@ class KernelAnswers(Answers):
                 "weights included."
             )
 
-    def polished(self):
-        return self
-
-    def holding(self, hold):
-        if hold is not None:
-            self.problem.holding(hold)
-        return self
-
     # Derivatives
-
-    def up_params(self, rows):
-        raise TypeError(
-            "influence_up_params needs a finite vector of parameters, and a kernel model is a "
-            "function. Ask removal_effect(X, of='decision_function', method='influence') for how a "
-            "row moves it, or influence_up_loss for test losses."
-        )
 
     def up_loss(self, tests, rows, aggregate):
         columns, solved, _ = self._pulls(tests, aggregate)
@@ -268,29 +252,10 @@ class KernelAnswers(Answers):
 
     # Edits
 
-    def quantity(self, tests, of, method):
-        check_method(method)
-        eta = self.decide(self.test_columns(tests.design)[self.system.rows])
-        return Quantity(of, self.problem.loss, tests, eta[:, None])
-
-    def row_stream(self, quantity, rows, label, method, tol):
-        alone = np.isin(rows, rows_alone(self.problem))
-        if alone.any():
-            warn_alone(self.problem, rows[alone])
-        for block, moved in self.removal_steps(quantity.design, rows, method):
-            values = quantity.change(moved[:, :, None])
-            values[alone[block]] = np.nan
-            yield block, values
+    def values_at(self, design):
+        return self.decide(self.test_columns(design)[self.system.rows])
 
     def removal_steps(self, design, rows, method):
-        """Changes of the decision values of points without each row.
-
-        Yields
-        ------
-        block : slice
-            Of ``rows``.
-        moved : ndarray of shape (b, n_points)
-        """
         factors = self._removal_factors(method)
         place = self.place[rows]
         S = self.system.solve(self.test_columns(design)[self.system.rows])
@@ -306,27 +271,7 @@ class KernelAnswers(Answers):
             return -self.gradients[self.system.rows]
         return self.beta / self.system.inverse.diagonal()
 
-    def effects(self, points, quantity, method, tol):
-        check_method(method)
-        values = np.empty((len(points), *quantity.shape))
-        bound, leverage = np.full(len(points), np.inf), np.empty(len(points))
-        for i, (moved, solved) in enumerate(self.edit_steps(points, quantity.design, method)):
-            values[i] = quantity.change(moved[None, :, None])[0]
-            leverage[i] = solved.leverage
-            if method != "influence":
-                bound[i] = self.system.accuracy * solved.size
-        values = np.swapaxes(values, 0, 1) if quantity.shape else values
-        used = np.full(len(points), method if method in LOCAL else "exact", dtype="<U9")
-        return values, bound, used, leverage
-
     def edit_steps(self, points, design, method):
-        """Changes of the decision values of points under edits, and each :class:`SolvedEdit`.
-
-        Yields
-        ------
-        moved : ndarray of shape (n_points,)
-        solved : SolvedEdit
-        """
         columns = self.test_columns(design)
         tests = self.system.solved(columns[self.system.rows])
         for one in points:
@@ -382,14 +327,7 @@ class KernelAnswers(Answers):
 
 @answers_of.register
 def _(problem: KernelProblem, *, solver, hold, precision, verbose):
-    problem.holding(hold)
-    if solver not in ("auto", "exact"):
-        raise ValueError(
-            f"Kernel ridge regression is solved by one factor of its kernel matrix: solver must be "
-            f"'auto' or 'exact'. Got {solver!r}."
-        )
-    if precision != "float64":
-        raise ValueError(f"Kernel ridge regression needs precision='float64'. Got {precision!r}.")
+    check_options(problem, solver, hold, precision)
     return KernelAnswers(problem)
 
 

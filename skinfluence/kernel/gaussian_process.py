@@ -11,14 +11,13 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.answers import LOCAL, Answers, answers_of, check_method
-from skinfluence.answers.checks import rows_alone, warn_alone
+from skinfluence.answers import answers_of, check_method
 from skinfluence.kernel.answers import KernelAnswers
+from skinfluence.kernel.function_answers import FunctionAnswers, check_options
 from skinfluence.kernel.functions import Kernel, KernelDesign
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.losses import Loss, SquaredError
 from skinfluence.problem import Chosen, Problem
-from skinfluence.quantity import Quantity
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class GaussianProcessProblem(Problem):
         return self
 
 
-class GaussianProcessAnswers(Answers):
+class GaussianProcessAnswers(FunctionAnswers):
     """Answers about a Gaussian process regression: exact, its kernel held.
 
     Parameters
@@ -129,6 +128,11 @@ class GaussianProcessAnswers(Answers):
         if problem.normalises:
             self.ones = self.centred.with_targets(np.ones(problem.n_samples))
 
+    @property
+    def system(self):
+        """Of the targets about their mean, and of any others."""
+        return self.centred.system
+
     def report(self):
         return self.centred.report()
 
@@ -136,45 +140,29 @@ class GaussianProcessAnswers(Answers):
     def concern(self):
         return self.centred.concern
 
-    def polished(self):
-        return self
-
-    def holding(self, hold):
-        if hold is not None:
-            self.problem.holding(hold)
-        return self
-
     @cached_property
     def eta(self):
         """Predictions at the training rows, (n_samples,)."""
         return self.problem.mean + self.centred.eta
 
-    def _at(self, design):
-        """Predictions at points, (n_points,)."""
-        known = self.centred.test_columns(design)[self.centred.system.rows]
-        return self.problem.mean + self.centred.decide(known)
+    def values_at(self, design):
+        return self.problem.mean + self.centred.values_at(design)
 
     # Derivatives
-
-    def up_params(self, rows):
-        self.centred.up_params(rows)
 
     def up_loss(self, tests, rows, aggregate):
         out = self.centred.up_loss(self._centred_tests(tests), rows, aggregate)
         if self.ones is None:
             return out
         rows = np.arange(self.problem.n_samples) if rows is None else rows
-        pull = self._at(tests.design) - tests.y
-        moved = pull * (1.0 - self._ones_at(tests.design))
+        pull = self.values_at(tests.design) - tests.y
+        moved = pull * (1.0 - self.ones.values_at(tests.design))
         moved = moved.mean(keepdims=True) if aggregate else moved
         share = self.problem.n_samples / self.problem.total_weight
         return out + share * moved[:, None] * (self.problem.y[rows] - self.problem.mean)
 
     def _centred_tests(self, tests):
         return replace(tests, y=tests.y - self.problem.mean)
-
-    def _ones_at(self, design):
-        return self.ones.decide(self.ones.test_columns(design)[self.ones.system.rows])
 
     def pert_loss(self, tests, rows, aggregate, pull_back, out):
         self._refuse("influence_pert", "effect(edits.replace(...))")
@@ -189,24 +177,12 @@ class GaussianProcessAnswers(Answers):
 
     # Edits
 
-    def quantity(self, tests, of, method):
-        check_method(method)
-        return Quantity(of, self.problem.loss, tests, self._at(tests.design)[:, None])
-
-    def row_stream(self, quantity, rows, label, method, tol):
-        alone = np.isin(rows, rows_alone(self.problem))
-        if alone.any():
-            warn_alone(self.problem, rows[alone])
-        inner = self.centred.removal_steps(quantity.design, rows, method)
-        if self.ones is not None:
-            inner = self._with_mean(quantity.design, rows, method, inner)
-        for block, moved in inner:
-            values = quantity.change(moved[:, :, None])
-            values[alone[block]] = np.nan
-            yield block, values
+    def removal_steps(self, design, rows, method):
+        inner = self.centred.removal_steps(design, rows, method)
+        yield from inner if self.ones is None else self._with_mean(design, rows, method, inner)
 
     def _with_mean(self, design, rows, method, inner):
-        ones = self._ones_at(design)
+        ones = self.ones.values_at(design)
         outer = self.ones.removal_steps(design, rows, method)
         for (block, moved), (_, h) in zip(inner, outer, strict=True):
             part = rows[block]
@@ -221,28 +197,14 @@ class GaussianProcessAnswers(Answers):
         with np.errstate(divide="ignore", invalid="ignore"):
             return -w * (problem.y[rows] - problem.mean) / gone
 
-    def effects(self, points, quantity, method, tol):
-        check_method(method)
-        design = quantity.design
-        values = np.empty((len(points), *quantity.shape))
-        bound, leverage = np.full(len(points), np.inf), np.empty(len(points))
-        for i, (moved, solved) in enumerate(self._steps(points, design, method)):
-            values[i] = quantity.change(moved[None, :, None])[0]
-            leverage[i] = solved.leverage
-            if method != "influence":
-                bound[i] = self.centred.system.accuracy * solved.size
-        values = np.swapaxes(values, 0, 1) if quantity.shape else values
-        used = np.full(len(points), method if method in LOCAL else "exact", dtype="<U9")
-        return values, bound, used, leverage
-
-    def _steps(self, points, design, method):
+    def edit_steps(self, points, design, method):
         mean = self.problem.mean
         centred = [_with_targets(one, lambda y: y - mean) for one in points]
         inner = self.centred.edit_steps(centred, design, method)
         if self.ones is None:
             yield from inner
             return
-        before = self._ones_at(design)
+        before = self.ones.values_at(design)
         ones = self.ones.edit_steps(
             [_with_targets(one, np.ones_like) for one in points], design, method
         )
@@ -331,10 +293,5 @@ def _with_targets(points, change):
 
 @answers_of.register
 def _(problem: GaussianProcessProblem, *, solver, hold, precision, verbose):
-    problem.holding(hold)
-    if solver not in ("auto", "exact") or precision != "float64":
-        raise ValueError(
-            "A Gaussian process is solved by one factor of its kernel matrix: solver must be 'auto' or "
-            f"'exact' and precision 'float64'. Got {solver!r} and {precision!r}."
-        )
+    check_options(problem, solver, hold, precision)
     return GaussianProcessAnswers(problem)
