@@ -131,7 +131,8 @@ def _as_large(residuals, slopes, z):
     moved = slopes * z
     moved -= residuals[:, None]
     np.abs(moved, out=moved)
-    return (moved >= np.abs(z)).sum(axis=0)
+    # Sums of bytes take half the time of sums of truth values.
+    return np.add.reduce((moved >= np.abs(z)).view(np.int8), axis=0, dtype=np.int32)
 
 
 def ends_of(residuals, slopes, needed):

@@ -40,7 +40,7 @@ class _Conformal(MetaEstimatorMixin, BaseEstimator):
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
-        influence = Influence(self.estimator_, X, y)
+        influence = Influence._of_fit(self.estimator_, X, y, None)
         n = influence.objective.n_samples
         if n < 2:
             raise ValueError(

@@ -48,6 +48,8 @@ def polish(factor, solver):
         same = (best.hessians == factor.objective.hessians)[best.weights > 0].all()
         return factor.moved_to(best) if same else solver.factor(best)
     best = factor.objective
+    if best.loss.self_concordance == 0.0:
+        return _polished_quadratic(factor)
     step, start, rounding = _rounded_step(factor, best)
     if start <= rounding:
         return factor
@@ -68,8 +70,24 @@ def polish(factor, solver):
             rounding = here
     if start <= 10.0 * rounding:
         return factor
-    # Of a quadratic the Hessian is the same everywhere.
-    return factor.moved_to(best) if best.loss.self_concordance == 0.0 else solver.factor(best)
+    return solver.factor(best)
+
+
+def _polished_quadratic(factor):
+    """The factor at the optimum of a quadratic, whose Hessian is the same everywhere.
+
+    Each step is exact but for rounding: one that does not shrink the gradient has only that before it.
+    To know rounding beforehand would cost more.
+    """
+    best = factor.objective
+    step, decrement = _step(factor, best)
+    while decrement > 0.0:
+        trial = best.at(best.theta + step)
+        step, after = _step(factor, trial)
+        if not after < 0.3 * decrement:
+            break
+        best, decrement = trial, after
+    return factor if best is factor.objective else factor.moved_to(best)
 
 
 def rounding_left(factor):
