@@ -22,6 +22,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import SVC
 from sklearn.utils import _safe_indexing
 
 from skinfluence import Influence
@@ -53,6 +54,11 @@ def last(solver="newton-cholesky"):
 def numbers(args, n):
     X, y = adult(args, n, False)
     return X[NUMBERS], y, make_pipeline(StandardScaler(), last())
+
+
+def machine(args, n):
+    X, y = adult(args, n, False)
+    return X[NUMBERS], y, make_pipeline(StandardScaler(), SVC(tol=1e-6))
 
 
 def columns(args, n, holes=True, **params):
@@ -93,6 +99,7 @@ SETS = {
     "counts": lambda args, n: texts(args, n, CountVectorizer(min_df=2)),
     "tf-idf": lambda args, n: texts(args, n, TfidfVectorizer(min_df=2)),
     "tf-idf, numbers": beside_numbers,
+    "scaler, machine": machine,
 }
 
 

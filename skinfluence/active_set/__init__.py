@@ -11,7 +11,8 @@ linear in bounds, targets and coefficients that are moved, so that following the
 solution of an edited problem exactly.
 
 - :class:`HingeProblem`: kernel, labels, bounds. Nothing here knows estimators or classes.
-- :func:`polish`: the optimum to round-off, from any start: ``Solution``.
+- :func:`polish`: the optimum to round-off, from any start: ``Solution``; :func:`polish_near`: from one
+  that is near it.
 - :class:`Paths`: edits of a solution. ``remove``, ``change``, ``remove_groups``, ``edit`` are exact
   and certified; ``one_step`` and ``weight_derivative`` are local; all return ``Moves``.
 - :func:`near_optima`: the optima of many problems near one, each with a kernel of its own.
@@ -30,6 +31,7 @@ True
 """
 
 from skinfluence.active_set.moves import Moves
+from skinfluence.active_set.near_start import polish_near
 from skinfluence.active_set.nearby import near_optima
 from skinfluence.active_set.paths import Paths
 from skinfluence.active_set.polish import Solution, distance_under, polish
@@ -47,4 +49,5 @@ __all__ = [
     "distance_under",
     "near_optima",
     "polish",
+    "polish_near",
 ]

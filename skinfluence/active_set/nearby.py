@@ -9,6 +9,8 @@ from skinfluence.active_set.problem import AT_LIMIT
 
 # Rounds until a problem is given up, and after how many of them one row enters at a time.
 ROUNDS, CAREFUL = 30, 6
+# Singular values below this share of the largest are none.
+SINGULAR = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Optima:
     violation: np.ndarray
 
 
-def near_optima(problem, values, among, beta, absent, accepted):
+def near_optima(problem, values, among, beta, absent, accepted, rounds=ROUNDS, careful=CAREFUL):
     """The optimum of each of some problems, from coefficients that are near it.
 
     Parameters
@@ -50,6 +52,8 @@ def near_optima(problem, values, among, beta, absent, accepted):
         Rows that are not there.
     accepted : float
         Violation of the optimality conditions that ends the search.
+    rounds, careful : int
+        Until a problem is given up, and until one row enters at a time.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def near_optima(problem, values, among, beta, absent, accepted):
     bias, violation = np.zeros(m), np.full(m, np.inf)
     left = np.arange(m)
     g = values(left, beta)
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         solved = _solved(problem, among, left, beta, bias, g, inside, lo, hi)
         left = left[solved]
         if not len(left):
@@ -87,7 +91,7 @@ def near_optima(problem, values, among, beta, absent, accepted):
         violation[left[done]] = worst[done]
         # Who joins is seen at a solution, not where a row was put back into its box.
         enters = (wrong > accepted) & ~inside[left] & ~clipped[:, None] & (low < high)
-        if turn >= CAREFUL:
+        if turn >= careful:
             enters &= wrong >= np.where(enters, wrong, 0.0).max(axis=1, keepdims=True)
         inside[left] |= enters
         left = left[~done]
@@ -138,7 +142,7 @@ def _solved(problem, among, left, beta, bias, g, inside, lo, hi):
 
 
 def _solve_each(A, right):
-    """Solutions of small systems, NaN where they are singular."""
+    """Solutions of small systems; of singular ones, as rows that are there twice make them, the smallest."""
     try:
         return np.linalg.solve(A, right[:, :, None])[:, :, 0]
     except np.linalg.LinAlgError:
@@ -148,7 +152,8 @@ def _solve_each(A, right):
         try:
             out[i] = np.linalg.solve(one, b)
         except np.linalg.LinAlgError:
-            continue
+            if np.isfinite(one).all():
+                out[i] = np.linalg.lstsq(one, b, rcond=SINGULAR)[0]
     return out
 
 

@@ -11,7 +11,7 @@ from skinfluence.active_set.problem import SAID, HingeProblem
 from skinfluence.active_set.tableau import Tableau, independent, solve_margin
 
 # Violation of the optimality conditions that ends a polish, and the one that is warned about.
-_TIGHT, _LOOSE = 1e-11, 1e-9
+TIGHT, LOOSE = 1e-11, 1e-9
 _MAX_ROUNDS = 60
 # Coefficients this close to a limit, relative to their bound, start there (libsvm leaves such).
 _NEAR = 1e-6
@@ -115,15 +115,15 @@ def polish(problem, beta0=None, bias0=None, *, say=True):
         beta = problem.snapped(solved)
         if (beta != solved).any():
             f = problem.decision(beta) + bias
-        found = _solution(problem, beta, bias, f - bias, start, n_pivots)
+        found = solution_of(problem, beta, bias, f - bias, start, n_pivots)
         if best is None or found.kkt_residual < best.kkt_residual:
             best = found
-        if best.kkt_residual <= np.clip(problem.rounding(beta), _TIGHT, _LOOSE):
+        if best.kkt_residual <= np.clip(problem.rounding(beta), TIGHT, LOOSE):
             break
         g = f - bias
         rows = np.union1d(rows, _violated(problem.violation(beta, f), rows))
-    if best is None or best.kkt_residual > max(_LOOSE, min(problem.rounding(beta), SAID)):
-        best = best or _solution(problem, beta, bias, g, start, n_pivots)
+    if best is None or best.kkt_residual > max(LOOSE, min(problem.rounding(beta), SAID)):
+        best = best or solution_of(problem, beta, bias, g, start, n_pivots)
         if say:
             warnings.warn(
                 f"The optimality conditions are violated by {best.kkt_residual:.1e} after {n_pivots} "
@@ -135,7 +135,7 @@ def polish(problem, beta0=None, bias0=None, *, say=True):
 
 
 def _start(problem, beta0):
-    """The start, in the box and, with a free bias, with coefficients that sum to zero."""
+    """A start, in the box and, with a free bias, with coefficients that sum to zero."""
     if beta0 is None:
         return np.zeros(problem.n)
     beta = np.array(beta0, dtype=np.float64)
@@ -145,6 +145,13 @@ def _start(problem, beta0):
         )
     beta = np.clip(beta, problem.lo, problem.hi)
     up, down = beta[beta > 0].sum(), -beta[beta < 0].sum()
+    if problem.free_bias and abs(up - down) > 1e-9 * (up + down):
+        # Rows inside their box make up for it, so that those at their bound stay there.
+        room = np.where(beta != 0, beta - (problem.lo if up > down else problem.hi), 0.0)
+        room[(beta <= problem.lo) | (beta >= problem.hi)] = 0.0
+        if room.any():
+            beta = beta - min(1.0, abs(up - down) / np.abs(room).sum()) * room
+        up, down = beta[beta > 0].sum(), -beta[beta < 0].sum()
     if problem.free_bias and abs(up - down) > 1e-9 * (up + down):
         beta[beta > 0] *= min(1.0, down / up if up else 1.0)
         beta[beta < 0] *= min(1.0, up / down if down else 1.0)
@@ -181,7 +188,7 @@ def _violated(residual, rows):
     """Rows outside the candidates that are violated, the worst few hundred of them."""
     residual = residual.copy()
     residual[rows] = 0.0
-    found = np.flatnonzero(residual > _TIGHT)
+    found = np.flatnonzero(residual > TIGHT)
     return found[np.argsort(-residual[found])[: max(400, len(rows) // 2)]]
 
 
@@ -259,7 +266,8 @@ def distance_under(away, bias, interval):
     return float(np.abs(away - np.clip(np.median(away), low - bias, high - bias)).max())
 
 
-def _solution(problem, beta, bias, g, start, n_pivots):
+def solution_of(problem, beta, bias, g, start, n_pivots):
+    """The Solution at coefficients; ``g`` is what the kernel makes of them, ``start`` where f began."""
     interval = (bias, bias)
     inside = (beta > problem.lo) & (beta < problem.hi)
     if problem.free_bias and not inside.any():

@@ -123,6 +123,10 @@ class HingeProblem:
 
     def decision(self, beta):
         """``K beta`` on every row, without bias, in blocks."""
+        if isinstance(self.kernel, _Blocks):
+            out = self.kernel.matrix @ beta
+            if np.isfinite(out).all():
+                return out
         support = np.flatnonzero(beta)
         out = np.empty(self.n)
         for part in row_blocks(self.n, 8 * (len(support) + 1)):

@@ -99,6 +99,11 @@ class Answers(ABC):
         return self
 
     @property
+    def at_optimum(self):
+        """The problem, at its optimum where the answers know that: where refits of it start."""
+        return self.held.problem
+
+    @property
     def concern(self):
         """What about the fit makes its answers misleading, in words or as the warning; None for nothing."""
         return None

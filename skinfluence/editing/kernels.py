@@ -88,9 +88,7 @@ def in_its_bounds(problem, answers, left):
     """
     more = max(0, int(left.max(initial=-1)) + 1 - answers.problem.n_samples)
     beta = np.pad(answers.beta, ((0, 0), (0, more)))[:, left]
-    edge = (problem.weights[:, None] * problem.units(problem.y)).T
-    beta = np.clip(beta, np.minimum(edge, 0.0), np.maximum(edge, 0.0))
-    return replace(problem, beta=beta, bias=answers.bias, fitted_eta=None)
+    return replace(problem, beta=beta, bias=answers.bias).in_its_bounds()
 
 
 def solved_hinge(answers):

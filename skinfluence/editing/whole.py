@@ -132,9 +132,9 @@ class WholeEdit:
         elif isinstance(problem, HuberProblem):
             self.solved = solved_huber(self._objective())
         elif isinstance(problem, KernelProblem):
-            design = problem.design.like(self.X)
+            nothing = np.zeros(len(self.left))
             self.solved = solved_ridge(
-                KernelAnswers(self._taken(design, dual_coef=np.zeros(len(self.left))))
+                KernelAnswers(self._taken(self._kernel_design(), dual_coef=nothing))
             )
         elif isinstance(problem, L1Problem | SmoothL1Problem):
             self.solved = solved_l1(self._objective())
@@ -144,7 +144,7 @@ class WholeEdit:
         elif isinstance(problem, ClosedProblem):
             self.solved = solved_closed(self._taken(design_of(self.X, 0.0)))
         elif isinstance(problem, TubeProblem):
-            start = self._taken(replace(problem.design.like(self.X), kernel=self._kernel()))
+            start = self._taken(self._kernel_design())
             self.solved = solved_tube(TubeAnswers(in_its_tube(start, answers, self.left)))
         elif isinstance(problem, HingeObjective):
             self.solved = solved_hinge(HingeAnswers(self._hinge(answers)))
@@ -213,20 +213,24 @@ class WholeEdit:
         own = {name: getattr(problem, name)[left] for name in names}
         return replace(problem, design=design, **own, **more)
 
-    def _kernel(self):
-        """The kernel of a support vector machine, with the gamma of the rows that are left."""
-        problem, kernel = self.problem, self.problem.design.kernel
-        if problem.gamma_counts is None:
-            return kernel
-        own = problem.sample_weight[self.left]
-        counted = own if problem.gamma_counts == "weights" else np.ones(len(own))
-        return replace(kernel, gamma=scaled_gamma(self.X, counted))
+    def _kernel_design(self):
+        """The rows of a kernel model that are left, with the gamma that a fit on them has."""
+        problem, design = self.problem, self.problem.design.like(self.X)
+        given, kernel = getattr(self.model, "gamma", 0.0), design.kernel
+        if not hasattr(kernel, "gamma"):
+            return design
+        if given is None or (isinstance(given, str) and given == "auto"):
+            return replace(design, kernel=replace(kernel, gamma=1.0 / design.n_features))
+        if getattr(problem, "gamma_counts", None) is None:
+            return design
+        counted = problem.counted(problem.sample_weight[self.left])
+        return replace(design, kernel=replace(kernel, gamma=scaled_gamma(self.X, counted)))
 
     def _hinge(self, answers):
         problem, model, left = self.problem, self.model, self.left
         ours = type(model).__module__.startswith("skinfluence")
         own = problem.sample_weight[left]
-        start = self._taken(replace(problem.design.like(self.X), kernel=self._kernel()))
+        start = self._taken(self._kernel_design())
         labels = problem.labels
         if isinstance(getattr(model, "class_weight", None), str):
             counted = own if ours or not isinstance(model, SVC) else None

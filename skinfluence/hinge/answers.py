@@ -12,7 +12,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
-from skinfluence.active_set import BOUND, MARGIN, Paths, distance_under, polish
+from skinfluence.active_set import BOUND, MARGIN, Paths, distance_under, polish, polish_near
 from skinfluence.answers import LOCAL, Answers, answers_of, check_method
 from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.hinge import derivatives
@@ -66,8 +66,9 @@ class HingeAnswers(Answers):
     def _solve(self):
         problem = self.problem
         self._rows = [problem.rows_of(j) for j in range(problem.n_outputs)]
+        solved = polish_near if problem.near else polish
         self._solutions = [
-            polish(problem.binary(j, rows), problem.beta[j, rows], problem.bias[j])
+            solved(problem.binary(j, rows), problem.beta[j, rows], problem.bias[j])
             for j, rows in enumerate(self._rows)
         ]
         self.beta = np.zeros((problem.n_outputs, problem.n_samples))
@@ -94,6 +95,10 @@ class HingeAnswers(Answers):
         if hold is not None:
             self.problem.holding(hold)
         return self
+
+    @property
+    def at_optimum(self):
+        return replace(self.problem, beta=self.beta, bias=self.bias)
 
     @property
     def concern(self):

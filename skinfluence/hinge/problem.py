@@ -42,6 +42,8 @@ class HingeObjective(Problem):
         ``"rows left"``: rows that have weight.
     chosen : Chosen, default=None
         As in :class:`~skinfluence.problem.Problem`.
+    near : bool, default=False
+        Whether the coefficients are those of a fit on nearly the same rows.
     """
 
     design: KernelDesign
@@ -57,6 +59,7 @@ class HingeObjective(Problem):
     fitted_eta: np.ndarray | None = None
     gamma_counts: str | None = None
     chosen: Chosen | None = None
+    near: bool = False
 
     model_name = "a support vector machine"
     # Without a class its binary problems have no second side.
@@ -111,6 +114,28 @@ class HingeObjective(Problem):
             beta=self.beta * (ratio[codes, None] * share).T,
             fitted_eta=None,
         )
+
+    def on(self, X, rows, carried):
+        design = self.design.on(X, self.counted(rows.sample_weight))
+        if design is None or not np.bincount(rows.y, minlength=len(self.labels.classes)).all():
+            # A fit says what it wants of its classes.
+            return None
+        before = self if rows.ratio is None else self.reweighted(rows.ratio)
+        own = {name: getattr(rows, name) for name in ("y", "weights", "sample_weight")}
+        beta = np.pad(before.beta[:, rows.kept], ((0, 0), (0, len(rows.new))))
+        return replace(before, design=design, beta=beta, near=True, **own).in_its_bounds()
+
+    def counted(self, sample_weight):
+        """What each of some rows counts in gamma; None where that was given."""
+        if self.gamma_counts is None:
+            return None
+        return sample_weight if self.gamma_counts == "weights" else np.ones(len(sample_weight))
+
+    def in_its_bounds(self):
+        """The same problem, its coefficients no larger than their bounds."""
+        edge = (self.weights[:, None] * self.units(self.y)).T
+        beta = np.clip(self.beta, np.minimum(edge, 0.0), np.maximum(edge, 0.0))
+        return replace(self, beta=beta, fitted_eta=None)
 
     def units(self, codes):
         """``y_ij C factors_ij``: the coefficient of a row of weight 1 at its bound, (m, n_outputs)."""

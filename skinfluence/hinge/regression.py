@@ -114,6 +114,10 @@ class TubeProblem(Problem):
             )
         return self
 
+    def counted(self, sample_weight):
+        """What each of some rows counts in gamma; None where that was given."""
+        return None if self.gamma_counts is None else np.ones(len(sample_weight))
+
     def expansion(self, beta, X):
         """``sum_j beta_j k(x_j, x)`` over the training rows at points X, (n_points,)."""
         used = np.flatnonzero(beta)
@@ -241,6 +245,10 @@ class TubeAnswers(EditsOnly):
 
     def polished(self):
         return self
+
+    @property
+    def at_optimum(self):
+        return replace(self.problem, beta=self.beta, bias=self.bias)
 
     @property
     def concern(self):

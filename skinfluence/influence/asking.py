@@ -141,8 +141,8 @@ class Asked:
 
     def _look_at(self, asked):
         """Refuse edits of rows that earlier ones took out, and try functions of the user's on new rows."""
-        inputs, steps = self._inputs, self._inputs.transformers
-        for edit in asked if steps or self._gone else ():
+        inputs = self._inputs
+        for edit in asked if self._gone or inputs.has_functions else ():
             changes = row_changes(edit, self.objective, inputs.labels)
             changes.refuse(self._gone)
             moved, new = changes.features

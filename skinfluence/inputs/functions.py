@@ -20,7 +20,7 @@ def look_at_functions(steps, X):
     X : array-like
         Raw training rows.
     """
-    if _has_functions(steps):
+    if has_functions(steps):
         try_functions(_given(steps, X))
 
 
@@ -37,15 +37,14 @@ def look_at_new_rows(steps, X, rows, new):
     new : list of array-like
         Raw containers of one row.
     """
-    if not new or not _has_functions(steps):
-        return
     here, there = list(_given(steps, X)), [list(_given(steps, one)) for one in new]
     for k, (function, given) in enumerate(here):
         if treats_rows_alone(function):
             try_beside(function, given, rows, [one[k][1] for one in there])
 
 
-def _has_functions(steps):
+def has_functions(steps):
+    """Whether there are functions of a user's own among some steps."""
     leaves = fitted_leaves([("", one) for one in steps])
     return any(is_own_function(one) for _, one in leaves)
 
@@ -54,7 +53,7 @@ def _given(steps, X):
     """Each function, with what it is given of some raw rows."""
     for i, step in enumerate(steps):
         yield from _inside(step, X)
-        if not _has_functions(steps[i + 1 :]):
+        if not has_functions(steps[i + 1 :]):
             return
         X = transformed([step], X)
 
@@ -62,7 +61,7 @@ def _given(steps, X):
 def _inside(step, X):
     if is_own_function(step):
         yield step, X
-    elif not _has_functions([step]):
+    elif not has_functions([step]):
         return
     elif isinstance(step, Pipeline):
         yield from _given(chain(step), X)

@@ -16,7 +16,7 @@ from skinfluence._utils.validation import in_numpy, model_in_numpy, refuse_maske
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
 from skinfluence.inputs.curves import curve_of, seen_through
 from skinfluence.inputs.frozen import check_no_samplers, check_same_rows, uses_y
-from skinfluence.inputs.functions import look_at_functions, look_at_new_rows
+from skinfluence.inputs.functions import has_functions, look_at_functions, look_at_new_rows
 from skinfluence.inputs.rows import row_like, with_plain_numbers
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.shared import SEEN, refuse_other_steps
@@ -163,6 +163,11 @@ class Inputs:
             z = line(z) if line else np.ravel(transformer.transform(z[:, None]))
         return lines, z
 
+    @property
+    def has_functions(self):
+        """Whether functions of the user's own are among the steps."""
+        return has_functions(self.transformers)
+
     def try_new_rows(self, rows, new):
         """Look whether functions of the user's own give the rows that stay what they gave, beside new ones.
 
@@ -173,7 +178,7 @@ class Inputs:
         new : list of object
             Raw rows.
         """
-        if new and self.transformers and not is_lazy(self._raw):
+        if not is_lazy(self._raw):
             new = [self.raw_row(x) for x in new]
             look_at_new_rows(self.transformers, self.raw, rows, new)
 

@@ -6,7 +6,7 @@ of a model whose intercept is penalised as a feature of value ``s``.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -379,6 +379,23 @@ class KernelDesign:
         if sp.issparse(X):
             return KernelDesign(sp.csr_array(X, dtype=np.float64), self.kernel)
         return KernelDesign(np.asarray(X, dtype=np.float64), self.kernel)
+
+    def on(self, X, counted=None):
+        """The design of a fit on other rows; None where its kernel may be another one.
+
+        Parameters
+        ----------
+        X : ndarray or CSR array
+        counted : ndarray of shape (n_samples,), default=None
+            What each row counts in a gamma that is the scale of the rows.
+        """
+        if X.shape[1] != self.n_features or not self.kernel.knows_new_rows:
+            # A gamma of one over the number of columns is not told from one that was given.
+            return None
+        made = self.like(X)
+        if counted is None:
+            return made
+        return KernelDesign(made.X, replace(self.kernel, gamma=scaled_gamma(made.X, counted)))
 
     def take(self, rows):
         """Some of the rows (a slice or an index array)."""

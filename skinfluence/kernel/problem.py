@@ -1,6 +1,6 @@
 """The fitted problem of kernel ridge regression."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -44,6 +44,15 @@ class KernelProblem(Problem):
     def sample_weight(self):
         """The weights: there are no class weights."""
         return self.weights
+
+    def on(self, X, rows, carried):
+        design = self.design.on(X)
+        if design is None:
+            return None
+        nothing = np.zeros(len(rows.y))
+        return replace(
+            self, design=design, y=rows.y, weights=rows.weights, dual_coef=nothing, single=False
+        )
 
     def holding(self, hold):
         """The same problem: ``alpha`` is held."""

@@ -224,7 +224,8 @@ class Again:
             return moved
         try:
             if not isinstance(answers.problem, Objective):
-                return model_after(answers.problem, self.model, rows, moved, method, certify)
+                start = answers.at_optimum
+                return model_after(start, self.model, rows, moved, method, certify)
             if method in LOCAL:
                 return local_after(answers.factor, answers.solver, rows, moved, method)
             factor = answers.edit_solver().factor

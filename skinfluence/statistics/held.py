@@ -28,6 +28,10 @@ class MovingAnswers(Locked, Answers):
         return self._held.held
 
     @property
+    def at_optimum(self):
+        return self.held.at_optimum
+
+    @property
     def certifies(self):
         return self._held.certifies
 

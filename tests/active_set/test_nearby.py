@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import rbf_kernel
 
-from skinfluence.active_set import HingeProblem, Paths, near_optima, nearby, polish
+from skinfluence.active_set import HingeProblem, Paths, near_optima, nearby, polish, polish_near
 from tests.active_set.test_paths import BIAS, DATA
 
 
@@ -77,3 +77,25 @@ def test_two_rows_that_are_the_same_are_given_up_or_right():
         np.testing.assert_allclose(found.decision[i], f[i], rtol=0, atol=1e-9)
         inside = (found.beta[i] > problem.lo) & (found.beta[i] < problem.hi)
         assert np.abs(f[i] - problem.target)[inside].max() <= 1e-9
+
+
+@BIAS
+@pytest.mark.parametrize("data", DATA)
+def test_a_start_that_is_near_or_far_ends_at_the_optimum(data, free_bias):
+    """Whether conditions are solved for, or a path is followed because that does not end."""
+    problem, rows, beta, kernels = start(data, free_bias, n_edits=3)
+    bounds = np.where(np.arange(problem.n) == rows[0], 0.0, problem.C)
+    other = HingeProblem(kernels[0], problem.y, bounds, free_bias=free_bias)
+    truth = polish(other)
+    for near in (polish(problem).beta, beta[0], np.zeros(problem.n), 0.5 * problem.y * problem.C):
+        found = polish_near(other, near)
+        assert found.kkt_residual <= 1e-9
+        np.testing.assert_allclose(found.f, truth.f, rtol=0, atol=1e-8)
+        np.testing.assert_array_equal(found.beta[rows[0]], 0.0)
+
+
+def test_where_conditions_are_solved_for_no_role_is_followed():
+    problem, _, _, kernels = start("overlapping", True, n_edits=3)
+    other = HingeProblem(kernels[0], problem.y, problem.C, free_bias=True)
+    near = polish_near(other, polish(problem).beta)
+    assert near.n_pivots == 0 < polish(other, polish(problem).beta).n_pivots

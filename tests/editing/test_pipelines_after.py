@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -234,3 +235,18 @@ def test_what_an_edit_held_is_refused_where_a_refit_is_meant():
     inf.loo_decision_function(indices=[5])
     with pytest.raises(ValueError, match="known after edits that moved all of it"):
         inf.loo_decision_function(indices=[5], frozen="refuse")
+
+
+@pytest.mark.parametrize(
+    "model", [SVC(gamma="auto", tol=1e-10), SVR(gamma="auto", tol=1e-10), KernelRidge(kernel="rbf")]
+)
+def test_a_gamma_of_one_over_the_columns_is_that_of_the_columns_that_are_left(model):
+    """rtol=1e-5: libsvm keeps its kernel in single precision."""
+    table = TABLE.assign(word=["only" if i == 20 else word for i, word in enumerate(TABLE["word"])])
+    y = yc[:N] if isinstance(model, SVC) else SOLD
+    model = make_pipeline(columns(), model).fit(table, y)
+    without = clone(model).fit(table.drop(index=20), np.delete(y, 20))
+    edited = Influence(model, table, y).edited(edits.remove(20)).estimator
+    found, truth = outputs(edited, table[:9]), outputs(without, table[:9])
+    np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-5 * np.abs(truth).max())
+    assert np.abs(outputs(model, table[:9]) - truth).max() > 1e-3 * np.abs(truth).max()
