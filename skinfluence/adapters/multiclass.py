@@ -153,10 +153,9 @@ def _binary_problem(estimator, X, y, sample_weight, instead=CLASS_BY_CLASS):
     chosen = []
     while (layer := opened(estimator)) is not None:
         if layer.transformers:
-            raise ValueError(
-                "The binary models of a OneVsRestClassifier must share their features. Got "
-                "pipelines inside it. Put it at the end of one, which is the same model: "
-                "make_pipeline(transformer, OneVsRestClassifier(model))."
+            raise TypeError(
+                "Binary models of several classes must be of the features as they are, or behind the same "
+                f"steps. Got {type(estimator).__name__}, inside of which they are others. {instead}"
             )
         chosen.append(layer.chosen)
         estimator = layer.inside

@@ -2,9 +2,8 @@
 
 import numpy as np
 from scipy import sparse
-from sklearn.pipeline import Pipeline
 
-from skinfluence._utils.untouched import transformed
+from skinfluence.inputs.wrappers import behind_steps
 
 # Multiplications that take seconds.
 MAX_WORK = 3e10
@@ -118,7 +117,5 @@ def _equal(X, row, others):
 
 def _features(audit):
     """The rows as the last step of the estimator sees them."""
-    model, X = audit.estimator, audit.X
-    if isinstance(model, Pipeline):
-        X = transformed([model[:-1]], X)
+    _, X = behind_steps(audit.estimator, audit.X)
     return sparse.csr_array(X).astype(float) if sparse.issparse(X) else np.asarray(X, dtype=float)

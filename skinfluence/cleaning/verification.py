@@ -12,9 +12,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from skinfluence import Influence
 from skinfluence._utils._optional import require
 from skinfluence._utils.progress import progress_bar
-from skinfluence._utils.untouched import transformed
 from skinfluence.cleaning.targets import loss_of_targets
 from skinfluence.inputs import Inputs
+from skinfluence.inputs.wrappers import behind_steps
 from skinfluence.losses import Binomial, Multinomial, SumToZero
 from skinfluence.statistics import in_old_units, moving_curve
 
@@ -29,9 +29,8 @@ def verify(audit, k, *, preprocessing=None, progress=False):
     model, X = audit.estimator, audit.X
     if preprocessing is None:
         preprocessing = "frozen" if audit.options["frozen"] == "accept" else "refit"
-    if preprocessing == "frozen" and isinstance(model, Pipeline):
-        X = transformed([model[:-1]], X)
-        model = model[-1]
+    if preprocessing == "frozen":
+        model, X = behind_steps(model, X)
     if audit.options["frozen"] == "accept" or preprocessing == "frozen":
         model = _with_held_class_weight(model, audit)
 

@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from skinfluence._utils._compat import BaseSearchCV
 from skinfluence._utils.dispatch import rewritten
+from skinfluence._utils.untouched import transformed
 from skinfluence.inputs.calibrated import calibrated_layer
 from skinfluence.inputs.shared import Shared, shared_steps, steps_of
 from skinfluence.inputs.stacked import Stacked, stacks_held
@@ -86,6 +87,21 @@ def opened(estimator):
         best = getattr(estimator, "best_estimator_", estimator.estimator)
         return Wrapper(best, _kind_of(estimator), chosen=_chosen(estimator))
     return None
+
+
+def behind_steps(estimator, X):
+    """The model behind the outermost steps of a fitted estimator, and what these make of rows.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X : array-like
+        Raw rows.
+    """
+    while (layer := opened(estimator)) is not None and layer.transformers:
+        X = transformed([one for _, one in layer.transformers], X)
+        estimator = layer.inside
+    return estimator, X
 
 
 def _kind_of(search):

@@ -425,6 +425,13 @@ def test_what_asks_for_left_out_outputs_asks_votes():
     found = audit(model, X, LINE)
     np.testing.assert_allclose(found.table.sort_values("row")["suggested"], own, atol=1e-10)
     assert found.verify(2)["difference"].abs().max() < 1e-10
+    inside = [
+        make_pipeline(StandardScaler(), one) for one in (GaussianNB(), KNeighborsClassifier(3))
+    ]
+    with pytest.warns(UserWarning, match="frozen"):
+        found = audit(soft(*inside).fit(X, TWO), X, TWO, method="one-step")
+    for how in (None, "frozen"):
+        assert found.verify(2, preprocessing=how)["difference"].abs().max() < 1e-10
     assert audit(classifier, X, TWO).verify(2)["difference"].abs().max() < 1e-3
 
 
