@@ -114,7 +114,7 @@ def certified(objective, method, tol):
     objective = edit_solver.objective
     edits = steps.removals(objective, np.arange(objective.n_samples))
     h = steps.row_leverages(edit_solver.factor, edits)
-    eta = np.empty_like(objective.eta)
+    eta = np.array(objective.eta)
     bound = np.empty(len(eta))
 
     def solve(rows, row_tol):
@@ -126,24 +126,36 @@ def certified(objective, method, tol):
             distance[block] = solved.bound
         bound[rows] = _loss_bound(objective, edits.hessian[rows], h[rows], rows, eta, distance)
 
-    everything = np.arange(len(eta))
-    if method != "exact" and edit_solver.own.knows_values(edits, ROW_TOLS[1]):
-        found = edit_solver.own.values(edits, ROW_TOLS[1])
-        known = np.flatnonzero(np.isfinite(found.bound))
-        eta[known] = objective.eta[known] + found.change[known, None]
-        bound[known] = loss_error(objective, known, eta, found.bound[known])
-        solve(np.setdiff1d(everything, known), ROW_TOLS[1])
-    else:
-        solve(everything, ROUND_OFF if method == "exact" else ROW_TOLS[0])
-    for row_tol in () if method == "exact" else ROW_TOLS[1:]:
+    def take_over(rows, found):
+        bound[rows] = np.inf
+        known = np.isfinite(found.bound)
+        rows = rows[known]
+        eta[rows] = objective.eta[rows] + found.change[known, None]
+        bound[rows] = loss_error(objective, rows, eta, found.bound[known])
+
+    def heaviest():
+        """The rows that hold most of the error, those of no bound among them; none where it is small."""
         weighted = objective.sample_weight * bound
         loss = objective.sample_weight @ np.abs(objective.loss.value(eta, objective.y))
         order = np.argsort(-weighted, kind="stable")
         left = np.cumsum(weighted[order[::-1]])[::-1]
-        rows = order[(left > 0.5 * tol * loss) & np.isfinite(weighted[order])]
-        if not left[0] > tol * loss or not len(rows):
+        return np.sort(order[left > 0.5 * tol * loss]) if left[0] > tol * loss else order[:0]
+
+    everything = np.arange(len(eta))
+    if method != "exact" and edit_solver.own.knows_values(edits, ROW_TOLS[1]):
+        take_over(everything, edit_solver.own.loose_values(edits))
+        rows = heaviest()
+        if len(rows):
+            take_over(rows, edit_solver.own.values(edits.take(rows), ROW_TOLS[1]))
+            solve(rows[np.isinf(bound[rows])], ROW_TOLS[1])
+    else:
+        solve(everything, ROUND_OFF if method == "exact" else ROW_TOLS[0])
+    for row_tol in () if method == "exact" else ROW_TOLS[1:]:
+        rows = heaviest()
+        rows = rows[np.isfinite(bound[rows])]
+        if not len(rows):
             break
-        solve(np.sort(rows), row_tol)
+        solve(rows, row_tol)
     return Scanned(objective.at(objective.theta), eta, bound, method)
 
 

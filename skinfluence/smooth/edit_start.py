@@ -112,10 +112,9 @@ class EditStart:
     def _newton_bound(self, minimum, r, sizes=None):
         return distance_bound(minimum, sizes) * float(np.exp(0.5 * r))
 
-    @property
-    def knows_sums(self):
-        """Whether a pass over all pairs of rows was made."""
-        return any(at.knows_sums for at in self._whitened.values())
+    def knows_sums_of(self, rows):
+        """Whether a pass over all pairs of some rows with all was made."""
+        return any(at.knows_sums_of(rows) for at in self._whitened.values())
 
 
 def distance_bound(minimum, sizes=None):

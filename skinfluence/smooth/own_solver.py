@@ -9,6 +9,7 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence.smooth import steps
 from skinfluence.smooth.accuracy import shrink, solve_error
 from skinfluence.smooth.dual_chords import DualChords
+from skinfluence.smooth.leverage_sums import LeverageSums
 from skinfluence.smooth.logistic_pass import LogisticRows
 from skinfluence.smooth.own_values import OwnValues, own_quadratic, own_values
 from skinfluence.smooth.pair_sums import PairSums
@@ -147,20 +148,33 @@ class OwnSolver:
         found : OwnValues
         """
         blocks = row_blocks(len(edits.rows), STEPS_BYTES * self.objective.n_parameters, BATCH_BYTES)
-        found = [self._values(edits.take(block), tol) for block in blocks]
+        found = [self._values(edits.take(block), tol, edits.rows) for block in blocks]
         return found[0] if len(found) == 1 else OwnValues.of(found)
 
-    def _values(self, edits, tol):
+    def loose_values(self, edits):
+        """As :meth:`values`, with the bounds that leverages give: a Gram matrix and a form a row.
+
+        Parameters
+        ----------
+        edits : RowEdits
+            That :meth:`knows_values` of.
+        """
+        at = self.start.whitened(edits)
+        return own_values(at.edits(edits), LeverageSums(at))
+
+    def _values(self, edits, tol, asked):
         at = self.start.whitened(edits)
         own = at.edits(edits)
         if not self.M:
             return own_quadratic(own)
-        tall = at.tall_for(own)
+        tall = at.tall_for(own, asked)
         if tall is not None and not tall.serves(own, tol):
             tall = None
         # Sums over pairs are of steps along the rows.
-        by_pairs = own.are_along_rows and tall is None
-        found = own_values(own, tall) if own.are_along_rows else own_values_along(own, tall)
+        pairs = at.pairs_of(asked) if own.are_along_rows and tall is None else None
+        found = (
+            own_values(own, tall or pairs) if own.are_along_rows else own_values_along(own, tall)
+        )
         left = np.flatnonzero(~found.within(tol) & own.may_be_within(tol))
         if tall is not None and len(left):
             found.replace(left, own_values_along(own.take(left)))
@@ -168,8 +182,8 @@ class OwnSolver:
         if not len(left) or not LogisticRows.serves(self.objective):
             return found
         own = own.take(left)
-        if by_pairs:
-            far = self.M * np.abs(own.alpha) * at.pairs.largest[own.rows]
+        if pairs is not None:
+            far = self.M * np.abs(own.alpha) * pairs.largest[own.rows]
         else:
             far = at.chords.moved(own, self.accuracy.largest[0][:FOLLOWED])
         again, iterates = at.chords.own_values(own, tol, far)
@@ -197,7 +211,7 @@ class OwnSolver:
             return False
         if edits.ratio is not None:
             return LogisticRows.serves(self.objective)
-        if self.start.knows_sums:
+        if self.start.knows_sums_of(edits.rows):
             return True
         return self._are_many(edits, tol)
 

@@ -215,14 +215,14 @@ def own_values(own, sums=None):
     Parameters
     ----------
     own : OneRowEdits
-    sums : PairSums or TallSums, default=None
+    sums : PairSums, TallSums or LeverageSums, default=None
         Those over all pairs of rows; the first when None.
 
     Returns
     -------
     found : OwnValues
     """
-    sums = own.at.pairs if sums is None else sums
+    sums = own.at.pairs_of(own.rows) if sums is None else sums
     loss, M, rows, h, alpha = own.objective.loss, own.M, own.rows, own.h, own.alpha
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # The row itself, as it is after the edit.

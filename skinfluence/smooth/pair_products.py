@@ -81,7 +81,7 @@ class SparseCosines:
         L, scale = factor.cholesky
         m, p = rows.shape
         length = np.where(norm > 0, norm, 1.0)
-        X = _with_constant(factor.objective.design, unique, scale)
+        X = with_constant(factor.objective.design, unique, scale)
         x = np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel())
         X.data /= np.repeat(length, np.diff(X.indptr))
         self._data = X.data.astype(np.float32)
@@ -124,17 +124,23 @@ def cosines_of(factor, rows, norm, unique):
         As for :class:`SparseCosines`.
     """
     design, p = factor.objective.design, rows.shape[1]
-    if design.is_sparse and ENTRY * design.X.nnz / design.n_samples + PAIR < p:
+    if width_of(design, p) < p:
         sparse = SparseCosines(factor, rows, norm, unique)
         if sparse.blur @ sparse.blur <= BLURRED * rounding(p) * (norm @ norm):
             return sparse
     return DenseCosines(rows, norm)
 
 
-def _with_constant(design, rows, scale):
+def width_of(design, p):
+    """Columns of a dense product that costs as much as one of two rows of a design of p columns."""
+    entries = design.X.nnz / design.n_samples if design.is_sparse else p
+    return min(ENTRY * entries + PAIR, p)
+
+
+def with_constant(design, rows, scale):
     """Some rows of a sparse design, the constant column among them, with scaled columns, CSR."""
     X = sp.csr_array(design.X[rows])
     if design.intercept:
-        X = sp.hstack([X, sp.csr_array(np.full((len(rows), 1), design.intercept))], format="csr")
-    X.data = X.data * scale[X.indices]
-    return X
+        constant = np.full((X.shape[0], 1), design.intercept)
+        X = sp.hstack([X, sp.csr_array(constant)], format="csr")
+    return sp.csr_array((X.data * scale[X.indices], X.indices, X.indptr), X.shape)

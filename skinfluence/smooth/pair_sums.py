@@ -9,7 +9,7 @@ import numpy as np
 from scipy import linalg
 
 from skinfluence._utils.threads import small_blas
-from skinfluence.smooth.pair_products import EPS, ROWS, cosines_of
+from skinfluence.smooth.pair_products import EPS, ROWS, cosines_of, with_constant
 from skinfluence.solvers.primal import PrimalFactor
 
 # Columns of one block of K: it stays in cache, and each entry is used twice.
@@ -27,6 +27,8 @@ class PairSums:
         Of an objective with one output.
     rows : ndarray of shape (n_samples, n_parameters), default=None
         Its :func:`half_solved` rows, if they are known.
+    asked : ndarray of int, default=None
+        The rows i whose sums are asked; all when None. Others have sums of nothing, known to ``inf``.
 
     Attributes
     ----------
@@ -38,7 +40,7 @@ class PairSums:
         At least ``sum_j w_j l''_j K_ij^4``.
     """
 
-    def __init__(self, factor, rows=None):
+    def __init__(self, factor, rows=None, asked=None):
         objective = factor.objective
         weights, M = objective.weights, objective.loss.self_concordance
         second = weights * objective.hessians[:, 0, 0]
@@ -46,13 +48,17 @@ class PairSums:
         rows = half_solved(factor) if rows is None else rows
         norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))
         unique, of = _distinct(objective.design, rows)
-        m, n = len(unique), norm[unique]
+        m = n_asked = len(unique)
+        if asked is not None:
+            unique, of, n_asked = _first(unique, of, asked)
+        n = norm[unique]
         T, W = np.bincount(of, third, m), np.bincount(of, second, m)
         there = np.bincount(of, weights > 0, m) > 0
         cosines = cosines_of(factor, rows[unique], n, unique)
         sizes = n * there, T * n**3, W * n**4
         scales = [float(np.abs(one).max(initial=0.0)) or 1.0 for one in sizes]
-        found = _sums(cosines, *(one / s for one, s in zip(sizes, scales, strict=True)))
+        scaled = (one / s for one, s in zip(sizes, scales, strict=True))
+        found = _sums(cosines, *scaled, n_asked)
         largest, cubes, quarts = (one * s for one, s in zip(found, scales, strict=True))
 
         # K is off by at most blur_i blur_j, sums by SUMMED and by what underflows.
@@ -69,6 +75,13 @@ class PairSums:
         self.cubes = n[of] ** 3 * cubes[of] + (T[of] - third) * own**3
         self.cubes_error = M * error[of] + n[of] ** 3 * m * TINY * scales[1]
         self.quarts = rounded[of] + np.maximum(W[of] - second, 0.0) * own**4
+        self._unknown = of >= n_asked
+        for sums in (self.largest, self.cubes_error, self.quarts):
+            sums[self._unknown] = np.inf
+
+    def knows(self, rows):
+        """Whether the sums of some rows were asked for."""
+        return not self._unknown[rows].any()
 
     @staticmethod
     def serves(factor):
@@ -86,7 +99,11 @@ class PairSums:
 def half_solved(factor):
     """``L^-1 x_i`` of every row, whose products are K, (n_samples, n_parameters)."""
     L, scale = factor.cholesky
-    rows = factor.objective.design.dense_rows() * scale
+    design = factor.objective.design
+    if design.is_sparse:
+        rows = with_constant(design, slice(None), scale).toarray()
+    else:
+        rows = design.dense_rows() * scale
     with small_blas(len(L)):
         return linalg.solve_triangular(
             L, rows.T, lower=True, overwrite_b=True, check_finite=False
@@ -102,8 +119,18 @@ def _distinct(design, rows):
     return first, of
 
 
-def _sums(cosines, size, third, fourth):
-    """The sums of each distinct row over all the others."""
+def _first(unique, of, asked):
+    """Distinct rows in another order, those of some rows first, and how many these are."""
+    first = np.zeros(len(unique), dtype=bool)
+    first[of[asked]] = True
+    order = np.concatenate([np.flatnonzero(first), np.flatnonzero(~first)])
+    place = np.empty(len(order), dtype=np.intp)
+    place[order] = np.arange(len(order))
+    return unique[order], place[of], int(np.count_nonzero(first))
+
+
+def _sums(cosines, size, third, fourth, n_asked):
+    """The sums of each distinct row over all the others, of the first ones."""
     from skinfluence._compiled.pairs import sums_of_block
 
     m = len(cosines)
@@ -111,7 +138,7 @@ def _sums(cosines, size, third, fourth):
     size, third, fourth = (np.asarray(one, dtype=np.float32) for one in (size, third, fourth))
     buffer = np.empty(ROWS * COLUMNS, dtype=np.float32)
     below = np.tri(min(ROWS, m), dtype=bool)
-    for low in range(0, m, ROWS):
+    for low in range(0, n_asked, ROWS):
         height = min(ROWS, m - low)
         for start in range(low, m, COLUMNS):
             width = min(COLUMNS, m - start)

@@ -42,10 +42,12 @@ class TallSums:
         self._following = False
 
     @staticmethod
-    def pays(rows):
-        """Whether the tensor of some rows is cheaper than all their pairs."""
-        n, d = rows.shape
-        return 8.0 / 3.0 * d**3 < n * (d + 0.5 * BESIDE)
+    def pays(n, d, m, width):
+        """Whether the tensor of n rows of d columns is cheaper than the pairs of m of them with all.
+
+        Each pair costs as much as a product of ``width`` columns.
+        """
+        return 4.0 / 3.0 * d**3 * (n + m) < m * (2 * n - m) * (width + 0.5 * BESIDE)
 
     @staticmethod
     def pays_for_steps(rows, m):

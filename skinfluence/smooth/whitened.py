@@ -8,6 +8,7 @@ from scipy import linalg
 from skinfluence.smooth.filled_rows import FilledRows
 from skinfluence.smooth.moved_rows import MovedRows
 from skinfluence.smooth.own_values import OneRowEdits
+from skinfluence.smooth.pair_products import width_of
 from skinfluence.smooth.pair_sums import PairSums, half_solved
 from skinfluence.smooth.rescaled_rows import RescaledRows
 from skinfluence.smooth.single_chords import SingleChords
@@ -41,7 +42,7 @@ class Whitened:
         self.rows = half_solved(self.factor)
         objective = self.objective
         moves = objective.hold != "C" and shift * objective.unit_penalty
-        self.drift = None
+        self.drift, self._pairs = None, None
         if np.any(moves):
             step = -self.factor.solve((moves * objective.theta[0])[:, None])[:, 0]
             self.drift = self.halved(step)
@@ -51,28 +52,42 @@ class Whitened:
         """Changes of decision values by the drift, (n_samples,)."""
         return self.rows @ self.drift
 
-    @cached_property
-    def pairs(self):
-        """The sums over pairs of rows that certify own values."""
-        return PairSums(self.factor, self.rows)
+    def pairs_of(self, rows):
+        """The sums over pairs of rows that certify own values of some rows, kept for the next ones."""
+        pairs = self._pairs
+        if pairs is None or not pairs.knows(rows):
+            self._pairs = pairs = PairSums(self.factor, self.rows, rows)
+        return pairs
+
+    def knows_pairs_of(self, rows):
+        """Whether they were made."""
+        return self._pairs is not None and self._pairs.knows(rows)
 
     @cached_property
     def tall(self):
         """What stands in for them where rows are many and move each other little."""
         return TallSums(self)
 
-    def tall_for(self, own):
-        """A tensor in the place of products with all rows, where it is cheaper for some edits; else None."""
+    def tall_for(self, own, asked):
+        """A tensor in the place of products with all rows, where it is cheaper for some edits; else None.
+
+        Parameters
+        ----------
+        own : OneRowEdits
+        asked : ndarray of int
+            Rows that are edited in all.
+        """
+        n, p = self.rows.shape
         if own.are_along_rows:
-            pays = "pairs" not in vars(self) and TallSums.pays(self.rows)
+            width = width_of(self.objective.design, p)
+            pays = not self.knows_pairs_of(asked) and TallSums.pays(n, p, len(asked), width)
         else:
             pays = TallSums.pays_for_steps(self.rows, len(own))
         return self.tall if pays else None
 
-    @property
-    def knows_sums(self):
+    def knows_sums_of(self, rows):
         """Whether one or the other was made."""
-        return "pairs" in vars(self) or "cubes" in vars(vars(self).get("tall", self))
+        return self.knows_pairs_of(rows) or "cubes" in vars(vars(self).get("tall", self))
 
     @cached_property
     def step_sums(self):

@@ -126,7 +126,7 @@ def test_wide_tables_and_far_rows_have_their_pairs():
         solver = solver_of(other)
         edits = next(edits_of(solver.objective, np.random.default_rng(0)))
         at = solver.start.whitened(edits)
-        assert not at.tall.serves(at.edits(edits), 1e-6) and not at.knows_sums
+        assert not at.tall.serves(at.edits(edits), 1e-6) and not at.knows_sums_of(edits.rows)
 
 
 def test_leave_one_out_of_a_tall_table_is_that_of_refits(rng):
