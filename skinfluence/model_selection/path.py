@@ -133,25 +133,29 @@ def certified(objective, method, tol):
         eta[rows] = objective.eta[rows] + found.change[known, None]
         bound[rows] = loss_error(objective, rows, eta, found.bound[known])
 
-    def heaviest():
-        """The rows that hold most of the error, those of no bound among them; none where it is small."""
+    def heaviest(kept):
+        """The rows that hold all of the error but a share of ``tol``; none where it is small.
+
+        Those of no bound are among them.
+        """
         weighted = objective.sample_weight * bound
         loss = objective.sample_weight @ np.abs(objective.loss.value(eta, objective.y))
         order = np.argsort(-weighted, kind="stable")
         left = np.cumsum(weighted[order[::-1]])[::-1]
-        return np.sort(order[left > 0.5 * tol * loss]) if left[0] > tol * loss else order[:0]
+        return np.sort(order[left > kept * tol * loss]) if left[0] > tol * loss else order[:0]
 
     everything = np.arange(len(eta))
     if method != "exact" and edit_solver.own.knows_values(edits, ROW_TOLS[1]):
         take_over(everything, edit_solver.own.loose_values(edits))
-        rows = heaviest()
+        # Sums over pairs leave next to nothing of the others' error.
+        rows = heaviest(0.9)
         if len(rows):
             take_over(rows, edit_solver.own.values(edits.take(rows), ROW_TOLS[1]))
             solve(rows[np.isinf(bound[rows])], ROW_TOLS[1])
     else:
         solve(everything, ROUND_OFF if method == "exact" else ROW_TOLS[0])
     for row_tol in () if method == "exact" else ROW_TOLS[1:]:
-        rows = heaviest()
+        rows = heaviest(0.5)
         rows = rows[np.isfinite(bound[rows])]
         if not len(rows):
             break

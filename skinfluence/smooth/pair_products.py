@@ -59,12 +59,12 @@ class SparseCosines:
     ----------
     factor : PrimalFactor
         Of a sparse design.
-    rows : ndarray of shape (m, n_parameters)
-        ``a_i``.
+    rows : ndarray of shape (n_samples, n_parameters)
+        ``a_i`` of all rows.
     norm : ndarray of shape (m,)
-        Their lengths.
+        The lengths of those that are multiplied.
     unique : ndarray of shape (m,)
-        Which rows of the design they are.
+        Which ones they are.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class SparseCosines:
 
     def __init__(self, factor, rows, norm, unique):
         L, scale = factor.cholesky
-        m, p = rows.shape
+        m, p = len(unique), rows.shape[1]
         length = np.where(norm > 0, norm, 1.0)
         X = with_constant(factor.objective.design, unique, scale)
         x = np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel())
@@ -93,7 +93,7 @@ class SparseCosines:
             some = slice(low, low + ROWS)
             with small_blas(p):
                 Z = linalg.solve_triangular(
-                    L, rows[some].T, lower=True, trans="T", check_finite=False
+                    L, rows[unique[some]].T, lower=True, trans="T", check_finite=False
                 )
             z[some] = np.sqrt(np.einsum("ji,ji->i", Z, Z))
             self._tiles[k, :, : Z.shape[1]] = Z / length[some]
@@ -128,7 +128,7 @@ def cosines_of(factor, rows, norm, unique):
         sparse = SparseCosines(factor, rows, norm, unique)
         if sparse.blur @ sparse.blur <= BLURRED * rounding(p) * (norm @ norm):
             return sparse
-    return DenseCosines(rows, norm)
+    return DenseCosines(rows[unique], norm)
 
 
 def width_of(design, p):

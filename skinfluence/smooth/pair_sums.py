@@ -54,7 +54,7 @@ class PairSums:
         n = norm[unique]
         T, W = np.bincount(of, third, m), np.bincount(of, second, m)
         there = np.bincount(of, weights > 0, m) > 0
-        cosines = cosines_of(factor, rows[unique], n, unique)
+        cosines = cosines_of(factor, rows, n, unique)
         sizes = n * there, T * n**3, W * n**4
         scales = [float(np.abs(one).max(initial=0.0)) or 1.0 for one in sizes]
         scaled = (one / s for one, s in zip(sizes, scales, strict=True))
