@@ -10,6 +10,7 @@ from skinfluence.closed_form.problem import ClosedProblem
 from skinfluence.editing.solving import Solved, solve_edited, values_of
 from skinfluence.editing.writing import like
 from skinfluence.kernel.gaussian_process import GaussianProcessAnswers, GaussianProcessProblem
+from skinfluence.members.pairs import PairsProblem
 
 
 @solve_edited.register
@@ -61,6 +62,25 @@ def process_answers(problem):
 def _fitted(problem):
     n_values = values_of(problem.loss)
     return Solved(problem, 0.0, np.nan, "fit", no_reach, write_fit, n_values)
+
+
+@solve_edited.register
+def _(problem: PairsProblem, answers, points, tol):
+    return solved_pairs(problem)
+
+
+def solved_pairs(problem):
+    """The :class:`Solved` problem of a model for each pair of classes: its fit, without a bound."""
+    weights = problem.weights[problem.weights > 0]
+    if (weights != 1.0).any():
+        raise ValueError(
+            "The model after an edit of a OneVsOneClassifier is its fit on the rows that are left, which "
+            f"takes no weights. Got rows that weigh {weights[weights != 1.0][0]:g}; ask Influence.effect for what "
+            "it changes."
+        )
+    return Solved(
+        problem, np.inf, np.nan, "fit", no_reach, write_fit, values_of(problem.loss), answers=None
+    )
 
 
 def no_reach(design):

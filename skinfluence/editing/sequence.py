@@ -13,6 +13,7 @@ from skinfluence.editing.problems import names_of
 from skinfluence.editing.rows import EditedInputs
 from skinfluence.editing.solving import FollowedReach, Solved, values_of
 from skinfluence.editing.writing import innermost, transformers_in, write_linear
+from skinfluence.members.pairs import PairsProblem
 from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Objective
 from skinfluence.smooth.answers import SmoothAnswers
@@ -25,6 +26,12 @@ TOL = 1e-10
 def influence_after(influence, edit, frozen):
     """See :meth:`Influence.after`."""
     check_asked(influence, TOL, frozen)
+    if isinstance(influence.objective, PairsProblem):
+        raise TypeError(
+            "A stream of edits follows models of which all have the same rows. Got a OneVsOneClassifier, "
+            "whose models have the rows of two classes each. Ask Influence about edited(...).estimator and "
+            "the edited rows."
+        )
     move = Move(influence, edit, TOL, frozen)
     made = type(influence).__new__(type(influence))
     if move.whole is not None:

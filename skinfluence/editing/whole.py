@@ -16,7 +16,7 @@ from skinfluence._utils.untouched import fitted_to, untouched
 from skinfluence._utils.validation import model_in_numpy
 from skinfluence.closed_form.problem import ClosedProblem
 from skinfluence.design import design_of
-from skinfluence.editing.fits import solved_closed, solved_process
+from skinfluence.editing.fits import solved_closed, solved_pairs, solved_process
 from skinfluence.editing.kernels import in_its_bounds, solved_hinge, solved_ridge
 from skinfluence.editing.members import OfMember, solved_members
 from skinfluence.editing.problems import names_of
@@ -38,6 +38,7 @@ from skinfluence.kernel.problem import KernelProblem
 from skinfluence.l1.problem import L1Problem
 from skinfluence.l1.smooth_problem import SmoothL1Problem
 from skinfluence.losses.combined import own_class_factors
+from skinfluence.members.pairs import PairsProblem
 from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Objective, objective_of
 from skinfluence.offsets import with_offset
@@ -148,6 +149,8 @@ class WholeEdit:
             self.solved = solved_tube(TubeAnswers(in_its_tube(start, answers, self.left)))
         elif isinstance(problem, HingeObjective):
             self.solved = solved_hinge(HingeAnswers(self._hinge(answers)))
+        elif isinstance(problem, PairsProblem):
+            self.solved = solved_pairs(self._taken(design_of(self.X)))
         elif isinstance(problem, MembersProblem):
             parts = [self._of_member(k).solve(tol) for k in range(len(problem.members))]
             self.solved = solved_members(self._taken(design_of(self.X)), parts)

@@ -22,6 +22,8 @@ from sklearn.svm import SVC, LinearSVC
 from skinfluence import Influence, edits
 from skinfluence.cleaning import audit
 from skinfluence.losses.base import Loss
+from skinfluence.robustness import prediction, smallest_flip
+from skinfluence.unlearning import forget
 
 N = 36
 NEWTON = {"solver": "newton-cholesky", "tol": 1e-12}
@@ -206,9 +208,29 @@ def test_pairs_that_are_not_known_say_what_to_do(name):
     assert code is not None or name in ("a choice", "kernel values")
 
 
-def test_other_rows_and_models_after_an_edit_are_refused():
+def test_the_model_after_an_edit_is_its_fit_without_a_bound_and_streams_are_refused(case):
+    model, y, _, inf = case
+    edit = edits.remove([1, 5]) + edits.add(X[0] + 0.1, y[3])
+    left = np.delete(np.arange(N), [1, 5])
+    other = refit(model, np.vstack([X[left], X[:1] + 0.1]), np.append(y[left], y[3]))
+    edited = inf.edited(edit)
+    assert_allclose(edited.estimator.decision_function(X), other.decision_function(X), atol=1e-12)
+    assert np.isinf(edited.error_at(X)).all()
+    with pytest.raises(TypeError, match="whose models have the rows of two classes"):
+        inf.after(edit)
+    with pytest.raises(ValueError, match="takes no weights"):
+        inf.edited(edits.reweight(1, 2.0))
+
+
+def test_flips_and_receipts_of_votes_are_refused():
+    inf = Influence(OneVsOneClassifier(RidgeClassifier()).fit(X, FOUR), X, FOUR)
+    with pytest.raises(TypeError, match="whose models have the rows of two classes"):
+        smallest_flip(inf, prediction(X[0]))
+    with pytest.raises(TypeError, match="A receipt needs"):
+        forget(inf, [1])
+
+
+def test_other_rows_than_those_of_the_fit_are_refused():
     model = OneVsOneClassifier(LOGISTIC).fit(X, FOUR)
     with pytest.raises(ValueError, match="must be those of the fit"):
         Influence(model, X[::-1], FOUR)
-    with pytest.raises(TypeError, match="Got a smooth linear model for each pair"):
-        Influence(model, X, FOUR).edited(edits.remove(1))
