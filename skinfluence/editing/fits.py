@@ -75,8 +75,8 @@ def solved_pairs(problem):
     if (weights != 1.0).any():
         raise ValueError(
             "The model after an edit of a OneVsOneClassifier is its fit on the rows that are left, which "
-            f"takes no weights. Got rows that weigh {weights[weights != 1.0][0]:g}; ask Influence.effect for what "
-            "it changes."
+            f"takes no weights. Got rows that weigh {weights[weights != 1.0][0]:g}; ask Influence.effect for "
+            "what it changes."
         )
     return Solved(
         problem, np.inf, np.nan, "fit", no_reach, write_fit, values_of(problem.loss), answers=None
