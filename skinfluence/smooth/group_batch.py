@@ -2,10 +2,12 @@
 
 Each edited Hessian is written down, ``P_g = H - H_g``, in coordinates in which ``H`` is the identity, and
 its gradients are those of all rows at the moved parameters, for a block of groups in one product.
+Chord steps end in a certificate; they begin where third derivatives say, and are mixed with those before.
 What one edit at a time pays for each group in calls is paid once.
 """
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -16,6 +18,7 @@ from skinfluence.curvature import Curvature
 from skinfluence.smooth.accuracy import inflation
 from skinfluence.smooth.piecewise import is_piecewise
 from skinfluence.smooth.row_pass import slopes_after
+from skinfluence.smooth.third_powers import ThirdPowers
 
 # Beyond, one factorisation is worth more than a call; below, single edits cost no more.
 MOST_PARAMETERS, FEWEST = 128, 8
@@ -28,6 +31,10 @@ LEFT = 1e-6
 WORTH_COMPILING = 1e5
 # Of decision values of all edits, and what is made of them.
 NEAR_BYTES = 2**21
+# Tolerances that take several passes over the rows, of which third derivatives save one.
+TIGHT = 1e-6
+# Numbers in a copy of all rows that third derivatives are worth.
+COPIED = 2**24
 
 
 class GroupBatch:
@@ -93,11 +100,17 @@ class GroupBatch:
         used = np.full(m, "one-step", dtype="<U9")
         floor = accuracy.round_off * inflated
         open_ = known & ~certificate.within(bound, size, tol, floor)
-        left = np.flatnonzero(open_)
+        left, at, before = np.flatnonzero(open_), u.copy(), None
+        if tol <= TIGHT and self._bends(len(left)):
+            bent = self._bent([points[g] for g in left], u[left], L)
+            bend = np.linalg.solve(A[left], bent[:, :, None])[:, :, 0]
+            # Of steps so long that a series says nothing, none.
+            near = np.linalg.norm(bend, axis=1) < 0.5 * np.linalg.norm(u[left], axis=1)
+            at[left] -= np.where(near[:, None], bend, 0.0)
         for _ in range(MOST_PASSES):
             if not len(left):
                 break
-            G, r = self._gradients([points[g] for g in left], u[left], shift[left], L)
+            G, r = self._gradients([points[g] for g in left], at[left], shift[left], L)
             step = np.linalg.solve(A[left], G[:, :, None])[:, :, 0]
             gradient = np.sqrt(np.maximum(np.einsum("gp,gp->g", step, G), 0.0))
             gradient = gradient * (1.0 + rounding[left]) + noise[left]
@@ -107,11 +120,14 @@ class GroupBatch:
             better = there < bound[left]
             again = better & (there < 0.5 * bound[left])
             rows = left[better]
-            u[rows] -= step[better]
+            u[rows] = at[rows] - step[better]
             bound[rows], used[rows] = there[better], "chord"
             size[rows] = np.sqrt(np.einsum("gp,gpq,gq->g", u[rows], A[rows], u[rows]))
-            done = certificate.within(bound[left], size[left], tol, floor[left])
-            left = left[again & ~done]
+            again &= ~certificate.within(bound[left], size[left], tol, floor[left])
+            # The bound is that of the chord step; where to look next is a mixture with the look before.
+            looked = at[left], step, G
+            at[left] = _mixed(looked, before)
+            before, left = tuple(one[again] for one in looked), left[again]
         bound[~known] = np.inf
         v = solve_triangular(L, u.T, lower=True, trans="T").T.reshape(m, k, d)
         return v, bound, size, used, floor
@@ -211,6 +227,57 @@ class GroupBatch:
         penalty = objective.penalty + np.multiply.outer(shift, objective.unit_penalty)
         G += penalty[:, None] * (objective.theta + v)
         return solve_triangular(L, G.reshape(m, -1).T, lower=True).T, r
+
+    def _bends(self, m):
+        """Whether third derivatives of m edits cost less than the pass over the rows that they save."""
+        loss, design = self.objective.loss, self.objective.design
+        if loss.n_outputs > 1 or loss.third is None or not self.solver.M:
+            return False
+        n, d = self.objective.n_samples, design.n_columns
+        return isinstance(design.X, np.ndarray) and n * d <= COPIED and d**3 < m * (12 * d + 120)
+
+    def _bent(self, points, u, L):
+        """Whitened gradients that steps leave to second order, (m, p).
+
+        Half of the sum of ``w_i l_i''' (x_i v)^2 x_i`` over the rows that are left.
+        """
+        v = solve_triangular(L, u.T, lower=True, trans="T").T
+        found, design = self._third_powers.turned(v)[0], self.objective.design
+        most = max(len(one.rows) for one in points)
+        for block in row_blocks(len(points), 24 * most * design.n_columns):
+            some = points[block]
+            lengths = [len(one.rows) for one in some]
+            rows = np.concatenate([one.rows for one in some])
+            change = np.concatenate([one.row_changes for one in some])
+            dense = design.take(rows).dense_rows()
+            moved = np.einsum("id,id->i", dense, np.repeat(v[block], lengths, axis=0))
+            dense *= (change * self._third[rows] * moved**2)[:, None]
+            found[block] += np.add.reduceat(dense, np.cumsum([0, *lengths[:-1]]))
+        return 0.5 * solve_triangular(L, found.T, lower=True).T
+
+    @cached_property
+    def _third(self):
+        return self.objective.loss.third(self.objective.eta, self.objective.y)
+
+    @cached_property
+    def _third_powers(self):
+        objective = self.objective
+        return ThirdPowers(objective.design.dense_rows(), objective.weights * self._third)
+
+
+def _mixed(now, before):
+    """Where to look next: chord steps mixed with those before, of (at, step, gradient) of m edits each.
+
+    Of as much of the change between two looks as what is left of the gradient is like, by Anderson.
+    """
+    at, step, G = now
+    if before is None:
+        return at - step
+    moved, less = at - before[0], step - before[1]
+    along = np.einsum("gp,gp->g", less, G - before[2])
+    share = np.einsum("gp,gp->g", less, G) / np.where(along > 0, along, np.inf)
+    share = np.clip(share, -1.0, 1.0)
+    return at - step - share[:, None] * (moved - less)
 
 
 def _taken(objective, points):

@@ -88,6 +88,29 @@ def test_compiled_slopes_give_the_steps_and_bounds_of_others(name, hold, monkeyp
     np.testing.assert_allclose(found[1], wanted[1], rtol=0.1)
 
 
+@pytest.mark.parametrize("name", ["logistic", "no-intercept", "poisson", "gamma"])
+def test_third_derivatives_save_a_pass_over_the_rows(name, monkeypatch):
+    influence, points = case(name, n=600, groups=30)
+    solver, looks = influence.answers.edit_solver(), []
+    look = GroupBatch._gradients
+
+    def counted(batch, points, *others):
+        looks.append(len(points))
+        return look(batch, points, *others)
+
+    monkeypatch.setattr(GroupBatch, "_gradients", counted)
+    found, bound, *_ = GroupBatch(solver).solve(points, 1e-9)
+    bent = sum(looks)
+    looks.clear()
+    monkeypatch.setattr(group_batch, "COPIED", 0)
+    wanted = GroupBatch(solver).solve(points, 1e-9)[0]
+    np.testing.assert_allclose(found, wanted, atol=1e-8 * np.abs(wanted).max())
+    assert bent <= sum(looks) - 15, (bent, looks)
+    for one, step, most in list(zip(points, found, bound, strict=True))[::10]:
+        true = whole(influence, one).theta - solver.objective.theta
+        np.testing.assert_allclose(step, true, atol=10 * most + 1e-10)
+
+
 def test_weights_that_fall_and_rows_of_weight_zero_are_edits_like_others():
     influence, _ = case("logistic")
     weight = np.array(influence.objective.weights)
