@@ -8,7 +8,6 @@ from skinfluence.row_losses.answers import MAnswers
 from skinfluence.row_losses.huber import HuberProblem
 from skinfluence.row_losses.newton import minimise
 from skinfluence.row_losses.problem import MProblem
-from skinfluence.solvers import SingularHessianError
 
 
 @solve_edited.register
@@ -24,10 +23,7 @@ def _(problem: HuberProblem, answers, points, tol):
 def _solved(problem, answers, points, tol, write):
     steps, _ = answers.points_steps([points], "exact", tol)
     if np.isnan(steps).any():
-        raise SingularHessianError(
-            "The edited objective must have a minimum near the fit. Got an edit after which Newton's "
-            f"method finds none; {problem.remedy}."
-        )
+        raise problem.without_minimum()
     start, _ = answers._optimum()
     return _at_optimum(problem.at(start.theta + steps[0]), write, answers.verbose)
 
@@ -47,10 +43,7 @@ def solved_huber(problem):
     """
     found = minimise(problem)
     if not found.converged:
-        raise SingularHessianError(
-            "The edited objective must have a minimum. Got a Huber regression of which Newton's method "
-            f"finds none on {problem.n_samples} rows; {problem.remedy}."
-        )
+        raise problem.without_minimum()
     return _at_optimum(found.problem, write_huber)
 
 

@@ -27,9 +27,8 @@ from skinfluence.objective import refuse_unknown
 from skinfluence.problem import check_problem
 from skinfluence.quantity import Estimate
 from skinfluence.smooth import answers as _answers  # noqa: F401  registers the answers
-from skinfluence.smooth.saturated import SaturatedFitError
 from skinfluence.solvers import SolveReport
-from skinfluence.solvers.base import SolverLike
+from skinfluence.solvers.base import DistantFitError, SolverLike
 from skinfluence.statistics import BUDGET, moving
 
 
@@ -171,7 +170,7 @@ class Influence(Derivatives, Effects, LeftOut):
         try:
             answers = moving(answers_of(problem, **options))
             answers = answers.polished() if polish else answers
-        except SaturatedFitError as error:
+        except DistantFitError as error:
             if not polish:
                 raise
             answers = moving(error.polished())

@@ -26,7 +26,7 @@ from skinfluence.row_losses.steps import (
     with_row,
 )
 from skinfluence.solvers import SingularHessianError, SolveReport
-from skinfluence.solvers.base import relative_residuals
+from skinfluence.solvers.base import DistantFitError, relative_residuals
 from skinfluence.solvers.reports import Moved
 
 # Hessians of rows kept at once: each block takes all passes of autograd anew.
@@ -65,7 +65,32 @@ class MAnswers(Answers):
             self._solve, self._rcond = factored(self._H, problem.damping)
         except SingularHessianError as error:
             problem.refuse_singular(error)
+            self._refuse_distant(error)
             raise
+        if problem.has_distance and problem.distance is None:
+            # Nothing says yet that there is an optimum.
+            self._optimum()
+
+    def _refuse_distant(self, error):
+        """Of a problem that knows another way to its optimum: whether the Hessian is singular there, too."""
+        if not self.problem.has_distance:
+            return
+        found = self.problem.by_another_way()
+        if found is None or not found.converged:
+            raise self.problem.without_minimum() from error
+
+        def polished():
+            other = MAnswers(found.problem, self.verbose)
+            other._moved = _moved(self.problem, found.problem, np.inf)
+            return other
+
+        raise DistantFitError(
+            f"The Hessian at the fit must be positive definite. Got {self.problem.model_name} that ended far "
+            f"from its optimum, {self.problem.value() - found.problem.value():.1e} above the least of its "
+            "objective. Scale the features or raise max_iter and fit again, or pass polish=True to "
+            "Influence to ask about the optimum.",
+            polished,
+        ) from error
 
     def __getstate__(self):
         return {"problem": self.problem, "verbose": self.verbose, "_moved": self._moved}
@@ -84,11 +109,16 @@ class MAnswers(Answers):
     def concern(self):
         """Whether the fit is so far from a stationary point that answers around it mislead."""
         problem, report = self.problem, self.report()
+        gain, lost = 0.5 * report.newton_decrement**2, 0.0
+        if problem.has_distance and problem.distance is None:
+            # The optimum may be far from where the Hessian at the fit says.
+            lost = problem.value() - self._optimum()[0].value()
         # As for linear models: a tenth of the loss of an average row.
-        if 0.5 * report.newton_decrement**2 <= 0.1 * problem.size / problem.n_samples + 1e-12:
-            return None
+        enough = 0.1 * problem.size / problem.n_samples + 1e-12
         # Of a perfect fit only round-off is left.
-        if report.newton_decrement <= 10.0 * problem.rounding(self._solve):
+        if lost <= enough and (
+            gain <= enough or report.newton_decrement <= 10.0 * problem.rounding(self._solve)
+        ):
             return None
         return (
             "The parameters are not at an optimum of the objective: Newton decrement "
@@ -106,17 +136,7 @@ class MAnswers(Answers):
     def polished(self):
         before, (after, _) = self.problem, self._optimum()
         other = MAnswers(after, self.verbose)
-        size = float(np.linalg.norm(after.theta))
-        X = before.design.X
-        moved = np.nan
-        if before.has_decisions:
-            eta = after.outputs(after.theta, X, None) - before.outputs(before.theta, X, None)
-            moved = float(np.abs(before.loss.expand(eta)).max(initial=0.0))
-        other._moved = Moved(
-            newton_decrement=self.report().newton_decrement,
-            parameters=float(np.linalg.norm(after.theta - before.theta)) / size if size else 0.0,
-            decision_values=moved,
-        )
+        other._moved = _moved(before, after, self.report().newton_decrement)
         return other
 
     def report(self):
@@ -199,6 +219,8 @@ class MAnswers(Answers):
         if self.problem.damping:
             _refuse_damped_refits(self._H)
         found = minimise(self.problem, self._H)
+        if not found.converged and self.problem.has_distance:
+            raise self.problem.without_minimum()
         if not found.converged:
             warnings.warn(
                 f"Newton's method did not reach an optimum from the parameters as fitted: "
@@ -338,6 +360,20 @@ class MAnswers(Answers):
                 continue
             X, y = problem.design.X[rows], problem.y[rows]
             eta[rows] = problem.outputs(problem.theta + step, X, y)
+
+
+def _moved(before, after, decrement):
+    """How far polishing took a problem."""
+    size, moved = float(np.linalg.norm(after.theta)), np.nan
+    if before.has_decisions:
+        X = before.design.X
+        eta = after.outputs(after.theta, X, None) - before.outputs(before.theta, X, None)
+        moved = float(np.abs(before.loss.expand(eta)).max(initial=0.0))
+    return Moved(
+        newton_decrement=decrement,
+        parameters=float(np.linalg.norm(after.theta - before.theta)) / size if size else 0.0,
+        decision_values=moved,
+    )
 
 
 def _refuse_damped_refits(H):

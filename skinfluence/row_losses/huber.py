@@ -5,17 +5,24 @@ up to epsilon and ``2 epsilon |u| - epsilon^2`` beyond. It is convex in coeffici
 where ``|u|`` is epsilon its second derivative jumps.
 """
 
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
+from skinfluence.row_losses import huber_scale
 from skinfluence.row_losses.huber_bound import distance
+from skinfluence.row_losses.newton import factored
 from skinfluence.row_losses.problem import MProblem
 from skinfluence.row_losses.rows import RowLoss
 from skinfluence.solvers import SingularHessianError
 
 # Distance from zero over spread at which squares have lost half of the digits and more.
 LOST = 1e6
+# Share of itself that a step of Newton's method takes from the scale at most: at zero the loss ends.
+LARGEST_FALL = 0.9
+# Times epsilon that are tried for one at which there is an optimum.
+LARGER = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 
 
 class HuberRows(RowLoss):
@@ -37,11 +44,16 @@ class HuberRows(RowLoss):
         """Rows with the column of the intercept, if there is one."""
         return np.column_stack([X, np.ones(len(X))]) if self.intercept else X
 
+    def decide(self, params, X):
+        """Decision values of rows, shape (n_rows,)."""
+        eta = X @ params[: X.shape[1]]
+        return eta + params[-2] if self.intercept else eta
+
     def _parts(self, params, X, y):
         """``u`` of each row, and whether it is within epsilon."""
         # Beyond the edge of where the loss is defined nothing is a number.
         scale = params[-1] if params[-1] > 0 else np.nan
-        u = (y - self.columns(X) @ params[:-1]) / scale
+        u = (y - self.decide(params, X)) / scale
         return u, np.abs(u) <= self.epsilon
 
     def values(self, params, X, y):
@@ -51,14 +63,21 @@ class HuberRows(RowLoss):
         far = 2.0 * self.epsilon * np.abs(u) - self.epsilon**2
         return params[-1] * (1.0 + np.where(near, u**2, far))
 
-    def gradients(self, params, X, y):
+    def _slopes(self, params, X, y):
+        """Derivatives in the decision value and in the scale."""
         u, near = self._parts(params, X, y)
-        slope = -2.0 * np.where(near, u, self.epsilon * np.sign(u))
-        own = 1.0 - np.where(near, u, self.epsilon) ** 2
+        u = np.where(near, u, self.epsilon * np.sign(u))
+        return -2.0 * u, 1.0 - u**2
+
+    def gradients(self, params, X, y):
+        slope, own = self._slopes(params, X, y)
         return np.column_stack([slope[:, None] * self.columns(X), own])
 
     def gradient(self, params, X, y, weights):
-        return weights @ self.gradients(params, X, y)
+        slope, own = self._slopes(params, X, y)
+        slope = weights * slope
+        middle = [slope.sum()] if self.intercept else []
+        return np.concatenate([slope @ X, middle, [weights @ own]])
 
     def _roots(self, params, X, y):
         """Rows whose products with themselves are the Hessians, (n_rows, n_params)."""
@@ -67,8 +86,10 @@ class HuberRows(RowLoss):
         return size[:, None] * np.column_stack([self.columns(X), u])
 
     def hessian(self, params, X, y, weights):
-        Z = self._roots(params, X, y)
-        return (weights[:, None] * Z).T @ Z
+        u, near = self._parts(params, X, y)
+        # The others do not curve.
+        Z = np.column_stack([self.columns(X[near]), u[near]])
+        return (2.0 / params[-1] * weights[near, None] * Z).T @ Z
 
     def hessian_product(self, params, X, y, weights, direction):
         Z = self._roots(params, X, y)
@@ -130,27 +151,39 @@ class HuberProblem(MProblem):
     """A Huber regression and its training data; ``theta`` is ``(coef, intercept, scale)``."""
 
     model_name = "a Huber regression"
-    has_decisions = True
+    has_decisions = has_distance = True
     remedy = (
-        "fit with a larger epsilon, 2 or 3: the rows that the regression passes through take its scale to "
-        "zero where too few others lie beyond epsilon"
+        "fit with a larger epsilon: the rows that the regression passes through take its scale to zero "
+        "where too few others lie beyond epsilon"
     )
 
     @cached_property
     def distance(self):
         return distance(self)
 
+    @property
+    def is_determined(self):
+        if not self.theta[-1] > huber_scale.floor(self):
+            return False
+        try:
+            factored(self.hessian())
+        except SingularHessianError:
+            return False
+        return True
+
+    def longest(self, step):
+        return min(1.0, -LARGEST_FALL * self.theta[-1] / step[-1]) if step[-1] < 0 else 1.0
+
+    def by_another_way(self):
+        return huber_scale.by_scales(self)
+
     def refuse_singular(self, error):
-        """Name columns so far from zero that their squares leave no digits, or a scale that vanishes."""
+        """Name columns so far from zero that their squares leave no digits."""
         columns, middles, spreads = self.design.far_columns()
         with np.errstate(divide="ignore"):
             far = np.abs(middles) / spreads
         if not (far > LOST).any():
-            raise SingularHessianError(
-                "The Hessian at the fit must be positive definite. Got a Huber regression whose rows "
-                f"within epsilon of its scale, {self.theta[-1]:.1e}, do not decide its parameters: "
-                f"{self.remedy}; or drop columns that depend on each other."
-            ) from error
+            return
         worst, times = columns[np.argmax(far)], far.max()
         how = f"{times:.0e} times its spread" if np.isfinite(times) else "constant and far"
         raise SingularHessianError(
@@ -159,8 +192,35 @@ class HuberProblem(MProblem):
             "make_pipeline(StandardScaler(), HuberRegressor())."
         ) from error
 
+    def without_minimum(self):
+        below, place = huber_scale.bracketed(self)
+        if below is not None:
+            return SingularHessianError(
+                "The Hessian must be positive definite at the optimum. Got a Huber regression whose rows "
+                f"within epsilon of its scale, about {place.scale:.1e}, do not decide its parameters: fit "
+                "with a larger epsilon or alpha, or drop columns that depend on each other."
+            )
+        X, y, _ = self.weighted
+        rest = np.abs(y - self.row_loss.columns(X) @ place.coef)
+        through = np.count_nonzero(rest <= self.row_loss.epsilon * place.scale)
+        return SingularHessianError(
+            "A Huber regression must have an optimum with a scale above zero. Got one that passes through "
+            f"{through} of {len(y)} rows, which take its scale to zero: {self._what_helps()}."
+        )
+
+    def _what_helps(self):
+        for times in LARGER:
+            epsilon = float(f"{times * self.row_loss.epsilon:.2g}")
+            other = replace(self, row_loss=HuberRows(epsilon, self.row_loss.intercept))
+            found = huber_scale.by_scales(other)
+            if found is not None and found.converged:
+                return f"fit with a larger epsilon, {epsilon:g} or so"
+        return (
+            "no larger epsilon helps. Fit fewer columns or a larger alpha, or LinearRegression or Ridge, "
+            "which have no scale"
+        )
+
     def outputs(self, theta, X, y):
         """Decision values and the scale, (n_rows, 2)."""
-        d = X.shape[1]
-        eta = X @ theta[:d] + (theta[d] if self.row_loss.intercept else 0.0)
+        eta = self.row_loss.decide(theta, X)
         return np.column_stack([eta, np.full(len(eta), theta[-1])])

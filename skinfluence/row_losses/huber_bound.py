@@ -61,7 +61,6 @@ def distance(problem):
     u, rounded = rest / scale, np.abs(y) + np.abs(Z) @ np.abs(theta[:-1]) + epsilon * scale
     rows, gradient = np.column_stack([Z, u]), problem.gradient()
     held = np.abs(u) <= epsilon
-    edges = [np.column_stack([Z, np.full(len(Z), side)]) for side in (epsilon, -epsilon)]
     # How far each row is from either edge of epsilon, beyond round-off.
     room = [epsilon * scale - side * rest - 4.0 * EPS * rounded for side in (1.0, -1.0)]
     for _ in range(MOST_SETS):
@@ -69,18 +68,18 @@ def distance(problem):
         if found is None:
             return None
         lost, ball = found
-        noise = _rounding(problem, rows, weights, rounded / scale, ball)
+        across, turned, own = _lengths(Z, ball.inverse)
+        noise = _rounding(problem, u, weights, rounded / scale, across, own)
         left = lost * float(np.sqrt(np.maximum(gradient @ ball.inverse @ gradient, 0.0))) + noise
         # What the scale may move by, relative to itself, within twice what is left.
-        share = 2.0 * left * lost * float(np.sqrt(ball.inverse[-1, -1])) / scale
+        share = 2.0 * left * lost * own / scale
         if not share <= LARGEST_SHARE:
             return None
         radius = left * 2.0 * (1.0 + share) ** 2 / (2.0 + share)
-        near = [
-            space > radius * lost * ball.reach(edge)
-            for space, edge in zip(room, edges, strict=True)
-        ]
-        stays = near[0] & near[1]
+        stays = True
+        for space, side in zip(room, (epsilon, -epsilon), strict=True):
+            edge = np.maximum(across**2 + 2.0 * side * turned + (side * own) ** 2, 0.0)
+            stays = stays & (space > radius * lost * np.sqrt(edge))
         if stays[held].all():
             return Distance(radius, ball.hessian, ball.inverse)
         held &= stays
@@ -100,11 +99,15 @@ def _factored(rows, weights, penalty):
     return 1.0 + 4.0 * len(K) * EPS / rcond, Distance(0.0, K, cho_inverse(L, scale))
 
 
-def _rounding(problem, rows, weights, rounded, ball):
+def _lengths(Z, inverse):
+    """``|(z, 0)|`` of rows, their products with the scale, and its own length, in the norm of an inverse."""
+    lengths = np.einsum("ij,ij->i", Z @ inverse[:-1, :-1], Z)
+    return np.sqrt(np.maximum(lengths, 0.0)), Z @ inverse[:-1, -1], float(np.sqrt(inverse[-1, -1]))
+
+
+def _rounding(problem, u, weights, rounded, across, own):
     """What rounding makes of the terms of the gradient, as a distance."""
-    u = np.minimum(np.abs(rows[:, -1]), problem.row_loss.epsilon)
-    columns, scale = rows.copy(), np.sqrt(ball.inverse[-1, -1])
-    columns[:, -1] = 0.0
-    of_rows = 2.0 * (u + rounded) * ball.reach(columns) + (1.0 + u * (u + 2.0 * rounded)) * scale
+    u = np.minimum(np.abs(u), problem.row_loss.epsilon)
+    of_rows = 2.0 * (u + rounded) * across + (1.0 + u * (u + 2.0 * rounded)) * own
     of_penalty = np.sqrt((problem.penalty * problem.theta**2).sum())
     return 4.0 * EPS * float(weights @ of_rows + of_penalty)

@@ -1,6 +1,6 @@
 """Newton's method for problems that need not be convex."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
@@ -14,6 +14,8 @@ MAX_STEPS = 200
 ENOUGH = 1e-10
 # Decrements up to this many times the rounding of the gradient are round-off.
 ROUNDED = 10.0
+# Steps may leave where a loss is defined; what is not finite there is no improvement.
+QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 
 
 def factored(H, damping=0.0):
@@ -100,15 +102,19 @@ def minimise(problem, H=None, origin=None):
     A Hessian is kept while it shrinks the gradient faster than a new one would pay. Steps are
     halved until the value falls enough (Armijo). The iteration ends where the decrement falls no
     longer: beyond that there is only round-off, which is that of the rows' own gradients. The size of
-    the objective says nothing of it: what one row changes can be far smaller.
+    the objective says nothing of it: what one row changes can be far smaller. Where that is at no optimum,
+    a problem that knows another way takes it.
     """
-    # Steps may leave where a loss is defined; what is not finite there is no improvement.
-    quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
-    with small_blas(problem.n_parameters), quiet:
-        return _minimise(problem, H, origin)
+    with small_blas(problem.n_parameters), np.errstate(**QUIET):
+        found = descend(problem, H, origin)
+        if found.converged and found.problem.is_determined:
+            return found
+        other = problem.by_another_way()
+        return replace(found, converged=False) if other is None else other
 
 
-def _minimise(problem, H, origin):
+def descend(problem, H=None, origin=None):
+    """Where Newton's method ends from a problem's parameters, which :func:`minimise` says more of."""
     # Whether the Hessian is that of the last parameters, and whether it has been as good as that.
     fresh = trusted = H is None
     H = problem.hessian() if H is None else H
@@ -183,7 +189,7 @@ def _step(problem, solve):
 
 
 def _shortened(problem, step, decrement):
-    scale, value, rounding = 1.0, problem.value(), _rounding(problem)
+    scale, value, rounding = problem.longest(step), problem.value(), _rounding(problem)
     # Overflow on the way gives an infinite value or NaN, and a shorter step.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         while scale > 1e-12:

@@ -13,6 +13,7 @@ from skinfluence.losses.base import decided
 from skinfluence.objective import Labels, resolve_hold
 from skinfluence.problem import Chosen, Problem
 from skinfluence.row_losses.rows import ReadOnly, RowLoss
+from skinfluence.solvers import SingularHessianError
 
 NO_OUTPUTS = (
     "This MEstimator has a loss but no decision values. Pass decision=function(params, X), or ask "
@@ -108,7 +109,9 @@ class MProblem(Problem):
 
     model_name = "an MEstimator"
     # How far the parameters may be from an optimum: not known of a loss of which nothing is.
-    distance = None
+    distance, has_distance = None, False
+    # Whether parameters where Newton's method ends can be an optimum's, beyond that nothing is left to gain.
+    is_determined = True
     # What helps where there is no minimum.
     remedy = "add l2"
 
@@ -159,8 +162,23 @@ class MProblem(Problem):
         """Hessian of ``Phi``, without damping, shape (n_params, n_params)."""
         return self.row_loss.hessian(self.theta, *self.weighted) + np.diag(self.penalty)
 
+    def longest(self, step):
+        """The share of a step that Newton's method tries first: what is left of where the loss is defined."""
+        return 1.0
+
+    def by_another_way(self):
+        """The Minimum of another way, where Newton's method ended at no optimum; None if there is none."""
+        return None
+
     def refuse_singular(self, error):
         """Say more of why the Hessian at the fit cannot be factored, where more is known."""
+
+    def without_minimum(self):
+        """The error for a problem after an edit of which Newton's method finds no minimum."""
+        return SingularHessianError(
+            "The edited objective must have a minimum near the fit. Got an edit after which Newton's "
+            f"method finds none; {self.remedy}."
+        )
 
     def rounding(self, solve):
         """The rounding of the gradient as a decrement, by a solve with the Hessian.

@@ -4,21 +4,7 @@ import numpy as np
 
 from skinfluence.smooth.piecewise import is_piecewise
 from skinfluence.solvers import SingularHessianError
-
-
-class SaturatedFitError(SingularHessianError):
-    """The Hessian is singular at the fit, not at the optimum.
-
-    Parameters
-    ----------
-    message : str
-    polished : callable
-        Without arguments: the answers at the optimum.
-    """
-
-    def __init__(self, message, polished):
-        super().__init__(message)
-        self.polished = polished
+from skinfluence.solvers.base import DistantFitError
 
 
 def refuse_saturated(objective, solver, error, at_optimum):
@@ -44,7 +30,7 @@ def refuse_saturated(objective, solver, error, at_optimum):
     except SingularHessianError:
         return
 
-    raise SaturatedFitError(
+    raise DistantFitError(
         "The Hessian must be positive definite where the fit is. Got a fit that ended far from its "
         f"optimum, at decision values up to {np.abs(objective.eta).max():.1e}, where rows no longer curve. "
         "Scale the features or raise max_iter and fit again, or pass polish=True to Influence to ask "

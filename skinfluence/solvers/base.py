@@ -31,6 +31,21 @@ class SingularHessianError(ValueError):
     """
 
 
+class DistantFitError(SingularHessianError):
+    """The Hessian is singular at the fit, not at the optimum.
+
+    Parameters
+    ----------
+    message : str
+    polished : callable
+        Without arguments: the answers at the optimum.
+    """
+
+    def __init__(self, message, polished):
+        super().__init__(message)
+        self.polished = polished
+
+
 # Up to this size the leverages of the training rows are kept.
 KEPT_BYTES = 2**27
 
