@@ -14,6 +14,7 @@ from skinfluence.answers import LOCAL, Answers, answers_of, check_method
 from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.edits.points import edited
 from skinfluence.quantity import Quantity
+from skinfluence.row_losses.checks import check_tol, how_far, refuse_damped_refits, warn_unsolved
 from skinfluence.row_losses.deletions import MDeletions
 from skinfluence.row_losses.newton import factored, minimise
 from skinfluence.row_losses.problem import MProblem
@@ -27,7 +28,6 @@ from skinfluence.row_losses.steps import (
 )
 from skinfluence.solvers import SingularHessianError, SolveReport
 from skinfluence.solvers.base import DistantFitError, relative_residuals
-from skinfluence.solvers.reports import Moved
 
 # Hessians of rows kept at once: each block takes all passes of autograd anew.
 BATCH_BYTES = 2**28
@@ -81,7 +81,7 @@ class MAnswers(Answers):
 
         def polished():
             other = MAnswers(found.problem, self.verbose)
-            other._moved = _moved(self.problem, found.problem, np.inf)
+            other._moved = how_far(self.problem, found.problem, np.inf)
             return other
 
         raise DistantFitError(
@@ -136,7 +136,7 @@ class MAnswers(Answers):
     def polished(self):
         before, (after, _) = self.problem, self._optimum()
         other = MAnswers(after, self.verbose)
-        other._moved = _moved(before, after, self.report().newton_decrement)
+        other._moved = how_far(before, after, self.report().newton_decrement)
         return other
 
     def report(self):
@@ -217,7 +217,7 @@ class MAnswers(Answers):
 
     def _find_optimum(self):
         if self.problem.damping:
-            _refuse_damped_refits(self._H)
+            refuse_damped_refits(self._H)
         found = minimise(self.problem, self._H)
         if not found.converged and self.problem.has_distance:
             raise self.problem.without_minimum()
@@ -300,7 +300,7 @@ class MAnswers(Answers):
 
     def _row_steps(self, rows, label, method, tol, alone):
         problem, H = self._basis(method)
-        _check_tol(method, tol)
+        check_tol(method, tol)
         p, unsolved = problem.n_parameters, 0
         with progress_bar(len(rows), "edits", self.verbose) as advance:
             for block in row_blocks(len(rows), 32 * p * p, BATCH_BYTES):
@@ -313,7 +313,7 @@ class MAnswers(Answers):
                 unsolved += np.count_nonzero(np.isnan(steps[asked]).any(axis=1))
                 advance(len(steps))
                 yield block, steps
-        _warn_unsolved(problem, unsolved, len(rows), method)
+        warn_unsolved(problem, unsolved, len(rows), method)
 
     def _block_steps(self, problem, H, rows, y, method):
         changes = row_changes(problem, rows, y, second=method != "influence")
@@ -331,14 +331,14 @@ class MAnswers(Answers):
     def points_steps(self, points, method, tol):
         """Steps of the parameters under edits, (n_edits, n_params), and their leverages."""
         problem, H = self._basis(method)
-        _check_tol(method, tol)
+        check_tol(method, tol)
         steps, leverage = np.empty((len(points), problem.n_parameters)), np.empty(len(points))
         with progress_bar(len(points), "edits", self.verbose) as advance:
             for i, one in enumerate(points):
                 steps[i], leverage[i] = points_step(problem, H, one, method)
                 advance(1)
         unsolved = np.count_nonzero(np.isnan(steps).any(axis=1))
-        _warn_unsolved(problem, unsolved, len(points), method)
+        warn_unsolved(problem, unsolved, len(points), method)
         return steps, leverage
 
     def _changes(self, quantity, steps, method):
@@ -360,52 +360,6 @@ class MAnswers(Answers):
                 continue
             X, y = problem.design.X[rows], problem.y[rows]
             eta[rows] = problem.outputs(problem.theta + step, X, y)
-
-
-def _moved(before, after, decrement):
-    """How far polishing took a problem."""
-    size, moved = float(np.linalg.norm(after.theta)), np.nan
-    if before.has_decisions:
-        X = before.design.X
-        eta = after.outputs(after.theta, X, None) - before.outputs(before.theta, X, None)
-        moved = float(np.abs(before.loss.expand(eta)).max(initial=0.0))
-    return Moved(
-        newton_decrement=decrement,
-        parameters=float(np.linalg.norm(after.theta - before.theta)) / size if size else 0.0,
-        decision_values=moved,
-    )
-
-
-def _refuse_damped_refits(H):
-    """Refits never damp; without damping there must be a minimum to start from."""
-    try:
-        factored(H)
-    except SingularHessianError as error:
-        raise SingularHessianError(
-            "method='auto' and 'exact' compare minima, without damping. Got a fit whose undamped "
-            f"Hessian has the smallest eigenvalue {np.linalg.eigvalsh(H)[0]:.1e}. Ask with "
-            "method='one-step' or 'influence', which damp, or add l2."
-        ) from error
-
-
-def _check_tol(method, tol):
-    if method == "auto" and not 0 < tol < 1:
-        raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
-
-
-def _warn_unsolved(problem, unsolved, total, method):
-    if unsolved:
-        reason = (
-            "their edited Hessian is not positive definite (ask with method='exact', or "
-            f"{problem.remedy})"
-            if method == "one-step"
-            else f"Newton's method found no minimum of their edited objective ({problem.remedy})"
-        )
-        warnings.warn(
-            f"{unsolved} of {total} edits have no answer, NaN: {reason}.",
-            ConvergenceWarning,
-            stacklevel=level_outside(),
-        )
 
 
 @answers_of.register
