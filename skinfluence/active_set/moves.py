@@ -29,6 +29,8 @@ class Moves:
     kkt_residual : ndarray of shape (n_edits,)
         Largest violation of the optimality conditions of the edited problem over all its rows,
         from coefficients alone. NaN where the edit leaves one class, and for local methods.
+    changes : object
+        The boxes that were asked for; None for local methods.
     """
 
     moving: np.ndarray
@@ -39,6 +41,7 @@ class Moves:
     new_beta: np.ndarray
     n_pivots: np.ndarray
     kkt_residual: np.ndarray
+    changes: object = None
 
     def decision_change(self, kernel, kernel_new=None):
         """Change of decision values at some points.

@@ -335,4 +335,5 @@ def _assembled(changes, parts, undefined, n_pivots, kkt):
         new_beta=new_beta[order],
         n_pivots=n_pivots,
         kkt_residual=kkt,
+        changes=changes,
     )

@@ -19,6 +19,7 @@ from skinfluence.hinge import derivatives
 from skinfluence.hinge.conditional import at_margin, check_margin, having, smoothed
 from skinfluence.hinge.edits import edit_moves, influence_change, new_push
 from skinfluence.hinge.gammas import Engine, Start, without_rows
+from skinfluence.hinge.planes import Planes
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.hinge.shifts import Pushes, Shifts
 from skinfluence.hinge.trust import HingeEffect, HingeReport
@@ -75,8 +76,8 @@ class HingeAnswers(Answers):
         for j, (rows, solution) in enumerate(zip(self._rows, self._solutions, strict=True)):
             self.beta[j, rows] = solution.beta
         self.bias = np.array([solution.bias for solution in self._solutions])
+        self._paths, self._conditionals, self._last_removals, self._planes = {}, {}, {}, {}
         self._eta = self._training_decision()
-        self._paths, self._conditionals, self._last_removals = {}, {}, {}
 
     def __getstate__(self):
         return {"problem": self.problem, "verbose": self.verbose, "_smoothing": self._smoothing}
@@ -157,7 +158,8 @@ class HingeAnswers(Answers):
             # Rows without part in a problem have a decision value all the same.
             out[:] = self._decision(self.problem.design.X)
         for j, (rows, solution) in enumerate(zip(self._rows, self._solutions, strict=True)):
-            out[rows, j] = solution.f
+            plane = self._plane(j)
+            out[rows, j] = plane.decision(plane.X) if plane.lacks_digits else solution.f
         return out
 
     def _decision(self, X):
@@ -166,7 +168,29 @@ class HingeAnswers(Answers):
         out = np.empty((X.shape[0], self.problem.n_outputs))
         for block in row_blocks(len(out), 8 * (len(used) + 1)):
             out[block] = cross(X[block], support) @ self.beta[:, used].T + self.bias
+        for j in range(self.problem.n_outputs):
+            plane = self._plane(j)
+            if plane.lacks_digits:
+                out[:, j] = plane.decision(X)
         return out
+
+    def plane(self, output):
+        """Weights, (n_features,), and intercept of a linear decision function."""
+        plane, rows = self._plane(output), self._rows[output]
+        if plane.lacks_digits:
+            return plane.at_optimum
+        beta, free = self.beta[output], self.problem.free_bias
+        intercept = self.bias[output] if free else self.problem.intercept**2 * beta.sum()
+        return self.problem.design.X[rows].T @ beta[rows], intercept
+
+    def _plane(self, output, paths=None, rows=None):
+        """The weights of one binary problem: of its own rows, or of those of a path."""
+        rows = self._rows[output] if rows is None else rows
+        key = output, len(rows)
+        if key not in self._planes:
+            solution = self._solutions[output] if paths is None else paths.solution
+            self._planes[key] = Planes(self.problem, solution, rows)
+        return self._planes[key]
 
     def _path(self, output, with_all_rows=False):
         """The engine of one binary problem, and its rows.
@@ -347,11 +371,13 @@ class HingeAnswers(Answers):
             mine = np.flatnonzero(np.isin(rows, self._rows[output]))
             paths, among = self._path(output)
             at = np.searchsorted(among, rows[mine])
+            turned = None
             if method == "one-step":
                 moves = self._span(output, paths, at, rows[mine])
             else:
                 moves = paths.remove(at)
-            shifts = Shifts(self.problem, moves, mine, among)
+                turned = self._plane(output, paths, among).after(moves)
+            shifts = Shifts(self.problem, moves, mine, among, turned)
             if moves.delta_beta.nbytes < KEPT_BYTES:
                 self._last_removals[key] = (rows, shifts)
         return shifts
@@ -369,7 +395,8 @@ class HingeAnswers(Answers):
         paths, among = self._path(output, with_all_rows=outsiders)
         at = np.searchsorted(among, rows[mine])
         moves = paths.change(at, y=np.full(len(mine), np.sign(unit)), C=bound[mine])
-        return Shifts(problem, moves, mine, among)
+        turned = self._plane(output, paths, among).after(moves)
+        return Shifts(problem, moves, mine, among, turned)
 
     def _pushes(self, output, rows, label):
         problem, one = self.problem, self._conditional(None)[output]
@@ -427,6 +454,10 @@ class HingeAnswers(Answers):
             columns = self.problem.cross(self.problem.design.X[rows[moves.columns]], at)
             added = None if new is None else self.problem.cross(new, at)
             step[:, j] = moves.decision_change(columns, added)[0]
+            if method != "one-step":
+                turned = self._plane(j, paths, rows).after(moves, new)
+                if turned is not None:
+                    step[:, j] = turned.at(at)[0]
             kkt = max(kkt, moves.kkt_residual[0])
             pivots += moves.n_pivots[0]
         return step, kkt if method != "one-step" else np.nan, pivots

@@ -20,14 +20,17 @@ class Shifts:
         Where each edit stands among those that were asked.
     rows : ndarray of int
         Training rows of the binary problem, which ``moves.columns`` count.
+    turned : Turned, default=None
+        Edits whose coefficients have too few digits, by their weights.
     """
 
-    def __init__(self, problem, moves, positions, rows):
+    def __init__(self, problem, moves, positions, rows, turned=None):
         self.problem = problem
         self.moves = moves
         self.positions = positions[moves.moving]
         self.columns = rows[moves.columns]
-        self._kernel = None
+        self.turned = turned
+        self._kernel, self._planes = None, None
 
     def at(self, tests):
         """The same with the kernel between the rows that move and the test points."""
@@ -35,6 +38,7 @@ class Shifts:
         check_fits(shape, FEWER, what="The kernel of support vectors and test points")
         view = copy.copy(self)
         view._kernel = self.problem.cross(self.problem.design.X[self.columns], tests)
+        view._planes = None if self.turned is None else self.turned.at(tests)
         return view
 
     def add(self, block, out):
@@ -43,6 +47,9 @@ class Shifts:
         if inside.any():
             change = self.moves.delta_beta[inside] @ self._kernel
             change += self.moves.delta_bias[inside, None]
+            if self.turned is not None:
+                mine = inside[self.turned.places]
+                change[np.cumsum(inside)[self.turned.places[mine]] - 1] = self._planes[mine]
             out[self.positions[inside] - block.start] += change
 
     def own(self, rows):
@@ -53,6 +60,10 @@ class Shifts:
             values = self.problem.cross(X[rows[self.positions[block]]], X[self.columns])
             change = np.einsum("ij,ij->i", self.moves.delta_beta[block], values)
             out[self.positions[block]] = change + self.moves.delta_bias[block]
+        if self.turned is not None:
+            at = self.positions[self.turned.places]
+            tests = X[rows[at]]
+            out[at] = np.einsum("ij,ij->i", self.turned.weights, tests) + self.turned.bias
         return out
 
 

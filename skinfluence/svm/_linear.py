@@ -149,9 +149,10 @@ class LinearSVC(InfluenceMixin, svm.LinearSVC):
             start.fit(X, y, sample_weight)
         problem = objective_of(start, X, y, sample_weight)
         answers = HingeAnswers(problem)
-        self.coef_ = np.asarray((X.T @ answers.beta.T).T)
+        planes = [answers.plane(j) for j in range(problem.n_outputs)]
+        self.coef_ = np.array([w for w, _ in planes])
         if self.fit_intercept:
-            self.intercept_ = problem.intercept**2 * answers.beta.sum(axis=1)
+            self.intercept_ = np.array([bias for _, bias in planes])
         self.n_iter_ = max(1, answers.report().n_pivots)
 
     def _fit_smooth(self, objective):
