@@ -173,13 +173,15 @@ class Again:
 
     def _behind_steps(self, edits, outs, method, certify):
         found = [None] * len(edits)
-        if not certify and method not in LOCAL and self._texts is not None:
-            taken = [k for k, one in enumerate(edits) if self._texts.takes(one)]
+        texts = None if method in LOCAL else self._texts
+        if texts is not None and (texts.bounds_errors or not certify):
+            taken = [k for k, one in enumerate(edits) if texts.takes(one)]
             if taken:
                 noise = self.answers.edit_solver().accuracy.noise
                 asked = [edits[k] for k in taken], [outs[k] for k in taken]
-                for k, eta in zip(taken, self._texts.after(*asked, noise, self.tol), strict=True):
-                    found[k] = None if eta is None else Moved(eta)
+                after = texts.after(*asked, noise, self.tol, certify)
+                for k, one in zip(taken, after, strict=True):
+                    found[k] = None if one is None else Moved(*one)
         left = [k for k, one in enumerate(found) if one is None]
         if left:
             asked = [edits[k] for k in left], [outs[k] for k in left]

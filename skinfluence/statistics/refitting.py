@@ -15,11 +15,14 @@ from skinfluence.smooth import piecewise
 from skinfluence.smooth.edit_start import distance_bound
 from skinfluence.smooth.newton import Minimum, minimise, refuse_separable
 from skinfluence.smooth.old_factor import by_chords, serves
+from skinfluence.smooth.penalty_bound import distance_by_penalty
 from skinfluence.smooth.piecewise_bound import end_bound
 from skinfluence.smooth.row_space import in_row_space
 from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics.refits import RefusedRowError
 
+# A bound by the penalty alone is taken up to this share of the size of the parameters in its norm.
+PLAIN = 1e-9
 # Share of the decision values that old parameters may miss in new columns before others are sought.
 ALIGNED = 0.1
 
@@ -139,7 +142,11 @@ def smooth_after(factor, solver, rows, moved, near, certify=False):
         return _in_row_space_after(objective, solver, rows, X, X_out)
     if near is not None:
         found, X_out = near
-        bound = _bound_there(found, solver) if certify else np.inf
+        bound = np.inf
+        if certify:
+            bound = distance_by_penalty(found)
+            if not bound <= PLAIN * np.sqrt((found.penalty * found.theta**2).sum()):
+                bound = _bound_there(found, solver)
         return Moved(found.design.like(X_out).multiply(found.theta.T), bound)
     problem, _ = _problem(objective, rows, design_of(X, objective.design.intercept), columns)
     problem = centred(problem)

@@ -5,6 +5,7 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skinfluence.smooth.old_factor import by_chords, serves
+from skinfluence.smooth.penalty_bound import bound_of
 from skinfluence.statistics.beside_texts import parts_of
 from skinfluence.statistics.counted import CountedVectorizer, chosen_words
 from skinfluence.statistics.near_optimum import Nearness
@@ -93,7 +94,15 @@ class WeightedTexts:
         _, there = self._left(rows.gone)
         return bool(there.any()) and not (there & ~self._kept).any()
 
-    def after(self, edits, outs, noise, tol=0.0):
+    @property
+    def bounds_errors(self):
+        """Whether it is known how far the parameters after an edit are from their optimum."""
+        objective = self.objective
+        free = objective.design.intercept and objective.penalty[-1] == 0
+        known = objective.loss.n_outputs == 1 and objective.loss.self_concordance is not None
+        return bool(known and free and self._sizes is not None)
+
+    def after(self, edits, outs, noise, tol=0.0, certify=False):
         """Decision values of the models after some edits.
 
         Parameters
@@ -107,11 +116,14 @@ class WeightedTexts:
         tol : float, default=0.0
             Share of the largest change among them that the decision values of an edit may be off by, where
             that can be certified; else they are solved for to round-off.
+        certify : bool, default=False
+            Whether bounds are wanted, where :attr:`bounds_errors`.
 
         Returns
         -------
-        eta : list of ndarray of shape (n_out, n_outputs), or None
-            None where the old factor is no help.
+        found : list of (ndarray of shape (n_out, n_outputs), float), or None
+            The bound is on the distance of the parameters, in the norm of the Hessian. None where the old
+            factor is no help.
         """
         objective, beside, m = self.objective, self.beside, len(edits)
         b, a = self._scales([one.gone for one in edits])
@@ -126,7 +138,8 @@ class WeightedTexts:
         others = beside.of(outs)
         asked = self._asked(outs, others, b)
         # Of rows whose words have a norm of at most 1, and one decision value.
-        certifies = tol > 0 and objective.loss.n_outputs == 1 and self._sizes is not None
+        short = objective.loss.n_outputs == 1 and self._sizes is not None
+        certifies = short and (tol > 0 or certify)
 
         def gradients(which, theta):
             eta = self._products(a[which], b[which], theta[:, :, beside.at])
@@ -144,15 +157,28 @@ class WeightedTexts:
                 out[:, :, -1] += intercept * left.sum(axis=1)
             return out.reshape(len(out), -1)
 
-        enough = None
+        enough, bounds = None, np.full(m, np.inf)
         if certifies:
-            largest = [beside.largest(*one) for one in zip(penalty, others, strict=True)]
+            largest = np.array([beside.largest(*one) for one in zip(penalty, others, strict=True)])
+        if certifies and tol > 0:
             fitted = self._asked(outs, others, [self._b] * m)
             before = [fitted(k, objective.theta) for k in range(m)]
-            enough = Nearness(objective, penalty, np.array(largest), bends, asked, before, tol)
+            enough = Nearness(objective, penalty, largest, bends, asked, before, tol)
         starts = np.tile(objective.theta, (m, 1, 1))
         found = by_chords(self.factor, starts, gradients, noise, enough)
-        return [None if theta is None else asked(k, theta) for k, theta in enumerate(found)]
+        there = [k for k, theta in enumerate(found) if theta is not None]
+        if certify and there:
+            left = gradients(np.array(there), np.stack([found[k] for k in there]))
+            inverse = np.zeros((len(there), penalty.shape[1]))
+            inverse[:, :-1] = 1.0 / penalty[there, :-1]
+            M = objective.loss.self_concordance
+            bounds[there] = noise + bound_of(
+                left, inverse, largest[there], intercept, bends[there], M
+            )
+        return [
+            None if theta is None else (asked(k, theta), float(bounds[k]))
+            for k, theta in enumerate(found)
+        ]
 
     def _asked(self, outs, others, b):
         """Decision values of the rows that each edit is asked about, at parameters and weights of words."""

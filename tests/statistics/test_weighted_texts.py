@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, OneHotEncoder, StandardScaler
 
-from skinfluence import Influence
+from skinfluence import Influence, edits
 from skinfluence.solvers import Exact, dual
 from skinfluence.statistics.again import Again
 from skinfluence.statistics.near_optimum import Nearness
@@ -88,6 +88,19 @@ def test_no_step_is_fitted_again(vectoriser, monkeypatch):
     again = inf.loo_decision_function(method="exact")
     assert len(fitted) == alone + len(y)
     np.testing.assert_allclose(found, again, rtol=1e-10, atol=1e-12)
+
+
+def test_effects_without_texts_have_bounds_and_fit_no_step(monkeypatch):
+    model, y = question(TfidfVectorizer(), "two classes")
+    inf = Influence(model, TEXTS, y)
+    asked, gone = [edits.remove(3), edits.remove([5, 9])], ([3], [5, 9])
+    monkeypatch.setattr(Refits, "after", None)
+    found = inf.effect(asked, TEXTS[:4], of="decision_function", method="exact")
+    assert (found.bound < 1e-8).all(), found.bound
+    before = model.decision_function(TEXTS[:4])
+    for values, rows in zip(found.values.T, gone, strict=True):
+        truth = refit(model, y, rows).decision_function(TEXTS[:4]) - before
+        np.testing.assert_allclose(values, truth, rtol=1e-6, atol=1e-8)
 
 
 def test_a_word_that_comes_within_a_limit_is_a_column_more():
