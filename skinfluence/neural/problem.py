@@ -66,8 +66,8 @@ class ModuleInputs:
         Of one row as the module takes it.
     """
 
-    # Nothing is fitted on the way.
-    steps = ()
+    # Nothing is fitted on the way, and no function of the user's looks at rows.
+    steps, has_functions = (), False
 
     def __init__(self, X, input_shape=None):
         rows = Rows(X, input_shape)

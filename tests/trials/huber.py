@@ -196,8 +196,8 @@ def judge(trial, n_edits=4, n_rows=3):
             faults += [f"removal of {row}: {one}" for one in said]
             if after.kind in ("regular", "irregular"):
                 z = trial.columns(before.X[[row]])[0]
-                off = abs(own[k] - z @ after.end.params) / (np.abs(z) @ np.abs(after.end.params))
-                if not off <= 1e-8:
+                off = abs(own[k] - z @ after.end.params)
+                if not off <= 1e-8 * (np.abs(z) @ np.abs(after.end.params)):
                     faults.append(f"own prediction without {row}: {float(off):.1e} off")
     return counts, faults
 
