@@ -8,7 +8,7 @@ from skinfluence.objective import Objective
 from skinfluence.problem import refuse_chosen
 from skinfluence.smooth.effects import decision_steps
 from skinfluence.smooth.resampled import optima
-from skinfluence.statistics import any_learns
+from skinfluence.statistics import any_learns, moving_curve
 from skinfluence.statistics.removals import is_balanced
 
 METHODS = ("influence", "exact")
@@ -112,11 +112,12 @@ def _refuse_moving(influence, problem):
             f"{problem.model_name}. {remedy}"
         )
     refuse_chosen(problem, "Refits of drawn rows")
-    if influence.frozen != "accept" and any_learns(influence._inputs.steps):
+    learns = any_learns(influence._inputs.steps) or moving_curve(problem) is not None
+    if influence.frozen != "accept" and learns:
         raise TypeError(
-            "Refits of drawn rows are those of the model alone: steps that learn from the rows would be "
-            "fitted again. Got a pipeline of such. Pass Influence(..., frozen='accept') to hold them, or "
-            "fit clones on rows that are drawn."
+            "Refits of drawn rows are those of the model alone: transformers that learn from the rows, or "
+            "from their targets, would be fitted again. Got such. Pass Influence(..., frozen='accept') to "
+            "hold them, or fit clones on rows that are drawn."
         )
     if is_balanced(problem):
         raise TypeError(

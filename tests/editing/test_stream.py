@@ -93,6 +93,21 @@ def test_long_streams_do_not_drift(model):
             np.testing.assert_allclose(outputs(inf.estimator, X), wanted, rtol=0, atol=atol)
 
 
+def test_the_hessian_is_formed_anew_once_passes_over_the_rows_have_cost_as_much(monkeypatch):
+    model, X, y = MODELS["logistic"]
+    monkeypatch.setattr(stream, "FEWEST", 1)
+    formed, form = [], stream._renewed
+    monkeypatch.setattr(stream, "_renewed", lambda *args: formed.append(1) or form(*args))
+    inf = Influence(clone(model).fit(X, y), X, y)
+    ledger, rng = Ledger(X, y), np.random.default_rng(7)
+    for _ in range(12):
+        inf = inf.after(ledger.edit(rng, "relabel"))
+        assert inf.answers.follower.spent <= inf.objective.n_parameters
+    assert formed
+    wanted = outputs(ledger.refit(model), X)
+    np.testing.assert_allclose(outputs(inf.estimator, X), wanted, atol=1e-8 * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("name", ["logistic", "softmax", "poisson", "ridge"])
 def test_the_bound_of_a_stream_holds(name):
     """In the norm of the Hessian at the parameters, against Newton's method from scratch."""

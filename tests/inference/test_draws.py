@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from sklearn import linear_model
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PowerTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from skinfluence import Influence, metrics
@@ -90,10 +91,28 @@ def test_clusters_are_drawn_together_and_the_bootstrap_repeats_with_its_seed():
         np.testing.assert_allclose(values, wanted, rtol=1e-8)
 
 
+def test_draws_through_curves_lines_and_several_outputs_are_refits():
+    X, _ = table(60, 3)
+    y = X @ [1.0, -2.0, 0.5] + np.random.default_rng(3).standard_normal(60)
+    line = TransformedTargetRegressor(Ridge(), transformer=StandardScaler())
+    curve = TransformedTargetRegressor(Ridge(), func=np.log, inverse_func=np.exp)
+    counts = np.random.default_rng(2).multinomial(60, np.full(60, 1.0 / 60), size=2)
+    cases = [(line, y), (Ridge(), np.column_stack([y, y**2])), (curve, np.exp(y))]
+    for model, target in cases:
+        model = clone(model).fit(X, target)
+        draws = Refitted(Influence(model, X, target), X[:5], None, None)
+        for one, change in zip(counts, draws.moved(counts), strict=True):
+            rows = np.repeat(np.arange(60), one)
+            wanted = clone(model).fit(X[rows], target[rows]).predict(X[:5])
+            # Decision values of a curve are those of its regressor.
+            wanted = np.log(wanted) if target is cases[2][1] else wanted
+            np.testing.assert_allclose(draws.quantity.before + change, wanted, atol=1e-10)
+
+
 def test_draws_of_many_rows_are_first_order_s():
-    X, y = table(4000, 3)
+    X, y = table(2000, 3)
     influence = Influence(LogisticRegression(**NEWTON).fit(X, y), X, y)
-    options = {"n_resamples": 50, "sampled": "train", "random_state": 0}
+    options = {"n_resamples": 30, "sampled": "train", "random_state": 0}
     linear, exact = (
         bootstrap(influence, metrics.mean_loss(), X, y, method=method, **options)
         for method in ("influence", "exact")
@@ -105,12 +124,15 @@ def test_what_a_refit_would_move_besides_the_model_is_refused():
     X, y = table(60, 3)
     options = {"X": X[:3], "n_resamples": 3, "method": "exact", "random_state": 0}
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(**NEWTON)).fit(X, y)
-    with pytest.raises(TypeError, match="steps that learn from the rows"):
+    with pytest.raises(TypeError, match="transformers that learn from the rows"):
         bootstrap(Influence(pipeline, X, y), **options)
     found = bootstrap(Influence(pipeline, X, y, frozen="accept"), **options)
     Z = pipeline[0].transform(X)
     wanted = bootstrap(Influence(pipeline[1], Z, y), **{**options, "X": Z[:3]})
     np.testing.assert_allclose(found, wanted, rtol=1e-10)
+    scaled = TransformedTargetRegressor(Ridge(), transformer=PowerTransformer()).fit(X, X[:, 0])
+    with pytest.raises(TypeError, match="or from their targets"):
+        bootstrap(Influence(scaled, X, X[:, 0]), **options)
     balanced = LogisticRegression(class_weight="balanced", **NEWTON).fit(X, y)
     with pytest.raises(TypeError, match="class_weight='balanced'"):
         bootstrap(Influence(balanced, X, y), **options)
