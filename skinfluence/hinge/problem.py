@@ -6,7 +6,8 @@ import numpy as np
 
 from skinfluence.active_set import HingeProblem
 from skinfluence.hinge.losses import Hinge
-from skinfluence.kernel.functions import KernelDesign, Linear, Poly
+from skinfluence.kernel.design import KernelDesign
+from skinfluence.kernel.functions import Linear, Poly
 from skinfluence.objective import Labels, resolve_hold
 from skinfluence.problem import Chosen, Problem
 

@@ -19,7 +19,7 @@ from skinfluence.hinge.edits import equal_rows
 from skinfluence.hinge.gammas import Engine, Start, without_rows
 from skinfluence.hinge.problem import KEPT_ROWS
 from skinfluence.hinge.trust import HingeEffect, HingeReport
-from skinfluence.kernel.functions import KernelDesign
+from skinfluence.kernel.design import KernelDesign
 from skinfluence.losses import Loss, SingleOutputLoss
 from skinfluence.losses.curved import through
 from skinfluence.objective import resolve_hold

@@ -1,8 +1,8 @@
 """Covariance functions, and kernel ridge regression, whose edits have a closed form."""
 
+from skinfluence.kernel.design import KernelDesign
 from skinfluence.kernel.functions import (
     RBF,
-    KernelDesign,
     Laplacian,
     Linear,
     Poly,

@@ -13,8 +13,9 @@ import numpy as np
 from skinfluence._utils.memory import row_blocks
 from skinfluence.answers import answers_of, check_method
 from skinfluence.kernel.answers import KernelAnswers
+from skinfluence.kernel.design import KernelDesign
 from skinfluence.kernel.function_answers import FunctionAnswers, check_options
-from skinfluence.kernel.functions import Kernel, KernelDesign
+from skinfluence.kernel.functions import Kernel
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.losses import Loss, SquaredError
 from skinfluence.problem import Chosen, Problem

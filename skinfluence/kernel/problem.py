@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from skinfluence.kernel.functions import KernelDesign
+from skinfluence.kernel.design import KernelDesign
 from skinfluence.losses import Loss, SquaredError
 from skinfluence.problem import Chosen, Problem
 

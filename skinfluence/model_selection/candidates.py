@@ -8,7 +8,6 @@ from numbers import Real
 import numpy as np
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.exceptions import FitFailedWarning
 from sklearn.pipeline import Pipeline
 
 from skinfluence._utils.calls import level_outside
@@ -19,6 +18,7 @@ from skinfluence.influence import Influence
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.frozen import check_frozen
 from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer, whole_pipeline
+from skinfluence.model_selection.failures import Failing, check_failures
 from skinfluence.model_selection.fitting import fit_weights
 from skinfluence.model_selection.path import (
     Scanned,
@@ -116,7 +116,7 @@ class Run:
                 self._settle(inside, trials)
             for trial in inside:
                 trial.objective = trial.model = None
-        _check_failures(trials, self.options.error_score)
+        check_failures(trials, self.options.error_score)
 
     def _is_balanced(self, trial):
         """Whether class weights move with the rows."""
@@ -341,7 +341,7 @@ class Run:
             trial.gain = trial.score - before
 
     def _failing(self, trials):
-        return _Failing(trials, self.options.error_score)
+        return Failing(trials, self.options.error_score)
 
 
 def _setting(trial, names):
@@ -362,51 +362,6 @@ def _possible_gain(trial, best):
     if trial.position == best.position - 1:
         return best.gain + 0.5 * abs(best.gain)
     return -np.inf
-
-
-class _Failing:
-    """Turns an error into the error score of candidates, unless it is to be raised."""
-
-    def __init__(self, trials, error_score):
-        self.trials, self.error_score = trials, error_score
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if error is None or not isinstance(error, Exception) or self.error_score == "raise":
-            return False
-        for trial in self.trials:
-            if not trial.method or len(self.trials) == 1:
-                trial.error = f"{kind.__name__}: {error}"
-                trial.score = trial.std = trial.bound = np.nan
-                trial.method = "failed"
-        return True
-
-
-def _check_failures(trials, error_score):
-    failed = [trial for trial in trials if trial.error]
-    if len(failed) == len(trials):
-        raise ValueError(
-            f"At least one candidate must fit. All {len(trials)} failed, the first with "
-            f"{failed[0].error}"
-        )
-    if failed:
-        warnings.warn(
-            f"{len(failed)} of {len(trials)} candidates could not be fitted; their score is "
-            f"{error_score}. The first, {failed[0].params}, failed with {failed[0].error}",
-            FitFailedWarning,
-            stacklevel=level_outside(),
-        )
-        for trial in failed:
-            trial.score = error_score
-    losses = {trial.loss for trial in trials if trial.loss}
-    if len(losses) > 1 and not any(np.isnan(t.bound) for t in trials if t.loss):
-        names = sorted(loss[0] for loss in losses)
-        raise ValueError(
-            "With scoring=None all candidates must have the same loss. Got "
-            f"{' and '.join(names)}. Give a scorer, such as scoring='accuracy'."
-        )
 
 
 def _loss_key(loss):
