@@ -36,6 +36,11 @@ def imports_of(path, *, at_import=False):
 
     What stands under ``if TYPE_CHECKING`` is no import.
     """
+    return _imports_in(path.read_text(encoding="utf-8"), str(path), at_import)
+
+
+@cache
+def _imports_in(text, path, at_import):
     found = []
 
     def visit(node, children=None):
@@ -57,7 +62,7 @@ def imports_of(path, *, at_import=False):
                 continue
             visit(child)
 
-    visit(ast.parse(path.read_text(encoding="utf-8")))
+    visit(ast.parse(text))
     return found
 
 

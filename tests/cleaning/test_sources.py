@@ -184,16 +184,17 @@ SOURCED = {
 @pytest.mark.parametrize("kind", SOURCED)
 def test_sources_are_those_of_refits(kind):
     rng = np.random.RandomState(1)
-    groups = rng.choice(["ada", "bob", "cy"], 90)
+    n = 60
+    groups = rng.choice(["ada", "bob", "cy"], n)
     model = SOURCED[kind]
     if is_classifier(model):
         X, y = load_breast_cancer(return_X_y=True)
-        y = np.where((groups[: len(y)] == "bob") & (rng.uniform(size=90) < 0.4), 1 - y[:90], y[:90])
+        y = np.where((groups == "bob") & (rng.uniform(size=n) < 0.4), 1 - y[:n], y[:n])
         X = X[:, :5] if kind == "closed form" else X
     else:
         X, y = load_diabetes(return_X_y=True)
-        y = y[:90] + np.where(groups == "bob", 150 * rng.normal(size=90), 0)
-    X = StandardScaler().fit_transform(X[:90])
+        y = y[:n] + np.where(groups == "bob", 150 * rng.normal(size=n), 0)
+    X = StandardScaler().fit_transform(X[:n])
     found = audit(clone(model).fit(X, y), X, y, groups=groups, method="exact")
     assert found.sources["source"][0] == "bob"
     by_name = found.sources.set_index("source")

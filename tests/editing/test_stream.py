@@ -49,13 +49,13 @@ class Ledger:
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "liblinear"])
 def test_every_model_of_a_stream_is_the_refit(name):
-    """Removed, relabelled, replaced and added rows in turn, 24 of them, for every estimator."""
+    """Removed, relabelled, replaced and added rows in turn, 16 of them, for every estimator."""
     model, X, y = MODELS[name]
     model = clone(model).fit(X, y)
     before, wanted = pickle.dumps(model), outputs(model, X)
     first = inf = Influence(model, X, y)
     ledger, rng = Ledger(X, y), np.random.default_rng(7)
-    for step in range(24):
+    for step in range(16):
         inf = inf.after(ledger.edit(rng, ["remove", "relabel", "replace", "add"][step % 4]))
         if step % 8 == 7:
             refit = outputs(ledger.refit(model), X)

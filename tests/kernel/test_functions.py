@@ -6,6 +6,7 @@ import scipy.sparse as sp
 from sklearn.metrics.pairwise import pairwise_kernels
 
 from skinfluence.kernel import functions as kernels
+from skinfluence.kernel.design import KernelDesign
 
 NAMES = {
     "linear": {},
@@ -140,7 +141,7 @@ def test_kernels_say_whether_they_are_positive_semidefinite(kernel, expected):
 
 def test_a_design_is_rows_and_a_kernel(rows):
     X, Z = rows
-    design = kernels.KernelDesign(X, kernels.RBF(0.3))
+    design = KernelDesign(X, kernels.RBF(0.3))
     assert (design.n_samples, design.n_features) == (700, 3)
     part = design.take([3, 5])
     np.testing.assert_allclose(part.cross(design.like(Z)), design.kernel(X[[3, 5]], Z))

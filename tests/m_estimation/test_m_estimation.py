@@ -762,16 +762,16 @@ def test_columns_of_wild_scales_do_not_end_a_refit_early(wide, method):
     X, y = np.round(rng.standard_normal((n, p)), 1) * scales, np.arange(n) % 3 % 2
     l2 = 0.3
     model = MEstimator(plain_logistic, p, l2=l2, decision=product, classes=[0, 1]).fit(X, y)
-    rows = range(min(n, 12))
+    rows = range(0, 12, 2)
     ask = dict(of="decision_function", method=method, indices=list(rows))
     found = model.relabel_effect(X[:4], **ask)
     before = optimum(X, y, l2)
-    for i in rows:
+    for at, i in enumerate(rows):
         other = y.copy()
         other[i] = 1 - y[i]
         expected = (X[:4] @ (optimum(X, other, l2) - before).T).astype(float)[:, 0]
         np.testing.assert_allclose(
-            found[:, i, other[i]], expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max()
+            found[:, at, other[i]], expected, rtol=1e-6, atol=1e-8 * np.abs(expected).max()
         )
 
 

@@ -72,9 +72,9 @@ def small_sets():
     yield "breast cancer", StandardScaler().fit_transform(X)[::9], y[::9]
     X, y = load_digits(return_X_y=True)
     chosen = (y == 3) | (y == 8)
-    yield "digits", X[chosen][::7] / 16.0, y[chosen][::7]
+    yield "digits", X[chosen][::9] / 16.0, y[chosen][::9]
     X, y = load_wine(return_X_y=True)
-    yield "wine", StandardScaler().fit_transform(X)[::3], y[::3]
+    yield "wine", StandardScaler().fit_transform(X)[::5], y[::5]
 
 
 SMALL = list(small_sets())
@@ -475,7 +475,7 @@ def test_ridge_path_equals_refits(shape, fit_intercept, sparse, rng):
 @pytest.mark.parametrize("scoring", [None, "accuracy"])
 def test_scores_equal_those_of_single_fits(model, task, scoring, rng):
     """The path shares data, starts and eigenvectors; the scores are those of separate fits."""
-    X, y = make_data(task, 40, 4, 0)
+    X, y = make_data(task, 28, 4, 0)
     name = "alpha" if isinstance(model, RidgeClassifier) else "C"
     weights = rng.uniform(0.2, 2.0, len(y))
     grid = {name: [0.01, 30.0], "class_weight": [None, "balanced"]}

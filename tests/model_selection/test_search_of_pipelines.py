@@ -22,7 +22,7 @@ TIGHT = {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 500}
 @pytest.fixture(scope="module")
 def cancer():
     X, y = load_breast_cancer(return_X_y=True)
-    return X[::9, :8], y[::9]
+    return X[::14, :8], y[::14]
 
 
 def losses(model, X, y):

@@ -51,7 +51,7 @@ def digits(classes, n):
 DATA = {
     "breast cancer": breast_cancer,
     "digits 3v8": lambda: digits([3, 8], 120),
-    "digits": lambda: digits(range(10), 150),
+    "digits": lambda: digits(range(6), 120),
 }
 
 

@@ -89,7 +89,7 @@ def test_every_edit_moves_gamma(name, weighted):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_all_rows_at_once_equal_refits_and_the_held_gamma_does_not(name):
-    n = 40
+    n = 28
     X, y = rows(n)
     weight = np.ones(n)
     model = clone(MODELS[name]).fit(X, y)

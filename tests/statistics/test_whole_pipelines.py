@@ -173,8 +173,8 @@ def test_a_scaler_before_logistic_regression(cancer, C):
 
 def test_a_scaler_before_ten_classes():
     X, y = load_digits(return_X_y=True)
-    X, y = X[:250], y[:250]
-    check(make_pipeline(StandardScaler(), logistic(C=0.1)), X, y, np.arange(0, 250, 19), held=0.03)
+    X, y = X[:150], y[:150]
+    check(make_pipeline(StandardScaler(), logistic(C=0.1)), X, y, np.arange(0, 150, 19), held=0.03)
 
 
 @pytest.mark.parametrize("C", [0.3, 30.0])
@@ -661,11 +661,11 @@ def test_no_bound_is_violated(seed):
         model = logistic(C=float(10 ** rng.uniform(-2, 2)))
     pipeline = make_pipeline(StandardScaler(), model).fit(X, y)
     inf = Influence(pipeline, X, y)
-    rows = np.arange(n)
+    rows = np.arange(0, n, 2)
     moves = statistics(pipeline[0], X, rows)
     solver = inf.answers.edit_solver()
     problem = solver.objective
-    ratio = np.column_stack([moves.scale**2, np.ones(n)])
+    ratio = np.column_stack([moves.scale**2, np.ones(len(rows))])
     edits = steps.removals(problem, rows)
     edits = type(edits)(**{**vars(edits), "ratio": ratio})
     edits = edits.undone(edits.weight < 0, problem)
@@ -673,7 +673,7 @@ def test_no_bound_is_violated(seed):
         for block, solved in solver.rows.solve(edits, tol):
             for i in range(block.start, block.stop):
                 weights = problem.weights.copy()
-                weights[i] = 0.0
+                weights[rows[i]] = 0.0
                 penalty = (problem.penalty + edits.shift[i] * problem.unit_penalty) * ratio[i]
                 moved = type(problem)(
                     **{**base_fields(problem), "weights": weights, "penalty": penalty}
