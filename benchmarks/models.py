@@ -4,7 +4,7 @@
 
 CPU seconds of one thread, of the fit, a prediction of its rows and the answers in turn, medians of three;
 and the largest difference from refits of a few rows, relative to the largest change. The groups are
-``closed``, ``processes``, ``logistic`` and ``tubes``.
+``closed``, ``calibrated``, ``pairs``, ``processes``, ``logistic`` and ``tubes``.
 """
 
 import os
@@ -17,14 +17,17 @@ import warnings
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
+from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
-from sklearn.linear_model import BayesianRidge, LogisticRegression
+from sklearn.linear_model import BayesianRidge, LogisticRegression, RidgeClassifier
+from sklearn.multiclass import OneVsOneClassifier
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.preprocessing import scale
@@ -64,6 +67,19 @@ def diabetes():
     return scale(X), y
 
 
+def other_digits():
+    """Digits that the classifier to be calibrated has not seen."""
+    X, y = load_digits(return_X_y=True)
+    return X[1::2], y[1::2]
+
+
+def calibrated(method):
+    X, y = load_digits(return_X_y=True)
+    return CalibratedClassifierCV(
+        FrozenEstimator(LinearDiscriminantAnalysis().fit(X[::2], y[::2])), method=method
+    )
+
+
 def lasso(C):
     return LogisticRegression(l1_ratio=1.0, C=C, solver="liblinear", tol=1e-7, max_iter=10_000)
 
@@ -79,6 +95,10 @@ GROUPS = {
         (KNeighborsClassifier(5), digits),
         (KNeighborsRegressor(5), waves),
     ],
+    "calibrated": [
+        (calibrated(one), other_digits) for one in ("sigmoid", "isotonic", "temperature")
+    ],
+    "pairs": [(OneVsOneClassifier(RidgeClassifier()), digits)],
     "processes": [
         (GaussianProcessRegressor(RBF(2.0) + WhiteKernel(0.1), optimizer=None), waves),
         (GaussianProcessRegressor(RBF(2.0) + WhiteKernel(0.1), normalize_y=True), waves),

@@ -199,20 +199,35 @@ class IsotonicFamily(CalibrationFamily):
     """Step functions, one a class, by scikit-learn's own fit."""
 
     def _fit(self):
-        return self._curves(np.ones(len(self.codes), dtype=bool))
+        return [self._curve(k) for k in range(self.X.shape[1])]
 
-    def _curves(self, there):
-        X, weights = self.X[there], self.weights[there]
-        return [
-            IsotonicRegression(out_of_bounds="clip").fit(s, own[there].astype(int), weights)
-            for s, own in zip(X.T, self.sides, strict=True)
-        ]
+    def _curve(self, k, row=None):
+        """The steps of a class, of all rows or without one."""
+        s, own, w = self.X[:, k], self.sides[k].astype(int), self.weights
+        if row is not None:
+            s, own, w = (np.delete(one, row) for one in (s, own, w))
+        return IsotonicRegression(out_of_bounds="clip").fit(s, own, w)
 
     def without(self, rows):
+        stay = [self._stays(k, rows) for k in range(self.X.shape[1])]
         for i, row in enumerate(rows):
-            there = np.arange(len(self.codes)) != row
             left = self.counts[self.codes[row]] - self.weights[row] > 0
-            yield slice(i, i + 1), [self._curves(there) if left else None]
+            curves = [
+                one if stay[k][i] else self._curve(k, row) for k, one in enumerate(self.curves)
+            ]
+            yield slice(i, i + 1), [curves if left else None]
+
+    def _stays(self, k, rows):
+        """Rows without which the steps of a class stay: inside one, where all are as they are, (n_rows,)."""
+        curve, s = self.curves[k], self.X[rows, k]
+        edges, heights = curve.X_thresholds_, curve.y_thresholds_
+        above = np.searchsorted(edges, s)
+        inside = (above > 0) & (above < len(edges))
+        above = np.where(inside, above, 0)
+        # A score that is no edge is between two of one height.
+        inside &= s != edges[above]
+        own = self.sides[k][rows]
+        return inside & (heights[above] == own) & (heights[above - 1] == own)
 
     def chances(self, curves, X):
         return np.column_stack([one.predict(s) for one, s in zip(curves, X.T, strict=True)])
@@ -279,10 +294,7 @@ class TemperatureFamily(CalibrationFamily):
             mean = (p * Z).sum(axis=1)
             return w @ (mean - own), w @ ((p * Z**2).sum(axis=1) - mean**2)
 
-        low, high = -EDGE, EDGE
-        if not slopes(low)[0] < 0 < slopes(high)[0]:
-            return None
-        at = start
+        low, high, at = -EDGE, EDGE, start
         for _ in range(MOST_STEPS):
             first, second = slopes(at)
             low, high = (at, high) if first < 0 else (low, at)
@@ -290,7 +302,7 @@ class TemperatureFamily(CalibrationFamily):
             after = size - first / second if second > 0 else -1.0
             inside = after > 0 and low <= np.log(after) <= high
             after = np.log(after) if inside else 0.5 * (low + high)
-            if abs(after - at) <= SETTLED and inside:
-                return np.exp(after)
+            if abs(after - at) <= SETTLED:
+                break
             at = after
-        return np.exp(at)
+        return np.exp(after) if abs(after) < EDGE - 1e-6 else None
