@@ -124,9 +124,9 @@ def write_hinge(model, solved, left, lines):
     if hasattr(model, "support_vectors_"):
         return _write_svc(like(model), model, problem, left)
     made = like(model)
-    made.coef_ = np.asarray((problem.design.X.T @ problem.beta.T).T)
+    made.coef_, intercept = solved.answers.weights()
     if model.fit_intercept:
-        made.intercept_ = problem.intercept**2 * problem.beta.sum(axis=1)
+        made.intercept_ = intercept
     return made
 
 

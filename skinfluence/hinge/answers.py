@@ -174,14 +174,17 @@ class HingeAnswers(Answers):
                 out[:, j] = plane.decision(X)
         return out
 
-    def plane(self, output):
-        """Weights, (n_features,), and intercept of a linear decision function."""
-        plane, rows = self._plane(output), self._rows[output]
-        if plane.lacks_digits:
-            return plane.at_optimum
-        beta, free = self.beta[output], self.problem.free_bias
-        intercept = self.bias[output] if free else self.problem.intercept**2 * beta.sum()
-        return self.problem.design.X[rows].T @ beta[rows], intercept
+    def weights(self):
+        """``coef_`` and ``intercept_`` of linear functions, (n_outputs, n_features) and (n_outputs,)."""
+        problem = self.problem
+        coef = np.asarray((problem.design.X.T @ self.beta.T).T)
+        scaled = problem.intercept**2 * self.beta.sum(axis=1)
+        intercept = self.bias.copy() if problem.free_bias else scaled
+        for j in range(problem.n_outputs):
+            plane = self._plane(j)
+            if plane.lacks_digits:
+                coef[j], intercept[j] = plane.at_optimum
+        return coef, intercept
 
     def _plane(self, output, paths=None, rows=None):
         """The weights of one binary problem: of its own rows, or of those of a path."""

@@ -149,10 +149,9 @@ class LinearSVC(InfluenceMixin, svm.LinearSVC):
             start.fit(X, y, sample_weight)
         problem = objective_of(start, X, y, sample_weight)
         answers = HingeAnswers(problem)
-        planes = [answers.plane(j) for j in range(problem.n_outputs)]
-        self.coef_ = np.array([w for w, _ in planes])
+        self.coef_, intercept = answers.weights()
         if self.fit_intercept:
-            self.intercept_ = np.array([bias for _, bias in planes])
+            self.intercept_ = intercept
         self.n_iter_ = max(1, answers.report().n_pivots)
 
     def _fit_smooth(self, objective):
