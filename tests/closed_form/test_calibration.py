@@ -151,6 +151,24 @@ def test_without_a_row_calibrators_are_those_of_the_others(asked):
     assert_allclose(found, np.stack(after, axis=1) - before[:, None], atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["decision values of two", "chances of three"])
+def test_steps_move_with_the_rows_at_their_edges_and_stay_without_those_inside(name):
+    """At rows that lie between the others, where it shows which edges a step has."""
+    inside, y = HELD[name]
+    between = 0.5 * (X + X[np.argsort(LINE)])
+    scores, at = scores_of("isotonic", inside, X), scores_of("isotonic", inside, between)
+    inf = Influence(fitted("isotonic", inside, X, y), X, y)
+    found = inf.removal_effect(between, of="predict_proba")
+    before = chances("isotonic", scores, y, np.ones(N), at)
+    stays = np.zeros(N, dtype=bool)
+    for i in range(N):
+        kept = np.delete(np.arange(N), i)
+        after = chances("isotonic", scores[kept], y[kept], np.ones(N - 1), at)
+        assert_allclose(found[:, i], after - before, atol=1e-12)
+        stays[i] = not found[:, i].any()
+    assert not stays.all() and (stays.any() or name.endswith("three"))
+
+
 def test_every_edit_and_the_model_after_it_are_those_of_a_refit(asked):
     """atol=1e-5: where the solvers of scikit-learn end. The model after it is its own fit."""
     method, inside, y = asked
