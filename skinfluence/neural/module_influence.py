@@ -8,12 +8,13 @@ from skinfluence import leave_one_out
 from skinfluence._utils.validation import check_rows, check_sample_weight, refuse_masked
 from skinfluence.influence import Influence
 from skinfluence.neural.answers import ModuleAnswers
+from skinfluence.neural.gradient_checks import check_curved, check_gradient
 from skinfluence.neural.loading import taken
 from skinfluence.neural.network import Network
 from skinfluence.neural.problem import ModuleInputs, ModuleProblem, decay_of
 from skinfluence.neural.running import check_rowwise
 from skinfluence.neural.solving import factor_of
-from skinfluence.neural.training import as_trained, check_curved, check_gradient, targets
+from skinfluence.neural.training import as_trained, targets
 
 HESSIANS = ("gauss-newton", "full", "kfac")
 
