@@ -52,21 +52,30 @@ class Refits:
     @cached_property
     def steps(self):
         """The steps to fit again: as they are, but that a text is counted and a category looked up once."""
+        given = self._given
+        if given is None:
+            # Rows of the model came from ``transform``, which may round otherwise.
+            given = self._fitted(self.X, self.y, None, self.transformers)[0]
+        return self._read_once(given) or self.transformers
+
+    def _read_once(self, given):
+        """Steps that read each row once, where there are such and they give these rows; else None."""
         steps = [read_once(one) for one in self.transformers]
         if all(one is other for one, other in zip(steps, self.transformers, strict=True)):
-            return self.transformers
+            return None
         try:
             again = self._fitted(self.X, self.y, None, steps)[0]
         except (TypeError, ValueError):
-            return self.transformers
-        if self._given is None or not _same(again, self._given):
-            # Rows of the model came from ``transform``, which may round otherwise.
-            if not _same(again, self._fitted(self.X, self.y, None, self.transformers)[0]):
-                return self.transformers
-        return steps
+            return None
+        return steps if _same(again, given) else None
 
     def gives(self, training_X):
         """Whether a fit on all rows gives the model the rows it was fitted on."""
+        steps = self._read_once(training_X)
+        if steps is not None:
+            # They are what is fitted again, and count and look up what the others would.
+            self.steps, self._given = steps, training_X
+            return True
         again, _, _ = self._fitted(self.X, self.y, None, self.transformers)
         if again.shape != training_X.shape:
             return False
