@@ -14,6 +14,21 @@ from skinfluence.statistics.near_optimum import Nearness
 SAME = 1e-12
 
 
+class OneText:
+    """The words of one text as they lie: a row of a sparse array takes longer to make than to multiply.
+
+    Parameters
+    ----------
+    data, indices : ndarray of shape (n_words,)
+    """
+
+    def __init__(self, data, indices):
+        self.data, self.indices = data, indices
+
+    def __matmul__(self, B):
+        return (self.data @ B[self.indices])[None]
+
+
 class WeightedTexts:
     """A linear model behind tf-idf, whose rows after an edit are ``diag(a) T diag(b)``.
 
@@ -136,7 +151,8 @@ class WeightedTexts:
             penalty[k, beside.columns] *= beside.ratio(one)
         intercept, bends = objective.design.intercept, np.zeros(m)
         others = beside.of(outs)
-        asked = self._asked(outs, others, b)
+        counts = [self._rows_of(beside.texts_of(one)) for one in outs]
+        asked = self._asked(counts, others, b)
         # Of rows whose words have a norm of at most 1, and one decision value.
         short = objective.loss.n_outputs == 1 and self._sizes is not None
         certifies = short and (tol > 0 or certify)
@@ -161,7 +177,7 @@ class WeightedTexts:
         if certifies:
             largest = np.array([beside.largest(*one) for one in zip(penalty, others, strict=True)])
         if certifies and tol > 0:
-            fitted = self._asked(outs, others, [self._b] * m)
+            fitted = self._asked(counts, others, [self._b] * m)
             before = [fitted(k, objective.theta) for k in range(m)]
             enough = Nearness(objective, penalty, largest, bends, asked, before, tol)
         starts = np.tile(objective.theta, (m, 1, 1))
@@ -180,15 +196,16 @@ class WeightedTexts:
             for k, theta in enumerate(found)
         ]
 
-    def _asked(self, outs, others, b):
+    def _asked(self, counts, others, b):
         """Decision values of the rows that each edit is asked about, at parameters and weights of words."""
-        counts = [self._rows_of(self.beside.texts_of(one)) for one in outs]
         words = [self._weighted(*one) for one in zip(counts, b, strict=True)]
         at, columns = self.beside.at, self.beside.columns
         intercept = self.objective.design.intercept
 
         def values(k, theta):
-            eta = words[k] @ theta[:, at].T + others[k] @ theta[:, columns].T
+            eta = words[k] @ theta[:, at].T
+            if len(columns):
+                eta = eta + others[k] @ theta[:, columns].T
             return eta + intercept * theta[:, -1] if intercept else eta
 
         return values
@@ -251,8 +268,13 @@ class WeightedTexts:
         return b[:, None, :] * out
 
     def _weighted(self, T, b):
-        """Counts of other texts as the vectoriser would weigh them, CSR."""
+        """Counts of other texts as the vectoriser would weigh them."""
         data = T.data * b[T.indices]
+        if isinstance(T, OneText):
+            if self._sizes is not None:
+                length = np.linalg.norm(data, 2 if self.vectoriser.norm == "l2" else 1)
+                data = data / (length or 1.0)
+            return OneText(data, T.indices)
         if self._sizes is not None:
             squared = self.vectoriser.norm == "l2"
             sizes = data * data if squared else np.abs(data)
@@ -267,6 +289,9 @@ class WeightedTexts:
         before, T = self._others
         if before != texts:
             place = self.texts.places(texts)
+            if place is not None and len(place) == 1:
+                own = slice(*self.T.indptr[place[0] : place[0] + 2])
+                return OneText(self.T.data[own], self.T.indices[own])
             T = self._terms(self.texts.of(texts)) if place is None else self.T[place]
             self._others = texts, T
         return T
