@@ -11,6 +11,7 @@ from skinfluence._utils.locks import Locked
 from skinfluence._utils.memory import check_fits
 from skinfluence._utils.progress import progress_bar
 from skinfluence.answers import FEWER_TESTS, Answers, check_method
+from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.edits.points import Points
 from skinfluence.quantity import Quantity
 from skinfluence.solvers import SolveReport
@@ -196,11 +197,19 @@ class ModuleAnswers(Locked, Answers):
         return Quantity(of, self.problem.loss, tests, eta)
 
     def row_stream(self, quantity, rows, label, method, tol):
+        # Without the only row of weight nothing is left to train on, whatever a derivative says.
+        alone = np.isin(rows, rows_alone(self.problem)) & (label is None)
+        if alone.any():
+            warn_alone(self.problem, rows[alone])
         with progress_bar(len(rows), "edits", self.verbose) as advance:
             for block in self._edit_blocks(len(rows)):
-                points = [self._one_row(row, label) for row in rows[block]]
-                yield block, self._changes(quantity, self.steps(points, method))
-                advance(len(points))
+                asked = np.flatnonzero(~alone[block])
+                points = [self._one_row(row, label) for row in rows[block][asked]]
+                values = np.full((len(alone[block]), *quantity.shape), np.nan)
+                if points:
+                    values[asked] = self._changes(quantity, self.steps(points, method))
+                yield block, values
+                advance(len(values))
 
     def effects(self, points, quantity, method, tol):
         values, leverage = [], []

@@ -534,6 +534,21 @@ def test_edits_without_a_step_are_nan_and_said_so():
     assert np.isfinite(inf.removal_effect(X[:2], y[:2], indices=[0], method="influence")).all()
 
 
+@pytest.mark.parametrize("method", ["influence", "one-step"])
+@pytest.mark.parametrize("hold", ["C", "lambda"])
+def test_without_the_only_row_of_weight_nothing_is_left(method, hold):
+    """What is held with the mean of the losses has a derivative of zero there, which is no answer."""
+    weights = np.zeros(24)
+    weights[2] = 2.0
+    _, net, loss, decay, X, y = _linear("binary", np.ones(24))
+    decay = {**decay, "bias": DECAY}
+    inf = ModuleInfluence(net, loss, X, y, weights, weight_decay=decay, hold=hold, damping=1e-6)
+    with pytest.warns(UserWarning, match="Row 2 has all the training weight"):
+        found = inf.removal_effect(X, of="decision_function", method=method)
+    assert np.isnan(found[:, 2]).all()
+    assert np.isfinite(np.delete(found, 2, axis=1)).all()
+
+
 # Losses and inputs ---------------------------------------------------------------------------------
 
 
