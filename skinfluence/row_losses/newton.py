@@ -12,6 +12,8 @@ from skinfluence.solvers.cholesky import cholesky
 MAX_STEPS = 200
 # A decrement that is this share of the step solves an edit.
 ENOUGH = 1e-10
+# Shares of a step that are tried, at the least.
+SHORTEST = 1e-60
 # Decrements up to this many times the rounding of the gradient are round-off.
 ROUNDED = 10.0
 # Steps may leave where a loss is defined; what is not finite there is no improvement.
@@ -192,7 +194,8 @@ def _shortened(problem, step, decrement):
     scale, value, rounding = problem.longest(step), problem.value(), _rounding(problem)
     # Overflow on the way gives an infinite value or NaN, and a shorter step.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        while scale > 1e-12:
+        # Where rows hardly curve a step may be too long by far more, and what it promises says so.
+        while scale > 1e-12 or (scale > SHORTEST and scale * decrement**2 > rounding):
             trial = problem.at(problem.theta + scale * step)
             if trial.value() <= value - 0.25 * scale * decrement**2 + rounding:
                 return trial
