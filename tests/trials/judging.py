@@ -259,10 +259,14 @@ class Linear:
             # Leverages are rounded to float32, which a step near leverage 1 enlarges.
             loose = loose * before**2
         size = factor.norm(step)
+        spreads = (factor.half_solve(np.eye(len(diagonal))) ** 2).sum(axis=0)
         # Weights before and after are rounded, whatever their difference.
         for part, weight, g in rounded:
             own = factor.inverse_norms(problem.directions(part)).reshape(len(part), -1).max(axis=1)
             solve = solve + EPS * float((weight * g * own).sum())
+            # Their sum is rounded in each column, along no row: where others hardly curve that is more.
+            columns = np.tile((weight * g) @ np.abs(part), problem.shape[0])
+            solve = solve + EPS * np.sqrt(float((columns**2 * spreads).sum()))
             if self.trial.family == "MEstimator":
                 # Second derivatives by autograd are rounded relative to 1, not to themselves.
                 along = np.abs(part @ step.reshape(problem.shape).T).max(axis=1)
