@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.linear_model import LogisticRegression
 
-from skinfluence import losses
+from skinfluence import Influence, losses
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
 from skinfluence.smooth.newton import minimise
 from skinfluence.smooth.pair_products import DenseCosines, SparseCosines, cosines_of
 from skinfluence.smooth.pair_sums import PairSums, half_solved
 from skinfluence.solvers import Exact
+from tests.registries import NEWTON
 
 KINDS = "random", "categories", "scales"
 
@@ -97,3 +99,20 @@ def test_sparse_products_are_taken_where_entries_are_few_and_rounding_is_no_wors
         objective.theta,
     )
     assert isinstance(cosines_of(Exact("primal").factor(many), rows, norm, every), DenseCosines)
+
+
+def test_leave_one_out_of_sparse_rows_is_that_of_refits(monkeypatch):
+    made = []
+    init = SparseCosines.__init__
+    monkeypatch.setattr(
+        SparseCosines, "__init__", lambda self, *a: made.append(1) or init(self, *a)
+    )
+    objective = sparse_optimum("random", 300)
+    X, y = objective.design.X, objective.y
+    model = LogisticRegression(**NEWTON).fit(X, y)
+    before, found = model.decision_function(X), Influence(model, X, y).loo_decision_function()
+    assert made
+    for i in range(0, 300, 60):
+        kept = np.delete(np.arange(300), i)
+        after = LogisticRegression(**NEWTON).fit(X[kept], y[kept]).decision_function(X[[i]])[0]
+        assert abs(found[i] - after) <= 1e-3 * abs(after - before[i]) + 1e-9
