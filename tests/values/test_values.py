@@ -1,5 +1,6 @@
 """Values are averages of what rows change in true fits on sets of rows."""
 
+from functools import cache
 from itertools import combinations
 from math import comb
 
@@ -39,8 +40,11 @@ def case(name, n=8):
     return Influence(model, X[:n], y[:n]), X[:n], y[:n], X[n:], y[n:]
 
 
-def utilities(estimator, X, y, X_test, y_test):
+@cache
+def utilities(name):
     """Minus the mean test loss of every set of rows, by true fits; of none where there is no model."""
+    influence, X, y, X_test, y_test = case(name)
+    estimator = influence.estimator
     classes = np.unique(y)
     found = {}
     for bits in range(2 ** len(y)):
@@ -83,10 +87,10 @@ def exact(u, n, weight):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_rows_change_in_every_set_is_what_true_fits_say(name):
-    influence, X, y, X_test, y_test = case(name)
-    u = utilities(influence.estimator, X, y, X_test, y_test)
+    influence, *_, X_test, y_test = case(name)
+    u = utilities(name)
     game = game_of(influence, X_test, y_test, "loss", "exact", 1e-3)
-    for bits in range(0, 256, 5):
+    for bits in range(0, 256, 7):
         mask = np.array([bits >> i & 1 for i in range(8)], dtype=bool)
         expected = [u[bits | 1 << i] - u[bits & ~(1 << i)] for i in range(8)]
         found, utility = game.marginals(mask)
@@ -97,15 +101,15 @@ def test_what_rows_change_in_every_set_is_what_true_fits_say(name):
 
 @pytest.mark.parametrize("name", ["ridge", "logistic"])
 def test_averages_are_the_values_within_their_errors(name):
-    influence, X, y, X_test, y_test = case(name)
-    u = utilities(influence.estimator, X, y, X_test, y_test)
+    influence, *_, X_test, y_test = case(name)
+    u = utilities(name)
     weights = {
         shapley: lambda k: 1 / (8 * comb(7, k)),
         banzhaf: lambda k: 1 / 2**7,
     }
     for values, weight in weights.items():
         expected = exact(u, 8, weight)
-        found = values(influence, X_test, y_test, n_draws=150, random_state=0)
+        found = values(influence, X_test, y_test, n_draws=70, random_state=0)
         z = (found.values - expected) / found.standard_error
         # Eight normal variables: beyond 4 in one of 2,000 runs.
         assert np.abs(z).max() < 4.0 and np.abs(z).mean() > 0.02
@@ -117,7 +121,7 @@ def test_averages_are_the_values_within_their_errors(name):
 
 def test_shapley_values_add_up_to_what_all_rows_are_worth():
     influence, _, _, X_test, y_test = case("ridge", n=20)
-    found = shapley(influence, X_test, y_test, n_draws=400, random_state=0)
+    found = shapley(influence, X_test, y_test, n_draws=150, random_state=0)
     spread = np.sqrt((found.standard_error**2).sum())
     assert abs(found.values.sum() - (found.full - found.empty)) < 5 * spread * np.sqrt(20)
 
