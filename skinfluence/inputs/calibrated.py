@@ -7,8 +7,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metaestimators import available_if
 
+from skinfluence.inputs.held import Held
 
-class Scores(FrozenEstimator):
+
+class Scores(Held):
     """What a fitted classifier says of rows, as features; it learns nothing.
 
     Parameters

@@ -3,8 +3,10 @@
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
+from skinfluence.inputs.held import Held
 
-class Stacked(FrozenEstimator):
+
+class Stacked(Held):
     """What the models of a fitted stack say of rows, as features; they are held, and it learns nothing.
 
     Parameters

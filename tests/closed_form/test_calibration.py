@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from sklearn.svm import SVC, LinearSVC
 from skinfluence import Influence, edits, objective_of
 from skinfluence.cleaning import audit
 from skinfluence.model_selection import LeaveOneOutSearch
+from skinfluence.pipeline import influence_by_name
 from skinfluence.unlearning import forget
 from skinfluence.utils.estimator_checks import check_influence
 from tests.fewer import LONG
@@ -266,6 +268,14 @@ def test_the_contract_holds(method):
     inside, y = HELD["decision values of two"]
     found = check_influence(CalibratedClassifierCV(inside, method=method), data=(X[:24], y[:24]))
     assert sum(one["status"] == "passed" for one in found) >= 10
+
+
+def test_derivatives_end_at_the_scores_by_name():
+    inside, y = HELD["decision values of two"]
+    inf = Influence(fitted("sigmoid", inside, X, y), X, y)
+    for ask in (inf.influence_up_loss, inf.influence_pert, partial(influence_by_name, inf)):
+        with pytest.raises(TypeError, match="Got sigmoid calibration"):
+            ask(X[:2], y[:2])
 
 
 def test_an_objective_asked_for_by_itself_has_the_scores_for_rows():
