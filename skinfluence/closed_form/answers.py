@@ -24,17 +24,18 @@ class ClosedReport:
     n_rows, n_columns : int
     held : str or None
         What was chosen on all rows, and every answer holds.
+    how : str
+        What becomes of it without a row.
     """
 
     model: str
     n_rows: int
     n_columns: int
     held: str | None = None
+    how: str = "sums, nothing is solved"
 
     def __str__(self):
-        return (
-            f"{self.model}, {self.n_rows} rows x {self.n_columns} columns: sums, nothing is solved"
-        )
+        return f"{self.model}, {self.n_rows} rows x {self.n_columns} columns: {self.how}"
 
 
 class ClosedAnswers(EditsOnly):
@@ -60,7 +61,8 @@ class ClosedAnswers(EditsOnly):
 
     def report(self):
         X = self.problem.design.X
-        return ClosedReport(self.problem.model_name, *X.shape)
+        how = getattr(self.family, "how", ClosedReport.how)
+        return ClosedReport(self.problem.model_name, *X.shape, how=how)
 
     def holding(self, hold):
         self.problem.holding("auto" if hold is None else hold)
@@ -192,7 +194,7 @@ def _(problem: ClosedProblem, *, solver, hold, precision, verbose):
     problem.holding(hold)
     if solver != "auto" or precision != "float64":
         raise ValueError(
-            f"For {problem.model_name} nothing is solved: solver must be 'auto' and precision 'float64'. "
+            f"For {problem.model_name} no system is solved: solver must be 'auto' and precision 'float64'. "
             f"Got {solver!r} and {precision!r}."
         )
     return ClosedAnswers(problem)

@@ -42,6 +42,7 @@ class CalibrationFamily(Family):
     """
 
     takes_weights = True
+    how = "curves of the scores, fitted again"
 
     def __init__(self, X, codes, weights, n_classes):
         super().__init__(X, codes, weights, n_classes)

@@ -280,7 +280,9 @@ def test_derivatives_end_at_the_scores_by_name():
 
 def test_an_objective_asked_for_by_itself_has_the_scores_for_rows():
     inside, y = HELD["chances of two"]
-    problem = objective_of(fitted("sigmoid", inside, X, y), X, y)
+    model = fitted("sigmoid", inside, X, y)
+    assert str(Influence(model, X, y).report()).endswith("curves of the scores, fitted again")
+    problem = objective_of(model, X, y)
     assert_allclose(problem.design.X[:, 0], inside.predict_proba(X)[:, 1])
 
 
