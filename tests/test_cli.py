@@ -187,6 +187,24 @@ def test_a_class_with_one_row_is_set_aside_and_kept(table, capsys, tmp_path):
     assert "yess" in capsys.readouterr().out
 
 
+def test_rows_have_the_number_of_the_file_wherever_they_are_named(table, capsys, tmp_path):
+    table.loc[[0, 7], "renewed"] = ["yess", np.nan]
+    table.to_csv("data.csv", index=False)
+    asked = ["data.csv", "--target", "renewed", "--drop-missing-target"]
+    asked += ["--features", "visits,spend", "--C", "1"]
+    summary = run_json(capsys, *asked, "--no-html", "--verify", 4)
+    assert summary["n_set_aside"] == 2
+    issues = pd.read_csv(tmp_path / "skinfluence-audit" / "issues.csv")
+    for name in ("top", "verification"):
+        rows = [line["row"] for line in summary[name]]
+        assert (
+            rows == issues["row"].head(len(rows)).tolist() == [line["id"] for line in summary[name]]
+        )
+    first = summary["verification"][0]
+    assert main(["explain", *asked, "--row", str(first["row"]), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["given"] == first["given"]
+
+
 def test_a_class_of_two_rows_of_which_one_is_left_out_still_verifies(table, capsys):
     table.loc[[7, 8], "renewed"] = "maybe"
     table.to_csv("data.csv", index=False)

@@ -113,7 +113,7 @@ def _within(budget):
 def _contents(arguments, command, *, problem, selection, found, verification, score):
     """What to write where."""
     paths = outputs(arguments)
-    issues = found.table.assign(row=problem.rows[found.table["row"]])
+    issues = _numbered(found.table, problem)
     if problem.planted is not None:
         rows = found.table["row"].to_numpy()
         issues = issues.assign(true=problem.y_true[rows], planted=problem.planted[rows])
@@ -134,6 +134,11 @@ def _contents(arguments, command, *, problem, selection, found, verification, sc
     if arguments.cleaned:
         contents[paths["cleaned"]] = _cleaned(problem, found.plan())
     return contents
+
+
+def _numbered(table, problem):
+    """A table of rows with the numbers that they have in the file, where some may have been set aside."""
+    return table.assign(row=problem.rows[table["row"]])
 
 
 def _reviewed(arguments, problem):
@@ -219,8 +224,8 @@ def _summary(arguments, *, problem, selection, found, verification, score, files
         },
         "notes": list(found.notes),
         **({} if found.sources is None else {"sources": records(found.sources)}),
-        "top": records(found.table.head(arguments.top)),
-        "verification": records(verification),
+        "top": records(_numbered(found.table.head(arguments.top), problem)),
+        "verification": records(_numbered(verification, problem)),
         "files": [str(path) for path in files],
     }
     if problem.planted is not None:
