@@ -1,8 +1,8 @@
 """Tables on which no rule of the audit was chosen, or half of them: see ``noise.py`` and doc/audit.rst.
 
 ``CHOSEN_ON`` are those that the rule of when to refrain from suggestions was chosen on, ``JUDGED_ON`` those
-it was judged on afterwards, once, ``LATER`` those that the rule after it was judged on. Many are tables that
-no plane follows. At most 600 rows each.
+it was judged on afterwards, once, ``LATER`` those that the rule after it was judged on, ``WIDE`` have more
+columns than rows. Many are tables that no plane follows. At most 600 rows each.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.datasets import (
     make_gaussian_quantiles,
     make_moons,
 )
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 ROWS = 600
 
@@ -96,6 +96,26 @@ def _digits(classes_of):
     return table
 
 
+def _wide(n_classes, rows, width, separation):
+    """Round classes in some of many columns, of a spread that leaves the penalty something to choose."""
+
+    def table(args, rng):
+        X, y = make_classification(
+            rows, width, n_informative=20 + 5 * (n_classes > 3), n_redundant=10, n_classes=n_classes,
+            n_clusters_per_class=1, class_sep=separation, flip_y=0, random_state=args.seed,
+        )  # fmt: skip
+        return StandardScaler().fit_transform(X) / np.sqrt(width / 20), y, None
+
+    return table
+
+
+def _digit_pairs(args, rng):
+    """Products of pixels, and two digits to a class."""
+    X, y = load_digits(return_X_y=True)
+    rows = rng.permutation(len(y))[:400]
+    return PolynomialFeatures(2, include_bias=False).fit_transform(X[rows] / 16), y[rows] // 2, None
+
+
 def _exclusive(args, rng):
     """The sign of a product of two columns, beside three that add to it."""
     X = rng.normal(size=(ROWS, 8))
@@ -136,4 +156,11 @@ LATER = {
     "blobs-5-of-5": _blobs(5, 5, 2.0),
     "blobs-4-of-12": _blobs(12, 4, 1.5),
     "digits-low-or-high": _digits(lambda y: (y > 4).astype(int)),
+}
+# More columns than rows, so that no row around can tell.
+WIDE = {
+    "wide-2": _wide(2, 300, 400, 1.2),
+    "wide-3": _wide(3, 400, 600, 1.5),
+    "wide-5": _wide(5, 600, 800, 2.0),
+    "digit-pairs": _digit_pairs,
 }

@@ -7,6 +7,7 @@
     python benchmarks/noise.py --cleanlab --seeds 5 --rows 700 --data DIR hausa
     python benchmarks/noise.py --cleanlab --seeds 3 --data DIR made-2 made-4 moons dogfish diabetes
     python benchmarks/noise.py --cleanlab chosen judged later    # the tables of fresh_tables.py
+    python benchmarks/noise.py --seeds 3 --data DIR wide         # more columns than rows
 
 ``random``: labels replaced by any other class; ``1`` and ``0``: only labels of that class (of the
 two, or of the first two) are replaced. The penalty is chosen by leave-one-out loss on the noisy labels.
@@ -41,8 +42,14 @@ STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 FEWER = {"digits": (0.1, 1.0, 10.0), "adult": (0.1, 1.0), "enron": (1.0, 10.0, 100.0)}
 FEWER["flowers"] = FEWER["dogfish"] = (0.03, 0.3, 3.0)
 FEWER["made-2"] = FEWER["made-4"] = FEWER["diabetes"] = (0.1, 1.0)
-FRESH = {**fresh_tables.CHOSEN_ON, **fresh_tables.JUDGED_ON, **fresh_tables.LATER}
+FRESH = {
+    **fresh_tables.CHOSEN_ON,
+    **fresh_tables.JUDGED_ON,
+    **fresh_tables.LATER,
+    **fresh_tables.WIDE,
+}
 FEWER |= dict.fromkeys(FRESH, (0.1, 1.0, 10.0))
+FEWER["adult-products"] = FEWER["insulin-products"] = (0.1, 1.0, 10.0)
 FEWER["moons"], FEWER["hausa"] = (0.1, 1.0, 10.0), (10.0,)
 FLOWERS, DOGFISH, PATIENTS = 2500, 1200, 30_000
 
@@ -152,6 +159,17 @@ def diabetes(args, rng):
     return X, (table["insulin"] != "No").to_numpy().astype(int), None
 
 
+def products(load, rows):
+    """A few rows of a table with all products of two columns."""
+
+    def wide(args, rng):
+        X, y, _ = load(argparse.Namespace(**{**vars(args), "rows": rows}), rng)
+        Z = PolynomialFeatures(2, include_bias=False, interaction_only=True).fit_transform(X)
+        return StandardScaler().fit_transform(Z[:, Z.std(axis=0) > 0]) / 8, y, None
+
+    return wide
+
+
 def hausa_real(args, rng):
     """Headlines with topics from word lists, half of them wrong."""
     table = _hausa(args)
@@ -166,12 +184,13 @@ SETS = {
     "breast-cancer": breast_cancer, "digits": digits, "adult": adult, "enron": enron,
     "hausa": hausa, "hausa-real": hausa_real, "flowers": flowers, "made-2": made_up(2, 0.6),
     "made-4": made_up(4, 0.8), "moons": moons, "dogfish": dogfish, "diabetes": diabetes,
-    **FRESH,
+    "adult-products": products(adult, 400), "insulin-products": products(diabetes, 500), **FRESH,
 }  # fmt: skip
 GROUPS = {
     "chosen": list(fresh_tables.CHOSEN_ON),
     "judged": list(fresh_tables.JUDGED_ON),
     "later": list(fresh_tables.LATER),
+    "wide": [*fresh_tables.WIDE, "adult-products", "insulin-products"],
 }
 
 

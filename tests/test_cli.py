@@ -205,6 +205,31 @@ def test_rows_have_the_number_of_the_file_wherever_they_are_named(table, capsys,
     assert json.loads(capsys.readouterr().out)["given"] == first["given"]
 
 
+def test_prices_are_said_to_spread_by_factors_and_audited_so_if_asked(capsys):
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(150, 2))
+    price = np.exp(8 + x @ [0.8, -0.5] + 0.4 * rng.normal(size=150))
+    price[[3, 40, 70]] /= 20
+    frame = pd.DataFrame({"size": x[:, 0], "age": x[:, 1], "price": price})
+    frame.to_csv("data.csv", index=False)
+    asked = ["data.csv", "--no-html", "--verify", "1", "--C", "1"]
+    plain = run_json(capsys, *asked, "--target", "price")
+    assert [note for note in plain["notes"] if "--log-target audits the logarithm" in note]
+    found = run_json(capsys, *asked, "--target", "price", "--log-target")
+    assert {line["row"] for line in found["top"][:3]} == {3, 40, 70} and found["actions"][
+        "drop"
+    ] == 3
+    assert abs(found["verification"][0]["difference"]) < 1e-6
+    assert [note for note in found["notes"] if "logarithm of 'price'" in note]
+    frame["price"] -= 1000
+    frame.to_csv("data.csv", index=False)
+    assert run(*asked, "--target", "price", "--log-target") == 2
+    assert "above 0. Got -" in capsys.readouterr().err
+    assert not any(
+        "--log-target" in note for note in run_json(capsys, *asked, "--target", "price")["notes"]
+    )
+
+
 def test_a_class_of_two_rows_of_which_one_is_left_out_still_verifies(table, capsys):
     table.loc[[7, 8], "renewed"] = "maybe"
     table.to_csv("data.csv", index=False)

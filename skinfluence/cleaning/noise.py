@@ -42,6 +42,8 @@ class Noise:
         What the user said about the errors.
     told : bool
         Whether the labels can be judged at all: not by a model that knows no more than the class shares.
+    misfit : float
+        How far the model is wrong about rows, a probability.
     doubt : float
         Chance that a row is one of which the model knows nothing, however sure it is.
     mass : ndarray of shape (n_classes,) or 0.0
@@ -56,6 +58,7 @@ class Noise:
     weights: np.ndarray
     suspect: tuple | None = None
     told: bool = True
+    misfit: float = 0.0
     doubt: float = 0.0
     mass: np.ndarray | float = 0.0
 
@@ -154,7 +157,8 @@ def estimate_noise(proba, codes, classes=None, suspect=None, misfit=0.0):
     noise = Noise(0.0, identity, False, (), tuple(shapes), weights, suspect)
     wrong, right = 1.0 - noise.posterior(proba, codes)[np.arange(n), codes], noise.right(proba)
     mass = right.mean(axis=0)
-    noise = replace(noise, doubt=misfit * float(1.0 - right.max(axis=1).mean()), mass=mass)
+    doubt = misfit * float(1.0 - right.max(axis=1).mean())
+    noise = replace(noise, misfit=misfit, doubt=doubt, mass=mass)
     if weights[0] >= 0.5 or wrong.sum() < 1.0:
         note = _note_on_no_errors(likelihood, shapes, classes, suspect)
         return replace(noise, notes=(note,))

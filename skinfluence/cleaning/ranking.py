@@ -138,7 +138,8 @@ def audit(
     cannot be excluded. The suggested action is
 
     - **relabel** when another class has a chance of at least two thirds to be the right one;
-    - **drop** when the label is wrong with a chance of at least four in seven, and no class is that likely;
+    - **drop** when the label is more likely wrong than right even if its chance is off by as much as the
+      model is (at least .48 and the misfit that the nearest rows show), and no class is that likely;
     - **keep** otherwise, and wherever a class would lose its last row.
 
     A model that cannot follow the data disagrees with right labels too, but with whole neighbourhoods of

@@ -11,6 +11,7 @@ import numpy as np
 from skinfluence._utils._optional import require
 from skinfluence.cleaning import plots
 from skinfluence.cleaning.decisions import fingerprint_of_targets
+from skinfluence.cleaning.judging import CHANGE_FROM
 from skinfluence.cleaning.neighbours import nearest, too_many
 from skinfluence.inspection.auditing import SourcesDisplay
 
@@ -108,6 +109,7 @@ def render(
         notes=audit.notes,
         noise_share=audit.noise_share,
         told=audit.noise is None or audit.noise.told,
+        change_from=None if audit.noise is None else CHANGE_FROM + audit.noise.misfit,
         noise=_noise(audit),
         sources=_sources(audit),
         has_effects="effect_of_dropping" in audit.table,

@@ -87,8 +87,11 @@ def loss_of_targets(y, prediction, loss, objective):
 def _residual(y, prediction, objective):
     """How far each target is from what the others predict, in units that spread alike.
 
-    The deviance residual of counts and amounts, whose variance follows their mean.
+    The deviance residual of counts and amounts, whose variance follows their mean; and of targets that the
+    model saw through a curve, such as their logarithm, in the units that it saw.
     """
+    if objective.curve is not None:
+        y, prediction = objective.curve(y), objective.curve(prediction)
     loss = getattr(objective, "loss", None)
     if not isinstance(loss, Tweedie):
         return y - prediction

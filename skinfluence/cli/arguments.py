@@ -158,6 +158,11 @@ def _add_model(command):
             "one of lowest leave-one-out loss"
         ),
     )
+    model.add_argument(
+        "--log-target",
+        action="store_true",
+        help="model the logarithm of a target above 0 that spreads by factors, as prices do",
+    )
     return model
 
 
@@ -217,6 +222,7 @@ def model_options(arguments):
         "class_weight": weight,
         "text_components": arguments.text_components,
         "scaling": arguments.scaling,
+        "log_target": arguments.log_target,
     }
 
 

@@ -3,8 +3,11 @@
 import autograd.numpy as anp
 import numpy as np
 import pytest
+from sklearn import linear_model
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.preprocessing import MinMaxScaler
@@ -91,3 +94,28 @@ def test_a_score_that_needs_a_derivative_is_refused_where_there_is_none(classes)
     X, y = classes
     with pytest.raises(TypeError, match=r"Got .*; leave score= out"):
         audit(GaussianNB().fit(X, y), X, y, score="self_influence")
+
+
+@pytest.fixture(scope="module")
+def amounts():
+    """Prices that spread by factors, four of them twenty times too high and four as much too low."""
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(150, 3))
+    y = np.exp(8 + X @ [0.8, -0.5, 0.3] + 0.4 * rng.normal(size=150))
+    wrong = rng.choice(150, 8, replace=False)
+    y[wrong] *= np.repeat([20.0, 0.05], 4)
+    return X, y, wrong
+
+
+def test_targets_behind_a_curve_are_judged_in_the_units_that_the_model_saw(amounts):
+    """Truth: refits of scikit-learn's model of the logarithm."""
+    X, y, wrong = amounts
+    model = TransformedTargetRegressor(Ridge(alpha=1.0), func=np.log, inverse_func=np.exp)
+    table = audit(model.fit(X, y), X, y).table.sort_values("row")
+    left_out = cross_val_predict(linear_model.Ridge(alpha=1.0), X, np.log(y), cv=LeaveOneOut())
+    residual = np.log(y) - left_out
+    middle = np.median(residual)
+    spread = 1.4826 * np.median(np.abs(residual - middle))
+    np.testing.assert_allclose(table["residual_z"], (residual - middle) / spread, rtol=1e-5)
+    np.testing.assert_allclose(table["suggested"], np.exp(left_out), rtol=1e-6)
+    assert set(table["row"][table["action"] == "drop"]) == set(wrong)

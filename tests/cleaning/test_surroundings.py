@@ -243,12 +243,20 @@ def test_the_misfit_is_half_of_what_the_labels_around_move():
     assert misfit_of(one, one, None) == UNSEEN
 
 
-def test_rows_are_changed_by_four_to_three_and_those_in_doubt_are_counted():
+@pytest.mark.parametrize("width", [4, None])
+def test_rows_are_changed_that_are_wrong_even_if_the_chance_is_off_by_the_misfit(width):
     demo = load_demo("breast-cancer", flip_share=0.2)
     X = StandardScaler().fit_transform(demo.X)[:, :4]
+    if width is None:
+        # As many columns as rows: none around can tell.
+        X = np.hstack([X, np.zeros((len(X), len(X)))])
     found = audit(LogisticRegression().fit(X, demo.y), X, demo.y, effects=False)
     changed = (found.table["action"] != "keep").to_numpy()
     chance = found.table["error_proba"].to_numpy()
-    assert changed.any() and (changed == (chance >= 4 / 7)).all()
-    (note,) = (note for note in found.notes if "good as it looks" in note)
-    assert int(note.split()[0]) >= ((chance >= 0.5) & ~changed).sum() > 0
+    assert (found.noise.misfit == 0.15) == (width is None)
+    assert changed.any() and (changed == (chance >= 0.48 + found.noise.misfit)).all()
+    (note,) = (note for note in found.notes if "suggested change" in note)
+    assert f"about {chance[changed].sum():.0f} of {changed.sum()}" in note
+    doubtful = [int(note.split()[0]) for note in found.notes if "good as it looks" in note]
+    assert sum(doubtful) >= ((chance >= 0.5) & ~changed).sum()
+    assert len(doubtful) == (width is None)
