@@ -123,11 +123,12 @@ class HingeProblem:
 
     def decision(self, beta):
         """``K beta`` on every row, without bias, in blocks."""
-        if isinstance(self.kernel, _Blocks):
+        support = np.flatnonzero(beta)
+        if isinstance(self.kernel, _Blocks) and 4 * len(support) > self.n:
+            # To pick columns takes longer than to multiply all of them.
             out = self.kernel.matrix @ beta
             if np.isfinite(out).all():
                 return out
-        support = np.flatnonzero(beta)
         out = np.empty(self.n)
         for part in row_blocks(self.n, 8 * (len(support) + 1)):
             rows = np.arange(part.start, part.stop)
