@@ -8,13 +8,11 @@ weigh a row in the problem of its own class only, so that the loss undoes them i
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.spatial.distance import cdist
 from sklearn.svm import SVC, SVR, LinearSVC, LinearSVR, NuSVC, NuSVR, OneClassSVM
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence._utils._compat import fitted_gamma
-from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.validation import (
     check_rows,
     check_sample_weight,
@@ -22,6 +20,7 @@ from skinfluence._utils.validation import (
     check_targets,
 )
 from skinfluence.adapters.linear import class_labels, linear_objective
+from skinfluence.adapters.support_vectors import expansions, support_rows
 from skinfluence.losses import (
     OneVsRest,
     SmoothHinge,
@@ -33,9 +32,6 @@ from skinfluence.objective import Labels, objective_of, refuse_weightless
 
 # liblinear gives no dual coefficients: rows this near to the margin start halfway to their bound.
 NEAR_MARGIN = 1e-3
-# Share of a column's spread by which two computations of the same rows may differ.
-SAME_ROWS = 1e-10
-EPS = np.finfo(np.float64).eps
 OTHER_DATA = (
     "X, y and sample_weight must be those of the fit, the rows in the same order. Got others:"
 )
@@ -171,9 +167,9 @@ def _(model: SVC, X, y, sample_weight=None):
     k = len(model.classes_)
     # libsvm leaves such a class out of its coefficients.
     refuse_weightless(codes, sample_weight, k, lambda code: f"class {model.classes_[code]}")
-    support = _support(model, X, sample_weight)
+    support = support_rows(model, X, sample_weight)
     loss, weights = _one_vs_one(model, k), sample_weight * model.class_weight_[codes]
-    beta = _expansions(model, support, codes)
+    beta = expansions(model, support, codes)
     share = beta * loss.signs[codes].T
     bound = float(model.C) * weights
     if (share < -1e-6 * bound).any() or (share > (1.0 + 1e-6) * bound).any():
@@ -243,77 +239,6 @@ def svc_kernel(model, n_features):
     return kernel
 
 
-def _support(model, X, sample_weight):
-    """The training rows of a fitted SVC's support vectors.
-
-    libsvm drops rows of weight zero and counts the others, so that ``support_`` counts those. Of rows
-    that are equal the vectors do not say which way they were counted.
-    """
-    support = np.asarray(model.support_)
-    if not len(support):
-        return support
-    for rows in (np.flatnonzero(sample_weight > 0), np.arange(X.shape[0])):
-        if support.max() < len(rows) and _same_rows(X, rows[support], model.support_vectors_):
-            return rows[support]
-    raise ValueError(
-        "X must hold the rows given to fit, in the same order. Got rows that differ from the support "
-        "vectors of the fitted model."
-    )
-
-
-def _same_rows(X, rows, vectors):
-    """Whether some rows are the vectors, which the same transformer may have computed before.
-
-    The two computations differ by units in the last place of a column, or of the largest column
-    where a projection leaves others small beside it: then each vector must also be a thousand times
-    nearer to its row than to any other.
-    """
-    low, high = _column_extremes(X)
-    size, spread = np.maximum(np.abs(low), np.abs(high)), high - low
-    differs = _column_extremes(abs(X[rows] - vectors))[1]
-    if (differs <= 8.0 * EPS * size + SAME_ROWS * spread).all():
-        return True
-    if sp.issparse(X) or not (differs <= 256.0 * EPS * size.max()).all():
-        return False
-    X, vectors = (A / np.where(spread > 0, spread, 1.0) for A in (X, vectors))
-    for block in row_blocks(len(rows), 16 * len(X)):
-        own = np.linalg.norm(vectors[block] - X[rows[block]], axis=1)
-        others = cdist(vectors[block], X)
-        others[cdist(X[rows[block]], X) == 0.0] = np.inf
-        if not (own <= 1e-3 * others.min(axis=1)).all():
-            return False
-    return True
-
-
-def _column_extremes(X):
-    low, high = X.min(axis=0), X.max(axis=0)
-    if sp.issparse(X):
-        low, high = low.toarray(), high.toarray()
-    return np.ravel(low), np.ravel(high)
-
-
-def _expansions(model, support, codes):
-    """Coefficients of every pair (a, b) with a < b, positive for a (for b if there is one pair).
-
-    scikit-learn keeps those of class a against class b in row b - 1 of the columns of a's support
-    vectors, and those of class b against class a in row a.
-    """
-    dual = model.dual_coef_.toarray() if sp.issparse(model.dual_coef_) else model.dual_coef_
-    k = len(model.classes_)
-    if k == 2:
-        out = np.zeros((1, len(codes)))
-        out[:, support] = dual
-        return out
-    first, second = np.triu_indices(k, 1)
-    out = np.zeros((len(first), len(codes)))
-    own = codes[support]
-    for pair, (a, b) in enumerate(zip(first, second, strict=True)):
-        for mine, row in ((a, b - 1), (b, a)):
-            among = own == mine
-            out[pair, support[among]] = dual[row, among]
-    return out
-
-
 @objective_of.register(NuSVC)
 @objective_of.register(NuSVR)
 def _(model, X, y, sample_weight=None):
@@ -337,7 +262,7 @@ def _(model: SVR, X, y, sample_weight=None):
 
     kernel = svc_kernel(model, X.shape[1])
     y, sample_weight = _targets_of(model, X, y, sample_weight)
-    support = _support(model, X, sample_weight)
+    support = support_rows(model, X, sample_weight)
     dual = model.dual_coef_.toarray() if sp.issparse(model.dual_coef_) else model.dual_coef_
     beta = np.zeros(len(y))
     beta[support] = dual[0]
