@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.svm import LinearSVC
 
 from skinfluence import Influence, edits
-from skinfluence.smooth.piecewise_bound import PiecewiseBound
+from skinfluence.smooth.optimum.piecewise_bound import PiecewiseBound
 
 EDITS = {
     "remove a row": lambda X, y, i: edits.remove(i),

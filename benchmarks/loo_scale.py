@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 
 from skinfluence import Influence
 from skinfluence.edits.points import Points, edited
-from skinfluence.smooth.newton import minimise
-from skinfluence.smooth.steps import removals
+from skinfluence.smooth.one_step.steps import removals
+from skinfluence.smooth.optimum.newton import minimise
 
 
 class Clock:
@@ -169,7 +169,7 @@ def run_mnist(_):
     order = np.argsort(-np.abs(change).max(axis=1))
     checked = np.r_[order[:6], rng.choice(len(y), 6, replace=False)]
     # Truth: chord steps on the problem without the row, to a decrement below 1e-7.
-    from skinfluence.smooth.point_steps import EditedInverse
+    from skinfluence.smooth.one_step.point_steps import EditedInverse
 
     errors = []
     for row in checked:

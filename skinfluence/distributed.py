@@ -26,7 +26,7 @@ from skinfluence.inputs import Inputs
 from skinfluence.losses import SumToZero
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import Objective, centred
-from skinfluence.smooth.newton import minimise, refuse_separable
+from skinfluence.smooth.optimum.newton import minimise, refuse_separable
 from skinfluence.solvers import resolve_solver
 
 __all__ = ["fit", "write_removal_effect"]

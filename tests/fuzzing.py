@@ -17,12 +17,12 @@ from skinfluence import certificate, losses
 from skinfluence.design import design_of
 from skinfluence.edits.points import Points
 from skinfluence.objective import Objective
-from skinfluence.smooth import remainders as passes
-from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.newton import minimise, polish
-from skinfluence.smooth.row_batch import RowBatch
-from skinfluence.smooth.solved import ROUND_OFF
-from skinfluence.smooth.steps import row_edits
+from skinfluence.smooth.batches import remainders as passes
+from skinfluence.smooth.batches.row_batch import RowBatch
+from skinfluence.smooth.one_step.steps import row_edits
+from skinfluence.smooth.optimum.newton import minimise, polish
+from skinfluence.smooth.stages.edit_solver import EditSolver
+from skinfluence.smooth.stages.solved import ROUND_OFF
 from skinfluence.solvers import CG, Exact, SingularHessianError
 
 LOSSES = {

@@ -12,10 +12,10 @@ from skinfluence import certificate, losses
 from skinfluence.design import design_of
 from skinfluence.edits.points import Points
 from skinfluence.objective import Objective
-from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.newton import minimise
-from skinfluence.smooth.row_batch import RowBatch
-from skinfluence.smooth.steps import removals, row_edits
+from skinfluence.smooth.batches.row_batch import RowBatch
+from skinfluence.smooth.one_step.steps import removals, row_edits
+from skinfluence.smooth.optimum.newton import minimise
+from skinfluence.smooth.stages.edit_solver import EditSolver
 from skinfluence.solvers import Exact
 from tests.fuzzing import (
     FORMULAS,
@@ -157,7 +157,7 @@ def test_kappa_covers_every_row_of_positive_weight(number):
 
 
 def solver_inverse(solver, points):
-    from skinfluence.smooth.point_steps import EditedInverse
+    from skinfluence.smooth.one_step.point_steps import EditedInverse
 
     return EditedInverse(solver.factor, solver.solver, points)
 

@@ -141,8 +141,8 @@ def documented_floors():
 def test_files_that_the_documentation_names_are_in_their_rooms():
     """In the lines ``| 3 | `room/` | `file` does this, `other` that |`` of doc/structure.md."""
     for line in STRUCTURE.read_text(encoding="utf-8").splitlines():
-        if match := re.match(r"\| \d+ \| (.*?) \| (.*) \|", line):
-            rooms = [ROOT / room for room in re.findall(r"`(\w+)/`", match[1])]
+        if match := re.match(r"\| (?:\d+ \| )?(`.*?) \| (.*) \|", line):
+            rooms = [ROOT / room for room in re.findall(r"`([\w/]+)/`", match[1])]
             for name in re.findall(r"`([a-z_]+)`", match[2]) if rooms else ():
                 there = any(
                     (room / name).is_dir() or (room / f"{name}.py").exists() for room in rooms
@@ -173,6 +173,20 @@ def test_rooms_stand_on_the_floors_of_the_documentation():
         assert floors[room] == documented[room], (
             f"{room} is on floor {floors[room]}, doc/structure.md says {documented[room]}: {why}"
         )
+
+
+def test_rooms_inside_smooth_import_only_those_above_them_in_the_documentation():
+    order = re.findall(
+        r"^\| `smooth/(\w+)/` \|", STRUCTURE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert set(order) == {path.parent.name for path in (ROOT / "smooth").glob("*/__init__.py")}
+    for name, targets in graph_of().items():
+        for target in targets:
+            here, there = (
+                re.match(r"skinfluence\.smooth\.(\w+)\.", f"{m}.") for m in (name, target)
+            )
+            if here and here[1] in order and there:
+                assert there[1] in order[: order.index(here[1]) + 1], f"{name} imports {target}"
 
 
 @pytest.mark.parametrize(

@@ -596,7 +596,7 @@ def test_top_is_the_sorted_full_matrix(k, blocks, monkeypatch):
 
         original = memory.row_blocks
         monkeypatch.setattr(
-            "skinfluence.smooth.effects.row_blocks",
+            "skinfluence.smooth.one_step.effects.row_blocks",
             lambda n, size: original(n, size, budget=blocks),
         )
     top = inf.top(X[:6], y[:6], k=k, method="one-step")

@@ -20,7 +20,7 @@ from skinfluence.hinge.problem import HingeObjective
 from skinfluence.inputs import Inputs
 from skinfluence.objective import Objective
 from skinfluence.smooth import derivatives
-from skinfluence.smooth.newton import minimise, polish
+from skinfluence.smooth.optimum.newton import minimise, polish
 from skinfluence.solvers import SingularHessianError, resolve_solver
 
 

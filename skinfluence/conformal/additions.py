@@ -4,7 +4,7 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence.edits.points import Points
-from skinfluence.smooth.solved import ROUND_OFF
+from skinfluence.smooth.stages.solved import ROUND_OFF
 
 MOST_PASSES = 40
 # Error of decision values from which on comparisons are tried, and at which they are as good as of refits.

@@ -10,9 +10,10 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.threads import small_blas
 from skinfluence.editing.writing import write_linear
 from skinfluence.objective import Objective, centred
-from skinfluence.smooth import piecewise, point_steps
-from skinfluence.smooth.accuracy import Accuracy, shrink, solve_error
-from skinfluence.smooth.newton import minimise, refuse_separable
+from skinfluence.smooth.one_step import point_steps
+from skinfluence.smooth.optimum import piecewise
+from skinfluence.smooth.optimum.accuracy import Accuracy, shrink, solve_error
+from skinfluence.smooth.optimum.newton import minimise, refuse_separable
 from skinfluence.solvers import resolve_solver
 from skinfluence.solvers.primal import PrimalFactor
 

@@ -6,8 +6,8 @@ from skinfluence._utils.memory import check_fits
 from skinfluence.inference.groups import grouped, refuse_without_a_model
 from skinfluence.objective import Objective
 from skinfluence.problem import refuse_chosen
-from skinfluence.smooth.effects import decision_steps
-from skinfluence.smooth.resampled import optima
+from skinfluence.smooth.one_step.effects import decision_steps
+from skinfluence.smooth.optimum.resampled import optima
 from skinfluence.statistics import any_learns, moving_curve
 from skinfluence.statistics.removals import is_balanced
 

@@ -24,7 +24,7 @@ from skinfluence.curvature import Curvature
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import SquaredError
 from skinfluence.objective import Objective
-from skinfluence.smooth.half_squares import terms
+from skinfluence.smooth.optimum.half_squares import terms
 
 # Above what a stopping rule allows, for what its norm and round-off add.
 MARGIN = 10.0

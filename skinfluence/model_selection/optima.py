@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.optimum.newton import minimise
 from skinfluence.solvers import SingularHessianError, resolve_solver
 from skinfluence.solvers.cholesky import cho_solved, cholesky
 from skinfluence.solvers.primal import PrimalFactor

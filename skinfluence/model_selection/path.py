@@ -16,10 +16,10 @@ from sklearn.linear_model import (
 
 from skinfluence.model_selection.optima import Optima
 from skinfluence.objective import Objective
-from skinfluence.smooth import steps
-from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.newton import polish
-from skinfluence.smooth.solved import ROUND_OFF
+from skinfluence.smooth.one_step import steps
+from skinfluence.smooth.optimum.newton import polish
+from skinfluence.smooth.stages.edit_solver import EditSolver
+from skinfluence.smooth.stages.solved import ROUND_OFF
 from skinfluence.solvers import resolve_solver
 
 # Certified relative errors of the steps of all rows, then of those that hold most of the error.

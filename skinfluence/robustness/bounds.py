@@ -26,9 +26,10 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence.objective import Objective
-from skinfluence.smooth import piecewise, steps
-from skinfluence.smooth.accuracy import shrink
-from skinfluence.smooth.edit_solver import EditSolver
+from skinfluence.smooth.one_step import steps
+from skinfluence.smooth.optimum import piecewise
+from skinfluence.smooth.optimum.accuracy import shrink
+from skinfluence.smooth.stages.edit_solver import EditSolver
 from skinfluence.smooth.unanswered import leaves_no_model
 
 # Rows up to which all pairs of leverages are looked at.

@@ -10,7 +10,7 @@ from skinfluence.editing.writing import innermost
 from skinfluence.losses import SquaredError
 from skinfluence.objective import Objective
 from skinfluence.quantity import as_called
-from skinfluence.smooth.row_space import refuse_turned
+from skinfluence.smooth.optimum.row_space import refuse_turned
 
 
 class Conclusion(ABC):

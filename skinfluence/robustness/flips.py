@@ -13,7 +13,7 @@ from skinfluence.problem import refuse_chosen, refuse_curve, refuse_several_targ
 from skinfluence.robustness.bounds import lower_bound
 from skinfluence.robustness.conclusions import Conclusion
 from skinfluence.robustness.refits import refit_after
-from skinfluence.smooth.newton import SeparableError
+from skinfluence.smooth.optimum.newton import SeparableError
 from skinfluence.solvers import SingularHessianError
 
 BY = ("remove", "relabel")

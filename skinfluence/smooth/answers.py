@@ -13,17 +13,18 @@ from skinfluence.answers import LOCAL, Answers, answers_of, check_method
 from skinfluence.answers.checks import warn_alone
 from skinfluence.objective import Objective, centred
 from skinfluence.quantity import Quantity
-from skinfluence.smooth import derivatives, effects, point_steps, steps
+from skinfluence.smooth import derivatives
+from skinfluence.smooth.batches.group_batch import GroupBatch
 from skinfluence.smooth.deletions import Deletions
-from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.edit_start import serving_edits
-from skinfluence.smooth.group_batch import GroupBatch
-from skinfluence.smooth.newton import polish, refuse_separable, rounding_left
+from skinfluence.smooth.one_step import effects, point_steps, steps
+from skinfluence.smooth.optimum.newton import polish, refuse_separable, rounding_left
+from skinfluence.smooth.optimum.row_space import in_row_space, refuse_turned
+from skinfluence.smooth.optimum.saturated import refuse_saturated
 from skinfluence.smooth.others import effect_on_others
-from skinfluence.smooth.rescaled import RescaledRemovals
-from skinfluence.smooth.row_space import in_row_space, refuse_turned
-from skinfluence.smooth.saturated import refuse_saturated
-from skinfluence.smooth.solved import relative_tol
+from skinfluence.smooth.stages.edit_solver import EditSolver
+from skinfluence.smooth.stages.edit_start import serving_edits
+from skinfluence.smooth.stages.rescaled import RescaledRemovals
+from skinfluence.smooth.stages.solved import relative_tol
 from skinfluence.smooth.unanswered import (
     failed_of,
     leaves_no_model,

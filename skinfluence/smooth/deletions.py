@@ -9,9 +9,9 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence.answers import LOCAL, Answers
 from skinfluence.losses import SquaredError, Tweedie
-from skinfluence.smooth import steps
 from skinfluence.smooth.dispersion import Dispersion, warn_rows
-from skinfluence.smooth.row_space import refuse_turned
+from skinfluence.smooth.one_step import steps
+from skinfluence.smooth.optimum.row_space import refuse_turned
 
 COEFFICIENTS = "Coefficients, and their standard errors,"
 # What float64 may leave of an explicit inverse, relative to 1, for leverages to be made from it.

@@ -10,7 +10,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence.losses import SquaredError, Tweedie
-from skinfluence.smooth import steps
+from skinfluence.smooth.one_step import steps
 
 
 @dataclass(frozen=True, eq=False)

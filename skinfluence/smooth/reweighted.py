@@ -6,10 +6,10 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence.answers import LOCAL
-from skinfluence.smooth import point_steps, steps
 from skinfluence.smooth.answers import SmoothAnswers
-from skinfluence.smooth.newton import polish
-from skinfluence.smooth.solved import ROUND_OFF, Solved
+from skinfluence.smooth.one_step import point_steps, steps
+from skinfluence.smooth.optimum.newton import polish
+from skinfluence.smooth.stages.solved import ROUND_OFF, Solved
 
 # What a row does may cancel against what its class does. A share of the tolerance serves where the
 # whole is at least this share of the row's own part; beyond, edits are solved further, so often.

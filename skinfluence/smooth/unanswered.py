@@ -8,8 +8,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
 from skinfluence.answers.checks import rows_alone
-from skinfluence.smooth import steps
-from skinfluence.smooth.piecewise import is_piecewise
+from skinfluence.smooth.one_step import steps
+from skinfluence.smooth.optimum.piecewise import is_piecewise
 
 
 def leaves_no_model(edits, objective):

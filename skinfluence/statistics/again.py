@@ -10,7 +10,7 @@ from skinfluence._utils.progress import progress_bar
 from skinfluence._utils.threads import small_blas
 from skinfluence.answers import LOCAL
 from skinfluence.objective import Objective
-from skinfluence.smooth.newton import SeparableError
+from skinfluence.smooth.optimum.newton import SeparableError
 from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics.budget import check_budget, clock, warn_unanswered
 from skinfluence.statistics.refits import RefusedRowError

@@ -8,7 +8,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import _safe_indexing
 
 from skinfluence._utils.untouched import transformed
-from skinfluence.smooth.fills import Fills
+from skinfluence.smooth.one_step.fills import Fills
 from skinfluence.statistics.registry import NOTHING, Moves, chain_moves, either, statistics
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.impute import SimpleImputer
 
-from skinfluence.smooth.fills import Fills
+from skinfluence.smooth.one_step.fills import Fills
 from skinfluence.statistics.registry import Moves, statistics
 
 

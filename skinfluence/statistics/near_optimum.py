@@ -40,7 +40,7 @@ class Nearness:
         self.bends, self.asked, self.before, self.tol = bends, asked, before, tol
 
     def __call__(self, which, theta, gradients):
-        """A mask of the problems ``which``, as of :func:`~skinfluence.smooth.old_factor.by_chords`."""
+        """A mask of the problems, as of :func:`~skinfluence.smooth.optimum.old_factor.by_chords`."""
         bounds = self.bounds(which, gradients)
         out = np.zeros(len(which), dtype=bool)
         for place, k in enumerate(which):

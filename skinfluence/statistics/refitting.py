@@ -11,13 +11,13 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence.answers import LOCAL, Tests, answers_of
 from skinfluence.design import design_of
 from skinfluence.objective import centred, objective_of
-from skinfluence.smooth import piecewise
-from skinfluence.smooth.edit_start import distance_bound
-from skinfluence.smooth.newton import Minimum, minimise, refuse_separable
-from skinfluence.smooth.old_factor import by_chords, serves
-from skinfluence.smooth.penalty_bound import distance_by_penalty
-from skinfluence.smooth.piecewise_bound import end_bound
-from skinfluence.smooth.row_space import in_row_space
+from skinfluence.smooth.optimum import piecewise
+from skinfluence.smooth.optimum.newton import Minimum, minimise, refuse_separable
+from skinfluence.smooth.optimum.old_factor import by_chords, serves
+from skinfluence.smooth.optimum.penalty_bound import distance_by_penalty
+from skinfluence.smooth.optimum.piecewise_bound import end_bound
+from skinfluence.smooth.optimum.row_space import in_row_space
+from skinfluence.smooth.stages.edit_start import distance_bound
 from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics.refits import RefusedRowError
 

@@ -9,7 +9,7 @@ from sklearn.utils import get_tags
 from skinfluence._utils.alone import is_own_function, treats_rows_alone
 from skinfluence._utils.dispatch import dispatched, rewrites
 from skinfluence._utils.untouched import transformed
-from skinfluence.smooth.fills import Fills
+from skinfluence.smooth.one_step.fills import Fills
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ import scipy.sparse as sp
 
 from skinfluence.answers import LOCAL
 from skinfluence.objective import Objective
-from skinfluence.smooth.fills import Fills
-from skinfluence.smooth.piecewise import is_piecewise
+from skinfluence.smooth.one_step.fills import Fills
+from skinfluence.smooth.optimum.piecewise import is_piecewise
 from skinfluence.statistics.draws import draw_in, fitted_leaves
 from skinfluence.statistics.registry import chain_moves, either, learns
 

@@ -4,8 +4,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from skinfluence.smooth.old_factor import by_chords, serves
-from skinfluence.smooth.penalty_bound import bound_of
+from skinfluence.smooth.optimum.old_factor import by_chords, serves
+from skinfluence.smooth.optimum.penalty_bound import bound_of
 from skinfluence.statistics.beside_texts import parts_of
 from skinfluence.statistics.counted import CountedVectorizer, chosen_words
 from skinfluence.statistics.near_optimum import Nearness

@@ -14,8 +14,8 @@ from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.losses import SmoothHinge
 from skinfluence.mixin import InfluenceMixin
 from skinfluence.objective import objective_of
-from skinfluence.smooth import piecewise
-from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.optimum import piecewise
+from skinfluence.smooth.optimum.newton import minimise
 from skinfluence.solvers import resolve_solver
 from skinfluence.svm._validation import check_classification
 

@@ -18,8 +18,8 @@ from skinfluence.l1.problem import L1Problem
 from skinfluence.l1.smooth_problem import SmoothL1Problem
 from skinfluence.objective import Objective, centred
 from skinfluence.row_losses.huber import HuberProblem
-from skinfluence.smooth import piecewise
-from skinfluence.smooth.accuracy import Accuracy, solve_error
+from skinfluence.smooth.optimum import piecewise
+from skinfluence.smooth.optimum.accuracy import Accuracy, solve_error
 from skinfluence.solvers import resolve_solver
 
 # Eigenvalues of a Hessian are found up to so many parameters.

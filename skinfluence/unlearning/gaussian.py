@@ -15,7 +15,7 @@ from skinfluence.editing.whole import learned_from_rows
 from skinfluence.editing.writing import innermost, rebuilt, write_linear
 from skinfluence.objective import Objective
 from skinfluence.problem import refuse_chosen, refuse_curve
-from skinfluence.smooth import piecewise
+from skinfluence.smooth.optimum import piecewise
 from skinfluence.unlearning.distances import gradient_left
 
 

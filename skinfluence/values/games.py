@@ -10,9 +10,9 @@ from skinfluence._utils.memory import check_fits
 from skinfluence.kernel.answers import KernelAnswers
 from skinfluence.problem import refuse_chosen, refuse_curve
 from skinfluence.quantity import Quantity
-from skinfluence.smooth import steps
 from skinfluence.smooth.answers import SmoothAnswers
-from skinfluence.smooth.newton import polish
+from skinfluence.smooth.one_step import steps
+from skinfluence.smooth.optimum.newton import polish
 from skinfluence.statistics import any_learns
 
 

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 import skinfluence.svm as ours
 from skinfluence import Influence
 from skinfluence.objective import objective_of
-from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.optimum.newton import minimise
 from skinfluence.solvers import Exact
 from tests.hinge.test_effects import TASK, values
 from tests.registries import make_data

@@ -14,7 +14,7 @@ from sklearn.svm import LinearSVC
 from skinfluence import Influence, metrics
 from skinfluence.inference import bootstrap
 from skinfluence.inference.draws import Refitted
-from skinfluence.smooth import resampled
+from skinfluence.smooth.optimum import resampled
 
 NEWTON = {"solver": "newton-cholesky", "tol": 1e-12, "max_iter": 1000}
 

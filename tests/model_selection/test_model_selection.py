@@ -58,7 +58,7 @@ from skinfluence.model_selection import (
     loo_score,
 )
 from skinfluence.model_selection.path import certified, one_step
-from skinfluence.smooth.steps import own_eta_steps, removals
+from skinfluence.smooth.one_step.steps import own_eta_steps, removals
 from skinfluence.solvers import Exact
 from tests.registries import make_data
 from tests.versions import parametrize_with_checks

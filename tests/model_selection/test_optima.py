@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, PoissonRegressor
 from skinfluence import objective_of
 from skinfluence.model_selection.optima import NEGLIGIBLE, Optima
 from skinfluence.objective import centred
-from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.optimum.newton import minimise
 from skinfluence.solvers import Exact
 from skinfluence.solvers.primal import PrimalFactor
 

@@ -9,9 +9,9 @@ from sklearn.linear_model import LogisticRegression
 
 from skinfluence import Influence
 from skinfluence.design import design_of
-from skinfluence.smooth.dual_chords import DualChords, _Chords
-from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.steps import removals
+from skinfluence.smooth.chords.dual_chords import DualChords, _Chords
+from skinfluence.smooth.one_step.steps import removals
+from skinfluence.smooth.stages.edit_solver import EditSolver
 from skinfluence.solvers import Exact
 from tests.smooth.test_own_values import edits_of, optimum
 from tests.smooth.test_single_chords import SINGLE, hessian, solved

@@ -22,14 +22,14 @@ from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.edits.points import Points
 from skinfluence.objective import Objective
-from skinfluence.smooth import piecewise
-from skinfluence.smooth.accuracy import Accuracy
-from skinfluence.smooth.batch_newton import refit as refit_together
-from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.newton import minimise
-from skinfluence.smooth.row_batch import RowBatch
-from skinfluence.smooth.solved import ROUND_OFF
-from skinfluence.smooth.steps import removals, row_edits
+from skinfluence.smooth.batches.row_batch import RowBatch
+from skinfluence.smooth.one_step.steps import removals, row_edits
+from skinfluence.smooth.optimum import piecewise
+from skinfluence.smooth.optimum.accuracy import Accuracy
+from skinfluence.smooth.optimum.batch_newton import refit as refit_together
+from skinfluence.smooth.optimum.newton import minimise
+from skinfluence.smooth.stages.edit_solver import EditSolver
+from skinfluence.smooth.stages.solved import ROUND_OFF
 from skinfluence.solvers import Exact
 from tests.truth import polish, refit, relative_error, relative_l2
 

@@ -11,8 +11,9 @@ from sklearn.linear_model import PoissonRegressor, SGDClassifier
 from skinfluence import Influence, edits, losses
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
-from skinfluence.smooth import newton, point_steps, steps
-from skinfluence.smooth.batch_newton import _OwnFactors
+from skinfluence.smooth.one_step import point_steps, steps
+from skinfluence.smooth.optimum import newton
+from skinfluence.smooth.optimum.batch_newton import _OwnFactors
 from skinfluence.solvers import Exact, SingularHessianError
 from skinfluence.solvers.cg import CGFactor
 from skinfluence.svm import LinearSVC

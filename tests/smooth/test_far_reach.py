@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from skinfluence import Influence, edits, losses
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
-from skinfluence.smooth import steps
+from skinfluence.smooth.one_step import steps
 from skinfluence.solvers import Exact
 from tests.oracle.algebra import LD, Factor
 

@@ -7,8 +7,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 
 from skinfluence import Influence
-from skinfluence.smooth.filled_batch import FilledBatch
-from skinfluence.smooth.fills import Fills
+from skinfluence.smooth.batches.filled_batch import FilledBatch
+from skinfluence.smooth.one_step.fills import Fills
 
 MODELS = {
     "two classes": (LogisticRegression(tol=1e-10), 2),

@@ -11,12 +11,12 @@ from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
 from skinfluence.design import design_of
-from skinfluence.smooth import filled_rows
-from skinfluence.smooth.filled_batch import FilledBatch
-from skinfluence.smooth.fills import Fills
-from skinfluence.smooth.row_solver import RowSolver
-from skinfluence.smooth.step_sums import own_values_along
-from skinfluence.smooth.steps import removals
+from skinfluence.smooth.batches.filled_batch import FilledBatch
+from skinfluence.smooth.chords import filled_rows
+from skinfluence.smooth.one_step.fills import Fills
+from skinfluence.smooth.one_step.steps import removals
+from skinfluence.smooth.pairs.step_sums import own_values_along
+from skinfluence.smooth.stages.row_solver import RowSolver
 from tests.smooth.test_own_values import LOSSES
 from tests.smooth.test_single_chords import HOLDS, hessian, setting, solved
 

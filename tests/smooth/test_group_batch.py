@@ -10,9 +10,9 @@ from sklearn.base import clone
 from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
 from skinfluence.edits.points import edited as after_edit
-from skinfluence.smooth import group_batch
 from skinfluence.smooth.answers import SmoothAnswers
-from skinfluence.smooth.group_batch import GroupBatch
+from skinfluence.smooth.batches import group_batch
+from skinfluence.smooth.batches.group_batch import GroupBatch
 from tests.registries import make_data
 from tests.truth import polish
 
@@ -130,7 +130,7 @@ def test_blocks_of_groups_are_groups(monkeypatch):
     solver = influence.answers.edit_solver()
     expected = GroupBatch(solver).solve(points, 1e-9)[0]
     monkeypatch.setattr(
-        "skinfluence.smooth.group_batch.row_blocks",
+        "skinfluence.smooth.batches.group_batch.row_blocks",
         lambda n, *_: (slice(i, min(i + 3, n)) for i in range(0, n, 3)),
     )
     np.testing.assert_allclose(GroupBatch(solver).solve(points, 1e-9)[0], expected, atol=1e-10)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from skinfluence.smooth.leverage_sums import LeverageSums
-from skinfluence.smooth.own_values import own_values
-from skinfluence.smooth.pair_sums import PairSums
-from skinfluence.smooth.steps import removals
+from skinfluence.smooth.one_step.steps import removals
+from skinfluence.smooth.pairs.leverage_sums import LeverageSums
+from skinfluence.smooth.pairs.own_values import own_values
+from skinfluence.smooth.pairs.pair_sums import PairSums
 from tests.smooth.test_own_values import LOSSES, optimum, pairs
 from tests.smooth.test_single_chords import HOLDS, own_edits, setting, solved
 from tests.smooth.test_tall_sums import solver_of
@@ -17,7 +17,7 @@ from tests.smooth.test_tall_sums import solver_of
 def test_leverages_bound_the_sums_of_the_matrix(name, weak, monkeypatch):
     """And where an inverse has no digits to spare, too."""
     if weak:
-        monkeypatch.setattr("skinfluence.smooth.leverage_sums.CONDITIONED", 1.0)
+        monkeypatch.setattr("skinfluence.smooth.pairs.leverage_sums.CONDITIONED", 1.0)
     solver = solver_of(optimum(name, n=400))
     objective = solver.objective
     sums = LeverageSums(solver.start.whitened(removals(objective, np.arange(3))))

@@ -6,9 +6,9 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 
 from skinfluence import Influence
-from skinfluence.smooth.near_rows import FarRows, NearRows
-from skinfluence.smooth.single_chords import _Chords
-from skinfluence.smooth.third_powers import ThirdPowers
+from skinfluence.smooth.chords.near_rows import FarRows, NearRows
+from skinfluence.smooth.chords.single_chords import _Chords
+from skinfluence.smooth.pairs.third_powers import ThirdPowers
 from tests.smooth.test_single_chords import HOLDS, SINGLE, adjoint, hessian, own_edits, setting
 from tests.smooth.test_single_chords import solved as solved_from
 from tests.smooth.test_step_sums import rescaled_edits

@@ -8,11 +8,11 @@ from sklearn.linear_model import LogisticRegression
 from skinfluence import Influence, certificate, losses
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
-from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.newton import minimise
-from skinfluence.smooth.own_values import OneRowEdits, own_values
-from skinfluence.smooth.pair_sums import PairSums
-from skinfluence.smooth.steps import removals, row_edits
+from skinfluence.smooth.one_step.steps import removals, row_edits
+from skinfluence.smooth.optimum.newton import minimise
+from skinfluence.smooth.pairs.own_values import OneRowEdits, own_values
+from skinfluence.smooth.pairs.pair_sums import PairSums
+from skinfluence.smooth.stages.edit_solver import EditSolver
 from skinfluence.solvers import Exact
 from tests.registries import NEWTON
 

@@ -8,9 +8,9 @@ from sklearn.linear_model import LogisticRegression
 from skinfluence import Influence, losses
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
-from skinfluence.smooth.newton import minimise
-from skinfluence.smooth.pair_products import DenseCosines, SparseCosines, cosines_of
-from skinfluence.smooth.pair_sums import PairSums, half_solved
+from skinfluence.smooth.optimum.newton import minimise
+from skinfluence.smooth.pairs.pair_products import DenseCosines, SparseCosines, cosines_of
+from skinfluence.smooth.pairs.pair_sums import PairSums, half_solved
 from skinfluence.solvers import Exact
 from tests.registries import NEWTON
 

@@ -7,7 +7,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 
 from skinfluence import Influence
-from skinfluence.smooth.penalty_bound import distance_by_penalty
+from skinfluence.smooth.optimum.penalty_bound import distance_by_penalty
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((60, 4)) + [0.0, 3.0, -1.0, 0.0]

@@ -8,8 +8,8 @@ from skinfluence import Influence, edits
 from skinfluence.design import design_of
 from skinfluence.losses import SquaredHinge
 from skinfluence.objective import Objective
-from skinfluence.smooth import piecewise
-from skinfluence.smooth.piecewise_bound import PiecewiseBound
+from skinfluence.smooth.optimum import piecewise
+from skinfluence.smooth.optimum.piecewise_bound import PiecewiseBound
 from skinfluence.solvers import Exact
 from skinfluence.svm import LinearSVC
 from tests.oracle.algebra import LD, Factor

@@ -27,7 +27,7 @@ from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.m_estimation import MEstimator
 from skinfluence.objective import Objective
-from skinfluence.smooth.newton import polish
+from skinfluence.smooth.optimum.newton import polish
 from skinfluence.solvers import Exact, SingularHessianError
 from tests.registries import NEWTON, make_data
 from tests.truth import relative_error

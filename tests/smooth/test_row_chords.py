@@ -11,13 +11,13 @@ from sklearn.linear_model import LogisticRegression
 from skinfluence import Influence, losses, objective
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
-from skinfluence.smooth import row_chords
-from skinfluence.smooth.accuracy import Accuracy
-from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.newton import minimise, polish
-from skinfluence.smooth.row_batch import RowBatch
-from skinfluence.smooth.single_solves import SingleSolves
-from skinfluence.smooth.steps import removals, row_edits
+from skinfluence.smooth.batches.row_batch import RowBatch
+from skinfluence.smooth.chords import row_chords
+from skinfluence.smooth.chords.single_solves import SingleSolves
+from skinfluence.smooth.one_step.steps import removals, row_edits
+from skinfluence.smooth.optimum.accuracy import Accuracy
+from skinfluence.smooth.optimum.newton import minimise, polish
+from skinfluence.smooth.stages.edit_solver import EditSolver
 from skinfluence.solvers import Exact
 
 N, D, K = 48, 3, 8
@@ -102,7 +102,7 @@ def test_no_error_is_larger_than_its_bound(kind, hold):
 @pytest.mark.parametrize("hold", HOLDS)
 def test_solves_in_single_precision_are_in_the_bound(hold, rescaled, monkeypatch):
     """Where they may be used, and what they are off by is a share of the tolerance."""
-    monkeypatch.setattr("skinfluence.smooth.row_solver.LOOSE_PARAMETERS", 0)
+    monkeypatch.setattr("skinfluence.smooth.stages.row_solver.LOOSE_PARAMETERS", 0)
     # Rows of one weight: one shift.
     even = replace(setting(hold).objective, weights=np.ones(N), sample_weight=None)
     factor = Exact("primal").factor(minimise(even, Exact("primal")).objective)

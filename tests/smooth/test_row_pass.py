@@ -6,7 +6,7 @@ import pytest
 from skinfluence.design import design_of
 from skinfluence.losses import Binomial, Tweedie
 from skinfluence.objective import Objective
-from skinfluence.smooth import row_pass
+from skinfluence.smooth.batches import row_pass
 from tests.registries import LOSSES
 
 COMPILED = {

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.logistic_pass import BENT
-from skinfluence.smooth.newton import minimise
-from skinfluence.smooth.own_values import own_values
-from skinfluence.smooth.single_chords import _Chords
-from skinfluence.smooth.steps import removals
+from skinfluence.smooth.chords.logistic_pass import BENT
+from skinfluence.smooth.chords.single_chords import _Chords
+from skinfluence.smooth.one_step.steps import removals
+from skinfluence.smooth.optimum.newton import minimise
+from skinfluence.smooth.pairs.own_values import own_values
+from skinfluence.smooth.stages.edit_solver import EditSolver
 from skinfluence.solvers import Exact
 from tests.smooth.test_own_values import LOSSES, edits_of, optimum
 

@@ -13,9 +13,9 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge, SGDRegressor
 
 from skinfluence import Influence, edits
-from skinfluence.smooth.accuracy import Accuracy
-from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.steps import removals
+from skinfluence.smooth.one_step.steps import removals
+from skinfluence.smooth.optimum.accuracy import Accuracy
+from skinfluence.smooth.stages.edit_solver import EditSolver
 from skinfluence.solvers import Exact
 from skinfluence.svm import LinearSVC
 from tests.oracle.optimum import minimise

@@ -9,10 +9,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
-from skinfluence.smooth import own_solver
-from skinfluence.smooth.own_values import own_values
-from skinfluence.smooth.step_sums import own_values_along
-from skinfluence.smooth.steps import removals
+from skinfluence.smooth.one_step.steps import removals
+from skinfluence.smooth.pairs.own_values import own_values
+from skinfluence.smooth.pairs.step_sums import own_values_along
+from skinfluence.smooth.stages import own_solver
 from tests.smooth.test_own_values import LOSSES, edits_of
 from tests.smooth.test_single_chords import HOLDS, hessian, own_edits, setting, solved
 

@@ -7,11 +7,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
-from skinfluence.smooth.edit_solver import EditSolver
-from skinfluence.smooth.own_values import own_values
-from skinfluence.smooth.pair_sums import PairSums
-from skinfluence.smooth.step_sums import StepSums
-from skinfluence.smooth.steps import removals
+from skinfluence.smooth.one_step.steps import removals
+from skinfluence.smooth.pairs.own_values import own_values
+from skinfluence.smooth.pairs.pair_sums import PairSums
+from skinfluence.smooth.pairs.step_sums import StepSums
+from skinfluence.smooth.stages.edit_solver import EditSolver
 from skinfluence.solvers import Exact
 from tests.smooth.test_own_values import LOSSES, edits_of, optimum, pairs
 from tests.smooth.test_single_chords import HOLDS, own_edits, setting, solved
@@ -25,7 +25,7 @@ def solver_of(objective):
 @pytest.mark.parametrize("rows", [50, 2048])
 def test_sums_are_those_of_the_matrix_or_bound_them(name, rows, monkeypatch):
     """In blocks of rows too, copies of a row and rows without weight among them."""
-    monkeypatch.setattr("skinfluence.smooth.tall_sums.ROWS", rows)
+    monkeypatch.setattr("skinfluence.smooth.pairs.tall_sums.ROWS", rows)
     objective = optimum(name, n=400)
     solver = solver_of(objective)
     objective = solver.objective

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing
 
 from skinfluence import Influence
-from skinfluence.smooth.old_factor import by_chords
+from skinfluence.smooth.optimum.old_factor import by_chords
 from skinfluence.statistics.read_once import read_once
 from tests.statistics.test_routes_of_rows import TEXT_Y, TEXTS
 

@@ -38,7 +38,7 @@ from sklearn.svm import SVC, SVR, LinearSVC
 from sklearn.utils import _safe_indexing
 
 from skinfluence import Influence, edits
-from skinfluence.smooth.filled_batch import FilledBatch
+from skinfluence.smooth.batches.filled_batch import FilledBatch
 from skinfluence.statistics import chain_moves
 from skinfluence.statistics.removals import removals_of
 

@@ -49,8 +49,8 @@ from skinfluence.model_selection import (
 from skinfluence.objective import objective_of
 from skinfluence.pipeline import make_pipeline as our_pipeline
 from skinfluence.pipeline import statistics
-from skinfluence.smooth import steps
-from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.one_step import steps
+from skinfluence.smooth.optimum.newton import minimise
 from skinfluence.statistics import Moves, OverBudgetError, chain_moves, discrete, refitting  # noqa: F401
 from tests.fewer import LONG
 from tests.truth import polish

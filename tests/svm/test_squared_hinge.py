@@ -9,7 +9,7 @@ from sklearn.linear_model import SGDClassifier
 
 from skinfluence import Influence, edits
 from skinfluence.objective import objective_of
-from skinfluence.smooth import finite_newton, piecewise
+from skinfluence.smooth.optimum import finite_newton, piecewise
 from skinfluence.svm import LinearSVC
 from tests.svm import optima
 from tests.trials.drawing import draw

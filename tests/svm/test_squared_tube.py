@@ -11,8 +11,8 @@ from sklearn.svm import LinearSVR
 
 from skinfluence import Influence, edits
 from skinfluence.objective import objective_of
-from skinfluence.smooth import piecewise
-from skinfluence.smooth.piecewise_bound import PiecewiseBound
+from skinfluence.smooth.optimum import piecewise
+from skinfluence.smooth.optimum.piecewise_bound import PiecewiseBound
 from skinfluence.solvers import Exact
 from skinfluence.utils.estimator_checks import check_influence
 from tests.oracle.half_squares import Sides, tube_sides

@@ -14,7 +14,7 @@ from skinfluence.inputs import Inputs
 from skinfluence.objective import Objective
 from skinfluence.quantity import Quantity
 from skinfluence.row_losses.problem import MProblem
-from skinfluence.smooth.newton import minimise
+from skinfluence.smooth.optimum.newton import minimise
 from skinfluence.solvers import resolve_solver
 from skinfluence.statistics import any_learns, in_old_units, moving_curve
 from skinfluence.utils.estimator_checks.failing import relative_error, skip

@@ -1,0 +1,1 @@
+"""Many edits side by side in double precision."""

@@ -1,0 +1,1 @@
+"""Iterations with the Hessian of the fit, with bounds in single precision."""

@@ -1,0 +1,1 @@
+"""First order and one Newton step, from the factor of the fit."""
