@@ -210,8 +210,8 @@ def answers_on_all(problem, solved, X, move):
 def counting_those_left(problem, left):
     """The problem whose own statistics, where they count rows, count those that were not taken out."""
     labels, gamma = problem.labels, getattr(problem, "gamma_counts", None)
-    balanced = labels is not None and labels.balanced == "rows"
-    if not (balanced or gamma == "rows"):
+    balanced = labels is not None and labels.balanced in ("rows", "rows left")
+    if not (balanced or gamma in ("rows", "rows left")):
         return problem
     if not (problem.own_weights[left] > 0).all():
         what = "Balanced class weights count" if balanced else 'gamma="scale" counts'
@@ -221,4 +221,6 @@ def counting_those_left(problem, left):
         )
     if balanced:
         problem = replace(problem, labels=replace(labels, balanced="rows left"))
-    return replace(problem, gamma_counts="rows left") if gamma == "rows" else problem
+    if gamma in ("rows", "rows left"):
+        problem = replace(problem, gamma_counts="rows left")
+    return problem

@@ -217,7 +217,7 @@ class BalancedAnswers(MovingAnswers):
         new = np.empty(0, dtype=np.intp)
         if points.new is not None:
             new = problem.labels.codes_of(points.new_y)
-        if problem.labels.balanced == "rows":
+        if problem.labels.balanced != "weights":
             lost, gained = _codes(problem, points.gone), np.ones(len(new))
             moved = -np.bincount(lost, minlength=len(classes)).astype(float)
         else:

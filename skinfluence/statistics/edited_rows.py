@@ -74,7 +74,7 @@ def without(problem, raw_y, rows):
     """
     kept = np.delete(np.arange(problem.n_samples), rows)
     y, own = problem.y[kept], problem.own_weights[kept]
-    weights, ratio = _balanced(problem, y, own, problem.weights[kept])
+    weights, ratio = _balanced(problem, kept, y, own, problem.weights[kept])
     return EditedRows(kept, [], raw_y[kept], y, own, weights, np.atleast_1d(rows), ratio)
 
 
@@ -93,8 +93,8 @@ def relabelled(problem, raw_y, row, label):
     raw[row], y[row] = labels.classes[label], labels.relabelled(label, y[[row]])[0]
     own = problem.own_weights
     weights[row] = own[row] * labels.class_weight[label]
-    weights, ratio = _balanced(problem, y, own, weights)
     rows, nothing = np.arange(problem.n_samples), np.empty(0, dtype=np.intp)
+    weights, ratio = _balanced(problem, rows, y, own, weights)
     return EditedRows(rows, [], raw, y, own, weights, nothing, ratio, relabels=True)
 
 
@@ -150,18 +150,21 @@ def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
         raw = np.concatenate([raw, np.asarray(new_raw)])
         y, own = np.concatenate([y, code]), np.concatenate([own, new_own])
         weights = np.concatenate([weights, np.array(new_own) * class_weight])
-    weights, ratio = _balanced(problem, y, own, weights)
+    weights, ratio = _balanced(problem, kept, y, own, weights)
     after = EditedRows(kept, new, raw, y, own, weights, gone, ratio, relabels, reweights)
     _refuse_empty(problem, after)
     return after
 
 
-def _balanced(problem, y, own, weights):
+def _balanced(problem, kept, y, own, weights):
     """Weights where those of classes are balanced anew, and what these are multiplied by."""
     labels = problem.labels
     if labels is None or not labels.balanced:
         return weights, None
     codes = labels.codes_of(y)
+    if labels.balanced != "weights":
+        # Rows count whatever the edit makes them weigh.
+        own = np.append(problem.own_weights[kept], np.ones(len(own) - len(kept)))
     left = np.bincount(codes, amounts(labels, own), len(labels.classes))
     ratio = ratios(counts(problem), left)
     return weights * ratio[codes], ratio

@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC, SVR
@@ -206,8 +206,40 @@ def test_gamma_scales_with_the_rows_that_are_left(model):
 
 def test_gamma_that_counts_rows_knows_none_of_weight_zero_in_a_stream():
     inf = Influence(SVC(tol=1e-10).fit(Xz[:N], yc[:N]), Xz[:N], yc[:N])
-    with pytest.raises(ValueError, match='gamma="scale" counts rows: in a stream of edits'):
-        inf.after(edits.reweight(5, 0.0)).after(edits.remove(3))
+    zero, gone = edits.reweight(5, 0.0), edits.remove(3)
+    for first, then in ((zero, gone), (gone, zero)):
+        with pytest.raises(ValueError, match='gamma="scale" counts rows: in a stream of edits'):
+            inf.after(first).after(then)
+
+
+COUNTED = [
+    SVC(gamma=0.1, class_weight="balanced", tol=1e-10),
+    RidgeClassifier(class_weight="balanced", solver="cholesky"),
+]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("model", COUNTED, ids=["SVC", "ridge"])
+def test_rows_that_are_counted_count_whatever_an_edit_makes_them_weigh(model, scaled):
+    """Of classes that are balanced by rows, after an edit as before; atol=1e-5: libsvm's tolerance."""
+    X, y = Xc[:N], yc[:N]
+    model = make_pipeline(StandardScaler(), model) if scaled else model
+    name = f"{model.steps[-1][0]}__sample_weight" if scaled else "sample_weight"
+    inf = Influence(clone(model).fit(X, y), X, y).after(edits.remove([3, 40, 41]))
+    left = np.setdiff1d(np.arange(N), [3, 40, 41])
+    before = outputs(clone(model).fit(X[left], y[left]), X[:4])
+    for edit, weight, gone in (
+        (edits.reweight(8, 0.0), 0.0, []),
+        (edits.reweight(8, 0.5), 0.5, []),
+        (edits.remove(12) + edits.reweight(8, 0.0), 0.0, [12]),
+    ):
+        rows = np.setdiff1d(left, gone)
+        weights = np.where(rows == 8, weight, 1.0)
+        after = outputs(clone(model).fit(X[rows], y[rows], **{name: weights}), X[:4])
+        found = inf.effect(edit, X[:4], of="decision_function", method="exact").values
+        np.testing.assert_allclose(found, after - before, atol=1e-5 * np.abs(after).max())
+    with pytest.raises(ValueError, match="Balanced class weights count rows: in a stream"):
+        inf.after(edits.reweight(8, 0.0))
 
 
 def test_derivatives_go_through_what_is_learned_from_the_rows_that_are_left():
