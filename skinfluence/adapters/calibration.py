@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import column_or_1d
 
 from skinfluence._utils.validation import check_rows, check_sample_weight
@@ -17,17 +18,24 @@ LEFT = 1e-6
 FAR = 1e-4
 IN_FOLDS = (
     "Calibrators of several folds are of models of parts of the rows, which all move when a row leaves. Got "
-    "a CalibratedClassifierCV that cuts its rows into folds. Calibrate a classifier that is held, on other "
-    "rows than those of its fit: CalibratedClassifierCV(FrozenEstimator(classifier)).fit(X, y); or ask about "
-    "the classifier alone, on all rows: Influence(clone(getattr(model.estimator, 'estimator', "
-    "model.estimator)).fit(X, y), X, y)."
+    "a CalibratedClassifierCV that cuts its rows into folds. "
+)
+HOLD_ONE = (
+    "Calibrate a classifier that is held, on other rows than those of its fit: "
+    "CalibratedClassifierCV(FrozenEstimator(classifier)).fit(X, y); or ask about the classifier alone, on "
+    "all rows: Influence(clone(model.calibrated_classifiers_[0].estimator).fit(X, y), X, y)."
+)
+HELD_IN_FOLDS = (
+    "Leave ensemble at 'auto', so that the classifier, which is held (FrozenEstimator), is calibrated once: "
+    "Influence(CalibratedClassifierCV(model.estimator, method=model.method).fit(X, y), X, y)."
 )
 
 
 @refuse_form.register
 def _(model: CalibratedClassifierCV):
     if held_classifier(model) is None:
-        raise TypeError(IN_FOLDS)
+        held = isinstance(model.estimator, FrozenEstimator)
+        raise TypeError(IN_FOLDS + (HELD_IN_FOLDS if held else HOLD_ONE))
 
 
 @objective_of.register
@@ -96,7 +104,8 @@ def _refuse_labels(model, given: GivenScores):
     if model.method == "temperature" and positions:
         raise ValueError(
             "Labels that a temperature is fitted to must be strings, or 0, 1, ... Got "
-            f"{list(classes)}, which scikit-learn takes for positions. Fit on y.astype(str)."
+            f"{list(classes)}, which scikit-learn takes for positions. Fit the classifier, and its "
+            "calibration, on y.astype(str)."
         )
 
 

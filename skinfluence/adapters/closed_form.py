@@ -224,9 +224,7 @@ def made(family, *args, **options):
         return family(*args, **options)
     except NoModelError as error:
         raise ValueError(
-            f"The model must be one that all its columns and rows determine. {error} Drop the columns that "
-            "others give and the rows of a class in which none has weight, or shrink the covariances "
-            "(reg_param)."
+            f"The model must be one that all its columns and rows determine. {error} {family.determined_by}"
         ) from error
 
 

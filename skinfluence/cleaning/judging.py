@@ -66,7 +66,7 @@ def judge_labels(estimator, influence, y, options):
     error_proba[~known if noise.told else slice(None)] = np.nan
     another = np.where(np.arange(len(classes)) == codes[:, None], -1.0, posterior)
     # Without a row that is alone there is no class to be right about: nothing to suggest.
-    likely = np.where(alone, codes, np.nan_to_num(proba).argmax(axis=1))
+    likely = np.where(alone, codes, _predicted(left_out, proba, classes, options))
     best = np.where(wrong, another.argmax(axis=1), likely)
     relabel = wrong & (another.max(axis=1) >= RELABEL_FROM)
     drop = wrong & ~relabel
@@ -159,6 +159,14 @@ def _chances(left_out, codes, classes):
     if hasattr(left_out.estimator, "predict_proba"):
         return left_out.predict_proba()
     return chances(left_out.by_class(), codes, len(classes))
+
+
+def _predicted(left_out, proba, classes, options):
+    """Positions of the classes that the models predict for the rows that they have not seen, (n_samples,)."""
+    if options["rounds"] or hasattr(left_out.estimator, "predict_proba"):
+        return np.nan_to_num(proba).argmax(axis=1)
+    # Chances that are fitted to decision values have another border than the model has.
+    return np.searchsorted(classes, left_out.predict())
 
 
 def _note_on_chances(influence):

@@ -50,8 +50,12 @@ class CalibrationFamily(Family):
         if self.curves is None:
             raise NoModelError(self.no_curve)
 
-    # Why there may be none.
+    # Why there may be none, and what to do.
     no_curve = "The scores of all rows are the same."
+    determined_by = (
+        "Calibrate on rows of all classes, of a classifier that tells them apart, or with method='isotonic', "
+        "whose steps may be flat."
+    )
 
     @abstractmethod
     def _fit(self):
@@ -250,6 +254,10 @@ class TemperatureFamily(CalibrationFamily):
     """
 
     no_curve = "The temperature ends at the edge of what scikit-learn looks at."
+    determined_by = (
+        "Pass what was given to fit; if this was, calibrate on rows of all classes, or with "
+        "method='sigmoid', whose curves have any slope."
+    )
 
     def __init__(self, X, codes, weights, n_classes, are_chances):
         self.are_chances = are_chances

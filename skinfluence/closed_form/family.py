@@ -30,6 +30,11 @@ class Family(ABC):
 
     # Whether ``fit`` takes weights; without them, rows are there or not.
     takes_weights = False
+    # What to do where rows and columns do not determine one.
+    determined_by = (
+        "Drop the columns that others give and the rows of a class in which none has weight, or shrink the "
+        "covariances (reg_param)."
+    )
     # What to say where answers are about this fit, as a warning.
     concern = None
 

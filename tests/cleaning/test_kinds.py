@@ -8,6 +8,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from sklearn.multiclass import OneVsOneClassifier
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.preprocessing import MinMaxScaler
@@ -69,6 +70,28 @@ def test_labels_are_judged_as_refits_judge_them(name, classes):
     agrees_with_refits(found)
     assert "effect_of_dropping" not in found.table
     assert any("no effect_of_dropping" in note for note in found.notes)
+
+
+# Chances that are fitted to decision values have their border where labels are even, the model elsewhere.
+WITHOUT_CHANCES = {
+    "a machine with weights for classes": SVC(class_weight={0: 1, 1: 3}, tol=1e-8),
+    "ridge with weights for classes": linear_model.RidgeClassifier(class_weight={0: 1, 1: 3}),
+    "votes of pairs": OneVsOneClassifier(linear_model.RidgeClassifier()),
+    "a machine of pairs": SVC(tol=1e-8),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_CHANCES)
+def test_rows_that_stay_are_shown_with_the_prediction_of_the_model_that_has_not_seen_them(name):
+    rng = np.random.default_rng(4)
+    y = np.arange(60) % (3 if "pairs" in name else 2)
+    X = rng.standard_normal((60, 3)) + 0.6 * np.eye(3)[y]
+    model = WITHOUT_CHANCES[name].fit(X, y)
+    found = audit(model, X, y, effects=False)
+    expected = cross_val_predict(model, X, y, cv=LeaveOneOut())
+    np.testing.assert_array_equal(found.loo_prediction, expected)
+    stay = found.table[found.table["action"] == "keep"]
+    np.testing.assert_array_equal(stay["suggested"], expected[stay["row"]])
 
 
 @pytest.mark.parametrize("name", REGRESSORS)

@@ -17,6 +17,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -37,7 +38,8 @@ TWO = (LINE > 0).astype(int)
 THREE = np.digitize(LINE, [-0.7, 0.7])
 Z = rng.standard_normal((30, 3))
 WEIGHT = np.linspace(0.5, 2.0, N)
-HAS_TEMPERATURE = "temperature" in str(CalibratedClassifierCV._parameter_constraints["method"])
+# A list of constraints does not name what each of them allows, the constraint does.
+HAS_TEMPERATURE = "temperature" in str(CalibratedClassifierCV._parameter_constraints["method"][0])
 METHODS = ["sigmoid", "isotonic", *(["temperature"] if HAS_TEMPERATURE else [])]
 
 
@@ -312,8 +314,21 @@ def test_scores_that_are_all_the_same_have_no_curve():
     constant = clone(HELD["decision values of two"][0].estimator).fit(Z, np.arange(30) % 2)
     constant.coef_ = np.zeros_like(constant.coef_)
     model = fitted("sigmoid", FrozenEstimator(constant), X, TWO)
-    with pytest.raises(ValueError, match="scores of all rows are the same"):
+    with pytest.raises(ValueError, match=r"scores of all rows are the same.*method='isotonic'"):
         Influence(model, X, TWO)
+    model = fitted("isotonic", model.estimator, X, TWO)
+    assert np.isfinite(Influence(model, X, TWO).loo_predict_proba()).all()
+
+
+@pytest.mark.skipif(not HAS_TEMPERATURE, reason="scikit-learn before 1.8")
+def test_a_temperature_at_an_edge_is_refused_and_curves_in_its_place_are_not():
+    large = clone(HELD["decision values of two"][0].estimator).fit(Z, np.arange(30) % 2)
+    large.coef_ = 1e7 * large.coef_
+    model = fitted("temperature", FrozenEstimator(large), X, TWO)
+    with pytest.raises(ValueError, match=r"ends at the edge.*method='sigmoid'"):
+        Influence(model, X, TWO)
+    model = fitted("sigmoid", FrozenEstimator(large), X, TWO)
+    assert np.isfinite(Influence(model, X, TWO).loo_predict_proba()).all()
 
 
 def test_other_rows_weights_and_classes_than_those_of_the_fit_are_refused():
@@ -321,7 +336,9 @@ def test_other_rows_weights_and_classes_than_those_of_the_fit_are_refused():
         inside, y = HELD["decision values of two"]
         model = fitted(method, inside, X, y, WEIGHT)
         for data in ((X[::-1], y, WEIGHT), (X, y, None), (X, 1 - y, WEIGHT)):
-            with pytest.raises(ValueError, match="must be those of the fit"):
+            with pytest.raises(
+                ValueError, match=r"must be those of the fit|Pass what was given to fit"
+            ):
                 Influence(model, *data)
     model = fitted("isotonic", HELD["chances of two"][0], X, THREE)
     with pytest.raises(ValueError, match="all classes that its classifier knows"):
@@ -348,12 +365,26 @@ def test_a_temperature_of_labels_that_scikit_learn_takes_for_positions_is_refuse
         CalibratedClassifierCV(LogisticRegression(), cv=2),
         CalibratedClassifierCV(LogisticRegression(), cv=2, ensemble=False),
         CalibratedClassifierCV(HELD["decision values of two"][0], cv=2, ensemble=True),
+        CalibratedClassifierCV(cv=2),
+        CalibratedClassifierCV(OneVsRestClassifier(LogisticRegression()), cv=2),
     ],
-    ids=["an ensemble", "out of fold", "a held one in folds"],
+    ids=["an ensemble", "out of fold", "a held one in folds", "the default", "one with an inside"],
 )
-def test_calibrators_of_folds_are_refused_with_two_ways_out(model):
+def test_calibrators_of_folds_are_refused_with_a_way_out(model):
     model = clone(model).fit(X, TWO)
     with pytest.raises(TypeError, match="FrozenEstimator") as refusal:
         Influence(model, X, TWO)
     code = re.search(r"(Influence\(.*\))\.$", str(refusal.value))[1]
-    assert eval(code, {"Influence": Influence, "clone": clone, "model": model, "X": X, "y": TWO})
+    known = {
+        "Influence": Influence,
+        "clone": clone,
+        "CalibratedClassifierCV": CalibratedClassifierCV,
+    }
+    instead = eval(code, {**known, "model": model, "X": X, "y": TWO})
+    asked, held = instead.estimator, isinstance(model.estimator, FrozenEstimator)
+    assert repr(asked) == repr(
+        clone(model).set_params(ensemble="auto", cv=None)
+        if held
+        else model.calibrated_classifiers_[0].estimator
+    )
+    assert np.isfinite(instead.loo_decision_function() if not held else instead.loo_predict()).all()
