@@ -157,3 +157,13 @@ def test_whether_there_is_an_optimum_is_told_right_up_to_the_epsilon_where_it_va
         below, above = huber_scale.bracketed(objective_of(model, X, y))
         assert (below is not None) == has
         assert parameters(model)[-1] > 0 and above.scale > 0
+
+
+@pytest.mark.parametrize("y", [np.zeros(20), np.full(20, 5.0), np.linspace(-1, 3, 20)])
+def test_targets_without_any_residual_are_refused_in_words(y):
+    """At a scale of nothing a Hessian of scikit-learn's coefficients overflows."""
+    X = np.column_stack([np.linspace(-1, 3, 20), np.random.default_rng(0).standard_normal(20)])
+    with pytest.raises(
+        SingularHessianError, match=r"passes through 20 of 20 rows.*LinearRegression"
+    ):
+        Influence(fitted(HuberRegressor(), X, y), X, y)

@@ -11,6 +11,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.linear_model import LogisticRegression as Plain
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from skinfluence import Influence, edits
 from skinfluence.linear_model import LogisticRegression, Ridge, RidgeClassifier
@@ -110,6 +111,34 @@ def test_a_group_that_decides_a_parameter_alone_has_no_answer(lever, method):
     )
     with pytest.raises(ValueError, match=r"after an edit .* only the edited rows decide"):
         inf.effect(edits.remove([7, 8]), X[:3], of="decision_function", method=method)
+
+
+@pytest.mark.parametrize("method", ["auto", "exact"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        LinearSVC(class_weight="balanced"),
+        LinearSVC(loss="hinge", class_weight="balanced", max_iter=100_000),
+        Plain(C=np.inf, tol=1e-8),
+    ],
+    ids=["balanced", "balanced hinge", "separable"],
+)
+def test_a_group_without_which_no_optimum_is_left_takes_no_answer_from_the_others(model, method):
+    """The others have what they have alone, whatever it is that takes the optimum."""
+    rng = np.random.default_rng(0)
+    X, groups = rng.standard_normal((40, 2)), np.arange(40) // 8
+    y = X[:, 0] > 0
+    if model.get_params().get("class_weight"):
+        y = groups != 2
+    else:
+        y[16:19] ^= True
+    inf = Influence(model.fit(X, y), X, y)
+    options = {"of": "decision_function", "method": method}
+    with pytest.warns(UserWarning, match=r"^Group 2 holds .* its answers are NaN"):
+        found = inf.removal_effect(X[:3], groups=groups, **options)
+    for group in (0, 1, 3, 4):
+        alone = inf.effect(edits.remove(np.flatnonzero(groups == group)), X[:3], **options).values
+        np.testing.assert_allclose(found[:, group], alone, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,8 @@ def table_of_sources(influence, groups, columns, losses, frozen):
     if unanswered:
         notes = (
             f"Without source {', '.join(unanswered[:5])} there is no model to compare with: it holds "
-            "all rows of a class, or decides a parameter alone.",
+            "all rows of a class, decides a parameter alone, or has the only rows on the wrong side of "
+            "an unpenalised model.",
         )
     return table.iloc[order].reset_index(drop=True), notes
 

@@ -13,7 +13,9 @@ from skinfluence.problem import weight_of_kinds
 
 
 class NoOptimumError(ValueError):
-    """An edit leaves nothing, or a class without weight: the model would have no optimum.
+    """An edit leaves nothing, a class without weight, or classes that a model without a penalty separates.
+
+    The model would have no optimum.
 
     Examples
     --------

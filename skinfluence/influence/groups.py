@@ -54,7 +54,8 @@ def group_effects(influence, quantity, X, groups, answers, whole, method, tol):
         shown = ", ".join(str(name) for name in names[sorted(unanswered)[:5]])
         warnings.warn(
             f"Group {shown} holds all the weight of a class, or of all, or decides a parameter "
-            "alone: without it there is no model to compare with, so its answers are NaN.",
+            "alone, or has the only rows on the wrong side of an unpenalised model: without it there "
+            "is no model to compare with, so its answers are NaN.",
             UserWarning,
             stacklevel=level_outside(),
         )
@@ -67,8 +68,8 @@ def fill_groups(values, groups, points, quantity, method, tol, answers):
         return []
     try:
         found = answers.effects(points, quantity, method, tol)[0]
-    except SingularHessianError:
-        # One of them leaves a parameter undetermined: halve until it stands alone.
+    except (SingularHessianError, edits.NoOptimumError):
+        # One of them leaves no optimum: halve until it stands alone.
         if len(points) == 1:
             return groups
         half = len(points) // 2

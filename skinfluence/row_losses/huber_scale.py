@@ -68,6 +68,9 @@ def bracketed(problem):
     """
     path = _Path.of(problem)
     place = path.start()
+    if place.scale <= path.floor(place.coef):
+        # All rows are passed through.
+        return None, place
     place = path.at(place, place.scale)
     while place.slope <= 0:
         below, place = place, path.at(place, place.scale / SMALLER)
@@ -126,7 +129,7 @@ class _Path:
 
     def floor(self, coef):
         terms = np.abs(self.y) + np.abs(self.Z) @ np.abs(coef)
-        return FEWEST_ROUNDINGS * EPS * float(terms.max(initial=0.0))
+        return max(FEWEST_ROUNDINGS * EPS * float(terms.max(initial=0.0)), np.finfo(float).tiny)
 
     def start(self):
         """Least squares, at a scale with no row beyond epsilon."""

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence._utils.calls import level_outside
+from skinfluence.edits import NoOptimumError
 from skinfluence.losses import OneVsRest
 from skinfluence.smooth.optimum import piecewise
 from skinfluence.solvers.base import SingularHessianError
@@ -332,7 +333,7 @@ def _separates(eta, codes, one_vs_rest):
     return bool((own[:, 0] > others.max(axis=1)).all())
 
 
-class SeparableError(ValueError):
+class SeparableError(NoOptimumError):
     """Without a penalty, separable classes have no optimum."""
 
 
