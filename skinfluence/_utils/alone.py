@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 
-from skinfluence._utils.stacking import chosen_and
+from skinfluence._utils.stacking import chosen_and, n_rows
 
 # Rows that are parted from each other in all pairs.
 SOME = 1024
@@ -112,11 +112,6 @@ def _are_alone(transformer, X):
         _same(_through(transformer, _safe_indexing(X, rows)), _safe_indexing(whole, rows))
         for rows in chain(parts, _single(X, whole, n))
     )
-
-
-def n_rows(X):
-    """Rows of a container."""
-    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 def _single(X, whole, n):

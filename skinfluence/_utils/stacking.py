@@ -1,8 +1,13 @@
-"""Raw rows of any container put together."""
+"""Raw rows of any container: how many there are, and some of them put together."""
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
+
+
+def n_rows(X):
+    """Rows of a container."""
+    return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
 def chosen_and(X, rows, new):

@@ -12,6 +12,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import validate_data
 
+from skinfluence._utils.stacking import n_rows
 from skinfluence._utils.untouched import fitted_to, untouched
 from skinfluence._utils.validation import model_in_numpy
 from skinfluence.closed_form.problem import ClosedProblem
@@ -257,7 +258,7 @@ class WholeEdit:
 
 def fitted_on(steps, raw, y, rows):
     """Steps fitted on some rows, and what they make of those."""
-    X, fitted = raw if len(rows) == raw_length(raw) else _safe_indexing(raw, rows), []
+    X, fitted = raw if len(rows) == n_rows(raw) else _safe_indexing(raw, rows), []
     if not steps:
         return X, fitted
     X = untouched(X, *(one for _, one in steps))
@@ -265,11 +266,6 @@ def fitted_on(steps, raw, y, rows):
         fitted.append(clone(step))
         X = fitted_to(fitted[-1], X, y[rows])
     return X, fitted
-
-
-def raw_length(raw):
-    """Rows of a container."""
-    return raw.shape[0] if hasattr(raw, "shape") else len(raw)
 
 
 def refuse_other_fits(influence):

@@ -11,6 +11,7 @@ from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch, _safe_indexing
 
+from skinfluence._utils.stacking import n_rows
 from skinfluence._utils.untouched import transformed
 
 VOTES = (VotingClassifier, VotingRegressor)
@@ -130,7 +131,7 @@ def refuse_other_steps(estimator, shared, X, before, supervised):
     ------
     TypeError
     """
-    n = X.shape[0] if hasattr(X, "shape") else len(X)
+    n = n_rows(X)
     some = _safe_indexing(X, np.unique(np.linspace(0, n - 1, min(n, SEEN)).astype(np.intp)))
     rows = transformed(before, some)
     first = _plain(transformed([one for _, one in shared.steps], rows))

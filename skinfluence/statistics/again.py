@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skinfluence._utils.progress import progress_bar
+from skinfluence._utils.stacking import n_rows
 from skinfluence._utils.threads import small_blas
 from skinfluence.answers import LOCAL
 from skinfluence.objective import Objective
@@ -236,8 +237,7 @@ class Again:
             return error
 
     def _no_answer(self, out):
-        n_out = out.shape[0] if hasattr(out, "shape") else len(out)
-        return Moved(np.full((n_out, self.answers.problem.loss.n_outputs), np.nan))
+        return Moved(np.full((n_rows(out), self.answers.problem.loss.n_outputs), np.nan))
 
 
 def _retargeted(curve, rows):
