@@ -212,21 +212,14 @@ class PairsAnswers(MembersAnswers):
         n = part.design.n_samples
         out = np.zeros((n, len(rows)))
         own, place = problem.code(k, problem.y[rows]), problem.place(k)[rows]
-        new = (
-            np.full(len(rows), -1) if label is None else np.full(len(rows), problem.code(k, label))
-        )
-        stay = np.zeros(len(rows), dtype=bool) if label is None else problem.y[rows] == label
-        leave = (own >= 0) & (new < 0)
-        turn = (own >= 0) & (new >= 0) & ~stay
-        for some, to in (
-            (leave, None),
-            (turn, None if label is None else int(new.max(initial=-1))),
-        ):
-            if some.any():
-                found = one.row_effects(part, place[some], to, method, tol)
-                out[:, some] = self._said(found.reshape(n, some.sum(), -1))[..., 0]
-        for i in np.flatnonzero((own < 0) & (new >= 0)):
-            found = one.effects([self._added(k, rows[i], new[i])], part, method, tol)[0]
+        new = -1 if label is None else int(problem.code(k, label))
+        # Rows of the pair leave it, or turn to the other side; those of other classes come in.
+        some = (own >= 0) & (own != new)
+        if some.any():
+            found = one.row_effects(part, place[some], new if new >= 0 else None, method, tol)
+            out[:, some] = self._said(found.reshape(n, some.sum(), -1))[..., 0]
+        for i in np.flatnonzero(own < 0) if new >= 0 else ():
+            found = one.effects([self._added(k, rows[i], new)], part, method, tol)[0]
             out[:, i] = self._said(found.reshape(n, 1, -1))[:, 0, 0]
         return out
 
