@@ -22,17 +22,17 @@ class ClosedReport:
     ----------
     model : str
     n_rows, n_columns : int
-    held : str or None
-        What was chosen on all rows, and every answer holds.
     how : str
         What becomes of it without a row.
+    held : str or None
+        What was chosen on all rows, and every answer holds.
     """
 
     model: str
     n_rows: int
     n_columns: int
+    how: str
     held: str | None = None
-    how: str = "sums, nothing is solved"
 
     def __str__(self):
         return f"{self.model}, {self.n_rows} rows x {self.n_columns} columns: {self.how}"
@@ -61,8 +61,7 @@ class ClosedAnswers(EditsOnly):
 
     def report(self):
         X = self.problem.design.X
-        how = getattr(self.family, "how", ClosedReport.how)
-        return ClosedReport(self.problem.model_name, *X.shape, how=how)
+        return ClosedReport(self.problem.model_name, *X.shape, self.family.how)
 
     def holding(self, hold):
         self.problem.holding("auto" if hold is None else hold)

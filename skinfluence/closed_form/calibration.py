@@ -8,6 +8,7 @@ and do not move.
 """
 
 from abc import abstractmethod
+from functools import cached_property
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -288,14 +289,19 @@ class TemperatureFamily(CalibrationFamily):
             X = np.concatenate([1.0 - X if self.are_chances else -X, X], axis=1)
         return np.log(X + TINY) if self.are_chances else X
 
+    @cached_property
+    def _centred(self):
+        """Logits of the rows about their mean, and those of their own classes."""
+        Z = self._logits(self.X)
+        Z = Z - Z.mean(axis=1, keepdims=True)
+        return Z, Z[np.arange(len(Z)), self.codes]
+
     def _solved(self, row, start):
         """The number without a row; None at the edge."""
         w = self.weights.copy()
         if row >= 0:
             w[row] = 0.0
-        Z = self._logits(self.X)
-        Z = Z - Z.mean(axis=1, keepdims=True)
-        own = Z[np.arange(len(Z)), self.codes]
+        Z, own = self._centred
 
         def slopes(at):
             """Of what is minimised, in the number: convex."""

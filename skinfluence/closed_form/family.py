@@ -35,6 +35,8 @@ class Family(ABC):
         "Drop the columns that others give and the rows of a class in which none has weight, or shrink the "
         "covariances (reg_param)."
     )
+    # What becomes of it without a row.
+    how = "sums, nothing is solved"
     # What to say where answers are about this fit, as a warning.
     concern = None
 

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from sklearn.neighbors import NearestNeighbors
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.closed_form.family import NoModelError
+from skinfluence.closed_form.family import Family, NoModelError
 
 # Distances this close are one.
 TIED = 1e-9
@@ -32,7 +32,7 @@ class NeighbourFamily:
         Parameters of :class:`~sklearn.neighbors.NearestNeighbors`.
     """
 
-    takes_weights = False
+    takes_weights, how = False, Family.how
 
     def __init__(self, X, codes, weights, n_classes, voting, search):
         self.X, self.codes, self.weights, self.n_classes = X, codes, weights, n_classes
