@@ -93,7 +93,7 @@ def in_its_bounds(problem, answers, left):
 
 def solved_hinge(answers):
     """The :class:`Solved` problem of answers about a hinge model, at its exact optimum."""
-    problem = replace(answers.problem, beta=answers.beta, bias=answers.bias)
+    problem = answers.at_optimum
     kkt = max(float(one.kkt_residual) for one in answers.solutions)
     bounds = problem.C * problem.loss.factors.max() * problem.total_weight * problem.n_outputs
     # The gap between primal and dual is at most the violations times the bounds of their rows.

@@ -36,7 +36,7 @@ def in_its_tube(problem, answers, left):
 
 def solved_tube(answers):
     """The :class:`Solved` problem of answers about a support vector regression."""
-    problem = replace(answers.problem, beta=answers.beta, bias=answers.bias)
+    problem = answers.at_optimum
     kkt = float(answers.solution.kkt_residual) * answers.tube.size
     # The gap between primal and dual is at most the violations times the bounds of their rows.
     bound = float(np.sqrt(2.0 * kkt * problem.C * problem.total_weight))

@@ -289,7 +289,7 @@ class HingeAnswers(Answers):
 
         ``"influence"`` is of first order in ``ratio - 1``.
         """
-        problem = replace(self.problem, beta=self.beta, bias=self.bias)
+        problem = self.at_optimum
         moved = problem.reweighted(ratio)
         if method != "influence":
             return HingeAnswers(moved, self.verbose)

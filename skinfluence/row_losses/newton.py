@@ -193,7 +193,7 @@ def _step(problem, solve):
 def _shortened(problem, step, decrement):
     scale, value, rounding = problem.longest(step), problem.value(), _rounding(problem)
     # Overflow on the way gives an infinite value or NaN, and a shorter step.
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    with np.errstate(**QUIET):
         # Where rows hardly curve a step may be too long by far more, and what it promises says so.
         while scale > 1e-12 or (scale > SHORTEST and scale * decrement**2 > rounding):
             trial = problem.at(problem.theta + scale * step)
