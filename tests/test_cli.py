@@ -583,6 +583,15 @@ def test_nothing_is_left_when_interrupted(table, tmp_path, monkeypatch, capsys):
     assert written(tmp_path) == ["data.csv"]
 
 
+def test_files_of_an_earlier_audit_are_named(capsys):
+    frame = two_columns()
+    frame.to_csv("data.csv", index=False)
+    options = ["data.csv", "--target", frame.columns[-1], "--verify", "0", "--no-html"]
+    assert not any("earlier" in note for note in run_json(capsys, *options, "--cleaned")["notes"])
+    (note,) = (note for note in run_json(capsys, *options)["notes"] if "earlier" in note)
+    assert "cleaned.csv is of an earlier audit" in note
+
+
 def test_an_output_folder_that_is_a_file_is_refused(table, tmp_path, capsys):
     assert run("--demo", "wine", "--verify", 0, "--no-html", "--out", "data.csv") == 2
     assert capsys.readouterr().err.count("\n") == 1

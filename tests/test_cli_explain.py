@@ -58,6 +58,14 @@ def test_it_is_printed(table, capsys):
     assert "Rows that raise it" in capsys.readouterr().out
 
 
+def test_what_is_not_known_behind_a_curve_leaves_no_empty_column(capsys):
+    arguments = ["data.csv", "--target", "spend", "--features", "age,visits", "--verify", "0"]
+    assert main(["explain", *arguments, "--row", "3"]) == 0
+    assert "through" in (out := capsys.readouterr().out) and "after scaling" in out
+    assert main(["explain", *arguments, "--row", "3", "--log-target"]) == 0
+    assert "through" not in (out := capsys.readouterr().out) and "after scaling" not in out
+
+
 def test_words_are_features_where_asked_for(capsys):
     found = explained(
         capsys, "--row", "C00017", "--text-components", 0, "--features", "comment,age"
@@ -97,7 +105,8 @@ def test_balanced_classes_count_alike(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([*FILE[:3], "--row", "250"], "rows 0 to 249"),
+        ([*FILE[:3], "--row", "250"], "rows 0 to 249. Got 250."),
+        ([*FILE, "--row", "c00017"], "Did you mean 'C00017'?"),
         ([*FILE, "--row", "17"], "pass --drop-columns customer for --id-column"),
         ([*FILE[:3], "--id-column", "plan", "--row", "basic"], "must name one row"),
         ([*FILE], "--row"),

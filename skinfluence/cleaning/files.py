@@ -1,6 +1,7 @@
 """A file as a table: its cells, the names of its columns, and what is wrong with either."""
 
 import difflib
+import shlex
 from pathlib import Path
 
 from skinfluence._utils._optional import require
@@ -92,6 +93,11 @@ def _closest_file(path):
     names = [other.name for other in path.parent.iterdir() if other.is_file()]
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def dropping(names):
+    """The option that leaves columns out, as a shell takes it."""
+    return f"--drop-columns {shlex.quote(','.join(names))}"
 
 
 def listed(names):

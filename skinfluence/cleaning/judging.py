@@ -41,7 +41,7 @@ def judge_labels(estimator, influence, y, options):
         left_out, proba, local, noise = _left_out_and_noise(
             influence, codes, classes, suspect, around, options
         )
-        loss = left_out.loss()
+        loss = loss_of_model = left_out.loss()
         effect = effect_column(influence, loss, options)
     out, notes, known = np.zeros(n, dtype=bool), (), np.isfinite(loss)
     if options["rounds"]:
@@ -71,6 +71,7 @@ def judge_labels(estimator, influence, y, options):
     relabel = wrong & (another.max(axis=1) >= RELABEL_FROM)
     drop = wrong & ~relabel
     emptied = ~np.isin(codes, codes[~(relabel | drop)])
+    changed = (relabel | drop) & ~emptied
     columns = {
         "given": y,
         "suggested": labels[best],
@@ -78,7 +79,7 @@ def judge_labels(estimator, influence, y, options):
         "loo_loss": loss,
         "error_proba": error_proba,
         **pull_column(influence),
-        **effect,
+        **possible(effect, loss_of_model),
         "action": np.select([emptied, relabel, drop], ["keep", "relabel", "drop"], "keep"),
     }
     scores = {
@@ -99,9 +100,10 @@ def judge_labels(estimator, influence, y, options):
         "trimmed": out,
         "notes": (
             *noise.notes,
-            *_note_on_changes(error_proba[relabel | drop]),
-            *_note_on_doubtful_rows(int(doubtful.sum()), int(wrong.sum())),
+            *_note_on_changes(error_proba[changed]),
+            *_note_on_doubtful_rows(int(doubtful.sum()), int(changed.sum())),
             *notes,
+            *note_on_impossible(effect, loss_of_model),
             *_note_on_chances(influence),
             *_note_on_lonely_rows(y[alone]),
             *_note_on_emptied_classes(classes[np.unique(codes[emptied])]),
@@ -239,6 +241,31 @@ def effect_column(influence, loss, options):
     if not options["effects"]:
         return {}
     return {"effect_of_dropping": influence.answers.effect_on_others(np.isfinite(loss))}
+
+
+def _impossible(effect, loss):
+    """Effects by which the losses of the others would fall below zero."""
+    return effect["effect_of_dropping"] < -np.nanmean(loss)
+
+
+def possible(effect, loss):
+    """The column of effects, NaN where the expansion it comes from says what cannot be."""
+    if not effect:
+        return {}
+    column = effect["effect_of_dropping"]
+    return {"effect_of_dropping": np.where(_impossible(effect, loss), np.nan, column)}
+
+
+def note_on_impossible(effect, loss):
+    n = int(_impossible(effect, loss).sum()) if effect else 0
+    if n == 0:
+        return ()
+    return (
+        f"What dropping a row does to the others is not known of {n} row{'s' if n > 1 else ''}: the "
+        f"expansion that predicts it would have the others lose more than all of their loss. On these data "
+        "the other values of effect_of_dropping are too large as well: read them as an order, and fit "
+        "without a row to know. A stronger penalty makes them better.",
+    )
 
 
 def pull_column(influence):

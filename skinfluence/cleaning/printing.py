@@ -95,30 +95,33 @@ def print_explanation(problem, found, notes):
     sides = ("Rows it rests on", "Rows that speak against it")
     if not labels:
         sides = ("Rows that raise it", "Rows that lower it")
+    through = ["through"] if any(found.rows["through"]) else []
     for side, words in zip(("for", "against"), sides, strict=True):
         some = found.rows[found.rows["side"] == side]
         if not len(some):
             continue
         table = _table(title=words)
-        for name in ("row", "given", "effect without it", "by refit", "through"):
+        for name in ("row", "given", "effect without it", "by refit", *through):
             table.add_column(
                 name, justify="right" if name in ("effect without it", "by refit") else "left"
             )
         for line in some.to_dict("records"):
             refit = "" if line["refit"] != line["refit"] else _change(line["refit"], 4)
-            through = ", ".join(f"{name} {_part(change)}" for name, change in line["through"][:3])
+            ways = ", ".join(f"{name} {_part(change)}" for name, change in line["through"][:3])
             table.add_row(
                 _escaped(problem.ids[line["row"]]),
                 shown(line["given"]),
                 _change(line["effect"], 4),
                 refit,
-                _escaped(through),
+                *([_escaped(ways)] if through else []),
             )
         console.print(table)
+    values = (
+        "" if found.features is None else "Values are those that the model sees, after scaling. "
+    )
     console.print(
-        "[dim]Values are those that the model sees, after scaling. Effect without it: change of "
-        f"{what} when that row is left out too; negative = the row raises it. How columns are "
-        "turned into features was learned from all rows.[/]\n"
+        f"[dim]{values}Effect without it: change of {what} when that row is left out too; negative = "
+        "the row raises it. How columns are turned into features was learned from all rows.[/]\n"
     )
     for note in notes:
         console.print(f"[yellow]note:[/] {_escaped(note)}\n")
@@ -161,11 +164,13 @@ def print_audit(*, problem, selection, found, verification, score, top, files, p
         _print_truth(console, problem, found, score)
     console.print("[bold]Written[/] " + "\n        ".join(_escaped(path) for path in files))
     reports = [path for path in files if str(path).endswith(".html")]
-    if reports and path is not None:
+    if reports:
+        then = "." if path is None else "; then"
         console.print(
-            f"[bold]Next[/]    open {_escaped(reports[0])} in a browser and decide about each row; then\n"
-            f"        skinfluence apply {_escaped(shlex.quote(str(path)))} decisions.csv"
+            f"[bold]Next[/]    open {_escaped(reports[0])} in a browser and decide about each row{then}"
         )
+    if reports and path is not None:
+        console.print(f"        skinfluence apply {_escaped(shlex.quote(str(path)))} decisions.csv")
 
 
 def _console():

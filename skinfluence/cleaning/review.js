@@ -199,6 +199,8 @@
     else if (event.key === "n") select(items.findIndex((item, at) => at > current && !item.hidden && decisions[item.dataset.row] === undefined));
     else if (event.key === "d" && current >= 0) items[current].querySelectorAll("details").forEach((one) => { one.open = !one.open; });
     else if (KEYS[event.key] && current >= 0) act(items[current], KEYS[event.key]);
+    // Nothing is decided about a row that is not marked: the first one is.
+    else if (KEYS[event.key] || event.key === "d") move(1);
     else return;
     event.preventDefault();
   });

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from skinfluence._utils._optional import require
-from skinfluence.cleaning.files import listed
+from skinfluence.cleaning.files import dropping, listed
 
 # Fewer rows look like anything.
 MIN_ROWS = 20
@@ -44,14 +44,14 @@ def suspicions(X, y, task):
         notes.append(
             f"Column{'s' if many else ''} {listed(ids)} name{'' if many else 's'} each row by "
             f"another value, as identifiers do; as {'features they' if many else 'a feature it'} can only "
-            f"mislead. Name one with --id-column, or leave out with --drop-columns {','.join(ids[:8])}."
+            f"mislead. Name one with --id-column, or leave out with {dropping(ids[:8])}."
         )
     if away:
         many = len(away) > 1
         notes.append(
             f"Column{'s' if many else ''} {listed(away)} tell{'' if many else 's'} the target all but "
             f"perfectly. Written after it, {'they hide' if many else 'it hides'} errors: then leave out "
-            f"with --drop-columns {','.join(away[:8])}."
+            f"with {dropping(away[:8])}."
         )
     return (*notes, *_note_on_twins(X, y, task), *_note_on_order(y, task))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from skinfluence._utils._optional import require
 from skinfluence.cleaning.cells import MISSING, read_column
-from skinfluence.cleaning.files import InputError, check_column, listed, read_table
+from skinfluence.cleaning.files import InputError, check_column, dropping, listed, read_table
 from skinfluence.cleaning.suspicions import suspicions
 from skinfluence.cleaning.target_column import (
     check_finite,
@@ -286,7 +286,7 @@ def _check_features(X):
         if holds_objects(X[column]):
             raise InputError(
                 f"column {column!r} holds lists or other objects, not numbers or texts. "
-                f"Leave out with: --drop-columns {column}"
+                f"Leave out with: {dropping([column])}"
             )
         if _is_number(X[column]):
             check_finite(X[column], f"column {column!r}")

@@ -9,6 +9,8 @@ from scipy.stats import t as student
 from skinfluence.cleaning.judging import (
     effect_column,
     left_out_outputs,
+    note_on_impossible,
+    possible,
     pull_column,
     pull_score,
 )
@@ -47,7 +49,7 @@ def judge_targets(estimator, influence, y, options):
         "residual_z": z,
         "loo_loss": loss,
         **pull_column(influence),
-        **effect,
+        **possible(effect, loss),
         "action": np.where(drop, "drop", "keep"),
     }
     scores = {"loo_loss": loss, **pull_score(columns)}
@@ -58,7 +60,7 @@ def judge_targets(estimator, influence, y, options):
         "loo_prediction": prediction,
         "noise": None,
         "trimmed": np.zeros(len(y), dtype=bool),
-        "notes": _note_on_masks(alone, effect),
+        "notes": (*_note_on_masks(alone, effect), *note_on_impossible(effect, loss)),
     }
     return columns, scores, evidence
 

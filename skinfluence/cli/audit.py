@@ -17,7 +17,7 @@ from skinfluence.cleaning.outputs import inert, write_together
 from skinfluence.cleaning.report import summarise
 from skinfluence.cleaning.selection import cleaning_score, select_model, threads_for
 from skinfluence.cli.arguments import model_options
-from skinfluence.cli.files import check_output, outputs, problem_of
+from skinfluence.cli.files import check_output, note_on_earlier, outputs, problem_of
 from skinfluence.cli.talking import collected_warnings, finite, status
 from skinfluence.statistics import OverBudgetError
 
@@ -56,7 +56,8 @@ def run(arguments, command):
                 with status("fitting on the cleaned rows", talk):
                     score = cleaning_score(found, selection, problem)
     # What was found first, then how the table was read.
-    notes = (*found.notes, *problem.notes, *selection.notes, *warned)
+    earlier = note_on_earlier(arguments)
+    notes = (*found.notes, *problem.notes, *selection.notes, *warned, *earlier)
     found = dataclasses.replace(found, notes=notes)
     outcome = {
         "problem": problem,

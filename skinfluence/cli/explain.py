@@ -1,11 +1,12 @@
 """``skinfluence explain``: why the model predicts what it predicts for a row."""
 
 import json
+from difflib import get_close_matches
 
 import numpy as np
 
 from skinfluence._utils._optional import require
-from skinfluence.cleaning.files import InputError
+from skinfluence.cleaning.files import InputError, dropping
 from skinfluence.cleaning.selection import select_model, threads_for
 from skinfluence.cli.arguments import model_options
 from skinfluence.cli.files import file_problem_of
@@ -45,10 +46,10 @@ def _place(problem, row, id_column):
     number = _number(problem, row) if id_column is None else _with_id(problem, row, id_column)
     places = np.flatnonzero(problem.rows == number)
     if not len(places):
+        aside = len(problem.frame) - len(problem.rows)
         raise InputError(
-            f"row {row} is not among the rows of the model: {problem.name} has rows 0 to "
-            f"{len(problem.frame) - 1}, and {len(problem.frame) - len(problem.rows)} of them are "
-            "set aside."
+            f"--row must name a row of the model: {problem.name} has rows 0 to {len(problem.frame) - 1}"
+            f"{f', and {aside} of them are set aside' if aside else ''}. Got {row}."
         )
     return int(places[0])
 
@@ -67,15 +68,18 @@ def _with_id(problem, row, id_column):
     numbers = np.flatnonzero(ids == row)
     if len(numbers) == 1:
         return numbers[0]
-    by_number = f"to name a row by its number, pass --drop-columns {id_column} for --id-column."
+    by_number = f"to name a row by its number, pass {dropping([id_column])} for --id-column."
     if len(numbers):
         raise InputError(
             f"--row must name one row. Got {row!r}, which is the {id_column!r} of {len(numbers)} rows, "
             f"{numbers[0]} and {numbers[1]} (from 0) among them: {by_number}"
         )
+    meant = get_close_matches(row, ids, n=1)
+    hint = f" Did you mean {meant[0]!r}?" if meant else ""
+    if row.isdecimal():
+        hint = f" If that is its number: {by_number}"
     raise InputError(
-        f"--row must be in the --id-column {id_column!r}, such as {ids[0]!r}. Got {row!r}. If that is "
-        f"its number: {by_number}"
+        f"--row must be in the --id-column {id_column!r}, such as {ids[0]!r}. Got {row!r}.{hint}"
     )
 
 

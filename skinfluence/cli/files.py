@@ -37,12 +37,26 @@ def file_problem_of(arguments):
     )
 
 
+NAMES = {"issues": "issues.csv", "report": "report.html", "cleaned": "cleaned.csv"}
+
+
 def outputs(arguments):
     """What will be written where, by name."""
-    folder = Path(arguments.out)
-    names = ["issues", *(["report"] if arguments.html else [])]
-    names += ["cleaned"] if arguments.cleaned else []
-    return {name: folder / (name + (".html" if name == "report" else ".csv")) for name in names}
+    wanted = {"issues": True, "report": arguments.html, "cleaned": arguments.cleaned}
+    return {name: Path(arguments.out) / NAMES[name] for name in NAMES if wanted[name]}
+
+
+def note_on_earlier(arguments):
+    """What an earlier audit left in the folder that this one does not write over."""
+    there = [Path(arguments.out) / name for name in NAMES.values()]
+    left = [path for path in there if path not in outputs(arguments).values() and path.exists()]
+    if not left:
+        return ()
+    many = len(left) > 1
+    return (
+        f"{' and '.join(map(str, left))} {'are' if many else 'is'} of an earlier audit, and "
+        f"{'stay' if many else 'stays'} as {'they are' if many else 'it is'}.",
+    )
 
 
 def check_output(arguments):

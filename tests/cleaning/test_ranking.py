@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, make_blobs
 from sklearn.feature_selection import SelectKBest
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression as SkLogisticRegression
@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence.cleaning import Plan, audit
+from skinfluence.cleaning.judging import note_on_impossible, possible
 from skinfluence.datasets import load_demo, shift_targets
 from skinfluence.linear_model import LogisticRegression, Ridge
 
@@ -304,6 +305,28 @@ def test_a_class_with_one_row_gets_a_note_and_no_suggestion(demo):
     assert line["action"] == "keep" and line["suggested"] == "typo"
     assert result.table["effect_of_dropping"].notna().sum() >= len(y) - 1
     assert np.isnan(result.verify(len(y) - 177 or 1)["refit_loss"]).sum() <= 1
+
+
+def test_changes_are_counted_as_the_table_has_them():
+    """A class of two rows that both look wrong is kept, and is no suggested change."""
+    X, y = make_blobs(200, centers=[[0, 0], [6, 0], [0, 6]], random_state=0)
+    rows = np.random.RandomState(0).permutation(200)
+    y[rows[:12]] = (y[rows[:12]] + 1) % 3
+    y[rows[12:14]] = 3
+    found = audit(LogisticRegression(C=0.3).fit(X, y), X, y, effects=False)
+    assert any("looks wrong ('3')" in note for note in found.notes)
+    n = int((found.table["action"] != "keep").sum())
+    assert n > 0 and any(f" of {n} suggested changes" in note for note in found.notes)
+
+
+def test_effects_that_cannot_be_are_not_said():
+    """Losses do not fall below zero: -0.7 is more than the others have."""
+    loss, effect = np.full(4, 0.5), {"effect_of_dropping": np.array([-0.7, -0.4, 0.1, np.nan])}
+    column = possible(effect, loss)["effect_of_dropping"]
+    assert np.array_equal(column, [np.nan, -0.4, 0.1, np.nan], equal_nan=True)
+    (note,) = note_on_impossible(effect, loss)
+    assert "not known of 1 row:" in note
+    assert not note_on_impossible({"effect_of_dropping": column}, loss) and not possible({}, loss)
 
 
 def test_regression_finds_shifted_targets_and_never_relabels():

@@ -78,7 +78,11 @@ def test_decisions_are_made_by_key_and_click_survive_a_reload_and_are_carried_ou
     with browser() as chromium:
         chromium.open(page)
         assert chromium.run(PROGRESS).startswith("0 of 50 decided")
-        chromium.press("j", "a", "r", "c")
+        chromium.press("a")
+        assert chromium.run(PROGRESS).startswith("0 of 50 decided"), (
+            "the first key marks the first row"
+        )
+        chromium.press("a", "r", "c")
         chromium.run("document.activeElement.value = 'a \"new\", one'")
         chromium.press("Enter")
         chromium.click("tbody.item:nth-of-type(4) button[data-do=change]")

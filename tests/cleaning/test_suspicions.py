@@ -44,6 +44,12 @@ def test_an_identifier_is_named(ids):
     assert "'customer'" in note and "--drop-columns customer" in note
 
 
+def test_a_name_with_blanks_is_left_out_as_the_note_says():
+    """The remedy is pasted into a shell."""
+    (note,) = notes_on(**{"Customer No.": [f"C{i:04d}" for i in range(N)]})
+    assert note.endswith("--drop-columns 'Customer No.'.")
+
+
 @pytest.mark.parametrize(
     "values",
     [
