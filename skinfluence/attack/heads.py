@@ -312,25 +312,26 @@ class HingeHead(Head):
         return Sums(design.X, slopes, together=False)
 
     def _fill_gradients(self, rows, direction, pull_back, out):
-        problem, answers = self.objective, self._answers
+        problem, optimum = self.objective, self._answers.optimum
         held = [
-            having(problem, one, answers.beta[j]) for j, one in enumerate(answers.conditionals())
+            having(problem, one, optimum.beta[j])
+            for j, one in enumerate(optimum.conditionals(None))
         ]
         # Means of the rows' gradients, of which the sum is asked.
         scale, aggregate = (len(direction.X), "mean") if direction.together else (1.0, None)
         return hinge_derivatives.pert_loss(
-            problem, held, answers.beta, scale * direction.slopes, direction.X,
+            problem, held, optimum.beta, scale * direction.slopes, direction.X,
             rows, aggregate, pull_back, out,
         )  # fmt: skip
 
     def _move(self, features):
-        problem, answers = self.objective, self._answers
+        problem, optimum = self.objective, self._answers.optimum
         self._solve(
             replace(
                 problem,
                 design=problem.design.like(features),
-                beta=answers.beta,
-                bias=answers.bias,
+                beta=optimum.beta,
+                bias=optimum.bias,
                 fitted_eta=None,
             )
         )

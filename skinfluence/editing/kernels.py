@@ -87,14 +87,14 @@ def in_its_bounds(problem, answers, left):
         Which of the rows, new ones last, ``problem`` holds.
     """
     more = max(0, int(left.max(initial=-1)) + 1 - answers.problem.n_samples)
-    beta = np.pad(answers.beta, ((0, 0), (0, more)))[:, left]
-    return replace(problem, beta=beta, bias=answers.bias).in_its_bounds()
+    beta = np.pad(answers.optimum.beta, ((0, 0), (0, more)))[:, left]
+    return replace(problem, beta=beta, bias=answers.optimum.bias).in_its_bounds()
 
 
 def solved_hinge(answers):
     """The :class:`Solved` problem of answers about a hinge model, at its exact optimum."""
     problem = answers.at_optimum
-    kkt = max(float(one.kkt_residual) for one in answers.solutions)
+    kkt = max(float(one.kkt_residual) for one in answers.optimum.solutions)
     bounds = problem.C * problem.loss.factors.max() * problem.total_weight * problem.n_outputs
     # The gap between primal and dual is at most the violations times the bounds of their rows.
     bound = float(np.sqrt(2.0 * kkt * bounds))
@@ -124,7 +124,7 @@ def write_hinge(model, solved, left, lines):
     if hasattr(model, "support_vectors_"):
         return _write_svc(like(model), model, problem, left)
     made = like(model)
-    made.coef_, intercept = solved.answers.weights()
+    made.coef_, intercept = solved.answers.optimum.weights()
     if model.fit_intercept:
         made.intercept_ = intercept
     return made

@@ -2,7 +2,6 @@
 
 import copy
 import numbers
-import threading
 import warnings
 from dataclasses import replace
 
@@ -12,14 +11,14 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
-from skinfluence.active_set import BOUND, MARGIN, Paths, distance_under, polish, polish_near
+from skinfluence.active_set import BOUND, MARGIN
 from skinfluence.answers import LOCAL, Answers, answers_of, check_method
 from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.hinge import derivatives
-from skinfluence.hinge.conditional import at_margin, check_margin, having, smoothed
+from skinfluence.hinge.conditional import check_margin, having
 from skinfluence.hinge.edits import edit_moves, influence_change, new_push
 from skinfluence.hinge.gammas import Engine, Start, without_rows
-from skinfluence.hinge.planes import Planes
+from skinfluence.hinge.optimum import Optimum
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.hinge.shifts import Pushes, Shifts
 from skinfluence.hinge.trust import HingeEffect, HingeReport
@@ -50,9 +49,8 @@ class HingeAnswers(Answers):
 
     Attributes
     ----------
-    beta : ndarray of shape (n_outputs, n_samples)
-        Coefficients at the optimum, with the sign of the target.
-    bias : ndarray of shape (n_outputs,)
+    optimum : Optimum
+        What starts from it is kept for the next question.
     """
 
     effect_type = HingeEffect
@@ -61,36 +59,15 @@ class HingeAnswers(Answers):
         self.problem = problem
         self.verbose = verbose
         self._smoothing, self._share = "auto", None
-        self._lock = threading.RLock()
-        self._solve()
-
-    def _solve(self):
-        problem = self.problem
-        self._rows = [problem.rows_of(j) for j in range(problem.n_outputs)]
-        solved = polish_near if problem.near else polish
-        self._solutions = [
-            solved(problem.binary(j, rows), problem.beta[j, rows], problem.bias[j])
-            for j, rows in enumerate(self._rows)
-        ]
-        self.beta = np.zeros((problem.n_outputs, problem.n_samples))
-        for j, (rows, solution) in enumerate(zip(self._rows, self._solutions, strict=True)):
-            self.beta[j, rows] = solution.beta
-        self.bias = np.array([solution.bias for solution in self._solutions])
-        self._paths, self._conditionals, self._last_removals, self._planes = {}, {}, {}, {}
-        self._eta = self._training_decision()
+        self.optimum, self._last_removals = Optimum(problem), {}
 
     def __getstate__(self):
         return {"problem": self.problem, "verbose": self.verbose, "_smoothing": self._smoothing}
 
     def __setstate__(self, state):
         # Solutions hold functions of the data: solving again is cheap from where the fit is.
-        self.__dict__.update(state, _share=None, _lock=threading.RLock())
-        self._solve()
-
-    @property
-    def solutions(self):
-        """The optimum of each binary problem, a list of Solution."""
-        return self._solutions
+        self.__dict__.update(state, _share=None)
+        self.optimum, self._last_removals = Optimum(self.problem), {}
 
     def holding(self, hold):
         if hold is not None:
@@ -99,11 +76,11 @@ class HingeAnswers(Answers):
 
     @property
     def at_optimum(self):
-        return replace(self.problem, beta=self.beta, bias=self.bias)
+        return replace(self.problem, beta=self.optimum.beta, bias=self.optimum.bias)
 
     @property
     def concern(self):
-        distance = self._distance()
+        distance = self.optimum.distance
         if distance <= FAR:
             return None
         return (
@@ -128,106 +105,19 @@ class HingeAnswers(Answers):
         return view
 
     def report(self):
-        problem, solutions = self.problem, self._solutions
+        problem, solutions = self.problem, self.optimum.solutions
         names = np.array(["none", "margin", "bound"])
         role = np.full((problem.n_samples, problem.n_outputs), "", dtype="<U6")
-        for j, (rows, solution) in enumerate(zip(self._rows, solutions, strict=True)):
+        for j, (rows, solution) in enumerate(zip(self.optimum.rows, solutions, strict=True)):
             role[rows, j] = names[solution.role]
         return HingeReport(
-            distance=self._distance(),
+            distance=self.optimum.distance,
             kkt_residual=max(float(one.kkt_residual) for one in solutions),
             n_pivots=sum(int(one.n_pivots) for one in solutions),
             n_support=np.array([np.isin(one.role, (MARGIN, BOUND)).sum() for one in solutions]),
             n_margin=np.array([(one.role == MARGIN).sum() for one in solutions]),
             role=role,
         )
-
-    def _distance(self):
-        fitted = self.problem.fitted_eta
-        if fitted is None:
-            return max(float(one.distance) for one in self._solutions)
-        away = (fitted - self._eta)[self.problem.weights > 0]
-        return max(
-            distance_under(away[:, j], one.bias, one.bias_interval)
-            for j, one in enumerate(self._solutions)
-        )
-
-    def _training_decision(self):
-        out = np.empty((self.problem.n_samples, self.problem.n_outputs))
-        if any(len(rows) < len(out) for rows in self._rows):
-            # Rows without part in a problem have a decision value all the same.
-            out[:] = self._decision(self.problem.design.X)
-        for j, (rows, solution) in enumerate(zip(self._rows, self._solutions, strict=True)):
-            plane = self._plane(j)
-            out[rows, j] = plane.decision(plane.X) if plane.lacks_digits else solution.f
-        return out
-
-    def _decision(self, X):
-        used = np.flatnonzero(self.beta.any(axis=0))
-        cross, support = self.problem.cross, self.problem.design.X[used]
-        out = np.empty((X.shape[0], self.problem.n_outputs))
-        for block in row_blocks(len(out), 8 * (len(used) + 1)):
-            out[block] = cross(X[block], support) @ self.beta[:, used].T + self.bias
-        for j in range(self.problem.n_outputs):
-            plane = self._plane(j)
-            if plane.lacks_digits:
-                out[:, j] = plane.decision(X)
-        return out
-
-    def weights(self):
-        """``coef_`` and ``intercept_`` of linear functions, (n_outputs, n_features) and (n_outputs,)."""
-        problem = self.problem
-        coef = np.asarray((problem.design.X.T @ self.beta.T).T)
-        scaled = problem.intercept**2 * self.beta.sum(axis=1)
-        intercept = self.bias.copy() if problem.free_bias else scaled
-        for j in range(problem.n_outputs):
-            plane = self._plane(j)
-            if plane.lacks_digits:
-                coef[j], intercept[j] = plane.at_optimum
-        return coef, intercept
-
-    def _plane(self, output, paths=None, rows=None):
-        """The weights of one binary problem: of its own rows, or of those of a path."""
-        rows = self._rows[output] if rows is None else rows
-        key = output, len(rows)
-        if key not in self._planes:
-            solution = self._solutions[output] if paths is None else paths.solution
-            self._planes[key] = Planes(self.problem, solution, rows)
-        return self._planes[key]
-
-    def _path(self, output, with_all_rows=False):
-        """The engine of one binary problem, and its rows.
-
-        With all rows, those without part in the problem are there with a bound of zero, so that
-        they can be given one.
-        """
-        everything = np.arange(self.problem.n_samples)
-        rows = everything if with_all_rows else self._rows[output]
-        with self._lock:
-            key = (output, len(rows))
-            if key not in self._paths:
-                solution = self._solutions[output]
-                if len(rows) != len(self._rows[output]):
-                    binary = self.problem.binary(output, rows)
-                    solution = polish(binary, self.beta[output], self.bias[output])
-                self._paths[key] = Paths(solution)
-            return self._paths[key], rows
-
-    def _conditional(self, smoothing):
-        """The conditional kernel of every binary problem."""
-        with self._lock:
-            if smoothing not in self._conditionals:
-                self._conditionals[smoothing] = [
-                    at_margin(self.problem, j, rows, self._solutions[j], self._path(j)[0])
-                    if smoothing is None
-                    else smoothed(self.problem, j, rows, self._solutions[j], smoothing)
-                    for j, rows in enumerate(self._rows)
-                ]
-            return self._conditionals[smoothing]
-
-    def conditionals(self):
-        """The conditional kernel of every binary problem, the margin held: a list of Conditional."""
-        return self._conditional(None)
 
     def _smoothing_or(self, default):
         return default if self._smoothing == "auto" else self._smoothing
@@ -241,60 +131,60 @@ class HingeAnswers(Answers):
                 f"{self.problem.design.kernel!r}; ask for the decision function itself: "
                 "removal_effect(X, of='decision_function')."
             )
-        return derivatives.up_params(self.problem, self._conditional(None), rows)
+        return derivatives.up_params(self.problem, self.optimum.conditionals(None), rows)
 
     def up_loss(self, tests, rows, aggregate):
         rows = np.arange(self.problem.n_samples) if rows is None else rows
-        conditionals = self._conditional(self._smoothing_or(SMOOTHING))
-        gradients = self.problem.loss.gradient(self._decision(tests.design.X), tests.y)
+        conditionals = self.optimum.conditionals(self._smoothing_or(SMOOTHING))
+        gradients = self.problem.loss.gradient(self.optimum.decision(tests.design.X), tests.y)
         return derivatives.up_loss(
             self.problem, conditionals, gradients, tests.design.X, rows, aggregate
         )
 
     def pert_loss(self, tests, rows, aggregate, pull_back, out):
         smoothing = self._smoothing_or(None)
-        conditionals = self._conditional(smoothing)
+        conditionals = self.optimum.conditionals(smoothing)
         if smoothing is None:
             conditionals = [
-                having(self.problem, one, self.beta[j]) for j, one in enumerate(conditionals)
+                having(self.problem, one, self.optimum.beta[j])
+                for j, one in enumerate(conditionals)
             ]
-        gradients = self.problem.loss.gradient(self._decision(tests.design.X), tests.y)
+        gradients = self.problem.loss.gradient(self.optimum.decision(tests.design.X), tests.y)
         points = (gradients, tests.design.X, rows, aggregate, pull_back, out)
-        return derivatives.pert_loss(self.problem, conditionals, self.beta, *points)
+        return derivatives.pert_loss(self.problem, conditionals, self.optimum.beta, *points)
 
     def test_pulls(self, tests):
-        gradients = self.problem.loss.gradient(self._decision(tests.design.X), tests.y)
-        used = np.flatnonzero(self.beta.any(axis=0))
+        gradients = self.problem.loss.gradient(self.optimum.decision(tests.design.X), tests.y)
+        used = np.flatnonzero(self.optimum.beta.any(axis=0))
         kernel, X = self.problem.design.kernel, self.problem.design.X
-        slopes = kernel.grad_combination(tests.design.X, X[used], self.beta[:, used].T)
+        slopes = kernel.grad_combination(tests.design.X, X[used], self.optimum.beta[:, used].T)
         return np.einsum("tj,jtf->tf", gradients, slopes)
 
     def self_influence(self):
-        gradients = self.problem.loss.gradient(self._eta, self.problem.y)
-        conditionals = self._conditional(self._smoothing_or(SMOOTHING))
+        gradients = self.problem.loss.gradient(self.optimum.eta, self.problem.y)
+        conditionals = self.optimum.conditionals(self._smoothing_or(SMOOTHING))
         return derivatives.self_influence(self.problem, conditionals, gradients)
 
     # Edits
 
     def quantity(self, tests, of, method):
         check_method(method)
-        return Quantity(of, self.problem.loss, tests, self._decision(tests.design.X))
+        return Quantity(of, self.problem.loss, tests, self.optimum.decision(tests.design.X))
 
     def start(self, design, method):
         """Decision values at ``design`` that changes are measured from."""
-        return self._decision(design.X) + self._class_shift(design.X)
+        return self.optimum.decision(design.X) + self._class_shift(design.X)
 
     def reweighted(self, ratio, method):
         """The answers where each class weighs ``ratio`` times as much, (n_classes,).
 
         ``"influence"`` is of first order in ``ratio - 1``.
         """
-        problem = self.at_optimum
-        moved = problem.reweighted(ratio)
+        moved = self.at_optimum.reweighted(ratio)
         if method != "influence":
             return HingeAnswers(moved, self.verbose)
-        codes = problem.y
-        before = problem.loss.factors[codes]
+        codes = self.problem.y
+        before = self.problem.loss.factors[codes]
         after = ratio[codes, None] * moved.loss.factors[codes]
         view = copy.copy(self)
         view._share = np.divide(after, before, out=np.ones_like(after), where=before > 0) - 1.0
@@ -304,13 +194,8 @@ class HingeAnswers(Answers):
         """The answers at another gamma of the kernel, solved from here."""
         design = self.problem.design
         kernel = replace(design.kernel, gamma=gamma)
-        problem = replace(
-            self.problem,
-            design=replace(design, kernel=kernel),
-            beta=self.beta,
-            bias=self.bias,
-            fitted_eta=None,
-        )
+        design = replace(design, kernel=kernel)
+        problem = replace(self.at_optimum, design=design, fitted_eta=None)
         return HingeAnswers(problem)
 
     def removals_at(self, rows, gammas, Z, each=False):
@@ -319,8 +204,8 @@ class HingeAnswers(Answers):
         See :func:`~skinfluence.hinge.gammas.without_rows`; of shape (n_rows, n_points, n_outputs).
         """
         kernel, out = self.problem.design.kernel, []
-        for j, among in enumerate(self._rows):
-            shifts, solution = self._removal_shifts(j, rows, "exact"), self._solutions[j]
+        for j, among in enumerate(self.optimum.rows):
+            shifts, solution = self._removal_shifts(j, rows, "exact"), self.optimum.solutions[j]
             start = Start(solution.beta, shifts.moves, shifts.positions, rows, among)
             engine = Engine(solution.problem, self.problem.design.X[among], start)
             out.append(without_rows(engine, gammas, kernel, Z, each))
@@ -331,7 +216,7 @@ class HingeAnswers(Answers):
         out = np.zeros((at.shape[0], self.problem.n_outputs))
         if self._share is None:
             return out
-        for j, one in enumerate(self._conditional(None)):
+        for j, one in enumerate(self.optimum.conditionals(None)):
             pushing = np.flatnonzero(one.push)
             amounts = (self.problem.weights * self._share[:, j] * one.push)[pushing]
             out[:, j] = one.cross(at, self.problem.design.X[pushing]) @ amounts
@@ -371,15 +256,15 @@ class HingeAnswers(Answers):
         key = (output, method == "one-step")
         asked, shifts = self._last_removals.get(key, (None, None))
         if asked is None or not np.array_equal(asked, rows):
-            mine = np.flatnonzero(np.isin(rows, self._rows[output]))
-            paths, among = self._path(output)
+            mine = np.flatnonzero(np.isin(rows, self.optimum.rows[output]))
+            paths, among = self.optimum.path(output)
             at = np.searchsorted(among, rows[mine])
             turned = None
             if method == "one-step":
                 moves = self._span(output, paths, at, rows[mine])
             else:
                 moves = paths.remove(at)
-                turned = self._plane(output, paths, among).after(moves)
+                turned = self.optimum.plane(output, paths, among).after(moves)
             shifts = Shifts(self.problem, moves, mine, among, turned)
             if moves.delta_beta.nbytes < KEPT_BYTES:
                 self._last_removals[key] = (rows, shifts)
@@ -395,19 +280,19 @@ class HingeAnswers(Answers):
         before = problem.weights[rows] * problem.units(problem.y[rows])[:, output]
         mine = np.flatnonzero((problem.y[rows] != label) & (np.sign(unit) * bound != before))
         outsiders = (problem.loss.signs[problem.y[rows[mine]], output] == 0.0).any()
-        paths, among = self._path(output, with_all_rows=outsiders)
+        paths, among = self.optimum.path(output, with_all_rows=outsiders)
         at = np.searchsorted(among, rows[mine])
         moves = paths.change(at, y=np.full(len(mine), np.sign(unit)), C=bound[mine])
-        turned = self._plane(output, paths, among).after(moves)
+        turned = self.optimum.plane(output, paths, among).after(moves)
         return Shifts(problem, moves, mine, among, turned)
 
     def _pushes(self, output, rows, label):
-        problem, one = self.problem, self._conditional(None)[output]
+        problem, one = self.problem, self.optimum.conditionals(None)[output]
         amounts = -problem.weights[rows] * one.push[rows]
         if label is not None:
             codes = np.full(len(rows), label)
             relabelled = problem.sample_weight[rows] * problem.labels.class_weight[label]
-            amounts += relabelled * new_push(problem, output, codes, self._eta[rows, output])
+            amounts += relabelled * new_push(problem, output, codes, self.optimum.eta[rows, output])
             amounts[problem.y[rows] == label] = 0.0
         return Pushes(problem, one, rows, amounts)
 
@@ -440,14 +325,14 @@ class HingeAnswers(Answers):
         """Change of all decision functions at some points under one edit, its KKT and pivots."""
         step = np.zeros((at.shape[0], self.problem.n_outputs))
         if method == "influence":
-            conditionals = self._conditional(None)
-            new_eta = None if points.new is None else self._decision(points.new.X)
+            conditionals = self.optimum.conditionals(None)
+            new_eta = None if points.new is None else self.optimum.decision(points.new.X)
             for j, one in enumerate(conditionals):
                 step[:, j] = influence_change(self.problem, j, one, points, new_eta, at)
             return step, np.nan, 0
         kkt, pivots = 0.0, 0
         for j in range(self.problem.n_outputs):
-            paths, rows = self._path(j)
+            paths, rows = self.optimum.path(j)
             if method == "one-step":
                 moves, new = self._span_moves(j, points, paths, rows), None
             else:
@@ -458,7 +343,7 @@ class HingeAnswers(Answers):
             added = None if new is None else self.problem.cross(new, at)
             step[:, j] = moves.decision_change(columns, added)[0]
             if method != "one-step":
-                turned = self._plane(j, paths, rows).after(moves, new)
+                turned = self.optimum.plane(j, paths, rows).after(moves, new)
                 if turned is not None:
                     step[:, j] = turned.at(at)[0]
             kkt = max(kkt, moves.kkt_residual[0])
@@ -467,7 +352,7 @@ class HingeAnswers(Answers):
 
     def _span(self, output, paths, at, rows):
         """The span rule for some rows, at their places in the path; says which it has no answer for."""
-        check_margin(self.problem, self._solutions[output])
+        check_margin(self.problem, self.optimum.solutions[output])
         moves = paths.one_step(at)
         gone = rows[moves.moving[np.isnan(moves.delta_bias)]]
         if len(gone):
@@ -489,7 +374,7 @@ class HingeAnswers(Answers):
     def own_removals(self, method, tol, rows=None):
         check_method(method)
         rows = np.arange(self.problem.n_samples) if rows is None else rows
-        eta = self._eta[rows] + self._class_shift(self.problem.design.X[rows])
+        eta = self.optimum.eta[rows] + self._class_shift(self.problem.design.X[rows])
         with progress_bar(self.problem.n_outputs, "problems", self.verbose) as advance:
             for j in range(self.problem.n_outputs):
                 eta[:, j] += self._shifts(j, rows, None, method).own(rows)
@@ -498,7 +383,7 @@ class HingeAnswers(Answers):
 
     def own_group_removals(self, removals, method, tol):
         check_method(method)
-        eta = self._eta + self._class_shift(self.problem.design.X)
+        eta = self.optimum.eta + self._class_shift(self.problem.design.X)
         for one in removals:
             eta[one.rows] += self._change(one, method, self.problem.design.X[one.rows])[0]
         return eta

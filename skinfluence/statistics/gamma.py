@@ -132,10 +132,6 @@ class GammaAnswers(MovingAnswers):
         self._fitted = self.problem.design.kernel.gamma
         self._slope = {}
 
-    @property
-    def solutions(self):
-        return self.held.solutions
-
     def _at(self, gamma):
         """The answers at another gamma, solved from the fit."""
         if gamma == self._fitted:

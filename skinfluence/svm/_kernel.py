@@ -121,8 +121,10 @@ class SVC(InfluenceMixin, svm.SVC):
     def _write(self, start, X, codes, answers):
         """scikit-learn's fitted attributes, from the solutions of all pairs."""
         kind = type(start.dual_coef_) if sp.issparse(start.dual_coef_) else None
-        support, counts, dual = dual_coefficients(answers.beta, codes, len(self.classes_), kind)
-        write_svc(self, start, support, X[support], counts, dual, answers.bias.copy())
+        support, counts, dual = dual_coefficients(
+            answers.optimum.beta, codes, len(self.classes_), kind
+        )
+        write_svc(self, start, support, X[support], counts, dual, answers.optimum.bias.copy())
 
 
 def _resolved_gamma(gamma, X, weight):

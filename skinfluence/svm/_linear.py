@@ -149,7 +149,7 @@ class LinearSVC(InfluenceMixin, svm.LinearSVC):
             start.fit(X, y, sample_weight)
         problem = objective_of(start, X, y, sample_weight)
         answers = HingeAnswers(problem)
-        self.coef_, intercept = answers.weights()
+        self.coef_, intercept = answers.optimum.weights()
         if self.fit_intercept:
             self.intercept_ = intercept
         self.n_iter_ = max(1, answers.report().n_pivots)

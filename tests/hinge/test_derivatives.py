@@ -127,10 +127,10 @@ def _dense_up_loss(inf, X, y, t):
     rows, n = problem.design.X, problem.n_samples
     K, at = problem.design.kernel(rows), problem.design.kernel(X, rows)
     codes = np.searchsorted(problem.labels.classes, y)
-    eta = at @ answers.beta.T + answers.bias
+    eta = at @ answers.optimum.beta.T + answers.optimum.bias
     gradients = problem.loss.gradient(eta, codes)
     out = np.zeros((len(X), n))
-    for j, one in enumerate(answers.solutions):
+    for j, one in enumerate(answers.optimum.solutions):
         mine = problem.rows_of(j)
         sign = problem.loss.signs[problem.y[mine], j]
         z = (1.0 - sign * one.f) / t
