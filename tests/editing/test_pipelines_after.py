@@ -26,7 +26,8 @@ from tests.editing.models import NEWTON, Xc, Xd, Xz, yc, yd
 N = 70
 WORDS = "ham egg tea oil rye fig".split()
 TEXTS = [" ".join(np.random.default_rng(i).choice(WORDS, 3 + i % 4)) for i in range(N)]
-TABLE = pd.DataFrame(Xc[:N, :3], columns=list("abc"))
+# A copy, or pandas 2 writes the gaps into the rows of everybody else.
+TABLE = pd.DataFrame(Xc[:N, :3].copy(), columns=list("abc"))
 TABLE.loc[[4, 9, 30], "b"] = np.nan
 TABLE["word"] = np.where(np.arange(N) % 3 == 0, "x", np.where(np.arange(N) % 5 == 0, "y", "z"))
 SOLD = np.exp(0.3 * Xz[:N, 0]) + Xz[:N, 1] ** 2
