@@ -26,6 +26,7 @@ from skinfluence import Influence
 from skinfluence.objective import objective_of
 from tests.registries import ESTIMATORS, make_data, name_of
 from tests.trials.drawing import draw
+from tests.versions import SCIKIT_LEARN
 
 N = 200
 ORDER = np.random.default_rng(4).permutation(N)
@@ -228,7 +229,8 @@ def test_a_fit_that_the_rounding_of_its_objective_stopped_is_that_of_its_rows():
             C=trial.params["C"], solver="newton-cholesky", max_iter=1000, tol=1e-10
         ).fit(trial.X, trial.y, trial.weights)
         gradient = objective_of(model, trial.X, trial.y, trial.weights).gradient()
-        assert np.abs(gradient).max() > 0.01
+        # 1.7 with scipy 1.11 goes on to 1e-8: that fit is of its rows, too.
+        assert np.abs(gradient).max() > 0.01 or SCIKIT_LEARN < (1, 8)
         Influence(model, trial.X, trial.y, trial.weights)
         with pytest.raises(ValueError, match="those of the fit"):
             Influence(model, trial.X, trial.y)
