@@ -301,6 +301,7 @@ def test_without_decision_values_nothing_is_counted(metric):
     ("make", "message"),
     [
         (lambda: metrics.auroc(-1.0), "temperature must be a number >= 0"),
+        (lambda: metrics.auroc(np.zeros(3)), "made with its temperature first, as auroc\\(0\\) is"),
         (lambda: metrics.auroc("0.1"), "temperature must be a number >= 0"),
         (lambda: metrics.demographic_parity(["a", "a"]), "at least two groups"),
         (lambda: metrics.equal_opportunity([["a", "b"]]), "one label per test point"),

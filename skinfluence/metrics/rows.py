@@ -215,4 +215,7 @@ def rate_of(eta, label, temperature):
 
 def check_temperature(temperature):
     if not (isinstance(temperature, numbers.Real) and 0 <= temperature < np.inf):
-        raise ValueError(f"temperature must be a number >= 0. Got {temperature!r}.")
+        got = f"{temperature!r}."
+        if hasattr(temperature, "shape"):
+            got = "an array: a metric is made with its temperature first, as auroc(0) is."
+        raise ValueError(f"temperature must be a number >= 0. Got {got}")
