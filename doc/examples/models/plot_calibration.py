@@ -59,7 +59,13 @@ at = X[order[np.argsort(score[order])][::4]]
 curves = model.predict_proba(at)[:, 1] + inf.removal_effect(at, of="predict_proba")[:, :, 1].T
 scores = forest.predict_proba(at)[:, 1]
 fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
-left.plot(scores, curves.T, color="0.7", linewidth=0.7)
+left.plot(
+    scores,
+    curves.T,
+    color="0.7",
+    linewidth=0.7,
+    label=["without each row"] + [None] * (len(held) - 1),
+)
 left.plot(scores, curves[wrong], color="C1", label="without the wrong label")
 left.plot(scores, model.predict_proba(at)[:, 1], color="C0", label="of all rows")
 left.set(xlabel="score of the forest", ylabel="calibrated probability")
@@ -68,5 +74,5 @@ others = np.arange(len(held)) != wrong
 right.axhline(0.0, color="0.75", linewidth=1, zorder=0)
 right.scatter(score[held][others], effect[others], s=18, color="C0")
 right.scatter(score[held][wrong], effect[wrong], s=30, color="C1")
-right.set(xlabel="score of the calibration row", ylabel="change of the test loss without it")
+right.set(xlabel="score of the calibration row", ylabel="change of the test loss without it (nats)")
 plt.show()
