@@ -263,8 +263,8 @@ def note_on_impossible(effect, loss):
     return (
         f"What dropping a row does to the others is not known of {n} row{'s' if n > 1 else ''}: the "
         f"expansion that predicts it would have the others lose more than all of their loss. On these data "
-        "the other values of effect_of_dropping are too large as well: read them as an order, and fit "
-        "without a row to know. A stronger penalty makes them better.",
+        "the other values of effect_of_dropping may be as far off: fit without a row to know. A stronger "
+        "penalty makes them better.",
     )
 
 
