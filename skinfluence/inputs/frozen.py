@@ -18,6 +18,7 @@ from sklearn.preprocessing import TargetEncoder
 from sklearn.utils import get_tags
 
 from skinfluence._utils.calls import level_outside
+from skinfluence.inputs.shared import where_inside
 from skinfluence.inputs.wrappers import opened
 from skinfluence.statistics.registry import learns
 
@@ -122,6 +123,7 @@ def check_same_rows(estimator):
             f"rows. Got {', '.join(others)}, whose fit_transform makes something else of them "
             "(cross fitting, or the fit's own iterates). Ask about the model on the features of its "
             "fit: Z = pipeline[:-1].fit_transform(X, y); Influence(pipeline[-1].fit(Z, y), Z, y)."
+            f"{where_inside(estimator)}"
         )
 
 

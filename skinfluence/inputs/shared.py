@@ -147,6 +147,13 @@ def refuse_other_steps(estimator, shared, X, before, supervised):
     )
 
 
+def where_inside(estimator):
+    """Where pipelines are that stand inside several models, as code behind a refusal; else nothing."""
+    if shared_steps(estimator) is None:
+        return ""
+    return f" Here pipeline, y = model.estimators_[k], {_own_targets(estimator)}."
+
+
 def _own_targets(estimator):
     """What one of the models was fitted to, as code."""
     if isinstance(estimator, VotingClassifier):

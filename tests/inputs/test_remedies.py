@@ -12,15 +12,21 @@ from sklearn.ensemble import (
     StackingClassifier,
     StackingRegressor,
     VotingClassifier,
+    VotingRegressor,
 )
 from sklearn.feature_selection import RFE, SelectKBest
 from sklearn.linear_model import Lasso, LogisticRegression, RANSACRegressor, Ridge
 from sklearn.model_selection import TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, RegressorChain
+from sklearn.multioutput import (
+    ClassifierChain,
+    MultiOutputClassifier,
+    MultiOutputRegressor,
+    RegressorChain,
+)
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PowerTransformer, StandardScaler
+from sklearn.preprocessing import PowerTransformer, StandardScaler, TargetEncoder
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from skinfluence import Influence, edits
@@ -33,6 +39,7 @@ LINE = X @ [1.0, -1.0, 0.5] + 0.5 * rng.standard_normal(N)
 TWO = (LINE > 0).astype(int)
 THREE = np.digitize(LINE, [-0.7, 0.7])
 LOGISTIC = LogisticRegression()
+ENCODED = make_pipeline(TargetEncoder(target_type="continuous"), Ridge())
 # The name of the model stands in the advice; y is what the model was fitted on.
 REFUSED = {
     "a stack of classifiers": (
@@ -119,3 +126,23 @@ def test_a_network_of_scikit_learn_is_an_m_estimator_from_its_weights():
     before, left = network.predict(X), np.delete(np.arange(N), [4, 9])
     change = network.set_params(warm_start=True).fit(X[left], LINE[left]).predict(X) - before
     assert np.abs(found - change).max() < 1e-2 * np.abs(change).max()
+
+
+@pytest.mark.parametrize(
+    ("model", "y"),
+    [
+        (VotingRegressor([("a", ENCODED), ("b", ENCODED)]), LINE),
+        (MultiOutputRegressor(ENCODED), np.column_stack([LINE, X[:, 0]])),
+    ],
+    ids=["a vote", "several targets"],
+)
+def test_steps_that_fit_otherwise_are_asked_about_inside_one_of_several_models(model, y):
+    rows = np.round(X)
+    model = clone(model).fit(rows, y)
+    with pytest.raises(ValueError, match="cross fitting") as refusal:
+        Influence(model, rows, y)
+    said, _, here = str(refusal.value).partition(" Here ")
+    place = {"Influence": Influence, "model": model, "X": rows, "y": y, "k": 1}
+    first, second = re.search(r"(Z = [^;]+); (Influence\(.*\))\.", said).groups()
+    exec(f"{here.removesuffix('.')}; {first}", place)
+    assert np.isfinite(eval(second, place).loo_predict()).all()
