@@ -1,9 +1,12 @@
 """The models with one new row, for many rows and a label at once, to a certified distance."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from skinfluence import certificate
 from skinfluence.edits.points import Points
+from skinfluence.smooth.optimum.accuracy import Accuracy
 from skinfluence.smooth.stages.solved import ROUND_OFF
 
 MOST_PASSES = 40
@@ -27,7 +30,7 @@ class Additions:
         self.objective = self._factor.objective
         self.labels = problem.labels
         self.codes = self.labels.codes_of(self.objective.y)
-        self._sizes = np.sqrt(np.einsum("ikk->i", self._factor.leverages()))
+        self._sizes = _sizes(self._factor)
 
     def design_of(self, X):
         """New points as the model sees them."""
@@ -82,9 +85,8 @@ class Additions:
             if len(near):
                 rows = left[near]
                 error = bound[near] + self._solver.accuracy.floor
-                low, high = self._compared(
-                    scores, codes, label, eta[near], at[near], error, sizes[rows]
-                )
+                spread = error[:, None] * (self._sizes + sizes[rows, None])
+                low, high = self._compared(scores, codes, label, eta[near], at[near], spread)
                 known = (low == high) | (bound[near] * kappa[rows] < WANTED)
                 count[rows[known]] = high[known]
                 going[near[known]] = False
@@ -101,32 +103,49 @@ class Additions:
             pulled = (curved @ pulled[:, :, None])[:, :, 0]
             moved[left] -= solved - _solved_back(inside, pulled, V[left])
         for i in [*lost, *left]:
-            count[i] = self._count_alone(design.take([i]), label, scores, codes, sizes[[i]])
+            count[i] = self._count_alone(design.take([i]), label, scores, codes)
         return count
 
-    def _compared(self, scores, codes, label, eta, at, error, sizes):
-        """The least and the most rows that conform no better, (b,) each, at an error of the model."""
+    def _compared(self, scores, codes, label, eta, at, spread):
+        """The least and the most rows that conform no better, (b,) each.
+
+        ``spread``, (b, n_train), is what the decision values of a row and of the new one may be off by
+        together.
+        """
         expand = self.objective.loss.expand
         every = scores(expand(eta))
         own = np.take_along_axis(every, codes[None, :, None], axis=2)[:, :, 0]
         new = scores(expand(at))[:, label, None]
         # Scores change by at most so much per unit of the decision values.
         steep = 1.0 if eta.shape[-1] == 1 else np.sqrt(2.0)
-        slack = steep * error[:, None] * (self._sizes + sizes[:, None])
+        slack = steep * spread
         # Their own rounding.
         slack += 8.0 * np.finfo(float).eps * (1.0 + np.abs(new) + np.abs(own))
         return (own <= new - slack).sum(axis=1), (own <= new + slack).sum(axis=1)
 
-    def _count_alone(self, design, label, scores, codes, sizes):
-        """As :meth:`counts` for one point, by Newton's method."""
-        objective = self.objective
+    def _count_alone(self, design, label, scores, codes):
+        """As :meth:`counts` for one point, by Newton's method.
+
+        Where it reaches far the Hessian before it says nothing about the model with it; the one at that
+        model, which is then formed, does.
+        """
+        before = self.objective
         y, weight = self.labels.targets[[label]], self.labels.class_weight[[label]]
         one = Points(np.empty(0, dtype=np.intp), np.empty(0), design, y, weight)
-        step, error, *_ = self._solver.points.solve(one, ROUND_OFF)
-        theta = objective.theta + step
-        eta = objective.design.multiply(theta.T)[None]
-        at = design.multiply(theta.T)
-        return self._compared(scores, codes, label, eta, at, np.array([error]), sizes)[1][0]
+        step, *_ = self._solver.points.solve(one, ROUND_OFF)
+        weights = np.append(before.weights, weight)
+        after = replace(
+            before,
+            design=before.design.extended(design),
+            y=np.concatenate([before.y, y]),
+            weights=weights,
+            sample_weight=weights,
+            theta=before.theta + step,
+        )
+        factor = self._solver.solver.factor(after)
+        sizes, eta = _sizes(factor), after.eta
+        spread = Accuracy(factor).floor * (sizes[None, :-1] + sizes[-1])
+        return self._compared(scores, codes, label, eta[None, :-1], eta[-1:], spread)[1][0]
 
     def _gradients(self, moved, X, y, weight):
         """Gradients with the new rows (b, K, d), decision values, and ``r`` of the bound."""
@@ -147,6 +166,11 @@ class Additions:
         G += (weight * loss.gradient(at, y))[:, :, None] * X[:, None]
         spread = np.maximum(loss.spread(steps).max(axis=0), loss.spread(own))
         return G, eta, at, (loss.self_concordance or 0.0) * spread
+
+
+def _sizes(factor):
+    """``|x_i|`` of all outputs of a row in the norm of the inverse of the Hessian, (n_train,)."""
+    return np.sqrt(np.einsum("ikk->i", factor.leverages()))
 
 
 def _solved_back(inside, right, V):

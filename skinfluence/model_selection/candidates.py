@@ -302,7 +302,9 @@ class Run:
             weights = objective.sample_weight[rows]
             trial.score = -np.average(loss, weights=weights)
             trial.std = np.sqrt(np.average((loss + trial.score) ** 2, weights=weights))
-            trial.bound = np.average(found.bound[rows], weights=weights)
+            # Of rows that do not count nothing need be known.
+            bounds = np.where(weights > 0, found.bound[rows], 0.0)
+            trial.bound = np.average(bounds, weights=weights)
             trial.losses = np.full(len(found.eta), np.nan)
             trial.losses[rows] = weights * loss
         trial.score_time += time.perf_counter() - start

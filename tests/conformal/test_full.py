@@ -124,6 +124,20 @@ def test_p_values_of_labels_are_those_of_refits(name):
     np.testing.assert_array_equal(inside, expected > 0.1 + 1e-12)
 
 
+def test_p_values_of_labels_that_move_a_weak_penalty_far_are_those_of_refits(rng):
+    """Where the Hessian before bounds nothing, all rows were counted as ties: p-values of 1."""
+    X = rng.standard_normal((30, 35))
+    y = np.arange(30) % 2
+    model = linear_model.LogisticRegression(C=1e3, solver="newton-cholesky", tol=1e-10)
+    found = FullConformalClassifier(model).fit(X, y).p_values(1.1 * X[:3])
+    for i, label in np.ndindex(found.shape):
+        y2 = np.append(y, label)
+        refit = clone(model).fit(np.vstack([X, 1.1 * X[i]]), y2)
+        margins = (2 * y2 - 1) * refit.decision_function(np.vstack([X, 1.1 * X[i]]))
+        assert found[i, label] == pytest.approx((margins <= margins[-1] + 1e-9).mean())
+    assert found[:, 0].min() < 0.1
+
+
 def test_log_odds_order_labels_as_their_probabilities_do():
     estimator, task = CLASSIFIERS["softmax"]
     X, y, X_test = data_of(task, n=120)

@@ -446,6 +446,22 @@ def test_search_picks_the_penalty_of_brute_force(X, y):
     assert spearmanr(scan.cv_results_["mean_test_score"], -truth)[0] > 0.8
 
 
+def test_bounds_of_scores_are_infinite_or_hold_where_rows_weigh_nothing(rng):
+    """Zero times infinity was NaN, with a bare warning of numpy."""
+    X, y = make_data("binary", 40, 4, 0)
+    weights = rng.integers(0, 3, 40).astype(float)
+    search = LeaveOneOutSearch(LogisticRegression(), {"C": GRID}, refit=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        search.fit(X, y, sample_weight=weights)
+    bound = search.cv_results_["score_bound"]
+    best = search.best_index_
+    exact = clone(search).set_params(method="exact").fit(X, y, sample_weight=weights)
+    error = abs(search.cv_results_["mean_test_score"] - exact.cv_results_["mean_test_score"])
+    assert np.isfinite(bound[best])
+    assert (error <= bound + 1e-9).all()
+
+
 @pytest.mark.parametrize("shape", [(40, 6), (20, 50)], ids=["tall", "wide"])
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("sparse", [False, True])
