@@ -9,7 +9,7 @@ from skinfluence.closed_form.problem import ClosedProblem
 from skinfluence.editing.fits import solved_closed, solved_process
 from skinfluence.editing.solving import PenaltyReach, reach_of
 from skinfluence.editing.supports import solved_l1
-from skinfluence.hinge.answers import HingeAnswers
+from skinfluence.hinge.optimum import Optimum
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.hinge.regression import TubeAnswers, TubeProblem
 from skinfluence.kernel.gaussian_process import GaussianProcessProblem
@@ -123,7 +123,7 @@ def _(problem: HingeObjective, model):
     distance = values = 0.0
     linear = problem.fitted_eta is not None
     # Of coefficients alone the dual is not known: any one will do, and the best gives the smallest gap.
-    duals = HingeAnswers(problem).beta if linear else problem.beta
+    duals = Optimum(problem).beta if linear else problem.beta
     for j in range(problem.n_outputs):
         rows = problem.rows_of(j)
         binary, bias = problem.binary(j, rows), problem.bias[j]

@@ -66,7 +66,13 @@ def test_aggregate_takes_the_memory_of_one_test_point(inf, points, monkeypatch):
 
 def small_blocks(monkeypatch, budget=2**20):
     original = memory.row_blocks
-    for module in ("design", "smooth.effects", "curvature", "smooth.derivatives"):
+    for module in (
+        "design.base",
+        "design.dense",
+        "smooth.one_step.effects",
+        "curvature",
+        "smooth.derivatives",
+    ):
         monkeypatch.setattr(
             f"skinfluence.{module}.row_blocks",
             lambda n, size, *_: original(n, size, budget),

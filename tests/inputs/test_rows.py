@@ -278,7 +278,7 @@ def test_rows_where_the_loss_overflows_are_refused():
     [
         CalibratedClassifierCV,
         lambda model: StackingClassifier([("a", model)]),
-        lambda model: VotingClassifier([("a", model)], voting="soft"),
+        lambda model: VotingClassifier([("a", model)], voting="hard"),
     ],
     ids=["calibrated", "stacking", "voting"],
 )

@@ -229,7 +229,7 @@ REFUSED = {
     "network": (MLPClassifier(max_iter=2), r"skinfluence\.neural"),
     "calibrated": (
         CalibratedClassifierCV(LogisticRegression(), cv=2),
-        r"clone\(.*model\.estimator\)",
+        r"clone\(model\.calibrated_classifiers_\[0\]\.estimator\)",
     ),
     "voting": (VotingClassifier([("a", LogisticRegression())]), r"model\.estimators_\[k\]"),
     "threshold": (TunedThresholdClassifierCV(LogisticRegression(), cv=2), r"model\.estimator_,"),
