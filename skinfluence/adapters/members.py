@@ -83,15 +83,7 @@ def class_and_rest(model, problems, X, codes, weights):
     TypeError
         For models that chose something on the rows, and for parameters that have no decision values.
     """
-    problems = tuple(problems)
-    _refuse_chosen(problems)
-    as_chance = says_chances(model)
-    several = not as_chance and any(one.loss.n_outputs != 1 for one in problems)
-    if several or not all(isinstance(one.loss, Loss) for one in problems):
-        raise TypeError(
-            "The binary models of a OneVsRestClassifier must have a loss of one decision value. Got "
-            f"{problems[0].model_name}. {CLASS_BY_CLASS}"
-        )
+    problems, as_chance = _of_one_value(model, problems, CLASS_BY_CLASS)
     labels = Labels.by_position(model.classes_)
     name = f"{problems[0].model_name} for each class"
     return _made_of(problems, ClassAndRest(problems, as_chance), X, codes, weights, labels, name)
@@ -121,19 +113,25 @@ def each_pair(model, problems, X, codes, weights):
     """
     from skinfluence.members.pairs import PairsLoss, PairsProblem
 
+    problems, as_chance = _of_one_value(model, problems, PAIR_BY_PAIR)
+    labels = Labels.by_position(model.classes_)
+    loss = PairsLoss(problems, len(model.classes_), as_chance)
+    name = f"{problems[0].model_name} for each pair of classes"
+    return PairsProblem(problems, design_of(X), codes, weights, loss, labels, name)
+
+
+def _of_one_value(model, problems, instead):
+    """The problems of binary models, and whether these are asked for probabilities."""
     problems = tuple(problems)
     _refuse_chosen(problems)
     as_chance = says_chances(model)
     several = not as_chance and any(one.loss.n_outputs != 1 for one in problems)
     if several or not all(isinstance(one.loss, Loss) for one in problems):
         raise TypeError(
-            "The binary models of a OneVsOneClassifier must have a loss of one decision value. Got "
-            f"{problems[0].model_name}. {PAIR_BY_PAIR}"
+            f"The binary models of a {type(model).__name__} must have a loss of one decision value. Got "
+            f"{problems[0].model_name}. {instead}"
         )
-    labels = Labels.by_position(model.classes_)
-    loss = PairsLoss(problems, len(model.classes_), as_chance)
-    name = f"{problems[0].model_name} for each pair of classes"
-    return PairsProblem(problems, design_of(X), codes, weights, loss, labels, name)
+    return problems, as_chance
 
 
 def says_chances(model):
