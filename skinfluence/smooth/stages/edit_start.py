@@ -141,3 +141,17 @@ def distance_bound(minimum, sizes=None):
     M = minimum.objective.loss.self_concordance
     local = certificate.gradient_bound(M, kappa, decrement, np.array(M * minimum.moved))
     return float(local + own.noise)
+
+
+class Stage:
+    """What solves some edits of a factored objective.
+
+    Parameters
+    ----------
+    start : EditStart
+    """
+
+    def __init__(self, start):
+        self.start = start
+        self.objective, self.accuracy, self.M = start.objective, start.accuracy, start.M
+        self.factor, self.solver = start.factor, start.solver

@@ -15,6 +15,7 @@ from skinfluence.smooth.pairs.leverage_sums import LeverageSums
 from skinfluence.smooth.pairs.own_values import OwnValues, own_quadratic, own_values
 from skinfluence.smooth.pairs.pair_sums import PairSums
 from skinfluence.smooth.pairs.step_sums import own_values_along
+from skinfluence.smooth.stages.edit_start import Stage
 from skinfluence.solvers.primal import PrimalFactor
 
 # Single precision certifies own values to this; rows left over, as a share of all, from which a pass
@@ -28,18 +29,8 @@ BATCH_BYTES, STEPS_BYTES = 2**28, 96
 POINT_BYTES = 12
 
 
-class OwnSolver:
-    """Changes of decision values, of rows left out and of few other points.
-
-    Parameters
-    ----------
-    start : EditStart
-    """
-
-    def __init__(self, start):
-        self.start = start
-        self.objective, self.accuracy, self.M = start.objective, start.accuracy, start.M
-        self.factor = start.factor
+class OwnSolver(Stage):
+    """Changes of decision values, of rows left out and of few other points."""
 
     def steps_at_once(self, edits, tol):
         """Steps of each row's own decision values, where they are known to solve the edit.

@@ -12,6 +12,7 @@ from skinfluence.smooth.optimum import piecewise
 from skinfluence.smooth.optimum.accuracy import Accuracy, inflation, shrink
 from skinfluence.smooth.optimum.newton import refuse_separable
 from skinfluence.smooth.optimum.piecewise_bound import PiecewiseBound
+from skinfluence.smooth.stages.edit_start import Stage
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.base import KEPT_BYTES
 
@@ -19,18 +20,8 @@ from skinfluence.solvers.base import KEPT_BYTES
 CHORD_RADIUS = 0.7
 
 
-class PointSolver:
-    """The step of the parameters for one edit.
-
-    Parameters
-    ----------
-    start : EditStart
-    """
-
-    def __init__(self, start):
-        self.start = start
-        self.objective, self.accuracy, self.M = start.objective, start.accuracy, start.M
-        self.factor, self.solver = start.factor, start.solver
+class PointSolver(Stage):
+    """The step of the parameters for one edit."""
 
     def solve(self, points, tol):
         """Solve one edit of any points.

@@ -23,6 +23,7 @@ from skinfluence.smooth.optimum import piecewise
 from skinfluence.smooth.optimum.newton import SeparableError, refuse_separable
 from skinfluence.smooth.pairs.pair_sums import PairSums
 from skinfluence.smooth.pairs.step_sums import own_values_along
+from skinfluence.smooth.stages.edit_start import Stage
 from skinfluence.smooth.stages.own_solver import BATCH_BYTES, FOLLOWED, PAIRS_TOL, STEPS_BYTES
 from skinfluence.smooth.stages.solved import Solved
 from skinfluence.solvers import Exact, SingularHessianError
@@ -34,7 +35,7 @@ SPLIT_TOL = 1e-5
 LOOSE_PARAMETERS = 300
 
 
-class RowSolver:
+class RowSolver(Stage):
     """Steps of the parameters for edits at one row each.
 
     Parameters
@@ -43,9 +44,7 @@ class RowSolver:
     """
 
     def __init__(self, start):
-        self.start = start
-        self.objective, self.accuracy, self.M = start.objective, start.accuracy, start.M
-        self.factor, self.solver = start.factor, start.solver
+        super().__init__(start)
         self.remainders = RemainderPass(self.objective)
         self._singles = {}
 
