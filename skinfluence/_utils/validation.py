@@ -75,6 +75,12 @@ def refuse_masked(**arrays):
             )
 
 
+def check_tol(tol):
+    """Refuse a relative error that is no share."""
+    if not 0 < tol < 1:
+        raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
+
+
 def check_squares(X):
     """Refuse features whose products overflow.
 

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence._utils.validation import check_tol
 from skinfluence.answers.checks import check_chosen
 from skinfluence.editing.problems import edited_problem
 from skinfluence.editing.result import Edited, EditReport
@@ -19,8 +20,7 @@ from skinfluence.statistics import moving_curve
 
 def check_asked(influence, tol, frozen):
     """Refuse what is no tolerance, and meanings of edits that no refit has."""
-    if not 0 < tol < 1:
-        raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
+    check_tol(tol)
     if frozen not in (None, "accept", "refuse"):
         raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
     frozen = influence.frozen if frozen is None else frozen

@@ -10,11 +10,12 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.progress import progress_bar
+from skinfluence._utils.validation import check_tol
 from skinfluence.answers import LOCAL, Answers, answers_of, check_method
 from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.edits.points import edited
 from skinfluence.quantity import Quantity
-from skinfluence.row_losses.checks import check_tol, how_far, refuse_damped_refits, warn_unsolved
+from skinfluence.row_losses.checks import how_far, refuse_damped_refits, warn_unsolved
 from skinfluence.row_losses.deletions import MDeletions
 from skinfluence.row_losses.newton import factored, minimise
 from skinfluence.row_losses.problem import MProblem
@@ -300,7 +301,8 @@ class MAnswers(Answers):
 
     def _row_steps(self, rows, label, method, tol, alone):
         problem, H = self._basis(method)
-        check_tol(method, tol)
+        if method == "auto":
+            check_tol(tol)
         p, unsolved = problem.n_parameters, 0
         with progress_bar(len(rows), "edits", self.verbose) as advance:
             for block in row_blocks(len(rows), 32 * p * p, BATCH_BYTES):
@@ -331,7 +333,8 @@ class MAnswers(Answers):
     def points_steps(self, points, method, tol):
         """Steps of the parameters under edits, (n_edits, n_params), and their leverages."""
         problem, H = self._basis(method)
-        check_tol(method, tol)
+        if method == "auto":
+            check_tol(tol)
         steps, leverage = np.empty((len(points), problem.n_parameters)), np.empty(len(points))
         with progress_bar(len(points), "edits", self.verbose) as advance:
             for i, one in enumerate(points):

@@ -37,12 +37,6 @@ def refuse_damped_refits(H):
         ) from error
 
 
-def check_tol(method, tol):
-    """Refuse a ``tol`` that is no share, where it is read."""
-    if method == "auto" and not 0 < tol < 1:
-        raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
-
-
 def warn_unsolved(problem, unsolved, total, method):
     """Count the edits without an answer, and say what helps."""
     if unsolved:

@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.typing import Seed
+from skinfluence._utils.validation import check_tol
 from skinfluence.solvers.base import (
     Factor,
     check_damping,
@@ -140,8 +141,7 @@ class LiSSA:
             _check_at_least("depth", self.depth, 4)
         if self.scale != "auto" and not (np.isreal(self.scale) and self.scale > 0):
             raise ValueError(f"scale must be 'auto' or positive. Got {self.scale!r} instead.")
-        if not 0 < self.tol < 1:
-            raise ValueError(f"tol must lie between 0 and 1. Got {self.tol!r} instead.")
+        check_tol(self.tol)
 
 
 def _check_at_least(name, value, least):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence import certificate
+from skinfluence._utils.validation import check_tol
 
 # Relative error that counts as solved to round-off by method="exact".
 ROUND_OFF = 1e-9
@@ -44,6 +45,5 @@ def relative_tol(method, tol):
     """The relative error that a method asks for."""
     if method == "exact":
         return ROUND_OFF
-    if not 0 < tol < 1:
-        raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
+    check_tol(tol)
     return tol
