@@ -101,7 +101,7 @@ def test_a_group_that_decides_a_parameter_alone_has_no_answer(lever, method):
     """As a single row; the other groups keep theirs."""
     inf, X = lever
     groups = np.arange(50) // 8
-    with pytest.warns(UserWarning, match=r"Group 0 .* decides a parameter alone"):
+    with pytest.warns(UserWarning, match=r"Without group 0 .* decides a parameter alone"):
         found = inf.removal_effect(X[:3], of="decision_function", groups=groups, method=method)
     assert np.isnan(found[:, 0]).all()
     rest = groups != 3
@@ -134,7 +134,7 @@ def test_a_group_without_which_no_optimum_is_left_takes_no_answer_from_the_other
         y[16:19] ^= True
     inf = Influence(model.fit(X, y), X, y)
     options = {"of": "decision_function", "method": method}
-    with pytest.warns(UserWarning, match=r"^Group 2 holds .* its answers are NaN"):
+    with pytest.warns(UserWarning, match=r"^Without group 2 .* Its answers are NaN"):
         found = inf.removal_effect(X[:3], groups=groups, **options)
     for group in (0, 1, 3, 4):
         alone = inf.effect(edits.remove(np.flatnonzero(groups == group)), X[:3], **options).values

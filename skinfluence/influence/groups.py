@@ -50,33 +50,63 @@ def group_effects(influence, quantity, X, groups, answers, whole, method, tol):
             strict=False,
         )[0]
         values[(slice(None), kept) if quantity.shape else kept] = found
-    if unanswered:
-        shown = ", ".join(str(name) for name in names[sorted(unanswered)[:5]])
-        warnings.warn(
-            f"Group {shown} holds all the weight of a class, or of all, or decides a parameter "
-            "alone, or has the only rows on the wrong side of an unpenalised model: without it there "
-            "is no model to compare with, so its answers are NaN.",
-            UserWarning,
-            stacklevel=level_outside(),
-        )
+    warn_without_model(names[sorted(unanswered)])
     return values
 
 
 def fill_groups(values, groups, points, quantity, method, tol, answers):
     """Write the effects of edits at their ``groups`` of ``values``; say which have none."""
-    if not points:
-        return []
-    try:
-        found = answers.effects(points, quantity, method, tol)[0]
-    except (SingularHessianError, edits.NoOptimumError):
-        # One of them leaves no optimum: halve until it stands alone.
-        if len(points) == 1:
-            return groups
-        half = len(points) // 2
-        return [
-            i
-            for part in (slice(half), slice(half, None))
-            for i in fill_groups(values, groups[part], points[part], quantity, method, tol, answers)
-        ]
-    values[(slice(None), groups) if quantity.shape else groups] = found
-    return []
+
+    def ask(some):
+        return answers.effects(some, quantity, method, tol)[0]
+
+    left = np.asarray(groups, dtype=np.intp)
+    unanswered = np.ones(len(left), dtype=bool)
+    for some, found in answered(ask, points):
+        values[(slice(None), left[some]) if quantity.shape else left[some]] = found
+        unanswered[some] = False
+    return left[unanswered].tolist()
+
+
+def answered(ask, points):
+    """What is said of edits asked about together; those that leave no optimum are passed over.
+
+    Parameters
+    ----------
+    ask : callable
+        Of a list of edits; raises where one of them leaves no optimum.
+    points : list of Points
+
+    Yields
+    ------
+    some : slice
+        Which of ``points`` were asked about together: all at once, or by halves until those without an
+        answer stand alone.
+    found : object
+        What ``ask`` returned.
+    """
+    waiting = [slice(0, len(points))] if len(points) else []
+    while waiting:
+        some = waiting.pop()
+        try:
+            found = ask(points[some])
+        except (SingularHessianError, edits.NoOptimumError):
+            half = (some.start + some.stop) // 2
+            if half > some.start:
+                waiting += [slice(half, some.stop), slice(some.start, half)]
+            continue
+        yield some, found
+
+
+def warn_without_model(names):
+    """Say which groups leave no model behind, and that their answers are NaN; nothing of none."""
+    if not len(names):
+        return
+    shown = ", ".join(str(name) for name in names[:5]) + (", …" if len(names) > 5 else "")
+    warnings.warn(
+        f"Without group {shown} there is no model: it holds all the weight of a class, or of all, or "
+        "decides a parameter alone, or has the only rows on the wrong side of an unpenalised model. "
+        "Its answers are NaN. Penalise the model, or merge such a group with others.",
+        UserWarning,
+        stacklevel=level_outside(),
+    )

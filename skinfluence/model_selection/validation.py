@@ -11,6 +11,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.typing import Floats, Frozen, MatrixLike, Method, Response, Scoring
 from skinfluence.edits.points import Points
 from skinfluence.influence import Influence
+from skinfluence.influence.groups import answered, warn_without_model
 from skinfluence.leave_one_out import (
     Outputs,
     answers_for,
@@ -169,8 +170,9 @@ def leave_one_group_out(
     Returns
     -------
     outputs : ndarray of shape (n_samples,) or (n_samples, n_classes)
-        NaN, with a warning, for a group that holds all rows of a class: without it the class cannot
-        be fitted.
+        NaN, with a warning that names it, for a group without which there is no model: it holds all
+        rows of a class, decides a parameter alone, or has the only rows on the wrong side of a model
+        without a penalty.
 
     Raises
     ------
@@ -224,8 +226,8 @@ def leave_one_group_out_score(
     Returns
     -------
     scores : ndarray of shape (n_groups,)
-        In the order of ``np.unique(groups)``. NaN, with a warning, for a group that holds all rows
-        of a class.
+        In the order of ``np.unique(groups)``. NaN, with a warning, for a group without which there is
+        no model, as in :func:`leave_one_group_out`.
 
     Examples
     --------
@@ -262,9 +264,10 @@ def _respond(found, response_method):
         nowhere = np.flatnonzero(np.isnan(found.eta).any(axis=1))
         if len(nowhere):
             raise ValueError(
-                f"Every row must have a model without it to be predicted. Row {nowhere[0]} is, or "
-                "its group holds, all there is of a class. Add rows of that class, drop it, or ask "
-                "for response_method='decision_function', where such rows are NaN."
+                f"Every row must have a model without it to be predicted. Without row {nowhere[0]}, or "
+                "its group, a class is gone, or the model has no optimum. Add rows of that class, drop it, "
+                "penalise the model, or ask for response_method='decision_function', where such rows are "
+                "NaN."
             )
     return getattr(found, response_method)()
 
@@ -297,14 +300,25 @@ def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen, 
         points = [
             Points(rows, -objective.weights[rows], None, None, np.empty(0), rows) for rows in left
         ]
-        answers = answers_for(influence, frozen)
-        eta = answers.own_group_removals(points, method, tol)
+        eta = _own_values(influence, points, names[~whole], method, tol, frozen)
     else:
         eta = np.full((len(y), objective.loss.n_outputs), np.nan)
         for rows, values in zip(left, pipeline.group_values(left, method, tol), strict=True):
             eta[rows] = values
     eta[whole[position]] = np.nan
     return Outputs(influence.estimator, objective, eta), y, members
+
+
+def _own_values(influence, points, names, method, tol, frozen):
+    """Decision values of all rows without their groups; NaN, with a warning, where no optimum is left."""
+    answers, problem = answers_for(influence, frozen), influence.objective
+    eta = np.full((problem.n_samples, problem.loss.n_outputs), np.nan)
+    unanswered = np.ones(len(points), dtype=bool)
+    for some, found in answered(lambda some: answers.own_group_removals(some, method, tol), points):
+        rows = np.concatenate([one.rows for one in points[some]])
+        eta[rows], unanswered[some] = found[rows], False
+    warn_without_model(names[unanswered])
+    return eta
 
 
 def _groups_of_whole_classes(objective, names, position):

@@ -24,7 +24,7 @@ from sklearn.feature_selection import (
 )
 from sklearn.frozen import FrozenEstimator
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -301,6 +301,39 @@ def test_a_group_that_holds_a_class_is_nan_and_one_that_holds_everything_is_refu
     weights = (groups == 0).astype(float)
     with pytest.raises(ValueError, match="Group 0 does: without it"):
         leave_one_group_out(Ridge(), X, y, groups, sample_weight=weights)
+
+
+@pytest.mark.parametrize("method", ["auto", "exact"])
+@pytest.mark.parametrize("behind", [[], [StandardScaler()]], ids=["alone", "behind a scaler"])
+@pytest.mark.parametrize("model", [LinearRegression(), LogisticRegression(C=np.inf, **TIGHT)])
+def test_a_group_without_which_no_optimum_is_left_is_named_and_the_others_are_answered(
+    model, behind, method, rng
+):
+    """It decides a column alone, or has the only rows that a plane does not separate."""
+    X, groups = rng.standard_normal((60, 3)), np.repeat(list("abcdef"), 10)
+    y = X[:, 0] + rng.standard_normal(60)
+    if isinstance(model, LinearRegression):
+        X[groups != "c", 2] = 0.0
+    else:
+        y = (X[:, 0] > 0) ^ ((groups == "c") & (np.arange(60) % 3 == 0))
+    model = make_pipeline(*behind, model)
+    response = "decision_function" if hasattr(model, "decision_function") else "predict"
+    options = {"method": method, "response_method": response}
+    with pytest.warns(UserWarning, match=r"[Gg]roup c|Rows 20, 21"):
+        found = leave_one_group_out(model, X, y, groups, **options)
+    assert np.isnan(found[groups == "c"]).all()
+    if response == "decision_function":
+        with (
+            pytest.warns(UserWarning),
+            pytest.raises(ValueError, match="Without row 20, or its group"),
+        ):
+            leave_one_group_out(model, X, y, groups, method=method)
+    for group in "abdef":
+        rows = groups == group
+        refit = clone(model).fit(X[~rows], y[~rows])
+        np.testing.assert_allclose(
+            found[rows], getattr(refit, response)(X[rows]), rtol=1e-3 if method == "auto" else 1e-6
+        )
 
 
 # Frozen transformers ---------------------------------------------------------------------------

@@ -137,7 +137,7 @@ WARNINGS = [
     ),
     (r"is the only one of its class", "alone in its class", _lonely),
     (r"has all the training weight", "alone", _lonely),
-    (r"^Group .* holds all the weight", "group is a class", _singular),
+    (r"^Without group .* holds all the weight", "group is a class", _singular),
     (r"The fit is not at the optimum", "fit stopped early", _far),
     (
         r"The fit is not the solution of its problem",
