@@ -113,6 +113,32 @@ class Accuracy:
         sizes = sizes * (1.0 + factor.leverage_error)
         return np.where(self.objective.weights > 0, sizes, 0.0)
 
+    def relative_to(self, other):
+        """A bound on the Hessian at other parameters relative to this one: ``P <= bound * H``.
+
+        Row by row: the largest eigenvalue of a row's part of ``H^-1 P`` is at most its trace, and that of
+        the penalty, which is part of both, at most 1. Where rows are saturated at the other parameters
+        and curve here, or the other way round, that is far less than what their moves allow.
+
+        Parameters
+        ----------
+        other : Objective
+            The same rows, weights and penalty.
+
+        Returns
+        -------
+        bound : float
+        """
+        factor, blocks = self.factor, self.objective.blocks()
+        bound = float(self.objective.penalty.any())
+        for block in blocks:
+            design = None if len(blocks) == 1 else self.objective.design.take(block)
+            terms = np.einsum("ikl,ikl->i", other.hessians_at(block), factor.leverages(design))
+            weights = self.objective.weights[block]
+            seen = weights > 0
+            bound += (1.0 + factor.leverage_error) * float(weights[seen] @ terms[seen])
+        return bound
+
     @cached_property
     def largest(self):
         """Rows by falling size, the first ``split`` of them and what follows."""

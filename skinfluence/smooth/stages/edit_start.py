@@ -107,6 +107,10 @@ class EditStart:
             bound = self._newton_bound(minimum, r, carried)
             if not self.certified(bound, size, tol):
                 bound = self._newton_bound(minimum, r)
+            if not self.certified(bound, size, tol):
+                # What rows moved allows more than they curve: saturated rows, most of all.
+                seen = np.sqrt(Accuracy(minimum.factor).relative_to(base))
+                bound = min(bound, distance_bound(minimum) * float(seen))
         return step, bound, size
 
     def _newton_bound(self, minimum, r, sizes=None):
