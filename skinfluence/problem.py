@@ -28,6 +28,21 @@ def weight_of_kinds(kinds, weights, n_kinds):
     return np.bincount(kinds + 1, weights, n_kinds + 1)[1:]
 
 
+def amounts(counted, weights):
+    """What each row counts in a statistic of the rows that an estimator makes itself, (n_rows,).
+
+    Parameters
+    ----------
+    counted : {"weights", "rows", "rows left"}
+        Weights; rows, whatever they weigh; or those of them that have weight.
+    weights : ndarray of shape (n_rows,)
+        Before those of classes.
+    """
+    if counted == "weights":
+        return weights
+    return (weights > 0).astype(float) if counted == "rows left" else np.ones(len(weights))
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What an estimator chose on the rows: a refit would choose anew, while answers hold it.
@@ -93,6 +108,9 @@ class Problem(ABC):
     chosen : Chosen or None
         What the estimator, or a search around it, chose on the rows and a refit would choose anew,
         while answers hold it: a penalty, the parameters of a kernel, precisions.
+    gamma_counts : {"weights", "rows", "rows left"} or None
+        What ``gamma="scale"``, one over the variance of all cells, counts, as in :func:`amounts`; None for
+        a gamma that was given, and for models without one.
 
     Examples
     --------
@@ -110,6 +128,12 @@ class Problem(ABC):
     without_a_class = "the optimum is at infinity"
     needs_all_classes = False
     chosen = None
+    gamma_counts = None
+
+    @property
+    def balanced(self):
+        """What ``class_weight="balanced"`` counts, as in :func:`amounts`; None for given weights."""
+        return None if self.labels is None else self.labels.balanced
 
     @property
     def curve(self):
@@ -147,6 +171,10 @@ class Problem(ABC):
         if self.labels is None:
             return np.ones(len(y))
         return self.labels.class_weight[self.labels.codes_of(y)]
+
+    def counted(self, sample_weight):
+        """What each of some rows counts in gamma, (m,); None where that does not move with the rows."""
+        return None if self.gamma_counts is None else amounts(self.gamma_counts, sample_weight)
 
     def keeps_weight(self, shift):
         """Whether more than round-off is left of the total weight once it moves by ``shift``."""

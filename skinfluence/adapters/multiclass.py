@@ -93,13 +93,11 @@ def _(model: OneVsRestClassifier, X, y, sample_weight=None):
         for k, estimator in zip(own, model.estimators_, strict=True)
     ]
     first = parts[0]
-    by_label = [
-        not part.labels.balanced and (part.weights != sample_weight).any() for part in parts
-    ]
+    by_label = [not part.balanced and (part.weights != sample_weight).any() for part in parts]
     if not all(_agree(part, first) for part in parts) or (n_classes > 2 and any(by_label)):
         _check_rows_of_each(model, parts)
         return class_and_rest(model, parts, X, codes, sample_weight)
-    balanced = first.labels.balanced
+    balanced = first.balanced
     loss, targets = class_loss(first.loss, n_classes)
     class_weight = np.ones(n_classes)
     if n_classes == 2:

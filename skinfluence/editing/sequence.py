@@ -64,9 +64,9 @@ def influence_after(influence, edit, frozen):
 
 def held_for_good(answers):
     """Answers whose class weights are given."""
-    labels = answers.problem.labels
-    if labels is not None and labels.balanced:
-        answers.problem = replace(answers.problem, labels=replace(labels, balanced=None))
+    problem = answers.problem
+    if problem.balanced:
+        answers.problem = replace(problem, labels=replace(problem.labels, balanced=None))
     return answers
 
 
@@ -209,9 +209,10 @@ def answers_on_all(problem, solved, X, move):
 
 def counting_those_left(problem, left):
     """The problem whose own statistics, where they count rows, count those that were not taken out."""
-    labels, gamma = problem.labels, getattr(problem, "gamma_counts", None)
-    balanced = labels is not None and labels.balanced in ("rows", "rows left")
-    if not (balanced or gamma in ("rows", "rows left")):
+    balanced, gamma = (
+        one in ("rows", "rows left") for one in (problem.balanced, problem.gamma_counts)
+    )
+    if not (balanced or gamma):
         return problem
     if not (problem.own_weights[left] > 0).all():
         what = "Balanced class weights count" if balanced else 'gamma="scale" counts'
@@ -220,7 +221,7 @@ def counting_those_left(problem, left):
             "there; leave them out of X and y."
         )
     if balanced:
-        problem = replace(problem, labels=replace(labels, balanced="rows left"))
-    if gamma in ("rows", "rows left"):
+        problem = replace(problem, labels=replace(problem.labels, balanced="rows left"))
+    if gamma:
         problem = replace(problem, gamma_counts="rows left")
     return problem

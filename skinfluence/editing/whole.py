@@ -46,7 +46,6 @@ from skinfluence.offsets import with_offset
 from skinfluence.row_losses.huber import HuberProblem
 from skinfluence.statistics import any_learns, fitted_leaves
 from skinfluence.statistics.registry import learns
-from skinfluence.statistics.removals import is_balanced
 
 # Fitted again on the rows of the fit, steps give what they gave to this share of a column's size.
 SAME = 1e-6
@@ -56,9 +55,9 @@ def learned_from_rows(influence):
     """What learned from the rows besides the model, by name: it moves with an edit."""
     found = [name for name, one in fitted_leaves(influence._inputs.steps) if learns(one)]
     parts = list(_parts(influence.objective))
-    if any(is_balanced(one) for one in parts):
+    if any(one.balanced for one in parts):
         found.append("class_weight")
-    if any(getattr(one, "gamma_counts", None) is not None for one in parts):
+    if any(one.gamma_counts for one in parts):
         found.append("gamma")
     return tuple(found)
 
@@ -225,7 +224,7 @@ class WholeEdit:
             return design
         if given is None or (isinstance(given, str) and given == "auto"):
             return replace(design, kernel=replace(kernel, gamma=1.0 / design.n_features))
-        if getattr(problem, "gamma_counts", None) is None:
+        if problem.gamma_counts is None:
             return design
         counted = problem.counted(problem.sample_weight[self.left])
         return replace(design, kernel=replace(kernel, gamma=scaled_gamma(self.X, counted)))

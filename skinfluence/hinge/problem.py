@@ -38,11 +38,9 @@ class HingeObjective(Problem):
         The unpenalised intercepts as fitted.
     eta : ndarray of shape (n_samples, n_outputs), default=None
         Decision values as fitted, where they are known better than from ``beta``.
-    gamma_counts : {"rows", "weights", "rows left"}, default=None
-        What gamma, one over the variance of all cells, counts; None for one that was given.
-        ``"rows left"``: rows that have weight.
+    gamma_counts : {"weights", "rows", "rows left"}, default=None
     chosen : Chosen, default=None
-        As in :class:`~skinfluence.problem.Problem`.
+        Both as in :class:`~skinfluence.problem.Problem`.
     near : bool, default=False
         Whether the coefficients are those of a fit on nearly the same rows.
     """
@@ -125,12 +123,6 @@ class HingeObjective(Problem):
         own = {name: getattr(rows, name) for name in ("y", "weights", "sample_weight")}
         beta = np.pad(before.beta[:, rows.kept], ((0, 0), (0, len(rows.new))))
         return replace(before, design=design, beta=beta, near=True, **own).in_its_bounds()
-
-    def counted(self, sample_weight):
-        """What each of some rows counts in gamma; None where that was given."""
-        if self.gamma_counts is None:
-            return None
-        return sample_weight if self.gamma_counts == "weights" else np.ones(len(sample_weight))
 
     def in_its_bounds(self):
         """The same problem, its coefficients no larger than their bounds."""

@@ -67,10 +67,8 @@ class TubeProblem(Problem):
     bias : float
         The unpenalised intercept as fitted.
     gamma_counts : {"rows", "rows left"}, default=None
-        What gamma, one over the variance of all cells, counts; None for one that was given.
-        ``"rows left"``: rows that have weight.
+        As in :class:`~skinfluence.problem.Problem`; so is ``chosen``.
     chosen : Chosen, default=None
-        As in :class:`~skinfluence.problem.Problem`.
     fitted_eta : ndarray of shape (n_samples,), default=None
         What the fit predicts, where ``beta`` is a guess.
     through : Curve, default=None
@@ -113,10 +111,6 @@ class TubeProblem(Problem):
                 "the bound of every row; ask with hold='C', or fit with the C that is meant."
             )
         return self
-
-    def counted(self, sample_weight):
-        """What each of some rows counts in gamma; None where that was given."""
-        return None if self.gamma_counts is None else np.ones(len(sample_weight))
 
     def expansion(self, beta, X):
         """``sum_j beta_j k(x_j, x)`` over the training rows at points X, (n_points,)."""

@@ -9,7 +9,6 @@ from skinfluence.problem import refuse_chosen
 from skinfluence.smooth.one_step.effects import decision_steps
 from skinfluence.smooth.optimum.resampled import optima
 from skinfluence.statistics import any_learns, moving_curve
-from skinfluence.statistics.removals import is_balanced
 
 METHODS = ("influence", "exact")
 
@@ -119,7 +118,7 @@ def _refuse_moving(influence, problem):
             "from their targets, would be fitted again. Got such. Pass Influence(..., frozen='accept') to "
             "hold them, or fit clones on rows that are drawn."
         )
-    if is_balanced(problem):
+    if problem.balanced:
         raise TypeError(
             "Refits of drawn rows have the class weights that were given. Got class_weight='balanced', "
             f"which each draw changes. {remedy}"

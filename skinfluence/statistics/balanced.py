@@ -16,6 +16,7 @@ from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
 from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.edits import NoOptimumError
+from skinfluence.problem import amounts
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.smooth.reweighted import ReweightedAnswers
 from skinfluence.statistics.held import MovingAnswers, started_at
@@ -26,15 +27,14 @@ KEPT_BYTES = 2**28
 
 def with_balanced(answers):
     """The answers in which class weights move with the rows; themselves where they were given."""
-    labels = answers.problem.labels
-    return BalancedAnswers(answers) if labels is not None and labels.balanced else answers
+    return BalancedAnswers(answers) if answers.problem.balanced else answers
 
 
 def counts(problem):
     """What ``"balanced"`` counts of each class, (n_classes,)."""
     every = np.arange(problem.n_samples)
-    codes, amounts = _codes(problem, every), _amounts(problem, every)
-    return np.bincount(codes, amounts, len(problem.labels.classes))
+    counted = _amounts(problem, every)
+    return np.bincount(_codes(problem, every), counted, len(problem.labels.classes))
 
 
 def ratios(before, after):
@@ -48,14 +48,7 @@ def _codes(problem, rows):
 
 
 def _amounts(problem, rows):
-    return amounts(problem.labels, problem.sample_weight[rows])
-
-
-def amounts(labels, weights):
-    """What each row counts, from weights before those of classes, (n_rows,)."""
-    if labels.balanced == "rows left":
-        return (weights > 0).astype(float)
-    return weights if labels.balanced == "weights" else np.ones(len(weights))
+    return amounts(problem.balanced, problem.sample_weight[rows])
 
 
 class BalancedAnswers(MovingAnswers):
@@ -184,8 +177,7 @@ class BalancedAnswers(MovingAnswers):
             Positions among ``rows``.
         answers : Answers or None
         """
-        codes, amounts = _codes(self.problem, rows), _amounts(self.problem, rows)
-        kinds = np.column_stack([codes, amounts])
+        kinds = np.column_stack([_codes(self.problem, rows), _amounts(self.problem, rows)])
         distinct, kind = np.unique(kinds, axis=0, return_inverse=True)
         kind, gone = kind.ravel(), []
         for i, (code, amount) in enumerate(distinct):
@@ -217,7 +209,7 @@ class BalancedAnswers(MovingAnswers):
         new = np.empty(0, dtype=np.intp)
         if points.new is not None:
             new = problem.labels.codes_of(points.new_y)
-        if problem.labels.balanced != "weights":
+        if problem.balanced != "weights":
             lost, gained = _codes(problem, points.gone), np.ones(len(new))
             moved = -np.bincount(lost, minlength=len(classes)).astype(float)
         else:

@@ -7,8 +7,8 @@ import numpy as np
 from skinfluence.edits import NoOptimumError
 from skinfluence.edits.points import refuse_emptied
 from skinfluence.edits.rows import row_changes
-from skinfluence.problem import weight_of_kinds
-from skinfluence.statistics.balanced import amounts, counts, ratios
+from skinfluence.problem import amounts, weight_of_kinds
+from skinfluence.statistics.balanced import counts, ratios
 
 __all__ = ["EditedRows", "relabelled", "rows_after", "without"]
 
@@ -159,13 +159,13 @@ def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
 def _balanced(problem, kept, y, own, weights):
     """Weights where those of classes are balanced anew, and what these are multiplied by."""
     labels = problem.labels
-    if labels is None or not labels.balanced:
+    if not problem.balanced:
         return weights, None
     codes = labels.codes_of(y)
-    if labels.balanced != "weights":
+    if problem.balanced != "weights":
         # Rows count whatever the edit makes them weigh.
         own = np.append(problem.own_weights[kept], np.ones(len(own) - len(kept)))
-    left = np.bincount(codes, amounts(labels, own), len(labels.classes))
+    left = np.bincount(codes, amounts(problem.balanced, own), len(labels.classes))
     ratio = ratios(counts(problem), left)
     return weights * ratio[codes], ratio
 

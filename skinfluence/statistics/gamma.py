@@ -37,8 +37,7 @@ def moving(answers):
 
 def with_gamma(answers):
     """The answers in which gamma moves with the rows; themselves where it was given."""
-    moves = getattr(answers.problem, "gamma_counts", None) is not None
-    return GammaAnswers(answers) if moves else answers
+    return GammaAnswers(answers) if answers.problem.gamma_counts else answers
 
 
 class Variance:
@@ -50,12 +49,10 @@ class Variance:
     """
 
     def __init__(self, problem):
-        X, counted = problem.design.X, problem.gamma_counts == "weights"
+        X = problem.design.X
         self.d = X.shape[1]
-        self.amounts = problem.sample_weight if counted else np.ones(X.shape[0])
-        if problem.gamma_counts == "rows left":
-            self.amounts = (problem.sample_weight > 0).astype(float)
-        self.counted = counted
+        self.amounts = problem.counted(problem.sample_weight)
+        self.of_weights = problem.gamma_counts == "weights"
         total = self.amounts.sum()
         self.mean = float((self.amounts @ X).sum() / (total * self.d))
         self.sums = self.of(X)
@@ -93,7 +90,7 @@ class Variance:
     def of_edit(self, problem, points):
         """What an edit moves, (1, 3)."""
         moved = np.zeros(3)
-        if self.counted:
+        if self.of_weights:
             weight = problem.labels.class_weight
             less = points.row_changes / weight[problem.y[points.rows]]
             moved += less @ np.column_stack([np.ones(len(less)), self.sums[points.rows]])
@@ -101,7 +98,7 @@ class Variance:
             moved += self.removals(points.gone).sum(axis=0)
         if points.new is not None:
             more = np.ones(points.new.n_samples)
-            if self.counted:
+            if self.of_weights:
                 more = points.new_weights / problem.labels.class_weight[points.new_y]
             sums = self.of(points.new.X)
             moved += more @ np.column_stack([np.ones(len(more)), sums])

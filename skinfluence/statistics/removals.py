@@ -175,11 +175,6 @@ def why_not(answers, transformers, training_X, raw, method):
     return None
 
 
-def is_balanced(problem):
-    """Whether a model weighs its classes by how many rows they have."""
-    return problem.labels is not None and bool(problem.labels.balanced)
-
-
 def any_learns(transformers):
     """Whether a transformer, or one inside it, looks at the rows."""
     return any(learns(one) for _, one in fitted_leaves(transformers))

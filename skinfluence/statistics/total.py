@@ -17,8 +17,7 @@ FEWER = "Pass aggregate='mean', or frozen='accept' for the transformers as fitte
 def moves_with_features(influence):
     """Whether anything but the model learned from the cells of the rows."""
     leaves = fitted_leaves(influence._inputs.steps)
-    scaled = getattr(influence.objective, "gamma_counts", None) is not None
-    return scaled or any(learns(one) for _, one in leaves)
+    return bool(influence.objective.gamma_counts) or any(learns(one) for _, one in leaves)
 
 
 def fill_total(influence, answers, tests, X, rows, aggregate, out):

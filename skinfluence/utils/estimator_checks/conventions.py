@@ -33,9 +33,9 @@ def _need_weights(subject):
     """Leave out a check of weights where the fit takes none, or counts rows whatever they weigh."""
     if not subject.takes_weights:
         skip("The estimator's fit takes no sample_weight.")
-    if getattr(subject.problem.labels, "balanced", None) == "rows":
+    if subject.problem.balanced == "rows":
         skip("Balanced class weights count rows here, whatever they weigh.")
-    if getattr(subject.problem, "gamma_counts", None) == "rows":
+    if subject.problem.gamma_counts == "rows":
         skip("The variance in gamma counts rows here, whatever they weigh.")
 
 

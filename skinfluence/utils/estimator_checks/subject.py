@@ -179,10 +179,10 @@ class Subject:
     @cached_property
     def edited(self):
         """The estimator with what its edits hold."""
-        labels = self.problem.labels
+        problem = self.problem
         return self._holding(
-            class_weight=labels is not None and labels.balanced is None,
-            gamma=getattr(self.problem, "gamma_counts", None) is None,
+            class_weight=problem.labels is not None and problem.balanced is None,
+            gamma=problem.gamma_counts is None,
         )
 
     def _holding(self, class_weight, gamma):
