@@ -16,8 +16,8 @@ from skinfluence.edits.points import Points
 from skinfluence.losses import Loss
 from skinfluence.losses.chances import LogOfChance
 from skinfluence.members.answers import MembersAnswers, MembersQuantity, members_of
+from skinfluence.members.problem import OfMembers
 from skinfluence.objective import Labels
-from skinfluence.problem import Problem
 
 
 class PairsLoss(Loss):
@@ -91,7 +91,7 @@ class PairsLoss(Loss):
 
 
 @dataclass(frozen=True, eq=False)
-class PairsProblem(Problem):
+class PairsProblem(OfMembers):
     """Fitted problems of the rows of each pair of classes, whose votes make one prediction.
 
     Parameters
@@ -120,20 +120,6 @@ class PairsProblem(Problem):
     needs_all_classes = True
     without_a_class = "a fit knows no such class"
 
-    @property
-    def sample_weight(self):
-        """The weights: those of classes are the members'."""
-        return self.weights
-
-    def kinds(self, y):
-        return np.asarray(y, dtype=np.intp)
-
-    def holding(self, hold):
-        """The same problem, where every member has this meaning of edits."""
-        for one in self.members:
-            one.holding(hold)
-        return self
-
     def code(self, k, y):
         """Of positions of classes those in a pair, 0 or 1; -1 for other classes."""
         y = np.asarray(y, dtype=np.intp)
@@ -150,10 +136,7 @@ class PairsProblem(Problem):
         member, place = self.members[k], self.place(k)
         own = place[points.rows] >= 0
         rows = place[points.rows[own]]
-        changes = points.row_changes[own] * member.class_weights_of(member.y[rows])
-        # Of a row that goes to the last bit nothing is left.
-        all_of_it = points.row_changes[own] == -self.weights[points.rows[own]]
-        changes = np.where(all_of_it, -member.weights[rows], changes)
+        changes = self.changes_of(member, rows, points, own)
         gone = None if points.gone is None else place[points.gone][place[points.gone] >= 0]
         new, new_y, weights = None, None, np.empty(0)
         if points.new is not None:

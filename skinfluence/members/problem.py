@@ -44,8 +44,34 @@ class OfTarget:
         return f"{self.member.kind_name(kind)} of target {self.k}"
 
 
+class OfMembers(Problem):
+    """What problems that are made of several fitted ones, their ``members``, have alike."""
+
+    @property
+    def sample_weight(self):
+        """The weights: those of classes are the members'."""
+        return self.weights
+
+    def kinds(self, y):
+        return np.asarray(y, dtype=np.intp)
+
+    def holding(self, hold):
+        """The same problem, where every member has this meaning of edits."""
+        for one in self.members:
+            one.holding(hold)
+        return self
+
+    def changes_of(self, member, rows, points, which=slice(None)):
+        """What some rows of an edit change by in a member, where they stand at ``rows``, (n_rows,)."""
+        asked = points.row_changes[which]
+        # Of a row that goes to the last bit nothing is left.
+        all_of_it = asked == -self.weights[points.rows[which]]
+        changed = asked * member.class_weights_of(member.y[rows])
+        return np.where(all_of_it, -member.weights[rows], changed)
+
+
 @dataclass(frozen=True, eq=False)
-class MembersProblem(Problem):
+class MembersProblem(OfMembers):
     """Several fitted problems of the same rows, whose outputs make one prediction.
 
     Parameters
@@ -82,11 +108,6 @@ class MembersProblem(Problem):
         return self.labels is not None or isinstance(self.how, LabelByLabel)
 
     @property
-    def sample_weight(self):
-        """The weights: those of classes are the members'."""
-        return self.weights
-
-    @property
     def needs_all_classes(self):
         """Whether one of the members does."""
         return any(one.needs_all_classes for one in self.members)
@@ -106,23 +127,10 @@ class MembersProblem(Problem):
             if one.needs_all_classes
         )
 
-    def kinds(self, y):
-        return np.asarray(y, dtype=np.intp)
-
-    def holding(self, hold):
-        """The same problem, where every member has this meaning of edits."""
-        for one in self.members:
-            one.holding(hold)
-        return self
-
     def points_of(self, k, points):
         """An edit as a member has it, in its codes of targets and with its weights of classes."""
         member = self.members[k]
-        factor = member.class_weights_of(member.y[points.rows])
-        changes = points.row_changes * factor
-        # Of a row that goes to the last bit nothing is left.
-        own = member.weights[points.rows]
-        changes = np.where(points.row_changes == -self.weights[points.rows], -own, changes)
+        changes = self.changes_of(member, points.rows, points)
         if points.new is None:
             return Points(points.rows, changes, None, None, points.new_weights, points.gone)
         y = self.how.targets(member, k, points.new_y)
