@@ -6,6 +6,7 @@ from sklearn.metrics import d2_tweedie_score, get_scorer, make_scorer
 from sklearn.utils import get_tags
 
 from skinfluence._utils.scoring import has_decision_function
+from skinfluence._utils.validation import check_frozen_choice
 from skinfluence.answers import check_method
 from skinfluence.answers.checks import check_chosen, rows_alone, warn_alone
 from skinfluence.inputs.frozen import check_frozen, uses_y
@@ -20,8 +21,6 @@ from skinfluence.statistics import (
     names_of_parts,
     why_not,
 )
-
-FROZEN = (None, "accept", "refuse")
 
 
 def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=None):
@@ -72,7 +71,7 @@ def whole_pipeline(influence, method, frozen=None, budget=None):
     ValueError
         With ``"refuse"``, where a part of the pipeline would stay as fitted.
     """
-    check_choice(frozen)
+    check_frozen_choice(frozen)
     check_method(method)
     frozen = influence.frozen if frozen is None else frozen
     budget = influence.budget if budget is None else budget
@@ -137,17 +136,6 @@ def answers_for(influence, frozen=None):
     """The answers of an Influence, the estimator's own statistics held where they are accepted."""
     frozen = influence.frozen if frozen is None else frozen
     return influence.answers.held if frozen == "accept" else influence.answers
-
-
-def check_choice(frozen):
-    """Refuse what says nothing about the transformers of a pipeline.
-
-    Raises
-    ------
-    ValueError
-    """
-    if frozen not in FROZEN:
-        raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
 
 
 class Outputs(BaseEstimator):

@@ -81,6 +81,17 @@ def check_tol(tol):
         raise ValueError(f"tol must lie between 0 and 1. Got {tol!r} instead.")
 
 
+def check_frozen_choice(frozen):
+    """Refuse what says nothing about the transformers of a pipeline.
+
+    Raises
+    ------
+    ValueError
+    """
+    if frozen not in (None, "accept", "refuse"):
+        raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
+
+
 def check_squares(X):
     """Refuse features whose products overflow.
 
@@ -170,7 +181,17 @@ def check_targets(X, y, n_targets=None):
             f"y must be one-dimensional. Got an array of shape {y.shape}. Fit on y.ravel() if it is "
             "one target, or one model per target."
         )
-    if not np.isfinite(y).all():
-        raise ValueError("y must be finite. It holds NaN or infinity.")
+    check_finite_targets(y)
     check_rows(X, y)
     return y
+
+
+def check_finite_targets(y):
+    """Refuse targets that are not finite.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not np.isfinite(y).all():
+        raise ValueError("y must be finite. It holds NaN or infinity.")

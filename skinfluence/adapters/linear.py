@@ -84,11 +84,7 @@ def linear_objective(
         offset = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), len(coef))
         theta = np.column_stack([coef, offset / intercept])
     else:
-        if np.any(model.intercept_):
-            raise ValueError(
-                "The parameters must be those of the fit. Got fit_intercept=False and an intercept "
-                "that is not zero; fit again."
-            )
+        _refuse_intercept(model)
         theta, intercept = coef, 0.0
     if isinstance(loss, SumToZero):
         theta = loss.reduce(theta.T).T
@@ -107,6 +103,15 @@ def linear_objective(
         hold=natural_hold,
         natural_hold=natural_hold,
     )
+
+
+def _refuse_intercept(model):
+    """Refuse an intercept of a model that fits none."""
+    if np.any(model.intercept_):
+        raise ValueError(
+            "The parameters must be those of the fit. Got fit_intercept=False and an intercept that is not "
+            "zero; fit again."
+        )
 
 
 def class_labels(model, classes, targets, class_weight, counted):
@@ -181,11 +186,8 @@ def _with_few_columns(model, X, codes, labels, sample_weight, share, C):
         theta = np.append(theta, float(np.ravel(model.intercept_)[0]) / scaling)
         # liblinear's intercept is a column like the others.
         l1, l2 = (np.append(one, one[0] if liblinear else 0.0) for one in (l1, l2))
-    elif np.any(model.intercept_):
-        raise ValueError(
-            "The parameters must be those of the fit. Got fit_intercept=False and an intercept that is not "
-            "zero; fit again."
-        )
+    else:
+        _refuse_intercept(model)
     return SmoothL1Problem(
         Binomial(),
         design_of(X, scaling if model.fit_intercept else 0.0),

@@ -31,6 +31,42 @@ def check_chosen(problem, frozen):
     )
 
 
+def check_solved_exactly(how, solver, precision):
+    """Refuse options of a solver for a kind of problem that is solved in one way only.
+
+    Parameters
+    ----------
+    how : str
+        That way, the beginning of the message.
+    solver, precision
+        As in :class:`~skinfluence.Influence`.
+
+    Raises
+    ------
+    ValueError
+    """
+    if solver not in ("auto", "exact") or precision != "float64":
+        raise ValueError(
+            f"{how}: solver must be 'auto' or 'exact' and precision 'float64'. Got solver={solver!r}, "
+            f"precision={precision!r}."
+        )
+
+
+def far_from_optimum(where):
+    """Words for a fit beside its optimum, of a kind whose answers all start there.
+
+    Parameters
+    ----------
+    where : str
+        How far it is.
+    """
+    return (
+        f"The fit is not at the optimum of its objective: {where}. All answers start from the optimum. Lower "
+        "tol, raise max_iter or scale the features; and check that X, y and sample_weight are the data and "
+        "the parameters the estimator was fitted with."
+    )
+
+
 def rows_alone(objective):
     """Rows without which nothing, a class, or no positive count, has weight: no optimum is left."""
     heaviest = np.argmax(objective.weights)

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skinfluence._utils.validation import check_tol
+from skinfluence._utils.validation import check_frozen_choice, check_tol
 from skinfluence.answers.checks import check_chosen
 from skinfluence.editing.problems import edited_problem
 from skinfluence.editing.result import Edited, EditReport
@@ -21,8 +21,7 @@ from skinfluence.statistics import moving_curve
 def check_asked(influence, tol, frozen):
     """Refuse what is no tolerance, and meanings of edits that no refit has."""
     check_tol(tol)
-    if frozen not in (None, "accept", "refuse"):
-        raise ValueError(f"frozen must be None, 'accept' or 'refuse'. Got {frozen!r} instead.")
+    check_frozen_choice(frozen)
     frozen = influence.frozen if frozen is None else frozen
     # Here: it registers kinds of problems whose rooms only their own models load.
     from skinfluence.editing import fits, kernels, members, row_losses, supports, tubes  # noqa: F401

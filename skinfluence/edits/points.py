@@ -11,6 +11,8 @@ from skinfluence.design import Design
 from skinfluence.edits.constructors import Edit, is_given
 from skinfluence.problem import weight_of_kinds
 
+NOTHING_LEFT = "The edit removes all the training weight: nothing is left to fit."
+
 
 class NoOptimumError(ValueError):
     """An edit leaves nothing, a class without weight, or classes that a model without a penalty separates.
@@ -250,7 +252,7 @@ def refuse_emptied(problem, before, after):
 
 def _refuse_nothing_left(objective, points, look_around=False):
     if not objective.keeps_weight(points.shift):
-        raise NoOptimumError("The edit removes all the training weight: nothing is left to fit.")
+        raise NoOptimumError(NOTHING_LEFT)
     if objective.needs_all_classes and not (look_around and _others_outweigh(objective, points)):
         _refuse_empty_class(objective, points)
 

@@ -13,7 +13,12 @@ from skinfluence._utils.naming import rows_have
 from skinfluence._utils.progress import progress_bar
 from skinfluence.active_set import BOUND, MARGIN
 from skinfluence.answers import LOCAL, Answers, answers_of, check_method
-from skinfluence.answers.checks import rows_alone, warn_alone
+from skinfluence.answers.checks import (
+    check_solved_exactly,
+    far_from_optimum,
+    rows_alone,
+    warn_alone,
+)
 from skinfluence.hinge import derivatives
 from skinfluence.hinge.conditional import check_margin, having
 from skinfluence.hinge.edits import edit_moves, influence_change, new_push
@@ -83,12 +88,7 @@ class HingeAnswers(Answers):
         distance = self.optimum.distance
         if distance <= FAR:
             return None
-        return (
-            f"The fit is not at the optimum of its objective: a decision value is {distance:.1e} away "
-            "from it. All answers start from the optimum. Lower tol, raise max_iter or scale the "
-            "features; and check that X, y and sample_weight are the data and the parameters the "
-            "estimator was fitted with."
-        )
+        return far_from_optimum(f"a decision value is {distance:.1e} away from it")
 
     def polished(self):
         return self
@@ -391,9 +391,5 @@ class HingeAnswers(Answers):
 
 @answers_of.register
 def _(problem: HingeObjective, *, solver, hold, precision, verbose):
-    if solver not in ("auto", "exact") or precision != "float64":
-        raise ValueError(
-            "Hinge models are solved by their exact path: solver must be 'auto' or 'exact' and "
-            f"precision 'float64'. Got solver={solver!r}, precision={precision!r}."
-        )
+    check_solved_exactly("Hinge models are solved by their exact path", solver, precision)
     return HingeAnswers(problem, verbose).holding(hold)

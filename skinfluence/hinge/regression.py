@@ -15,6 +15,7 @@ import numpy as np
 from skinfluence._utils.memory import row_blocks
 from skinfluence.active_set import NewRows, Paths, polish
 from skinfluence.answers import EditsOnly, answers_of, check_method
+from skinfluence.answers.checks import check_solved_exactly, far_from_optimum
 from skinfluence.hinge.edits import equal_rows
 from skinfluence.hinge.gammas import Engine, Start, without_rows
 from skinfluence.hinge.trust import HingeEffect, HingeReport
@@ -201,12 +202,7 @@ class TubeAnswers(EditsOnly):
         distance = self._distance()
         if distance <= 1e-2 * self.tube.size:
             return None
-        return (
-            "The fit is not at the optimum of its objective: a prediction is "
-            f"{distance:.1e} away from it. All answers start from the optimum. Lower tol, "
-            "raise max_iter or scale the features; and check that X, y and sample_weight are the data "
-            "and the parameters the estimator was fitted with."
-        )
+        return far_from_optimum(f"a prediction is {distance:.1e} away from it")
 
     def _distance(self):
         """The largest of the distances of the fit's predictions from those of the optimum."""
@@ -339,9 +335,6 @@ class TubeAnswers(EditsOnly):
 
 @answers_of.register
 def _(problem: TubeProblem, *, solver, hold, precision, verbose):
-    if solver not in ("auto", "exact") or precision != "float64":
-        raise ValueError(
-            "Support vector regressions are solved by their exact path: solver must be 'auto' or 'exact' and "
-            f"precision 'float64'. Got solver={solver!r}, precision={precision!r}."
-        )
+    how = "Support vector regressions are solved by their exact path"
+    check_solved_exactly(how, solver, precision)
     return TubeAnswers(problem.holding(hold))

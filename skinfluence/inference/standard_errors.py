@@ -79,8 +79,7 @@ def standard_error(
     """
     influence = held(influence)
     refuse_offset(influence.objective, "Errors of metrics are of")
-    if sampled not in SAMPLED:
-        raise ValueError(f"sampled must be 'both', 'train' or 'test'. Got {sampled!r} instead.")
+    _check_sampled(sampled)
     if X is None:
         return _of_training_rows(influence, of, groups, sampled, method, tol)
     shape = influence.answers.quantity(influence._tests(X, y), of, method).shape
@@ -96,6 +95,11 @@ def standard_error(
         variance += _spread(_without_test_points(influence, of, X, y, method))
     error = np.sqrt(variance)
     return error if shape else float(error)
+
+
+def _check_sampled(sampled):
+    if sampled not in SAMPLED:
+        raise ValueError(f"sampled must be 'both', 'train' or 'test'. Got {sampled!r} instead.")
 
 
 def bootstrap(
@@ -163,8 +167,7 @@ def bootstrap(
     """
     influence = held(influence)
     refuse_offset(influence.objective, "Errors of metrics are of")
-    if sampled not in SAMPLED:
-        raise ValueError(f"sampled must be 'both', 'train' or 'test'. Got {sampled!r} instead.")
+    _check_sampled(sampled)
     if not isinstance(n_resamples, numbers.Integral) or n_resamples < 1:
         raise ValueError(f"n_resamples must be a positive integer. Got {n_resamples!r} instead.")
     if not (callable(of) or of == "decision_function"):

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from skinfluence import leave_one_out
 from skinfluence._utils.typing import Frozen, Hold, MatrixLike, Method, Names, Precision
+from skinfluence._utils.validation import check_frozen_choice
 from skinfluence.answers import answers_of
 from skinfluence.answers.checks import warn_of
 from skinfluence.editing import Edited
@@ -144,7 +144,7 @@ class Influence(Derivatives, Effects, LeftOut):
         budget: float = BUDGET,
         verbose: bool = False,
     ) -> None:
-        leave_one_out.check_choice(frozen)
+        check_frozen_choice(frozen)
         options = {"solver": solver, "hold": hold, "precision": precision, "verbose": verbose}
         data = X, y, sample_weight, offset
         self._make(estimator, *data, polish=polish, same_fit=True, **options)

@@ -5,9 +5,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skinfluence import leave_one_out
 from skinfluence._utils.memory import check_fits
 from skinfluence._utils.typing import Floats, Frozen, MatrixLike, Names
+from skinfluence._utils.validation import check_frozen_choice
 from skinfluence.influence.asking import SMALLER, Asked
 from skinfluence.statistics import fill_total, moves_with_features, warn_held
 
@@ -133,7 +133,7 @@ class Derivatives(Asked):
         check_fits(shape, SMALLER)
         out = np.empty(shape)
         answers = self.answers.smoothed(smoothing)
-        leave_one_out.check_choice(frozen)
+        check_frozen_choice(frozen)
         frozen = self.frozen if frozen is None else frozen
         why = None
         if frozen != "accept" and moves_with_features(self):

@@ -12,7 +12,12 @@ from sklearn.utils.validation import validate_data
 
 from skinfluence._utils.rows import index_of
 from skinfluence._utils.untouched import transformed
-from skinfluence._utils.validation import in_numpy, model_in_numpy, refuse_masked
+from skinfluence._utils.validation import (
+    check_finite_targets,
+    in_numpy,
+    model_in_numpy,
+    refuse_masked,
+)
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
 from skinfluence.inputs.curves import curve_of, seen_through
 from skinfluence.inputs.frozen import check_no_samplers, check_same_rows, uses_y
@@ -155,8 +160,7 @@ class Inputs:
                 "in the transformed units: Influence(model.regressor_, X, model.transformer_.transform(y))."
             )
         z, lines = np.ravel(y).astype(np.float64), []
-        if not np.isfinite(z).all():
-            raise ValueError("y must be finite. It holds NaN or infinity.")
+        check_finite_targets(z)
         for transformer in self._targets:
             line = line_of(transformer, z)
             lines.append(line)

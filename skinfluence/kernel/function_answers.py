@@ -5,7 +5,7 @@ from abc import abstractmethod
 import numpy as np
 
 from skinfluence.answers import LOCAL, Answers, check_method
-from skinfluence.answers.checks import rows_alone, warn_alone
+from skinfluence.answers.checks import check_solved_exactly, rows_alone, warn_alone
 from skinfluence.quantity import Quantity
 
 
@@ -108,8 +108,5 @@ def check_options(problem, solver, hold, precision):
     ValueError
     """
     problem.holding(hold)
-    if solver not in ("auto", "exact") or precision != "float64":
-        raise ValueError(
-            f"The factor of its kernel matrix solves {problem.model_name}: solver must be 'auto' or 'exact', "
-            f"and precision='float64'. Got {solver!r} and {precision!r}."
-        )
+    how = f"The factor of its kernel matrix solves {problem.model_name}"
+    check_solved_exactly(how, solver, precision)

@@ -14,6 +14,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence.answers import LOCAL, Answers, answers_of, check_method
+from skinfluence.answers.checks import check_solved_exactly
 from skinfluence.l1.optimum import NOT_UNIQUE, factored
 from skinfluence.l1.problem import L1Problem
 from skinfluence.l1.support import Support
@@ -345,9 +346,5 @@ class L1Answers(Answers):
 
 @answers_of.register
 def _(problem: L1Problem, *, solver, hold, precision, verbose):
-    if solver not in ("auto", "exact") or precision != "float64":
-        raise ValueError(
-            "A support is followed exactly: solver must be 'auto' or 'exact' and precision 'float64'. Got "
-            f"{solver!r} and {precision!r}."
-        )
+    check_solved_exactly("A support is followed exactly", solver, precision)
     return L1Answers(problem.holding(hold))

@@ -11,7 +11,7 @@ import scipy.linalg
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.answers import LOCAL, answers_of, check_method
-from skinfluence.answers.checks import rows_alone, warn_alone
+from skinfluence.answers.checks import check_solved_exactly, rows_alone, warn_alone
 from skinfluence.l1.answers import L1Answers
 from skinfluence.l1.newton import columns_of
 from skinfluence.l1.optimum import factored
@@ -128,9 +128,5 @@ class SmoothL1Answers(L1Answers):
 
 @answers_of.register
 def _(problem: SmoothL1Problem, *, solver, hold, precision, verbose):
-    if solver not in ("auto", "exact") or precision != "float64":
-        raise ValueError(
-            "A support is followed exactly: solver must be 'auto' or 'exact' and precision 'float64'. Got "
-            f"{solver!r} and {precision!r}."
-        )
+    check_solved_exactly("A support is followed exactly", solver, precision)
     return SmoothL1Answers(problem.holding(hold))

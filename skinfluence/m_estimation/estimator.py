@@ -13,7 +13,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skinfluence._utils.calls import level_outside
-from skinfluence._utils.validation import check_rows, check_sample_weight, refuse_masked
+from skinfluence._utils.validation import (
+    check_finite_targets,
+    check_rows,
+    check_sample_weight,
+    refuse_masked,
+)
 from skinfluence.design.dense import DenseDesign
 from skinfluence.losses.base import decided
 from skinfluence.mixin import InfluenceMixin
@@ -252,8 +257,7 @@ def _numbers(y):
         raise ValueError(
             f"y must hold numbers. Got {y[:3]!r}, ...; for labels pass classes=."
         ) from error
-    if not np.isfinite(y).all():
-        raise ValueError("y must be finite. It holds NaN or infinity.")
+    check_finite_targets(y)
     return y
 
 

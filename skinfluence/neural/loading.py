@@ -34,8 +34,7 @@ def dataset_of(X):
     data = torch.utils.data
     if not isinstance(X, data.DataLoader):
         return X
-    if isinstance(X.dataset, data.IterableDataset) or not hasattr(X.dataset, "__len__"):
-        raise TypeError("A Dataset must have a length. Got an iterable one; pass arrays.")
+    _check_length(X.dataset)
     rows = _rows_of(X)
     dataset = X.dataset
     if X.collate_fn not in (
@@ -48,6 +47,12 @@ def dataset_of(X):
     if rows is None:
         return dataset
     return data.Subset(dataset, rows)
+
+
+def _check_length(dataset):
+    iterable = isinstance(dataset, import_torch().utils.data.IterableDataset)
+    if iterable or not hasattr(dataset, "__len__"):
+        raise TypeError("A Dataset must have a length. Got an iterable one; pass arrays.")
 
 
 def _rows_of(loader):
@@ -176,8 +181,7 @@ def taken(X, y):
         if y is None:
             raise ValueError("y must be given unless X is a Dataset of (input, target) pairs.")
         return X, y
-    if not hasattr(dataset, "__len__"):
-        raise TypeError("A Dataset must have a length. Got an iterable one; pass arrays.")
+    _check_length(dataset)
     if not len(dataset):
         raise ValueError("X must have at least one row. Got none.")
     first = dataset[0]
@@ -239,8 +243,7 @@ class Rows:
         X = dataset_of(X)
         self._dataset = isinstance(X, torch.utils.data.Dataset)
         if self._dataset:
-            if not hasattr(X, "__len__"):
-                raise TypeError("A Dataset must have a length. Got an iterable one.")
+            _check_length(X)
             self._X, own = X, None
             if len(X):
                 own = np.shape(first_of(X[0]))

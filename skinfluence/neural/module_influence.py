@@ -15,6 +15,7 @@ from skinfluence.neural.problem import ModuleInputs, ModuleProblem, decay_of
 from skinfluence.neural.running import check_rowwise
 from skinfluence.neural.solving import factor_of
 from skinfluence.neural.training import as_trained, targets
+from skinfluence.solvers.base import check_damping
 
 HESSIANS = ("gauss-newton", "full", "kfac")
 
@@ -146,8 +147,7 @@ class ModuleInfluence(Influence):
     ):
         if hessian not in HESSIANS:
             raise ValueError(f"hessian must be one of {HESSIANS}. Got {hessian!r} instead.")
-        if not 0.0 <= damping < np.inf:
-            raise ValueError(f"damping must be finite and non-negative. Got {damping!r} instead.")
+        damping = check_damping(damping)
         refuse_masked(X=X, y=y, sample_weight=sample_weight)
         X, y = taken(X, y)
         inputs = ModuleInputs(X, input_shape)
@@ -172,7 +172,7 @@ class ModuleInfluence(Influence):
             weights=weights,
             sample_weight=sample_weight,
             decay=decay_of(weight_decay, network),
-            damping=float(damping),
+            damping=damping,
             hessian=hessian,
             labels=trained.labels,
             counted=trained.counted,

@@ -43,6 +43,15 @@ def ratios(before, after):
         return after.sum() / before.sum() * np.where(before > 0, before / after, 1.0)
 
 
+def class_is_gone(problem, k):
+    """The error of an edit that leaves no rows to class number k, where class weights are balanced."""
+    return NoOptimumError(
+        "Every class must keep rows after the edit where class weights are balanced. Got an edit that leaves "
+        f"none to class {problem.labels.classes[k]}: its weight would be infinite. Fit the model that is "
+        "meant on the remaining rows."
+    )
+
+
 def _codes(problem, rows):
     return problem.labels.codes_of(problem.y[rows])
 
@@ -218,12 +227,7 @@ class BalancedAnswers(MovingAnswers):
             moved = np.bincount(codes, points.row_changes / weight[codes], len(classes))
         moved = moved + np.bincount(new, gained, len(classes))
         if self._leaves_none(moved):
-            gone = problem.labels.classes[np.argmin(self._counts + moved)]
-            raise NoOptimumError(
-                "Every class must keep rows after the edit where class weights are balanced. Got an "
-                f"edit that leaves none to class {gone}: its weight would be infinite. Fit the model "
-                "that is meant on the remaining rows."
-            )
+            raise class_is_gone(problem, np.argmin(self._counts + moved))
         ratio = ratios(self._counts, self._counts + moved)
         if method == "influence":
             return self._at(moved, method), points

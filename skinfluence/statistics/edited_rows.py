@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence.edits import NoOptimumError
-from skinfluence.edits.points import refuse_emptied
+from skinfluence.edits.points import NOTHING_LEFT, refuse_emptied
 from skinfluence.edits.rows import row_changes
 from skinfluence.problem import amounts, weight_of_kinds
-from skinfluence.statistics.balanced import counts, ratios
+from skinfluence.statistics.balanced import class_is_gone, counts, ratios
 
 __all__ = ["EditedRows", "relabelled", "rows_after", "without"]
 
@@ -179,14 +179,9 @@ def _as_label(problem, code, value):
 
 def _refuse_empty(problem, after):
     if after.ratio is not None and not np.isfinite(after.ratio).all():
-        name = problem.labels.classes[np.argmax(np.isinf(after.ratio))]
-        raise NoOptimumError(
-            "Every class must keep rows after the edit where class weights are balanced. Got an edit "
-            f"that leaves none to class {name}: its weight would be infinite. Fit the model that is "
-            "meant on the remaining rows."
-        )
+        raise class_is_gone(problem, np.argmax(np.isinf(after.ratio)))
     if not after.weights.sum() > 1e-12 * problem.total_weight:
-        raise NoOptimumError("The edit removes all the training weight: nothing is left to fit.")
+        raise NoOptimumError(NOTHING_LEFT)
     for one, _, before in problem.own_kinds:
         left = weight_of_kinds(one.kinds(after.y), after.weights, len(before))
         refuse_emptied(one, before, left)
