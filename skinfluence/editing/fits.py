@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.base import clone
 
 from skinfluence.closed_form.problem import ClosedProblem
-from skinfluence.editing.solving import Solved, solve_edited, values_of
+from skinfluence.design import design_of
+from skinfluence.editing.solving import Solved, solve_edited, solve_whole, values_of
 from skinfluence.editing.writing import like
 from skinfluence.kernel.gaussian_process import GaussianProcessAnswers, GaussianProcessProblem
 from skinfluence.members.pairs import PairsProblem
@@ -16,6 +17,11 @@ from skinfluence.members.pairs import PairsProblem
 @solve_edited.register
 def _(problem: ClosedProblem, answers, points, tol):
     return solved_closed(problem)
+
+
+@solve_whole.register
+def _(problem: ClosedProblem, edit, tol):
+    return solved_closed(edit.taken(design_of(edit.X, 0.0)))
 
 
 def solved_closed(problem):
@@ -36,6 +42,11 @@ def solved_closed(problem):
 @solve_edited.register
 def _(problem: GaussianProcessProblem, answers, points, tol):
     return solved_process(problem)
+
+
+@solve_whole.register
+def _(problem: GaussianProcessProblem, edit, tol):
+    return solved_process(edit.taken(problem.design.like(edit.X)))
 
 
 def solved_process(problem):
@@ -67,6 +78,11 @@ def _fitted(problem):
 @solve_edited.register
 def _(problem: PairsProblem, answers, points, tol):
     return solved_pairs(problem)
+
+
+@solve_whole.register
+def _(problem: PairsProblem, edit, tol):
+    return solved_pairs(edit.taken(design_of(edit.X)))
 
 
 def solved_pairs(problem):

@@ -4,15 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.svm import SVC
+from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence._utils._compat import write_svc
-from skinfluence.editing.solving import Solved, solve_edited
+from skinfluence.editing.solving import Solved, solve_edited, solve_whole
 from skinfluence.editing.writing import like
 from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.hinge.dual import dual_coefficients
 from skinfluence.hinge.problem import HingeObjective
 from skinfluence.kernel.answers import KernelAnswers
 from skinfluence.kernel.problem import KernelProblem
+from skinfluence.losses.combined import own_class_factors
 
 # Kernel ridge regression -----------------------------------------------------------------------
 
@@ -20,6 +23,12 @@ from skinfluence.kernel.problem import KernelProblem
 @solve_edited.register
 def _(problem: KernelProblem, answers, points, tol):
     return solved_ridge(KernelAnswers(with_dual(problem, np.zeros(problem.n_samples))))
+
+
+@solve_whole.register
+def _(problem: KernelProblem, edit, tol):
+    nothing = np.zeros(len(edit.left))
+    return solved_ridge(KernelAnswers(edit.taken(edit.kernel_design(), dual_coef=nothing)))
 
 
 def with_dual(problem, dual):
@@ -73,6 +82,35 @@ def write_ridge(model, solved, left, lines):
 def _(problem: HingeObjective, answers, points, tol):
     start = in_its_bounds(problem, answers, np.arange(problem.n_samples))
     return solved_hinge(HingeAnswers(start))
+
+
+@solve_whole.register
+def _(problem: HingeObjective, edit, tol):
+    start, model, own = (
+        edit.taken(edit.kernel_design()),
+        edit.model,
+        problem.sample_weight[edit.left],
+    )
+    if isinstance(getattr(model, "class_weight", None), str):
+        start = _balanced(start, model, own)
+    start = in_its_bounds(start, edit.influence.answers.held, edit.left)
+    return solved_hinge(HingeAnswers(start))
+
+
+def _balanced(problem, model, sample_weight):
+    """A hinge problem whose classes weigh what a fit on its rows makes them weigh."""
+    labels, loss = problem.labels, problem.loss
+    ours = type(model).__module__.startswith("skinfluence")
+    weight = compute_class_weight(
+        model.class_weight,
+        classes=labels.classes,
+        y=labels.classes[problem.y],
+        sample_weight=sample_weight if ours or not isinstance(model, SVC) else None,
+    )
+    if not isinstance(model, SVC) and len(labels.classes) > 2:
+        loss = type(loss)(loss.signs, own_class_factors(weight))
+    labels = replace(labels, class_weight=weight)
+    return replace(problem, labels=labels, weights=sample_weight * weight[problem.y], loss=loss)
 
 
 def in_its_bounds(problem, answers, left):

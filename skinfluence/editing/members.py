@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.utils import Bunch
 
+from skinfluence.design import design_of
 from skinfluence.editing.problems import edited_problem
-from skinfluence.editing.solving import Solved, solve_edited
+from skinfluence.editing.solving import Solved, solve_edited, solve_whole
 from skinfluence.editing.writing import innermost, like, rebuilt, with_parameters
 from skinfluence.members.answers import answers_of_members
 from skinfluence.members.joining import Average
@@ -73,6 +74,12 @@ def _(problem: MembersProblem, answers, points, tol):
         for k, (one, own) in enumerate(zip(problem.members, answers.members, strict=True))
     ]
     return solved_members(problem, solved)
+
+
+@solve_whole.register
+def _(problem: MembersProblem, edit, tol):
+    parts = [edit.of_member(k).solve(tol) for k in range(len(problem.members))]
+    return solved_members(edit.taken(design_of(edit.X)), parts)
 
 
 def solved_members(problem, parts):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skinfluence.editing.solving import Solved, solve_edited
+from skinfluence.editing.solving import Solved, solve_edited, solve_whole
 from skinfluence.editing.writing import like
 from skinfluence.row_losses.answers import MAnswers
 from skinfluence.row_losses.huber import HuberProblem
@@ -18,6 +18,11 @@ def _(problem: MProblem, answers, points, tol):
 @solve_edited.register
 def _(problem: HuberProblem, answers, points, tol):
     return _solved(problem, answers, points, tol, write_huber)
+
+
+@solve_whole.register
+def _(problem: HuberProblem, edit, tol):
+    return solved_huber(edit.objective())
 
 
 def _solved(problem, answers, points, tol, write):

@@ -168,6 +168,30 @@ def _(problem: Objective, answers, points, tol):
     )
 
 
+@singledispatch
+def solve_whole(problem, edit, tol):
+    """The :class:`Solved` problem of a pipeline whose steps were fitted again.
+
+    Parameters
+    ----------
+    problem : Problem
+        After the edit with everything else held, all rows with their numbers.
+    edit : WholeEdit
+        With the rows that are left, as the steps make them.
+    tol : float
+        Relative error to certify, where that is a choice.
+    """
+    raise TypeError(
+        "The steps of a pipeline are fitted again before linear models, kernel models and models "
+        f"in closed form. Got {problem.model_name}; pass frozen='accept' to hold them as fitted."
+    )
+
+
+@solve_whole.register
+def _(problem: Objective, edit, tol):
+    return solve_anew(edit.objective(), edit.influence.answers.held.edit_solver().solver, tol)
+
+
 def solve_anew(objective, solver, tol):
     """The :class:`Solved` smooth problem from wherever it is, by Newton's method.
 

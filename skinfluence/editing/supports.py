@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from skinfluence import certificate
-from skinfluence.editing.solving import Solved, solve_edited
+from skinfluence.editing.solving import Solved, solve_edited, solve_whole
 from skinfluence.editing.writing import write_linear
 from skinfluence.l1.answers import L1Answers
 from skinfluence.l1.newton import columns_of
@@ -30,6 +30,11 @@ def _(problem: L1Problem, answers, points, tol):
 @solve_edited.register
 def _(problem: SmoothL1Problem, answers, points, tol):
     return solved_smooth(SmoothL1Answers(started(problem, answers.theta)))
+
+
+@solve_whole.register
+def _(problem: L1Problem | SmoothL1Problem, edit, tol):
+    return solved_l1(edit.objective())
 
 
 def solved_l1(problem):

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from skinfluence._utils._compat import write_svr
 from skinfluence.editing.kernels import HingeReach
-from skinfluence.editing.solving import Solved, solve_edited
+from skinfluence.editing.solving import Solved, solve_edited, solve_whole
 from skinfluence.editing.writing import like
 from skinfluence.hinge.regression import TubeAnswers, TubeProblem
 
@@ -15,6 +15,13 @@ from skinfluence.hinge.regression import TubeAnswers, TubeProblem
 @solve_edited.register
 def _(problem: TubeProblem, answers, points, tol):
     return solved_tube(TubeAnswers(in_its_tube(problem, answers, np.arange(problem.n_samples))))
+
+
+@solve_whole.register
+def _(problem: TubeProblem, edit, tol):
+    start = edit.taken(edit.kernel_design())
+    start = in_its_tube(start, edit.influence.answers.held, edit.left)
+    return solved_tube(TubeAnswers(start))
 
 
 def in_its_tube(problem, answers, left):

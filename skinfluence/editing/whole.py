@@ -7,43 +7,22 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.ensemble import VotingClassifier, VotingRegressor
-from sklearn.svm import SVC
 from sklearn.utils import _safe_indexing
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import validate_data
 
 from skinfluence._utils.stacking import n_rows
 from skinfluence._utils.untouched import fitted_to, untouched
 from skinfluence._utils.validation import model_in_numpy
-from skinfluence.closed_form.problem import ClosedProblem
-from skinfluence.design import design_of
-from skinfluence.editing.fits import solved_closed, solved_pairs, solved_process
-from skinfluence.editing.kernels import in_its_bounds, solved_hinge, solved_ridge
-from skinfluence.editing.members import OfMember, solved_members
+from skinfluence.editing.members import OfMember
 from skinfluence.editing.problems import names_of
-from skinfluence.editing.row_losses import solved_huber
 from skinfluence.editing.rows import EditedInputs
-from skinfluence.editing.solving import solve_anew
-from skinfluence.editing.supports import solved_l1
-from skinfluence.editing.tubes import in_its_tube, solved_tube
+from skinfluence.editing.solving import solve_whole
 from skinfluence.editing.writing import innermost, like, rebuilt
-from skinfluence.hinge.answers import HingeAnswers
-from skinfluence.hinge.problem import HingeObjective
-from skinfluence.hinge.regression import TubeAnswers, TubeProblem
 from skinfluence.inputs.curves import seen_through
 from skinfluence.inputs.frozen import uses_y
-from skinfluence.kernel.answers import KernelAnswers
 from skinfluence.kernel.functions import scaled_gamma
-from skinfluence.kernel.gaussian_process import GaussianProcessProblem
-from skinfluence.kernel.problem import KernelProblem
-from skinfluence.l1.problem import L1Problem
-from skinfluence.l1.smooth_problem import SmoothL1Problem
-from skinfluence.losses.combined import own_class_factors
-from skinfluence.members.pairs import PairsProblem
-from skinfluence.members.problem import MembersProblem
-from skinfluence.objective import Objective, objective_of
+from skinfluence.objective import objective_of
 from skinfluence.offsets import with_offset
-from skinfluence.row_losses.huber import HuberProblem
 from skinfluence.statistics import any_learns, fitted_leaves
 from skinfluence.statistics.registry import learns
 
@@ -126,42 +105,11 @@ class WholeEdit:
         return made
 
     def solve(self, tol):
-        """The :class:`Solved` problem."""
-        problem, answers = self.problem, self.influence.answers.held
-        if isinstance(problem, Objective):
-            self.solved = solve_anew(self._objective(), answers.edit_solver().solver, tol)
-        elif isinstance(problem, HuberProblem):
-            self.solved = solved_huber(self._objective())
-        elif isinstance(problem, KernelProblem):
-            nothing = np.zeros(len(self.left))
-            self.solved = solved_ridge(
-                KernelAnswers(self._taken(self._kernel_design(), dual_coef=nothing))
-            )
-        elif isinstance(problem, L1Problem | SmoothL1Problem):
-            self.solved = solved_l1(self._objective())
-        elif isinstance(problem, GaussianProcessProblem):
-            design = problem.design.like(self.X)
-            self.solved = solved_process(self._taken(design))
-        elif isinstance(problem, ClosedProblem):
-            self.solved = solved_closed(self._taken(design_of(self.X, 0.0)))
-        elif isinstance(problem, TubeProblem):
-            start = self._taken(self._kernel_design())
-            self.solved = solved_tube(TubeAnswers(in_its_tube(start, answers, self.left)))
-        elif isinstance(problem, HingeObjective):
-            self.solved = solved_hinge(HingeAnswers(self._hinge(answers)))
-        elif isinstance(problem, PairsProblem):
-            self.solved = solved_pairs(self._taken(design_of(self.X)))
-        elif isinstance(problem, MembersProblem):
-            parts = [self._of_member(k).solve(tol) for k in range(len(problem.members))]
-            self.solved = solved_members(self._taken(design_of(self.X)), parts)
-        else:
-            raise TypeError(
-                "The steps of a pipeline are fitted again before linear models, kernel models and models "
-                f"in closed form. Got {problem.model_name}; pass frozen='accept' to hold them as fitted."
-            )
+        """The :class:`Solved` problem; kinds register with :func:`solve_whole` in files of their own."""
+        self.solved = solve_whole(self.problem, self, tol)
         return self.solved
 
-    def _of_member(self, k):
+    def of_member(self, k):
         """The same edit of one of several models, behind the same steps."""
         made = copy.copy(self)
         made.influence, made.problem = OfMember(self.influence, k), self.problem.members[k]
@@ -176,7 +124,7 @@ class WholeEdit:
         model = self.solved.write(self.model, self.solved, everything, ())
         return rebuilt(self.influence.estimator, model, list(self.inputs.transformers))
 
-    def _objective(self):
+    def objective(self):
         """The smooth problem on the rows that are left, from the old coefficients."""
         y = self.y
         for line in self.lines:
@@ -209,14 +157,14 @@ class WholeEdit:
         model.coef_ = coef
         return model
 
-    def _taken(self, design, **more):
+    def taken(self, design, **more):
         """The problem of the rows that are left, by name of what has one entry for each row."""
         problem, left = self.problem, self.left
         names = {"y", "weights", "sample_weight"} & names_of(problem)
         own = {name: getattr(problem, name)[left] for name in names}
         return replace(problem, design=design, **own, **more)
 
-    def _kernel_design(self):
+    def kernel_design(self):
         """The rows of a kernel model that are left, with the gamma that a fit on them has."""
         problem, design = self.problem, self.problem.design.like(self.X)
         given, kernel = getattr(self.model, "gamma", 0.0), design.kernel
@@ -228,31 +176,6 @@ class WholeEdit:
             return design
         counted = problem.counted(problem.sample_weight[self.left])
         return replace(design, kernel=replace(kernel, gamma=scaled_gamma(self.X, counted)))
-
-    def _hinge(self, answers):
-        problem, model, left = self.problem, self.model, self.left
-        ours = type(model).__module__.startswith("skinfluence")
-        own = problem.sample_weight[left]
-        start = self._taken(self._kernel_design())
-        labels = problem.labels
-        if isinstance(getattr(model, "class_weight", None), str):
-            counted = own if ours or not isinstance(model, SVC) else None
-            weight = compute_class_weight(
-                model.class_weight,
-                classes=labels.classes,
-                y=labels.classes[start.y],
-                sample_weight=counted,
-            )
-            loss = problem.loss
-            if not isinstance(model, SVC) and len(labels.classes) > 2:
-                loss = type(loss)(loss.signs, own_class_factors(weight))
-            start = replace(
-                start,
-                labels=replace(labels, class_weight=weight),
-                weights=own * weight[start.y],
-                loss=loss,
-            )
-        return in_its_bounds(start, answers, left)
 
 
 def fitted_on(steps, raw, y, rows):
