@@ -133,7 +133,7 @@ def kfac_factor(problem):
         For chosen parameters outside linear and plain convolutional layers.
     """
     network = problem.network
-    if network.bucket is not None:
+    if network.projection is not None:
         raise ValueError("hessian='kfac' and projection= cannot be given together.")
     layers = _layers(network)
     layers = _that_run(

@@ -17,7 +17,14 @@ from skinfluence.neural.accepted import (
     works,
 )
 from skinfluence.neural.operations import ways, ways_of
-from skinfluence.neural.running import import_torch, in_words, placed, refuse_complex
+from skinfluence.neural.projection import Projection
+from skinfluence.neural.running import (
+    import_torch,
+    in_words,
+    kept_numbers,
+    placed,
+    refuse_complex,
+)
 
 # Directions that move at once where Jacobians are taken forward.
 COLUMNS = 32
@@ -72,18 +79,11 @@ class Network:
         self.sizes = [every[name].numel() for name in self.names]
         self._base = torch.cat([every[name].flatten() for name in self.names])
         self.theta = self._base.cpu().numpy().astype(np.float64)
-        self.bucket = self._sign = None
+        self.projection = None
         if projection is not None:
-            if not 1 <= projection <= len(self.theta):
-                raise ValueError(
-                    f"projection must lie between 1 and the {len(self.theta)} parameters. Got "
-                    f"{projection!r} instead."
-                )
-            # Every bucket gets its share: a permutation, then one coordinate after the other.
-            self.bucket = rng.permutation(np.arange(len(self.theta)) % projection)
-            self._sign = rng.choice([-1.0, 1.0], len(self.theta))
-            self._torch_bucket = torch.as_tensor(self.bucket, device=self.device)
-            self._torch_sign = torch.as_tensor(self._sign, device=self.device, dtype=self.dtype)
+            self.projection = Projection(len(self.theta), projection, rng)
+            self._bucket = torch.as_tensor(self.projection.bucket, device=self.device)
+            self._sign = self.tensor(self.projection.sign)
 
     @property
     def itemsize(self):
@@ -106,8 +106,8 @@ class Network:
         torch, other = import_torch(), copy.copy(self)
         other.module = copy.deepcopy(self.module).float()
         other.dtype, other._base = torch.float32, self._base.float()
-        if self.bucket is not None:
-            other._torch_sign = self._torch_sign.float()
+        if self.projection is not None:
+            other._sign = self._sign.float()
         return other
 
     @property
@@ -118,25 +118,19 @@ class Network:
     @property
     def n_parameters(self):
         """Free coordinates."""
-        return len(self.theta) if self.bucket is None else int(self.bucket.max()) + 1
+        return len(self.theta) if self.projection is None else self.projection.n_coordinates
 
     def compress(self, vectors):
         """From all chosen parameters to the free coordinates, along the last axis."""
-        if self.bucket is None:
-            return vectors
-        out = np.zeros((*vectors.shape[:-1], self.n_parameters))
-        np.add.at(out, (..., self.bucket), vectors * self._sign)
-        return out
+        return vectors if self.projection is None else self.projection.compress(vectors)
 
     def expand(self, vectors):
         """From the free coordinates to all chosen parameters, along the last axis."""
-        return vectors if self.bucket is None else vectors[..., self.bucket] * self._sign
+        return vectors if self.projection is None else self.projection.expand(vectors)
 
     def spread(self, values):
-        """Diagonal of ``P' diag(values) P``: a diagonal in the free coordinates."""
-        if self.bucket is None:
-            return values
-        return np.bincount(self.bucket, values, self.n_parameters)
+        """A diagonal of all chosen parameters as one in the free coordinates."""
+        return values if self.projection is None else self.projection.spread(values)
 
     # Functions of the displacement ---------------------------------------------------------------
 
@@ -195,7 +189,7 @@ class Network:
     def _batch(self, z, x):
         """Decision values (b, K) of the rows x at displacement z."""
         torch = import_torch()
-        moved = z if self.bucket is None else z[self._torch_bucket] * self._torch_sign
+        moved = z if self.projection is None else z[self._bucket] * self._sign
         parts = torch.split(self._base + moved, self.sizes)
         values = {
             name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes)
@@ -252,30 +246,7 @@ class Network:
             }
             return torch.func.functional_call(self.module, values, (x.clone(),))
 
-        return self._kept(chosen, x), self._kept(whole, x)
-
-    def _kept(self, run, x):
-        """Numbers per row that autograd keeps of a function of rows."""
-        torch = import_torch()
-
-        def numbers(x):
-            sizes = []
-
-            def pack(tensor):
-                same = tensor.numel() == x.numel() and torch.equal(tensor.flatten(), x.flatten())
-                if not same:
-                    sizes.append(tensor.numel())
-                return tensor
-
-            hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-            with torch.enable_grad(), hooks:
-                eta = run(x)
-            return sum(sizes) + eta.numel()
-
-        if len(x) == 1:
-            return numbers(x)
-        # What is kept once, such as weights, is in both.
-        return (numbers(x) - numbers(x[:1])) / (len(x) - 1)
+        return kept_numbers(chosen, x), kept_numbers(whole, x)
 
     def jacobians(self, X):
         """``J_i`` of all rows of a block as a tensor of shape (b, K, p)."""

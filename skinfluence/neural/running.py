@@ -140,3 +140,34 @@ def check_rowwise(function, x):
             "does a batch normalisation lack running statistics?"
         )
     return together.shape[1]
+
+
+def kept_numbers(run, x):
+    """Numbers per row that autograd keeps of a function of rows for the way back, the rows aside.
+
+    Parameters
+    ----------
+    run : callable
+        From a tensor of rows to their decision values.
+    x : tensor of shape (b, ...)
+    """
+    torch = import_torch()
+
+    def numbers(x):
+        sizes = []
+
+        def pack(tensor):
+            same = tensor.numel() == x.numel() and torch.equal(tensor.flatten(), x.flatten())
+            if not same:
+                sizes.append(tensor.numel())
+            return tensor
+
+        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+        with torch.enable_grad(), hooks:
+            eta = run(x)
+        return sum(sizes) + eta.numel()
+
+    if len(x) == 1:
+        return numbers(x)
+    # What is kept once, such as weights, is in both.
+    return (numbers(x) - numbers(x[:1])) / (len(x) - 1)
