@@ -6,7 +6,8 @@ import sys
 import numpy as np
 
 from skinfluence._utils._optional import require
-from skinfluence.cleaning.report import chance, number, percent, signed, summarise
+from skinfluence.cleaning.formats import chance, number, percent, signed
+from skinfluence.cleaning.report import summarise
 
 OTHERS = "Others if dropped: change of the other rows' mean loss; negative = dropping the row helps them."
 LEGENDS = {
@@ -19,11 +20,8 @@ LEGENDS = {
         "robust standard deviations. LOO loss: half the squared residual. "
     ),
 }
-MAX_PRINTED_CLASSES = 6
+MAX_PRINTED_CLASSES, MAX_PRINTED_CHANGES = 6, 20
 STYLES = {"drop": "dark_orange3", "relabel": "bold blue", "keep": "dim"}
-
-
-MAX_PRINTED_CHANGES = 20
 
 
 def print_changes(changes, decisions, path):

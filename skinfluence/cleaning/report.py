@@ -11,6 +11,7 @@ import numpy as np
 from skinfluence._utils._optional import require
 from skinfluence.cleaning import plots
 from skinfluence.cleaning.decisions import fingerprint_of_targets
+from skinfluence.cleaning.formats import chance, number, percent, signed
 from skinfluence.cleaning.judging import CHANGE_FROM
 from skinfluence.cleaning.neighbours import nearest, too_many
 from skinfluence.inspection.auditing import SourcesDisplay
@@ -159,36 +160,6 @@ def summarise(audit):
             summary["loo_r2"] = float(1 - np.mean(residual**2) / np.var(audit.y))
         summary["loo_rmse"] = float(np.sqrt(np.mean(residual**2)))
     return summary
-
-
-def percent(share, digits=0):
-    """Format a share as a percentage; a dash where it is not known."""
-    if np.isnan(share):
-        return "–"
-    return f"{100 * share:.{digits}f}\u202f%"
-
-
-def chance(probability):
-    """Format an estimated probability; certainty is never claimed."""
-    return "≥\u202f95\u202f%" if probability >= 0.945 else percent(probability)
-
-
-def number(value, digits=3):
-    """Format a number with a proper minus sign, `digits` significant digits and no exponent noise."""
-    if not np.isfinite(value):
-        return "–"
-    if value == 0 or 1e-4 <= abs(value) < 10**digits:
-        text = f"{value:.{digits}g}"
-    else:
-        text = f"{value:,.0f}" if 1 <= abs(value) < 1e9 else f"{value:.{digits - 1}e}"
-    return text.replace("-", "\u2212")
-
-
-def signed(value, digits=2):
-    """Format a percentage with its sign always shown."""
-    if not np.isfinite(value):
-        return "–"
-    return f"{value:+.{digits}f}".replace("-", "\u2212") + "\u202f%"
 
 
 def _versions():

@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import load_diabetes, make_classification
 
 from skinfluence.cleaning import audit
-from skinfluence.cleaning.report import chance, number, percent, signed
+from skinfluence.cleaning.formats import chance, number, percent, signed
 from skinfluence.linear_model import LogisticRegression, Ridge
 
 
