@@ -1,0 +1,33 @@
+"""Numbers as an audit shows them, on the page and on a terminal."""
+
+import numpy as np
+
+
+def percent(share, digits=0):
+    """Format a share as a percentage; a dash where it is not known."""
+    if np.isnan(share):
+        return "–"
+    return f"{100 * share:.{digits}f}\u202f%"
+
+
+def chance(probability):
+    """Format an estimated probability; certainty is never claimed."""
+    return "≥\u202f95\u202f%" if probability >= 0.945 else percent(probability)
+
+
+def number(value, digits=3):
+    """Format a number with a proper minus sign, `digits` significant digits and no exponent noise."""
+    if not np.isfinite(value):
+        return "–"
+    if value == 0 or 1e-4 <= abs(value) < 10**digits:
+        text = f"{value:.{digits}g}"
+    else:
+        text = f"{value:,.0f}" if 1 <= abs(value) < 1e9 else f"{value:.{digits - 1}e}"
+    return text.replace("-", "\u2212")
+
+
+def signed(value, digits=2):
+    """Format a percentage with its sign always shown."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:+.{digits}f}".replace("-", "\u2212") + "\u202f%"
