@@ -1,6 +1,7 @@
 """The public edge says its types, and says that it does."""
 
 import inspect
+import typing
 from importlib.resources import files
 
 import pytest
@@ -36,6 +37,14 @@ def test_the_public_edge_is_typed(function):
     ]
     assert not untyped
     assert signature.return_annotation is not inspect.Signature.empty
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__qualname__)
+def test_help_says_types_by_their_names(function):
+    """A union of all that is an array, written out, is forty lines of help; its hints are still types."""
+    assert "numpy._typing" not in str(inspect.signature(function))
+    # pandas is an optional package.
+    assert typing.get_type_hints(function, localns={"DataFrame": object})
 
 
 def test_the_package_says_that_it_is_typed():

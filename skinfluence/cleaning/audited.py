@@ -3,6 +3,8 @@
 Refits live in `verification`, pictures in `plots`, the page in `report`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -103,7 +105,7 @@ class Audit:
     checked: np.ndarray
     options: dict
     trimmed: np.ndarray
-    again: Callable[..., "Audit"]
+    again: Callable[..., Audit]
     sources: Any = None
 
     @property
@@ -117,7 +119,7 @@ class Audit:
         return self.noise.share if self.noise.told else float("nan")
 
     @property
-    def noise_matrix(self) -> "DataFrame | None":
+    def noise_matrix(self) -> DataFrame | None:
         """Estimated chance of each given label (columns) by true label (rows).
 
         The identity where no errors are claimed, None for a regressor.
@@ -142,7 +144,7 @@ class Audit:
     def _repr_html_(self) -> str:
         return f"<p><code>{escape(repr(self))}</code></p>{self.table.head(20).to_html(index=False)}"
 
-    def to_frame(self, X: Any = None) -> "DataFrame":
+    def to_frame(self, X: Any = None) -> DataFrame:
         """The table, beside what the rows are.
 
         Parameters
@@ -231,7 +233,7 @@ class Audit:
 
     def changes(
         self, plan: Plan | Literal["relabel", "drop"] | Mapping[int, Any] | None = None
-    ) -> "DataFrame":
+    ) -> DataFrame:
         """Say what a plan changes: the log to keep beside the cleaned rows.
 
         Parameters
@@ -247,7 +249,7 @@ class Audit:
         """
         return log_of(self, plan)
 
-    def update(self, rows: ArrayLike, labels: ArrayLike | None = None) -> "Audit":
+    def update(self, rows: ArrayLike, labels: ArrayLike | None = None) -> Audit:
         """Audit again with what a person found out about some rows; nothing is changed in place.
 
         The model is fitted on from where it is, where its solver can start there, and the transformers
@@ -280,7 +282,7 @@ class Audit:
         *,
         preprocessing: Literal["frozen", "refit"] | None = None,
         progress: bool = False,
-    ) -> "DataFrame":
+    ) -> DataFrame:
         """Refit without each of the top rows and compare with what was predicted.
 
         Parameters
@@ -306,7 +308,7 @@ class Audit:
 
     def depth_table(
         self, planted: ArrayLike, *, depths: Sequence[float] = (0.05, 0.10, 0.15, 0.20, 0.30)
-    ) -> "DataFrame":
+    ) -> DataFrame:
         """Count how many known errors are among the first rows of the ranking.
 
         Parameters

@@ -4,6 +4,8 @@ What may be asked is settled in `asked`, rows are judged in `judging` and `targe
 `audited.Audit`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, Literal
 

@@ -1,5 +1,7 @@
 """What users write: an edit, and what makes one."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
@@ -65,12 +67,12 @@ class Edit:
 
     terms: tuple
 
-    def __add__(self, other: "Edit") -> "Edit":
+    def __add__(self, other: Edit) -> Edit:
         if not isinstance(other, Edit):
             return NotImplemented
         return Edit(self.terms + other.terms)
 
-    def __radd__(self, other: Literal[0]) -> "Edit":
+    def __radd__(self, other: Literal[0]) -> Edit:
         # sum() starts from 0.
         return self if other == 0 else NotImplemented
 

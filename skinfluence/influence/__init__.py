@@ -3,6 +3,8 @@
 What it is asked is of two kinds: derivatives, and effects of edits, of which leaving each row out is one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Literal
@@ -241,7 +243,7 @@ class Influence(Derivatives, Effects, LeftOut):
         """
         return edited_model(self, edit, tol, frozen)
 
-    def after(self, edit: Edit, *, frozen: Frozen = None) -> "Influence":
+    def after(self, edit: Edit, *, frozen: Frozen = None) -> Influence:
         """The same object after an edit, for the next questions and the next edits.
 
         Rows keep their numbers: a removed row stays removed and its number is not given again,

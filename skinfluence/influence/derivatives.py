@@ -1,5 +1,7 @@
 """What happens to the model, and to losses, when a row weighs a little more or moves a little."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np

@@ -1,5 +1,7 @@
 """What happens at test points when rows are removed, relabelled, or edited in any other way."""
 
+from __future__ import annotations
+
 import numbers
 from collections.abc import Iterable
 

@@ -1,5 +1,7 @@
 """What the model would say of each training row if it had not seen it."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from numpy.typing import ArrayLike, NDArray

@@ -1,5 +1,7 @@
 """Exhaustive search over parameters by leave-one-out, in scikit-learn's protocol."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -174,7 +176,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
 
     def fit(
         self, X: MatrixLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
-    ) -> "LeaveOneOutSearch":
+    ) -> LeaveOneOutSearch:
         """Search, then fit the estimator at the best parameters.
 
         Parameters

@@ -1,5 +1,7 @@
 """Outputs and scores of every row, or group of rows, from the model without it."""
 
+from __future__ import annotations
+
 import warnings
 from typing import Any
 
