@@ -116,6 +116,21 @@ def column_positions(transformer, X):
     return {part: [place[names[i]] for i in chosen] for part, chosen in positions.items()}
 
 
+def vote_weights(model):
+    """What each model of a fitted vote counts, those that were dropped left out; None for all alike."""
+    return model._weights_not_none
+
+
+def has_several_labels(model):
+    """Whether a fitted RidgeClassifier has a column of targets for each label."""
+    return model._label_binarizer.y_type_.startswith("multilabel")
+
+
+def target_spread(model):
+    """What a fitted GaussianProcessRegressor divides its targets by."""
+    return float(np.ravel(model._y_train_std)[0])
+
+
 def fitted_gamma(model):
     """The number that ``gamma="scale"`` or ``"auto"`` stood for when an SVC was fitted."""
     return float(model._gamma)

@@ -1,4 +1,4 @@
-"""Validation shared by the adapters."""
+"""Checks of what users pass, whichever room it is passed to."""
 
 import copy
 

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
 
+from skinfluence._utils._compat import target_spread
 from skinfluence._utils.validation import check_sample_weight, check_targets
 from skinfluence.objective import objective_of
 from skinfluence.problem import Chosen
@@ -49,7 +50,7 @@ def _(model: GaussianProcessRegressor, X, y, sample_weight=None):
             f"The noise must be positive: without it no row is missed. Got alpha={alpha[0]:g} and a kernel "
             "without WhiteKernel. Fit with alpha=1e-8 or more."
         )
-    scale = float(np.ravel(model._y_train_std)[0])
+    scale = target_spread(model)
     return GaussianProcessProblem(
         KernelDesign(X, Covariance(kernel)),
         y,

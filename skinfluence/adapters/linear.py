@@ -16,7 +16,12 @@ from sklearn.linear_model import (
 from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
-from skinfluence._utils._compat import effective_l2, l1_share, refuse_old_multiclass
+from skinfluence._utils._compat import (
+    effective_l2,
+    has_several_labels,
+    l1_share,
+    refuse_old_multiclass,
+)
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
 from skinfluence.adapters.cross_validated import chosen_among, with_given
 from skinfluence.design import design_of
@@ -271,7 +276,7 @@ def _(model: RidgeCV, X, y, sample_weight=None):
 def _ridge_classifier(model, X, y, sample_weight, alpha, chosen=None):
     if getattr(model, "positive", False):
         raise ValueError(POSITIVE)
-    if model._label_binarizer.y_type_.startswith("multilabel"):
+    if has_several_labels(model):
         return _ridge_by_label(model, X, y, sample_weight, alpha, chosen)
     y = np.asarray(y)
     if y.ndim != 1:

@@ -5,6 +5,7 @@ import scipy.sparse as sp
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.utils import column_or_1d
 
+from skinfluence._utils._compat import vote_weights
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
 from skinfluence.design import design_of
 from skinfluence.inputs.same_fit import check_same_fit
@@ -246,7 +247,7 @@ def _voting(model, X, y, given, labels, sample_weight):
     for one, problem in zip(model.estimators_, problems, strict=True):
         check_same_fit(one, problem)
     _refuse_chosen(problems)
-    shares = model._weights_not_none
+    shares = vote_weights(model)
     shares = np.ones(len(problems)) if shares is None else np.asarray(shares, dtype=np.float64)
     how = Average(shares / shares.sum(), None if labels is None else len(labels.classes))
     if labels is not None:

@@ -1,1 +1,1 @@
-"""Squared error with an L1 penalty: which columns have a coefficient is part of every answer."""
+"""Squared error and logistic loss with an L1 penalty: which columns have a coefficient is part of every answer."""
