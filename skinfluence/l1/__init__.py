@@ -1,1 +1,1 @@
-"""Squared error and logistic loss with an L1 penalty: which columns have a coefficient is part of every answer."""
+"""An L1 penalty, of squared errors or a logistic loss: which columns count is part of every answer."""
