@@ -7,19 +7,18 @@ the row is in the features that are to predict it.
 import inspect
 import warnings
 
-from sklearn.compose import ColumnTransformer
 from sklearn.cross_decomposition import PLSSVD
 from sklearn.decomposition import NMF, DictionaryLearning, MiniBatchNMF
 from sklearn.feature_selection import SelectKBest, SelectorMixin, SelectPercentile
 from sklearn.frozen import FrozenEstimator
 from sklearn.manifold import LocallyLinearEmbedding
-from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import TargetEncoder
 from sklearn.utils import get_tags
 
 from skinfluence._utils.calls import level_outside
 from skinfluence.inputs.shared import where_inside
 from skinfluence.inputs.wrappers import opened
+from skinfluence.statistics.leaves import given_leaves
 from skinfluence.statistics.registry import learns
 
 # Supervised, but neither their tags nor their signatures say so.
@@ -134,26 +133,8 @@ def transformers_of(estimator):
     among them: a straight line changes nothing for a model whose intercept is free.
     """
     while (layer := opened(estimator)) is not None:
-        for name, step in layer.transformers:
-            yield from _leaves(name, step)
+        yield from given_leaves(layer.transformers)
         estimator = layer.inside
-
-
-def _leaves(name, transformer):
-    if transformer is None or isinstance(transformer, str):
-        return
-    if isinstance(transformer, Pipeline):
-        inside = transformer.steps
-    elif isinstance(transformer, FeatureUnion):
-        inside = transformer.transformer_list
-    elif isinstance(transformer, ColumnTransformer):
-        inside = [part[:2] for part in transformer.transformers]
-        inside.append(("remainder", transformer.remainder))
-    else:
-        yield name, transformer
-        return
-    for part, step in inside:
-        yield from _leaves(f"{name}.{part}", step)
 
 
 def uses_y(transformer):

@@ -37,7 +37,7 @@ from skinfluence.offsets import with_offset
 from skinfluence.problem import having_chosen
 from skinfluence.pullbacks import pull_back_in_full, pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
-from skinfluence.statistics.draws import fitted_leaves
+from skinfluence.statistics.leaves import fitted_leaves
 
 
 class Inputs:

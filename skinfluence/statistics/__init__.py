@@ -10,9 +10,9 @@ from skinfluence.statistics import (
     texts,
 )
 from skinfluence.statistics.budget import BUDGET, OverBudgetError
-from skinfluence.statistics.draws import fitted_leaves
 from skinfluence.statistics.edited_rows import rows_after
 from skinfluence.statistics.gamma import moving
+from skinfluence.statistics.leaves import fitted_leaves
 from skinfluence.statistics.refits import Refits
 from skinfluence.statistics.registry import NOTHING, Moves, chain_moves, statistics
 from skinfluence.statistics.removals import (

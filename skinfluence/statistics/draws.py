@@ -1,7 +1,6 @@
 """Steps that are not a function of the rows: a seed does not make two fits the same draw."""
 
 from sklearn.base import BaseEstimator
-from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA, KernelPCA, TruncatedSVD
 from sklearn.feature_selection import SelectorMixin, mutual_info_classif, mutual_info_regression
 from sklearn.kernel_approximation import RBFSampler, SkewedChi2Sampler
@@ -13,11 +12,11 @@ from sklearn.linear_model import (
     Ridge,
     RidgeClassifier,
 )
-from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import KBinsDiscretizer, QuantileTransformer
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
 from skinfluence._utils._compat import IterativeImputer, pca_solver
+from skinfluence.statistics.leaves import fitted_leaves
 
 # Draws that do not look at the rows: the same seed gives the same draw for n - 1 of them.
 BLIND = (RBFSampler, SkewedChi2Sampler, GaussianRandomProjection, SparseRandomProjection)
@@ -38,24 +37,6 @@ def draw_in(transformers, n_samples):
         if reason is not None:
             return f"{name} ({type(step).__name__}) {reason}"
     return None
-
-
-def fitted_leaves(transformers):
-    """Every transformer inside unions, columns and pipelines, as ``(name, transformer)``."""
-    for name, step in transformers:
-        if step is None or isinstance(step, str):
-            continue
-        if isinstance(step, Pipeline):
-            inside = step.steps
-        elif isinstance(step, FeatureUnion):
-            inside = step.transformer_list
-        elif isinstance(step, ColumnTransformer):
-            inside = [part[:2] for part in step.transformers_]
-        else:
-            yield name, step
-            continue
-        for part, inner in fitted_leaves(inside):
-            yield f"{name}.{part}", inner
 
 
 def _draws(step, n_samples):

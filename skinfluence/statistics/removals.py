@@ -9,7 +9,8 @@ from skinfluence.answers import LOCAL
 from skinfluence.objective import Objective
 from skinfluence.smooth.one_step.fills import Fills
 from skinfluence.smooth.optimum.piecewise import is_piecewise
-from skinfluence.statistics.draws import draw_in, fitted_leaves
+from skinfluence.statistics.draws import draw_in
+from skinfluence.statistics.leaves import fitted_leaves
 from skinfluence.statistics.registry import chain_moves, either, learns
 
 # How an answer about a pipeline came about.

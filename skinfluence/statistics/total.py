@@ -8,7 +8,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence.answers import Tests
-from skinfluence.statistics.draws import fitted_leaves
+from skinfluence.statistics.leaves import fitted_leaves
 from skinfluence.statistics.registry import learns
 
 FEWER = "Pass aggregate='mean', or frozen='accept' for the transformers as fitted."
