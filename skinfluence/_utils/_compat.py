@@ -136,15 +136,19 @@ def fitted_gamma(model):
     return float(model._gamma)
 
 
-def write_svc(model, start, support, support_vectors, n_support, dual_coef, intercept):
-    """Give an SVC the attributes of a fitted one, libsvm's own copies included.
+def take_fit(model, start):
+    """Give an estimator what another one of its class has beyond parameters, libsvm's own copies included."""
+    given = model.get_params(deep=False)
+    vars(model).update({name: one for name, one in vars(start).items() if name not in given})
+
+
+def write_svc(model, support, support_vectors, n_support, dual_coef, intercept):
+    """Give an SVC, or a copy of one, what libsvm would have fitted, its own copies included.
 
     Parameters
     ----------
     model : SVC
-        Changed.
-    start : SVC
-        Fitted by libsvm on the same features; what is not given here is copied from it.
+        Changed; with what is not given here of a fit on the same features.
     support : ndarray of int, shape (n_support,)
         By class, then by row.
     support_vectors : ndarray or CSR array of shape (n_support, n_features)
@@ -152,8 +156,6 @@ def write_svc(model, start, support, support_vectors, n_support, dual_coef, inte
     dual_coef : ndarray or CSR array of shape (n_classes - 1, n_support)
     intercept : ndarray of shape (n_pairs,)
     """
-    given = model.get_params(deep=False)
-    model.__dict__.update({k: v for k, v in vars(start).items() if k not in given})
     model.support_ = support.astype(np.int32)
     model.support_vectors_ = support_vectors
     model._n_support = n_support.astype(np.int32)
@@ -163,22 +165,18 @@ def write_svc(model, start, support, support_vectors, n_support, dual_coef, inte
     model._dual_coef_, model._intercept_ = sign * dual_coef, sign * intercept
 
 
-def write_svr(model, start, support, support_vectors, dual_coef, intercept):
-    """Give an SVR the attributes of a fitted one, libsvm's own copies included.
+def write_svr(model, support, support_vectors, dual_coef, intercept):
+    """Give a copy of an SVR what libsvm would have fitted, its own copies included.
 
     Parameters
     ----------
     model : SVR
-        Changed.
-    start : SVR
-        Fitted by libsvm on the same features; what is not given here is copied from it.
+        Changed; with what is not given here of a fit on the same features.
     support : ndarray of int, shape (n_support,)
     support_vectors : ndarray or CSR array of shape (n_support, n_features)
     dual_coef : ndarray or CSR array of shape (1, n_support)
     intercept : ndarray of shape (1,)
     """
-    given = model.get_params(deep=False)
-    model.__dict__.update({k: v for k, v in vars(start).items() if k not in given})
     model.support_ = support.astype(np.int32)
     model.support_vectors_ = support_vectors
     model._n_support = np.full(2, len(support), dtype=np.int32)

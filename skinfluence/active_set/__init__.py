@@ -12,7 +12,7 @@ solution of an edited problem exactly.
 
 - :class:`HingeProblem`: kernel, labels, bounds. Nothing here knows estimators or classes.
 - :func:`polish`: the optimum to round-off, from any start: ``Solution``; :func:`polish_near`: from one
-  that is near it.
+  that is near it; ``few_rows``: from that of a problem that differs in few rows.
 - :class:`Paths`: edits of a solution. ``remove``, ``change``, ``remove_groups``, ``edit`` are exact
   and certified; ``one_step`` and ``weight_derivative`` are local; all return ``Moves``.
 - :func:`near_optima`: the optima of many problems near one, each with a kernel of its own.

@@ -67,17 +67,42 @@ class HingeProblem:
             raise ValueError("C must be finite and non-negative in every row.")
         self.free_bias = bool(free_bias)
         self.kernel = _Blocks(kernel, self.n) if isinstance(kernel, np.ndarray) else kernel
+        self._box()
+        self.target, self.spread = self.y, 1.0
+        if target is not None:
+            self.target = np.array(target, dtype=np.float64)
+            self.spread = float(np.ptp(self.target)) or 1.0
+        self._diagonal = diagonal
+
+    def _box(self):
         if not self.has_both_classes(self.C):
             raise ValueError(
                 "Both labels need a row of positive bound C. Rows of one class only are left."
             )
         self.lo = np.minimum(self.y * self.C, 0.0)
         self.hi = np.maximum(self.y * self.C, 0.0)
-        self.target, self.spread = self.y, 1.0
-        if target is not None:
-            self.target = np.array(target, dtype=np.float64)
-            self.spread = float(np.ptp(self.target)) or 1.0
-        self._diagonal = diagonal
+
+    @property
+    def in_memory(self):
+        """Whether the kernel is a matrix that is there."""
+        return isinstance(self.kernel, _Blocks)
+
+    def with_bounds(self, y, C):
+        """The same kernel under other labels, which are the targets, and bounds, all known to be such.
+
+        Parameters
+        ----------
+        y, C : ndarray of shape (n,)
+
+        Raises
+        ------
+        ValueError
+            Where rows of one class only are left.
+        """
+        other = copy(self)
+        other.y, other.C, other.target = y, C, y
+        other._box()
+        return other
 
     @property
     def diagonal(self):
@@ -124,7 +149,7 @@ class HingeProblem:
     def decision(self, beta):
         """``K beta`` on every row, without bias, in blocks."""
         support = np.flatnonzero(beta)
-        if isinstance(self.kernel, _Blocks) and 4 * len(support) > self.n:
+        if self.in_memory and 4 * len(support) > self.n:
             # To pick columns takes longer than to multiply all of them.
             out = self.kernel.matrix @ beta
             if np.isfinite(out).all():

@@ -4,18 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.svm import SVC
-from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence._utils._compat import write_svc
 from skinfluence.editing.solving import Solved, solve_edited, solve_whole
 from skinfluence.editing.writing import like
-from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.hinge.dual import dual_coefficients
-from skinfluence.hinge.problem import HingeObjective
 from skinfluence.kernel.answers import KernelAnswers
 from skinfluence.kernel.problem import KernelProblem
-from skinfluence.losses.combined import own_class_factors
 
 # Kernel ridge regression -----------------------------------------------------------------------
 
@@ -78,41 +73,6 @@ def write_ridge(model, solved, left, lines):
 # Hinge models ----------------------------------------------------------------------------------
 
 
-@solve_edited.register
-def _(problem: HingeObjective, answers, points, tol):
-    start = in_its_bounds(problem, answers, np.arange(problem.n_samples))
-    return solved_hinge(HingeAnswers(start))
-
-
-@solve_whole.register
-def _(problem: HingeObjective, edit, tol):
-    start, model, own = (
-        edit.taken(edit.kernel_design()),
-        edit.model,
-        problem.sample_weight[edit.left],
-    )
-    if isinstance(getattr(model, "class_weight", None), str):
-        start = _balanced(start, model, own)
-    start = in_its_bounds(start, edit.influence.answers.held, edit.left)
-    return solved_hinge(HingeAnswers(start))
-
-
-def _balanced(problem, model, sample_weight):
-    """A hinge problem whose classes weigh what a fit on its rows makes them weigh."""
-    labels, loss = problem.labels, problem.loss
-    ours = type(model).__module__.startswith("skinfluence")
-    weight = compute_class_weight(
-        model.class_weight,
-        classes=labels.classes,
-        y=labels.classes[problem.y],
-        sample_weight=sample_weight if ours or not isinstance(model, SVC) else None,
-    )
-    if not isinstance(model, SVC) and len(labels.classes) > 2:
-        loss = type(loss)(loss.signs, own_class_factors(weight))
-    labels = replace(labels, class_weight=weight)
-    return replace(problem, labels=labels, weights=sample_weight * weight[problem.y], loss=loss)
-
-
 def in_its_bounds(problem, answers, left):
     """An edited hinge problem at the optimum of the one before, as far as its bounds allow.
 
@@ -160,7 +120,7 @@ def write_hinge(model, solved, left, lines):
     """An SVC or a LinearSVC; of the rows it holds support vectors only."""
     problem = solved.problem
     if hasattr(model, "support_vectors_"):
-        return _write_svc(like(model), model, problem, left)
+        return _write_svc(like(model), problem, left)
     made = like(model)
     made.coef_, intercept = solved.answers.optimum.weights()
     if model.fit_intercept:
@@ -168,17 +128,15 @@ def write_hinge(model, solved, left, lines):
     return made
 
 
-def _write_svc(made, model, problem, left):
-    k = len(model.classes_)
+def _write_svc(made, problem, left):
+    k = len(made.classes_)
     beta, codes = problem.beta[:, left], problem.y[left]
-    kind = type(model.dual_coef_) if sp.issparse(model.dual_coef_) else None
+    kind = type(made.dual_coef_) if sp.issparse(made.dual_coef_) else None
     support, counts, dual = dual_coefficients(beta, codes, k, kind)
     vectors = problem.design.X[left[support]]
     if kind is not None:
-        vectors = type(model.support_vectors_)(vectors)
-    write_svc(made, model, support, vectors, counts, dual, problem.bias.copy())
-    for name in ("_training_data", "n_iter_"):
-        vars(made).pop(name, None)
+        vectors = type(made.support_vectors_)(vectors)
+    write_svc(made, support, vectors, counts, dual, problem.bias.copy())
     made.shape_fit_ = (len(left), problem.design.n_features)
     if hasattr(problem.design.kernel, "gamma"):
         made._gamma = float(problem.design.kernel.gamma)

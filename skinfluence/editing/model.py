@@ -24,7 +24,7 @@ def check_asked(influence, tol, frozen):
     check_frozen_choice(frozen)
     frozen = influence.frozen if frozen is None else frozen
     # Here: it registers kinds of problems whose rooms only their own models load.
-    from skinfluence.editing import fits, kernels, members, row_losses, supports, tubes  # noqa: F401
+    from skinfluence.editing import fits, kernels, margins, members, row_losses, supports, tubes  # noqa: F401
 
     problem = influence.objective
     if solve_edited.dispatch(type(problem)) is solve_edited.dispatch(object):

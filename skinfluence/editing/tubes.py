@@ -67,7 +67,7 @@ def write_tube(model, solved, left, lines):
     if sp.issparse(model.dual_coef_):
         dual = type(model.dual_coef_)(dual)
         vectors = type(model.support_vectors_)(vectors)
-    write_svr(made, model, support, vectors, dual, np.array([problem.bias]))
+    write_svr(made, support, vectors, dual, np.array([problem.bias]))
     made.shape_fit_ = (len(left), problem.design.n_features)
     if hasattr(problem.design.kernel, "gamma"):
         made._gamma = float(problem.design.kernel.gamma)

@@ -51,6 +51,8 @@ class HingeAnswers(Answers):
     problem : HingeObjective
     verbose : bool
         Show a progress bar on long work.
+    optimum : Optimum, default=None
+        Where it is known.
 
     Attributes
     ----------
@@ -60,11 +62,11 @@ class HingeAnswers(Answers):
 
     effect_type = HingeEffect
 
-    def __init__(self, problem, verbose=False):
+    def __init__(self, problem, verbose=False, optimum=None):
         self.problem = problem
         self.verbose = verbose
         self._smoothing, self._share = "auto", None
-        self.optimum, self._last_removals = Optimum(problem), {}
+        self.optimum, self._last_removals = optimum or Optimum(problem), {}
 
     def __getstate__(self):
         return {"problem": self.problem, "verbose": self.verbose, "_smoothing": self._smoothing}

@@ -18,6 +18,8 @@ class Optimum:
     Parameters
     ----------
     problem : HingeObjective
+    solutions : list of Solution, default=None
+        Of every binary problem, where they are known.
 
     Attributes
     ----------
@@ -31,21 +33,28 @@ class Optimum:
         Decision values of the training rows.
     """
 
-    def __init__(self, problem):
+    def __init__(self, problem, solutions=None):
         self.problem = problem
         self._lock = threading.RLock()
         self._paths, self._conditionals, self._planes = {}, {}, {}
         self.rows = [problem.rows_of(j) for j in range(problem.n_outputs)]
-        solved = polish_near if problem.near else polish
-        self.solutions = [
-            solved(problem.binary(j, rows), problem.beta[j, rows], problem.bias[j])
-            for j, rows in enumerate(self.rows)
-        ]
+        self.solutions = solutions or [self._solved(j, rows) for j, rows in enumerate(self.rows)]
         self.beta = np.zeros((problem.n_outputs, problem.n_samples))
         for j, (rows, solution) in enumerate(zip(self.rows, self.solutions, strict=True)):
             self.beta[j, rows] = solution.beta
         self.bias = np.array([solution.bias for solution in self.solutions])
         self.eta = self._training_decision()
+
+    def _solved(self, output, rows):
+        problem = self.problem
+        solved = polish_near if problem.near else polish
+        binary = problem.binary(output, rows)
+        return solved(binary, problem.beta[output, rows], problem.bias[output])
+
+    @property
+    def in_memory(self):
+        """Whether the kernel matrix of every binary problem is kept."""
+        return all(one.problem.in_memory for one in self.solutions)
 
     @property
     def distance(self):

@@ -147,8 +147,6 @@ class HingeObjective(Problem):
     def binary(self, output, rows):
         """The engine's problem of one output over some rows; rows of no part in it are absent."""
         X, kernel = self.design.X[rows], self.design.kernel
-        signs = self.loss.signs[self.y[rows], output]
-        bounds = self.weights[rows] * np.abs(self.units(self.y[rows])[:, output])
         if len(rows) <= KEPT_ROWS:
             values = self.design.values if len(rows) == self.n_samples else kernel(X)
         else:
@@ -156,10 +154,12 @@ class HingeObjective(Problem):
             def values(a, b):
                 return kernel(X[a], X[b])
 
-        return HingeProblem(
-            values,
-            np.where(signs == 0.0, 1.0, signs),
-            bounds,
-            free_bias=self.free_bias,
-            diagonal=kernel.diagonal(X),
-        )
+        sides = self.sides(output, rows)
+        return HingeProblem(values, *sides, free_bias=self.free_bias, diagonal=kernel.diagonal(X))
+
+    def sides(self, output, rows):
+        """Labels -1 and 1, and upper bounds, of some rows in one binary problem."""
+        codes = self.y[rows]
+        signs = self.loss.signs[codes, output]
+        bounds = self.weights[rows] * np.abs(self.units(codes)[:, output])
+        return np.where(signs == 0.0, 1.0, signs), bounds

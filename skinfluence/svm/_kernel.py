@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import column_or_1d
 
-from skinfluence._utils._compat import check_parameters, write_svc
+from skinfluence._utils._compat import check_parameters, take_fit, write_svc
 from skinfluence._utils.validation import check_sample_weight
 from skinfluence.adapters.svm import svc_kernel
 from skinfluence.hinge.answers import HingeAnswers
@@ -124,7 +124,8 @@ class SVC(InfluenceMixin, svm.SVC):
         support, counts, dual = dual_coefficients(
             answers.optimum.beta, codes, len(self.classes_), kind
         )
-        write_svc(self, start, support, X[support], counts, dual, answers.optimum.bias.copy())
+        take_fit(self, start)
+        write_svc(self, support, X[support], counts, dual, answers.optimum.bias.copy())
 
 
 def _resolved_gamma(gamma, X, weight):

@@ -298,5 +298,7 @@ def test_edits_that_move_no_row_share_the_kernel_matrix_and_pickles_leave_it_out
     inf.objective.design.values  # noqa: B018
     after = inf.after(edits.remove(3)).after(edits.relabel(5, y[-1]))
     assert after.objective.design.values is inf.objective.design.values
+    # The rows on the margin are kept with it, but where the pair of classes has other rows now.
+    assert [one is not None for one in after.answers.held.margins] == [False, True, False]
     assert inf.after(edits.replace(3, X[4])).objective.design is not inf.objective.design
     assert len(pickle.dumps(after.objective.design)) < 2 * X.nbytes

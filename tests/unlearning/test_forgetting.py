@@ -183,7 +183,6 @@ def test_the_receipt_of_a_support_vector_machine_bounds_its_function(model):
             # Less of every support vector: inside the bounds, and the sum stays zero.
             write_svr(
                 moved,
-                model,
                 model.support_,
                 model.support_vectors_,
                 (1 - size) * model.dual_coef_,
@@ -239,7 +238,7 @@ def test_a_tube_that_holds_all_rows_has_a_receipt(kind):
     assert unlearning.verify(done.receipt, done.estimator, *kept).holds
     if kind is SVR:
         # The last tube that holds the row of target -1 lies about 4.
-        write_svr(model, model, model.support_, model.support_vectors_, model.dual_coef_, [4.5])
+        write_svr(model, model.support_, model.support_vectors_, model.dual_coef_, [4.5])
         given = unlearning.receipt(model, X, y)
         assert 0.5 <= given.decision_values + 1e-12 and given.decision_values < 10.0
 
