@@ -53,7 +53,7 @@ def try_functions(given):
 
 
 def try_beside(transformer, X, rows, new):
-    """Try a function that is trusted on new rows: whether it gives all others what it gave.
+    """Try a function that is trusted on what an edit leaves: whether it gives each row what it gave.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def try_beside(transformer, X, rows, new):
     rows : ndarray of int
         Those of them that stay.
     new : list of array-like
-        Containers of one row.
+        Containers of one row, beside those.
     """
     _TRIED[transformer] = transformer.func, _quietly(_leaves_alone, transformer, X, rows, new)
 

@@ -47,6 +47,8 @@ class LeftOut:
         self._groups = position
         self.position = np.arange(n) if position is None else position
         self.n_models = int(self.position.max()) + 1
+        if position is not None:
+            influence._look_at_groups(np.flatnonzero(position == g) for g in range(self.n_models))
         whole = _followed(influence, method)
         points = None if position is None or whole is not None else self._removals()
         if position is None:

@@ -140,15 +140,26 @@ class Asked:
         return resolve(edit, self.objective, transform_row, self._encoded, labels)
 
     def _look_at(self, asked):
-        """Refuse edits of rows that earlier ones took out, and try functions of the user's on new rows."""
+        """Refuse edits of rows that earlier ones took out; try functions of the user's on what is left."""
         inputs = self._inputs
         for edit in asked if self._gone or inputs.has_functions else ():
             changes = row_changes(edit, self.objective, inputs.labels)
             changes.refuse(self._gone)
             moved, new = changes.features
-            if new:
-                gone = [*moved, *self._gone]
-                inputs.try_new_rows(np.setdiff1d(np.arange(self.objective.n_samples), gone), new)
+            if moved or new:
+                self._try_functions(moved, new)
+
+    def _look_at_groups(self, groups):
+        """Try functions of the user's on what is left without each of some groups of rows."""
+        for rows in groups if self._inputs.has_functions else ():
+            self._try_functions(rows, [])
+
+    def _try_functions(self, moved, new):
+        gone = self._gone.union(moved)
+        if len(gone) > 1 or new:
+            # Without one row they were tried beforehand, on parts of the rows.
+            left = np.setdiff1d(np.arange(self.objective.n_samples), list(gone))
+            self._inputs.try_after(left, new)
 
     def _rows_after(self, edit):
         raw_row, labels = self._inputs.raw_row, self._inputs.labels

@@ -13,7 +13,7 @@ from skinfluence._utils.typing import Floats, Frozen, Hold, MatrixLike, Method, 
 from skinfluence.answers import Top
 from skinfluence.edits import Edit
 from skinfluence.influence.asking import Asked, check_effects_fit
-from skinfluence.influence.groups import group_effects
+from skinfluence.influence.groups import group_effects, members_of
 from skinfluence.quantity import Effect
 from skinfluence.statistics import HELD, UNMOVED, learns_from_rows
 
@@ -86,13 +86,16 @@ class Effects(Asked):
         OverBudgetError
             A ``RuntimeError``, with the estimate and the remedies.
         """
+        if groups is not None:
+            if indices is not None or labels is not None:
+                raise ValueError("groups= and indices= or labels= cannot be given together.")
+            names, members = members_of(self, groups)
+            self._look_at_groups(members)
         whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
         answers = leave_one_out.answers_for(self, frozen)
         quantity = answers.quantity(self._tests(X, y, offset), of, method)
         if groups is not None:
-            if indices is not None or labels is not None:
-                raise ValueError("groups= and indices= or labels= cannot be given together.")
-            return group_effects(self, quantity, X, groups, answers, whole, method, tol)
+            return group_effects(self, quantity, X, names, members, answers, whole, method, tol)
         rows = self._rows(indices, labels)
         check_effects_fit(quantity, len(rows))
         if whole is not None:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from skinfluence import leave_one_out
-from skinfluence._utils.rows import groups_of
 from skinfluence.edits import Edit, remove
+from skinfluence.influence.groups import members_of
 from skinfluence.statistics import HELD, UNMOVED, estimating, learns_from_rows
 
 QUESTIONS = ("removal_effect", "relabel_effect", "effect", "top", "loo")
@@ -14,18 +14,18 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
     """The Estimate of one question; the arguments are those of ``Influence.estimate``."""
     if question not in QUESTIONS:
         raise ValueError(f"question must be one of {QUESTIONS}. Got {question!r} instead.")
+    given = None
+    if groups is not None:
+        given = [remove(rows) for rows in members_of(influence, groups)[1] if len(rows)]
+    elif question == "effect":
+        given = [edits] if isinstance(edits, Edit) else list(edits or ())
+    influence._look_at(given or ())
     whole = leave_one_out.whole_pipeline(influence, method, frozen, np.inf)
     rows = influence._rows(indices, labels)
     X = influence._inputs.raw_rows([0]) if X is None else X
     n_test = influence._tests(X, None).design.n_samples
     n_outputs = influence.objective.loss.n_outputs
-    if question == "effect" or groups is not None:
-        if groups is not None:
-            n, frame = influence.objective.n_samples, influence._inputs.labels
-            names, position = groups_of(groups, n, frame)
-            given = [remove(np.flatnonzero(position == i)) for i in range(len(names))]
-        else:
-            given = [edits] if isinstance(edits, Edit) else list(edits or ())
+    if given is not None:
         numbers, n_edits = n_test * len(given), len(given)
     else:
         n_labels = 1
@@ -38,7 +38,7 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
     if whole is None:
         way = HELD if learns_from_rows(influence) else UNMOVED
         return estimating.held(n_edits, way, numbers)
-    if question == "effect" or groups is not None:
+    if given is not None:
         after = [influence._rows_after(edit) for edit in given]
         whole, _, after = whole.numbered(edits=after)
         return estimating.of_edits(whole, after, X, method, numbers)

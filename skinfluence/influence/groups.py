@@ -12,17 +12,22 @@ from skinfluence.influence.asking import check_effects_fit
 from skinfluence.solvers import SingularHessianError
 
 
-def group_effects(influence, quantity, X, groups, answers, whole, method, tol):
-    """Effects of removing each group, (n_test, n_groups, ...), in the order of ``np.unique``.
+def members_of(influence, groups):
+    """Names of groups in the order of ``np.unique``, and the rows of each that are still there."""
+    names, position = groups_of(groups, influence.objective.n_samples, influence._inputs.labels)
+    members = np.split(np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1])
+    if influence._gone:
+        members = [rows[~np.isin(rows, list(influence._gone))] for rows in members]
+    return names, members
+
+
+def group_effects(influence, quantity, X, names, members, answers, whole, method, tol):
+    """Effects of removing each group, (n_test, n_groups, ...).
 
     Of the model alone by ``answers``, of a whole pipeline by ``whole`` where that is not None. NaN, with
     a warning, where nothing is left to compare with.
     """
-    names, position = groups_of(groups, influence.objective.n_samples, influence._inputs.labels)
     check_effects_fit(quantity, len(names))
-    members = np.split(np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1])
-    if influence._gone:
-        members = [rows[~np.isin(rows, list(influence._gone))] for rows in members]
     values = np.full((*quantity.shape[:1], len(names), *quantity.shape[1:]), np.nan)
     points, kept, unanswered = [], [], []
     for i, rows in enumerate(members):

@@ -24,8 +24,8 @@ def look_at_functions(steps, X):
         try_functions(_given(steps, X))
 
 
-def look_at_new_rows(steps, X, rows, new):
-    """Try the functions that are trusted beside new rows: those that then move others are no longer.
+def look_at_edited_rows(steps, X, rows, new):
+    """Try the functions that are trusted on what an edit leaves: those that then move rows are no longer.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def look_at_new_rows(steps, X, rows, new):
     rows : ndarray of int
         Those that stay.
     new : list of array-like
-        Raw containers of one row.
+        Raw containers of one row, which come beside them.
     """
     here, there = list(_given(steps, X)), [list(_given(steps, one)) for one in new]
     for k, (function, given) in enumerate(here):

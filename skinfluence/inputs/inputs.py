@@ -21,7 +21,7 @@ from skinfluence._utils.validation import (
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
 from skinfluence.inputs.curves import curve_of, seen_through
 from skinfluence.inputs.frozen import check_no_samplers, check_same_rows, uses_y
-from skinfluence.inputs.functions import has_functions, look_at_functions, look_at_new_rows
+from skinfluence.inputs.functions import has_functions, look_at_edited_rows, look_at_functions
 from skinfluence.inputs.rows import row_like, with_plain_numbers
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.shared import SEEN, refuse_other_steps
@@ -172,19 +172,19 @@ class Inputs:
         """Whether functions of the user's own are among the steps."""
         return has_functions(self.transformers)
 
-    def try_new_rows(self, rows, new):
-        """Look whether functions of the user's own give the rows that stay what they gave, beside new ones.
+    def try_after(self, rows, new):
+        """Look whether functions of the user's own give the rows that an edit leaves what they gave.
 
         Parameters
         ----------
         rows : ndarray of int
             Training rows that stay.
         new : list of object
-            Raw rows.
+            Raw rows beside them.
         """
         if not is_lazy(self._raw):
             new = [self.raw_row(x) for x in new]
-            look_at_new_rows(self.transformers, self.raw, rows, new)
+            look_at_edited_rows(self.transformers, self.raw, rows, new)
 
     @property
     def raw(self):

@@ -294,6 +294,7 @@ def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen, 
     sizes = np.bincount(position)
     members = np.split(np.argsort(position, kind="stable"), np.cumsum(sizes)[:-1])
     influence, y = _influence(estimator, X, y, sample_weight)
+    influence._look_at_groups(members)
     pipeline = whole_pipeline(influence, method, frozen, budget)
     objective = influence.objective
     whole = _groups_of_whole_classes(objective, names, position)

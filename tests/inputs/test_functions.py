@@ -7,10 +7,12 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, PolynomialFeatures
 
 from skinfluence import Influence, edits
+from skinfluence.model_selection import leave_one_group_out
 from skinfluence.statistics import REFITTED, UNMOVED
 
 rng = np.random.default_rng(0)
@@ -149,6 +151,66 @@ def test_what_moves_with_a_new_row_is_refused_where_earlier_edits_held_it():
     inf = Influence(model, X, Y).after(edits.remove(5))
     with pytest.raises(ValueError, match="known after edits that moved all of it"):
         inf.effect(edits.add(NEW, 1), X[:9], Y[:9])
+
+
+def best_of_household(X):
+    """The largest first number of the rows of the same household, beside the others."""
+    return np.column_stack([[X[X[:, 2] == one, 0].max() for one in X[:, 2]], X[:, :2]])
+
+
+# The two best of a household stand where no part of the rows lacks both, the third where it is not tried alone.
+HOUSEHOLD = np.array([3, 26, 37])
+ALIKE = np.column_stack([rng.standard_normal((40, 2)), np.arange(40.0)])
+ALIKE[HOUSEHOLD] = [[0.1, 0.2, 3.0], [0.4, -0.1, 3.0], [0.4, 0.3, 3.0]]
+ALIKE_Y = (ALIKE[:, 0] - ALIKE[:, 1] + rng.standard_normal(40) > 0).astype(int)
+
+
+def without_group(rows):
+    model = make_pipeline(FunctionTransformer(best_of_household), LogisticRegression(**TIGHT))
+    model.fit(ALIKE, ALIKE_Y)
+    again = clone(model).fit(np.delete(ALIKE, rows, axis=0), np.delete(ALIKE_Y, rows))
+    # At rows of other households, which are what they were.
+    at = np.setdiff1d(np.arange(40), HOUSEHOLD)[:12]
+    return model, at, again.decision_function(ALIKE[at]) - model.decision_function(ALIKE[at])
+
+
+@pytest.mark.parametrize("question", ["effect", "groups", "edited"])
+def test_a_function_that_a_group_alone_shows_to_look_at_others_moves_with_that_group(question):
+    """It is tried on the rows that the group leaves: no single row tells, nor any part of them."""
+    model, at, truth = without_group(HOUSEHOLD[1:])
+    inf = Influence(model, ALIKE, ALIKE_Y)
+    assert set(inf.estimate("loo").routes) == {UNMOVED}
+    asked, how = ALIKE[at], {"of": "decision_function", "method": "exact"}
+    if question == "effect":
+        edit = edits.remove(HOUSEHOLD[1:])
+        assert set(inf.estimate("effect", asked, edits=edit).routes) == {REFITTED}
+        found = inf.effect(edit, asked, **how).values
+    elif question == "groups":
+        group = np.isin(np.arange(40), HOUSEHOLD[1:])
+        found = inf.removal_effect(asked, groups=group, **how)[:, 1]
+    else:
+        edited = inf.edited(edits.remove(HOUSEHOLD[1:])).estimator
+        found = edited.decision_function(asked) - model.decision_function(asked)
+    np.testing.assert_allclose(found, truth, rtol=1e-6, atol=1e-9)
+
+
+def test_rows_left_out_by_group_are_without_what_their_group_alone_moves():
+    model, *_ = without_group(HOUSEHOLD[1:])
+    groups = np.where(np.isin(np.arange(40), HOUSEHOLD[1:]), 99, np.arange(40))
+    found = leave_one_group_out(
+        model, ALIKE, ALIKE_Y, groups=groups, response_method="decision_function"
+    )
+    expected = cross_val_predict(
+        model, ALIKE, ALIKE_Y, groups=groups, cv=LeaveOneGroupOut(), method="decision_function"
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_an_ordinary_group_costs_a_function_no_fit():
+    model = make_pipeline(FunctionTransformer(np.abs), FunctionTransformer(lambda X: X**3))
+    model = make_pipeline(model, LogisticRegression(**TIGHT)).fit(X, Y)
+    asked = [edits.remove([1, 2, 3]), edits.remove([4, 9])]
+    assert set(Influence(model, X, Y).effect(asked, X[:2], Y[:2]).route) == {UNMOVED}
 
 
 class Counting(PolynomialFeatures):
