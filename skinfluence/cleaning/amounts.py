@@ -1,12 +1,12 @@
 """Targets that are amounts, whose errors are factors: when their logarithm is what to model."""
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 
 from skinfluence import Influence
 from skinfluence.cleaning.files import InputError
 from skinfluence.leave_one_out import outputs
-from skinfluence.linear_model import Ridge
 
 # The share of the rows with the largest residuals, errors among them, that does not decide.
 SET_ASIDE = 0.05
@@ -35,15 +35,15 @@ def check_positive(problem):
         )
 
 
-def gain_of_logarithm(X, y, strength):
-    """By how much the logarithm of a target follows a ridge regression better than the target does.
+def gain_of_logarithm(influence, X, y):
+    """By how much the logarithm of a target follows a regression better than the target does.
 
     Parameters
     ----------
+    influence : Influence
+        Of the regression of the target as it is.
     X : ndarray of shape (n_samples, n_features)
     y : ndarray of shape (n_samples,)
-    strength : float
-        1 / alpha.
 
     Returns
     -------
@@ -59,21 +59,26 @@ def gain_of_logarithm(X, y, strength):
     Examples
     --------
     >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence import Influence
     >>> from skinfluence.cleaning.amounts import gain_of_logarithm
     >>> rng = np.random.RandomState(0)
     >>> X = rng.normal(size=(200, 2))
     >>> y = X[:, 0] + rng.normal(size=200)
-    >>> bool(gain_of_logarithm(X, np.exp(y), 1.0) > 0.3), bool(gain_of_logarithm(X, y + 20, 1.0) > 0.1)
-    (True, False)
+    >>> targets = [np.exp(y), y + 20]
+    >>> gains = [gain_of_logarithm(Influence(Ridge().fit(X, t), X, t), X, t) for t in targets]
+    >>> [bool(gain > 0.1) for gain in gains]
+    [True, False]
     """
     if not (y > 0).all():
         return 0.0
     logs = np.log(y)
+    of_logs = Influence(clone(influence.estimator).fit(X, logs), X, logs)
     # From the unit of the logarithm to that of the target, the density is divided by the target.
-    return _log_spread(X, y, strength) - _log_spread(X, logs, strength) - float(logs.mean())
+    return _log_spread(influence, y) - _log_spread(of_logs, logs) - float(logs.mean())
 
 
-def note_on_amounts(problem, X, strength, log_target):
+def note_on_amounts(problem, influence, X, log_target):
     """What the model is of, or that the logarithm of the target would follow it better."""
     name = repr(problem.target)
     if log_target:
@@ -81,7 +86,7 @@ def note_on_amounts(problem, X, strength, log_target):
             f"The model is of the logarithm of {name}: losses and residuals (z) are in its units, "
             "predictions in those of the target.",
         )
-    gain = gain_of_logarithm(X, problem.y, strength)
+    gain = gain_of_logarithm(influence, X, problem.y)
     if gain < max(GAINS, np.log(len(problem.y)) / len(problem.y)):
         return ()
     return (
@@ -91,8 +96,7 @@ def note_on_amounts(problem, X, strength, log_target):
     )
 
 
-def _log_spread(X, y, strength):
-    model = Ridge(alpha=1 / strength).fit(X, y)
-    left_out = outputs(Influence(model, X, y), "one-step").predict()
+def _log_spread(influence, y):
+    left_out = outputs(influence, "one-step").predict()
     size = np.sort(np.abs(y - left_out))[: max(1, int((1.0 - SET_ASIDE) * len(y)))]
     return 0.5 * float(np.log(max(np.mean(size**2), np.finfo(float).tiny)))

@@ -202,7 +202,7 @@ def select_model(
     learner = make_pipeline(*[step for _, step in moving.steps], model)
     notes = () if C is not None else _note_on_edge(problem, strength, scores)
     if problem.task == "regression":
-        notes = (*notes, *note_on_amounts(problem, X, strength, log_target))
+        notes = (*notes, *note_on_amounts(problem, influence, X, log_target))
     selection = Selection(
         preprocessing=preprocessing,
         model=model,
