@@ -1,4 +1,4 @@
-"""Compiled twins of numpy functions.
+"""Loops that are compiled by numba.
 
 Nothing is imported here, so importing the package never imports numba.
 """

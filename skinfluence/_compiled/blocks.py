@@ -11,8 +11,6 @@ from skinfluence._compiled.cached import compiled
 # loops below are 2-3 times slower; 16 and 32 were slower too, 128 no faster.
 BLOCK = 64
 
-FAST = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
-
 
 def _row_intrinsic(formula, name):
     """Make ``name(dst, i, src, j, value)``: ``dst[i] = formula(dst[i], src[j], value)``.

@@ -6,6 +6,20 @@ from pathlib import Path
 from numba import njit
 
 
+def _arithmetic(fastmath):
+    return {"fastmath": fastmath, "error_model": "numpy"}
+
+
+# What a loop may do with its arithmetic, each more than the one before: round a product and a sum once,
+# take no heed of the sign of zeros, sum in any order, take it that nothing is NaN, and that nothing is
+# infinite.
+FUSED = _arithmetic({"contract"})
+SIGNLESS = _arithmetic({"contract", "nsz"})
+REORDERED = _arithmetic({"contract", "nsz", "reassoc"})
+WITHOUT_NAN = _arithmetic({"contract", "nsz", "reassoc", "nnan"})
+FINITE = _arithmetic(True)
+
+
 def compiled(**options):
     """``numba.njit(cache=True, **options)`` that no state of the disk can fail.
 

@@ -2,8 +2,8 @@
 
 One pass over the rows gives, for each displacement ``u``, the sum ``S`` of the
 gradient remainders and the largest change ``r`` of a linear predictor: all that
-the next chord iterate and its certificate need. Each compiled function has a
-numpy twin; choosing displacements and reading certificates happens elsewhere.
+the next chord iterate and its certificate need. Choosing displacements and reading
+certificates happens elsewhere.
 
 Every loss with one output and a generalised self-concordant form is, up to a
 scale, a sum of *tilted logistics*. With ``T = tanh(eta / 2)``,
@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skinfluence._compiled.blocks import BLOCK, FAST, add_scaled, fold_abs
-from skinfluence._compiled.cached import compiled
+from skinfluence._compiled.blocks import BLOCK, add_scaled, fold_abs
+from skinfluence._compiled.cached import SIGNLESS, compiled
 from skinfluence._compiled.gram import run_tasks
 from skinfluence._utils.threads import one_blas_thread
 
@@ -126,72 +126,6 @@ def series_of(tilt):
     return np.moveaxis(np.polynomial.polynomial.polyval(tilt, _series_polynomials()), 0, -1).copy()
 
 
-def remainder_numpy(terms, delta):
-    """Remainder ``l'(eta + delta) - l'(eta) - l''(eta) delta`` of each row.
-
-    Parameters
-    ----------
-    terms : Terms
-        Loss of the rows.
-    delta : ndarray of shape (n_samples, n)
-        Changes of the linear predictor.
-
-    Returns
-    -------
-    rho : ndarray of shape (n_samples, n)
-    """
-    rho = np.zeros_like(delta)
-    series = series_of(terms.tilt)
-    for t in range(len(terms.scale)):
-        tilt, curv, arg, mass = (
-            a[t][:, None] for a in (terms.tilt, terms.curv, terms.arg, terms.mass)
-        )
-        d = terms.scale[t] * delta
-        a = np.abs(d)
-        small = np.zeros_like(d)
-        for k in reversed(range(_N_SERIES)):
-            small = small * d + series[t, :, k][:, None]
-        small *= d * d
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            h = np.tanh(0.5 * d)
-            # d - 2 tanh(d/2) loses at most two digits between the two bounds.
-            middle = -(d - 2.0 * h + tilt * d * h) / (1.0 + tilt * h)
-            one = -np.expm1(-a)
-            if terms.exponential[t]:
-                up = -tilt * d
-                large = np.where(
-                    up > 0,
-                    mass * np.exp(arg + a) * one - curv * up,
-                    curv * (np.expm1(up) - up),
-                )
-                large = -tilt * large
-            else:
-                sign = np.sign(d)
-                other = 1.0 / (1.0 + np.exp(sign * arg))
-                new = 1.0 / (1.0 + np.exp(-(sign * arg + a)))
-                large = sign * mass * other * one * new - curv * d
-        rho += np.where(a <= SERIES_BOUND, curv * small, np.where(a <= 1, curv * middle, large))
-    return rho
-
-
-def chord_numpy(X, terms, weight, U, skip, intercept=None):
-    """Chord pass in numpy; see `chord_sparse` for shapes and meaning."""
-    n_blocks, n_aug, width = U.shape
-    U2 = U.transpose(1, 0, 2).reshape(n_aug, -1)
-    delta = X @ U2 if intercept is None else X @ U2[:-1] + intercept * U2[-1]
-    columns = np.flatnonzero(skip.ravel() >= 0)
-    delta[skip.ravel()[columns], columns] = 0.0
-    used = weight > 0
-    rho = np.zeros_like(delta)
-    rho[used] = weight[used, None] * remainder_numpy(take(terms, used), delta[used])
-    S = X.T @ rho
-    if intercept is not None:
-        S = np.vstack([S, intercept * rho.sum(axis=0)])
-    S = np.ascontiguousarray(S.reshape(n_aug, n_blocks, width).transpose(1, 0, 2))
-    r = np.abs(delta[used]).max(axis=0, initial=0.0).reshape(n_blocks, width)
-    return S, r
-
-
 def take(terms, rows):
     return terms._replace(
         tilt=terms.tilt[:, rows],
@@ -204,7 +138,7 @@ def take(terms, rows):
 # --------------------------------------------------------------------- sparse rows
 
 
-@compiled(**FAST)
+@compiled(**SIGNLESS)
 def _large(exponential, tilt, curv, arg, mass, d):
     """One remainder for ``|d| > 1``, by exp; finite unless the true value overflows."""
     a = abs(d)
@@ -220,7 +154,7 @@ def _large(exponential, tilt, curv, arg, mass, d):
     return sign * mass * other * one * new - curv * d
 
 
-@compiled(**FAST)
+@compiled(**SIGNLESS)
 def add_remainders(exponential, scale, tilt, curv, arg, mass, series, t, j, pade, delta, i, rho, o):
     """``rho[o] += curv g_tilt(scale delta[i])`` for one row and one block."""
     D0, D1, D2, D3, M0, M1, M2, half, one, two, short = pade
@@ -258,7 +192,7 @@ def add_remainders(exponential, scale, tilt, curv, arg, mass, series, t, j, pade
                 rho[o, b] += _large(exponential, tilt, curv, arg, mass, scale * delta[i, b])
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **SIGNLESS)
 def _dense_remainders(
     delta, base, weight, exponential, scale, tilt, curv, arg, mass, series, pade,
     rho, r,

@@ -1,53 +1,22 @@
-"""The chord pass of :mod:`skinfluence._compiled.chord` for softmax losses."""
+"""The chord pass of :mod:`skinfluence._compiled.chord` for softmax losses.
+
+The remainder is ``p(eta + delta) - p - p (delta - sum p delta)``. With ``d_k = delta_k - sum_m p_m
+delta_m``, ``q_k = exp(d_k) - 1 - d_k`` and ``Z = sum_m p_m q_m`` (``= sum_m p_m (exp(d_m) - 1)``, as
+``sum p d = 0``),
+
+    rho_k = p_k (q_k - Z (1 + d_k)) / (1 + Z).
+
+Every ``q`` is non-negative, so ``Z`` does not cancel; what may is a third difference, and the error
+stays below a few ulp of ``p_k (q_k + Z |1 + d_k|) / (1 + Z)``.
+"""
 
 import numpy as np
 
-from skinfluence._compiled.blocks import BLOCK, FAST
-from skinfluence._compiled.cached import compiled
+from skinfluence._compiled.blocks import BLOCK
+from skinfluence._compiled.cached import SIGNLESS, compiled
 from skinfluence._compiled.chord import PADE, SERIES_BOUND
 from skinfluence._compiled.gram import run_tasks
 from skinfluence._utils.threads import one_blas_thread
-
-
-def softmax_remainder_numpy(eta, p, delta):
-    """Softmax remainder ``p(eta + delta) - p - p (delta - sum p delta)``.
-
-    With ``d_k = delta_k - sum_m p_m delta_m``, ``q_k = exp(d_k) - 1 - d_k`` and
-    ``Z = sum_m p_m q_m`` (``= sum_m p_m (exp(d_m) - 1)``, as ``sum p d = 0``),
-
-        rho_k = p_k (q_k - Z (1 + d_k)) / (1 + Z).
-
-    Every ``q`` is non-negative, so ``Z`` does not cancel; what may is a third
-    difference, and the error stays below a few ulp of ``p_k (q_k + Z |1 + d_k|) / (1 + Z)``.
-
-    Parameters
-    ----------
-    eta, p : ndarray of shape (n_samples, n_classes)
-        Outputs and their softmax.
-    delta : ndarray of shape (n_samples, n_classes, n)
-
-    Returns
-    -------
-    rho : ndarray of shape (n_samples, n_classes, n)
-    """
-    p = p[..., None]
-    d = delta - np.sum(p * delta, axis=1, keepdims=True)
-    with np.errstate(over="ignore", invalid="ignore"):
-        q = np.where(np.abs(d) < 0.5, _exp_remainder_series(d), np.expm1(d) - d)
-        Z = np.sum(p * q, axis=1, keepdims=True)
-        rho = p * (q - Z * (1.0 + d)) / (1.0 + Z)
-    far = np.broadcast_to(np.abs(d).max(axis=1, keepdims=True) > _far(d.dtype), d.shape)
-    new = eta[..., None] + delta
-    new = np.exp(new - new.max(axis=1, keepdims=True))
-    new /= new.sum(axis=1, keepdims=True)
-    return np.where(far, new - p - p * d, rho)
-
-
-def _exp_remainder_series(d):
-    out = np.zeros_like(d)
-    for k in range(18, 1, -1):
-        out = (out + 1.0) * d / k
-    return out * d
 
 
 def _far(dtype):
@@ -55,7 +24,7 @@ def _far(dtype):
     return 600.0 if dtype == np.float64 else 75.0
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **SIGNLESS)
 def _softmax_remainders(eta, p, weight, delta, base, pade, far, r):
     """Replace delta by weighted remainders."""
     D0, D1, D2, D3, M0, M1, M2, half, one, two, _ = pade
@@ -150,9 +119,8 @@ def _softmax_remainders(eta, p, weight, delta, base, pade, far, r):
 def chord_softmax(X, eta, p, weight, U, skip, intercept=None, *, block_bytes=2**20):
     """Chord pass of the softmax loss with all ``K`` outputs.
 
-    ``S_b[:, k] = sum_{j != skip_b} w_j rho_jk x_j`` with the remainder of
-    `softmax_remainder_numpy`, and ``r_b`` the largest range over the classes
-    ``max_k delta_jk - min_k delta_jk``.
+    ``S_b[:, k] = sum_{j != skip_b} w_j rho_jk x_j`` with the remainder ``rho``, and ``r_b`` the
+    largest range over the classes ``max_k delta_jk - min_k delta_jk``.
 
     Parameters
     ----------

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from skinfluence._compiled.blocks import BLOCK, FAST, add_scaled, aligned, fold_abs, scale_row
-from skinfluence._compiled.cached import compiled
+from skinfluence._compiled.blocks import BLOCK, add_scaled, aligned, fold_abs, scale_row
+from skinfluence._compiled.cached import SIGNLESS, compiled
 from skinfluence._compiled.chord import (
     PADE,
     SERIES_BOUND,
@@ -18,7 +18,7 @@ from skinfluence._compiled.gram import run_tasks
 _MIN_TASKS = 8
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **SIGNLESS)
 def _tree_pass(
     level, start, stop, row, chunk, first_chunk, last_chunk, index, value, intercept,
     weight, exponential, scale, tilt, curv, arg, mass, series, pade,

@@ -6,14 +6,12 @@ rows twice, which is what a gradient of more rows than the cache holds costs.
 
 import numpy as np
 
-from skinfluence._compiled.cached import compiled
+from skinfluence._compiled.cached import REORDERED, SIGNLESS, compiled
 
 # Kinds of losses, whose derivatives are written out below.
 LOGISTIC, EXPONENTIAL = 0, 1
 # Rows whose decision values are in memory at once: with their features, what the nearest cache holds.
 ROWS = 64
-_FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy"}
-
 
 # exp(x) = 2^k exp(r), |r| <= log(2) / 2: log(2) in two parts, of which k times the first is exact.
 _LOG2_E, _LN_2, _LN_2_REST = 1.4426950408889634, 0.693147180369123816490, 1.90821492927058770002e-10
@@ -22,7 +20,7 @@ _ROUND = 6755399441055744.0
 _LARGEST = 700.0
 
 
-@compiled(nogil=True, fastmath={"contract", "nsz"}, error_model="numpy")
+@compiled(nogil=True, **SIGNLESS)
 def exponentials(x, m, held, bits, power, power_bits):
     """The first m numbers of x become their exponentials, to two units in the last place.
 
@@ -57,7 +55,7 @@ def exponentials(x, m, held, bits, power, power_bits):
         x[i] = power[i] * (1.0 + r * (1.0 + r * (0.5 + r * t)))
 
 
-@compiled(nogil=True, **_FAST)
+@compiled(nogil=True, **REORDERED)
 def _slopes(kind, first, second, eta, y, start, m, pull, rooms):
     """First derivatives of a loss of one decision value at m rows.
 
@@ -88,7 +86,7 @@ def _slopes(kind, first, second, eta, y, start, m, pull, rooms):
         pull[i] -= y[start + i] * other[i]
 
 
-@compiled(nogil=True, **_FAST)
+@compiled(nogil=True, **REORDERED)
 def add_rows(X, coef, offset, y, weights, at, kind, first, second, low, high, out):
     """Add the gradient of the rows from ``low`` to ``high`` to ``out``.
 
@@ -161,7 +159,7 @@ def add_rows(X, coef, offset, y, weights, at, kind, first, second, low, high, ou
     return total, moved, largest
 
 
-@compiled(nogil=True, **_FAST)
+@compiled(nogil=True, **REORDERED)
 def slopes_of_steps(kind, first, second, eta, y, weights, moved, largest):
     """Weighted first derivatives after each of many changes of the decision values of some rows.
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from skinfluence._compiled.cached import compiled
+from skinfluence._compiled.cached import FUSED, compiled
 from skinfluence._utils import threads
 
 
@@ -23,17 +23,7 @@ def run_tasks(task, n_tasks):
         yield from pool.map(task, range(n_tasks))
 
 
-def sandwich_numpy(X, weight, intercept=None):
-    """``X' diag(weight) X`` by scipy; see `sandwich`."""
-    A = (X.T @ X.multiply(weight[:, None])).toarray()
-    if intercept is None:
-        return A
-    edge = intercept * (X.T @ weight)
-    corner = intercept**2 * np.sum(weight)
-    return np.block([[A, edge[:, None]], [edge[None], np.array([[corner]])]])
-
-
-@compiled(nogil=True, error_model="numpy", fastmath={"contract"})
+@compiled(nogil=True, **FUSED)
 def _sandwich(data, indices, indptr, weight, intercept, low, high, A):
     # Of one line and unsigned places, which are not asked whether they count from the end: .4 of the time.
     n, flat = np.uint64(len(A)), A.reshape(-1)
@@ -94,16 +84,7 @@ def sandwich(X, weight, intercept=None):
     return A + A.T
 
 
-def quadratic_forms_numpy(X, A, intercept=None):
-    """Row quadratic forms by scipy; see `quadratic_forms`."""
-    n = X.shape[1]
-    h = np.asarray(X.multiply(X @ A[:n, :n]).sum(axis=1)).ravel()
-    if intercept is not None:
-        h += 2.0 * intercept * (X @ A[:n, n]) + intercept**2 * A[n, n]
-    return h
-
-
-@compiled(nogil=True, error_model="numpy", fastmath={"contract"})
+@compiled(nogil=True, **FUSED)
 def _quadratic_forms(data, indices, indptr, A, intercept, low, high, h):
     # As in _sandwich.
     n, flat = np.uint64(len(A)), A.reshape(-1)
@@ -161,12 +142,7 @@ def quadratic_forms(X, A, intercept=None):
     return h
 
 
-def row_products_numpy(X, Z=None):
-    """Inner products of rows by scipy; see `row_products`."""
-    return np.triu((X @ X.T).toarray()) if Z is None else (X @ Z.T).toarray()
-
-
-@compiled(nogil=True, error_model="numpy", fastmath={"contract"})
+@compiled(nogil=True, **FUSED)
 def _row_products(data, indices, indptr, other_data, other_rows, columns, own, low, high, out):
     n_columns = len(columns) - 1
     # Where the rows to meet begin in each column: all of them, or those from the own row on.

@@ -2,15 +2,14 @@
 
 import numpy as np
 
-from skinfluence._compiled.cached import compiled
+from skinfluence._compiled.cached import WITHOUT_NAN, compiled
 
 AT_LO, AT_HI, FREE, ABSENT = 0, 1, 2, 3
 
 # No quantity is NaN here; infinite ones are.
-_FASTER = {"fastmath": {"contract", "nsz", "reassoc", "nnan"}, "error_model": "numpy"}
 
 
-@compiled(nogil=True, **_FASTER)
+@compiled(nogil=True, **WITHOUT_NAN)
 def times_to_limits(steps, x, d, L, U, no_rate):
     """Time until each quantity hits a limit at rate ``d``; returns the least."""
     least = np.inf

@@ -7,7 +7,7 @@ updated per pair of entries. Columns are the outer loop, so that what is updated
 import numpy as np
 import scipy.sparse as sp
 
-from skinfluence._compiled.cached import compiled
+from skinfluence._compiled.cached import FINITE, compiled
 from skinfluence._compiled.gram import run_tasks
 from skinfluence._utils import threads
 
@@ -15,7 +15,7 @@ from skinfluence._utils import threads
 LINES = 48
 
 
-@compiled(nogil=True, error_model="numpy", fastmath=True)
+@compiled(nogil=True, **FINITE)
 def _grams(data, indices, indptr, rows, places, columns, weights, low, high, A):
     v = np.empty(LINES, weights.dtype)
     for f in range(low, high):
@@ -30,7 +30,7 @@ def _grams(data, indices, indptr, rows, places, columns, weights, low, high, A):
                     slab[start + np.uint64(q)] += v[q] * z
 
 
-@compiled(nogil=True, error_model="numpy", fastmath=True)
+@compiled(nogil=True, **FINITE)
 def _forms(data, indices, indptr, rows, places, columns, A, low, high, out):
     form = np.empty(LINES, A.dtype)
     for f in range(low, high):

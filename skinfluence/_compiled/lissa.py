@@ -9,23 +9,7 @@ data's part of the Hessian. Parameters are ``(K, d)`` arrays, the intercept the 
 import numpy as np
 from numba import njit
 
-from skinfluence._compiled.cached import compiled
-
-
-def walk_numpy(X, intercept, curved, drawn, step, penalty, b, v, every):
-    """The recursion in numpy, densely; see `walk`."""
-    rows = np.asarray(X.toarray() if hasattr(X, "toarray") else X, dtype=np.float64)
-    if intercept:
-        rows = np.column_stack([rows, np.full(len(rows), intercept)])
-    total, count = np.zeros_like(v), 0
-    for t, batch in enumerate(drawn):
-        J = rows[batch]
-        pull = (curved[batch] @ (J @ v.T)[:, :, None])[:, :, 0]
-        v += step * (b - pull.T @ J - penalty * v)
-        if (t + 1) % every == 0:
-            total += v
-            count += 1
-    return total, count
+from skinfluence._compiled.cached import FINITE, compiled
 
 
 def walk(X, intercept, curved, drawn, step, penalty, b, v, every):
@@ -67,7 +51,7 @@ def walk(X, intercept, curved, drawn, step, penalty, b, v, every):
     return total, count
 
 
-@compiled(nogil=True, error_model="numpy", fastmath=True)
+@compiled(nogil=True, **FINITE)
 def _walk_dense(X, intercept, curved, drawn, step, penalty, b, v, every, total):
     k, d = v.shape
     f = X.shape[1]
@@ -107,7 +91,7 @@ def _walk_dense(X, intercept, curved, drawn, step, penalty, b, v, every, total):
     return count
 
 
-@compiled(nogil=True, error_model="numpy", fastmath=True)
+@compiled(nogil=True, **FINITE)
 def _walk_csr(data, indices, indptr, intercept, curved, drawn, step, penalty, b, v, every, total):
     k, d = v.shape
     # By column: what a row touches lies together.

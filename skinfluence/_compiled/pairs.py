@@ -5,15 +5,14 @@ A block is computed once and used for its rows and its columns.
 
 import numpy as np
 
-from skinfluence._compiled.cached import compiled
+from skinfluence._compiled.cached import WITHOUT_NAN, compiled
 from skinfluence._compiled.larger import larger
 
 # Terms of a sum in single precision.
 TERMS = 512
-_FAST = {"fastmath": {"contract", "nsz", "nnan", "reassoc"}, "error_model": "numpy"}
 
 
-@compiled(nogil=True, **_FAST)
+@compiled(nogil=True, **WITHOUT_NAN)
 def _fold_line(K, size, third, fourth):
     """The largest ``size |K|``, ``sum third K^3`` and ``sum fourth K^4`` of some cosines of one row."""
     zero = np.float32(0.0)
@@ -46,7 +45,7 @@ def rows_of_block(K, start, size, third, fourth, largest, cubes, quarts):
             quarts[i] += fourth_power
 
 
-@compiled(nogil=True, **_FAST)
+@compiled(nogil=True, **WITHOUT_NAN)
 def _fold_both(K, size, third, fourth, own, largest, cubes, quarts):
     """As :func:`_fold_line`, and add to the sums of the columns what this row, with ``own``, is to them."""
     zero = np.float32(0.0)
@@ -98,7 +97,7 @@ def sums_of_block(K, low, start, size, third, fourth, largest, cubes, quarts):
             quarts[at] += part[2, j]
 
 
-@compiled(nogil=True, **_FAST)
+@compiled(nogil=True, **WITHOUT_NAN)
 def _logistic_line(delta, Z, p, s, mass, size, scale, far, rho):
     """Of one edit and some rows: weighted remainders, and their sums."""
     one, two, zero = np.float32(1.0), np.float32(2.0), np.float32(0.0)

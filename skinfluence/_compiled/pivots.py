@@ -7,9 +7,9 @@ one that goes is taken out. Each pivot reads the rows of the kernel matrix that 
 
 import numpy as np
 
-from skinfluence._compiled.cached import compiled
+from skinfluence._compiled.cached import REORDERED, compiled
 from skinfluence._compiled.limits import ABSENT, AT_HI, AT_LO, FREE
-from skinfluence._compiled.small_system import FAST, append, drop, solve
+from skinfluence._compiled.small_system import append, drop, solve
 
 # What a path ended with.
 DONE, TOO_MANY_PIVOTS, NO_ROW_LEFT, FULL, SINGULAR = 0, 1, 2, 3, 4
@@ -24,13 +24,13 @@ _MET = 1e-9
 _ROUNDS = 3
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def add_scaled(out, scale, row):
     for i in range(len(out)):
         out[i] += scale * row[i]
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def first_off_margin(d, f, target, role, skip, no_rate):
     """The row off the margin whose decision value meets its target first. (row or -1, time)."""
     best, least, speed = -1, np.inf, 0.0
@@ -44,7 +44,7 @@ def first_off_margin(d, f, target, role, skip, no_rate):
     return best, least
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def first_on_margin(v, flipped, p, beta, lo, hi, no_rate):
     """The row on the margin whose coefficient meets its box first. (position or -1, time)."""
     best, least, speed = -1, np.inf, 0.0
@@ -58,7 +58,7 @@ def first_on_margin(v, flipped, p, beta, lo, hi, no_rate):
     return best, least
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def among(kernel, flipped, p, i, column):
     """What row ``i`` is to those on the margin: 1 for the bias, else kernel values."""
     for a in range(p):

@@ -1,17 +1,16 @@
 """Responses to what is given of a row: rows of the tableau, and of those of the edit beside it."""
 
-from skinfluence._compiled.cached import compiled
-from skinfluence._compiled.small_system import FAST
+from skinfluence._compiled.cached import REORDERED, compiled
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def copy_to(out, values):
     """``out[:] = values``: numba compiles for seconds what that says where shapes differ."""
     for i in range(len(out)):
         out[i] = values[i]
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def entry(table, side, own, i, j):
     """Response of ``i`` to the given quantity of ``j``."""
     n = table.shape[0]
@@ -20,7 +19,7 @@ def entry(table, side, own, i, j):
     return own[j - n - 1, i]
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def add_row(out, scale, table, side, own, j):
     n = table.shape[0]
     if j > n:
@@ -35,7 +34,7 @@ def add_row(out, scale, table, side, own, j):
         out[n + 1 + i] += scale * side[j, i]
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def add_rows(out, scales, rows, m, table, side, own):
     """``out += sum_k scales[k] * response of rows[k]``; four rows of the tableau at a time."""
     n = table.shape[0]

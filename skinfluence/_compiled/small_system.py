@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from skinfluence._compiled.cached import compiled
-
-FAST = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy"}
+from skinfluence._compiled.cached import REORDERED, compiled
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def invert(G, inverse, p):
     """Gauss-Jordan with partial pivoting of the leading ``p`` x ``p`` block; False if singular."""
     work = np.empty((p, 2 * p))
@@ -39,7 +37,7 @@ def invert(G, inverse, p):
     return True
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def append(G, inverse, p, column, row, corner):
     """Border the small system by one flipped row."""
     left = np.empty(p)
@@ -65,7 +63,7 @@ def append(G, inverse, p, column, row, corner):
     G[p, p] = corner
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def drop(G, inverse, flipped, place, p, a):
     """Take flipped row number ``a`` out of the small system; the last one moves to its place."""
     last = p - 1
@@ -88,7 +86,7 @@ def drop(G, inverse, flipped, place, p, a):
         place[flipped[a]] = a
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def solve(G, inverse, p, rhs, z):
     """``G z = rhs`` with one step of refinement; False if the inverse had to be given up."""
     for attempt in range(2):

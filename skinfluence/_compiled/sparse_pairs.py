@@ -1,11 +1,9 @@
 """Products of sparse rows with dense vectors side by side, a block at a time, in single precision."""
 
-from skinfluence._compiled.cached import compiled
-
-_FAST = {"fastmath": {"contract", "nsz", "nnan", "reassoc"}, "error_model": "numpy"}
+from skinfluence._compiled.cached import WITHOUT_NAN, compiled
 
 
-@compiled(nogil=True, **_FAST)
+@compiled(nogil=True, **WITHOUT_NAN)
 def _add_eight(line, data, indices, first, Z):
     """Add eight entries' products: the line is loaded and stored once for all of them."""
     a, b, c, d = data[first], data[first + 1], data[first + 2], data[first + 3]
@@ -19,7 +17,7 @@ def _add_eight(line, data, indices, first, Z):
         line[j] += one + ((e * E[j] + f * F[j]) + (g * G[j] + h * H[j]))
 
 
-@compiled(nogil=True, **_FAST)
+@compiled(nogil=True, **WITHOUT_NAN)
 def _add_two(line, data, indices, first, Z):
     a, b = data[first], data[first + 1]
     A, B = Z[indices[first]], Z[indices[first + 1]]
@@ -27,7 +25,7 @@ def _add_two(line, data, indices, first, Z):
         line[j] += a * A[j] + b * B[j]
 
 
-@compiled(nogil=True, **_FAST)
+@compiled(nogil=True, **WITHOUT_NAN)
 def _add_one(line, a, A):
     for j in range(len(line)):
         line[j] += a * A[j]

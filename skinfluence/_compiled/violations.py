@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from skinfluence._compiled.cached import compiled
-from skinfluence._compiled.small_system import FAST
+from skinfluence._compiled.cached import REORDERED, compiled
 
 
-@compiled(nogil=True, **FAST)
+@compiled(nogil=True, **REORDERED)
 def worst_violations(
     F, steps, place, inside, lo, hi, target, beta, near, scale, accepted, worst, missed, is_outside
 ):

@@ -9,9 +9,10 @@ from threadpoolctl import threadpool_limits
 
 from skinfluence._compiled import chord
 from skinfluence._compiled.blocks import BLOCK
-from skinfluence._compiled.chord_softmax import chord_softmax, softmax_remainder_numpy
+from skinfluence._compiled.chord_softmax import chord_softmax
 from skinfluence._compiled.chord_sparse import chord_sparse
 from skinfluence._compiled.packed_rows import pack_rows
+from tests._compiled import twins
 from tests.versions import random_csr
 
 DELTAS = [1e-12, 1e-8, 1e-4, 0.03, 0.0501, 0.3, 0.999, 1.001, 4.0, 50.0]
@@ -101,7 +102,7 @@ def test_remainder_has_no_cancellation(loss, compiled):
             np.testing.assert_allclose(alone[:, b], rho[:, b], rtol=1e-7)
             rho[:, b] = alone[:, b]
     else:
-        rho = chord.remainder_numpy(terms, np.tile(delta, (len(eta), 1)))
+        rho = twins.remainder(terms, np.tile(delta, (len(eta), 1)))
     for j in range(len(eta)):
         want = np.array([exact_remainder(loss, eta[j], y[j], d) for d in delta])
         # Round-off is below 1e-13, except near a zero of rho (the third derivative
@@ -125,7 +126,7 @@ def test_packed_rows_give_the_plain_sums(loss, intercept, size, rng):
     rows = pack_rows(X, eta, y)
     assert len(rows.first) < n
     assert np.any(np.diff(X.indptr) == 0)
-    want, want_r = chord.chord_numpy(X, terms, weight, U, skip, intercept)
+    want, want_r = twins.chord(X, terms, weight, U, skip, intercept)
     for S, r in (
         chord_sparse(rows, terms, weight, U, skip, intercept),
         chord.chord_dense(X.toarray(), terms, weight, U, skip, intercept),
@@ -143,7 +144,7 @@ def test_float32_pass_is_accurate_to_its_precision(rng):
     eta = X @ rng.normal(size=X.shape[1])
     U, skip = displacements(rng, 1, X.shape[1] + 1, n, 0.1)
     terms, weight = chord.logistic_terms(eta), np.ones(n)
-    want, want_r = chord.chord_numpy(X, terms, weight, U, skip, 1.0)
+    want, want_r = twins.chord(X, terms, weight, U, skip, 1.0)
     rows = pack_rows(X, eta)
     S, r = chord_sparse(rows, terms, weight, U.astype(np.float32), skip, 1.0)
     np.testing.assert_allclose(S, want, atol=1e-5 * np.abs(want).max())
@@ -204,7 +205,7 @@ def test_softmax_remainder_matches_exact_arithmetic(size, rng):
     eta = rng.normal(size=(5, 3)) * 2
     p = softmax(eta)
     delta = size * rng.normal(size=(5, 3, 1))
-    rho = softmax_remainder_numpy(eta, p, delta)[..., 0]
+    rho = twins.softmax_remainder(eta, p, delta)[..., 0]
     with localcontext() as context:
         context.prec = 90
         for j in range(5):
@@ -242,7 +243,7 @@ def test_softmax_pass_gives_the_plain_sums(dtype, size, sparse, rng):
         for b in range(BLOCK):
             if skip[q, b] >= 0:
                 delta[q, skip[q, b], :, b] = 0.0
-        rho = weight[:, None, None] * softmax_remainder_numpy(eta, p, delta[q])
+        rho = weight[:, None, None] * twins.softmax_remainder(eta, p, delta[q])
         want = np.einsum("jf,jkb->fkb", X1, rho)
         scale = np.abs(want).max(axis=(0, 1))
         tol = 1e-9 if dtype == np.float64 else 2e-4

@@ -10,11 +10,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from skinfluence import Influence
-from skinfluence._compiled.lissa import walk, walk_numpy
+from skinfluence._compiled.lissa import walk
 from skinfluence.curvature import Curvature
 from skinfluence.objective import Objective, objective_of
 from skinfluence.solvers import CG, Exact, LiSSA, SingularHessianError, resolve_solver
 from skinfluence.solvers.bounds import norm_bound
+from tests._compiled import twins
 from tests.registries import LOSSES
 from tests.solvers.test_solvers import make
 from tests.truth import relative_error, relative_l2
@@ -44,7 +45,7 @@ def test_the_compiled_recursion_is_that_of_numpy(kind, k, intercept, batch, rng)
     penalty[[0, 1, -1]] = 400.0, 1e-9, 0.0
     b, start = rng.standard_normal((k, d)), rng.standard_normal((k, d))
     ends = []
-    for call in (walk_numpy, walk):
+    for call in (twins.walk, walk):
         v = start.copy()
         rows = sp.csr_array(X) if kind == "csr" else X
         total, count = call(rows, intercept, curved, drawn, step, penalty, b, v, 4)
