@@ -55,7 +55,7 @@ class KernelAnswers(FunctionAnswers):
         self.problem = problem
         n = problem.n_samples
         check_fits((3, n, n), "Fit on fewer rows.", "The kernel system")
-        self.K = problem.design.kernel(problem.design.X)
+        self.K = problem.design.values
         _refuse_indefinite(self.K, problem.design.kernel)
         self.system = KernelSystem(self.K, problem.weights, problem.alpha)
         self.place = np.full(n, -1)

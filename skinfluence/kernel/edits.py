@@ -11,6 +11,7 @@ with ``X = A^-1``, ``V = X k_N``, ``C = k_NN + alpha W_N^-1``, ``d^-1 = w w' / (
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg
@@ -120,10 +121,8 @@ class SolvedEdit:
         The new rows' kernel values with the active rows.
     new_coef : ndarray of shape (q,)
         The factors of what the system leaves of the new rows' kernel values.
-    size : float
-        The change of the function in the norm of the edited Hessian.
-    leverage : float
-        Largest eigenvalue of ``D^1/2 h D^1/2`` over the weight that is taken away.
+    measured : callable
+        What makes ``size`` and ``leverage``, which not everybody asks for.
     """
 
     active: np.ndarray
@@ -131,45 +130,60 @@ class SolvedEdit:
     new: FreshRows
     known: SolvedSide
     new_coef: np.ndarray
-    size: float
-    leverage: float
+    measured: object
+
+    @cached_property
+    def _measures(self):
+        return self.measured(self.coef, self.new_coef)
+
+    @property
+    def size(self):
+        """The change of the function in the norm of the edited Hessian."""
+        return self._measures[0]
+
+    @property
+    def leverage(self):
+        """Largest eigenvalue of ``D^1/2 h D^1/2`` over the weight that is taken away."""
+        return self._measures[1]
 
 
 def solve_edit(answers, change, method):
     """The :class:`SolvedEdit`, to first order for ``method="influence"``, else exact."""
     system, alpha = answers.system, answers.problem.alpha
     U, new = change.active, change.new
-    w, old_y = answers.problem.weights[system.rows[U]], answers.problem.y[system.rows[U]]
-    X = system.inverse[np.ix_(U, U)]
+    rows, ridge = system.rows[U], system.ridge[U]
+    w, old_y = answers.problem.weights[rows], answers.problem.y[rows]
+    X = system.inverse[U[:, None], U]
     known = system.solved(answers.columns(new)[system.rows])
-    V, left = known.solution, known.left_of(answers.among(new), known)
+    V, left = known.solution[U], known.left_of(answers.among(new), known)
     y_left = known.left_of(new.y[:, None], answers.solved_y)[:, 0]
     dy = np.where(change.weight > 0, change.y - old_y, 0.0)
     # c = d(w g), the change of the weighted gradients at the fit; g = -alpha beta / w.
-    c = change.weight * (-system.ridge[U] * answers.beta[U] - dy) + alpha * answers.beta[U]
+    c = change.weight * (-ridge * answers.beta[U] - dy) + alpha * answers.beta[U]
     c_new = -new.weights * y_left
+
+    def measured(coef, new_coef):
+        at_rows = (coef - ridge * (X @ coef)) + ridge * (V @ new_coef)
+        at_new = V.T @ coef + left @ new_coef
+        size = np.sqrt(max(-(c @ at_rows + c_new @ at_new), 0.0))
+        return float(size), _leverage(X, w, change.weight, alpha)
+
     if method == "influence":
         coef, new_coef = -c / w, -c_new / alpha
     else:
-        moving = change.weight != w
+        moving = np.flatnonzero(change.weight != w)
+        k = len(moving)
+        core = np.empty((k + len(new), k + len(new)))
+        core[:k, :k], core[:k, k:] = X[moving[:, None], moving], V[moving]
+        core[k:, :k], core[k:, k:] = -V[moving].T, left
         factor = w[moving] * change.weight[moving] / (alpha * (w - change.weight)[moving])
-        core = np.block(
-            [
-                [np.diag(factor) + X[np.ix_(moving, moving)], V[U[moving]]],
-                [-V[U[moving]].T, left + np.diag(alpha / new.weights)],
-            ]
-        )
+        core.flat[:: len(core) + 1] += np.concatenate([factor, alpha / new.weights])
         beta = answers.beta[U] + X @ dy
-        right = np.concatenate([beta[moving], y_left - V[U].T @ dy])
-        found = scipy.linalg.solve(core, right) if len(right) else right
-        coef = dy.copy()
-        coef[moving] -= found[: moving.sum()]
-        new_coef = found[moving.sum() :]
-    at_rows = (coef - system.ridge[U] * (X @ coef)) + system.ridge[U] * (V[U] @ new_coef)
-    at_new = V[U].T @ coef + left @ new_coef
-    size = np.sqrt(max(-(c @ at_rows + c_new @ at_new), 0.0))
-    leverage = _leverage(X, w, change.weight, alpha)
-    return SolvedEdit(U, coef, new, known, new_coef, float(size), leverage)
+        right = np.concatenate([beta[moving], y_left - V.T @ dy])
+        found = scipy.linalg.solve(core, right, assume_a="gen") if len(right) else right
+        coef, new_coef = dy.copy(), found[k:]
+        coef[moving] -= found[:k]
+    return SolvedEdit(U, coef, new, known, new_coef, measured)
 
 
 def _leverage(X, w, after, alpha):

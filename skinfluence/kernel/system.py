@@ -141,6 +141,8 @@ class KernelSystem:
 
     def plain(self, B):
         """``A^-1 B`` as the float64 factor gives it."""
+        if not B.size:
+            return np.zeros(B.shape)
         scaled = cho_solve(self._factor, self._root[:, None] * B, check_finite=False)
         return self._root[:, None] * scaled
 
