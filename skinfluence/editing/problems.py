@@ -1,6 +1,7 @@
 """The fitted problem after an edit, every row with the number it had, at the old parameters."""
 
 from dataclasses import fields, is_dataclass, replace
+from functools import cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -45,11 +46,12 @@ def edited_problem(influence, rows, points):
         sample_weight = weights if one else np.append(sample_weight, own)
         y = np.concatenate([y, encoded])
     more, shift = {}, points.shift
-    if hasattr(problem, "unit_penalty"):
-        more["penalty"] = problem.penalty + shift * problem.unit_penalty
+    unit = getattr(problem, "unit_penalty", None)
+    if unit is not None:
+        more["penalty"] = problem.penalty + shift * unit
     elif hasattr(problem, "weighing"):
         more.update(problem.weighing(problem.total_weight + shift))
-    if "sample_weight" in names_of(problem):
+    if "sample_weight" in names_of(type(problem)):
         more["sample_weight"] = sample_weight
     return replace(
         problem,
@@ -64,9 +66,10 @@ def _weighs_classes(problem):
     return problem.labels is not None and (problem.labels.class_weight != 1.0).any()
 
 
-def names_of(problem):
-    """What a problem is made of."""
-    return {one.name for one in fields(problem)}
+@cache
+def names_of(kind):
+    """What a kind of problem is made of."""
+    return frozenset(one.name for one in fields(kind))
 
 
 def edited_design(influence, rows):

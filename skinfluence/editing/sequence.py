@@ -188,7 +188,7 @@ def answers_on_all(problem, solved, X, move):
     every, left, n = move.problem, move.left, move.problem.n_samples
     scattered = {}
     for name in {"weights", "sample_weight", "dual_coef", "beta", "fitted_coef"} & names_of(
-        problem
+        type(problem)
     ):
         values = getattr(problem, name)
         scattered[name] = np.zeros((*values.shape[:-1], n))
@@ -199,7 +199,7 @@ def answers_on_all(problem, solved, X, move):
         design = replace(problem.design, X=X)
     else:
         design = problem.design.like(X)
-    if "held" in names_of(problem):
+    if "held" in names_of(type(problem)):
         scattered["held"] = left[problem.held]
     problem = replace(problem, design=design, y=y, **scattered)
     if move.gone:

@@ -252,12 +252,17 @@ def _anew(objective):
 
 
 def _quadratic(state, objective):
-    """One step, exact but for round-off: the Hessian is the same everywhere."""
+    """One step, exact but for round-off: the Hessian is the same everywhere.
+
+    It is solved with the factor at hand, to which rows are missing, until no more than rounding is left.
+    """
     step, gradient = np.zeros(len(state.H)), state.gradient
-    for _ in range(2):
-        change, _ = state.solve(gradient)
-        step, gradient = step - change, gradient - state.H @ change
-    _, left = state.solve(gradient)
+    change, left = state.solve(gradient)
+    for _ in range(MOST_STEPS):
+        step, gradient, before = step - change, gradient - state.H @ change, left
+        change, left = state.solve(gradient)
+        if left <= state.noise or left > 0.5 * before:
+            break
     after = objective.at(objective.theta + step.reshape(objective.theta.shape))
     bound = (left + (1.0 + state.unseen) * state.noise) / np.sqrt(state.kept)
     return Followed(after, _with(state, gradient=gradient), bound, state.kept, "quadratic")

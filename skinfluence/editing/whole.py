@@ -160,7 +160,7 @@ class WholeEdit:
     def taken(self, design, **more):
         """The problem of the rows that are left, by name of what has one entry for each row."""
         problem, left = self.problem, self.left
-        names = {"y", "weights", "sample_weight"} & names_of(problem)
+        names = {"y", "weights", "sample_weight"} & names_of(type(problem))
         own = {name: getattr(problem, name)[left] for name in names}
         return replace(problem, design=design, **own, **more)
 
