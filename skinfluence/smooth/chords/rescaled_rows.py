@@ -22,8 +22,9 @@ class RescaledRows(OneRowEdits):
 
     Notes
     -----
-    A diagonal of the parameters is two products with small matrices here, so conjugate gradients
-    preconditioned with ``P`` cost next to nothing beside a pass over the rows.
+    A diagonal of the parameters is two products with small matrices here, as wide as there are columns
+    whose penalty some edit moves, so conjugate gradients preconditioned with ``P`` cost next to nothing
+    beside a pass over the rows.
     """
 
     are_along_rows = False
@@ -32,7 +33,11 @@ class RescaledRows(OneRowEdits):
         super().__init__(at, edits)
         objective, accuracy = at.objective, at.accuracy
         penalty = objective.penalty + np.multiply.outer(edits.shift, objective.unit_penalty)
-        self.change = penalty * (edits.ratio - 1.0)
+        change = penalty * (edits.ratio - 1.0)
+        # Behind encoders most columns keep their penalty. In a tuple, since arrays are one line an edit.
+        moving = change.any(axis=0)
+        self._shared = (at.unwhitened[:, moving],)
+        self.change = change[:, moving]
         penalised = edits.ratio[:, objective.penalty > 0]
         kept = np.minimum(penalised.min(axis=1, initial=1.0), 1.0)
         self.added = np.maximum(penalised.max(axis=1, initial=1.0), 1.0)
@@ -45,7 +50,7 @@ class RescaledRows(OneRowEdits):
             self.noise = accuracy.floor * (np.sqrt(growth) - 1.0) + rounding * np.sqrt(growth)
             self.growth = growth
         a = self.a
-        self._turn = self._pushed(self._halved(self.change * objective.theta[0]))
+        self._turn = self._pushed(self._halved(self.change * objective.theta[0, moving]))
         self._directions = self._inverse(a, a)
         self._begin = self._inverse(a, -self._right(a))
         self.length = np.sqrt(np.maximum(np.einsum("bd,bd->b", a, self._directions), 0.0))
@@ -63,13 +68,18 @@ class RescaledRows(OneRowEdits):
         """What is added to the gradient everywhere, of which ``turn`` is the penalty's, (m, p)."""
         return turn
 
+    @property
+    def _units(self):
+        """``L^-1`` of the columns whose penalty moves, (p, q)."""
+        return self._shared[0]
+
     def _halved(self, steps):
-        """``L^-1`` of vectors of the dual."""
-        return steps @ self.at.unwhitened.T
+        """``L^-1`` of vectors of the dual, given by their entries where the penalty moves."""
+        return steps @ self._units.T
 
     def _bent(self, v):
         """``L^-1 diag(c) L^-T v``."""
-        return self._halved((v @ self.at.unwhitened) * self.change)
+        return self._halved((v @ self._units) * self.change)
 
     def _right(self, a):
         """The gradient that the edit leaves at the fit."""
@@ -120,12 +130,12 @@ class RescaledRows(OneRowEdits):
 
     def norm(self, v, a):
         square = np.einsum("bd,bd->b", v, v) + self.D * np.einsum("bd,bd->b", a, v) ** 2
-        square += np.einsum("bd,bd->b", (v @ self.at.unwhitened) ** 2, self.change)
+        square += np.einsum("bd,bd->b", (v @ self._units) ** 2, self.change)
         return np.sqrt(np.maximum(square, 0.0))
 
     def beyond_rows(self, w):
         return super().beyond_rows(w) + self._turn + self._bent(w)
 
     def hessian_beyond_rows(self):
-        U = self.at.unwhitened
+        U = self._units
         return (U * self.change[:, None, :]) @ U.T
