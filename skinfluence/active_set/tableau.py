@@ -55,7 +55,7 @@ class Tableau:
         self.table[:m, :m] = _rows_of(problem, inverse).T
         self.table[:m, m:size] = _rows_of(problem, V)
         self.table[m:, :m] = -_rows_of(problem, V).T
-        self._off_margin(slice(m, size), slice(m, size), V, V)
+        self._off_margin(slice(m, size), slice(m, size), V)
         if problem.free_bias:
             self.table[:m, -1] = inverse[0]
             self.table[m:, -1] = -V[0]
@@ -74,14 +74,11 @@ class Tableau:
         V = self._solve(_with_ones(problem, problem.block(self.rows[:m], rows)))
         new.table[:m, old:size] = _rows_of(problem, V)
         new.table[old:, :m] = -_rows_of(problem, V).T
-        old_V = np.empty((m + problem.free_bias, old - m))
-        old_V[int(problem.free_bias) :] = self.table[:m, m:old]
         if problem.free_bias:
-            old_V[0] = -self.table[m:, -1]
             new.table[old:, -1] = -V[0]
-        new._off_margin(slice(old, size), slice(m, old), V, old_V)
+        new._off_margin(slice(old, size), slice(m, old), V)
         new.table[m:old, old:size] = new.table[old:, m:old].T
-        new._off_margin(slice(old, size), slice(old, size), V, V)
+        new._off_margin(slice(old, size), slice(old, size), V)
         return new
 
     def responses(self, cross, among):
@@ -125,7 +122,7 @@ class Tableau:
     def _solve(self, B):
         return lu_solve(self._factor, B, check_finite=False) if self.m else np.zeros_like(B)
 
-    def _off_margin(self, to, of, V_to, V_of):
+    def _off_margin(self, to, of, V):
         """Conditional kernel of two ranges of rows, written to the table in blocks."""
         problem, m = self.problem, self.m
         K = problem.block(self.rows[:m], self.rows[of])
@@ -133,9 +130,9 @@ class Tableau:
         for part in row_blocks(to.stop - to.start, 8 * (of.stop - of.start + 1)):
             rows = slice(to.start + part.start, to.start + part.stop)
             block = problem.block(self.rows[rows], self.rows[of])
-            block -= V_to[bias:, part].T @ K
+            block -= V[bias:, part].T @ K
             if bias:
-                block -= V_to[0, part][:, None]
+                block -= V[0, part][:, None]
             self.table[rows, of] = block
 
 

@@ -82,7 +82,7 @@ def from_statsmodels(results):
             "results must be what fit() of a model of statsmodels returns. Got "
             f"{type(results).__name__}."
         )
-    _refuse_other_fits(results, model)
+    _refuse_other_fits(results)
     X, params, beside = _rows(model), np.asarray(results.params, dtype=np.float64), None
     if name in ("OLS", "WLS"):
         found, y, w = LinearRegression(fit_intercept=False), model.endog, model.weights
@@ -112,7 +112,7 @@ def from_statsmodels(results):
     return found, X, y, None if (w == 1.0).all() else w.copy(), beside
 
 
-def _refuse_other_fits(results, model):
+def _refuse_other_fits(results):
     kind = type(getattr(results, "_results", results)).__name__
     if "Regularized" in kind or kind.startswith("L1"):
         raise ValueError(

@@ -1,7 +1,7 @@
 """Finding the rows of a training set that look wrong, saying what to do about each, and checking it.
 
-`audit` ranks the rows of a fitted model by leave-one-out loss. What the command line adds (reading
-tables, choosing the model, writing reports) lives in the other modules of this package.
+`audit` ranks the rows of a fitted model by how wrong they look without themselves. What the command
+line adds (reading tables, choosing the model, writing reports) lives in the other modules of this package.
 """
 
 from skinfluence.cleaning.bridge import from_cleanlab, to_datalab

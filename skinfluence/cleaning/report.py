@@ -127,7 +127,7 @@ def render(
         figures=_figures(audit, planted, selection),
         depth=None if planted is None else audit.depth_table(planted).to_dict("records"),
         n_planted=None if planted is None else int(np.sum(planted)),
-        verification=_verification(audit, verification),
+        verification=_verification(verification),
         columns=None if selection is None else selection.columns,
         strength=None if selection is None else selection.strength,
         cleaning_score=cleaning_score,
@@ -384,7 +384,7 @@ def _noise(audit):
     }
 
 
-def _verification(audit, verification):
+def _verification(verification):
     if verification is None or len(verification) == 0:
         return None
     known = verification.dropna(subset=["refit_loss"])

@@ -43,7 +43,7 @@ def run(arguments, command):
 
 def _place(problem, row, id_column):
     """Place of the row that ``--row`` names, by its id or else its number, among the rows of the model."""
-    number = _number(problem, row) if id_column is None else _with_id(problem, row, id_column)
+    number = _number(row) if id_column is None else _with_id(problem, row, id_column)
     places = np.flatnonzero(problem.rows == number)
     if not len(places):
         aside = len(problem.frame) - len(problem.rows)
@@ -54,7 +54,7 @@ def _place(problem, row, id_column):
     return int(places[0])
 
 
-def _number(problem, row):
+def _number(row):
     if not row.isdecimal():
         raise InputError(
             "--row must be a whole number from 0, or the id of a row with --id-column COLUMN. "

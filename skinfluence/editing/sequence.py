@@ -177,13 +177,13 @@ def whole_after(move):
     problem = solved.problem
     for line in reversed(whole.lines):
         problem = problem.with_targets_back(line.slope, line.offset)
-    answers = answers_on_all(problem, solved, inputs.training_X, move)
+    answers = answers_on_all(problem, inputs.training_X, move)
     if not move.gone:
         return inputs, answers, None
     return inputs, answers, Left(move.left, moving(answers_at(move.influence, problem)))
 
 
-def answers_on_all(problem, solved, X, move):
+def answers_on_all(problem, X, move):
     """Answers about a problem of the rows that are left, as one of all rows with weights of zero."""
     every, left, n = move.problem, move.left, move.problem.n_samples
     scattered = {}

@@ -189,10 +189,10 @@ def solve_whole(problem, edit, tol):
 
 @solve_whole.register
 def _(problem: Objective, edit, tol):
-    return solve_anew(edit.objective(), edit.influence.answers.held.edit_solver().solver, tol)
+    return solve_anew(edit.objective(), edit.influence.answers.held.edit_solver().solver)
 
 
-def solve_anew(objective, solver, tol):
+def solve_anew(objective, solver):
     """The :class:`Solved` smooth problem from wherever it is, by Newton's method.
 
     Raises

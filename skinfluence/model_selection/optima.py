@@ -100,7 +100,7 @@ class Optima:
             turned = 0.5 * reach * (last.slope - self._known[0].slope)
         return last.theta + way * (last.slope + turned)
 
-    def _guessed(self, objective, here):
+    def _guessed(self, here):
         """Cholesky factor and scale of the Hessian that those of the last optima point to; or None."""
         if not self._known or self._known[-1].hessian is None:
             return None
@@ -125,7 +125,7 @@ class Optima:
     def _approached(self, objective, here):
         """An objective nearer its optimum, by steps with a guessed Hessian."""
         M = objective.loss.self_concordance
-        guessed = self._guessed(objective, here) if M else None
+        guessed = self._guessed(here) if M else None
         if guessed is None:
             return objective
         L, scale = guessed

@@ -47,7 +47,7 @@ class PairSums:
         third = weights * objective.loss.third(objective.eta, objective.y)
         rows = half_solved(factor) if rows is None else rows
         norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-        unique, of = _distinct(objective.design, rows)
+        unique, of = _distinct(rows)
         m = n_asked = len(unique)
         if asked is not None:
             unique, of, n_asked = _first(unique, of, asked)
@@ -110,7 +110,7 @@ def half_solved(factor):
         ).T
 
 
-def _distinct(design, rows):
+def _distinct(rows):
     """One row of each set of equal ones, and which of them each row is."""
     key = rows @ np.random.default_rng(0).standard_normal(rows.shape[1])
     _, first, of = np.unique(key, return_index=True, return_inverse=True)
