@@ -4,7 +4,7 @@
 
 CPU seconds of one thread, of the fit, a prediction of its rows and the answers in turn, medians of three;
 and the largest difference from refits of a few rows, relative to the largest change. The groups are
-``closed``, ``calibrated``, ``pairs``, ``processes``, ``logistic`` and ``tubes``.
+``closed``, ``calibrated``, ``folds``, ``pairs``, ``processes``, ``logistic`` and ``tubes``.
 """
 
 import os
@@ -84,6 +84,7 @@ def lasso(C):
     return LogisticRegression(l1_ratio=1.0, C=C, solver="liblinear", tol=1e-7, max_iter=10_000)
 
 
+SURE = LogisticRegression(solver="newton-cholesky", tol=1e-10)
 GROUPS = {
     "closed": [
         (GaussianNB(), digits),
@@ -97,6 +98,12 @@ GROUPS = {
     ],
     "calibrated": [
         (calibrated(one), other_digits) for one in ("sigmoid", "isotonic", "temperature")
+    ],
+    "folds": [
+        (CalibratedClassifierCV(SURE), cancer),
+        (CalibratedClassifierCV(SURE, ensemble=False), cancer),
+        (CalibratedClassifierCV(), cancer),
+        (CalibratedClassifierCV(GaussianNB(), method="isotonic"), cancer),
     ],
     "pairs": [(OneVsOneClassifier(RidgeClassifier()), digits)],
     "processes": [

@@ -111,6 +111,8 @@ class Problem(ABC):
     gamma_counts : {"weights", "rows", "rows left"} or None
         What ``gamma="scale"``, one over the variance of all cells, counts, as in :func:`amounts`; None for
         a gamma that was given, and for models without one.
+    in_folds : bool
+        Whether rows are cut into folds by their order, where they count whatever they weigh.
 
     Examples
     --------
@@ -127,6 +129,7 @@ class Problem(ABC):
     model_name = "this model"
     without_a_class = "the optimum is at infinity"
     needs_all_classes = False
+    in_folds = False
     chosen = None
     gamma_counts = None
 

@@ -12,6 +12,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestRegressor, VotingClassifier, VotingRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import KBinsDiscretizer
 from sklearn.utils import all_estimators
 
@@ -144,9 +145,9 @@ FORMS = {
     "linear machine with L1": lambda: svm.LinearSVC(penalty="l1", dual=False).fit(X, THREE),
     "one machine of all classes": lambda: svm.LinearSVC(multi_class="crammer_singer").fit(X, THREE),
     "two targets of a lasso": lambda: linear_model.Lasso().fit(X, np.column_stack([LINE, LINE])),
-    "calibration in folds": lambda: CalibratedClassifierCV(naive_bayes.GaussianNB(), cv=2).fit(
-        X, THREE
-    ),
+    "calibration in folds that are drawn": lambda: CalibratedClassifierCV(
+        naive_bayes.GaussianNB(), cv=StratifiedKFold(2, shuffle=True, random_state=0)
+    ).fit(X, THREE),
     "counted votes": lambda: VotingClassifier([("a", linear_model.LogisticRegression())]).fit(
         X, THREE
     ),

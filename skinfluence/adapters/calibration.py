@@ -1,24 +1,31 @@
-"""Calibrated classifiers over one that is held."""
+"""Calibrated classifiers, over one that is held and in folds."""
+
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
+from sklearn.svm import LinearSVC
 from sklearn.utils import column_or_1d
+from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence._utils.validation import check_rows, check_sample_weight
+from skinfluence.adapters.closed_form import made
 from skinfluence.design import design_of
-from skinfluence.inputs.calibrated import GivenScores, held_classifier
+from skinfluence.inputs.calibrated import GivenScores, held_classifier, response_of
+from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses.chances import OfChances
-from skinfluence.objective import Labels, objective_of, refuse_form
+from skinfluence.objective import Labels, objective_of, refuse_form, refuse_unknown
 
 # Of what is minimised: scikit-learn's solvers leave less.
 LEFT = 1e-6
 # Of a chance: above it answers about the optimum are not about the fit.
 FAR = 1e-4
-IN_FOLDS = (
-    "Calibrators of several folds are of models of parts of the rows, which all move when a row leaves. Got "
-    "a CalibratedClassifierCV that cuts its rows into folds. "
+SAME_ROWS = (
+    "X, y and sample_weight must be those of the fit, the rows in the same order. Got others: {}. Pass what "
+    "was given to fit."
 )
 HOLD_ONE = (
     "Calibrate a classifier that is held, on other rows than those of its fit: "
@@ -26,16 +33,32 @@ HOLD_ONE = (
     "all rows: Influence(clone(model.calibrated_classifiers_[0].estimator).fit(X, y), X, y)."
 )
 HELD_IN_FOLDS = (
-    "Leave ensemble at 'auto', so that the classifier, which is held (FrozenEstimator), is calibrated once: "
+    "A classifier that is held, a FrozenEstimator, is calibrated once, on all rows. Got a "
+    "CalibratedClassifierCV that cuts them into folds for it. Leave ensemble at 'auto': "
     "Influence(CalibratedClassifierCV(model.estimator, method=model.method).fit(X, y), X, y)."
 )
 
 
 @refuse_form.register
 def _(model: CalibratedClassifierCV):
-    if held_classifier(model) is None:
-        held = isinstance(model.estimator, FrozenEstimator)
-        raise TypeError(IN_FOLDS + (HELD_IN_FOLDS if held else HOLD_ONE))
+    if held_classifier(model) is not None:
+        return
+    if isinstance(model.estimator, FrozenEstimator):
+        raise TypeError(HELD_IN_FOLDS)
+    fitted = getattr(model, "calibrated_classifiers_", ())
+    inside = fitted[0].estimator if fitted else _given(model)
+    if opened(inside) is not None:
+        raise TypeError(
+            "The classifier of calibration in folds must be of the features as they are, with nothing "
+            f"chosen. Got {type(inside).__name__}, which each fold fits anew. Put its steps before the "
+            "calibration, where all rows fit them, which is another model: make_pipeline(StandardScaler(), "
+            f"CalibratedClassifierCV(...)). {HOLD_ONE}"
+        )
+    try:
+        refuse_unknown(inside)
+        _cuts(model)
+    except TypeError as error:
+        raise TypeError(f"{error} {HOLD_ONE}") from error
 
 
 @objective_of.register
@@ -44,6 +67,8 @@ def _(model: CalibratedClassifierCV, X, y, sample_weight=None):
     from skinfluence.closed_form.problem import ClosedProblem
 
     refuse_form(model)
+    if held_classifier(model) is None:
+        return _in_folds(model, X, y, sample_weight)
     layer = opened(model)
     if layer is not None:
         ((_, step),) = layer.transformers
@@ -54,7 +79,8 @@ def _(model: CalibratedClassifierCV, X, y, sample_weight=None):
     _refuse_labels(model, given)
     labels = Labels.by_position(model.classes_)
     weights = check_sample_weight(sample_weight, X.shape[0])
-    family = _family(model, given, X, labels.codes(y), weights)
+    family, more = _calibrator(model, given.response)
+    family = made(family, X, labels.codes(y), weights, **more)
     _check_fit(model, family)
     return ClosedProblem(
         design_of(X, 0.0),
@@ -75,19 +101,85 @@ def _loss(model):
     return (Votes if model.method == "isotonic" else OfChances)(len(model.classes_))
 
 
-def _family(model, given, X, codes, weights):
-    from skinfluence.adapters.closed_form import made
+def _calibrator(model, response):
+    """The family of the calibrators, and what it is given besides scores, codes and weights."""
     from skinfluence.closed_form import calibration
 
-    more = {}
+    more = {"n_classes": len(model.classes_)}
     if model.method == "temperature":
-        more["are_chances"] = given.response == "predict_proba"
+        more["are_chances"] = response == "predict_proba"
     family = {
         "sigmoid": calibration.SigmoidFamily,
         "isotonic": calibration.IsotonicFamily,
         "temperature": calibration.TemperatureFamily,
     }[model.method]
-    return made(family, X, codes, weights, len(model.classes_), **more)
+    return family, more
+
+
+def _given(model):
+    """The classifier that is fitted to folds, not fitted."""
+    return LinearSVC(random_state=0) if model.estimator is None else model.estimator
+
+
+def _cuts(model):
+    from skinfluence.members.folds import Cuts
+
+    return Cuts(model.cv)
+
+
+def _in_folds(model, X, y, sample_weight):
+    """The problem of a classifier that is calibrated in folds."""
+    from skinfluence.members.calibrated import CalibratedProblem
+
+    y = column_or_1d(y)
+    check_rows(X, y)
+    fitted = [one.estimator for one in model.calibrated_classifiers_]
+    _refuse_positions(model)
+    labels = Labels.by_position(model.classes_)
+    weights = check_sample_weight(sample_weight, X.shape[0])
+    response = response_of(fitted[0])
+    family, more = _calibrator(model, response)
+    problem = CalibratedProblem(
+        design_of(X),
+        labels.codes(y),
+        weights,
+        _loss(model),
+        labels,
+        _given(model),
+        _cuts(model),
+        partial(family, **more),
+        response,
+        model.ensemble is not False,
+        f"{model.method} calibration in folds",
+    )
+    return replace(problem, concern=_checked_models(problem, fitted))
+
+
+def _checked_models(problem, fitted):
+    """Refuse models that are not those of the folds of these rows, and such as chose something on them.
+
+    Returns what about them makes answers misleading, of the first of which there is something to say.
+    """
+    from skinfluence.members.fold_models import answers_about
+
+    fold = problem.cuts.of(problem.y)
+    places = [fold != k for k in range(problem.cuts.n_folds)] if problem.ensemble else [fold >= 0]
+    if len(fitted) != len(places):
+        raise ValueError(SAME_ROWS.format(f"{len(fitted)} models, of {len(places)} folds"))
+    y, concern = problem.labels.classes[problem.y], None
+    for one, rows in zip(fitted, places, strict=True):
+        weighed = has_fit_parameter(one, "sample_weight")
+        own = problem.weights[rows] if weighed else None
+        part = objective_of(one, problem.design.X[rows], y[rows], own)
+        check_same_fit(one, part)
+        if part.chosen is not None:
+            raise TypeError(
+                "The classifier of calibration in folds must have chosen nothing on the rows. Got "
+                f"{part.model_name}, which chose {part.chosen}; each fold would choose anew. Fit it with "
+                "that given."
+            )
+        concern = answers_about(part)[1] if concern is None else concern
+    return concern
 
 
 def _refuse_labels(model, given: GivenScores):
@@ -98,6 +190,12 @@ def _refuse_labels(model, given: GivenScores):
             f"and of no other. Got {list(classes)}, and {list(given.classes)} of the classifier. Calibrate "
             "on rows of all of them."
         )
+    _refuse_positions(model)
+
+
+def _refuse_positions(model):
+    """Refuse labels of a temperature that are numbers, and not positions."""
+    classes = np.asarray(model.classes_)
     positions = classes.dtype.kind not in "US" and not np.array_equal(
         classes, np.arange(len(classes))
     )

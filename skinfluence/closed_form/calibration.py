@@ -66,6 +66,29 @@ class CalibrationFamily(Family):
     def without(self, rows):
         """The curves without each of some rows, None for none: ``(slice of rows, list of curves)``."""
 
+    def under(self, scores, gone):
+        """The curves of the same rows under other scores, each without a row.
+
+        Parameters
+        ----------
+        scores : ndarray of shape (m, n_samples, n_scores)
+        gone : ndarray of int, shape (m,)
+            Which row is not there; -1 for none.
+
+        Returns
+        -------
+        curves : list of object
+            None where there are none.
+        """
+        return [self._under(*one) for one in zip(scores, gone, strict=True)]
+
+    def _under(self, scores, gone):
+        there = np.arange(len(self.codes)) != gone
+        try:
+            return self.again(scores[there], self.codes[there], self.weights[there]).curves
+        except NoModelError:
+            return None
+
     @abstractmethod
     def chances(self, curves, X):
         """What curves say of scores, before they are made to add up, (m, n_curves)."""
@@ -78,14 +101,14 @@ class CalibrationFamily(Family):
         return type(self)(X, codes, weights, self.n_classes)
 
     def scores(self, X):
-        return self._shares(self.chances(self.curves, X))
+        return self.shares(self.chances(self.curves, X))
 
     def own_scores(self, rows):
         out = np.full((len(rows), self.n_classes), np.nan)
         for block, found in self.without(rows):
             for i, curves in zip(np.arange(len(rows))[block], found, strict=True):
                 if curves is not None:
-                    out[i] = self._shares(self.chances(curves, self.X[rows[[i]]]))[0]
+                    out[i] = self.shares(self.chances(curves, self.X[rows[[i]]]))[0]
         return out
 
     def scores_without(self, X, rows):
@@ -96,14 +119,11 @@ class CalibrationFamily(Family):
             yield (
                 block,
                 np.stack(
-                    [
-                        nothing if one is None else self._shares(self.chances(one, X))
-                        for one in found
-                    ]
+                    [nothing if one is None else self.shares(self.chances(one, X)) for one in found]
                 ),
             )
 
-    def _shares(self, chances):
+    def shares(self, chances):
         """Chances that add up to one, (m, n_classes); where all are zero, all alike."""
         if chances.shape[1] == 1:
             return np.concatenate([1.0 - chances, chances], axis=1)
@@ -144,29 +164,46 @@ class SigmoidFamily(CalibrationFamily):
             found -= self.weights @ (target * both[0] + (1.0 - target) * both[1])
         return found
 
-    def _solved(self, k, rows):
-        """Slope and intercept of a curve without each of some rows, of row -1 of all, (m, 2)."""
-        s, own, w = self.X[:, k], self.sides[k], self.weights
-        middle, size = s.mean(), np.ptp(s)
-        nothing = np.full((len(rows), 2), np.nan)
-        if not size > 0:
-            return nothing
-        Z = np.column_stack([(s - middle) / size, np.ones(len(s))])
+    def under(self, scores, gone):
+        found = [
+            self._solved(k, gone, scores[:, :, k], self.curves[k]) for k in range(scores.shape[2])
+        ]
+        found = np.stack(found, axis=1)
+        return [None if np.isnan(one).any() else one for one in found]
+
+    def _solved(self, k, rows, scores=None, start=None):
+        """Slope and intercept of a curve without each of some rows, of row -1 of all, (m, 2).
+
+        Of the scores of the rows, or of others for each of those, (m, n_samples).
+        """
+        s = self.X[None, :, k] if scores is None else scores
+        own, w = self.sides[k], self.weights
+        middle, size = s.mean(axis=1), np.ptp(s, axis=1)
+        theta = np.full((len(rows), 2), np.nan)
+        # Scores that are all the same have no curve: NaN from here on.
+        size = np.where(size > 0, size, np.nan)
+        Z = (s - middle[:, None]) / size[:, None]
         gone = np.where(rows >= 0, w[rows], 0.0)
         side = own[rows]
         high, low = _targets(w @ own - gone * side, w @ ~own - gone * ~side)
-        pull = np.outer(high, (w * own) @ Z) + np.outer(low, (w * ~own) @ Z)
-        pull -= (gone * np.where(side, high, low))[:, None] * Z[rows]
-        if rows[0] < 0:
-            theta = np.zeros((len(rows), 2))
-        else:
-            slope, start = self.curves[k]
-            theta = np.tile([slope * size, start + slope * middle], (len(rows), 1))
-        edges = Z[[s.argmin(), s.argmax()]]
+        target = np.where(side, high, low)
+        pull = np.stack(
+            [
+                high * (Z @ (w * own)) + low * (Z @ (w * ~own)) - gone * target * _at(Z, rows),
+                high * (w @ own) + low * (w @ ~own) - gone * target,
+            ],
+            axis=1,
+        )
+        if start is None and rows[0] >= 0:
+            start = self.curves[k]
+        start = np.zeros(2) if start is None else start
+        theta[:, 0], theta[:, 1] = start[0] * size, start[1] + start[0] * middle
+        edges = np.stack([Z.min(axis=1), Z.max(axis=1)], axis=1)
         live = np.arange(len(rows))
         for _ in range(MOST_STEPS):
-            step = _newton(theta[live], Z, w, rows[live], gone[live], pull[live])
-            longest = np.abs(step @ edges.T).max(axis=1)
+            some = live if len(Z) > 1 else slice(None)
+            step = _newton(theta[live], Z[some], w, rows[live], gone[live], pull[live])
+            longest = np.abs(step[:, :1] * edges[some] + step[:, 1:]).max(axis=1)
             # Third derivatives are at most the second: shorter steps descend wherever they begin.
             theta[live] -= step / (1.0 + np.where(longest > 0.5, longest, 0.0))[:, None]
             live = live[longest > SETTLED]
@@ -182,23 +219,36 @@ def _targets(n1, n0):
     return (n1 + 1.0) / (n1 + 2.0), 1.0 / (n0 + 2.0)
 
 
+def _at(Z, rows):
+    """The score of each row, of those of all or of its own, (m,)."""
+    return Z[0, rows] if len(Z) == 1 else Z[np.arange(len(rows)), rows]
+
+
+def _moments(p, w, Z, k):
+    """Sums over the rows of p and the first k - 1 powers of scores, (m, k)."""
+    if len(Z) == 1:
+        return p @ (w * Z[0] ** np.arange(k)[:, None]).T
+    p, found = w * p, []
+    for j in range(k):
+        found.append(p.sum(axis=1))
+        p = p * Z if j + 1 < k else p
+    return np.stack(found, axis=1)
+
+
 def _newton(theta, Z, w, rows, gone, pull):
     """Newton's steps of the curves without each row, (m, 2); NaN where they are not determined."""
-    p = expit(theta @ Z.T)
-    own = np.take_along_axis(p, rows[:, None], axis=1)[:, 0]
-    gradient = p @ (w[:, None] * Z) - (gone * own)[:, None] * Z[rows] - pull
-    bend = p * (1.0 - p)
-    squares = Z[:, :1] * Z[:, :1], Z[:, :1], Z[:, 1:]
-    H = bend @ (w[:, None] * np.concatenate(squares, axis=1))
-    H -= (gone * own * (1.0 - own))[:, None] * np.concatenate(
-        [one[rows] for one in squares], axis=1
-    )
-    det = H[:, 0] * H[:, 2] - H[:, 1] ** 2
+    p = expit(theta[:, :1] * Z + theta[:, 1:])
+    own, place = p[np.arange(len(rows)), rows], _at(Z, rows)
+    total, first = _moments(p, w, Z, 2).T
+    g = np.stack([first - gone * own * place, total - gone * own], axis=1) - pull
+    lost = gone * own * (1.0 - own)
+    c, b, a = _moments(p * (1.0 - p), w, Z, 3).T - lost * place ** np.arange(3)[:, None]
+    det = a * c - b**2
     with np.errstate(divide="ignore", invalid="ignore"):
-        det = np.where(det > 1e-12 * H[:, 0] * H[:, 2], det, np.nan)
-        first = H[:, 2] * gradient[:, 0] - H[:, 1] * gradient[:, 1]
-        second = H[:, 0] * gradient[:, 1] - H[:, 1] * gradient[:, 0]
-        return np.column_stack([first, second]) / det[:, None]
+        det = np.where(det > 1e-12 * a * c, det, np.nan)
+        return (
+            np.stack([c * g[:, 0] - b * g[:, 1], a * g[:, 1] - b * g[:, 0]], axis=1) / det[:, None]
+        )
 
 
 class IsotonicFamily(CalibrationFamily):

@@ -11,6 +11,7 @@ from skinfluence.design import design_of
 from skinfluence.editing.solving import Solved, solve_edited, solve_whole, values_of
 from skinfluence.editing.writing import like
 from skinfluence.kernel.gaussian_process import GaussianProcessAnswers, GaussianProcessProblem
+from skinfluence.members.calibrated import CalibratedProblem
 from skinfluence.members.pairs import PairsProblem
 
 
@@ -99,6 +100,22 @@ def solved_pairs(problem):
     )
 
 
+@solve_edited.register
+def _(problem: CalibratedProblem, answers, points, tol):
+    return solved_calibrated(problem)
+
+
+@solve_whole.register
+def _(problem: CalibratedProblem, edit, tol):
+    return solved_calibrated(edit.taken(design_of(edit.X)))
+
+
+def solved_calibrated(problem):
+    """The :class:`Solved` problem of calibration in folds: its fit, without a bound."""
+    n_values = values_of(problem.loss)
+    return Solved(problem, np.inf, np.nan, "fit", no_reach, write_fit, n_values, answers=None)
+
+
 def no_reach(design):
     """The fit is the refit: nothing is left of a bound of zero."""
     return np.zeros((design.n_samples, 1))
@@ -107,8 +124,10 @@ def no_reach(design):
 def write_fit(model, solved, left, lines):
     """The estimator, fitted on the rows that are left as the model sees them."""
     problem = solved.problem
-    weights = problem.weights[left]
-    rows = left[weights > 0]
+    rows = left[problem.weights[left] > 0]
+    if isinstance(problem, CalibratedProblem):
+        # Rows that weigh nothing are in a fold.
+        rows = left
     y = (
         problem.y
         if problem.labels is None

@@ -50,6 +50,9 @@ class Points:
     gone : ndarray of int, default=None
         Training rows that are not there any more, whatever they weighed; relabelled and replaced
         ones come back among the new. None where only weights are known.
+    places : ndarray of int, default=None
+        Of each new row the training row in whose place it comes, -1 behind all. None where that is
+        not known.
     """
 
     rows: np.ndarray
@@ -58,6 +61,7 @@ class Points:
     new_y: np.ndarray | None
     new_weights: np.ndarray
     gone: np.ndarray | None = None
+    places: np.ndarray | None = None
 
     @cached_property
     def shift(self):
@@ -100,7 +104,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
     """
     weights, sample_weight = objective.weights, objective.sample_weight
     changes, gone = {}, set()
-    new_X, new_y, new_weights = [], [], []
+    new_X, new_y, new_weights, places = [], [], [], []
     for term, row in terms_of(edit, objective.n_samples, labels):
         gone.update([row] if term.scale < 0 and not term.reweighted else [])
         if not np.isfinite(term.amount):
@@ -125,6 +129,7 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
         new_X.append(x)
         new_y.append(y)
         new_weights.append(amount * factor)
+        places.append(-1 if row is None else row)
     rows = np.array(sorted(changes), dtype=np.intp)
     row_changes = np.array([changes[row] for row in rows], dtype=float)
     new_weights = np.array(new_weights, dtype=float)
@@ -145,7 +150,8 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
         _refuse_overflow(objective, new, new_y)
     else:
         new, new_y = None, None
-    points = Points(rows, row_changes, new, new_y, new_weights, np.array(sorted(gone), np.intp))
+    gone, places = np.array(sorted(gone), np.intp), np.array(places, np.intp)
+    points = Points(rows, row_changes, new, new_y, new_weights, gone, places)
     # In a stream of edits each is asked of rows of its own.
     _refuse_nothing_left(objective, points, look_around=True)
     return points

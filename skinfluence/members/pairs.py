@@ -1,14 +1,10 @@
 """A binary model for each pair of classes, each of the rows of its two classes alone."""
 
-import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
-from skinfluence._utils.naming import rows_have
 from skinfluence.answers import Tests, answers_of, check_method
 from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.design import Design
@@ -16,8 +12,11 @@ from skinfluence.edits.points import Points
 from skinfluence.losses import Loss
 from skinfluence.losses.chances import LogOfChance
 from skinfluence.members.answers import MembersAnswers, MembersQuantity, members_of
+from skinfluence.members.lost import quietly, warn_lost
 from skinfluence.members.problem import OfMembers
 from skinfluence.objective import Labels
+
+LOST = "without it a model of a pair of classes has none, as it would if it were asked alone."
 
 
 class PairsLoss(Loss):
@@ -180,14 +179,14 @@ class PairsAnswers(MembersAnswers):
         for block in row_blocks(len(rows), 8 * n * (n_pairs + 2)):
             some, known = rows[block], np.flatnonzero(~alone[block])
             moved = np.full((n, len(some), n_pairs), np.nan)
-            with _quietly():
+            with quietly():
                 for k in range(n_pairs):
                     moved[:, known, k] = self._moved(
                         k, quantity.parts[k], some[known], label, method, tol
                     )
             lost.extend(some[known][np.isnan(moved[:, known]).any(axis=(0, 2))])
             yield block, quantity.change(np.swapaxes(moved, 0, 1))
-        _warn_lost(lost)
+        warn_lost(lost, LOST)
 
     def _moved(self, k, part, rows, label, method, tol):
         """What a member's decision values of points move by, for each row, (n_points, n_rows)."""
@@ -245,14 +244,14 @@ class PairsAnswers(MembersAnswers):
         rows = np.arange(self.problem.n_samples) if rows is None else rows
         alone = np.isin(rows, rows_alone(self.problem))
         out = _before(self._quantities(self.problem.design.X[rows], method))
-        with _quietly():
+        with quietly():
             for k, one in enumerate(self.members):
                 place = np.where(alone, -1, self.problem.place(k)[rows])
                 own = place >= 0
                 if own.any():
                     found = one.own_removals(method, tol, place[own])
                     out[own, k] = self._said(self._outputs(k, found))[:, 0]
-        _warn_lost(rows[~alone][np.isnan(out[~alone]).any(axis=1)])
+        warn_lost(rows[~alone][np.isnan(out[~alone]).any(axis=1)], LOST)
         out[alone] = np.nan
         return out
 
@@ -273,24 +272,6 @@ class PairsAnswers(MembersAnswers):
 def _before(parts):
     """Decision values of all pairs at their points, (n_points, n_pairs)."""
     return np.stack([one.before.reshape(one.design.n_samples, -1)[:, -1] for one in parts], axis=1)
-
-
-@contextmanager
-def _quietly():
-    """Without what members say of rows: their numbers are not those of all."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Rows? ")
-        yield
-
-
-def _warn_lost(rows):
-    if len(rows):
-        warnings.warn(
-            f"{rows_have(np.asarray(rows))} no answer (NaN): without it a model of a pair of classes has "
-            "none, as it would if it were asked alone.",
-            UserWarning,
-            stacklevel=level_outside(),
-        )
 
 
 @answers_of.register

@@ -38,6 +38,9 @@ class EditedRows:
         What balanced class weights are multiplied by; infinite for a class that is gone.
     relabels, reweights : bool
         Whether a row that is there has another target, or another weight.
+    order : ndarray of int, shape (n_rows,), default=None
+        The rows as they stand in the table, where replaced ones are in their places. None where that is
+        how they come.
     """
 
     kept: np.ndarray
@@ -50,6 +53,7 @@ class EditedRows:
     ratio: np.ndarray | None = None
     relabels: bool = False
     reweights: bool = False
+    order: np.ndarray | None = None
 
     @property
     def moves_features(self):
@@ -151,7 +155,11 @@ def rows_after(edit, problem, raw_y, raw_row, encode_y, labels=None):
         y, own = np.concatenate([y, code]), np.concatenate([own, new_own])
         weights = np.concatenate([weights, np.array(new_own) * class_weight])
     weights, ratio = _balanced(problem, kept, y, own, weights)
-    after = EditedRows(kept, new, raw, y, own, weights, gone, ratio, relabels, reweights)
+    order = None
+    if replaced:
+        behind = problem.n_samples + np.arange(len(changes.added))
+        order = np.argsort(np.concatenate([kept, np.array([*replaced]), behind]))
+    after = EditedRows(kept, new, raw, y, own, weights, gone, ratio, relabels, reweights, order)
     _refuse_empty(problem, after)
     return after
 

@@ -50,7 +50,7 @@ REFUSED = {
         StackingRegressor([("a", Ridge()), ("b", Lasso(0.1))], Ridge()),
         LINE,
     ),
-    "calibration": (CalibratedClassifierCV(LOGISTIC, cv=3), THREE),
+    "calibration": (CalibratedClassifierCV(make_pipeline(StandardScaler(), LOGISTIC), cv=3), THREE),
     "bagging": (BaggingClassifier(LOGISTIC, n_estimators=3, random_state=0), TWO),
     "a chain": (
         ClassifierChain(LOGISTIC, order=[2, 0, 1]),

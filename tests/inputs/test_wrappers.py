@@ -228,7 +228,7 @@ REFUSED = {
     "neighbours": (RadiusNeighborsClassifier(9.0), "kneighbors"),
     "network": (MLPClassifier(max_iter=2), r"skinfluence\.neural"),
     "calibrated": (
-        CalibratedClassifierCV(LogisticRegression(), cv=2),
+        CalibratedClassifierCV(RandomForestClassifier(3), cv=2),
         r"clone\(model\.calibrated_classifiers_\[0\]\.estimator\)",
     ),
     "voting": (VotingClassifier([("a", LogisticRegression())]), r"model\.estimators_\[k\]"),

@@ -33,6 +33,8 @@ def _need_weights(subject):
     """Leave out a check of weights where the fit takes none, or counts rows whatever they weigh."""
     if not subject.takes_weights:
         skip("The estimator's fit takes no sample_weight.")
+    if subject.problem.in_folds:
+        skip("Rows count in folds, whatever they weigh.")
     if subject.problem.balanced == "rows":
         skip("Balanced class weights count rows here, whatever they weigh.")
     if subject.problem.gamma_counts == "rows":
@@ -82,6 +84,8 @@ def check_weight_two_is_repetition(subject):
 
 def check_order_of_rows(subject):
     """Answers follow the rows given to fit, and indices select them."""
+    if subject.problem.in_folds:
+        skip("Rows in another order are in other folds.")
     order = np.random.default_rng(0).permutation(len(subject.y))
     X, y, weight = subject.X[order], subject.y[order], subject.weight[order]
     found = _effects(subject, subject.influence)

@@ -1,0 +1,262 @@
+"""The models of the folds of a table, and the calibrators of what each says of the rows it has not seen."""
+
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
+
+from skinfluence._utils.memory import row_blocks
+from skinfluence.answers import Tests, answers_of
+from skinfluence.closed_form.family import NoModelError
+from skinfluence.objective import objective_of
+from skinfluence.solvers.base import DistantFitError
+from skinfluence.statistics import moving
+
+
+def answers_about(problem):
+    """Answers about the model of a fold, and what about its fit misleads; None for nothing."""
+    options = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
+    try:
+        answers = answers_of(problem, **options)
+    except DistantFitError as error:
+        return moving(error.polished()), str(error)
+    return moving(answers), answers.concern
+
+
+class Part:
+    """The classifier fitted to some rows of a table, and what it says of others without one of them.
+
+    Parameters
+    ----------
+    problem : CalibratedProblem
+    rows : ndarray of int
+        Those that it is fitted to.
+
+    Raises
+    ------
+    NoModelError
+    """
+
+    def __init__(self, problem, rows):
+        self.response = problem.response
+        self.two = len(problem.labels.classes) == 2
+        y, own = problem.labels.classes[problem.y[rows]], problem.weights[rows]
+        X, model = problem.design.X[rows], clone(problem.estimator)
+        weighed = has_fit_parameter(model, "sample_weight") and not (own == 1.0).all()
+        given = {"sample_weight": own} if weighed else {}
+        with warnings.catch_warnings():
+            # Where its solver stops does not matter: answers are of its optimum.
+            warnings.simplefilter("ignore")
+            try:
+                model.fit(X, y, **given)
+            except ValueError as error:
+                raise NoModelError(str(error)) from error
+            if len(model.classes_) < len(problem.labels.classes):
+                raise NoModelError("A fold has all the rows of a class.")
+            found = objective_of(model, X, y, own if weighed else None)
+            self.answers = answers_about(found)[0]
+        self.place = np.full(problem.n_samples, -1)
+        self.place[rows] = np.arange(len(rows))
+
+    def _quantity(self, X, method):
+        tests = Tests(self.answers.problem.design.like(X), None, None)
+        return self.answers.quantity(tests, self.response, method)
+
+    def _scores(self, values):
+        """One number for two classes, else one a class, along the last axis."""
+        if self.response == "predict_proba":
+            return values[..., 1:] if self.two else values
+        return values[..., None] if self.two else values
+
+    def scores(self, X, method):
+        """What it says of rows, (m, n_scores)."""
+        return self._scores(self._quantity(X, method).before)
+
+    def scores_without(self, X, rows, method, tol):
+        """What it says of rows of X without each of some of its own, (n_rows, m, n_scores)."""
+        part = self._quantity(X, method)
+        moved = self.answers.row_effects(part, self.place[rows], None, method, tol)
+        return np.swapaxes(self._scores(part.before[:, None] + moved), 0, 1)
+
+    def own_scores(self, rows, method, tol):
+        """What it says of each of some of its rows without that, (n_rows, 1, n_scores)."""
+        eta = self.answers.own_removals(method, tol, self.place[rows])
+        loss = self.answers.problem.loss
+        if self.response == "predict_proba":
+            return self._scores(loss.predict_proba(eta))[:, None]
+        return loss.expand(eta).reshape(len(rows), 1, -1)
+
+
+class Folds:
+    """A table cut into folds: the models of the others, and the calibrators.
+
+    Parameters
+    ----------
+    problem : CalibratedProblem
+    method : str
+    """
+
+    def __init__(self, problem, method):
+        self.problem, self.method = problem, method
+        self._parts = {}
+
+    def part(self, chosen):
+        """The :class:`Part` of the rows of a mask.
+
+        Raises
+        ------
+        NoModelError
+        """
+        key = chosen.tobytes()
+        if key not in self._parts:
+            try:
+                self._parts[key] = Part(self.problem, np.flatnonzero(chosen))
+            except NoModelError as error:
+                self._parts[key] = error
+        if isinstance(self._parts[key], NoModelError):
+            raise self._parts[key]
+        return self._parts[key]
+
+    def chances(self, X):
+        """Chances of the classes, (m, n_classes).
+
+        Raises
+        ------
+        NoModelError
+        """
+        problem = self.problem
+        self._check_counts(problem.y)
+        fold = problem.cuts.of(problem.y)
+        if problem.ensemble:
+            return np.mean([self._of_fold(fold == k, X) for k in range(problem.cuts.n_folds)], 0)
+        family = self._family(np.ones(len(fold), dtype=bool), self._out_of_fold(fold))
+        everything = self.part(np.ones(len(fold), dtype=bool)).scores(X, self.method)
+        return family.shares(family.chances(family.curves, everything))
+
+    def _of_fold(self, held, X):
+        part = self.part(~held)
+        family = self._family(held, part.scores(self.problem.design.X[held], self.method))
+        return family.shares(family.chances(family.curves, part.scores(X, self.method)))
+
+    def _family(self, held, scores):
+        problem = self.problem
+        return problem.calibrator(scores, problem.y[held], problem.weights[held])
+
+    def _out_of_fold(self, fold):
+        """What models of the other folds say of each row, (n_samples, n_scores)."""
+        parts = [self.part(fold != k) for k in range(self.problem.cuts.n_folds)]
+        X = self.problem.design.X
+        found = [one.scores(X[fold == k], self.method) for k, one in enumerate(parts)]
+        out = np.empty((len(fold), found[0].shape[1]))
+        for k, scores in enumerate(found):
+            out[fold == k] = scores
+        return out
+
+    def _check_counts(self, codes):
+        counts = np.bincount(codes, minlength=len(self.problem.labels.classes))
+        if counts.min() < self.problem.cuts.n_folds:
+            raise NoModelError("A class has fewer rows than there are folds.")
+
+    def without(self, rows, X, tol):
+        """Chances of rows of X without each of some rows; of each row itself where X is None.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+        X : array-like of shape (m, n_features) or None
+        tol : float
+
+        Yields
+        ------
+        some : ndarray of int
+            Positions in ``rows``.
+        chances : ndarray of shape (b, m, n_classes), m being 1 where X is None
+            NaN where there are none.
+        """
+        problem = self.problem
+        counts = np.bincount(problem.y, minlength=len(problem.labels.classes))
+        few = counts[problem.y[rows]] <= problem.cuts.n_folds
+        m, n_classes = 1 if X is None else X.shape[0], len(counts)
+        if few.any():
+            yield np.flatnonzero(few), np.full((int(few.sum()), m, n_classes), np.nan)
+        asked = np.flatnonzero(~few)
+        width = problem.n_samples if not problem.ensemble else problem.n_samples // 2
+        for fold, group in problem.cuts.without(problem.y, rows[asked]) if len(asked) else ():
+            some = asked[group]
+            for block in row_blocks(len(some), 32 * n_classes * (width + m)):
+                try:
+                    found = self._moved(fold, rows[some[block]], X, tol)
+                except NoModelError:
+                    found = np.full((len(some[block]), m, n_classes), np.nan)
+                yield some[block], found
+
+    def _moved(self, fold, rows, X, tol):
+        if not self.problem.ensemble:
+            return self._moved_in_common(fold, rows, X, tol)
+        return np.mean(
+            [self._moved_fold(fold == k, rows, X, tol) for k in range(self.problem.cuts.n_folds)], 0
+        )
+
+    def _moved_fold(self, held, rows, X, tol):
+        """Chances by the model beside one fold and its calibrators, without each row."""
+        part = self.part(~held)
+        own = part.scores(self.problem.design.X[held], self.method)
+        family, inside = self._family(held, own), held[rows]
+        m = 1 if X is None else X.shape[0]
+        out = np.empty((len(rows), m, self.problem.loss.n_outputs))
+        if inside.any():
+            # A row of the fold is none of the model's: the scores stay.
+            place = (np.cumsum(held) - 1)[rows[inside]]
+            found = [one for _, some in family.without(place) for one in some]
+            out[inside] = _chances(family, found, self._scores_at(part, rows[inside], X))
+        others = rows[~inside]
+        if len(others):
+            scores, at = self._moved_scores(part, held, others, X, tol)
+            curves = family.under(scores, np.full(len(others), -1))
+            out[~inside] = _chances(family, curves, at)
+        return out
+
+    def _moved_in_common(self, fold, rows, X, tol):
+        """Chances by the model of all rows and calibrators of what others say of each."""
+        scores = np.repeat(self._out_of_fold(fold)[None], len(rows), axis=0)
+        for k in range(self.problem.cuts.n_folds):
+            held = fold == k
+            others = ~held[rows]
+            if others.any():
+                moved = self._moved_scores(self.part(~held), held, rows[others], None, tol, False)
+                scores[np.ix_(others, held)] = moved[0]
+        whole = np.ones(len(fold), dtype=bool)
+        at = self._moved_scores(self.part(whole), ~whole, rows, X, tol)[1]
+        family = self._family(whole, self._out_of_fold(fold))
+        return _chances(family, family.under(scores, rows), at)
+
+    def _moved_scores(self, part, held, rows, X, tol, wanted=True):
+        """Scores of held rows and of those asked about, without each of some rows of the model."""
+        n_held, asked = int(held.sum()), self.problem.design.X[held]
+        if X is not None:
+            stack = sp.vstack if sp.issparse(asked) else np.vstack
+            asked = stack([asked, X])
+            asked = sp.csr_array(asked) if sp.issparse(asked) else asked
+        found = part.scores_without(asked, rows, self.method, tol) if asked.shape[0] else None
+        if X is not None:
+            return found[:, :n_held], found[:, n_held:]
+        own = part.own_scores(rows, self.method, tol) if wanted else None
+        return found, own
+
+    def _scores_at(self, part, rows, X):
+        """Scores that do not move of what is asked about, for each of some rows, (n_rows, m, n_scores)."""
+        if X is None:
+            return part.scores(self.problem.design.X[rows], self.method)[:, None]
+        at = part.scores(X, self.method)
+        return np.broadcast_to(at, (len(rows), *at.shape))
+
+
+def _chances(family, curves, scores):
+    """Chances by each of some calibrators of its own scores, (b, m, n_classes); NaN for none."""
+    out = np.full((*scores.shape[:2], family.n_classes), np.nan)
+    for i, (curve, own) in enumerate(zip(curves, scores, strict=True)):
+        if curve is not None:
+            out[i] = family.shares(family.chances(curve, own))
+    return out
