@@ -26,7 +26,7 @@ from skinfluence.svm import SVC, LinearSVC
 from skinfluence.unlearning.gaussian import delta_of
 from tests.editing.models import MODELS, NEWTON, SHARES, huber, outputs, plane
 from tests.oracle.huber import Huber
-from tests.test_huber_bounds import data as huber_data
+from tests.row_losses.test_huber_bounds import data as huber_data
 from tests.truth import polish
 
 FORGETTING = [
