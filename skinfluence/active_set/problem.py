@@ -2,6 +2,7 @@
 
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -118,7 +119,11 @@ class HingeProblem:
     @property
     def scale(self):
         """Size of the kernel at each row; with a free bias the kernel has no origin of its own."""
-        return self.diagonal + self.free_bias * np.mean(self.diagonal)
+        return self.diagonal + self.free_bias * self._mean_diagonal
+
+    @cached_property
+    def _mean_diagonal(self):
+        return float(np.mean(self.diagonal))
 
     def has_both_classes(self, C, y=None):
         """Whether rows of both labels have a positive bound."""
@@ -169,7 +174,7 @@ class HingeProblem:
         if not self.free_bias:
             return 0.0
         off = abs(beta.sum()) - 16 * np.finfo(float).eps * np.abs(beta).sum()
-        return float(np.mean(self.diagonal) * max(off, 0.0))
+        return self._mean_diagonal * max(float(off), 0.0)
 
     def rounding(self, beta):
         """What round-off alone may leave of the optimality conditions."""

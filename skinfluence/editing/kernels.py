@@ -84,8 +84,10 @@ def in_its_bounds(problem, answers, left):
     left : ndarray of int
         Which of the rows, new ones last, ``problem`` holds.
     """
-    more = max(0, int(left.max(initial=-1)) + 1 - answers.problem.n_samples)
-    beta = np.pad(answers.optimum.beta, ((0, 0), (0, more)))[:, left]
+    more, beta = int(left.max(initial=-1)) + 1 - answers.problem.n_samples, answers.optimum.beta
+    if more > 0:
+        beta = np.concatenate([beta, np.zeros((len(beta), more))], axis=1)
+    beta = beta[:, left]
     return replace(problem, beta=beta, bias=answers.optimum.bias).in_its_bounds()
 
 

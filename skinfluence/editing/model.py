@@ -9,7 +9,6 @@ from skinfluence._utils.validation import check_frozen_choice, check_tol
 from skinfluence.answers.checks import check_chosen
 from skinfluence.editing.problems import edited_problem
 from skinfluence.editing.result import Edited, EditReport
-from skinfluence.editing.rows import edited_rows
 from skinfluence.editing.solving import solve_edited
 from skinfluence.editing.writing import innermost, rebuilt, write_linear
 from skinfluence.members.problem import MembersProblem
@@ -86,9 +85,8 @@ class Move:
 
     def __init__(self, influence, edit, tol, frozen):
         self.influence = influence
-        influence._look_at([edit])
+        self.rows = influence._changes_of(edit)
         points = influence._resolve(edit)
-        self.rows = edited_rows(influence, edit)
         self.gone = influence._gone | set(self.rows.gone.tolist())
         self.n_samples = influence.objective.n_samples + len(self.rows.added)
         from skinfluence.editing.members import edited_members

@@ -140,14 +140,22 @@ class Asked:
         return resolve(edit, self.objective, transform_row, self._encoded, labels)
 
     def _look_at(self, asked):
-        """Refuse edits of rows that earlier ones took out; try functions of the user's on what is left."""
-        inputs = self._inputs
-        for edit in asked if self._gone or inputs.has_functions else ():
-            changes = row_changes(edit, self.objective, inputs.labels)
-            changes.refuse(self._gone)
+        """Look at edits where there is something to refuse."""
+        for edit in asked if self._gone or self._inputs.has_functions else ():
+            self._changes_of(edit)
+
+    def _changes_of(self, edit):
+        """What an edit makes of the rows, as :class:`~skinfluence.edits.rows.RowChanges`.
+
+        Edits of rows that are gone are refused; functions of the user's are tried on what is left.
+        """
+        changes = row_changes(edit, self.objective, self._inputs.labels)
+        changes.refuse(self._gone)
+        if self._inputs.has_functions:
             moved, new = changes.features
             if moved or new:
                 self._try_functions(moved, new)
+        return changes
 
     def _look_at_groups(self, groups):
         """Try functions of the user's on what is left without each of some groups of rows."""

@@ -195,6 +195,20 @@ def test_a_removed_row_stays_removed():
     np.testing.assert_allclose(inf.estimator.predict(X), wanted, rtol=1e-10)
 
 
+def test_streams_without_functions_of_the_users_number_no_rows(monkeypatch):
+    """What is left of all rows is looked at for functions only: it costs more than an edit."""
+
+    def number(inputs, rows, new):
+        raise AssertionError("all rows that are left were numbered")
+
+    model, X, y = MODELS["ridge"]
+    inf = Influence(clone(model).fit(X, y), X, y)
+    monkeypatch.setattr(type(inf._inputs), "try_after", number)
+    for row in range(3):
+        inf = inf.after(edits.remove(row))
+    inf.effect(edits.remove([5, 6]), X, y)
+
+
 def test_a_row_of_weight_zero_may_come_back():
     model, X, y = MODELS["logistic"]
     model = clone(model).fit(X, y)
