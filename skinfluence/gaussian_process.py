@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from skinfluence.inputs.routes import whole_pipeline
 from skinfluence.kernel.gaussian_process import GaussianProcessAnswers
-from skinfluence.leave_one_out import whole_pipeline
 from skinfluence.problem import refuse_curve
 
 __all__ = ["loo_log_density", "loo_std"]

@@ -6,21 +6,9 @@ from sklearn.metrics import d2_tweedie_score, get_scorer, make_scorer
 from sklearn.utils import get_tags
 
 from skinfluence._utils.scoring import has_decision_function
-from skinfluence._utils.validation import check_frozen_choice
-from skinfluence.answers import check_method
-from skinfluence.answers.checks import check_chosen, rows_alone, warn_alone
-from skinfluence.inputs.frozen import check_frozen, uses_y
+from skinfluence.answers.checks import rows_alone, warn_alone
+from skinfluence.inputs.routes import answers_for, whole_pipeline
 from skinfluence.losses import Tweedie
-from skinfluence.statistics import (
-    PipelineOfLeft,
-    Refits,
-    WholePipeline,
-    fitted_leaves,
-    learns_from_rows,
-    moving_curve,
-    names_of_parts,
-    why_not,
-)
 
 
 def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=None):
@@ -52,90 +40,6 @@ def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=N
         warn_alone(problem, lonely)
         eta[lonely] = np.nan
     return eta
-
-
-def whole_pipeline(influence, method, frozen=None, budget=None):
-    """What answers about the edited pipeline; None where its transformers stay as fitted.
-
-    Parameters
-    ----------
-    influence : Influence
-    method : str
-    frozen : {None, "accept", "refuse"}, default=None
-        None: as the influence was made with.
-    budget : float, default=None
-        CPU seconds; None: as the influence was made with.
-
-    Raises
-    ------
-    ValueError
-        With ``"refuse"``, where a part of the pipeline would stay as fitted.
-    """
-    check_frozen_choice(frozen)
-    check_method(method)
-    frozen = influence.frozen if frozen is None else frozen
-    budget = influence.budget if budget is None else budget
-    check_chosen(influence.objective, frozen)
-    steps, curve = influence._inputs.steps, moving_curve(influence.objective)
-    if frozen == "accept":
-        return None
-    if not learns_from_rows(influence):
-        return None
-    inputs, left = influence._inputs, influence._left
-    raw, training_X = inputs.raw, inputs.training_X
-    supervised = any(uses_y(one) for _, one in fitted_leaves(steps))
-    why = why_not(influence.answers, steps, training_X, raw, method)
-    if influence._gone and left is None:
-        raise ValueError(
-            "The whole pipeline is known after edits that moved all of it. Got rows that earlier edits "
-            f"took out while {', '.join(names_of_parts(influence))} stayed as fitted. Fit a clone of the "
-            "estimator on the rows that are left and ask Influence about that, or pass frozen='accept' to "
-            "hold them."
-        )
-    if why is None and inputs.moves_targets and supervised:
-        why = "A step that used y is asked about behind a transformer of the targets."
-    if why is None:
-        y, answers = influence._y(), influence.answers
-        if left is not None:
-            # Steps are fitted on the rows that are there.
-            raw, training_X, y, answers = (
-                left.of(raw),
-                training_X[left.rows],
-                y[left.rows],
-                left.answers,
-            )
-        if influence._refits is None:
-            refits = Refits([one for _, one in steps], raw, y)
-            influence._refits = refits if refits.gives(training_X) else False
-        if influence._refits:
-            whole = WholePipeline(
-                answers, inputs.model, influence._refits, training_X, supervised, budget
-            )
-            return whole if left is None else PipelineOfLeft(whole, left, influence)
-        why = (
-            "Fitted again on all rows they do not give what they gave: they were fitted on other "
-            "rows, with weights of their own, or draw."
-        )
-    if frozen == "refuse":
-        raise ValueError(
-            "With frozen='refuse' no part of a pipeline may stay as fitted on all rows. Got "
-            f"{', '.join(names_of_parts(influence))}. {why} Pass frozen='accept' to hold them."
-        )
-    if curve is not None:
-        raise ValueError(
-            "A transformer that was fitted on all targets would leak that of each row into the answer "
-            f"without it. Got {curve.transformer!r}, which cannot be fitted again here. {why} Pass "
-            "frozen='accept' to hold it, or one that learns nothing, such as func=np.log1p and "
-            "inverse_func=np.expm1."
-        )
-    check_frozen(influence.estimator, None, why)
-    return None
-
-
-def answers_for(influence, frozen=None):
-    """The answers of an Influence, the estimator's own statistics held where they are accepted."""
-    frozen = influence.frozen if frozen is None else frozen
-    return influence.answers.held if frozen == "accept" else influence.answers
 
 
 class Outputs(BaseEstimator):

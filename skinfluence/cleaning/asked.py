@@ -8,7 +8,7 @@ from sklearn.base import is_classifier, is_regressor
 from skinfluence._utils.rows import groups_of
 from skinfluence.cleaning.judging import judge_labels
 from skinfluence.cleaning.targets import judge_targets
-from skinfluence.leave_one_out import whole_pipeline
+from skinfluence.inputs.routes import whole_pipeline
 from skinfluence.statistics import learns_from_rows
 
 # What the rows can be ranked by, the default first.

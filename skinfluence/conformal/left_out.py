@@ -3,10 +3,10 @@
 import numpy as np
 from sklearn.utils import _safe_indexing
 
-from skinfluence import leave_one_out
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.edits import NoOptimumError
 from skinfluence.edits.points import removal
+from skinfluence.inputs.routes import answers_for, whole_pipeline
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.statistics import learns_from_rows, names_of_parts
 
@@ -136,7 +136,7 @@ class LeftOut:
             options["groups"] = self._groups
         for block in self._blocks(n_points):
             part = _safe_indexing(X, np.arange(block.start, block.stop))
-            asked = leave_one_out.answers_for(influence, None)
+            asked = answers_for(influence, None)
             before = asked.quantity(influence._tests(part, None), of, self._method).before
             eta = before[:, None] + influence.removal_effect(part, **options)
             yield block, eta.reshape(len(eta), self.n_models, -1)
@@ -150,7 +150,7 @@ def _followed(influence, method):
     TypeError
         Where transformers would stay as fitted on all rows, the one left out included.
     """
-    whole = leave_one_out.whole_pipeline(influence, method)
+    whole = whole_pipeline(influence, method)
     if whole is None and learns_from_rows(influence):
         raise TypeError(
             "All rows must be treated alike for the guarantee to hold, and what transformers would have "

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skinfluence import leave_one_out
 from skinfluence._utils.typing import Floats, Frozen, Hold, MatrixLike, Method, Names, Of
 from skinfluence.answers import Top
 from skinfluence.edits import Edit
 from skinfluence.influence.asking import Asked, check_effects_fit
 from skinfluence.influence.groups import group_effects, members_of
+from skinfluence.inputs.routes import answers_for, whole_pipeline
 from skinfluence.quantity import Effect
 from skinfluence.statistics import HELD, UNMOVED, learns_from_rows
 
@@ -91,8 +91,8 @@ class Effects(Asked):
                 raise ValueError("groups= and indices= or labels= cannot be given together.")
             names, members = members_of(self, groups)
             self._look_at_groups(members)
-        whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
-        answers = leave_one_out.answers_for(self, frozen)
+        whole = whole_pipeline(self, method, frozen, budget)
+        answers = answers_for(self, frozen)
         quantity = answers.quantity(self._tests(X, y, offset), of, method)
         if groups is not None:
             return group_effects(self, quantity, X, names, members, answers, whole, method, tol)
@@ -133,8 +133,8 @@ class Effects(Asked):
                 "relabel_effect needs a classifier. For a regression use effect(edits.relabel(i, "
                 "new_target), X, y)."
             )
-        whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
-        answers = leave_one_out.answers_for(self, frozen)
+        whole = whole_pipeline(self, method, frozen, budget)
+        answers = answers_for(self, frozen)
         quantity = answers.quantity(self._tests(X, y, offset), of, method)
         rows = self._rows(indices, labels)
         n_classes = len(self.objective.labels.classes)
@@ -188,8 +188,8 @@ class Effects(Asked):
         single = isinstance(edits, Edit)
         asked = [edits] if isinstance(edits, Edit) else list(edits)
         self._look_at(asked)
-        answers = leave_one_out.answers_for(self, frozen).holding(hold)
-        whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
+        answers = answers_for(self, frozen).holding(hold)
+        whole = whole_pipeline(self, method, frozen, budget)
         quantity = answers.quantity(self._tests(X, y, offset), of, method)
         if whole is None:
             points = [self._resolve(edit) for edit in asked]
@@ -242,8 +242,8 @@ class Effects(Asked):
         """
         if not isinstance(k, numbers.Integral) or k < 1:
             raise ValueError(f"k must be a positive integer. Got {k!r} instead.")
-        whole = leave_one_out.whole_pipeline(self, method, frozen, budget)
-        answers = leave_one_out.answers_for(self, frozen)
+        whole = whole_pipeline(self, method, frozen, budget)
+        answers = answers_for(self, frozen)
         quantity = answers.quantity(self._tests(X, y, offset), "loss", method)
         k = min(int(k), self.objective.n_samples)
         if whole is not None:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from skinfluence import leave_one_out
 from skinfluence.edits import Edit, remove
 from skinfluence.influence.groups import members_of
+from skinfluence.inputs.routes import whole_pipeline
 from skinfluence.statistics import HELD, UNMOVED, estimating, learns_from_rows
 
 QUESTIONS = ("removal_effect", "relabel_effect", "effect", "top", "loo")
@@ -20,7 +20,7 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
     elif question == "effect":
         given = [edits] if isinstance(edits, Edit) else list(edits or ())
     influence._look_at(given or ())
-    whole = leave_one_out.whole_pipeline(influence, method, frozen, np.inf)
+    whole = whole_pipeline(influence, method, frozen, np.inf)
     rows = influence._rows(indices, labels)
     X = influence._inputs.raw_rows([0]) if X is None else X
     n_test = influence._tests(X, None).design.n_samples

@@ -17,7 +17,8 @@ from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.influence import Influence
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.frozen import check_frozen
-from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer, whole_pipeline
+from skinfluence.inputs.routes import whole_pipeline
+from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer
 from skinfluence.model_selection.failures import Failing, check_failures
 from skinfluence.model_selection.fitting import fit_weights
 from skinfluence.model_selection.path import (

@@ -14,12 +14,11 @@ from skinfluence._utils.typing import Floats, Frozen, MatrixLike, Method, Respon
 from skinfluence.edits.points import Points
 from skinfluence.influence import Influence
 from skinfluence.influence.groups import answered, warn_without_model
+from skinfluence.inputs.routes import answers_for, whole_pipeline
 from skinfluence.leave_one_out import (
     Outputs,
-    answers_for,
     outputs,
     resolve_scorer,
-    whole_pipeline,
 )
 from skinfluence.model_selection.fitting import check_data, check_known, fitted
 from skinfluence.statistics import BUDGET
