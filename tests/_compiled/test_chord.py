@@ -146,9 +146,36 @@ def test_float32_pass_is_accurate_to_its_precision(rng):
     terms, weight = chord.logistic_terms(eta), np.ones(n)
     want, want_r = twins.chord(X, terms, weight, U, skip, 1.0)
     rows = pack_rows(X, eta)
-    S, r = chord_sparse(rows, terms, weight, U.astype(np.float32), skip, 1.0)
-    np.testing.assert_allclose(S, want, atol=1e-5 * np.abs(want).max())
-    np.testing.assert_allclose(r, want_r, rtol=1e-5)
+    single = U.astype(np.float32)
+    for S, r in (
+        chord_sparse(rows, terms, weight, single, skip, 1.0),
+        chord.chord_dense(X.toarray().astype(np.float32), terms, weight, single, skip, 1.0),
+    ):
+        np.testing.assert_allclose(S, want, atol=1e-5 * np.abs(want).max())
+        np.testing.assert_allclose(r, want_r, rtol=1e-5)
+
+
+def test_the_short_series_has_the_digits_of_each_precision():
+    eta = np.linspace(-12, 12, 401)
+    terms = chord.logistic_terms(eta)
+    series = chord.series_of(terms.tilt)[0]
+    for bound, digits in ((chord.SERIES_BOUND, 1e-15), (chord.SINGLE_SERIES_BOUND, 2e-7)):
+        for d in (bound, -bound):
+            want = chord.remainder_numpy(terms, np.full((len(eta), 1), d))[:, 0]
+            got = terms.curv[0] * d**2 * (series @ d ** np.arange(8))
+            assert (np.abs(got - want) <= digits * terms.curv[0] * d**2).all()
+
+
+def test_more_blocks_than_stand_side_by_side_are_those_of_each(rng, monkeypatch):
+    n = 200
+    X = one_hot(rng, n)
+    eta = X @ rng.normal(size=X.shape[1])
+    U, skip = displacements(rng, 5, X.shape[1], n, 0.1)
+    asked = X.toarray(), chord.logistic_terms(eta), np.ones(n), U, skip
+    whole = chord.chord_dense(*asked)
+    monkeypatch.setattr(chord, "WIDE", 2)
+    for got, want in zip(chord.chord_dense(*asked), whole, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
 
 
 def test_result_does_not_depend_on_the_number_of_threads(rng):

@@ -42,17 +42,42 @@ class RemainderPass:
         -----
         O(n m d K), in blocks. Large passes go through compiled kernels, with the same result.
         """
-        pairs = len(theta_steps) * self.objective.n_samples * self.objective.loss.n_outputs
-        pays = COMPILED_PAIRS
-        if "numba" in sys.modules:
-            pays = min(pays, LOADED_PAIRS)
-        if pairs >= pays and self.objective.design.in_memory:
+        if self.pays(len(theta_steps)) and self.objective.design.in_memory:
             loss = self.objective.loss
             if isinstance(loss, Binomial | Tweedie | SmoothHinge):
                 return self._compiled(theta_steps, skip)
             if isinstance(loss, SumToZero) and isinstance(loss.loss, Multinomial):
                 return self._compiled_softmax(theta_steps, skip)
         return self._plain(theta_steps, skip)
+
+    def pays(self, n_steps):
+        """Whether compiled kernels pay for so many steps."""
+        pairs = n_steps * self.objective.n_samples * self.objective.loss.n_outputs
+        return pairs >= (LOADED_PAIRS if "numba" in sys.modules else COMPILED_PAIRS)
+
+    def in_single(self, rows, steps, skip):
+        """One pass in other coordinates of the parameters and in single precision, of one output.
+
+        Parameters
+        ----------
+        rows : ndarray of float32, shape (n_samples, p)
+            The rows in these coordinates.
+        steps : ndarray of shape (m, p)
+        skip : ndarray of int, shape (m,)
+
+        Returns
+        -------
+        S : ndarray of shape (m, p)
+        r : ndarray of shape (m,)
+        """
+        from skinfluence._compiled.blocks import BLOCK
+        from skinfluence._compiled.chord import chord_dense
+
+        m = len(steps)
+        U, places = _blocks_of(steps[:, None], skip, BLOCK)
+        U = np.ascontiguousarray(U[:, :, 0], dtype=np.float32)
+        S, r = chord_dense(rows, self._terms, self.objective.weights, U, places)
+        return S.transpose(0, 2, 1).reshape(-1, S.shape[1])[:m], r.reshape(-1)[:m].astype(float)
 
     def _plain(self, theta_steps, skip):
         objective = self.objective

@@ -31,3 +31,29 @@ def shares(normal, right):
     fair = np.isfinite(normal).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)
     normal[~fair], right[~fair] = np.eye(k), 0.0
     return np.linalg.solve(normal, right[..., None])[..., 0]
+
+
+def accelerated(w, f, history):
+    """Next iterates from this one and up to two before: the combination of least residual.
+
+    Parameters
+    ----------
+    w, f : ndarray of shape (m, n_parameters)
+        Iterates, and what a chord takes them on by.
+    history : list of tuples of ndarray
+        The same of the last two passes at most.
+
+    Returns
+    -------
+    w : ndarray of shape (m, n_parameters)
+    history : list
+        For the next pass.
+    """
+    kept = [*history, (w, f)][-3:]
+    if len(kept) == 1:
+        return w + f, kept
+    dw = np.stack([w - p for p, _ in kept[:-1]], axis=1)
+    df = np.stack([f - q for _, q in kept[:-1]], axis=1)
+    normal = np.einsum("bkd,bld->bkl", df, df)
+    share = shares(normal, np.einsum("bkd,bd->bk", df, f))
+    return w + f - np.einsum("bk,bkd->bd", share, dw + df), kept

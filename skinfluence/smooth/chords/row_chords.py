@@ -12,7 +12,7 @@ PASSES = 12
 PROGRESS, STALLS = 0.5, 2
 
 
-def by_chords(state, left, is_certified, bound, used):
+def by_chords(state, left, is_certified, bound, used, begin=None):
     """Iterate edits until each is certified or gets no nearer.
 
     Parameters
@@ -26,6 +26,8 @@ def by_chords(state, left, is_certified, bound, used):
         ``is_certified(bound, size)``.
     bound, used : ndarray of shape (m,)
         Bounds and names of methods, written to.
+    begin : tuple of ndarray, default=None
+        Iterates of those edits to begin with, and ``-P`` times them; the state's steps when None.
 
     Returns
     -------
@@ -33,7 +35,8 @@ def by_chords(state, left, is_certified, bound, used):
         Those that are not certified.
     """
     state.use(left)
-    which, w, b = left, state.theta_steps[left], state.solved[left]
+    which = left
+    w, b = (state.theta_steps[left], state.solved[left]) if begin is None else begin
     mixed = np.ones(len(left))
     before, least, stalls = [], np.full(len(left), np.inf), np.zeros(len(left), dtype=int)
     for number in range(PASSES):

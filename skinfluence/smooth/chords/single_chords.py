@@ -9,7 +9,7 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence.smooth.chords.logistic_pass import REMAINDER, SUMS, LogisticRows, Passed
-from skinfluence.smooth.chords.mixing import BEGIN, FARTHEST, shares
+from skinfluence.smooth.chords.mixing import BEGIN, FARTHEST, accelerated
 from skinfluence.smooth.chords.near_rows import FarRows, NearRows
 from skinfluence.smooth.pairs.own_values import answered
 from skinfluence.smooth.pairs.pair_sums import EPS
@@ -59,7 +59,7 @@ class SingleChords:
         self.logistic = LogisticRows(at.objective, at.accuracy.row_sizes)
         drifts = None if at.drift is None else at.drifts.astype(np.float32)
         every = np.arange(len(at.rows))
-        self.all = _Rows(at.rows.astype(np.float32), drifts, self.logistic, every)
+        self.all = _Rows(at.single_rows, drifts, self.logistic, every)
         self.near, self.far, self.far_rows = None, None, FarRows(at)
 
     def moved(self, own, rows):
@@ -210,7 +210,7 @@ class _Chords:
             left = left[:0]
         self.open, self._a = self.open[left], self._a[left]
         history = [(p[left], q[left]) for p, q in self._history]
-        self._w, self._history = _accelerated(self._w[left], f[left], history)
+        self._w, self._history = accelerated(self._w[left], f[left], history)
         self.steps[self.open] = self._w
 
     def own_values(self):
@@ -321,15 +321,3 @@ class _Chords:
 
 def _length(v):
     return np.sqrt(np.einsum("bd,bd->b", v, v))
-
-
-def _accelerated(w, f, history):
-    """Next iterates from this one and up to two before: the combination of least residual."""
-    kept = [*history, (w, f)][-3:]
-    if len(kept) == 1:
-        return w + f, kept
-    dw = np.stack([w - p for p, _ in kept[:-1]], axis=1)
-    df = np.stack([f - q for _, q in kept[:-1]], axis=1)
-    normal = np.einsum("bkd,bld->bkl", df, df)
-    share = shares(normal, np.einsum("bkd,bd->bk", df, f))
-    return w + f - np.einsum("bk,bkd->bd", share, dw + df), kept

@@ -52,6 +52,11 @@ class Whitened:
         """Changes of decision values by the drift, (n_samples,)."""
         return self.rows @ self.drift
 
+    @cached_property
+    def single_rows(self):
+        """:attr:`rows` in single precision."""
+        return np.ascontiguousarray(self.rows, dtype=np.float32)
+
     def pairs_of(self, rows):
         """The sums over pairs of rows that certify own values of some rows, kept for the next ones."""
         pairs = self._pairs
@@ -116,6 +121,11 @@ class Whitened:
         if edits.move_fills:
             return FilledRows(self, edits)
         return (OneRowEdits if edits.ratio is None else RescaledRows)(self, edits)
+
+    def adjoint_whole(self, sums):
+        """Gradients in these coordinates as gradients in the parameters."""
+        L, scale = self.factor.cholesky
+        return (sums @ L.T) / scale
 
     def halved(self, steps):
         """Steps of the parameters in these coordinates."""

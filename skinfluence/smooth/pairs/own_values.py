@@ -151,6 +151,11 @@ class OneRowEdits:
         along = np.einsum("bd,bd->b", a, b) * self.D * self.grown
         return along[:, None] * a - b
 
+    def remaining(self, a, v):
+        """The remainders whose chord ``v`` is: what :meth:`solved` makes it of."""
+        b = -v - (self.D * np.einsum("bd,bd->b", a, v) + self.g)[:, None] * a
+        return b if self.at.drift is None else b + self.at.drift
+
     def norm(self, v, a):
         """``|v|_P`` of each line."""
         square = np.einsum("bd,bd->b", v, v) + self.D * np.einsum("bd,bd->b", a, v) ** 2

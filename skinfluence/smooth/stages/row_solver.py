@@ -23,6 +23,7 @@ from skinfluence.smooth.optimum import piecewise
 from skinfluence.smooth.optimum.newton import SeparableError, refuse_separable
 from skinfluence.smooth.pairs.pair_sums import PairSums
 from skinfluence.smooth.pairs.step_sums import own_values_along
+from skinfluence.smooth.stages import single_starts
 from skinfluence.smooth.stages.edit_start import Stage
 from skinfluence.smooth.stages.own_solver import BATCH_BYTES, FOLLOWED, PAIRS_TOL, STEPS_BYTES
 from skinfluence.smooth.stages.solved import Solved
@@ -83,7 +84,8 @@ class RowSolver(Stage):
             bound[left] = np.minimum(bound[left], state.split_bound(left))
             left = left[~self.start.certified(bound[left], state.size[left], tol)]
         if len(left) and self.M is not None:
-            by_chords(state, left, lambda *one: self.start.certified(*one, tol), bound, used)
+            begin = self._near_starts(state, left, tol)
+            by_chords(state, left, lambda *one: self.start.certified(*one, tol), bound, used, begin)
         left = np.flatnonzero(~self.start.certified(bound, state.size, tol))
         if len(left):
             with small_blas(self.objective.n_parameters):
@@ -137,6 +139,21 @@ class RowSolver(Stage):
         rest = ~self.start.certified(bound[left], state.size[left], tol)
         rest = self._by_moved_rows(state, left[rest], own.take(rest), tol, bound, used)
         return np.union1d(others, rest)
+
+    def _near_starts(self, state, left, tol):
+        """Iterates of some edits by chords in single precision, and ``-P`` times them; None for none."""
+        if tol >= PAIRS_TOL or type(state) is not RowBatch or not self.remainders.pays(len(left)):
+            return None
+        if not (self._serves_whitened(state) and single_starts.serves(self.objective)):
+            return None
+        at = self.start.whitened(state.edits)
+        own = at.edits(state.edits.take(left))
+        steps, sums, found = single_starts.near_optima(at, own, self.remainders, tol)
+        w, b = state.theta_steps[left], state.solved[left]
+        with small_blas(self.objective.n_parameters):
+            w[found, 0] = at.whole(steps[found])
+            b[found, 0] = state.right[left[found], 0] + at.adjoint_whole(sums[found])
+        return w, b
 
     def _serves_moved(self, state):
         """Whether edits of a batch are served by Newton steps that renew the rows that moved."""
