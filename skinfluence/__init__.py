@@ -3,14 +3,16 @@
 For every row, exactly or with a bound, for the price of a few fits.
 """
 
-import importlib
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from skinfluence import adapters as _adapters  # noqa: F401  registers what is known
-from skinfluence import edits
-from skinfluence.influence import Influence
-from skinfluence.objective import objective_of
+if TYPE_CHECKING:
+    from skinfluence import edits
+    from skinfluence.influence import Influence
+    from skinfluence.objective import objective_of
 
-# What doc/api.rst lists; the rooms are imported when they are asked for.
+# What doc/api.rst lists. Everything is imported when it is asked for: to import scikit-learn takes
+# a second, which the command line needs for an answer, and not to say how it is called.
 __all__ = [
     "Influence",
     "adapters",
@@ -49,6 +51,7 @@ __all__ = [
     "utils",
     "values",
 ]
+_IN_ROOM = {"Influence": "skinfluence.influence", "objective_of": "skinfluence.objective"}
 
 
 def __getattr__(name):
@@ -56,8 +59,10 @@ def __getattr__(name):
         from importlib.metadata import version
 
         return version("skinfluence")
+    if name in _IN_ROOM:
+        return getattr(import_module(_IN_ROOM[name]), name)
     if name in __all__:
-        return importlib.import_module(f"skinfluence.{name}")
+        return import_module(f"skinfluence.{name}")
     raise AttributeError(f"module 'skinfluence' has no attribute {name!r}")
 
 

@@ -6,9 +6,9 @@ Everything here is generated or ships with scikit-learn; nothing is downloaded.
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
-__all__ = ["flip_labels", "load_demo", "make_mixed_table", "shift_targets"]
+from skinfluence._utils.demos import DEMOS
 
-DEMOS = ("breast-cancer", "digits", "wine")
+__all__ = ["flip_labels", "load_demo", "make_mixed_table", "shift_targets"]
 
 
 def flip_labels(y, share, *, random_state=None):

@@ -318,7 +318,7 @@ def refuse_form(model):
     """
 
 
-@dispatched
+@dispatched(registered_by="skinfluence.adapters")
 def objective_of(estimator, X, y, sample_weight=None):
     """The :class:`~skinfluence.objective.Objective` of a fitted estimator on its training data.
 

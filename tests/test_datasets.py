@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from skinfluence.datasets import DEMOS, flip_labels, load_demo, make_mixed_table, shift_targets
+from skinfluence._utils.demos import DEMOS
+from skinfluence.datasets import flip_labels, load_demo, make_mixed_table, shift_targets
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])

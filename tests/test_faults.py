@@ -224,6 +224,26 @@ def test_an_import_that_was_interrupted_can_be_done_again():
     assert run(script, PLACES).strip() == "True {True}"
 
 
+def test_the_command_line_says_in_one_line_that_its_imports_were_interrupted():
+    """They are most of what a command does before it reads its table."""
+    script = """
+        import contextlib, sys
+
+        class Interruption:
+            @staticmethod
+            def find_spec(name, path, target=None):
+                if name == "sklearn":
+                    raise KeyboardInterrupt
+
+        sys.meta_path.insert(0, Interruption)
+        from skinfluence.cli import main
+
+        with contextlib.redirect_stderr(sys.stdout):
+            print(main(["audit", "--demo", "wine"]))
+    """
+    assert run(script).splitlines() == ["skinfluence audit: interrupted, nothing written", "130"]
+
+
 # Threads ---------------------------------------------------------------------------------------
 
 

@@ -259,8 +259,32 @@ def loaded_by(name):
     return set(fresh(f"import json, sys, {name}; print(json.dumps(sorted(sys.modules)))"))
 
 
-@pytest.mark.parametrize("module", ["skinfluence", "skinfluence.linear_model"])
+@pytest.mark.parametrize(
+    "module", ["skinfluence.adapters, skinfluence.influence", "skinfluence.linear_model"]
+)
 def test_importing_loads_nothing_heavy(module):
     """scikit-learn's own optional imports are not ours: compare with what it loads alone."""
     ours, alone = loaded_by(module), loaded_by("sklearn.linear_model")
     assert not [name for name in HEAVY if name in ours - alone]
+
+
+@pytest.mark.parametrize("module", ["skinfluence", "skinfluence.cli.arguments"])
+def test_how_it_is_called_is_said_before_anything_large_is_loaded(module):
+    """scikit-learn takes a second to import: help needs none of it, and Ctrl-C is answered in the rest."""
+    assert not loaded_by(module) & {"numpy", "scipy", "sklearn"}
+
+
+def test_estimators_are_known_in_whatever_order_rooms_are_imported():
+    """What is below the adapters has not imported them, and asks for them with its first question."""
+    code = """
+import numpy as np
+from skinfluence.answers import answers_of
+from skinfluence.objective import objective_of
+from sklearn.linear_model import Ridge
+
+X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
+problem = objective_of(Ridge().fit(X, y), X, y)
+asked = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
+print(f'"{type(answers_of(problem, **asked).problem).__name__}"')
+"""
+    assert fresh(code) == "Objective"

@@ -3,7 +3,8 @@
 A class with a ``transform`` or a ``predict`` of its own is another estimator, whatever it inherits.
 """
 
-from functools import lru_cache, singledispatch, wraps
+from functools import lru_cache, partial, singledispatch, wraps
+from importlib import import_module
 
 # What these write into classes that derive from scikit-learn's is the same function, computed elsewhere.
 TRUSTED = frozenset({"sklearn", "skinfluence", "sklearnex", "daal4py", "imblearn"})
@@ -62,22 +63,29 @@ def registered(function, cls):
     return next((one for one in cls.__mro__ if one in function.registry), object)
 
 
-def dispatched(function):
+def dispatched(function=None, *, registered_by=None):
     """``functools.singledispatch``, but that classes which rewrite what they derive from are unknown.
 
     Parameters
     ----------
     function : callable
         Called for classes that are not known.
+    registered_by : str, default=None
+        The module that registers classes, imported before the first is looked for. It may stand above
+        the one of the function, which could not import it itself.
 
     Returns
     -------
     function : callable
         With ``register``, ``dispatch`` and ``registry``. A class that is registered itself is known.
     """
+    if function is None:
+        return partial(dispatched, registered_by=registered_by)
     by_class = singledispatch(function)
 
     def dispatch(cls):
+        if registered_by is not None:
+            import_module(registered_by)
         known = registered(by_class, cls)
         rewrites = known is not object and rewritten(cls, known)
         return by_class.dispatch(object if rewrites else cls)

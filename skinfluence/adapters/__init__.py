@@ -8,5 +8,6 @@ from skinfluence.adapters import members as _members  # noqa: F401  registers
 from skinfluence.adapters import svm as _svm  # noqa: F401  registers
 from skinfluence.adapters.linear import linear_objective
 from skinfluence.adapters.statsmodels import from_statsmodels
+from skinfluence.smooth import answers as _answers  # noqa: F401  registers the answers
 
 __all__ = ["from_statsmodels", "linear_objective"]

@@ -3,7 +3,7 @@
 import argparse
 
 from skinfluence import __version__
-from skinfluence.datasets import DEMOS
+from skinfluence._utils.demos import DEMOS
 
 
 def parser():

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
+from skinfluence._utils.demos import DEMOS
 from skinfluence.cleaning.files import InputError
 from skinfluence.cleaning.tables import demo_problem, file_problem
-from skinfluence.datasets import DEMOS
 
 
 def problem_of(arguments):
