@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from skinfluence._utils.weights import fit_weights
 from skinfluence.cleaning.plans import check_rows, with_labels
 from skinfluence.inputs.frozen import transformers_of, uses_y
 
@@ -39,17 +40,14 @@ def _fitted_on(audit, y):
     last = old[-1] if isinstance(old, Pipeline) else old
     supervised = any(uses_y(one) for _, one in transformers_of(old))
     if supervised or not _can_go_on(last, y):
-        name = (
-            f"{old.steps[-1][0]}__sample_weight" if isinstance(old, Pipeline) else "sample_weight"
-        )
-        return clone(old).fit(audit.X, y, **({} if weight is None else {name: weight}))
+        return clone(old).fit(audit.X, y, **fit_weights(old, weight))
     started = clone(last).set_params(warm_start=True)
     started.coef_, started.intercept_ = last.coef_.copy(), np.array(last.intercept_)
     X = audit.X
     if isinstance(old, Pipeline):
         # Transformers that did not look at y are what they would be: the rows are the same.
         X = old[:-1].transform(X)
-    started.fit(X, y, **({} if weight is None else {"sample_weight": weight}))
+    started.fit(X, y, **fit_weights(started, weight))
     started.set_params(warm_start=last.get_params().get("warm_start", False))
     if isinstance(old, Pipeline):
         return Pipeline([*old.steps[:-1], (old.steps[-1][0], started)], memory=old.memory)

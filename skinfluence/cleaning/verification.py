@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from skinfluence import Influence
 from skinfluence._utils._optional import require
 from skinfluence._utils.progress import progress_bar
+from skinfluence._utils.weights import fit_weights
 from skinfluence.cleaning.targets import loss_of_targets
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.wrappers import behind_steps
@@ -74,23 +75,15 @@ def _refit_without(model, X, audit, row, by_chance, curve):
     others = np.flatnonzero(~audit.trimmed)
     others = others[others != row]
     y = audit.y[others]
-    weights = {}
-    if audit.sample_weight is not None:
-        name = (
-            f"{model.steps[-1][0]}__sample_weight"
-            if isinstance(model, Pipeline)
-            else "sample_weight"
-        )
-        weights = {name: audit.sample_weight[others]}
+    weight = None if audit.sample_weight is None else audit.sample_weight[others]
     given = audit.y[row]
     if audit.task == "classification" and (given not in y or len(np.unique(y)) < 2):
         return np.nan, None
-    refitted = clone(model).fit(_safe_indexing(X, others), y, **weights)
+    refitted = clone(model).fit(_safe_indexing(X, others), y, **fit_weights(model, weight))
     left_out = _safe_indexing(X, [row])
     prediction = refitted.predict(left_out)[0]
     if not by_chance:
         # The model's own loss.
-        weight = None if audit.sample_weight is None else audit.sample_weight[others]
         inside = Influence(refitted, _safe_indexing(X, others), y, weight)
         tests = inside._tests(left_out, np.array([given]))
         # As it was fitted, where there are derivatives to ask about a fit as it is.

@@ -13,6 +13,7 @@ from skinfluence import edits
 from skinfluence._utils._optional import require
 from skinfluence._utils.influences import influence_of
 from skinfluence._utils.untouched import transformed
+from skinfluence._utils.weights import fit_weights
 from skinfluence.influence import Influence
 
 
@@ -171,55 +172,16 @@ def explain(influence, X=None, *, row=None, k=5, n_features=8, checks=1, names=N
     for name, value in numbers.items():
         if int(value) != value or value < 0:
             raise ValueError(f"{name} must be a whole number from 0. Got {value!r}.")
-    raw, y, positions = (
-        influence._inputs.raw,
-        influence._y(),
-        np.arange(influence.objective.n_samples),
-    )
-    weight = influence.objective.sample_weight
-    if row is not None:
-        (row,) = influence._rows(np.array([row]))
-        X = _safe_indexing(raw, [row])
-        positions = np.delete(positions, row)
-        raw, y = _safe_indexing(raw, positions), y[positions]
-        weight = None if weight is None else weight[positions]
-        influence = Influence(influence.edited(edits.remove(row)).estimator, raw, y, weight)
-    texts = len(np.shape(X)) == 1 and all(isinstance(one, str) for one in X)
-    if (len(np.shape(X)) != 2 and not texts) or np.shape(X)[0] != 1:
-        raise ValueError(f"X must be one row of shape (1, n_features). Got shape {np.shape(X)}.")
+    asked = _Question(influence, X, row)
+    influence, X = asked.influence, asked.X
     before = _At(influence.estimator, X, names)
-    # Effects are between optima. Giving a row the weight it has changes nothing but where a fit stopped.
-    held = 1.0 if weight is None else weight[0]
-    start = _At(influence.edited(edits.reweight(0, held)).estimator, X, names, before)
+    start = _at_optimum(influence, X, names, before)
     effects = before.of_class(influence.removal_effect(X, of="decision_function", method=method)[0])
-    found = [
-        (side, at)
-        for side, sign in (("for", 1.0), ("against", -1.0))
-        for at in _largest(-sign * effects, k)
-    ]
-    lines, made = [], {"for": 0, "against": 0}
-    for side, at in found:
-        after = _At(influence.edited(edits.remove(at)).estimator, X, names, before)
-        refit = np.nan
-        if made[side] < checks:
-            made[side] += 1
-            refit = _At(_refitted(influence, raw, y, weight, at), X, names, before).decision
-            refit -= start.decision
-        lines.append(
-            {
-                "row": int(positions[at]),
-                "given": y[at],
-                "side": side,
-                "effect": after.decision - start.decision,
-                "prediction": after.prediction,
-                "probability": np.nan if after.probability is None else after.probability,
-                "through": after.changes_from(start, n_features),
-                "refit": refit,
-            }
-        )
+    lines = []
+    for sign in (1.0, -1.0):
+        for number, at in enumerate(_largest(-sign * effects, k)):
+            lines.append(_line(asked, at, names, before, start, n_features, number < checks))
     # Found with the transformers held, told apart and ordered by what is reported.
-    for line in lines:
-        line["side"] = "for" if line["effect"] < 0 else "against"
     lines.sort(key=lambda line: (line["side"] == "against", -abs(line["effect"])))
     pd = require("pandas", extra="audit")
     columns = "row given side effect prediction probability through refit".split()
@@ -229,8 +191,65 @@ def explain(influence, X=None, *, row=None, k=5, n_features=8, checks=1, names=N
         decision=before.decision,
         features=before.table(n_features),
         rows=pd.DataFrame(lines, columns=columns),
-        left_out=None if row is None else int(row),
+        left_out=asked.row,
     )
+
+
+class _Question:
+    """The row to explain, and the model to explain: without the row where it is one of its own.
+
+    Attributes
+    ----------
+    influence : Influence
+    X : array-like of shape (1, n_features)
+    row : int or None
+    raw, y, weight, positions
+        Its training rows, and what their numbers are to the user.
+    """
+
+    def __init__(self, influence, X, row):
+        raw, y, weight = influence._inputs.raw, influence._y(), influence.objective.sample_weight
+        positions = np.arange(influence.objective.n_samples)
+        if row is not None:
+            (row,) = influence._rows(np.array([row]))
+            X = _safe_indexing(raw, [row])
+            positions = np.delete(positions, row)
+            raw, y = _safe_indexing(raw, positions), y[positions]
+            weight = None if weight is None else weight[positions]
+            influence = Influence(influence.edited(edits.remove(row)).estimator, raw, y, weight)
+        texts = len(np.shape(X)) == 1 and all(isinstance(one, str) for one in X)
+        if (len(np.shape(X)) != 2 and not texts) or np.shape(X)[0] != 1:
+            raise ValueError(
+                f"X must be one row of shape (1, n_features). Got shape {np.shape(X)}."
+            )
+        self.influence, self.X, self.row = influence, X, None if row is None else int(row)
+        self.raw, self.y, self.weight, self.positions = raw, y, weight, positions
+
+
+def _at_optimum(influence, X, names, before):
+    """The prediction at the optimum, from which effects are."""
+    # Giving a row the weight it has changes nothing but where a fit stopped.
+    weight = influence.objective.sample_weight
+    same = edits.reweight(0, 1.0 if weight is None else weight[0])
+    return _At(influence.edited(same).estimator, X, names, before)
+
+
+def _line(asked, at, names, before, start, n_features, check):
+    """A training row in the table of an explanation."""
+    after = _At(asked.influence.edited(edits.remove(at)).estimator, asked.X, names, before)
+    effect, refit = after.decision - start.decision, np.nan
+    if check:
+        refit = _At(_refitted(asked, at), asked.X, names, before).decision - start.decision
+    return {
+        "row": int(asked.positions[at]),
+        "given": asked.y[at],
+        "side": "for" if effect < 0 else "against",
+        "effect": effect,
+        "prediction": after.prediction,
+        "probability": np.nan if after.probability is None else after.probability,
+        "through": after.changes_from(start, n_features),
+        "refit": refit,
+    }
 
 
 def ways_through(influence, X, rows, n_features, names=None):
@@ -259,9 +278,7 @@ def ways_through(influence, X, rows, n_features, names=None):
     if not hasattr(model, "coef_") or sp.issparse(model.coef_):
         return [()] * len(rows)
     before = _At(influence.estimator, X, names)
-    weight = influence.objective.sample_weight
-    held = 1.0 if weight is None else weight[0]
-    start = _At(influence.edited(edits.reweight(0, held)).estimator, X, names, before)
+    start = _at_optimum(influence, X, names, before)
     found = []
     for row in rows:
         after = _At(influence.edited(edits.remove(int(row))).estimator, X, names, before)
@@ -372,13 +389,10 @@ def _largest(values, k):
     return order[values[order] > 0]
 
 
-def _refitted(influence, raw, y, weight, at):
+def _refitted(asked, at):
     """The estimator fitted again without a row."""
+    estimator, weight, y = asked.influence.estimator, asked.weight, asked.y
     others = np.delete(np.arange(len(y)), at)
-    given = {}
-    if weight is not None and np.ptp(weight) > 0:
-        name = "sample_weight"
-        if isinstance(influence.estimator, Pipeline):
-            name = f"{influence.estimator.steps[-1][0]}__sample_weight"
-        given = {name: weight[others]}
-    return clone(influence.estimator).fit(_safe_indexing(raw, others), y[others], **given)
+    own = None if weight is None or np.ptp(weight) == 0 else weight[others]
+    X, given = _safe_indexing(asked.raw, others), fit_weights(estimator, own)
+    return clone(estimator).fit(X, y[others], **given)

@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.untouched import untouched
+from skinfluence._utils.weights import fit_weights
 from skinfluence.answers import answers_of
 from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.influence import Influence
@@ -20,7 +21,6 @@ from skinfluence.inputs.frozen import check_frozen
 from skinfluence.inputs.routes import whole_pipeline
 from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer
 from skinfluence.model_selection.failures import Failing, check_failures
-from skinfluence.model_selection.fitting import fit_weights
 from skinfluence.model_selection.path import (
     Scanned,
     certified,

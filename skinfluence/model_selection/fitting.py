@@ -1,7 +1,6 @@
 """From what the user passes to fitted clones."""
 
 import numpy as np
-from sklearn import get_config
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
@@ -9,6 +8,7 @@ from sklearn.utils import check_consistent_length, indexable
 from sklearn.utils.validation import column_or_1d
 
 from skinfluence._utils.untouched import untouched
+from skinfluence._utils.weights import fit_weights
 from skinfluence.inputs.wrappers import opened
 from skinfluence.objective import refuse_unknown
 
@@ -59,17 +59,3 @@ def fitted(estimator, X, y, sample_weight):
     """A clone fitted on all rows, which stay as they are."""
     model = clone(estimator)
     return model.fit(untouched(X, model), y, **fit_weights(model, sample_weight))
-
-
-def fit_weights(estimator, sample_weight):
-    """The keyword that brings sample weights to the last step of a pipeline."""
-    if sample_weight is None:
-        return {}
-    name = "sample_weight"
-    if not get_config()["enable_metadata_routing"]:
-        path = []
-        while isinstance(estimator, Pipeline):
-            path.append(estimator.steps[-1][0])
-            estimator = estimator.steps[-1][1]
-        name = "__".join([*path, name])
-    return {name: sample_weight}

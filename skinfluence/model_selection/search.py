@@ -20,8 +20,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._utils.typing import Frozen, MatrixLike, Method, Scoring
 from skinfluence._utils.untouched import untouched
+from skinfluence._utils.weights import fit_weights
 from skinfluence.model_selection.candidates import Run, Trial, with_params
-from skinfluence.model_selection.fitting import check_data, check_known, fit_weights
+from skinfluence.model_selection.fitting import check_data, check_known
 from skinfluence.statistics import BUDGET
 
 METHODS = ("auto", "exact", "one-step")

@@ -8,6 +8,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
+from skinfluence._utils.weights import fit_weights
 from skinfluence.editing.rows import edited_raw, edited_rows
 from skinfluence.editing.writing import innermost, rebuilt
 from skinfluence.inputs.wrappers import opened
@@ -67,11 +68,10 @@ def _fitted_one(estimator):
 def _fit(estimator, X, y, weight):
     if (weight == 1.0).all():
         return estimator.fit(X, y)
-    if isinstance(estimator, Pipeline):
-        return estimator.fit(X, y, **{f"{estimator.steps[-1][0]}__sample_weight": weight})
-    if "sample_weight" not in inspect.signature(estimator.fit).parameters:
+    takes_weights = "sample_weight" in inspect.signature(estimator.fit).parameters
+    if not (takes_weights or isinstance(estimator, Pipeline)):
         raise TypeError(
             f"Rows of other weights than 1 need an estimator that takes sample_weight. Got "
             f"{type(estimator).__name__}."
         )
-    return estimator.fit(X, y, sample_weight=weight)
+    return estimator.fit(X, y, **fit_weights(estimator, weight))
