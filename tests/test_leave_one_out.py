@@ -225,3 +225,13 @@ def test_a_generalised_linear_model_is_scored_by_its_deviance(model):
     assert inf.loo_score() == pytest.approx(expected, rel=1e-12)
     assert model.score(X, y) == pytest.approx(d2_tweedie_score(y, model.predict(X), power=power))
     assert loo_score(model, X, y) == pytest.approx(expected, rel=1e-6)
+
+
+def test_rows_count_once_in_a_score_whatever_they_weigh_in_the_fit():
+    rng = np.random.default_rng(0)
+    X, weight = rng.standard_normal((30, 2)), np.linspace(0.1, 3.0, 30)
+    y = X[:, 0] + rng.standard_normal(30)
+    inf = Influence(linear_model.Ridge().fit(X, y, sample_weight=weight), X, y, weight)
+    expected = r2_score(y, inf.loo_predict())
+    assert inf.loo_score() == pytest.approx(expected, rel=1e-12)
+    assert expected != pytest.approx(r2_score(y, inf.loo_predict(), sample_weight=weight), rel=1e-3)

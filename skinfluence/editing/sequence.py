@@ -224,7 +224,7 @@ def counting_those_left(problem, left):
         what = "Balanced class weights count" if balanced else 'gamma="scale" counts'
         raise ValueError(
             f"{what} rows: in a stream of edits, those that have weight. Got rows of weight zero that are "
-            "there; leave them out of X and y."
+            "there. Remove rows in place of giving them no weight, and leave those of the fit out of X and y."
         )
     if balanced:
         problem = replace(problem, labels=replace(problem.labels, balanced="rows left"))

@@ -194,7 +194,7 @@ class Influence(Derivatives, Effects, LeftOut):
         warn_of(self._concern)
 
     def __repr__(self) -> str:
-        return f"Influence({self._inputs.model!r}, n_train={self.objective.n_samples})"
+        return f"Influence({self._inputs.shown!r}, n_train={self.objective.n_samples})"
 
     def edited(self, edit: Edit, *, tol: float = 1e-8, frozen: Frozen = None) -> Edited:
         """The fitted estimator after an edit of the training data, as a refit would give it.

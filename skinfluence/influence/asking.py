@@ -1,5 +1,6 @@
 """From what users ask to what the problem is asked: rows, test points, labels and edits."""
 
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Asked:
         refuse_masked(y=y)
         y, labels = in_numpy(y), self.objective.labels
         if labels is None:
-            y, own = _numbers(y), np.shape(self.objective.y)[1:]
+            y, own = _numbers(y, self.objective.classifies), np.shape(self.objective.y)[1:]
             own = own if self.objective.offset is None else ()
             y = y if own else column(y)
             if y.shape[1:] != own or not np.isfinite(y).all():
@@ -174,8 +175,14 @@ class Asked:
         return rows_after(edit, self.objective, self._y(), raw_row, self._encoded, labels)
 
 
-def _numbers(y):
+def _numbers(y, are_labels):
     try:
         return np.asarray(y, dtype=float)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"y must be finite numbers. Got {y!r}.") from error
+        came = shorten(repr(np.asarray(y, dtype=object).tolist()), 80, placeholder=" ...")
+        raise ValueError(
+            f"Of several labels a row has each (1) or has it not (0). Got {came}. Pass zeros and ones, a "
+            "column for each label, as they were given to fit."
+            if are_labels
+            else f"y must be finite numbers. Got {came}."
+        ) from error

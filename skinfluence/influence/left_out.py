@@ -109,6 +109,8 @@ class LeftOut(Asked):
     ) -> float:
         """A scorer on the pooled leave-one-out outputs, of all rows or of some.
 
+        Every row counts once, whatever it weighs in the fit, as in ``estimator.score(X, y)``.
+
         Parameters
         ----------
         scoring : str or scorer, default=None

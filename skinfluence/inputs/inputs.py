@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
@@ -24,7 +25,7 @@ from skinfluence.inputs.frozen import check_no_samplers, check_same_rows, uses_y
 from skinfluence.inputs.functions import has_functions, look_at_edited_rows, look_at_functions
 from skinfluence.inputs.rows import row_like, with_plain_numbers
 from skinfluence.inputs.same_fit import check_same_fit
-from skinfluence.inputs.shared import SEEN, refuse_other_steps
+from skinfluence.inputs.shared import SEEN, refuse_other_steps, where_inside
 from skinfluence.inputs.wrappers import line_of, opened
 from skinfluence.objective import (
     Objective,
@@ -35,7 +36,7 @@ from skinfluence.objective import (
 )
 from skinfluence.offsets import with_offset
 from skinfluence.problem import having_chosen
-from skinfluence.pullbacks import pull_back_in_full, pull_back_through
+from skinfluence.pullbacks import NoDerivativeError, pull_back_in_full, pull_back_through
 from skinfluence.pullbacks.naming import all_ends, column_names, names_through
 from skinfluence.statistics.leaves import fitted_leaves
 
@@ -71,6 +72,10 @@ class Inputs:
 
     # Where the model is in what the user has, in code; None for right there.
     _place = None
+    # And where its pipeline is, inside several models.
+    _inside = ""
+    # A calibrated classifier whose scores are the model's rows; None for no such.
+    _calibrated = None
 
     def __init__(self, estimator, X, y=None):
         check_no_samplers(estimator)
@@ -80,6 +85,8 @@ class Inputs:
         self.model, place = estimator, ("model", "X")
         while (layer := opened(self.model)) is not None:
             refuse_rewritten(self.model, layer.kind)
+            if layer.kind is CalibratedClassifierCV:
+                self._calibrated = self.model
             if layer.shared is not None:
                 several.append((self.model, layer.shared, len(self.steps), _here(*place)))
             self.steps += layer.transformers
@@ -89,6 +96,7 @@ class Inputs:
             place = _inside(layer, *place)
             self.model = layer.inside
         self._place = _here(*place)
+        self._inside = where_inside(estimator)
         self.transformers = [step for _, step in self.steps]
         # Before the rows: what they are is of no interest to a model that cannot be asked about.
         with _saying(self._place):
@@ -168,6 +176,11 @@ class Inputs:
         return lines, z
 
     @property
+    def shown(self):
+        """The innermost model, as its user knows it."""
+        return self.model if self._calibrated is None else self._calibrated
+
+    @property
     def has_functions(self):
         """Whether functions of the user's own are among the steps."""
         return has_functions(self.transformers)
@@ -206,6 +219,7 @@ class Inputs:
                 "influence_pert needs inputs with columns. Got texts or mappings, one per row; ask "
                 "by word with skinfluence.pipeline.influence_by_name, or on the transformed "
                 "features: Influence(pipeline[-1], pipeline[:-1].transform(X), y)."
+                f"{self._inside}"
             )
         return int(np.prod(np.shape(self._raw)[1:]))
 
@@ -262,7 +276,11 @@ class Inputs:
         """
         if not self.transformers:
             return V
-        return pull_back_through(self.transformers, self._raw_rows(rows), V)
+        try:
+            return pull_back_through(self.transformers, self._raw_rows(rows), V)
+        except NoDerivativeError as error:
+            # Its pipeline is inside several models.
+            raise NoDerivativeError(f"{error}{self._inside}") from error
 
     def as_rows(self, X):
         """Rows of the user's, as transformers are asked about them."""

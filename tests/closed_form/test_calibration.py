@@ -283,6 +283,7 @@ def test_derivatives_end_at_the_scores_by_name():
 def test_an_objective_asked_for_by_itself_has_the_scores_for_rows():
     inside, y = HELD["chances of two"]
     model = fitted("sigmoid", inside, X, y)
+    assert repr(Influence(model, X, y)) == f"Influence({model!r}, n_train={N})"
     assert str(Influence(model, X, y).report()).endswith("curves of the scores, fitted again")
     problem = objective_of(model, X, y)
     assert_allclose(problem.design.X[:, 0], inside.predict_proba(X)[:, 1])

@@ -26,11 +26,17 @@ from sklearn.multioutput import (
 )
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PowerTransformer, StandardScaler, TargetEncoder
+from sklearn.preprocessing import (
+    KBinsDiscretizer,
+    PowerTransformer,
+    StandardScaler,
+    TargetEncoder,
+)
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 from skinfluence import Influence, edits
 from skinfluence.m_estimation import MEstimator
+from skinfluence.pipeline import NoDerivativeError
 
 N = 60
 rng = np.random.default_rng(0)
@@ -146,3 +152,28 @@ def test_steps_that_fit_otherwise_are_asked_about_inside_one_of_several_models(m
     first, second = re.search(r"(Z = [^;]+); (Influence\(.*\))\.", said).groups()
     exec(f"{here.removesuffix('.')}; {first}", place)
     assert np.isfinite(eval(second, place).loo_predict()).all()
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_the_remedy_of_a_derivative_that_ends_at_a_step_is_of_one_of_several_models(k):
+    model = OneVsRestClassifier(make_pipeline(KBinsDiscretizer(3), LOGISTIC)).fit(X, THREE)
+    with pytest.raises(NoDerivativeError) as refusal:
+        Influence(model, X, THREE).influence_pert(X[:2], THREE[:2])
+    said, _, here = str(refusal.value).partition(" Here ")
+    place = {"Influence": Influence, "model": model, "X": X, "y": THREE, "k": k}
+    exec(here.removesuffix("."), place)
+    asked = eval(re.search(r"(Influence\(.*?, y\))\.", said)[1], place)
+    assert np.isfinite(asked.influence_pert(asked._inputs.raw[:2], place["y"][:2])).all()
+
+
+def test_words_for_several_labels_are_refused_as_what_they_are():
+    labels = np.column_stack([TWO, THREE > 0]).astype(int)
+    inf = Influence(MultiOutputClassifier(LOGISTIC).fit(X, labels), X, labels)
+    for ask in (
+        lambda: inf.removal_effect(X[:2], np.array([["a", "b"], ["c", "d"]])),
+        lambda: inf.effect(edits.relabel([1], [["a", "b"]]), X[:2], labels[:2]),
+    ):
+        with pytest.raises(
+            ValueError, match=r"each \(1\) or has it not \(0\)\. Got .*'a', 'b'.*zeros and ones"
+        ):
+            ask()
