@@ -103,7 +103,7 @@ def _loss(model):
 
 def _calibrator(model, response):
     """The family of the calibrators, and what it is given besides scores, codes and weights."""
-    from skinfluence.closed_form import calibration
+    from skinfluence.closed_form import calibration, temperature
 
     more = {"n_classes": len(model.classes_)}
     if model.method == "temperature":
@@ -111,7 +111,7 @@ def _calibrator(model, response):
     family = {
         "sigmoid": calibration.SigmoidFamily,
         "isotonic": calibration.IsotonicFamily,
-        "temperature": calibration.TemperatureFamily,
+        "temperature": temperature.TemperatureFamily,
     }[model.method]
     return family, more
 

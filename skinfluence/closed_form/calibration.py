@@ -8,22 +8,17 @@ and do not move.
 """
 
 from abc import abstractmethod
-from functools import cached_property
 
 import numpy as np
-from scipy.special import expit, softmax
-from sklearn.isotonic import IsotonicRegression
+from scipy.special import expit
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.closed_form.family import Family, NoModelError
+from skinfluence.closed_form.steps import Pooled
 
 # Newton's steps are quadratic: one below this, of a decision value of size one, is the last.
 SETTLED = 1e-9
 MOST_STEPS = 100
-# scikit-learn looks for the logarithm of a temperature's inverse in this range.
-EDGE = 10.0
-# What scikit-learn adds to chances before it takes their logarithm.
-TINY = 1e-12
 
 
 class CalibrationFamily(Family):
@@ -252,38 +247,51 @@ def _newton(theta, Z, w, rows, gone, pull):
 
 
 class IsotonicFamily(CalibrationFamily):
-    """Step functions, one a class, by scikit-learn's own fit."""
+    """Step functions, one a class."""
 
     def _fit(self):
-        return [self._curve(k) for k in range(self.X.shape[1])]
+        self.pooled = [
+            Pooled(s, own, self.weights) for s, own in zip(self.X.T, self.sides, strict=True)
+        ]
+        return [one.curve() for one in self.pooled]
 
-    def _curve(self, k, row=None):
-        """The steps of a class, of all rows or without one."""
-        s, own, w = self.X[:, k], self.sides[k].astype(int), self.weights
-        if row is not None:
-            s, own, w = (np.delete(one, row) for one in (s, own, w))
-        return IsotonicRegression(out_of_bounds="clip").fit(s, own, w)
+    def _there(self, rows):
+        """Rows without which their class has others, (n_rows,)."""
+        return self.counts[self.codes[rows]] - self.weights[rows] > 0
+
+    def own_scores(self, rows):
+        there = self._there(rows)
+        stay = [self._stays(k, rows) for k in range(self.X.shape[1])]
+        out = np.full((len(rows), self.X.shape[1]), np.nan)
+        for k, one in enumerate(self.pooled):
+            out[:, k] = self.curves[k].predict(self.X[rows, k])
+            for i in np.flatnonzero(there & ~stay[k]):
+                out[i, k] = one.height_without(rows[i])
+        out = self.shares(out)
+        out[~there] = np.nan
+        return out
 
     def without(self, rows):
         stay = [self._stays(k, rows) for k in range(self.X.shape[1])]
-        for i, row in enumerate(rows):
-            left = self.counts[self.codes[row]] - self.weights[row] > 0
+        for i, (row, there) in enumerate(zip(rows, self._there(rows), strict=True)):
             curves = [
-                one if stay[k][i] else self._curve(k, row) for k, one in enumerate(self.curves)
+                self.curves[k] if stay[k][i] else one.without(row)
+                for k, one in enumerate(self.pooled)
             ]
-            yield slice(i, i + 1), [curves if left else None]
+            yield slice(i, i + 1), [curves if there else None]
 
     def _stays(self, k, rows):
         """Rows without which the steps of a class stay: inside one, where all are as they are, (n_rows,)."""
         curve, s = self.curves[k], self.X[rows, k]
-        edges, heights = curve.X_thresholds_, curve.y_thresholds_
+        edges, heights = curve.places, curve.heights
         above = np.searchsorted(edges, s)
         inside = (above > 0) & (above < len(edges))
         above = np.where(inside, above, 0)
         # A score that is no edge is between two of one height.
         inside &= s != edges[above]
         own = self.sides[k][rows]
-        return inside & (heights[above] == own) & (heights[above - 1] == own)
+        inside &= (heights[above] == own) & (heights[above - 1] == own)
+        return inside | (self.weights[rows] == 0)
 
     def chances(self, curves, X):
         return np.column_stack([one.predict(s) for one, s in zip(curves, X.T, strict=True)])
@@ -291,83 +299,3 @@ class IsotonicFamily(CalibrationFamily):
     def left(self, chances):
         away = (np.column_stack(self.sides) - chances) ** 2
         return self.weights @ away.sum(axis=1)
-
-
-class TemperatureFamily(CalibrationFamily):
-    """One number by which the scores of all classes are multiplied before a softmax.
-
-    Parameters
-    ----------
-    X, codes, weights, n_classes
-        As above.
-    are_chances : bool
-        Whether scores are chances, of which it takes the logarithms.
-    """
-
-    no_curve = "The temperature ends at the edge of what scikit-learn looks at."
-    determined_by = (
-        "Pass what was given to fit; if this was, calibrate on rows of all classes, or with "
-        "method='sigmoid', whose curves have any slope."
-    )
-
-    def __init__(self, X, codes, weights, n_classes, are_chances):
-        self.are_chances = are_chances
-        super().__init__(X, codes, weights, n_classes)
-
-    def again(self, X, codes, weights):
-        return TemperatureFamily(X, codes, weights, self.n_classes, self.are_chances)
-
-    def _fit(self):
-        return self._solved(-1, 0.0)
-
-    def without(self, rows):
-        start = np.log(self.curves)
-        for i, row in enumerate(rows):
-            left = self.counts[self.codes[row]] - self.weights[row] > 0
-            yield slice(i, i + 1), [self._solved(row, start) if left else None]
-
-    def chances(self, curves, X):
-        return softmax(curves * self._logits(X), axis=1)
-
-    def left(self, chances):
-        own = np.take_along_axis(chances, self.codes[:, None], axis=1)[:, 0]
-        with np.errstate(divide="ignore"):
-            return -self.weights @ np.log(own)
-
-    def _logits(self, X):
-        if X.shape[1] == 1:
-            X = np.concatenate([1.0 - X if self.are_chances else -X, X], axis=1)
-        return np.log(X + TINY) if self.are_chances else X
-
-    @cached_property
-    def _centred(self):
-        """Logits of the rows about their mean, and those of their own classes."""
-        Z = self._logits(self.X)
-        Z = Z - Z.mean(axis=1, keepdims=True)
-        return Z, Z[np.arange(len(Z)), self.codes]
-
-    def _solved(self, row, start):
-        """The number without a row; None at the edge."""
-        w = self.weights.copy()
-        if row >= 0:
-            w[row] = 0.0
-        Z, own = self._centred
-
-        def slopes(at):
-            """Of what is minimised, in the number: convex."""
-            p = softmax(np.exp(at) * Z, axis=1)
-            mean = (p * Z).sum(axis=1)
-            return w @ (mean - own), w @ ((p * Z**2).sum(axis=1) - mean**2)
-
-        low, high, at = -EDGE, EDGE, start
-        for _ in range(MOST_STEPS):
-            first, second = slopes(at)
-            low, high = (at, high) if first < 0 else (low, at)
-            size = np.exp(at)
-            after = size - first / second if second > 0 else -1.0
-            inside = after > 0 and low <= np.log(after) <= high
-            after = np.log(after) if inside else 0.5 * (low + high)
-            if abs(after - at) <= SETTLED:
-                break
-            at = after
-        return np.exp(after) if abs(after) < EDGE - 1e-6 else None

@@ -173,6 +173,21 @@ def test_steps_move_with_the_rows_at_their_edges_and_stay_without_those_inside(n
     assert not stays.all() and (stays.any() or name.endswith("three"))
 
 
+def test_all_rows_together_are_each_as_refits_have_it(asked):
+    """rtol=1e-9: Newton's method, polynomials and pooled blocks of all rows on one side."""
+    method, inside, y = asked
+    inf = Influence(fitted(method, inside, X, y, WEIGHT), X, y, WEIGHT)
+    scores = scores_of(method, inside, X)
+    left = [np.delete(np.arange(N), i) for i in range(N)]
+    with np.errstate(invalid="ignore"):
+        expected = [
+            chances(method, scores[k], y[k], WEIGHT[k], scores[[i]])[0] for i, k in enumerate(left)
+        ]
+    # Where steps say that no class is possible, all are alike.
+    expected = np.nan_to_num(expected, nan=1.0 / (y.max() + 1))
+    assert_allclose(inf.loo_predict_proba(), expected, rtol=1e-9, atol=1e-10)
+
+
 def test_every_edit_and_the_model_after_it_are_those_of_a_refit(asked):
     """atol=1e-5: where the solvers of scikit-learn end. The model after it is its own fit."""
     method, inside, y = asked
