@@ -30,6 +30,7 @@ __all__ = [
 # Above these sizes a dense factorisation takes gigabytes and minutes.
 LARGEST_PRIMAL = 10_000
 LARGEST_DUAL = 20_000
+BY_NAME = {"exact": Exact, "cg": CG, "lissa": LiSSA}
 
 
 def resolve_solver(solver: SolverLike, objective, precision: Precision = "float64") -> Solver:
@@ -50,23 +51,23 @@ def resolve_solver(solver: SolverLike, objective, precision: Precision = "float6
     if not isinstance(solver, str):
         if hasattr(solver, "factor"):
             return solver
-    elif solver == "exact":
-        return Exact()
-    elif solver == "cg":
-        return CG()
-    elif solver == "lissa":
-        return LiSSA()
     elif solver == "auto":
-        p = objective.n_parameters
-        outputs = objective.n_samples * objective.loss.n_outputs
-        has_dual = Exact.has_dual(objective)
-        if p <= LARGEST_PRIMAL and (p <= outputs or not has_dual):
-            return Exact("primal")
-        if outputs <= LARGEST_DUAL and has_dual:
-            # The smaller form, which the primal one takes over from where it fails.
-            return Exact() if outputs < p else Exact("dual")
-        return Exact("primal") if p <= LARGEST_PRIMAL else CG()
+        return _chosen_for(objective)
+    elif solver in BY_NAME:
+        return BY_NAME[solver]()
     raise ValueError(
         "solver must be 'auto', 'exact', 'cg', 'lissa' or a solver object such as "
         f"skinfluence.solvers.CG(rtol=1e-10). Got {solver!r} instead."
     )
+
+
+def _chosen_for(objective):
+    p = objective.n_parameters
+    outputs = objective.n_samples * objective.loss.n_outputs
+    has_dual = Exact.has_dual(objective)
+    if p <= LARGEST_PRIMAL and (p <= outputs or not has_dual):
+        return Exact("primal")
+    if outputs <= LARGEST_DUAL and has_dual:
+        # The smaller form, which the primal one takes over from where it fails.
+        return Exact() if outputs < p else Exact("dual")
+    return Exact("primal") if p <= LARGEST_PRIMAL else CG()
