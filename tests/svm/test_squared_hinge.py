@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.svm
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import SGDClassifier
 
 from skinfluence import Influence, edits
@@ -176,6 +177,27 @@ def test_rows_beyond_their_margin_by_less_than_an_ulp_curve(seed):
     np.testing.assert_allclose(
         best.eta[:, 0], optima.decisions(truth, X, 0.0).astype(float), rtol=1e-12
     )
+
+
+@pytest.mark.parametrize("seed", [329, 613, 1692, 1697])
+def test_heavy_rows_that_hold_each_other_at_the_margin_stay_there_on_the_way(seed):
+    """What moves them along a step is rounding: taken for a direction, sets went round until rows .06 away tied."""
+    rng = np.random.default_rng(seed)
+    X, y = np.round(10 * rng.gamma(1, 1, (8, 3)) * [10, 1, 100]), rng.integers(0, 2, 8)
+    X = np.column_stack([X, np.ones(8)])
+    C, model = 1e11, LinearSVC(C=1e11, fit_intercept=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        inf = Influence(model.fit(X, y), X, y)
+        found = inf.removal_effect(X, of="decision_function", method="exact")
+    sides = 2.0 * y - 1.0
+    before = optima.squared_hinge(X, sides, np.ones(8), C, 0.0)
+    for i in range(8):
+        after = optima.squared_hinge(X, sides, np.where(np.arange(8) == i, 0.0, 1.0), C, 0.0)
+        expected = optima.decisions(after, X, 0.0) - optima.decisions(before, X, 0.0)
+        size = 1e-13 * (optima.terms(after, X, 0.0) + optima.terms(before, X, 0.0))
+        error = np.abs(found[:, i] - expected.astype(float))
+        assert (error <= 1e-8 * np.abs(expected.astype(float)) + size.astype(float)).all()
 
 
 @pytest.mark.parametrize("solver", ["exact", "cg"])

@@ -103,6 +103,10 @@ def _within_time(seed):
         return Asking(trial).outcomes(), trial
     except HangError as error:
         return [Outcome("hang", str(error)[-600:])], trial
+    except Exception as error:
+        # A long run goes on.
+        text = "".join(traceback.format_exception(error))
+        return [Outcome("harness", text[-1500:])], trial
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, old)
@@ -466,6 +470,9 @@ class Asking:
             pass
         facts.pivot = min(judge.pivots, default=1.0)
         if hasattr(judge, "definition") and hasattr(self, "model"):
+            if facts.no_optimum or self._lacks_a_class(judge):
+                facts.no_optimum = True
+                return facts
             facts.pivot = min(facts.pivot, self._facts(judge, []).pivot)
             try:
                 from tests.oracle.algebra import Factor
@@ -476,6 +483,11 @@ class Asking:
             except (ArithmeticError, NoOptimumError, UnsureError):
                 facts.pivot = 0.0
         return facts
+
+    def _lacks_a_class(self, judge):
+        """Whether a fit left out a class without weight, as those of liblinear do."""
+        coef = getattr(self.model, "coef_", judge.before.theta)
+        return len(np.atleast_2d(coef)) < len(judge.before.theta)
 
     def _said(self, said, question, facts):
         out = []

@@ -136,9 +136,9 @@ class FilledBatch(RescaledBatch):
         return np.full(self.objective.n_samples, np.inf)
 
     def newton_bound(self):
-        """None: the first step is not of the moved problem."""
+        """None but of no step: the first is not of the moved problem."""
         self._kappa = self.kappa()
-        return np.full(len(self.size), np.inf)
+        return np.where(self.idle, self.noise, np.inf)
 
     def split_bound(self, active):
         return np.full(len(active), np.inf)

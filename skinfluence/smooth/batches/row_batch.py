@@ -17,6 +17,9 @@ MANY_OUTPUTS = 4
 LOOSE = 0.1
 # Relative error of a size from which on nothing is known of it.
 LARGEST_SLACK = 1e100
+# ``P^-1`` relative to ``H^-1`` beyond which a gradient of nothing may hide a step: what rounding takes of
+# it is divided by one minus a leverage.
+MILD = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +122,11 @@ class RowBatch:
             return np.zeros(len(h))
         return largest_eigenvalue(h, self.edits.hessian)
 
+    @property
+    def settled(self):
+        """Edits of no gradient, whose step is nothing to round-off: their bound is all rounding."""
+        return self.idle & (self.growth <= MILD)
+
     def use(self, active):
         """Prepare :meth:`edited_solve` for some edits: ``V_i = (H + shift R0)^-1 J_i'``."""
         k = self.h.shape[1]
@@ -216,7 +224,7 @@ class RowBatch:
     def newton_bound(self):
         M = self.M
         if M is None:
-            return np.full(len(self.size), np.inf)
+            return np.where(self.idle, self.noise, np.inf)
         self._kappa = self.kappa()
         if M == 0:
             bound = np.where(np.isfinite(self.growth), 0.0, np.inf)
@@ -244,9 +252,12 @@ class RowBatch:
             followed[part] = spread.max(axis=0)
         own = self._own_spread(active)
         r = M * np.maximum(np.maximum(followed, bound_rest), own)
-        gradient = (certificate.remainder_factor(r) + self.slack[active]) * self.size[active]
-        gradient += self.noise[active]
-        return certificate.gradient_bound(M, self._kappa[active], gradient, r)
+        # Where nothing bounds the edited Hessian from below, neither does this anything.
+        with np.errstate(invalid="ignore"):
+            gradient = (certificate.remainder_factor(r) + self.slack[active]) * self.size[active]
+            gradient += self.noise[active]
+            bound = certificate.gradient_bound(M, self._kappa[active], gradient, r)
+        return np.where(np.isfinite(self.growth[active]), bound, np.inf)
 
     def _own_spread(self, active):
         """Spread at the edited row itself where it keeps weight."""

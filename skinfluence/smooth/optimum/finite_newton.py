@@ -229,9 +229,10 @@ def finite_newton(problem, u):
         else:
             moved = goal_slack - slack
             u, slack = u + share * step, slack + share * moved
-            # A side that came to its edge and goes on is beyond it, by less than rounding shows.
+            # A side at its edge goes on to where it ends, by less than rounding shows: what moves one that
+            # heavy rows hold there is rounding itself.
             near = np.abs(slack) <= TIE * problem.rounding(u)
-            short = there & np.where(near, moved > 0, slack > 0)
+            short = there & np.where(near, after, slack > 0)
             if not share > 0:
                 # Round-off hides that the step goes down: the set of its end is tried.
                 short = after

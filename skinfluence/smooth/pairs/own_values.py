@@ -113,7 +113,9 @@ class OneRowEdits:
             self.floor = self.length * (self.noise + accuracy.floor * inflation)
             self.round_off = self.length * accuracy.round_off * inflation
         self.added = np.ones(len(left))
-        self.idle = (self.g == 0) & (self.D == 0) & (at.drift is None)
+        # A row of zeros moves nothing, whatever it weighs.
+        still = ((self.g == 0) & (self.D == 0)) | (self.h == 0)
+        self.idle = still & (at.drift is None)
 
     def __len__(self):
         return len(self.rows)

@@ -7,6 +7,7 @@ import numpy as np
 from skinfluence import certificate
 from skinfluence._utils.threads import small_blas
 from skinfluence.edits.points import edited
+from skinfluence.smooth.batches.row_batch import MILD
 from skinfluence.smooth.one_step import point_steps
 from skinfluence.smooth.optimum import piecewise
 from skinfluence.smooth.optimum.accuracy import Accuracy, inflation, shrink
@@ -44,7 +45,10 @@ class PointSolver(Stage):
         inverse = point_steps.EditedInverse(self.factor, self.solver, points)
         right = inverse.right
         shape = self.objective.theta.shape
-        if not right.any():
+        changed, gradient, hessian = point_steps.stack(self.objective, points)
+        # A gradient of nothing may be one that rounding hides, unless nothing curves less either.
+        still = not right.any()
+        if still and not hessian.any():
             return np.zeros(shape), self.accuracy.floor, 0.0, "one-step", self.accuracy.round_off
         if self.M is None:
             v = -inverse.solve(right)
@@ -63,14 +67,16 @@ class PointSolver(Stage):
         size = point_steps.norm(v, Pv)
         kappa, growth, error = self.kappa(inverse, points)
         solved = inverse.refactored or self.factor
-        changed, gradient, hessian = point_steps.stack(self.objective, points)
         sizes = self.accuracy.sizes(solved.leverages(changed))
         own_noise = self.accuracy.rounding(changed, gradient, hessian, sizes).sum()
         with np.errstate(invalid="ignore"):
-            slack = lost / size + 2.0 * error * growth
+            slack = (0.0 if still else lost / size) + 2.0 * error * growth
         # Where nothing bounds the edited Hessian from below, all of this is infinite or NaN.
         with np.errstate(over="ignore", invalid="ignore"):
             noise = self.accuracy.floor * (np.sqrt(growth) - 1.0) + own_noise * np.sqrt(growth)
+            if still and inverse.refactored is None and growth <= MILD:
+                # Nothing to round-off, and all of its bound is that.
+                return v.reshape(shape), floor + noise, 0.0, "one-step", floor + noise
             bound = float(certificate.newton_step_bound(self.M, kappa, np.array(size)))
             bound += slack * size + noise
         used = "one-step"

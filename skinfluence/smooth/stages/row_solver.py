@@ -73,9 +73,10 @@ class RowSolver(Stage):
         floor, round_off = (
             one * state.inflation for one in (self.accuracy.floor, self.accuracy.round_off)
         )
-        bound = np.where(state.idle, 0.0, state.newton_bound())
+        bound, settled = state.newton_bound(), state.settled
+        round_off = np.where(settled, bound + floor, round_off)
         used = np.full(len(edits.rows), "one-step", dtype="<U8")
-        left = np.flatnonzero(~self.start.certified(bound, state.size, tol))
+        left = np.flatnonzero(~(settled | self.start.certified(bound, state.size, tol)))
         if len(left) and tol >= PAIRS_TOL and self._serves_single(state, left, tol):
             left = self._by_single_chords(state, left, tol, bound, used)
         elif self.M and len(left) and tol >= PAIRS_TOL and self._loosens(state):
@@ -86,7 +87,7 @@ class RowSolver(Stage):
         if len(left) and self.M is not None:
             begin = self._near_starts(state, left, tol)
             by_chords(state, left, lambda *one: self.start.certified(*one, tol), bound, used, begin)
-        left = np.flatnonzero(~self.start.certified(bound, state.size, tol))
+        left = np.flatnonzero(~(settled | self.start.certified(bound, state.size, tol)))
         if len(left):
             with small_blas(self.objective.n_parameters):
                 for i in self._refit(state, left, tol, bound, used):
