@@ -61,7 +61,7 @@ def print_explanation(problem, found, notes):
 
     Parameters
     ----------
-    problem : Problem
+    problem : AuditedTable
         The table.
     found : Explanation
         Of one of its rows, by the model without it.
@@ -130,7 +130,7 @@ def print_audit(*, problem, selection, found, verification, score, top, files, p
 
     Parameters
     ----------
-    problem : Problem
+    problem : AuditedTable
         What was audited.
     selection : Selection
         The model and its penalty.

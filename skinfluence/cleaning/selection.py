@@ -130,7 +130,7 @@ def select_model(
 
     Parameters
     ----------
-    problem : Problem
+    problem : AuditedTable
         What to audit.
     C : float, default=None
         Inverse penalty strength. Chosen by leave-one-out loss by default.
@@ -356,7 +356,7 @@ def cleaning_score(audit, selection, problem):
         The audit of the labels with errors.
     selection : Selection
         The model it was made with; its penalty is kept.
-    problem : Problem
+    problem : AuditedTable
         With the true labels.
 
     Returns

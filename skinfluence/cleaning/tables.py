@@ -26,7 +26,7 @@ from skinfluence.datasets import load_demo
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class AuditedTable:
     """A training set ready for an audit.
 
     Attributes
@@ -84,7 +84,7 @@ def demo_problem(name, *, flip_share=0.1, random_state=0):
         raise InputError(f"--flip-share must be at least 0 and below 1. Got {flip_share}.")
     demo = load_demo(name, flip_share=flip_share, random_state=random_state)
     X = pd.DataFrame(demo.X, columns=demo.feature_names)
-    return Problem(
+    return AuditedTable(
         name=name,
         frame=X.assign(label=demo.y),
         rows=np.arange(len(X)),
@@ -139,23 +139,11 @@ def file_problem(
 
     Returns
     -------
-    problem : Problem
+    problem : AuditedTable
     """
     frame, notes, source = read_table(path)
-    if target is None:
-        raise InputError(
-            "name the column to audit with --target. "
-            f"Columns of {Path(path).name}: {listed(frame.columns)}."
-        )
     named = [column for column in (id_column, source_column) if column]
-    for column in [target, *named, *drop_columns, *features]:
-        check_column(frame, column, path)
-    if target in features:
-        raise InputError(f"{target!r} is the target; it cannot be a feature too.")
-    if features and drop_columns:
-        raise InputError("give --features or --drop-columns, not both.")
-    if target in drop_columns or target in named:
-        raise InputError(f"{target!r} is the target; it cannot be dropped or be the id column too.")
+    _check_roles(frame, path, target, named, drop_columns, features)
     X = frame.drop(columns=list({target, *drop_columns, *named}))
     if features:
         X = frame[list(dict.fromkeys(features))]
@@ -188,7 +176,7 @@ def file_problem(
         rows, more = rows_of_shared_classes(y, target)
         notes = (*notes, *more)
     notes = (*notes, *suspicions(X.iloc[known[rows]], y[rows], task))
-    return Problem(
+    return AuditedTable(
         name=Path(path).name,
         frame=frame,
         rows=known[rows],
@@ -201,6 +189,23 @@ def file_problem(
         source=source,
         groups=None if source_column is None else _sources(frame[source_column], known[rows]),
     )
+
+
+def _check_roles(frame, path, target, named, drop_columns, features):
+    """Refuse columns that are not there, or that are two things at once."""
+    if target is None:
+        raise InputError(
+            "name the column to audit with --target. "
+            f"Columns of {Path(path).name}: {listed(frame.columns)}."
+        )
+    for column in [target, *named, *drop_columns, *features]:
+        check_column(frame, column, path)
+    if target in features:
+        raise InputError(f"{target!r} is the target; it cannot be a feature too.")
+    if features and drop_columns:
+        raise InputError("give --features or --drop-columns, not both.")
+    if target in drop_columns or target in named:
+        raise InputError(f"{target!r} is the target; it cannot be dropped or be the id column too.")
 
 
 def _sources(column, rows):

@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skinfluence.cleaning.selection import select_model
-from skinfluence.cleaning.tables import Problem
+from skinfluence.cleaning.tables import AuditedTable
 
 
 def test_rows_are_left_out_of_the_preparation_too():
@@ -28,7 +28,9 @@ def test_rows_are_left_out_of_the_preparation_too():
     frame.loc[7, "colour"] = "violet"
     y = (frame["age"] + 5 * rng.standard_normal(n) > 40).to_numpy().astype(int)
     everything = np.arange(n)
-    problem = Problem("t.csv", frame, everything, frame, y, everything, "label", "classification")
+    problem = AuditedTable(
+        "t.csv", frame, everything, frame, y, everything, "label", "classification"
+    )
     selection = select_model(problem, C=0.5)
     found = selection.whole.loo_decision_function(method="exact")
     held = selection.whole.loo_decision_function(method="exact", frozen="accept")
