@@ -171,34 +171,9 @@ def select_model(
     X = np.asarray(moving.fit_transform(table), dtype=float)
     if problem.task == "classification":
         _check_classes(len(np.unique(problem.y)), *X.shape)
-    scores, best = {}, None
-
-    def consider(strength):
-        """Fit and score one value; keep only the best factorisation in memory."""
-        nonlocal best
-        model = _model(problem, strength, class_weight, log_target).fit(X, problem.y)
-        influence = Influence(model, X, problem.y)
-        scores[strength] = float(np.mean(loo_loss(influence, "one-step")))
-        if best is None or scores[strength] < scores[best[0]]:
-            best = (strength, model, influence)
-
-    with threads_for(problem, X):
-        if C is not None:
-            consider(float(C))
-        else:
-            with progress_bar(
-                len(DECADES), "penalties", progress and sys.stderr.isatty()
-            ) as advance:
-                for strength in DECADES:
-                    consider(float(strength))
-                    advance(1)
-                    # The loss falls and then rises along the penalty; then, weaker only costs.
-                    if scores[float(strength)] > 1.1 * scores[best[0]]:
-                        break
-            centre = best[0]
-            for strength in (centre / HALF_DECADE, centre * HALF_DECADE):
-                consider(float(strength))
-    strength, model, influence = best
+    (strength, model, influence), scores = _lowest_loss(
+        problem, X, C, class_weight, log_target, progress and sys.stderr.isatty()
+    )
     learner = make_pipeline(*[step for _, step in moving.steps], model)
     notes = () if C is not None else _note_on_edge(problem, strength, scores)
     if problem.task == "regression":
@@ -215,6 +190,36 @@ def select_model(
         notes=notes,
     )
     return replace(selection, notes=(*notes, *_note_on_held(selection, scaling)))
+
+
+def _lowest_loss(problem, X, C, class_weight, log_target, progress):
+    """The strength, model and Influence of lowest leave-one-out loss, and the loss of each strength tried."""
+    scores, best = {}, None
+
+    def consider(strength):
+        """Fit and score one value; keep only the best factorisation in memory."""
+        nonlocal best
+        model = _model(problem, strength, class_weight, log_target).fit(X, problem.y)
+        influence = Influence(model, X, problem.y)
+        scores[strength] = float(np.mean(loo_loss(influence, "one-step")))
+        if best is None or scores[strength] < scores[best[0]]:
+            best = (strength, model, influence)
+
+    with threads_for(problem, X):
+        if C is not None:
+            consider(float(C))
+            return best, scores
+        with progress_bar(len(DECADES), "penalties", progress) as advance:
+            for strength in DECADES:
+                consider(float(strength))
+                advance(1)
+                # The loss falls and then rises along the penalty; then, weaker only costs.
+                if scores[float(strength)] > 1.1 * scores[best[0]]:
+                    break
+        centre = best[0]
+        for strength in (centre / HALF_DECADE, centre * HALF_DECADE):
+            consider(float(strength))
+    return best, scores
 
 
 def _note_on_held(selection, scaling):
