@@ -23,21 +23,25 @@ def edited_problem(influence, rows, points):
         Of the same kind, at the same parameters.
     """
     problem = influence.objective
-    weights, y = problem.weights.copy(), problem.y
+    weights, sample_weight, y = problem.weights, problem.own_weights, problem.y
     # Without class weights both are one array, and stay it.
-    one = problem.own_weights is problem.weights and not _weighs_classes(problem)
-    sample_weight = weights if one else problem.own_weights.copy()
+    one = sample_weight is weights and not _weighs_classes(problem)
     relabelled = {row: new.y for row, new in rows.changed.items() if new.y is not None}
     if relabelled:
         y = y.copy()
         beside = None if problem.offset is None else problem.offset[list(relabelled)]
         y[list(relabelled)] = influence._encoded(list(relabelled.values()), beside)[0]
+    weighed = {}
     for row, change in rows.changed.items():
         before = sample_weight[row]
         own = row in relabelled or not before
         factor = problem.class_weights_of(y[[row]])[0] if own else weights[row] / before
-        sample_weight[row] = change.sample_weight
-        weights[row] = factor * change.sample_weight
+        weighed[row] = change.sample_weight, factor * change.sample_weight
+    if any(new != (sample_weight[row], weights[row]) for row, new in weighed.items()):
+        weights = weights.copy()
+        sample_weight = weights if one else sample_weight.copy()
+        for row, new in weighed.items():
+            sample_weight[row], weights[row] = new
     if rows.added:
         given = [new.y for new in rows.added], [new.offset for new in rows.added]
         encoded = influence._encoded(*given)[0]

@@ -189,7 +189,7 @@ def follow(follower, before, after, touched):
 def _updated(follower, before, after, touched):
     """The follower with an edit in its Hessian and its gradient; factored anew if that is due."""
     H, gradient = follower.H.copy(), follower.gradient.copy()
-    at = _noted(follower, after)
+    at = _noted(follower, after, touched)
     lost, size, gains = updates(follower, before, after, touched, at, H, gradient)
     kept = follower.kept + lost
     more = after.penalty - before.penalty
@@ -233,10 +233,11 @@ def _with(state, **changes):
     return Follower(**{**vars(state), **changes})
 
 
-def _noted(follower, after):
-    """Room to note where the rows are after an edit, (n, K); of a quadratic nothing asks."""
+def _noted(follower, after, touched):
+    """Room to note where the rows are after an edit, (n, K); not of a quadratic, or where rows go."""
     eta, n = follower.eta, after.n_samples
-    if after.loss.self_concordance == 0.0 and n == len(eta):
+    stay = after.loss.self_concordance > 0.0 and after.weights[touched].any()
+    if n == len(eta) and not stay:
         return eta
     out = np.zeros((n, eta.shape[1])) if n > len(eta) else np.empty_like(eta)
     out[: len(eta)] = eta
