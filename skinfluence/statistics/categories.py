@@ -16,22 +16,51 @@ STAYS, GOES, OTHER = 0, 1, 2
 @statistics.register(OrdinalEncoder)
 def _encoder(transformer, X, rows):
     """Nothing where the category keeps rows and its place; all rows of a category are alike."""
-    limited = transformer.min_frequency is not None or transformer.max_categories is not None
-    if not isinstance(transformer.categories, str) and not limited:
+    if not isinstance(transformer.categories, str) and not is_limited(transformer):
         # Named beforehand.
         return NOTHING
+    found = without_each(transformer, X, rows)
+    if found is None:
+        return None
+    what = found[0].max(axis=1, initial=STAYS)
+    if not what.any():
+        return NOTHING
+    return Moves(gone=what == GOES, other=what == OTHER)
+
+
+def is_limited(transformer):
+    """Whether an encoder puts rare categories together."""
+    return transformer.min_frequency is not None or transformer.max_categories is not None
+
+
+def without_each(transformer, X, rows):
+    """What becomes of an encoder without each of some rows, by its features.
+
+    Parameters
+    ----------
+    transformer : OneHotEncoder or OrdinalEncoder
+        Fitted.
+    X : array-like of shape (n_samples, n_features)
+    rows : ndarray of int, shape (n_rows,)
+
+    Returns
+    -------
+    what, codes : ndarray of int, shape (n_rows, n_features)
+        That the columns of a feature stay, that one goes, or that something else happens; and the
+        position of the row's category. None for both in one where categories cannot be told.
+    """
     if sp.issparse(X):
         return None
-    what = np.zeros(len(rows), dtype=np.intp)
+    shape = len(rows), len(transformer.categories_)
+    what, own = np.zeros(shape, dtype=np.intp), np.zeros(shape, dtype=np.intp)
     for j, categories in enumerate(transformer.categories_):
         codes = _codes(np.asarray(_safe_indexing(X, j, axis=1)), categories)
         if codes is None:
             return None
         counts = np.bincount(codes, minlength=len(categories))
-        what = np.maximum(what, _without_one(transformer, counts)[codes[rows]])
-    if not what.any():
-        return NOTHING
-    return Moves(gone=what == GOES, other=what == OTHER)
+        own[:, j] = codes[rows]
+        what[:, j] = _without_one(transformer, counts)[own[:, j]]
+    return what, own
 
 
 def _without_one(transformer, counts):
@@ -40,8 +69,7 @@ def _without_one(transformer, counts):
     if not isinstance(transformer.categories, str):
         last[:] = False
     takes = isinstance(transformer, OneHotEncoder) and transformer.drop is None
-    limited = transformer.min_frequency is not None or transformer.max_categories is not None
-    if not limited:
+    if not is_limited(transformer):
         # A row that is taken although nobody else has its category, as no category at all.
         takes &= transformer.handle_unknown in ("ignore", "infrequent_if_exist")
         return np.where(last, GOES if takes else OTHER, STAYS)

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_array
 
 from skinfluence._utils.stacking import chosen_and
-from skinfluence._utils.untouched import fitted_to, untouched
+from skinfluence._utils.untouched import fitted_to, transformed, untouched
 from skinfluence.statistics.read_once import read_once
 
 # Fitted again on all rows, transformers give what they gave to this share of a column's size.
@@ -116,7 +116,7 @@ class Refits:
         except (ValueError, IndexError) as error:
             # Bins of a column of one value end in an IndexError.
             raise RefusedRowError(str(error)) from error
-        return X, X_out, self._columns(fitted)
+        return X, X_out, self.columns_of(fitted)
 
     def _fitted(self, X, y, out, steps):
         steps = [clone(one) for one in steps]
@@ -128,7 +128,32 @@ class Refits:
                 out = step.transform(out)
         return _checked(X), out if out is None else _checked(out), steps
 
-    def _columns(self, fitted):
+    def seen(self, X):
+        """Any raw rows, as the model sees them behind the steps as fitted."""
+        return _checked(transformed(self.transformers, X))
+
+    def with_steps(self, steps):
+        """The same rows behind other steps.
+
+        Parameters
+        ----------
+        steps : list of transformers
+            Not fitted.
+
+        Returns
+        -------
+        refits : Refits
+            Of those, fitted on all rows.
+        X : ndarray or CSR array
+            What they give.
+        """
+        X, _, fitted = self._fitted(self.X, self.y, None, steps)
+        after = Refits(fitted, self.X, self.y)
+        after._given = X
+        return after, X
+
+    def columns_of(self, fitted):
+        """Where each column of other steps, fitted, was among the old ones; as of :meth:`after`."""
         names = _names(fitted)
         if names is not None and self._places is not None:
             return np.fromiter(map(self._places.get, names, repeat(-1)), np.intp, len(names))

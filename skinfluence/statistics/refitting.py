@@ -148,11 +148,7 @@ def smooth_after(factor, solver, rows, moved, near, certify=False):
             if not bound <= PLAIN * np.sqrt((found.penalty * found.theta**2).sum()):
                 bound = _bound_there(found, solver)
         return Moved(found.design.like(X_out).multiply(found.theta.T), bound)
-    problem, _ = _problem(objective, rows, design_of(X, objective.design.intercept), columns)
-    problem = centred(problem)
-    nowhere = problem.at(np.zeros_like(problem.theta))
-    if not problem.value() <= nowhere.value():
-        problem = nowhere
+    problem = _from_old(objective, rows, design_of(X, objective.design.intercept), columns)
     bound = np.inf
     if piecewise.is_piecewise(problem.loss):
         found, _ = piecewise.minimise(problem, solver)
@@ -164,6 +160,36 @@ def smooth_after(factor, solver, rows, moved, near, certify=False):
             bound = distance_bound(minimum)
     refuse_separable(found)
     return Moved(found.design.like(X_out).multiply(found.theta.T), bound)
+
+
+def problem_after(objective, solver, rows, design, columns):
+    """The problem after an edit, of a smooth loss, at its optimum.
+
+    Parameters
+    ----------
+    objective : Objective
+        At the optimum before.
+    solver : solver object
+    rows : EditedRows
+    design : Design
+    columns : ndarray of int or None
+        Where its columns were, as of :meth:`Refits.after`.
+
+    Raises
+    ------
+    SingularHessianError, SeparableError
+        After the edit there is no optimum.
+    """
+    found = minimise(_from_old(objective, rows, design, columns), solver).objective
+    refuse_separable(found)
+    return found
+
+
+def _from_old(objective, rows, design, columns):
+    """The problem after an edit at the old parameters, or at none where those are further away."""
+    problem = centred(_problem(objective, rows, design, columns)[0])
+    nowhere = problem.at(np.zeros_like(problem.theta))
+    return problem if problem.value() <= nowhere.value() else nowhere
 
 
 def _in_row_space_after(objective, solver, rows, X, X_out):

@@ -1,5 +1,6 @@
 """Questions about a whole pipeline: its transformers see the edit, too."""
 
+import copy
 from dataclasses import fields
 
 import numpy as np
@@ -10,6 +11,7 @@ from skinfluence.answers.streams import gathered, top_of
 from skinfluence.quantity import Effect
 from skinfluence.statistics import edited_rows
 from skinfluence.statistics.again import Again
+from skinfluence.statistics.limits import limits_of, with_encoder
 from skinfluence.statistics.removals import REFITTED, UNMOVED, Removals, removals_of
 from skinfluence.statistics.targets import moving_curve
 
@@ -85,9 +87,38 @@ class WholePipeline:
                     method, tol, rows[some], ratio, fills
                 )
         left = removals.again
+        for places, whole in self._at_limits(rows, left, method):
+            eta[places] = whole.own_values(rows[places], method, tol)
+            left = np.setdiff1d(left, places)
         if len(left):
             eta[left] = np.concatenate(self.group_values(rows[left, None], method, tol))
         return eta
+
+    def _at_limits(self, rows, left, method):
+        """Rows that share an encoder, and the pipeline with it that answers about each of them.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+        left : ndarray of int
+            Positions in it of those that the steps are fitted again for.
+        method : str
+
+        Yields
+        ------
+        places : ndarray of int
+            Some of ``left``.
+        whole : WholePipeline
+        """
+        problem = self.answers.problem
+        if method in LOCAL or moving_curve(problem) is not None or problem.offset is not None:
+            return
+        for some, *encoder in limits_of(self.refits, rows[left]):
+            found = with_encoder(self.answers, self.refits, rows[left[some]], *encoder)
+            if found is not None:
+                fine, answers, refits, X = found
+                rest = refits, X, self.supervised, self.budget
+                yield left[some[fine]], WholePipeline(answers, self.model, *rest)
 
     def group_values(self, groups, method, tol=0.0):
         """Decision values of the rows of each group from the pipeline without the group.
@@ -147,7 +178,28 @@ class WholePipeline:
                 )
             for block, values in stream:
                 yield some[block], values
-        yield from self._one_by_one(quantity, X, rows, removals.again, label, method, tol)
+        left = removals.again
+        for places, whole in self._at_limits(rows, left, method) if label is None else ():
+            there = whole.quantity_from(quantity, X, method)
+            for block, values in whole.row_stream(there, X, rows[places], None, method, tol):
+                yield places[block], values
+            left = np.setdiff1d(left, places)
+        yield from self._one_by_one(quantity, X, rows, left, label, method, tol)
+
+    def quantity_from(self, quantity, X, method):
+        """A quantity of another pipeline's rows whose changes start where the answers of this one do.
+
+        Parameters
+        ----------
+        quantity : Quantity
+        X : array-like
+            Its raw rows.
+        method : str
+        """
+        started = copy.copy(quantity)
+        started.design = self.answers.problem.design.like(self.refits.seen(X))
+        started.eta = self.answers.start(started.design, method)
+        return started
 
     def _one_by_one(self, quantity, X, rows, left, label, method, tol):
         """The stream of the rows that the steps are fitted again for."""

@@ -52,10 +52,11 @@ def _named(trial, facts, said):
     """Of rows and groups that are not those of the edit, too: the words name them."""
     if facts.emptied:
         return True
-    numbers = [int(one) for one in re.findall(r"\d+", said.partition(" hold")[0])]
-    gone = np.isin(
-        groups_of(trial) if said.startswith("Group") else np.arange(len(trial.y)), numbers
-    )
+    of_group = re.match(r"All rows of .* are in group (\d+)", said)
+    named = of_group[1] if of_group else said.partition(" hold")[0]
+    numbers = [int(one) for one in re.findall(r"\d+", named)]
+    by_group = of_group or said.startswith("Group")
+    gone = np.isin(groups_of(trial) if by_group else np.arange(len(trial.y)), numbers)
     weight = np.ones(len(trial.y)) if trial.weight is None else trial.weight
     left = weight > 0
     return not set(trial.y[left & ~gone]) == set(trial.y[left])
@@ -92,7 +93,7 @@ REFUSALS = [
 WARNINGS = [
     (r"the transformers, fitted on what the edit leaves, refuse", "steps refuse", _refused),
     (r"is the only one of its class|has all the training weight", "alone", _named),
-    (r"holds all the weight|a class has no rows", "class emptied", _named),
+    (r"holds all the weight|a class has no rows|are in group \d", "class emptied", _named),
     (r"not determined, or the classes are separated", "no optimum", _singular),
     (r"The fit is not at the optimum", "fit stopped early", _far),
     (r"Fitted again on all rows they do not give what they gave", "held", _unstable),

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from skinfluence import Influence
+from skinfluence.statistics import limits
 from skinfluence.statistics.coded import CodedEncoder
 from skinfluence.statistics.read_once import read_once
 
@@ -110,6 +111,8 @@ def test_rows_at_a_limit_of_a_category_cost_no_look_at_the_categories(output, mo
     y = (TABLE["size"] + rng.standard_normal(N) > 0).to_numpy().astype(int)
     model = make_pipeline(steps, LogisticRegression(tol=1e-12, solver="newton-cholesky"))
     inf = Influence(model.fit(TABLE, y), TABLE, y)
+    # One by one: see test_limits.py for those of one category together.
+    monkeypatch.setattr(limits, "FEWEST", N)
     seen, fit = [], CodedEncoder.fit_transform
     monkeypatch.setattr(
         CodedEncoder, "fit_transform", lambda self, *args: seen.append(1) or fit(self, *args)

@@ -1,0 +1,131 @@
+"""Rows that take a category over a limit: without any one of them an encoder is the same one.
+
+So they are answered together, about a pipeline in which that encoder does not look at the rows.
+"""
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from sklearn.utils import _safe_indexing
+
+from skinfluence.answers import answers_of
+from skinfluence.design import design_of
+from skinfluence.objective import Objective
+from skinfluence.smooth.optimum.newton import SeparableError
+from skinfluence.smooth.optimum.old_factor import serves
+from skinfluence.solvers import SingularHessianError
+from skinfluence.statistics import edited_rows
+from skinfluence.statistics.categories import OTHER, is_limited, without_each
+from skinfluence.statistics.gamma import moving
+from skinfluence.statistics.refitting import problem_after
+from skinfluence.statistics.registry import chain_moves
+
+# From so many rows on another pipeline costs less than a fit for each of them.
+FEWEST = 4
+# What an encoder refuses of the rows, and where the model has no optimum.
+NOT_KNOWN = (TypeError, ValueError, SingularHessianError, SeparableError)
+
+
+def limits_of(refits, rows):
+    """Rows of one category without any of which an encoder of a table's columns is the same one.
+
+    Parameters
+    ----------
+    refits : Refits
+        Of steps that begin with a ColumnTransformer.
+    rows : ndarray of int
+
+    Yields
+    ------
+    places : ndarray of int
+        Positions in ``rows``.
+    name : str
+        Of the encoder.
+    without : ndarray of int
+        The rows that it is to be fitted on: all but one of them.
+    """
+    _, columns = _first(refits.transformers[0])
+    if type(columns) is not ColumnTransformer:
+        return
+    for name, step, where in columns.transformers_:
+        if type(step) not in (OneHotEncoder, OrdinalEncoder) or not is_limited(step):
+            continue
+        found = without_each(step, _safe_indexing(refits.X, where, axis=1), rows)
+        if found is None:
+            continue
+        what, codes = found
+        for j in range(what.shape[1]):
+            # One whose other categories stay says what the encoder is without each of them.
+            here = (what[:, j] == OTHER) & (np.count_nonzero(what, axis=1) == 1)
+            for code in np.unique(codes[here, j]):
+                places = np.flatnonzero(here & (codes[:, j] == code))
+                if len(places) >= FEWEST:
+                    yield places, name, np.delete(np.arange(len(refits.y)), rows[places[0]])
+
+
+def with_encoder(answers, refits, rows, name, without):
+    """The pipeline in which an encoder is what it is without one of some rows, of all rows.
+
+    Parameters
+    ----------
+    answers : Answers
+    refits : Refits
+    rows : ndarray of int
+        Those that share the encoder.
+    name, without
+        As :func:`limits_of` yields them.
+
+    Returns
+    -------
+    some : ndarray of int
+        Positions of those that need no fit there either.
+    answers : Answers
+        Of the model there.
+    refits : Refits
+    X : ndarray or CSR array
+        What the model sees of all rows. None in place of all where too few rows are left, or it is not known.
+    """
+    problem = answers.problem
+    if not isinstance(problem, Objective) or problem.loss.self_concordance is None:
+        return None
+    factor = answers.edit_solver().factor
+    if not serves(factor) or factor.objective.design.turned:
+        return None
+    steps = [clone(one) for one in refits.transformers]
+    try:
+        path, encoder, where = _part(refits, name)
+        encoder.fit(_safe_indexing(_safe_indexing(refits.X, where, axis=1), without))
+        steps[0].set_params(**{path + name: FrozenEstimator(encoder)})
+        after, X = refits.with_steps(steps)
+        moves = chain_moves(after.transformers, refits.X, rows)
+        if moves is None or np.count_nonzero(~moves.other) < FEWEST:
+            return None
+        every = edited_rows.without(problem, refits.y, np.empty(0, dtype=np.intp))
+        design = design_of(X, factor.objective.design.intercept)
+        columns, solver = refits.columns_of(after.transformers), answers.solver
+        found = problem_after(factor.objective, solver, every, design, columns)
+        options = {"hold": problem.hold, "precision": "float64", "verbose": False}
+        there = moving(answers_of(found, solver=solver, **options))
+        return np.flatnonzero(~moves.other), there, after, X
+    except NOT_KNOWN:
+        return None
+
+
+def _part(refits, name):
+    """Where an encoder is; itself, to be fitted, as one that looks categories up once; its columns."""
+    path, fitted = _first(refits.transformers[0])
+    again = {part: step for part, step, _ in _first(refits.steps[0])[1].transformers}
+    where = {part: columns for part, _, columns in fitted.transformers_}
+    return path, clone(again[name]), where[name]
+
+
+def _first(step):
+    """What the rows go through first, and the names that lead there."""
+    path = ""
+    while type(step) is Pipeline:
+        name, step = step.steps[0]
+        path += f"{name}__"
+    return path, step
