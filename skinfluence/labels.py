@@ -18,8 +18,8 @@ class Labels:
     class_weight : ndarray of shape (n_classes,)
         The factor on the sample weight of each class, at its fitted value.
     balanced : {"weights", "rows", "rows left"}, default=None
-        What ``class_weight="balanced"`` counts, as in ``skinfluence.problem.amounts``. None for factors that
-        were given.
+        What ``class_weight="balanced"`` counts: weights; rows, whatever they weigh; or those of them that
+        have weight. None for factors that were given.
 
     Examples
     --------

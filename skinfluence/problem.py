@@ -109,8 +109,8 @@ class Problem(ABC):
         What the estimator, or a search around it, chose on the rows and a refit would choose anew,
         while answers hold it: a penalty, the parameters of a kernel, precisions.
     gamma_counts : {"weights", "rows", "rows left"} or None
-        What ``gamma="scale"``, one over the variance of all cells, counts, as in :func:`amounts`; None for
-        a gamma that was given, and for models without one.
+        What ``gamma="scale"``, one over the variance of all cells, counts: weights; rows, whatever they
+        weigh; or those of them that have weight. None for a gamma that was given, and without one.
     in_folds : bool
         Whether rows are cut into folds by their order, where they count whatever they weigh.
 
@@ -135,7 +135,7 @@ class Problem(ABC):
 
     @property
     def balanced(self):
-        """What ``class_weight="balanced"`` counts, as in :func:`amounts`; None for given weights."""
+        """What ``class_weight="balanced"`` counts, as ``gamma_counts`` does; None for given weights."""
         return None if self.labels is None else self.labels.balanced
 
     @property
