@@ -111,6 +111,8 @@ class Problem(ABC):
     gamma_counts : {"weights", "rows", "rows left"} or None
         What ``gamma="scale"``, one over the variance of all cells, counts: weights; rows, whatever they
         weigh; or those of them that have weight. None for a gamma that was given, and without one.
+    own_rows : str or None
+        Of a problem made of models that have not all the same rows: which those have, for messages.
     in_folds : bool
         Whether rows are cut into folds by their order, where they count whatever they weigh.
 
@@ -129,6 +131,7 @@ class Problem(ABC):
     model_name = "this model"
     without_a_class = "the optimum is at infinity"
     needs_all_classes = False
+    own_rows = None
     in_folds = False
     chosen = None
     gamma_counts = None

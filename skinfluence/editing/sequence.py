@@ -13,8 +13,6 @@ from skinfluence.editing.problems import names_of
 from skinfluence.editing.rows import EditedInputs
 from skinfluence.editing.solving import FollowedReach, Solved, values_of
 from skinfluence.editing.writing import innermost, transformers_in, write_linear
-from skinfluence.members.calibrated import CalibratedProblem
-from skinfluence.members.pairs import PairsProblem
 from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Objective
 from skinfluence.smooth.answers import SmoothAnswers
@@ -27,16 +25,10 @@ TOL = 1e-10
 def influence_after(influence, edit, frozen):
     """See :meth:`Influence.after`."""
     check_asked(influence, TOL, frozen)
-    if isinstance(influence.objective, PairsProblem):
+    if influence.objective.own_rows is not None:
         raise TypeError(
-            "A stream of edits follows models of which all have the same rows. Got a OneVsOneClassifier, "
-            "whose models have the rows of two classes each. Ask Influence about edited(...).estimator and "
-            "the edited rows."
-        )
-    if isinstance(influence.objective, CalibratedProblem):
-        raise TypeError(
-            "A stream of edits follows models of which all have the same rows. Got calibration in folds, "
-            "which are cut anew after each. Ask Influence about edited(...).estimator and the edited rows."
+            "A stream of edits follows models of which all have the same rows. Got "
+            f"{influence.objective.own_rows}. Ask Influence about edited(...).estimator and the edited rows."
         )
     move = Move(influence, edit, TOL, frozen)
     made = type(influence).__new__(type(influence))

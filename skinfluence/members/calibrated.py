@@ -69,6 +69,7 @@ class CalibratedProblem(Problem):
 
     needs_all_classes = True
     without_a_class = "a fold has no row of it"
+    own_rows = "calibration in folds, which are cut anew after each"
     in_folds = True
 
     @property

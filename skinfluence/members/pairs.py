@@ -118,6 +118,7 @@ class PairsProblem(OfMembers):
 
     needs_all_classes = True
     without_a_class = "a fit knows no such class"
+    own_rows = "a OneVsOneClassifier, whose models have the rows of two classes each"
 
     def code(self, k, y):
         """Of positions of classes those in a pair, 0 or 1; -1 for other classes."""
