@@ -30,7 +30,8 @@ from sklearn.linear_model import BayesianRidge, LogisticRegression, RidgeClassif
 from sklearn.multiclass import OneVsOneClassifier
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.preprocessing import scale
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
 from sklearn.svm import SVR, LinearSVR
 
 from skinfluence import Influence
@@ -104,6 +105,7 @@ GROUPS = {
         (CalibratedClassifierCV(SURE, ensemble=False), cancer),
         (CalibratedClassifierCV(), cancer),
         (CalibratedClassifierCV(GaussianNB(), method="isotonic"), cancer),
+        (CalibratedClassifierCV(make_pipeline(StandardScaler(), SURE)), cancer),
     ],
     "pairs": [(OneVsOneClassifier(RidgeClassifier()), digits)],
     "processes": [

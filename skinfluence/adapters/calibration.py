@@ -13,8 +13,8 @@ from sklearn.utils.validation import has_fit_parameter
 from skinfluence._utils.validation import check_rows, check_sample_weight
 from skinfluence.adapters.closed_form import made
 from skinfluence.design import design_of
+from skinfluence.inputs.asked import Asked
 from skinfluence.inputs.calibrated import GivenScores, held_classifier, response_of
-from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses.chances import OfChances
 from skinfluence.objective import Labels, objective_of, refuse_form, refuse_unknown
@@ -32,6 +32,10 @@ HOLD_ONE = (
     "CalibratedClassifierCV(FrozenEstimator(classifier)).fit(X, y); or ask about the classifier alone, on "
     "all rows: Influence(clone(model.calibrated_classifiers_[0].estimator).fit(X, y), X, y)."
 )
+BEFORE = (
+    "Put its steps before the calibration, where all rows fit them, which is another model: "
+    f"make_pipeline(StandardScaler(), CalibratedClassifierCV(...)). {HOLD_ONE}"
+)
 HELD_IN_FOLDS = (
     "A classifier that is held, a FrozenEstimator, is calibrated once, on all rows. Got a "
     "CalibratedClassifierCV that cuts them into folds for it. Leave ensemble at 'auto': "
@@ -47,13 +51,8 @@ def _(model: CalibratedClassifierCV):
         raise TypeError(HELD_IN_FOLDS)
     fitted = getattr(model, "calibrated_classifiers_", ())
     inside = fitted[0].estimator if fitted else _given(model)
-    if opened(inside) is not None:
-        raise TypeError(
-            "The classifier of calibration in folds must be of the features as they are, with nothing "
-            f"chosen. Got {type(inside).__name__}, which each fold fits anew. Put its steps before the "
-            "calibration, where all rows fit them, which is another model: make_pipeline(StandardScaler(), "
-            f"CalibratedClassifierCV(...)). {HOLD_ONE}"
-        )
+    while (layer := opened(inside)) is not None:
+        inside = layer.inside
     try:
         refuse_unknown(inside)
         _cuts(model)
@@ -149,6 +148,7 @@ def _in_folds(model, X, y, sample_weight):
         _cuts(model),
         partial(family, **more),
         response,
+        partial(Asked, of=response),
         model.ensemble is not False,
         f"{model.method} calibration in folds",
     )
@@ -160,8 +160,6 @@ def _checked_models(problem, fitted):
 
     Returns what about them makes answers misleading, of the first of which there is something to say.
     """
-    from skinfluence.members.fold_models import answers_about
-
     fold = problem.cuts.of(problem.y)
     places = [fold != k for k in range(problem.cuts.n_folds)] if problem.ensemble else [fold >= 0]
     if len(fitted) != len(places):
@@ -170,15 +168,17 @@ def _checked_models(problem, fitted):
     for one, rows in zip(fitted, places, strict=True):
         weighed = has_fit_parameter(one, "sample_weight")
         own = problem.weights[rows] if weighed else None
-        part = objective_of(one, problem.design.X[rows], y[rows], own)
-        check_same_fit(one, part)
-        if part.chosen is not None:
+        try:
+            asked = problem.asked(one, problem.design.X[rows], y[rows], own, same_fit=True)
+        except TypeError as error:
+            raise TypeError(f"{error} {BEFORE}") from error
+        if asked.problem.chosen is not None:
             raise TypeError(
                 "The classifier of calibration in folds must have chosen nothing on the rows. Got "
-                f"{part.model_name}, which chose {part.chosen}; each fold would choose anew. Fit it with "
-                "that given."
+                f"{asked.problem.model_name}, which chose {asked.problem.chosen}; each fold would choose "
+                "anew. Fit it with that given."
             )
-        concern = answers_about(part)[1] if concern is None else concern
+        concern = asked.concern if concern is None else concern
     return concern
 
 

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metaestimators import available_if
 
@@ -114,6 +115,16 @@ def held_classifier(model):
     elif model.cv != "prefit":
         held = None
     return held if hasattr(held, "classes_") else None
+
+
+def numbers_for(model):
+    """What rows of calibration in folds must be, behind an error about them; of others nothing."""
+    if not isinstance(model, CalibratedClassifierCV) or held_classifier(model) is not None:
+        return ""
+    return (
+        " Rows of calibration in folds must be finite numbers here, whatever the steps inside take. Put what "
+        "reads them before it: make_pipeline(reader, CalibratedClassifierCV(...))."
+    )
 
 
 def calibrated_layer(model):

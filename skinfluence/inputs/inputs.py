@@ -20,6 +20,7 @@ from skinfluence._utils.validation import (
     refuse_masked,
 )
 from skinfluence.blocks import Rows, device_rows, is_large, is_lazy, is_tensor, rows_of
+from skinfluence.inputs.calibrated import numbers_for
 from skinfluence.inputs.curves import curve_of, seen_through
 from skinfluence.inputs.frozen import check_no_samplers, check_same_rows, uses_y
 from skinfluence.inputs.functions import has_functions, look_at_edited_rows, look_at_functions
@@ -240,9 +241,15 @@ class Inputs:
 
     def _seen(self, X):
         X = transformed(self.transformers, X)
-        return validate_data(
-            self.model, X, reset=False, accept_sparse="csr", dtype=np.float64, order="C"
-        )
+        try:
+            return validate_data(
+                self.model, X, reset=False, accept_sparse="csr", dtype=np.float64, order="C"
+            )
+        except ValueError as error:
+            needed = numbers_for(self.model)
+            if not needed:
+                raise
+            raise ValueError(f"{error}{needed}") from error
 
     def raw_rows(self, rows):
         """Some raw training rows, as the user passed them."""

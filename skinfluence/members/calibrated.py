@@ -46,6 +46,8 @@ class CalibratedProblem(Problem):
         From scores of rows, codes and weights to their family.
     response : {"decision_function", "predict_proba"}
         What calibrators are fitted to.
+    asked : callable
+        From a fitted classifier, its rows, labels and weights to what it says without a row.
     ensemble : bool
         Whether each fold's model has its calibrators, whose chances are averaged, or all rows have them in
         common, of a model of all rows.
@@ -63,6 +65,7 @@ class CalibratedProblem(Problem):
     cuts: Cuts
     calibrator: object
     response: str
+    asked: object
     ensemble: bool
     model_name: str
     concern: str | None = None

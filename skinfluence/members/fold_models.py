@@ -8,21 +8,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.answers import Tests, answers_of
 from skinfluence.closed_form.family import NoModelError
-from skinfluence.objective import objective_of
-from skinfluence.solvers.base import DistantFitError
-from skinfluence.statistics import moving
-
-
-def answers_about(problem):
-    """Answers about the model of a fold, and what about its fit misleads; None for nothing."""
-    options = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
-    try:
-        answers = answers_of(problem, **options)
-    except DistantFitError as error:
-        return moving(error.polished()), str(error)
-    return moving(answers), answers.concern
 
 
 class Part:
@@ -40,7 +26,7 @@ class Part:
     """
 
     def __init__(self, problem, rows):
-        self.response = problem.response
+        self.as_chances = problem.response == "predict_proba"
         self.two = len(problem.labels.classes) == 2
         y, own = problem.labels.classes[problem.y[rows]], problem.weights[rows]
         X, model = problem.design.X[rows], clone(problem.estimator)
@@ -55,38 +41,28 @@ class Part:
                 raise NoModelError(str(error)) from error
             if len(model.classes_) < len(problem.labels.classes):
                 raise NoModelError("A fold has all the rows of a class.")
-            found = objective_of(model, X, y, own if weighed else None)
-            self.answers = answers_about(found)[0]
+            self.asked = problem.asked(model, X, y, own if weighed else None)
         self.place = np.full(problem.n_samples, -1)
         self.place[rows] = np.arange(len(rows))
 
-    def _quantity(self, X, method):
-        tests = Tests(self.answers.problem.design.like(X), None, None)
-        return self.answers.quantity(tests, self.response, method)
-
     def _scores(self, values):
         """One number for two classes, else one a class, along the last axis."""
-        if self.response == "predict_proba":
+        if self.as_chances:
             return values[..., 1:] if self.two else values
         return values[..., None] if self.two else values
 
     def scores(self, X, method):
         """What it says of rows, (m, n_scores)."""
-        return self._scores(self._quantity(X, method).before)
+        return self._scores(self.asked.values(X, method))
 
     def scores_without(self, X, rows, method, tol):
         """What it says of rows of X without each of some of its own, (n_rows, m, n_scores)."""
-        part = self._quantity(X, method)
-        moved = self.answers.row_effects(part, self.place[rows], None, method, tol)
-        return np.swapaxes(self._scores(part.before[:, None] + moved), 0, 1)
+        found = self.asked.values_without(X, self.place[rows], method, tol)
+        return np.swapaxes(self._scores(found), 0, 1)
 
     def own_scores(self, rows, method, tol):
         """What it says of each of some of its rows without that, (n_rows, 1, n_scores)."""
-        eta = self.answers.own_removals(method, tol, self.place[rows])
-        loss = self.answers.problem.loss
-        if self.response == "predict_proba":
-            return self._scores(loss.predict_proba(eta))[:, None]
-        return loss.expand(eta).reshape(len(rows), 1, -1)
+        return self._scores(self.asked.own_values(self.place[rows], method, tol))[:, None]
 
 
 class Folds:

@@ -14,6 +14,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, KFold
@@ -378,13 +379,13 @@ def test_a_temperature_of_labels_that_scikit_learn_takes_for_positions_is_refuse
 @pytest.mark.parametrize(
     "model",
     [
-        CalibratedClassifierCV(make_pipeline(StandardScaler(), LogisticRegression()), cv=2),
+        CalibratedClassifierCV(make_pipeline(Nystroem(n_components=5), LogisticRegression()), cv=2),
         CalibratedClassifierCV(HELD["decision values of two"][0], cv=2, ensemble=True),
         CalibratedClassifierCV(
             OneVsRestClassifier(LogisticRegression()), cv=KFold(2, shuffle=True, random_state=0)
         ),
     ],
-    ids=["steps inside", "a held one in folds", "one with an inside"],
+    ids=["steps that draw", "a held one in folds", "one with an inside"],
 )
 def test_folds_that_are_not_known_are_refused_with_a_way_out(model):
     model = clone(model).fit(X, TWO)

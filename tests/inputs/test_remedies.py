@@ -16,7 +16,7 @@ from sklearn.ensemble import (
 )
 from sklearn.feature_selection import RFE, SelectKBest
 from sklearn.linear_model import Lasso, LogisticRegression, RANSACRegressor, Ridge
-from sklearn.model_selection import TunedThresholdClassifierCV
+from sklearn.model_selection import KFold, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import (
     ClassifierChain,
@@ -56,7 +56,10 @@ REFUSED = {
         StackingRegressor([("a", Ridge()), ("b", Lasso(0.1))], Ridge()),
         LINE,
     ),
-    "calibration": (CalibratedClassifierCV(make_pipeline(StandardScaler(), LOGISTIC), cv=3), THREE),
+    "calibration": (
+        CalibratedClassifierCV(LOGISTIC, cv=KFold(3, shuffle=True, random_state=0)),
+        THREE,
+    ),
     "bagging": (BaggingClassifier(LOGISTIC, n_estimators=3, random_state=0), TWO),
     "a chain": (
         ClassifierChain(LOGISTIC, order=[2, 0, 1]),

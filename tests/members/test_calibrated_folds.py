@@ -8,14 +8,18 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_selection import SelectKBest
 from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
@@ -43,6 +47,8 @@ INSIDE = {
     "chances of three": (GaussianNB(), THREE),
     "a machine": (SVC(kernel="linear", tol=1e-10), TWO),
     "neighbours": (KNeighborsClassifier(7), THREE),
+    "scaled rows": (make_pipeline(StandardScaler(), SURE), TWO),
+    "columns that are chosen": (make_pipeline(SelectKBest(k=2), GaussianNB()), TWO),
 }
 
 
@@ -64,7 +70,8 @@ def refit(method, ensemble, cv, inside, X, y, w, at):
     """Chances at rows: each fold's model, and what its calibrators are, a second time."""
 
     def fitted(rows):
-        given = {} if isinstance(inside, KNeighborsClassifier) else {"sample_weight": w[rows]}
+        weighed = not isinstance(inside, KNeighborsClassifier | Pipeline)
+        given = {"sample_weight": w[rows]} if weighed else {}
         return clone(inside).fit(X[rows], y[rows], **given)
 
     folds = list(cv.split(X, y))
@@ -210,7 +217,7 @@ def test_the_contract_holds():
 
 def test_rows_of_a_class_that_then_has_fewer_than_there_are_folds_have_no_answer():
     y = np.where(np.isin(np.arange(N), [3, 11, 30]), 1, 0)
-    model = fitted("sigmoid", True, 3, SURE, X, y)
+    model = fitted("sigmoid", True, 3, GaussianNB(), X, y)
     with pytest.raises(ValueError, match="less than 3 examples"):
         clone(model).fit(np.delete(X, 3, axis=0), np.delete(y, 3))
     with pytest.warns(UserWarning, match=r"Rows 3, 11, 30 have no answer.*folds"):
@@ -237,7 +244,12 @@ def test_other_rows_than_those_of_the_fit_are_refused():
 
 
 REFUSED = {
-    "steps": (make_pipeline(StandardScaler(), LogisticRegression()), 3, "Put its steps before"),
+    "steps that draw": (
+        make_pipeline(Nystroem(random_state=0, n_components=5), SURE),
+        3,
+        "another draw",
+    ),
+    "a search": (GridSearchCV(SURE, {"C": [1.0, 2.0]}, cv=2), 3, "which chose the parameters"),
     "a forest": (RandomForestClassifier(3, random_state=0), 3, "Trees are piecewise constant"),
     "folds that are drawn": (
         SURE,
@@ -259,6 +271,24 @@ def test_what_is_not_known_without_a_row_is_refused_with_a_way_out(name):
     found = re.search(r"(Influence\(.*\))\.$", str(refusal.value))
     if found is not None and name != "a forest":
         assert np.isfinite(eval(found[1], known).loo_decision_function()).all()
+
+
+def test_steps_inside_that_read_no_numbers_are_asked_for_before_it():
+    pd = pytest.importorskip("pandas")
+    frame, texts = pd.DataFrame(X, columns=["a", "b", "c"]), np.array(["one two", "two three"])[TWO]
+    named = make_pipeline(ColumnTransformer([("a", StandardScaler(), ["a", "b"])]), SURE)
+    read = make_pipeline(CountVectorizer(), SURE)
+    for inside, rows, words in (
+        (named, frame, r"must take arrays of numbers.*Put its steps before the calibration"),
+        (read, texts, r"must be finite numbers here.*Put what reads them before it"),
+    ):
+        model = fitted("sigmoid", True, 3, inside, rows, TWO)
+        with pytest.raises((TypeError, ValueError), match=words):
+            Influence(model, rows, TWO)
+    outside = make_pipeline(named[0], CalibratedClassifierCV(SURE, cv=3)).fit(frame, TWO)
+    refit = clone(outside).fit(frame.drop(index=3), np.delete(TWO, 3))
+    found = Influence(outside, frame, TWO).loo_predict_proba(indices=[3])
+    assert_allclose(found, refit.predict_proba(frame.iloc[[3]]), atol=1e-6)
 
 
 def test_streams_receipts_and_derivatives_are_refused_by_name():
