@@ -24,6 +24,8 @@ TOP, MAX_ROWS = 50, 500
 N_NEIGHBOURS = 5
 # Sources in the table and the figure.
 MAX_SOURCES = 40
+FIGURES = ["ranked", "effects", "depth", "reliability", "ceilings", "confusion"]
+FIGURES += ["predictions", "selection", "sources"]
 RANKED_BY = {
     "error_proba": "how likely the label is wrong",
     "loo_loss": "leave-one-out loss",
@@ -294,58 +296,37 @@ def _pictures(audit, images, planted):
 
 def _figures(audit, planted, selection):
     """Data URIs of the pictures, by name; None for a picture that has nothing to show."""
-    table = audit.table
-    display = plots.RankedLossDisplay.from_audit(audit, planted=planted)
-    names = (
-        "effects",
-        "depth",
-        "reliability",
-        "ceilings",
-        "confusion",
-        "predictions",
-        "selection",
-        "sources",
-    )
-    figures = dict.fromkeys((*names, "sources"))
-    if audit.sources is not None:
+    figures = dict.fromkeys(FIGURES)
+    for name, draw, size in _drawings(audit, planted, selection):
+        figures[name] = plots.figure_uri(draw, size=size)
+    return figures
+
+
+def _drawings(audit, planted, selection):
+    """The pictures that have something to show: name, what draws it on axes, and its size in inches."""
+    table, size = audit.table, (6.4, 3.6)
+    if audit.sources is not None and len(audit.sources) <= MAX_SOURCES:
         shown = SourcesDisplay._of_audit(audit)
-        height = 1.2 + 0.32 * len(shown.source)
-        if len(shown.source) <= MAX_SOURCES:
-            figures["sources"] = plots.figure_uri(shown._draw, size=(6.4, height))
-    figures["ranked"] = plots.figure_uri(display.plot, size=(6.4, 3.6))
+        yield "sources", shown._draw, (6.4, 1.2 + 0.32 * len(shown.source))
+    yield "ranked", plots.RankedLossDisplay.from_audit(audit, planted=planted).plot, size
     if "effect_of_dropping" in table:
-        figures["effects"] = plots.figure_uri(
-            lambda ax: plots.draw_effects(ax, table), size=(6.4, 3.6)
-        )
+        yield "effects", lambda ax: plots.draw_effects(ax, table), size
     if planted is not None:
         order = table["row"].to_numpy()
-        figures["depth"] = plots.figure_uri(
-            lambda ax: plots.draw_depth(ax, order, planted), size=(6.4, 3.6)
-        )
+        yield "depth", lambda ax: plots.draw_depth(ax, order, planted), size
     if audit.task == "classification":
         codes = np.searchsorted(audit.classes, audit.y)
-        figures["reliability"] = plots.figure_uri(
-            lambda ax: plots.draw_reliability(ax, audit.loo_proba, codes), size=(6.4, 3.6)
-        )
+        yield "reliability", lambda ax: plots.draw_reliability(ax, audit.loo_proba, codes), size
         if audit.noise.claimed:
-            figures["ceilings"] = plots.figure_uri(
-                lambda ax: plots.draw_ceilings(ax, audit), size=(6.4, 3.6)
-            )
+            yield "ceilings", lambda ax: plots.draw_ceilings(ax, audit), size
         some = (table["action"] != "keep").any()
         if some and 2 < len(audit.classes) <= MAX_CONFUSION_CLASSES:
-            figures["confusion"] = plots.figure_uri(
-                lambda ax: plots.draw_confusion(ax, table, audit.classes), size=(6.4, 5)
-            )
+            yield "confusion", lambda ax: plots.draw_confusion(ax, table, audit.classes), (6.4, 5)
     else:
-        figures["predictions"] = plots.figure_uri(
-            lambda ax: plots.draw_predictions(ax, table), size=(6.4, 3.6)
-        )
+        yield "predictions", lambda ax: plots.draw_predictions(ax, table), size
     if selection is not None and len(selection.scores) > 1:
-        figures["selection"] = plots.figure_uri(
-            lambda ax: plots.draw_selection(ax, selection.scores, selection.strength),
-            size=(6.4, 3.6),
-        )
-    return figures
+        scores, strength = selection.scores, selection.strength
+        yield "selection", lambda ax: plots.draw_selection(ax, scores, strength), size
 
 
 def _sources(audit):
