@@ -6,6 +6,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
+from skinfluence._utils.weights import fit_weights
 from skinfluence.influence import Influence
 from skinfluence.inspection.base import FAINT, GRID, MANY, POINTS, Display, pyplot
 
@@ -255,7 +256,7 @@ def _refitted(influence, X, y, row):
     weight = None
     if problem.sample_weight is not None and np.ptp(problem.sample_weight) > 0:
         weight = problem.sample_weight[others]
-    given = {} if weight is None else {"sample_weight": weight}
+    given = fit_weights(influence.estimator, weight)
     model = clone(influence.estimator).fit(rows, targets, **given)
     without = Influence(model, rows, targets, weight)
     return without.answers.quantity(without._tests(X, y), "loss", "influence").before
