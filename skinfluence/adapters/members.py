@@ -226,17 +226,36 @@ def _(model: VotingClassifier, X, y, sample_weight=None):
 @refuse_form.register(VotingClassifier)
 @refuse_form.register(VotingRegressor)
 def _(model):
-    inside = [
-        type(one).__name__ for one in getattr(model, "estimators_", ()) if opened(one) is not None
-    ]
+    name = type(model).__name__
+    own_y = "y" if isinstance(model, VotingRegressor) else "model.le_.transform(y)"
+    refuse_opened(
+        model,
+        f"Put what they share before it: make_pipeline(StandardScaler(), {name}(...)), give "
+        "best_estimator_ in the place of a search, or ask about one model: "
+        f"Influence(model.estimators_[k], X, {own_y}).",
+    )
+
+
+def refuse_opened(model, instead):
+    """Refuse several models of which some see other rows than all, or chose something.
+
+    Parameters
+    ----------
+    model : estimator
+        With ``estimators_``, where it is fitted.
+    instead : str
+        What to do, the end of the message.
+
+    Raises
+    ------
+    TypeError
+    """
+    models = getattr(model, "estimators_", ())
+    inside = sorted({type(one).__name__ for one in models if opened(one) is not None})
     if inside:
-        name = type(model).__name__
-        own_y = "y" if isinstance(model, VotingRegressor) else "model.le_.transform(y)"
         raise TypeError(
-            f"The models of a {name} must be fitted on its features and its targets as they are, with "
-            f"nothing chosen. Got {', '.join(inside)} inside it. Put what they share before it: "
-            f"make_pipeline(StandardScaler(), {name}(...)), give best_estimator_ in the place of a search, "
-            f"or ask about one model: Influence(model.estimators_[k], X, {own_y})."
+            f"The models of a {type(model).__name__} must be fitted on its features and its targets as they "
+            f"are, with nothing chosen. Got {', '.join(inside)} inside it. {instead}"
         )
 
 

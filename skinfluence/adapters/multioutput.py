@@ -10,11 +10,11 @@ from skinfluence.adapters.members import (
     TARGET_BY_TARGET,
     label_by_label,
     label_columns,
+    refuse_opened,
     says_chances,
     side_by_side,
 )
 from skinfluence.inputs.same_fit import check_same_fit
-from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import SquaredError
 from skinfluence.objective import Objective, objective_of, refuse_form
 
@@ -22,14 +22,7 @@ from skinfluence.objective import Objective, objective_of, refuse_form
 @refuse_form.register(MultiOutputRegressor)
 @refuse_form.register(MultiOutputClassifier)
 def _(model):
-    inside = {
-        type(one).__name__ for one in getattr(model, "estimators_", ()) if opened(one) is not None
-    }
-    if inside:
-        raise TypeError(
-            f"The models of a {type(model).__name__} must be fitted on its features and its targets as they "
-            f"are, with nothing chosen. Got {', '.join(sorted(inside))} inside it. {TARGET_BY_TARGET}"
-        )
+    refuse_opened(model, TARGET_BY_TARGET)
 
 
 @objective_of.register
