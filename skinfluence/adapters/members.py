@@ -237,7 +237,7 @@ def _(model):
 
 
 def refuse_opened(model, instead):
-    """Refuse several models of which some see other rows than all, or chose something.
+    """Refuse several models of which some stand behind steps or targets of their own, or chose.
 
     Parameters
     ----------
