@@ -109,6 +109,40 @@ def test_what_is_not_on_the_page_does_not_answer(name, cls):
         Influence(model, X, y)
 
 
+# What the constructor makes by itself is another form, and what to change is said.
+CHANGED = {
+    "LinearSVR": "Fit with a small one",
+    "SGDClassifier": "Fit with one of them",
+    "VotingClassifier": "Fit with voting='soft'",
+}
+SEVERAL = {"MultiOutputClassifier", "MultiOutputRegressor"}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(ANSWERED))
+def test_with_its_defaults_a_model_is_answered_or_says_what_to_change(name):
+    cls = dict(all_estimators())[name]
+    regresses = issubclass(cls, RegressorMixin)
+    y = LINE if regresses else THREE
+    inside = linear_model.Ridge() if regresses else linear_model.LogisticRegression()
+    if name in ("VotingClassifier", "VotingRegressor"):
+        model = cls([("a", inside)])
+    elif name in SEVERAL | {"OneVsOneClassifier", "OneVsRestClassifier"}:
+        model = cls(inside)
+    else:
+        model = cls()
+    y = np.column_stack([y > np.median(y), y > 0.5]).astype(int) if name in SEVERAL else y
+    model = model.fit(X, y)
+    if name in CHANGED:
+        with pytest.raises((TypeError, ValueError), match=CHANGED[name]):
+            Influence(model, X, y)
+        assert f"`{name}" in KNOWN
+        return
+    found = Influence(model, X, y).loo_predict(indices=[0, 7])
+    assert found.shape == (2, *np.shape(y)[1:])
+    assert np.isfinite(np.asarray(found, dtype=float)).all()
+
+
 def test_the_page_names_all_that_is_answered():
     unnamed = {name for name in ANSWERED if not re.search(rf"\b{name}\b", KNOWN)}
     # At the penalty that they chose, as their like.

@@ -164,6 +164,14 @@ def _checked_models(problem, fitted):
     places = [fold != k for k in range(problem.cuts.n_folds)] if problem.ensemble else [fold >= 0]
     if len(fitted) != len(places):
         raise ValueError(SAME_ROWS.format(f"{len(fitted)} models, of {len(places)} folds"))
+    for k in range(problem.cuts.n_folds):
+        own = np.bincount(problem.y, problem.weights * (fold == k), len(problem.labels.classes))
+        if not (own > 0).all():
+            raise ValueError(
+                "Every fold must have rows of every class, with weight. Got one without class "
+                f"{problem.labels.classes[np.argmin(own)]}. Fit with "
+                f"cv=StratifiedKFold({problem.cuts.n_folds})."
+            )
     y, concern = problem.labels.classes[problem.y], None
     for one, rows in zip(fitted, places, strict=True):
         weighed = has_fit_parameter(one, "sample_weight")

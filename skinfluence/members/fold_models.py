@@ -10,6 +10,9 @@ from sklearn.utils.validation import has_fit_parameter
 from skinfluence._utils.memory import row_blocks
 from skinfluence.closed_form.family import NoModelError
 
+# Up to this size the models of parts of the rows are kept.
+KEPT_BYTES = 2**29
+
 
 class Part:
     """The classifier fitted to some rows of a table, and what it says of others without one of them.
@@ -77,6 +80,9 @@ class Folds:
     def __init__(self, problem, method):
         self.problem, self.method = problem, method
         self._parts = {}
+        # Models hold their rows and what these are in their own columns.
+        n, d = problem.design.X.shape
+        self._most = max(2 * problem.cuts.n_folds, KEPT_BYTES // (16 * n * d))
 
     def part(self, chosen):
         """The :class:`Part` of the rows of a mask.
@@ -87,6 +93,8 @@ class Folds:
         """
         key = chosen.tobytes()
         if key not in self._parts:
+            if len(self._parts) >= self._most:
+                self._parts.pop(next(iter(self._parts)))
             try:
                 self._parts[key] = Part(self.problem, np.flatnonzero(chosen))
             except NoModelError as error:

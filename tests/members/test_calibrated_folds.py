@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -24,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from skinfluence import Influence, edits
+from skinfluence.members import fold_models
 from skinfluence.members.folds import Cuts
 from skinfluence.unlearning import forget, receipt
 from skinfluence.utils.estimator_checks import check_influence
@@ -307,6 +309,46 @@ def test_streams_receipts_and_derivatives_are_refused_by_name():
         for ask in questions:
             with pytest.raises(TypeError, match=words):
                 ask()
+
+
+def test_a_fold_without_a_class_is_refused_with_folds_that_have_all():
+    order = np.argsort(TWO, kind="stable")
+    rows, y = X[order], TWO[order]
+    model = fitted("sigmoid", True, KFold(7), GaussianNB(), rows, y)
+    with pytest.raises(
+        ValueError, match=r"Got one without class 1\. Fit with cv=StratifiedKFold\(7\)"
+    ):
+        Influence(model, rows, y)
+    model = fitted("sigmoid", True, StratifiedKFold(7), GaussianNB(), rows, y)
+    assert np.isfinite(Influence(model, rows, y).loo_predict_proba(indices=[3])).all()
+
+
+@pytest.mark.parametrize("form", ["sparse rows", "balanced classes"])
+def test_rows_may_be_sparse_and_classes_balanced_anew_in_each_fold(form):
+    y, rows = (LINE > 0.8).astype(int), X
+    inside = clone(SURE)
+    if form == "sparse rows":
+        rows = sp.csr_array(X * (np.abs(X) > 0.5))
+    else:
+        inside.set_params(class_weight="balanced")
+    model = fitted("sigmoid", True, 3, inside, rows, y)
+    k = np.delete(np.arange(N), 17)
+    refit = fitted("sigmoid", True, 3, inside, rows[k], y[k])
+    inf = Influence(model, rows, y)
+    found = inf.removal_effect(rows[:4], of="predict_proba", indices=[17], method="exact")[:, 0]
+    assert_allclose(found, change_of(model, refit, rows[:4]), atol=1e-6)
+    edit = edits.remove(17) + edits.relabel([3], [1 - y[3]])
+    y2 = np.where(np.arange(N) == 3, 1 - y, y)
+    refit = fitted("sigmoid", True, 3, inside, rows[k], y2[k])
+    found = inf.effect(edit, rows[:4], of="predict_proba").values
+    assert_allclose(found, change_of(model, refit, rows[:4]), atol=1e-6)
+
+
+def test_models_that_are_not_kept_are_fitted_again(monkeypatch):
+    model = fitted("sigmoid", True, 3, GaussianNB(), X, TWO)
+    expected = Influence(model, X, TWO).loo_predict_proba()
+    monkeypatch.setattr(fold_models, "KEPT_BYTES", 0)
+    assert_array_equal(Influence(model, X, TWO).loo_predict_proba(), expected)
 
 
 def test_a_classifier_that_is_held_is_calibrated_on_all_rows():
