@@ -6,10 +6,12 @@ import scipy.sparse as sp
 from sklearn.linear_model import LogisticRegression, PoissonRegressor
 
 from skinfluence import objective_of
+from skinfluence.model_selection import optima as optima_of
 from skinfluence.model_selection.optima import NEGLIGIBLE, Optima
 from skinfluence.objective import centred
 from skinfluence.smooth.optimum.newton import minimise
 from skinfluence.solvers import Exact
+from skinfluence.solvers.dual import DualFactor
 from skinfluence.solvers.primal import PrimalFactor
 
 # What the first penalty is multiplied by: of a usual grid, with repeats, with leaps, only one.
@@ -87,3 +89,47 @@ def test_most_penalties_ask_for_one_hessian(monkeypatch):
         optima.at(ratio)
     # By Newton's method from where the last two optima point it is three for each.
     assert len(made) < 2 * len(grid)
+
+
+def words(rng, n=100, d=400, classes=4):
+    """Few words in each text, by topic: more columns than rows."""
+    topic = rng.integers(0, classes, n)
+    often = rng.gamma(0.3, size=(classes, d))
+    X = rng.poisson(6.0 * often[topic] / often.sum(axis=1)[topic, None])
+    X = sp.csr_array(X.astype(float))
+    y = np.where(rng.random(n) < 0.2, rng.integers(0, classes, n), topic)
+    return X, y, LogisticRegression(C=0.1)
+
+
+def test_texts_ask_for_one_factor_at_each_penalty(monkeypatch):
+    """And the optima are those of Newton's method with a factor for each step, which are three and more."""
+    made = []
+    init = DualFactor.__init__
+    monkeypatch.setattr(
+        DualFactor,
+        "__init__",
+        lambda self, *args, **more: made.append(1) or init(self, *args, **more),
+    )
+    objective, grid = problem_of(words), np.logspace(0, -3, 4)
+    assert not optima_of._prefers_products(objective)
+    monkeypatch.setattr(optima_of, "WAY", 1.0)
+    assert optima_of._prefers_products(objective)
+    optima = Optima(objective)
+    few = [optima.at(ratio)[0] for ratio in grid]
+    assert len(made) == len(grid)
+    made.clear()
+    monkeypatch.setattr(optima_of, "WAY", np.inf)
+    optima = Optima(objective)
+    many = [optima.at(ratio)[0] for ratio in grid]
+    assert len(made) >= 3 * len(grid)
+    for one, other in zip(few, many, strict=True):
+        np.testing.assert_allclose(one.value(), other.value(), rtol=NEGLIGIBLE / 100)
+
+
+def test_rows_for_which_products_fail_are_taken_as_before(monkeypatch):
+    def fails(*_):
+        raise optima_of.SingularHessianError("no")
+
+    monkeypatch.setattr(optima_of, "minimise", fails)
+    objective = problem_of(words)
+    assert optima_of._by_products(objective) is objective
