@@ -14,12 +14,12 @@ from skinfluence.objective import Objective
 from skinfluence.smooth.optimum.newton import SeparableError
 from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics.budget import check_budget, clock, warn_unanswered
+from skinfluence.statistics.near_before import near_after
 from skinfluence.statistics.refits import RefusedRowError
 from skinfluence.statistics.refitting import (
     Moved,
     local_after,
     model_after,
-    near_after,
     smooth_after,
 )
 from skinfluence.statistics.targets import in_old_units, moving_curve, retargeted

@@ -8,6 +8,8 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, T
 from skinfluence.statistics.texts import every_word, within
 
 KINDS = (CountVectorizer, TfidfVectorizer)
+# Sets of other texts whose counts are at hand: those that are asked about, and those of an edit.
+KEPT = 2
 
 
 class Texts:
@@ -24,7 +26,7 @@ class Texts:
     def __init__(self):
         self.counts, self.words = None, None
         self._whole, self._place = None, {}
-        self._others = [], None
+        self._others, self._counted = ([], None), []
 
     def learn(self, vectoriser, texts):
         """Count the texts of a first fit.
@@ -65,6 +67,83 @@ class Texts:
             self._others = texts, counts
         return counts
 
+    @property
+    def vocabulary(self):
+        """Where each word stands, a dict."""
+        return self._whole.vocabulary_
+
+    def beside(self, vectoriser, texts):
+        """Texts of which some are new, with the words that only those have: a :class:`Wider`."""
+        place = [self._place.get(text, -1) for text in texts]
+        counts, words = self.counts_of(
+            vectoriser, [texts[i] for i, at in enumerate(place) if at < 0]
+        )
+        unseen = [word for word in words if word not in self.vocabulary]
+        wider = Wider(self, vectoriser, np.array(unseen, dtype=object))
+        known = [at for at in place if at >= 0]
+        both = sp.vstack([wider.spread(self.counts[known]), wider.placed(counts, words)], "csr")
+        order = np.argsort([at < 0 for at in place], kind="stable")
+        if not (order == np.arange(len(order))).all():
+            both = both[np.argsort(order)]
+        return wider, sp.csr_array(both)
+
+    def counts_of(self, vectoriser, texts):
+        """All words of some texts; of those of the last few times as then."""
+        found = next((found for before, found in self._counted if before == texts), None)
+        others = [one for one in self._counted if one[1] is not found]
+        if found is None:
+            counts, whole = every_word(vectoriser, texts, fitted=True)
+            found = sp.csr_array((len(texts), 0)), []
+            if counts is not None:
+                found = counts, whole.get_feature_names_out().tolist()
+        self._counted = [(texts, found), *others][:KEPT]
+        return found
+
+
+class Wider:
+    """The words of the texts of a first fit, and those that only new ones have, in order.
+
+    Parameters
+    ----------
+    texts : Texts
+    vectoriser : CountVectorizer or TfidfVectorizer
+    unseen : ndarray of str, in order
+    """
+
+    def __init__(self, texts, vectoriser, unseen):
+        self._texts, self._vectoriser = texts, vectoriser
+        before = np.searchsorted(texts.words, unseen)
+        n = np.arange(len(texts.words))
+        # Where the words of the first fit now stand.
+        self._at = n + np.searchsorted(before, n, side="right")
+        self._unseen = dict(
+            zip(unseen.tolist(), (before + np.arange(len(unseen))).tolist(), strict=True)
+        )
+        self.words = np.insert(texts.words, before, unseen)
+
+    def spread(self, counts):
+        """Counts of the words of the first fit, among all."""
+        shape = counts.shape[0], len(self.words)
+        return sp.csr_array((counts.data, self._at[counts.indices], counts.indptr), shape=shape)
+
+    def placed(self, counts, words):
+        """Counts of some words, among all; of those that are none of them nothing."""
+        known, at = self._texts.vocabulary, np.full(len(words), -1)
+        for i, word in enumerate(words):
+            place = known.get(word)
+            at[i] = self._unseen.get(word, -1) if place is None else self._at[place]
+        there = np.flatnonzero(at >= 0)
+        counts = sp.coo_array(counts[:, there])
+        shape = counts.shape[0], len(self.words)
+        return sp.csr_array((counts.data, (counts.row, at[there][counts.col])), shape=shape)
+
+    def of(self, texts):
+        """The counts of any texts."""
+        counts = self._texts.known(texts)
+        if counts is not None:
+            return self.spread(counts)
+        return self.placed(*self._texts.counts_of(self._vectoriser, texts))
+
 
 class CountedVectorizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     """A vectoriser that counts a text once, however often it is fitted on some of them.
@@ -94,11 +173,10 @@ class CountedVectorizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         vectoriser, texts = self.vectoriser, list(X)
         if self.texts.counts is None:
             self.texts.learn(vectoriser, texts)
-        counts, self.plain_ = self.texts.known(texts), None
+        self.known_, counts = self.texts, self.texts.known(texts)
         if counts is None:
             # A text that is new may have words that are.
-            self.plain_ = clone(vectoriser)
-            return self.plain_.fit_transform(X)
+            self.known_, counts = self.texts.beside(vectoriser, texts)
         in_texts = np.bincount(counts.indices, minlength=counts.shape[1])
         total = None if vectoriser.max_features is None else np.asarray(counts.sum(axis=0)).ravel()
         kept = chosen_words(vectoriser, in_texts, total, len(texts))
@@ -116,16 +194,12 @@ class CountedVectorizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
 
     def transform(self, X):
         """The same of other texts."""
-        if self.plain_ is not None:
-            return self.plain_.transform(X)
-        chosen = self.texts.of(list(X))[:, self.kept_]
+        chosen = self.known_.of(list(X))[:, self.kept_]
         return chosen if self.weights_ is None else self.weights_.transform(chosen)
 
     def get_feature_names_out(self, input_features=None):
         """The words."""
-        if self.plain_ is not None:
-            return self.plain_.get_feature_names_out()
-        return self.texts.words[self.kept_]
+        return self.known_.words[self.kept_]
 
 
 def chosen_words(vectoriser, in_texts, total, n):

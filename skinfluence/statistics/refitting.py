@@ -4,7 +4,6 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, lsmr
 from sklearn.exceptions import ConvergenceWarning
 
@@ -13,7 +12,6 @@ from skinfluence.design import design_of
 from skinfluence.objective import centred, objective_of
 from skinfluence.smooth.optimum import piecewise
 from skinfluence.smooth.optimum.newton import Minimum, minimise, refuse_separable
-from skinfluence.smooth.optimum.old_factor import by_chords, serves
 from skinfluence.smooth.optimum.penalty_bound import distance_by_penalty
 from skinfluence.smooth.optimum.piecewise_bound import end_bound
 from skinfluence.smooth.optimum.row_space import in_row_space
@@ -75,43 +73,6 @@ def local_after(factor, solver, rows, moved, method):
     return Moved(problem.design.like(X_out).multiply(problem.theta.T))
 
 
-def near_after(factor, edits, moved, noise):
-    """The optima after some edits by the old factor, all together: its solves are of many columns.
-
-    In the old columns: those that are not there any more are zeros, whose parameters the penalty takes to 0.
-
-    Parameters
-    ----------
-    factor : Factor
-        At the optimum before.
-    edits : list of EditedRows
-    moved : list of tuple
-        What :meth:`Refits.after` returns.
-    noise : float
-        What rounding leaves of the fit, as a distance.
-
-    Returns
-    -------
-    found : list of (Objective, X_out) or None
-        With the rows asked about; None where the old factor is no help.
-    """
-    starts = [_near_start(factor, *one) for one in zip(edits, moved, strict=True)]
-    there = [k for k, one in enumerate(starts) if one is not None]
-    problems, out = [starts[k][0] for k in there], [None] * len(edits)
-    if not there:
-        return out
-
-    def gradients(which, theta):
-        return np.stack(
-            [problems[k].at(one).gradient() for k, one in zip(which, theta, strict=True)]
-        )
-
-    solved = by_chords(factor, np.stack([one.theta for one in problems]), gradients, noise)
-    for k, problem, theta in zip(there, problems, solved, strict=True):
-        out[k] = None if theta is None else (problem.at(theta), starts[k][1])
-    return out
-
-
 def smooth_after(factor, solver, rows, moved, near, certify=False):
     """A smooth linear model after an edit of its whole pipeline, to round-off.
 
@@ -124,7 +85,7 @@ def smooth_after(factor, solver, rows, moved, near, certify=False):
     moved : tuple
         What :meth:`Refits.after` returns.
     near : tuple or None
-        Of :func:`near_after`; None goes there by Newton's method.
+        Of :func:`~skinfluence.statistics.near_before.near_after`; None goes there by Newton's method.
     certify : bool, default=False
 
     Returns
@@ -187,7 +148,7 @@ def problem_after(objective, solver, rows, design, columns):
 
 def _from_old(objective, rows, design, columns):
     """The problem after an edit at the old parameters, or at none where those are further away."""
-    problem = centred(_problem(objective, rows, design, columns)[0])
+    problem = centred(problem_on(objective, rows, design, columns)[0])
     nowhere = problem.at(np.zeros_like(problem.theta))
     return problem if problem.value() <= nowhere.value() else nowhere
 
@@ -212,37 +173,6 @@ def _in_row_space_after(objective, solver, rows, X, X_out):
     return Moved(found.design.like(X_out).multiply(found.theta.T), distance_bound(minimum))
 
 
-def _near_start(factor, rows, moved):
-    """The problem after an edit in the old columns, and the rows asked about; None where there is none."""
-    objective = factor.objective
-    X, X_out, columns = moved
-    old = objective.design
-    shifted = old.shift is not None and objective.penalty[-1] > 0
-    if not serves(factor) or old.turned or shifted:
-        return None
-    if columns is not None and not (len(columns) == old.n_features and _is_sorted(columns)):
-        if (columns < 0).any():
-            return None
-        X, X_out = (_spread(one, columns, old.n_features) for one in (X, X_out))
-    if X.shape[1] != old.n_features or sp.issparse(X) != old.is_sparse:
-        return None
-    problem, aligned = _problem(objective, rows, old.like(X), None)
-    return None if aligned else (problem, X_out)
-
-
-def _spread(X, columns, width):
-    """Columns where they were, zeros between."""
-    if not sp.issparse(X):
-        out = np.zeros((X.shape[0], width))
-        out[:, columns] = X
-        return out
-    X = sp.csr_array(X)
-    order = np.argsort(columns)
-    if not (order == np.arange(len(order))).all():
-        X, columns = sp.csr_array(X[:, order]), columns[order]
-    return sp.csr_array((X.data, columns[X.indices], X.indptr), shape=(X.shape[0], width))
-
-
 def _bound_there(found, solver):
     """How far an optimum that was found with another factor may be from the true one."""
     there = solver.factor(found)
@@ -258,9 +188,9 @@ def _one_step(factor, solver, rows, X, columns, method):
     """
     objective = factor.objective
     old, free = objective.design, bool(objective.design.intercept and objective.penalty[-1] == 0)
-    same = X.shape[1] == old.n_features and (columns is None or _is_sorted(columns))
+    same = X.shape[1] == old.n_features and (columns is None or is_sorted(columns))
     design = old.like(X) if same and free else design_of(X, old.intercept)
-    problem, aligned = _problem(objective, rows, design, columns)
+    problem, aligned = problem_on(objective, rows, design, columns)
     same = same and not aligned
     left = objective.gradient().reshape(objective.theta.shape)
     if old.shift is not None and design.shift is None:
@@ -274,7 +204,7 @@ def _one_step(factor, solver, rows, X, columns, method):
     return problem.at(problem.theta - step.reshape(problem.theta.shape))
 
 
-def _problem(objective, rows, design, columns):
+def problem_on(objective, rows, design, columns):
     """The problem on the rows after an edit, at the old parameters in the new columns.
 
     And whether they had to be sought there: components of a decomposition turn and change their
@@ -396,5 +326,5 @@ def _in_columns(old, columns, design):
     return new
 
 
-def _is_sorted(columns):
+def is_sorted(columns):
     return bool((columns == np.arange(len(columns))).all())

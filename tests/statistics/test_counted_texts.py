@@ -15,11 +15,12 @@ from sklearn.feature_extraction.text import (
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import _safe_indexing
 
-from skinfluence import Influence
+from skinfluence import Influence, edits
 from skinfluence.smooth.optimum.old_factor import by_chords
+from skinfluence.statistics import refitting
 from skinfluence.statistics.read_once import read_once
 from tests.statistics.test_routes_of_rows import TEXT_Y, TEXTS
 
@@ -44,7 +45,8 @@ def test_of_any_texts_and_for_any_others(vectoriser):
     for kept in (range(1, len(TEXTS)), range(0, len(TEXTS), 2)):
         some = [TEXTS[i] for i in kept]
         # New words among them, or none.
-        for texts in (some, [*some, "an egg nobody knows"]):
+        strange = ["an egg nobody knows", some[0], "?", "an egg a hen nobody knows", *some[1:]]
+        for texts in (some, [*some, "an egg nobody knows"], strange):
             step, again = clone(counted), clone(vectoriser)
             found, expected = step.fit_transform(texts), again.fit_transform(texts)
             np.testing.assert_allclose(found.toarray(), expected.toarray(), rtol=1e-14)
@@ -105,6 +107,42 @@ def test_wherever_a_vectoriser_stands_no_row_costs_a_fit_of_it(name, monkeypatch
         truth = again.decision_function(_safe_indexing(X, [i]))[0]
         # lbfgs stops at 1e-10 of the gradient.
         assert found[i] == pytest.approx(truth, rel=0, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["add", "replace", "a category"])
+@pytest.mark.parametrize("least", [1, 2])
+def test_new_words_and_categories_need_no_other_count_and_no_other_factor(kind, least, monkeypatch):
+    """Their columns were not there: the old factor knows their penalty, and steps with it go there."""
+    last = LogisticRegression(C=2.0, tol=1e-12, max_iter=1000, solver="newton-cholesky")
+    model, X = make_pipeline(TfidfVectorizer(min_df=least), last), TEXTS
+    new = "an egg and a hen that nobody knows and fig"
+    if kind == "a category":
+        model = make_pipeline(OneHotEncoder(min_frequency=least, handle_unknown="ignore"), last)
+        X = np.array([one.split()[:2] for one in TEXTS], dtype=object)
+        new = np.array(["hen", "fig"], dtype=object)
+    inf = Influence(model.fit(X, TEXT_Y), X, TEXT_Y)
+    edit = edits.replace(3, new) if kind == "replace" else edits.add(new, 1)
+    inf.effect(edits.remove([0, 1]), X[:9], of="decision_function")
+    counted, count = [], CountVectorizer.fit_transform
+    monkeypatch.setattr(
+        CountVectorizer,
+        "fit_transform",
+        lambda self, X, y=None: counted.append(len(X)) or count(self, X, y),
+    )
+    monkeypatch.setattr(refitting, "minimise", lambda *args: pytest.fail("Newton's method"))
+    found = inf.effect(edit, X[:9], of="decision_function", method="exact")
+    assert max(counted, default=0) <= 1
+    monkeypatch.undo()
+    rows, y = list(X), np.array(TEXT_Y)
+    if kind == "replace":
+        rows[3] = new
+    else:
+        rows, y = [*rows, new], np.append(y, 1)
+    rows = rows if kind != "a category" else np.array([list(one) for one in rows], dtype=object)
+    again = clone(model).fit(rows, y)
+    truth = again.decision_function(X[:9]) - model.decision_function(X[:9])
+    np.testing.assert_allclose(found.values, truth, rtol=1e-6, atol=1e-6 * abs(truth).max())
+    assert np.isfinite(found.bound)
 
 
 def solved(factor, problems, noise):

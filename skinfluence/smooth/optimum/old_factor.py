@@ -73,6 +73,40 @@ def by_chords(factor, starts, gradients, noise, enough=None):
     return [one.found for one in chords]
 
 
+class WithColumns:
+    """The Hessian of a factor with columns that its problem had not, for :func:`by_chords`.
+
+    Of those it has the penalty alone, on which the curvature of few rows is a small change.
+
+    Parameters
+    ----------
+    factor : Factor
+    n : int
+        More columns, which stand behind the features.
+    penalty : float
+        Of each.
+    """
+
+    def __init__(self, factor, n, penalty):
+        self.factor, self.n, self.penalty = factor, n, penalty
+
+    def for_steps(self):
+        """The same by a factor whose solves are for steps that are looked at again."""
+        return WithColumns(self.factor.for_steps(), self.n, self.penalty)
+
+    def solve(self, B):
+        """``H^-1 B`` of ``B`` of shape (n_parameters, m)."""
+        objective = self.factor.objective
+        (k, d), end = objective.theta.shape, objective.design.n_features
+        B = B.reshape(k, d + self.n, -1)
+        new = B[:, end : end + self.n] / self.penalty
+        old = np.concatenate([B[:, :end], B[:, end + self.n :]], axis=1).reshape(k * d, -1)
+        old = self.factor.solve(np.ascontiguousarray(old)).reshape(k, d, -1)
+        return np.concatenate([old[:, :end], new, old[:, end:]], axis=1).reshape(
+            k * (d + self.n), -1
+        )
+
+
 class _Chord:
     """One problem on its way: where it is, and whether it has arrived."""
 
