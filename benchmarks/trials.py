@@ -9,6 +9,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
@@ -71,6 +72,27 @@ def _order(kind):
     return (FINE + FAILURES).index(kind)
 
 
+def _run(seeds, jobs):
+    """Trials as plain data, in the order in which they end."""
+    with multiprocessing.Pool(jobs, initializer=_leave_interrupts) as pool:
+        yield from pool.imap_unordered(one, seeds, chunksize=4)
+
+
+def _leave_interrupts():
+    """To the process that asks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _say(found, seconds):
+    """The last trial where it failed, at once: a long run may be stopped; now and then how many there are."""
+    kinds = sorted({o["kind"] for o in found[-1]["outcomes"] if o["failed"]})
+    if kinds:
+        print(f"seed {found[-1]['seed']}: {', '.join(kinds)}", file=sys.stderr, flush=True)
+    if len(found) % 500 == 0:
+        failed = sum(any(o["failed"] for o in t["outcomes"]) for t in found)
+        print(f"{len(found)} trials, {failed} failed, {seconds:.0f} s", file=sys.stderr)
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trials", description=__doc__)
     parser.add_argument("--n", type=int, default=1000)
@@ -93,16 +115,13 @@ def main(argv=None):
         seeds = (seed for seed in seeds if given.trait in about(draw(seed)))
     seeds = list(islice(seeds, given.n))
     begin, found = time.time(), []
-    with multiprocessing.Pool(given.jobs) as pool:
-        for i, trial in enumerate(pool.imap_unordered(one, seeds, chunksize=4), 1):
+    try:
+        for trial in _run(seeds, given.jobs):
             found.append(trial)
-            kinds = sorted({o["kind"] for o in trial["outcomes"] if o["failed"]})
-            if kinds:
-                # At once: a long run may be stopped.
-                print(f"seed {trial['seed']}: {', '.join(kinds)}", file=sys.stderr, flush=True)
-            if i % 500 == 0:
-                failed = sum(any(o["failed"] for o in t["outcomes"]) for t in found)
-                print(f"{i} trials, {failed} failed, {time.time() - begin:.0f} s", file=sys.stderr)
+            _say(found, time.time() - begin)
+    except KeyboardInterrupt:
+        # What there is, is said.
+        print(f"stopped after {len(found)} of {len(seeds)} trials", file=sys.stderr)
     questions = sum(len(t["outcomes"]) for t in found)
     seconds = time.time() - begin
     print(f"{len(found)} trials from seed {given.seed}, {questions} answers, {seconds:.0f} s")

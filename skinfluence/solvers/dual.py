@@ -17,11 +17,15 @@ from skinfluence.solvers.cholesky import (
     cholesky,
     single_solved,
 )
+from skinfluence.solvers.primal import PrimalFactor
 
 # A solve of the dual form that loses less than this is not refined; up to how often it is.
 SOLVED, MAX_REFINEMENTS = 1e-12, 4
 # What refinements may leave: certificates measure it and count it.
 WORST = 1e-7
+# Parameters up to which the primal form takes over where the dual one fails, which is no matter of
+# what determines the parameters: that is what the primal one then says.
+LARGEST_RESCUE = 5_000
 # Beyond this loss leverages come by refined solves too.
 ROUGH = 1e-9
 # Up to this loss, steps may be solved for in single precision; of fewer rows the copy costs more.
@@ -194,7 +198,7 @@ class DualFactor(DenseFactor):
         return scale[:, None] * cho_solved(L, scale[:, None] * T)
 
     def _sibling(self, shift):
-        return DualFactor(self.objective, shift, self.curvature.damping)
+        return dual_or_primal(self.objective, shift, self.curvature.damping)
 
     def _A(self, V):
         """``A_c V``: (K, d_features, m) to (n K, m)."""
@@ -361,3 +365,22 @@ class DualFactor(DenseFactor):
         K /= F[:, None]
         K /= F
         return K
+
+
+def dual_or_primal(objective, shift=0.0, damping=0.0, refuses=()):
+    """The dual form, or the primal one where columns of very different scales cancel in it.
+
+    Parameters
+    ----------
+    objective : Objective
+    shift, damping : float
+        As of :class:`~skinfluence.solvers.Factor`.
+    refuses : class or tuple of classes
+        Errors of the dual form that are raised.
+    """
+    try:
+        return DualFactor(objective, shift, damping)
+    except SingularHessianError as error:
+        if isinstance(error, refuses) or objective.n_parameters > LARGEST_RESCUE:
+            raise
+    return PrimalFactor(objective, shift, damping)

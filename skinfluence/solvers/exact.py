@@ -4,12 +4,8 @@ from typing import Literal
 
 from skinfluence._utils.typing import Precision
 from skinfluence.solvers.base import SingularHessianError, check_damping
-from skinfluence.solvers.dual import CurvesDownError, DualFactor
+from skinfluence.solvers.dual import CurvesDownError, dual_or_primal
 from skinfluence.solvers.primal import MixedFactor, PrimalFactor
-
-# Parameters up to which the primal form takes over where the dual one fails, which is no matter of
-# what determines the parameters: that is what the primal one then says.
-LARGEST_RESCUE = 5_000
 
 
 class Exact:
@@ -77,7 +73,7 @@ class Exact:
             small = outputs < objective.n_parameters and self.has_dual(objective)
             form = "dual" if small else "primal"
             if small and self.precision != "mixed":
-                return self._dual(objective, damping)
+                return dual_or_primal(objective, damping=damping)
         if self.precision == "mixed":
             if form != "primal":
                 raise ValueError(
@@ -92,7 +88,7 @@ class Exact:
                     "The dual form needs a penalty on every feature. Got an unpenalised "
                     "model; use Exact('primal')."
                 )
-            return self._dual(objective, damping, named=True)
+            return dual_or_primal(objective, damping=damping, refuses=CurvesDownError)
         if form == "primal":
             return PrimalFactor(objective, damping=damping)
         raise ValueError(f"form must be 'auto', 'primal' or 'dual'. Got {form!r} instead.")
@@ -100,17 +96,6 @@ class Exact:
     def for_edits(self):
         """The solver of edited problems: where single precision fails on one, double takes over."""
         return self if self.precision == "float64" else _SingleOrDouble(self)
-
-    @staticmethod
-    def _dual(objective, damping, named=False):
-        """The dual form, or the primal one where columns of very different scales cancel in it."""
-        try:
-            return DualFactor(objective, damping=damping)
-        except SingularHessianError as error:
-            refused = named and isinstance(error, CurvesDownError)
-            if refused or objective.n_parameters > LARGEST_RESCUE:
-                raise
-        return PrimalFactor(objective, damping=damping)
 
 
 class _SingleOrDouble:

@@ -179,7 +179,7 @@ def test_rows_beyond_their_margin_by_less_than_an_ulp_curve(seed):
     )
 
 
-@pytest.mark.parametrize("seed", [329, 613, 762, 1692])
+@pytest.mark.parametrize("seed", [329, 1692, 1697, 2463])
 def test_heavy_rows_that_hold_each_other_at_the_margin_stay_there_on_the_way(seed):
     """What moves them along a step is rounding: taken for a direction, sets went round until rows .06 away tied."""
     rng = np.random.default_rng(seed)

@@ -11,12 +11,15 @@ from skinfluence.curvature import Curvature
 from skinfluence.smooth.chords.whitened import Whitened
 from skinfluence.smooth.optimum.accuracy import SPLIT, Accuracy, solve_error
 from skinfluence.smooth.optimum.newton import minimise
+from skinfluence.smooth.pairs.pair_sums import PairSums
 from skinfluence.solvers import CG, Exact
 from skinfluence.solvers.cg import CGFactor
 
 # Parameters up to which edited Hessians are factored directly, whatever the solver: that costs less
 # than the hundreds of products that a hard one needs.
 MOST_DIRECT = 200
+# Square of a row's length in the inverse of the Hessian that single precision holds the powers of.
+FARTHEST = 1e36
 
 
 def serving_edits(factor, solver):
@@ -159,3 +162,9 @@ class Stage:
         self.start = start
         self.objective, self.accuracy, self.M = start.objective, start.accuracy, start.M
         self.factor, self.solver = start.factor, start.solver
+
+    @property
+    def knows_pairs(self):
+        """Whether pairs of rows may be asked about in single precision, which holds no longer rows."""
+        serves = PairSums.serves(self.factor)
+        return serves and bool(self.accuracy.row_sizes.max(initial=0.0) <= FARTHEST)

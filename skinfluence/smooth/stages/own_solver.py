@@ -13,7 +13,6 @@ from skinfluence.smooth.one_step import steps
 from skinfluence.smooth.optimum.accuracy import shrink, solve_error
 from skinfluence.smooth.pairs.leverage_sums import LeverageSums
 from skinfluence.smooth.pairs.own_values import OwnValues, own_quadratic, own_values
-from skinfluence.smooth.pairs.pair_sums import PairSums
 from skinfluence.smooth.pairs.step_sums import own_values_along
 from skinfluence.smooth.stages.edit_start import Stage
 from skinfluence.solvers.primal import PrimalFactor
@@ -110,7 +109,7 @@ class OwnSolver(Stage):
 
     def knows_values(self, edits, tol):
         """Whether :meth:`values` serves some edits of this factor, to this tolerance."""
-        return PairSums.serves(self.factor) and self.start.has_one_shift(edits) and tol >= PAIRS_TOL
+        return self.knows_pairs and self.start.has_one_shift(edits) and tol >= PAIRS_TOL
 
     def _steps_are_all(self, edits):
         """Whether edits that move the penalty are of a quadratic loss, and few numbers a row."""

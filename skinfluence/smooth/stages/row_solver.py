@@ -21,7 +21,6 @@ from skinfluence.smooth.one_step import steps
 from skinfluence.smooth.optimum import batch_newton as refits
 from skinfluence.smooth.optimum import piecewise
 from skinfluence.smooth.optimum.newton import SeparableError, refuse_separable
-from skinfluence.smooth.pairs.pair_sums import PairSums
 from skinfluence.smooth.pairs.step_sums import own_values_along
 from skinfluence.smooth.stages import single_starts
 from skinfluence.smooth.stages.edit_start import Stage
@@ -164,7 +163,7 @@ class RowSolver(Stage):
         """Whether edits of a batch may be asked about in coordinates where the Hessian is the identity."""
         n, p = self.objective.n_samples, self.objective.n_parameters
         return (
-            PairSums.serves(self.factor)
+            self.knows_pairs
             and self.start.has_one_shift(state.edits)
             and (p <= 64 or p * p <= 20 * n)
             and (not self.objective.design.is_sparse or 8 * n * p <= BATCH_BYTES)
