@@ -259,19 +259,23 @@ class Answers(ABC):
         """
         self._refuse("the diagnostics of a regression", "removal_effect and loo_*")
 
-    def effect_on_others(self, answered):
+    def effect_on_others(self, answered, thorough=False):
         """Change of the mean leave-one-out loss of the other rows when each row is dropped.
 
         Parameters
         ----------
         answered : ndarray of shape (n_samples,), dtype=bool
             False for rows that have no leave-one-out model: they count for nobody, and get NaN.
+        thorough : bool, default=False
+            Learn how far the answers are off, whatever that costs; where it is cheap, by default.
 
         Returns
         -------
         effects : ndarray of shape (n_samples,)
             Of the weighted mean over all rows, in which the row itself does not count; negative:
             dropping the row helps the others.
+        error : ndarray of shape (n_samples,)
+            How far they are off: 0 where they are exact, else an estimate; NaN where there is none.
 
         Raises
         ------

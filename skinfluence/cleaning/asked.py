@@ -48,7 +48,13 @@ def judge_of(estimator):
 
 
 def known_effects(influence, effects):
-    """Whether effects on the others are worked out; an error where that is asked for in vain."""
+    """How effects on the others are worked out: as asked, False where they are not known.
+
+    Raises
+    ------
+    TypeError
+        Where they are asked for in vain.
+    """
     knows = influence.answers.knows("effect_on_others")
     if effects and not knows:
         raise TypeError(
@@ -56,7 +62,7 @@ def known_effects(influence, effects):
             "a smooth loss and of kernel ridge regression. Got "
             f"{influence.objective.model_name}; pass effects=False."
         )
-    return knows if effects is None else effects
+    return effects if knows else False
 
 
 def check_pull(influence, score):

@@ -39,7 +39,8 @@ class Audit:
         ``self_influence`` how strongly the row pulls the model towards itself (not of models that have
         no derivatives: naive Bayes, discriminants, neighbours, support vector regression);
         ``effect_of_dropping`` the predicted change of the mean leave-one-out loss of the *other* rows, so
-        that a negative number says dropping helps them (not with ``effects=False``);
+        that a negative number says dropping helps them, and ``effect_error``, an estimate of how far it is
+        off: NaN where it is no larger than that, and its sign not known (neither with ``effects=False``);
         ``action`` one of "drop", "relabel", "keep".
     estimator, X, y, sample_weight
         What was audited, as given.
@@ -281,6 +282,7 @@ class Audit:
         k: int = 10,
         *,
         preprocessing: Literal["frozen", "refit"] | None = None,
+        effects: bool = False,
         progress: bool = False,
     ) -> DataFrame:
         """Refit without each of the top rows and compare with what was predicted.
@@ -292,6 +294,9 @@ class Audit:
         preprocessing : {None, "frozen", "refit"}, default=None
             What to do with the transformers of a pipeline: "frozen" keeps them as fitted on all rows,
             "refit" fits the whole pipeline anew. None: what the audit did.
+        effects : bool, default=False
+            Leave every other row out of each refit, too, and compare the effects on the others: the price
+            of leave-one-out answers for each row. Not after ``rounds``.
         progress : bool, default=False
             Show a progress bar on a terminal.
 
@@ -300,11 +305,12 @@ class Audit:
         verification : DataFrame of k rows
             ``row``, ``id``, ``given``, ``loo_loss`` as predicted, ``refit_loss`` as found,
             ``difference`` (refit minus predicted) and ``refit_suggested``. A row whose class would
-            vanish cannot be refitted: NaN.
+            vanish cannot be refitted: NaN. With ``effects`` also ``effect_of_dropping`` as predicted and
+            ``refit_effect`` as found, by one more leave-one-out of the same method.
         """
         from skinfluence.cleaning.verification import verify
 
-        return verify(self, k, preprocessing=preprocessing, progress=progress)
+        return verify(self, k, preprocessing=preprocessing, effects=effects, progress=progress)
 
     def depth_table(
         self, planted: ArrayLike, *, depths: Sequence[float] = (0.05, 0.10, 0.15, 0.20, 0.30)

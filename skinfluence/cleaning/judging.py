@@ -10,6 +10,7 @@ import numpy as np
 
 from skinfluence.cleaning.bridge import label_quality
 from skinfluence.cleaning.calibration import chances
+from skinfluence.cleaning.effects import effect_columns
 from skinfluence.cleaning.noise import estimate_noise
 from skinfluence.cleaning.surroundings import heeded, local_probabilities, misfit, surroundings
 from skinfluence.cleaning.trimming import trimmed
@@ -41,8 +42,8 @@ def judge_labels(estimator, influence, y, options):
         left_out, proba, local, noise = _left_out_and_noise(
             influence, codes, classes, suspect, around, options
         )
-        loss = loss_of_model = left_out.loss()
-        effect = effect_column(influence, loss, options)
+        loss = left_out.loss()
+        effect, notes_on_effects = effect_columns(influence, loss, options["effects"])
     out, notes, known = np.zeros(n, dtype=bool), (), np.isfinite(loss)
     if options["rounds"]:
         # How sure the whole of the labels is, before any of them is left out of the fit.
@@ -79,7 +80,7 @@ def judge_labels(estimator, influence, y, options):
         "loo_loss": loss,
         "error_proba": error_proba,
         **pull_column(influence),
-        **possible(effect, loss_of_model),
+        **effect,
         "action": np.select([emptied, relabel, drop], ["keep", "relabel", "drop"], "keep"),
     }
     scores = {
@@ -103,7 +104,7 @@ def judge_labels(estimator, influence, y, options):
             *_note_on_changes(error_proba[changed]),
             *_note_on_doubtful_rows(int(doubtful.sum()), int(changed.sum())),
             *notes,
-            *note_on_impossible(effect, loss_of_model),
+            *notes_on_effects,
             *_note_on_chances(influence),
             *_note_on_lonely_rows(y[alone]),
             *_note_on_emptied_classes(classes[np.unique(codes[emptied])]),
@@ -234,38 +235,6 @@ def _left_out_and_noise(influence, codes, classes, suspect, around, options):
         proba = _chances(left_out, codes, classes)
         local = local_probabilities(proba, codes, around, heed)
     return left_out, proba, local, noise
-
-
-def effect_column(influence, loss, options):
-    """The column of effects on the others; none where they were not asked for."""
-    if not options["effects"]:
-        return {}
-    return {"effect_of_dropping": influence.answers.effect_on_others(np.isfinite(loss))}
-
-
-def _impossible(effect, loss):
-    """Effects by which the losses of the others would fall below zero."""
-    return effect["effect_of_dropping"] < -np.nanmean(loss)
-
-
-def possible(effect, loss):
-    """The column of effects, NaN where the expansion it comes from says what cannot be."""
-    if not effect:
-        return {}
-    column = effect["effect_of_dropping"]
-    return {"effect_of_dropping": np.where(_impossible(effect, loss), np.nan, column)}
-
-
-def note_on_impossible(effect, loss):
-    n = int(_impossible(effect, loss).sum()) if effect else 0
-    if n == 0:
-        return ()
-    return (
-        f"What dropping a row does to the others is not known of {n} row{'s' if n > 1 else ''}: the "
-        f"expansion that predicts it would have the others lose more than all of their loss. On these data "
-        "the other values of effect_of_dropping may be as far off: fit without a row to know. A stronger "
-        "penalty makes them better.",
-    )
 
 
 def pull_column(influence):

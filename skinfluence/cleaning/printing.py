@@ -9,7 +9,10 @@ from skinfluence._utils._optional import require
 from skinfluence.cleaning.formats import chance, number, percent, signed
 from skinfluence.cleaning.report import summarise
 
-OTHERS = "Others if dropped: change of the other rows' mean loss; negative = dropping the row helps them."
+OTHERS = (
+    "Others if dropped: change of the other rows' mean loss; negative = dropping the row helps them, "
+    "– = its sign is not known."
+)
 LEGENDS = {
     "classification": (
         "LOO loss: how much the model without the row is surprised by its label, in nats; higher is more "

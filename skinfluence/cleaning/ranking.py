@@ -91,10 +91,12 @@ def audit(
         in three `rounds` where none are given. "cleanlab": its label quality, of the leave-one-out
         probabilities. "error_proba", "margin", "trimmed" and "cleanlab" are for classifiers.
     effects : bool, default=None
-        Whether to work out what dropping each row does to the others, the column
-        ``effect_of_dropping``: about the price of two Hessians and leverages, or of n solves where
-        there are fewer rows than parameters. It is known of linear models with a smooth loss and of
-        kernel ridge regression; None: of these. True refuses other models.
+        Whether to work out what dropping each row does to the others, the columns ``effect_of_dropping`` and
+        ``effect_error``, an estimate of how far that is off: about the price of two Hessians and
+        leverages, or of n solves where there are fewer rows than parameters, and of as many for
+        each of eight rows. It is known of linear models with a smooth loss and of
+        kernel ridge regression; None: of these, with errors where they are cheap. True: with errors
+        whatever they cost, from sixteen rows. It refuses other models.
     groups : array-like of shape (n_samples,), default=None
         Where each row comes from: its annotator, hospital or file. Gives the table ``sources``, at
         the price of an edit and of one-step leave-one-out answers for each source.
@@ -196,8 +198,7 @@ def audit(
         influence = Influence(estimator, X, y, sample_weight=sample_weight)
     refuse_offset(influence.objective, "Audits are of")
     refuse_several_targets(influence.objective, "Audits")
-    unsaid = effects is None
-    effects = known_effects(influence, effects)
+    unsaid, effects = effects is None, known_effects(influence, effects)
     check_pull(influence, score)
     frozen = settled(influence, method, frozen)
     asked = {"method": method, "frozen": frozen}
@@ -215,7 +216,7 @@ def audit(
     groups = known_groups(groups, len(y), influence._inputs.labels)
     columns, scores, evidence = judge(estimator, influence, y, options)
     noise = evidence.pop("noise")
-    if unsaid and not effects:
+    if unsaid and effects is False:
         evidence["notes"] = (*evidence["notes"], _note_on_effects(influence))
     if X_val is not None or y_val is not None:
         columns["effect_on_validation"] = _effect_on_validation(influence, X_val, y_val, asked)

@@ -309,7 +309,7 @@ def _drawings(audit, planted, selection):
         shown = SourcesDisplay._of_audit(audit)
         yield "sources", shown._draw, (6.4, 1.2 + 0.32 * len(shown.source))
     yield "ranked", plots.RankedLossDisplay.from_audit(audit, planted=planted).plot, size
-    if "effect_of_dropping" in table:
+    if "effect_of_dropping" in table and table["effect_of_dropping"].notna().any():
         yield "effects", lambda ax: plots.draw_effects(ax, table), size
     if planted is not None:
         order = table["row"].to_numpy()

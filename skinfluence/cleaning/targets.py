@@ -6,14 +6,8 @@ import numpy as np
 from scipy.special import xlogy
 from scipy.stats import t as student
 
-from skinfluence.cleaning.judging import (
-    effect_column,
-    left_out_outputs,
-    note_on_impossible,
-    possible,
-    pull_column,
-    pull_score,
-)
+from skinfluence.cleaning.effects import EFFECT, effect_columns
+from skinfluence.cleaning.judging import left_out_outputs, pull_column, pull_score
 from skinfluence.losses import Tweedie
 
 # A target is called extreme when its leave-one-out residual is this many robust standard deviations
@@ -38,18 +32,18 @@ def judge_targets(estimator, influence, y, options):
     centre = np.nanmedian(residual)
     spread = 1.4826 * np.nanmedian(np.abs(residual - centre))
     z = (residual - centre) / max(spread, np.finfo(float).tiny)
-    effect = effect_column(influence, loss, options)
+    effect, notes = effect_columns(influence, loss, options["effects"])
     drop = np.abs(z) > EXTREME_RESIDUAL
     alone = beyond_doubt(z)
     if effect:
-        drop &= (effect["effect_of_dropping"] < 0) | alone
+        drop &= (effect[EFFECT] < 0) | alone
     columns = {
         "given": y,
         "suggested": prediction,
         "residual_z": z,
         "loo_loss": loss,
         **pull_column(influence),
-        **possible(effect, loss),
+        **effect,
         "action": np.where(drop, "drop", "keep"),
     }
     scores = {"loo_loss": loss, **pull_score(columns)}
@@ -60,7 +54,7 @@ def judge_targets(estimator, influence, y, options):
         "loo_prediction": prediction,
         "noise": None,
         "trimmed": np.zeros(len(y), dtype=bool),
-        "notes": (*_note_on_masks(alone, effect), *note_on_impossible(effect, loss)),
+        "notes": (*_note_on_masks(alone, effect), *notes),
     }
     return columns, scores, evidence
 
@@ -132,7 +126,7 @@ def _note_on_masks(alone, effect):
     """Rows that are dropped though the others would lose by it."""
     if not effect:
         return ()
-    n = int((alone & (effect["effect_of_dropping"] >= 0)).sum())
+    n = int((alone & (effect[EFFECT] >= 0)).sum())
     if n == 0:
         return ()
     return (

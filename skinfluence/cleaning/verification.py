@@ -13,20 +13,26 @@ from skinfluence import Influence
 from skinfluence._utils._optional import require
 from skinfluence._utils.progress import progress_bar
 from skinfluence._utils.weights import fit_weights
-from skinfluence.cleaning.targets import loss_of_targets
+from skinfluence.cleaning.effects import EFFECT
+from skinfluence.cleaning.targets import left_out_losses, loss_of_targets
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.wrappers import behind_steps
 from skinfluence.losses import Binomial, Multinomial, SumToZero
 from skinfluence.statistics import in_old_units, moving_curve
 
 
-def verify(audit, k, *, preprocessing=None, progress=False):
+def verify(audit, k, *, preprocessing=None, effects=False, progress=False):
     """Refit without each of the first `k` rows of an audit. See `Audit.verify`."""
     pd = require("pandas", extra="audit")
     if preprocessing not in (None, "frozen", "refit"):
         raise ValueError(f"preprocessing must be None, 'frozen' or 'refit'. Got {preprocessing!r}.")
     if k < 0:
         raise ValueError(f"k, the number of rows to refit without, must not be negative. Got {k}.")
+    if effects and audit.trimmed.any():
+        raise ValueError(
+            "effects=True compares with a leave-one-out of the fit of all rows. Got an audit with rounds=; "
+            "audit without it."
+        )
     model, X = audit.estimator, audit.X
     if preprocessing is None:
         preprocessing = "frozen" if audit.options["frozen"] == "accept" else "refit"
@@ -39,13 +45,17 @@ def verify(audit, k, *, preprocessing=None, progress=False):
     # Of the fit on all rows, made once, where a refit asks for it.
     curve = cache(lambda: _curve(audit))
     table = audit.table.head(k)[["rank", "row", "id", "given", "loo_loss", "suggested"]]
-    found = []
+    found, effect = [], []
+    change = _effects(X, audit) if effects else None
     with progress_bar(len(table), "refits", progress and sys.stderr.isatty()) as advance:
         for row in table["row"]:
-            found.append(_refit_without(model, X, audit, row, by_chance, curve))
+            refitted, others = _without(model, X, audit, row)
+            found.append(_judged(refitted, X, audit, row, others, by_chance, curve))
+            if effects:
+                effect.append(change(refitted, others))
             advance(1)
     refit_loss = np.array([loss for loss, _ in found], dtype=float)
-    return pd.DataFrame(
+    checked = pd.DataFrame(
         {
             **table.drop(columns="suggested"),
             "refit_loss": refit_loss,
@@ -54,6 +64,10 @@ def verify(audit, k, *, preprocessing=None, progress=False):
             "refit_suggested": [prediction for _, prediction in found],
         }
     )
+    if effects:
+        known = audit.table.get(EFFECT, pd.Series(np.nan, audit.table.index))
+        checked[EFFECT], checked["refit_effect"] = known.head(k), np.array(effect, dtype=float)
+    return checked
 
 
 def _by_chance(audit):
@@ -70,16 +84,47 @@ def _curve(audit):
     return whole.problem(audit.y, audit.sample_weight, same_fit=False).curve
 
 
-def _refit_without(model, X, audit, row, by_chance, curve):
-    """Loss and prediction of one row under the model fitted on all the others."""
+def _without(model, X, audit, row):
+    """The model fitted on all the others, or None where that cannot be, and these others."""
     others = np.flatnonzero(~audit.trimmed)
     others = others[others != row]
     y = audit.y[others]
     weight = None if audit.sample_weight is None else audit.sample_weight[others]
     given = audit.y[row]
     if audit.task == "classification" and (given not in y or len(np.unique(y)) < 2):
+        return None, others
+    return clone(model).fit(_safe_indexing(X, others), y, **fit_weights(model, weight)), others
+
+
+def _effects(X, audit):
+    """A function of a refit and its rows: the change of the mean leave-one-out loss of these others."""
+    solved = {**audit.options, "method": "exact"}
+
+    def losses(fitted, rows):
+        weight = None if audit.sample_weight is None else audit.sample_weight[rows]
+        influence = Influence(fitted, _safe_indexing(X, rows), audit.y[rows], weight)
+        weights = getattr(influence.objective, "weights", influence.objective.sample_weight)
+        return left_out_losses(influence, audit.y[rows], solved), weights
+
+    every = np.arange(len(audit.y))
+    fitted = audit.estimator if X is audit.X else behind_steps(audit.estimator, audit.X)[0]
+    before, weights = losses(fitted, every)
+
+    def change(refitted, others):
+        if refitted is None:
+            return np.nan
+        changes = losses(refitted, others)[0] - before[others]
+        known = np.isfinite(changes)
+        return float(weights[others][known] @ changes[known] / weights[np.isfinite(before)].sum())
+
+    return change
+
+
+def _judged(refitted, X, audit, row, others, by_chance, curve):
+    """Loss and prediction of one row under the model that was fitted without it."""
+    if refitted is None:
         return np.nan, None
-    refitted = clone(model).fit(_safe_indexing(X, others), y, **fit_weights(model, weight))
+    given, y = audit.y[row], audit.y[others]
     left_out = _safe_indexing(X, [row])
     prediction = refitted.predict(left_out)[0]
     if not by_chance:

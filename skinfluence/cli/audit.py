@@ -47,6 +47,7 @@ def run(arguments, command):
                     method=arguments.method,
                     suspect=_suspected(arguments.suspect, problem),
                     score=arguments.score,
+                    effects=True,
                     groups=problem.groups,
                     influence=influence,
                 )

@@ -303,7 +303,7 @@ class KernelAnswers(FunctionAnswers):
             out[system.rows] = self.problem.y[system.rows] - factors
         return out
 
-    def effect_on_others(self, answered):
+    def effect_on_others(self, answered, thorough=False):
         return effect_on_others(self, answered)
 
     def own_group_removals(self, removals, method, tol):

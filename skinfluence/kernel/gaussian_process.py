@@ -244,10 +244,10 @@ class GaussianProcessAnswers(FunctionAnswers):
                 out[one.rows] += self._mean_after(one, method) * left[one.rows]
         return out
 
-    def effect_on_others(self, answered):
+    def effect_on_others(self, answered, thorough=False):
         if self.ones is None:
-            return self.centred.effect_on_others(answered)
-        return super().effect_on_others(answered)
+            return self.centred.effect_on_others(answered, thorough)
+        return super().effect_on_others(answered, thorough)
 
     def knows(self, question):
         return super().knows(question) and (question != "effect_on_others" or self.ones is None)

@@ -18,6 +18,8 @@ def effect_on_others(answers, answered):
     -------
     effects : ndarray of shape (n_samples,)
         Exact: both rows leave one inverse ``G = (K + alpha W^-1)^-1``.
+    error : ndarray of shape (n_samples,)
+        0; NaN of rows without an answer.
     """
     problem, rows = answers.problem, answers.system.rows
     known = rows[answered[rows]]
@@ -38,4 +40,4 @@ def effect_on_others(answers, answered):
         columns = np.arange(len(known))[block]
         change[columns, np.arange(len(columns))] = 0.0
         effects[known[block]] = share @ change
-    return effects
+    return effects, 0.0 * effects

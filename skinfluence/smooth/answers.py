@@ -234,8 +234,8 @@ class SmoothAnswers(Locked, Answers):
     def deletions(self):
         return Deletions(self)
 
-    def effect_on_others(self, answered):
-        return effect_on_others(self.factor, answered)
+    def effect_on_others(self, answered, thorough=False):
+        return effect_on_others(self, answered, thorough)
 
     @property
     def certifies(self):

@@ -4,35 +4,46 @@ import numpy as np
 
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.losses import SumToZero
+from skinfluence.smooth.strong_rows import in_small_kinds, strongest, without_each
 
-# Rows that are followed pair by pair: a small part of the price of the rest.
-FOLLOWED = 100
+# Estimated errors are taken twice, of the strongest rows three times. No effect is known better than to
+# shares of itself and of the mean loss.
+SAFETY, SAFETY_OF_STRONG, OF_ITSELF, OF_ALL = 2.0, 3.0, 1e-2, 1e-6
 # Arrays of a matrix for each row that are alive at once.
 ROW_MATRICES = 12
 # Of central differences of curvatures, in units of decision values.
 STEP = 1e-4
 
 
-def effect_on_others(factor, answered):
+def effect_on_others(answers, answered, thorough=False):
     """Predicted change of the mean leave-one-out loss of the other rows when each row is dropped.
 
     Parameters
     ----------
-    factor : Factor
-        Of the model's objective.
+    answers : SmoothAnswers
     answered : ndarray of shape (n_samples,), dtype=bool
         False for rows that have no leave-one-out model: they count for nobody, and get NaN.
+    thorough : bool, default=False
+        Follow as many of the strongest rows as help, whatever that costs; as many as are cheap by
+        default, which may be none.
 
     Returns
     -------
     effects : ndarray of shape (n_samples,)
         Of the weighted mean over all rows, in which the row itself does not count; negative:
-        dropping the row helps the others.
+        dropping the row helps the others. NaN too of a row whose class would be left with one row.
+    error : ndarray of shape (n_samples,)
+        An estimate of how far they are off, no bound; NaN where there is none.
 
     Notes
     -----
-    The leave-one-out output of row j is ``eta_j + h_j (I - L_j h_j)^-1 g_j`` with leverage ``h_j``,
-    gradient ``g_j`` and curvature ``L_j``. Dropping row i moves
+    The rows whose Newton step is longest, up to eight or, if thorough, sixteen, are followed by models
+    without each of them and without each two, to their optima: see
+    :func:`~skinfluence.smooth.strong_rows.without_each`. These rows carry most of the losses where classes
+    are all but separated, and move the others too far for what follows.
+
+    Of the others, the leave-one-out output of row j is ``eta_j + h_j (I - L_j h_j)^-1 g_j`` with
+    leverage ``h_j``, gradient ``g_j`` and curvature ``L_j``. Dropping row i moves
 
     - ``eta_j``, by one Newton step;
     - the Hessian that ``h_j`` is taken in, by the curvature of row i itself, and by the curvature of
@@ -41,12 +52,18 @@ def effect_on_others(factor, answered):
     The last part is small for each pair and adds up to most of the effect. Losses are followed to
     second order and curvatures to first in what row i moves, so that the sum over j is prepared
     once: a vector of parameters (the adjoint of the mean loss, one solve) and two forms
-    ``sum_j J_j' S_j J_j``, taken through the inverse Hessian at every row. The rows that move the others
-    the farthest are then followed pair by pair, losses and curvatures as they are where the step
-    takes them. O(n p^2) in the primal, n K solves where there are fewer rows than parameters. The
-    penalty is held.
+    ``sum_j J_j' S_j J_j``, taken through the inverse Hessian at every row. O(n p^2) in the primal, n K
+    solves where there are fewer rows than parameters. The penalty is held.
+
+    Errors come from the strongest rows: each is predicted as if it were not one of them, too. What that
+    misses falls at least as fast as the length of the step, so that of a row whose step is a
+    third as long a third of the largest miss is feared.
     """
-    objective = factor.objective.holding("C")
+    answers = answers.holding("C")
+    factor = answers.factor
+    if answers.certifies and not factor.curvature.damping:
+        factor = answers.edit_solver().factor
+    objective = factor.objective
     loss, y = objective.loss, objective.y
     n, (k, d) = objective.n_samples, objective.theta.shape
     check_fits(
@@ -64,10 +81,16 @@ def effect_on_others(factor, answered):
     spread = step.transpose(0, 2, 1)
     removal = _apply(step, gradients)
     alone = eta + _apply(h, removal)
+    length = np.sqrt(np.maximum(np.einsum("na,nab,nb->n", removal, h, removal), 0.0))
+    unknown = ~answered | in_small_kinds(objective)
+    strong = strongest(factor, np.where(unknown, 0.0, length), thorough)
+    # Of the others in the mean.
+    counted = weight_in_mean.copy()
+    counted[strong] = 0.0
     # How much the loss of j, counted in the mean, grows with a change of h_j: adjoint' dh removal.
-    adjoint = _apply(step, weight_in_mean[:, None] * loss.gradient(alone, y))
+    adjoint = _apply(step, counted[:, None] * loss.gradient(alone, y))
     # And with the square of a change of eta_j.
-    curved = weight_in_mean[:, None, None] * (step @ loss.hessian(alone, y) @ spread)
+    curved = counted[:, None, None] * (step @ loss.hessian(alone, y) @ spread)
 
     crossed = removal[:, :, None] * adjoint[:, None]
     crossed = (crossed + crossed.transpose(0, 2, 1)) / 2
@@ -80,33 +103,20 @@ def effect_on_others(factor, answered):
     pull = adjoint - _slope_of_curvature(loss, eta, y, M)
     u = factor.solve(objective.design.adjoint(pull).T.reshape(-1, 1)).reshape(k, d)
     own = objective.design.multiply(np.ascontiguousarray(u.T)) - _apply(h, pull)
-    squared = 0.5 * np.einsum("na,nab,nb->n", removal, N, removal)
-    along = np.einsum("na,na->n", removal, own) + squared
-    squared[~answered] = 0.0
-    far = np.sort(np.argsort(-np.abs(squared), kind="stable")[:FOLLOWED])
-
-    before, curvature = loss.value(alone, y), _CurvatureAlong(loss, y, M)
-    straight = curvature(eta[:, None])
-    for block in row_blocks(len(far), 8 * k * (2 * objective.n_parameters + 8 * n)):
-        rows = far[block]
-        moved = _moves(factor, rows, removal[rows])
-        after = weight_in_mean @ (
-            loss.value(alone[:, None] + moved @ step, y[:, None]) - before[:, None]
-        )
-        along[rows] = after - (curvature(eta[:, None] + moved) - straight).sum(axis=0)
-    effects = along + np.einsum("nab,nba->n", hessians @ spread, M)
-    effects[~answered] = np.nan
-    return effects
-
-
-def _moves(factor, rows, coefficients):
-    """``J_j H^-1 J_i' c_i`` for all j and some rows i, 0 for j = i: (n, n_rows, K)."""
-    design = factor.objective.design
-    n, (k, d) = design.n_samples, factor.objective.theta.shape
-    Z = np.asarray(factor.solve_rows(design.take(rows), coefficients))
-    moved = design.multiply(np.ascontiguousarray(Z.reshape(-1, d).T)).reshape(n, len(rows), k)
-    moved[rows, np.arange(len(rows))] = 0.0
-    return moved
+    effects = np.einsum("na,na->n", removal, own)
+    effects += 0.5 * np.einsum("na,nab,nb->n", removal, N, removal)
+    effects += np.einsum("nab,nba->n", hessians @ spread, M)
+    error = np.full(n, np.nan)
+    without = without_each(factor, strong, removal, alone, weight_in_mean) if len(strong) else None
+    if without is not None:
+        effects += without.shares.sum(axis=1)
+        missed = np.abs(effects[strong] - without.change) / length[strong]
+        error = SAFETY * missed.max() * length
+        effects[strong], error[strong] = without.change, SAFETY_OF_STRONG * without.error(length)
+        error += OF_ITSELF * np.abs(effects)
+        error += OF_ALL * np.abs(weight_in_mean @ loss.value(alone, y))
+    effects[unknown] = error[unknown] = np.nan
+    return effects, error
 
 
 def _forms(factor, S):
@@ -172,24 +182,6 @@ def _slope_of_curvature(loss, eta, y, M):
         ]
         out[:, a] = (ends[1] - ends[0]) / (2.0 * STEP)
     return out
-
-
-class _CurvatureAlong:
-    """``trace(loss.hessian(eta_jb) M_j)``, shape (n, b), from ``eta`` of shape (n, b, K)."""
-
-    def __init__(self, loss, y, M):
-        self.loss, self.y, self.M = loss, y[:, None], M
-        # The softmax Hessian is diag(p) - p p': no K x K matrix per pair is needed.
-        self.is_softmax = isinstance(loss, SumToZero)
-        if self.is_softmax:
-            self.M = loss.basis @ M @ loss.basis.T
-
-    def __call__(self, eta):
-        if not self.is_softmax:
-            return np.einsum("nbac,nac->nb", self.loss.hessian(eta, self.y), self.M, optimize=True)
-        p = self.loss.predict_proba(eta)
-        diagonal = np.diagonal(self.M, axis1=1, axis2=2)[:, None]
-        return np.einsum("nba,nba->nb", p, diagonal - p @ self.M)
 
 
 def _apply(matrices, vectors):

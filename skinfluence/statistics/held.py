@@ -98,8 +98,8 @@ class MovingAnswers(Locked, Answers):
     def deletions(self):
         return self._held.deletions()
 
-    def effect_on_others(self, answered):
-        return self._held.effect_on_others(answered)
+    def effect_on_others(self, answered, thorough=False):
+        return self._held.effect_on_others(answered, thorough)
 
     def knows(self, question):
         return self._held.knows(question)

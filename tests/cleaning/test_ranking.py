@@ -14,9 +14,11 @@ from sklearn.linear_model import LogisticRegression as SkLogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skinfluence import Influence
 from skinfluence.cleaning import Plan, audit
-from skinfluence.cleaning.judging import note_on_impossible, possible
+from skinfluence.cleaning.effects import trusted
 from skinfluence.datasets import load_demo, shift_targets
+from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge
 
 
@@ -40,7 +42,7 @@ def test_the_table_has_one_row_per_training_row(found, demo):
     table = found.table
     assert sorted(table["row"]) == list(range(len(demo.y)))
     np.testing.assert_array_equal(table["given"], demo.y[table["row"]])
-    expected = "rank row id given suggested suggested_proba loo_loss error_proba self_influence effect_of_dropping action"
+    expected = "rank row id given suggested suggested_proba loo_loss error_proba self_influence effect_of_dropping effect_error action"
     assert list(table.columns) == expected.split()
     assert set(table["action"]) <= {"drop", "relabel", "keep"}
     assert table["error_proba"].between(0, 1).all()
@@ -101,7 +103,7 @@ def test_with_a_suspect_only_its_labels_are_called_wrong(demo):
 
 def test_effects_can_be_left_out_and_change_no_suggestion(found, demo):
     without = audit(pipeline().fit(demo.X, demo.y), demo.X, demo.y, frozen="accept", effects=False)
-    expected = found.table.drop(columns="effect_of_dropping")
+    expected = found.table.drop(columns=["effect_of_dropping", "effect_error"])
     pd.testing.assert_frame_equal(without.table, expected)
     page = without.to_html()
     assert "others if dropped" not in page and "Loss of the others" not in page
@@ -303,7 +305,7 @@ def test_a_class_with_one_row_gets_a_note_and_no_suggestion(demo):
     assert np.isnan(result.table.set_index("row")["error_proba"][7])
     line = result.table[result.table["row"] == 7].iloc[0]
     assert line["action"] == "keep" and line["suggested"] == "typo"
-    assert result.table["effect_of_dropping"].notna().sum() >= len(y) - 1
+    assert result.table["effect_error"].notna().sum() >= len(y) - 1
     assert np.isnan(result.verify(len(y) - 177 or 1)["refit_loss"]).sum() <= 1
 
 
@@ -319,14 +321,55 @@ def test_changes_are_counted_as_the_table_has_them():
     assert n > 0 and any(f" of {n} suggested changes" in note for note in found.notes)
 
 
-def test_effects_that_cannot_be_are_not_said():
-    """Losses do not fall below zero: -0.7 is more than the others have."""
-    loss, effect = np.full(4, 0.5), {"effect_of_dropping": np.array([-0.7, -0.4, 0.1, np.nan])}
-    column = possible(effect, loss)["effect_of_dropping"]
-    assert np.array_equal(column, [np.nan, -0.4, 0.1, np.nan], equal_nan=True)
-    (note,) = note_on_impossible(effect, loss)
-    assert "not known of 1 row:" in note
-    assert not note_on_impossible({"effect_of_dropping": column}, loss) and not possible({}, loss)
+def test_effects_whose_sign_is_not_known_are_not_said():
+    """No larger than their error, of no known error, or more than all losses: these do not fall below zero."""
+    effect = np.array([-0.7, -0.4, 0.1, 0.1, 0.1, 0.0, np.nan])
+    error = np.array([0.1, 0.1, 0.2, np.nan, 0.0, 0.0, np.nan])
+    expected = [np.nan, -0.4, np.nan, np.nan, 0.1, 0.0, np.nan]
+    assert np.array_equal(trusted(effect, error, 0.5), expected, equal_nan=True)
+
+
+def test_effects_are_checked_by_refits_too():
+    demo = load_demo("breast-cancer", flip_share=0.1)
+    X, y = StandardScaler().fit_transform(demo.X)[:150], demo.y[:150]
+    found = audit(LogisticRegression(C=0.1, tol=1e-9).fit(X, y), X, y)
+    checked = found.verify(3, effects=True)
+    for line in checked.itertuples():
+        rest = np.delete(np.arange(len(y)), line.row)
+        change = [
+            loo_loss(
+                Influence(
+                    LogisticRegression(C=0.1, tol=1e-9).fit(X[rows], y[rows]), X[rows], y[rows]
+                ),
+                "exact",
+            )
+            for rows in (np.arange(len(y)), rest)
+        ]
+        truth = (change[1] - change[0][rest]).sum() / len(y)
+        assert abs(line.refit_effect - truth) < 1e-6 * abs(truth)
+        error = found.table["effect_error"][line.rank - 1]
+        assert np.isnan(line.effect_of_dropping) or abs(line.effect_of_dropping - truth) < error
+    assert "refit_effect" not in found.verify(1)
+
+
+def test_effects_of_a_trimmed_fit_are_not_compared():
+    demo = load_demo("wine", flip_share=0.1)
+    found = audit(
+        pipeline().fit(demo.X, demo.y), demo.X, demo.y, frozen="accept", rounds=1, trim=0.05
+    )
+    with pytest.raises(ValueError, match="audit without it"):
+        found.verify(1, effects=True)
+
+
+def test_a_note_counts_the_rows_without_an_effect_and_says_how_large_it_can_be():
+    demo = load_demo("breast-cancer")
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=100.0, max_iter=10_000))
+    found = audit(model.fit(demo.X, demo.y), demo.X, demo.y, frozen="accept")
+    empty = found.table["effect_of_dropping"].isna()
+    (note,) = [note for note in found.notes if "effect_of_dropping is empty" in note]
+    assert empty.any() and f"for {empty.sum()} rows" in note and "% of the mean loss" in note
+    shown = found.table[~empty]
+    assert (shown["effect_of_dropping"].abs() > shown["effect_error"]).all()
 
 
 def test_regression_finds_shifted_targets_and_never_relabels():
