@@ -58,12 +58,15 @@ def test_it_is_printed(table, capsys):
     assert "Rows that raise it" in capsys.readouterr().out
 
 
-def test_what_is_not_known_behind_a_curve_leaves_no_empty_column(capsys):
+def test_behind_a_curve_features_add_up_to_what_it_is_undone_on(capsys):
     arguments = ["data.csv", "--target", "spend", "--features", "age,visits", "--verify", "0"]
-    assert main(["explain", *arguments, "--row", "3"]) == 0
-    assert "through" in (out := capsys.readouterr().out) and "after scaling" in out
     assert main(["explain", *arguments, "--row", "3", "--log-target"]) == 0
-    assert "through" not in (out := capsys.readouterr().out) and "after scaling" not in out
+    out = capsys.readouterr().out
+    assert "through" in out and "after scaling" in out and "before it is turned into units" in out
+    assert main(["explain", *arguments, "--row", "3", "--log-target", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    total = sum(line["contribution"] for line in found["features"])
+    assert np.exp(total) == pytest.approx(found["prediction"])
 
 
 def test_words_are_features_where_asked_for(capsys):

@@ -100,7 +100,11 @@ def read_decisions(path, fingerprint):
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"no such file: {path}")
+        raise InputError(
+            f"no such file: {path}. The button of the review sheet, report.html, saves decisions.csv where "
+            "the browser saves what it downloads, mostly the folder Downloads: give that path, as in "
+            "skinfluence apply TABLE ~/Downloads/decisions.csv"
+        )
     try:
         source, _, _ = read_text_table(path, ".csv")
     except Exception as error:  # pandas raises a dozen kinds; all mean the same here.

@@ -85,7 +85,10 @@ def print_explanation(problem, found, notes):
     )
     what = "the log odds of the predicted class" if labels else "the prediction"
     if found.features is not None:
-        table = _table(title=f"What it is made of ({what}: {number(found.decision)})")
+        total = found.features["contribution"].sum()
+        through_curve = not np.isclose(total, found.decision, rtol=1e-6)
+        made = "before it is turned into units of the target" if through_curve else what
+        table = _table(title=f"What it is made of ({made}: {number(total)})")
         for name in ("feature", "value", "contribution"):
             table.add_column(name, justify="left" if name == "feature" else "right")
         for line in found.features.to_dict("records"):
@@ -171,7 +174,10 @@ def print_audit(*, problem, selection, found, verification, score, top, files, p
             f"[bold]Next[/]    open {_escaped(reports[0])} in a browser and decide about each row{then}"
         )
     if reports and path is not None:
-        console.print(f"        skinfluence apply {_escaped(shlex.quote(str(path)))} decisions.csv")
+        console.print(
+            f"        skinfluence apply {_escaped(shlex.quote(str(path)))} ~/Downloads/decisions.csv\n"
+            "        (or wherever your browser saved decisions.csv)"
+        )
 
 
 def _console():

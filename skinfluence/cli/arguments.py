@@ -204,7 +204,13 @@ def _add_apply(commands):
         ),
     )
     apply.add_argument("file", metavar="FILE", help="the table that was audited")
-    apply.add_argument("decisions", metavar="DECISIONS", help="decisions.csv of its review sheet")
+    apply.add_argument(
+        "decisions",
+        metavar="DECISIONS",
+        nargs="?",
+        default="decisions.csv",
+        help="what its review sheet saved, mostly in the folder Downloads (default: decisions.csv here)",
+    )
     apply.add_argument(
         "--out",
         metavar="FILE",

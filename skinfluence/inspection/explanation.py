@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone, is_classifier
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
@@ -33,7 +34,8 @@ class Explanation:
     features : DataFrame or None
         Of a model with coefficients: ``feature``, its ``value`` as the model sees it and its
         ``contribution`` to the decision value, the largest first. With the intercept, which is a line
-        of its own, all contributions sum to ``decision``; lines beyond those asked for are one.
+        of its own, all contributions sum to ``decision``, or of a ``TransformedTargetRegressor`` to what its
+        regressor predicts; lines beyond those asked for are one.
     rows : DataFrame
         Of the training rows: ``row`` (position), ``given`` target; ``side``, "for" where the decision
         value falls without the row, "against" where it rises; ``effect`` of removing it on the decision
@@ -298,17 +300,19 @@ class _At:
         if self.classes is not None and hasattr(estimator, "predict_proba"):
             self.probability = float(self.of_class(estimator.predict_proba(X)[0]))
         self.parts, self.values = None, {}
-        if hasattr(model, "coef_") and not sp.issparse(model.coef_):
-            self._take_apart(estimator, model, X, names)
-        elif self.classes is not None:
+        inner = model.regressor_ if isinstance(model, TransformedTargetRegressor) else model
+        if hasattr(inner, "coef_") and not sp.issparse(inner.coef_):
+            self._take_apart(estimator, inner, X, names)
+        if self.classes is None and (self.parts is None or inner is not model):
+            # Where targets went through a curve the parts add up to what it is undone on.
+            self.decision = float(self.prediction)
+        elif self.parts is None:
             if not hasattr(estimator, "decision_function"):
                 raise TypeError(
                     f"explain needs decision values. Got {type(model).__name__}, which has none; ask "
                     "Influence.top which training rows the loss of a row rests on."
                 )
             self.decision = float(self.of_class(np.asarray(estimator.decision_function(X))[0]))
-        else:
-            self.decision = float(self.prediction)
 
     def of_class(self, values):
         """Of values for all classes, or of one for the second of two, those for the class."""

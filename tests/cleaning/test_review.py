@@ -265,6 +265,23 @@ def test_a_table_that_changed_since_the_audit_is_refused(csv, capsys):
     assert "about another table" in capsys.readouterr().err
 
 
+def test_where_the_browser_saved_the_decisions_is_said(csv, capsys):
+    """The name may be left out; it is a file of the folder that downloads go to."""
+    for given in ([], ["mine.csv"]):
+        assert main(["apply", str(csv), *given]) == 2
+        error = capsys.readouterr().err
+        assert f"no such file: {(*given, 'decisions.csv')[0]}" in error
+        assert "skinfluence apply TABLE ~/Downloads/decisions.csv" in error
+
+
+def test_the_page_of_a_command_says_a_command():
+    X, y = np.arange(40.0)[:, None], np.arange(40) // 20
+    found = audit(LogisticRegression().fit(X, y), X, y)
+    page = found.to_html(command="skinfluence audit --demo made-up")
+    assert "audit.plan(" not in page and "skinfluence apply TABLE" in page
+    assert "audit.plan(" in found.to_html()
+
+
 @pytest.mark.parametrize("at", ["data.csv", "decisions.csv"])
 def test_what_is_read_is_never_written_over(csv, at, capsys):
     path = decided(csv, [{"row": 0, "given": "no", "action": "drop"}])
