@@ -125,6 +125,7 @@ def _judged(refitted, X, audit, row, others, by_chance, curve):
     if refitted is None:
         return np.nan, None
     given, y = audit.y[row], audit.y[others]
+    weight = None if audit.sample_weight is None else audit.sample_weight[others]
     left_out = _safe_indexing(X, [row])
     prediction = refitted.predict(left_out)[0]
     if not by_chance:
