@@ -1,5 +1,6 @@
 """Fixtures, the threads of BLAS, and whether optional packages must be there."""
 
+import gc
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -30,6 +31,12 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=out)
         gone = set(out)
         items[:] = [item for item in items if item not in gone]
+
+
+def pytest_collection_finish(session):
+    """Ten thousand tests stay to the end: who looks for garbage need not walk over them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -10,9 +10,12 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
 import skinfluence
+from skinfluence import Influence
 
 ROOT = Path(skinfluence.__file__).parent
 TESTS = Path(__file__).parent
@@ -255,36 +258,43 @@ def test_the_tests_stand_on_modules_that_exist_and_on_no_benchmark():
 
 
 @cache
-def loaded_by(name):
-    return set(fresh(f"import json, sys, {name}; print(json.dumps(sorted(sys.modules)))"))
+def asked_from_below():
+    """A first question in a new interpreter that imports no adapters, and what else is loaded then."""
+    return fresh(
+        """
+import json, sys, sklearn.linear_model
+import numpy as np
+alone = set(sys.modules)
+from skinfluence.answers import answers_of
+from skinfluence.objective import objective_of
+
+X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
+problem = objective_of(sklearn.linear_model.Ridge().fit(X, y), X, y)
+asked = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
+found = answers_of(problem, **asked).self_influence().tolist()
+import skinfluence.influence, skinfluence.linear_model, skinfluence.utils.validation
+print(json.dumps([found, sorted(set(sys.modules) - alone)]))
+"""
+    )
 
 
-@pytest.mark.parametrize(
-    "module", ["skinfluence.adapters, skinfluence.influence", "skinfluence.linear_model"]
-)
-def test_importing_loads_nothing_heavy(module):
-    """scikit-learn's own optional imports are not ours: compare with what it loads alone."""
-    ours, alone = loaded_by(module), loaded_by("sklearn.linear_model")
-    assert not [name for name in HEAVY if name in ours - alone]
+def test_estimators_are_known_in_whatever_order_rooms_are_imported():
+    """What is below the adapters has not imported them, and asks for them with its first question."""
+    found, _ = asked_from_below()
+    X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
+    assert found == Influence(Ridge().fit(X, y), X, y).self_influence().tolist()
+
+
+def test_importing_loads_nothing_heavy_and_no_checks():
+    """scikit-learn's own optional imports are not ours: what it has loaded alone does not count."""
+    _, ours = asked_from_below()
+    assert {"skinfluence.influence", "skinfluence.linear_model"} <= set(ours)
+    # The checks of estimators are loaded by those who ask.
+    assert not [name for name in [*HEAVY, "skinfluence.utils.estimator_checks"] if name in ours]
 
 
 @pytest.mark.parametrize("module", ["skinfluence", "skinfluence.cli.arguments"])
 def test_how_it_is_called_is_said_before_anything_large_is_loaded(module):
     """scikit-learn takes a second to import: help needs none of it, and Ctrl-C is answered in the rest."""
-    assert not loaded_by(module) & {"numpy", "scipy", "sklearn"}
-
-
-def test_estimators_are_known_in_whatever_order_rooms_are_imported():
-    """What is below the adapters has not imported them, and asks for them with its first question."""
-    code = """
-import numpy as np
-from skinfluence.answers import answers_of
-from skinfluence.objective import objective_of
-from sklearn.linear_model import Ridge
-
-X, y = np.array([[0.0], [1.0], [2.0], [4.0]]), np.array([0.0, 1.0, 1.0, 4.0])
-problem = objective_of(Ridge().fit(X, y), X, y)
-asked = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
-print(f'"{type(answers_of(problem, **asked).problem).__name__}"')
-"""
-    assert fresh(code) == "Objective"
+    loaded = fresh(f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))")
+    assert not {"numpy", "scipy", "sklearn"} & set(loaded)

@@ -90,7 +90,7 @@ def test_what_rows_change_in_every_set_is_what_true_fits_say(name):
     influence, *_, X_test, y_test = case(name)
     u = utilities(name)
     game = game_of(influence, X_test, y_test, "loss", "exact", 1e-3)
-    for bits in range(0, 256, 7):
+    for bits in range(0, 256, 13):
         mask = np.array([bits >> i & 1 for i in range(8)], dtype=bool)
         expected = [u[bits | 1 << i] - u[bits & ~(1 << i)] for i in range(8)]
         found, utility = game.marginals(mask)
