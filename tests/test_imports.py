@@ -45,9 +45,13 @@ def imports_of(path, *, at_import=False):
 @cache
 def _imports_in(text, path, at_import):
     found = []
+    by_string = any(name in text for name in BY_STRING)
 
     def visit(node, children=None):
         for child in ast.iter_child_nodes(node) if children is None else children:
+            if isinstance(child, ast.expr) and not by_string:
+                # Most of the nodes, and no import is among them.
+                continue
             if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
                 visit(child, child.orelse)
                 continue
