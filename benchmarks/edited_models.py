@@ -25,7 +25,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.preprocessing import scale
-from sklearn.svm import SVC
+from sklearn.svm import SVC, SVR
 
 from benchmarks.data import add_data_option
 from skinfluence import Influence, edits, robustness
@@ -121,6 +121,11 @@ STREAMS = {
         curve,
     ),
     "SVC, breast cancer": (SVC(gamma=0.03, tol=1e-8), SVC(gamma=0.03, tol=1e-10), cancer),
+    "SVR, diabetes": (
+        SVR(C=100.0, gamma=0.1, epsilon=10.0, tol=1e-8),
+        SVR(C=100.0, gamma=0.1, epsilon=10.0, tol=1e-10),
+        diabetes,
+    ),
 }
 
 

@@ -26,8 +26,12 @@ _ROUNDS = 3
 
 @compiled(nogil=True, **REORDERED)
 def add_scaled(out, scale, row):
-    for i in range(len(out)):
-        out[i] += scale * row[i]
+    """Add a row of the kernel matrix to every copy of the rows."""
+    m = len(row)
+    for start in range(0, len(out), m):
+        part = out[start : start + m]
+        for i in range(m):
+            part[i] += scale * row[i]
 
 
 @compiled(nogil=True, **REORDERED)
@@ -59,10 +63,11 @@ def first_on_margin(v, flipped, p, beta, lo, hi, no_rate):
 
 
 @compiled(nogil=True, **REORDERED)
-def among(kernel, flipped, p, i, column):
+def among(kernel, n, flipped, p, i, column):
     """What row ``i`` is to those on the margin: 1 for the bias, else kernel values."""
+    m = len(kernel)
     for a in range(p):
-        column[a] = kernel[i, flipped[a]] if flipped[a] < len(kernel) else 1.0
+        column[a] = kernel[i % m, flipped[a] % m] if flipped[a] < n else 1.0
 
 
 @compiled(nogil=True, error_model="numpy")
@@ -70,16 +75,17 @@ def join(kernel, G, inverse, flipped, place, p, i, column):
     """A row comes to the margin; its code."""
     if p >= len(flipped):
         return FULL
-    among(kernel, flipped, p, i, column)
-    schur = kernel[i, i]
+    among(kernel, len(place) - 1, flipped, p, i, column)
+    own = kernel[i % len(kernel), i % len(kernel)]
+    schur = own
     for a in range(p):
         total = 0.0
         for b in range(p):
             total += inverse[a, b] * column[b]
         schur -= column[a] * total
-    if not schur > _SPANNED * kernel[i, i]:
+    if not schur > _SPANNED * own:
         return SINGULAR
-    append(G, inverse, p, column, column, kernel[i, i])
+    append(G, inverse, p, column, column, own)
     flipped[p], place[i] = i, p
     return DONE
 
@@ -110,11 +116,14 @@ def drive(
     """
     bias, n_pivots, code = 0.0, 0, DONE
     sign = 1.0 if goal > beta[i] else -1.0
-    no_rate = _NO_RATE * max(1.0, kernel[i, i])
+    m = len(kernel)
+    own = kernel[i % m, i % m]
+    no_rate = _NO_RATE * max(1.0, own)
     while True:
-        among(kernel, flipped, p, i, column)
+        among(kernel, len(d), flipped, p, i, column)
         for x in range(len(d)):
-            d[x] = sign * kernel[i, x]
+            d[x] = 0.0
+        add_scaled(d, sign, kernel[i % m])
         for a in range(p):
             v[a] = 0.0
             for b in range(p):
@@ -122,13 +131,13 @@ def drive(
             v[a] *= sign
         for a in range(p):
             j = flipped[a]
-            if j < len(kernel):
-                add_scaled(d, v[a], kernel[j])
+            if j < len(d):
+                add_scaled(d, v[a], kernel[j % m])
             else:
                 for x in range(len(d)):
                     d[x] += v[a]
         t, event = abs(goal - beta[i]), 0
-        if to_target and sign * d[i] > _SPANNED * kernel[i, i]:
+        if to_target and sign * d[i] > _SPANNED * own:
             meets = max((target[i] - f[i]) / d[i], 0.0)
             if meets < t:
                 t, event = meets, 1
@@ -140,7 +149,7 @@ def drive(
             t, event = hit, 3
         for b in range(p):
             j = flipped[b]
-            if j < len(kernel):
+            if j < len(d):
                 beta[j] += t * v[b]
             else:
                 bias += t * v[b]
@@ -187,7 +196,7 @@ def refined(kernel, target, beta, f, bias, G, inverse, flipped, p):
         for j in range(len(beta)):
             if beta[j] != 0.0:
                 total += beta[j]
-                add_scaled(f, beta[j], kernel[j])
+                add_scaled(f, beta[j], kernel[j % len(kernel)])
         if turn == _ROUNDS - 1:
             break
         for a in range(p):
@@ -213,7 +222,8 @@ def move_rows(
 
     Parameters
     ----------
-    kernel : ndarray of shape (n, n)
+    kernel : ndarray of shape (m, m)
+        Row ``i`` is row ``i % m`` of it.
     free_bias : bool
     lo, hi, target : ndarray of shape (n,)
         Of the problem that is wanted.

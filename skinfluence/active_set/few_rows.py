@@ -43,6 +43,34 @@ def margin_of(solution):
     return Margin(members, matrix, np.linalg.inv(matrix))
 
 
+def solution_under(solution, margin, y, C, target=None):
+    """The solution under labels, bounds and targets of which few are others.
+
+    Parameters
+    ----------
+    solution : Solution
+        Before, with its kernel matrix in memory.
+    margin : Margin or None
+        At that solution, where it is known.
+    y, C, target
+        As in :meth:`HingeProblem.with_bounds`.
+
+    Returns
+    -------
+    solution : Solution or None
+        As of :func:`move_rows`.
+    margin : Margin or None
+    """
+    before, wanted = solution.problem, y if target is None else target
+    changed = (y != before.y) | (C != before.C) | (wanted != before.target)
+    if not changed.any():
+        return solution, margin
+    margin = margin_of(solution) if margin is None else margin
+    if margin is None:
+        return None, None
+    return move_rows(solution, margin, before.with_bounds(y, C, target), np.flatnonzero(changed))
+
+
 def move_rows(solution, margin, problem, rows):
     """The solution where few rows have another box or target.
 
@@ -82,7 +110,10 @@ def move_rows(solution, margin, problem, rows):
         problem.kernel.matrix, problem.free_bias, problem.lo, problem.hi, problem.target, beta, f,
         float(solution.bias), rows, MOST_PIVOTS, G, inverse, members, place, p,
     )  # fmt: skip
-    if code != pivots.DONE or (beta < problem.lo).any() or (beta > problem.hi).any():
+    if code != pivots.DONE or (problem.snapped(beta) != beta).any():
+        return None, None
+    if problem.free_bias and not ((beta > problem.lo) & (beta < problem.hi)).any():
+        # A row on the margin whose coefficient ended at a limit: an interval of biases is optimal.
         return None, None
     left = float(max(problem.violation(beta, f).max(), problem.imbalance(beta)))
     if not (left <= TIGHT or left <= min(problem.rounding(beta), LOOSE)):

@@ -23,7 +23,7 @@ class HingeProblem:
 
     Parameters
     ----------
-    kernel : callable or ndarray of shape (n, n)
+    kernel : callable, Blocks or ndarray of shape (n, n)
         ``kernel(rows_a, rows_b)`` gives the block of the kernel matrix for two integer arrays. For a
         bias that is penalised (LinearSVC) it already includes ``intercept_scaling ** 2``.
     y : ndarray of shape (n,)
@@ -67,7 +67,10 @@ class HingeProblem:
         if not (np.isfinite(self.C).all() and (self.C >= 0).all()):
             raise ValueError("C must be finite and non-negative in every row.")
         self.free_bias = bool(free_bias)
-        self.kernel = _Blocks(kernel, self.n) if isinstance(kernel, np.ndarray) else kernel
+        self.kernel = Blocks(kernel) if isinstance(kernel, np.ndarray) else kernel
+        if self.in_memory and self.kernel.n != self.n:
+            shape = self.kernel.matrix.shape
+            raise ValueError(f"A kernel matrix must have shape {(self.n, self.n)}. Got {shape}.")
         self._box()
         self.target, self.spread = self.y, 1.0
         if target is not None:
@@ -86,14 +89,16 @@ class HingeProblem:
     @property
     def in_memory(self):
         """Whether the kernel is a matrix that is there."""
-        return isinstance(self.kernel, _Blocks)
+        return isinstance(self.kernel, Blocks)
 
-    def with_bounds(self, y, C):
-        """The same kernel under other labels, which are the targets, and bounds, all known to be such.
+    def with_bounds(self, y, C, target=None):
+        """The same kernel under other labels, bounds and targets, all known to be such.
 
         Parameters
         ----------
         y, C : ndarray of shape (n,)
+        target : ndarray of shape (n,), optional
+            The labels themselves when left out.
 
         Raises
         ------
@@ -101,7 +106,7 @@ class HingeProblem:
             Where rows of one class only are left.
         """
         other = copy(self)
-        other.y, other.C, other.target = y, C, y
+        other.y, other.C, other.target = y, C, y if target is None else target
         other._box()
         return other
 
@@ -156,7 +161,7 @@ class HingeProblem:
         support = np.flatnonzero(beta)
         if self.in_memory and 4 * len(support) > self.n:
             # To pick columns takes longer than to multiply all of them.
-            out = self.kernel.matrix @ beta
+            out = self.kernel.product(beta)
             if np.isfinite(out).all():
                 return out
         out = np.empty(self.n)
@@ -263,13 +268,33 @@ class NewRows:
     target: np.ndarray | None = None
 
 
-class _Blocks:
-    """Blocks of a kernel matrix that is there."""
+class Blocks:
+    """Blocks of a kernel matrix that is there.
 
-    def __init__(self, matrix, n):
-        if matrix.shape != (n, n):
-            raise ValueError(f"A kernel matrix must have shape {(n, n)}. Got {matrix.shape}.")
-        self.matrix = matrix
+    Parameters
+    ----------
+    matrix : ndarray of shape (m, m)
+    copies : int, default=1
+        How often all of its rows are there: row ``i`` of the problem is row ``i % m`` of the matrix.
+
+    Attributes
+    ----------
+    n : int
+        Rows of the problem; of a matrix that is not square -1.
+    """
+
+    def __init__(self, matrix, copies=1):
+        self.matrix, self.copies = matrix, copies
+        square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1]
+        self.n = copies * len(matrix) if square else -1
 
     def __call__(self, rows_a, rows_b):
+        if self.copies > 1:
+            rows_a, rows_b = rows_a % len(self.matrix), rows_b % len(self.matrix)
         return self.matrix[np.ix_(rows_a, rows_b)]
+
+    def product(self, beta):
+        """The kernel matrix of the problem times coefficients, (n,)."""
+        if self.copies == 1:
+            return self.matrix @ beta
+        return np.tile(self.matrix @ beta.reshape(self.copies, -1).sum(axis=0), self.copies)

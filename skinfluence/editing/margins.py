@@ -7,7 +7,7 @@ from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_class_weight
 
 from skinfluence.active_set import polish
-from skinfluence.active_set.few_rows import margin_of, move_rows
+from skinfluence.active_set.few_rows import solution_under
 from skinfluence.editing.kernels import in_its_bounds, solved_hinge
 from skinfluence.editing.solving import solve_edited, solve_whole
 from skinfluence.hinge.answers import HingeAnswers
@@ -92,17 +92,9 @@ def _moved(problem, before, output, margin):
     """The solution of one binary problem after the edit, and its margin where that is known."""
     old, rows = before.solutions[output], problem.rows_of(output)
     if np.array_equal(rows, before.rows[output]):
-        y, C = problem.sides(output, rows)
-        changed = np.flatnonzero((y != old.problem.y) | (C != old.problem.C))
-        if not len(changed):
-            return old, margin
-        margin = margin_of(old) if margin is None else margin
-        binary, found = old.problem.with_bounds(y, C), None
-        if margin is not None:
-            found, margin = move_rows(old, margin, binary, changed)
+        # Else a row belongs to other classes now.
+        found, margin = solution_under(old, margin, *problem.sides(output, rows))
         if found is not None:
             return found, margin
-    else:
-        # A row belongs to other classes now.
-        binary = problem.binary(output, rows)
+    binary = problem.binary(output, rows)
     return polish(binary, problem.beta[output, rows], problem.bias[output]), None

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skinfluence._utils._compat import write_svr
+from skinfluence.active_set.few_rows import solution_under
 from skinfluence.editing.kernels import HingeReach
 from skinfluence.editing.solving import Solved, solve_edited, solve_whole
 from skinfluence.editing.writing import like
@@ -14,7 +15,11 @@ from skinfluence.hinge.regression import TubeAnswers, TubeProblem
 
 @solve_edited.register
 def _(problem: TubeProblem, answers, points, tol):
-    return solved_tube(TubeAnswers(in_its_tube(problem, answers, np.arange(problem.n_samples))))
+    start = in_its_tube(problem, answers, np.arange(problem.n_samples))
+    found = None
+    if problem.design is answers.problem.design and answers.solution.problem.in_memory:
+        found = followed(start, answers)
+    return solved_tube(TubeAnswers(start) if found is None else found)
 
 
 @solve_whole.register
@@ -22,6 +27,47 @@ def _(problem: TubeProblem, edit, tol):
     start = edit.taken(edit.kernel_design())
     start = in_its_tube(start, edit.influence.answers.held, edit.left)
     return solved_tube(TubeAnswers(start))
+
+
+class FollowedTubeAnswers(TubeAnswers):
+    """Answers at the optimum that edits came to.
+
+    Parameters
+    ----------
+    problem : TubeProblem
+    tube : Tube
+    solution : Solution
+    margin : Margin or None
+        What the next edit starts from.
+    """
+
+    def __init__(self, problem, tube, solution, margin):
+        super().__init__(problem, tube, solution)
+        # The fit is where the edits ended.
+        self.problem = self.at_optimum
+        self.margin = margin
+
+
+def followed(problem, answers):
+    """Answers at the optimum after an edit that moves no row; None where its path is not that of few rows.
+
+    Parameters
+    ----------
+    problem : TubeProblem
+        After the edit.
+    answers : TubeAnswers
+        Before it.
+    """
+    tube = answers.tube
+    labels, targets = tube.sides(problem.y)
+    found, margin = solution_under(
+        answers.solution,
+        getattr(answers, "margin", None),
+        labels,
+        tube.bounds(problem.weights),
+        targets,
+    )
+    return None if found is None else FollowedTubeAnswers(problem, tube, found, margin)
 
 
 def in_its_tube(problem, answers, left):
@@ -36,7 +82,8 @@ def in_its_tube(problem, answers, left):
         Which of the rows, new ones last, ``problem`` holds.
     """
     more = max(0, int(left.max(initial=-1)) + 1 - answers.problem.n_samples)
-    beta, edge = np.pad(answers.beta, (0, more))[left], problem.C * problem.weights
+    beta = np.concatenate([answers.beta, np.zeros(more)])[left]
+    edge = problem.C * problem.weights
     beta = np.clip(beta, -edge, edge)
     return replace(problem, beta=beta, bias=answers.bias, fitted_eta=None)
 

@@ -131,6 +131,9 @@ class TubeAnswers(EditsOnly):
     Parameters
     ----------
     problem : TubeProblem
+    tube : Tube, default=None
+        Units of a solution that is known.
+    solution : Solution, default=None
 
     Notes
     -----
@@ -139,24 +142,27 @@ class TubeAnswers(EditsOnly):
 
     effect_type = HingeEffect
 
-    def __init__(self, problem):
+    def __init__(self, problem, tube=None, solution=None):
         self.problem = problem
-        self.tube = Tube(problem)
-        engine = self.tube.engine(problem, problem.design, problem.y, problem.weights)
-        start = problem.beta / self.tube.size
-        start = np.concatenate([np.maximum(start, 0.0), np.minimum(start, 0.0)])
-        bias = (problem.bias - self.tube.middle) / self.tube.size
-        self.solution = polish(engine, start, bias)
+        self.tube = Tube(problem) if tube is None else tube
+        self.solution = self._solved() if solution is None else solution
         n = problem.n_samples
         self.beta = self.tube.size * (self.solution.beta[:n] + self.solution.beta[n:])
         self.bias = self.tube.middle + self.tube.size * self.solution.bias
         self.eta = self.tube.middle + self.tube.size * self.solution.f[:n]
 
+    def _solved(self):
+        problem, tube = self.problem, self.tube
+        engine = tube.engine(problem, problem.design, problem.y, problem.weights)
+        start = problem.beta / tube.size
+        start = np.concatenate([np.maximum(start, 0.0), np.minimum(start, 0.0)])
+        return polish(engine, start, (problem.bias - tube.middle) / tube.size)
+
     def __getstate__(self):
         return {"problem": self.problem}
 
     def __setstate__(self, state):
-        self.__init__(state["problem"])
+        TubeAnswers.__init__(self, state["problem"])
 
     @cached_property
     def _paths(self):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from skinfluence.active_set import HingeProblem
+from skinfluence.active_set.problem import Blocks
 from skinfluence.hinge.problem import KEPT_ROWS
 
 
@@ -38,12 +39,12 @@ class Tube:
         """The engine's problem of some rows."""
         n, kernel, X = len(y), design.kernel, design.X
         labels, targets = self.sides(y)
-        K = design.values if n <= KEPT_ROWS else None
 
         def values(a, b):
-            a, b = a % n, b % n
-            return kernel(X[a], X[b]) if K is None else K[np.ix_(a, b)]
+            return kernel(X[a % n], X[b % n])
 
+        if n <= KEPT_ROWS:
+            values = Blocks(design.values, copies=2)
         return HingeProblem(
             values,
             labels,

@@ -6,6 +6,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from skinfluence.active_set import HingeProblem, polish
 from skinfluence.active_set.few_rows import margin_of, move_rows
+from skinfluence.active_set.problem import Blocks
 from tests.active_set.test_paths import BIAS, COSTS, DATA
 
 
@@ -92,6 +93,16 @@ def test_an_empty_margin_is_left_to_others():
     """All rows at their bounds: any bias of an interval is optimal, and nothing says how it moves."""
     solution = polish(HingeProblem(np.eye(4), np.array([1, -1, 1, -1]), 0.1, free_bias=True))
     assert margin_of(solution) is None
+    # The last coefficients sum to zero, and end at it together: two rows, each with both sides of a tube.
+    y, C, tube = np.repeat([1, -1], 2), np.ones(4), np.repeat([-0.2, 0.2], 2)
+    before = HingeProblem(
+        Blocks(np.eye(2), 2), y, C, free_bias=True, target=np.tile([1, -1], 2) + tube
+    )
+    before = polish(before)
+    assert np.count_nonzero(before.beta) == 2
+    after = before.problem.with_bounds(y, C, np.tile([-0.9, -1.0], 2) + tube)
+    assert move_rows(before, margin_of(before), after, np.array([0, 2])) == (None, None)
+    assert polish(after).bias == pytest.approx(-0.95)
     # One row on the margin, and it goes.
     y, C = np.array([1, -1, 1, -1, 1]), np.array([0.1, 0.1, 0.1, 0.1, 5.0])
     before = polish(HingeProblem(np.eye(5), y, C, free_bias=True))

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
 
 from skinfluence import Influence, edits
 from skinfluence.curvature import Curvature
@@ -207,6 +208,17 @@ def test_streams_without_functions_of_the_users_number_no_rows(monkeypatch):
     for row in range(3):
         inf = inf.after(edits.remove(row))
     inf.effect(edits.remove([5, 6]), X, y)
+
+
+def test_a_tube_without_rows_on_its_edge_has_the_middle_of_its_biases():
+    """All rows inside after an edit: libsvm's convention, and the same of a pickle of the stream."""
+    X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0.0, 0.1, -0.1, 9.0])
+    inf = Influence(SVR(epsilon=0.5, gamma=1.0, tol=1e-12).fit(X, y), X, y)
+    after = inf.after(edits.remove(3))
+    refit = SVR(epsilon=0.5, gamma=1.0, tol=1e-12).fit(X[:3], y[:3])
+    np.testing.assert_allclose(after.estimator.predict(X), refit.predict(X), atol=1e-9)
+    again = pickle.loads(pickle.dumps(inf.after(edits.relabel(3, 5.0)))).after(edits.remove(3))
+    np.testing.assert_allclose(again.estimator.predict(X), refit.predict(X), atol=1e-9)
 
 
 def test_a_row_of_weight_zero_may_come_back():
