@@ -35,8 +35,12 @@ class Binomial(SingleOutputLoss):
 
     def _second(self, eta, y):
         # Of the side that is less likely: what is left of 1 has all its digits.
-        less = expit(-np.abs(eta))
-        return np.broadcast_to(less * (1.0 - less), np.broadcast_shapes(eta.shape, np.shape(y)))
+        less, shape = expit(-np.abs(eta)), np.shape(y)
+        out = less * (1.0 - less)
+        if eta.shape[eta.ndim - len(shape) :] == shape:
+            # Of few rows, to broadcast takes longer than all the rest.
+            return out
+        return np.broadcast_to(out, np.broadcast_shapes(eta.shape, shape))
 
     def third(self, eta, y):
         """Third derivative, shape ``(...)``."""

@@ -123,8 +123,12 @@ class OneRowEdits:
     def take(self, chosen):
         """Some of the edits."""
         some = object.__new__(type(self))
-        for name, value in vars(self).items():
-            setattr(some, name, value[chosen] if isinstance(value, np.ndarray) else value)
+        vars(some).update(
+            {
+                name: value[chosen] if isinstance(value, np.ndarray) else value
+                for name, value in vars(self).items()
+            }
+        )
         return some
 
     @property
