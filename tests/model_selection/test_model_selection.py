@@ -181,7 +181,10 @@ def test_a_row_alone_in_its_class_has_no_prediction_and_no_say():
     X, y = make_data("softmax", 40, 4, 0)
     y[3] = 99
     model = LogisticRegression()
-    with pytest.raises(ValueError, match=r"Row 3 is.*decision_function"), warnings.catch_warnings():
+    with (
+        pytest.raises(ValueError, match=r"Without row 3.*decision_function"),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore", UserWarning)
         loo_predict(model, X, y)
     with pytest.warns(UserWarning, match="Row 3 is the only one of its class"):
