@@ -145,6 +145,8 @@ def _in_folds(model, X, y, sample_weight):
         _loss(model),
         labels,
         _given(model),
+        # Of a temperature scikit-learn makes numbers of words first.
+        np.asarray(fitted[0].classes_),
         _cuts(model),
         partial(family, **more),
         response,
@@ -172,7 +174,7 @@ def _checked_models(problem, fitted):
                 f"{problem.labels.classes[np.argmin(own)]}. Fit with "
                 f"cv=StratifiedKFold({problem.cuts.n_folds})."
             )
-    y, concern = problem.labels.classes[problem.y], None
+    y, concern = problem.own_labels[problem.y], None
     for one, rows in zip(fitted, places, strict=True):
         weighed = has_fit_parameter(one, "sample_weight")
         own = problem.weights[rows] if weighed else None

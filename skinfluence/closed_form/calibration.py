@@ -79,6 +79,9 @@ class CalibrationFamily(Family):
 
     def _under(self, scores, gone):
         there = np.arange(len(self.codes)) != gone
+        if np.isnan(scores[there]).any():
+            # Of a model that has no fit.
+            return None
         try:
             return self.again(scores[there], self.codes[there], self.weights[there]).curves
         except NoModelError:

@@ -22,7 +22,10 @@ from skinfluence.objective import Labels
 from skinfluence.problem import Problem
 from skinfluence.quantity import Quantity
 
-LOST = "a class has then fewer rows than there are folds, or the model of a fold has no fit."
+LOST = (
+    "a class has then fewer rows than there are folds, or a fold has none of it, or its model or calibrators "
+    "have no fit."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,8 @@ class CalibratedProblem(Problem):
     labels : Labels
     estimator : classifier
         What is fitted to the other folds, not fitted.
+    own_labels : ndarray of shape (n_classes,)
+        What it is fitted to in the place of the classes.
     cuts : Cuts
     calibrator : callable
         From scores of rows, codes and weights to their family.
@@ -62,6 +67,7 @@ class CalibratedProblem(Problem):
     loss: Loss
     labels: Labels
     estimator: object
+    own_labels: np.ndarray
     cuts: Cuts
     calibrator: object
     response: str

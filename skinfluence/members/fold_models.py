@@ -31,7 +31,7 @@ class Part:
     def __init__(self, problem, rows):
         self.as_chances = problem.response == "predict_proba"
         self.two = len(problem.labels.classes) == 2
-        y, own = problem.labels.classes[problem.y[rows]], problem.weights[rows]
+        y, own = problem.own_labels[problem.y[rows]], problem.weights[rows]
         X, model = problem.design.X[rows], clone(problem.estimator)
         weighed = has_fit_parameter(model, "sample_weight") and not (own == 1.0).all()
         given = {"sample_weight": own} if weighed else {}

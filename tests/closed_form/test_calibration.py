@@ -189,6 +189,15 @@ def test_all_rows_together_are_each_as_refits_have_it(asked):
     assert_allclose(inf.loo_predict_proba(), expected, rtol=1e-9, atol=1e-10)
 
 
+def test_scores_that_are_no_numbers_have_no_calibrators(asked):
+    method, inside, y = asked
+    family = Influence(fitted(method, inside, X, y), X, y).answers.family
+    moved = np.stack([family.X, family.X])
+    moved[1, 5] = np.nan
+    found = family.under(moved, np.array([7, 7]))
+    assert [one is None for one in found] == [False, True]
+
+
 def test_every_edit_and_the_model_after_it_are_those_of_a_refit(asked):
     """atol=1e-5: where the solvers of scikit-learn end. The model after it is its own fit."""
     method, inside, y = asked
