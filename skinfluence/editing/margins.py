@@ -97,4 +97,6 @@ def _moved(problem, before, output, margin):
         if found is not None:
             return found, margin
     binary = problem.binary(output, rows)
-    return polish(binary, problem.beta[output, rows], problem.bias[output]), None
+    found = polish(binary, problem.beta[output, rows], problem.bias[output])
+    # The model that the stream hands out is at this optimum.
+    return replace(found, distance=0.0), None
