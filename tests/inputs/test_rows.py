@@ -23,6 +23,7 @@ from sklearn.linear_model import (
     RidgeClassifier,
     SGDClassifier,
 )
+from sklearn.model_selection import KFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -276,7 +277,7 @@ def test_rows_where_the_loss_overflows_are_refused():
 @pytest.mark.parametrize(
     "wrap",
     [
-        CalibratedClassifierCV,
+        lambda model: CalibratedClassifierCV(model, cv=KFold(3, shuffle=True, random_state=0)),
         lambda model: StackingClassifier([("a", model)]),
         lambda model: VotingClassifier([("a", model)], voting="hard"),
     ],
