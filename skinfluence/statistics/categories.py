@@ -8,8 +8,8 @@ from sklearn.utils import _safe_indexing
 from skinfluence.statistics.coded import places, positions
 from skinfluence.statistics.registry import NOTHING, Moves, statistics
 
-# What the removal of a row does, by its category.
-STAYS, GOES, OTHER = 0, 1, 2
+# What the removal of a row does, by its category; OWN is to its own outputs alone.
+STAYS, GOES, OWN, OTHER = 0, 1, 2, 3
 
 
 @statistics.register(OneHotEncoder)
@@ -25,7 +25,7 @@ def _encoder(transformer, X, rows):
     what = found[0].max(axis=1, initial=STAYS)
     if not what.any():
         return NOTHING
-    return Moves(gone=what == GOES, other=what == OTHER)
+    return Moves(gone=what == GOES, other=what >= OWN)
 
 
 def is_limited(transformer):
@@ -46,8 +46,9 @@ def without_each(transformer, X, rows):
     Returns
     -------
     what, codes : ndarray of int, shape (n_rows, n_features)
-        That the columns of a feature stay, that one goes, or that something else happens; and the
-        position of the row's category. None for both in one where categories cannot be told.
+        That the columns of a feature stay, that one goes, that the row itself has another one, or that
+        something else happens; and the position of the row's category. None for both in one where
+        categories cannot be told.
     """
     if sp.issparse(X):
         return None
@@ -92,7 +93,7 @@ def _unknown_then(handle_unknown, rare, c):
     alone = not np.delete(rare, c).any()
     if handle_unknown == "ignore":
         # No category: what its own column says without it, but not what that of the rare ones says.
-        return GOES if alone or not rare[c] else OTHER
+        return GOES if alone or not rare[c] else OWN
     if handle_unknown == "infrequent_if_exist":
         if alone:
             return GOES

@@ -1,9 +1,13 @@
 """Rows that take a category over a limit: without any one of them an encoder is the same one.
 
-So they are answered together, about a pipeline in which that encoder does not look at the rows.
+So they are answered together, about a pipeline in which that encoder does not look at the rows. And rows
+that are alone in a rare category, which to all others are as if they had none.
 """
 
+import copy
+
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
@@ -11,17 +15,18 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.utils import _safe_indexing
 
-from skinfluence.answers import answers_of
+from skinfluence.answers import Tests, answers_of
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
 from skinfluence.smooth.optimum.newton import SeparableError
 from skinfluence.smooth.optimum.old_factor import serves
 from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics import edited_rows
-from skinfluence.statistics.categories import OTHER, is_limited, without_each
+from skinfluence.statistics.categories import OTHER, OWN, is_limited, without_each
 from skinfluence.statistics.gamma import moving
 from skinfluence.statistics.refitting import problem_after
 from skinfluence.statistics.registry import chain_moves
+from skinfluence.statistics.removals import removals_of
 
 # From so many rows on another pipeline costs less than a fit for each of them.
 FEWEST = 4
@@ -112,6 +117,72 @@ def with_encoder(answers, refits, rows, name, without):
         return np.flatnonzero(~moves.other), there, after, X
     except NOT_KNOWN:
         return None
+
+
+def values_of_forgotten(answers, refits, training_X, rows, method, tol):
+    """Own values of rows that are alone in a rare category: without it a row has no column of the feature.
+
+    To the others nothing happens, so that the encoder is held and the row asked about with zeros there.
+
+    Parameters
+    ----------
+    answers : Answers
+    refits : Refits
+    training_X : ndarray or CSR array
+    rows : ndarray of int
+    method : {"auto", "exact"}
+    tol : float
+
+    Yields
+    ------
+    places : ndarray of int
+        Positions in ``rows``.
+    eta : ndarray of shape (n_places, 1)
+    """
+    problem = answers.problem
+    path, columns = _first(refits.transformers[0])
+    alone = len(refits.transformers) == 1 and not path and type(columns) is ColumnTransformer
+    if not alone or not isinstance(problem, Objective) or problem.loss.n_outputs > 1:
+        return
+    for places, frozen, block in _forgotten(columns, refits.X, rows):
+        some = rows[places]
+        raw, X = refits.rows(some), training_X[some]
+        X = sp.lil_array(X) if sp.issparse(X) else np.array(X)
+        X[:, block] = 0.0
+        design = problem.design.like(sp.csr_array(X) if sp.issparse(X) else X)
+        quantity = answers.quantity(Tests(design, None, None), "decision_function", method)
+        removals = removals_of(problem, [frozen], refits.X, some, raw, method)
+        for _, part, ratio, fills in removals.at_once():
+            asked = quantity, some[part]
+            if ratio is None:
+                stream = answers.row_stream(*asked, None, method, tol)
+            else:
+                stream = answers.rescaled_stream(*asked, ratio, method, tol, fills, removals.there)
+            for where, values in stream:
+                own = part[where]
+                yield places[own], quantity.eta[own] + values[np.arange(len(own)), own][:, None]
+
+
+def _forgotten(columns, X, rows):
+    """Such rows by their feature: places, the columns with that encoder held, and where its own stand."""
+    for k, (name, step, where) in enumerate(columns.transformers_):
+        if type(step) is not OneHotEncoder or not is_limited(step):
+            continue
+        found = without_each(step, _safe_indexing(X, where, axis=1), rows)
+        if found is None or not (found[0] == OWN).any():
+            continue
+        frozen = copy.copy(columns)
+        frozen.transformers_ = list(columns.transformers_)
+        frozen.transformers_[k] = name, FrozenEstimator(step), where
+        width = [
+            len(every) if rare is None else len(every) - len(rare) + 1
+            for every, rare in zip(step.categories_, step.infrequent_categories_, strict=True)
+        ]
+        start = columns.output_indices_[name].start + np.cumsum([0, *width])
+        for j in range(len(width)):
+            here = (found[0][:, j] == OWN) & (np.count_nonzero(found[0], axis=1) == 1)
+            if here.any():
+                yield np.flatnonzero(here), frozen, slice(start[j], start[j + 1])
 
 
 def _part(refits, name):

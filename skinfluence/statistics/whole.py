@@ -11,7 +11,7 @@ from skinfluence.answers.streams import gathered, top_of
 from skinfluence.quantity import Effect
 from skinfluence.statistics import edited_rows
 from skinfluence.statistics.again import Again
-from skinfluence.statistics.limits import limits_of, with_encoder
+from skinfluence.statistics.limits import limits_of, values_of_forgotten, with_encoder
 from skinfluence.statistics.removals import REFITTED, UNMOVED, Removals, removals_of
 from skinfluence.statistics.targets import moving_curve
 
@@ -86,10 +86,14 @@ class WholePipeline:
                 eta[some] = self.answers.own_removals_rescaled(
                     method, tol, rows[some], ratio, fills
                 )
-        left = removals.again
+        left, done = removals.again, np.empty(0, dtype=np.intp)
         for places, whole in self._at_limits(rows, left, method):
             eta[places] = whole.own_values(rows[places], method, tol)
             left = np.setdiff1d(left, places)
+        for places, values in self._forgotten(rows[left], method, tol):
+            eta[left[places]] = values
+            done = np.append(done, left[places])
+        left = np.setdiff1d(left, done)
         if len(left):
             eta[left] = np.concatenate(self.group_values(rows[left, None], method, tol))
         return eta
@@ -119,6 +123,14 @@ class WholePipeline:
                 fine, answers, refits, X = found
                 rest = refits, X, self.supervised, self.budget
                 yield left[some[fine]], WholePipeline(answers, self.model, *rest)
+
+    def _forgotten(self, rows, method, tol):
+        """Own values of rows whose category no encoder knows without them, with their positions."""
+        problem = self.answers.problem
+        if method in LOCAL or moving_curve(problem) is not None or problem.offset is not None:
+            return ()
+        given = self.answers, self.refits, self.training_X
+        return values_of_forgotten(*given, rows, method, tol)
 
     def group_values(self, groups, method, tol=0.0):
         """Decision values of the rows of each group from the pipeline without the group.

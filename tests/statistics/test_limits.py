@@ -69,7 +69,7 @@ MODELS = {
         linear_model.LogisticRegression(**NEWTON),
         lambda z: np.digitize(z, [1.5, 2.8]),
     ),
-    "ridge": (linear_model.Ridge(2.0), lambda z: z),
+    "ridge": (linear_model.Ridge(2.0, tol=1e-14), lambda z: z),
     "Poisson": (
         linear_model.PoissonRegressor(alpha=0.1, **NEWTON),
         lambda z: np.round(np.exp(z / 2)),
@@ -146,3 +146,32 @@ def test_rows_that_are_alone_elsewhere_are_fitted_for():
         again = clone(model).fit(X.iloc[kept], y[kept])
         truth = again.decision_function(X.iloc[[i]])[0]
         np.testing.assert_allclose(found[k], truth, rtol=1e-7)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("model", ["logistic", "ridge", "balanced"])
+def test_a_row_alone_in_a_rare_category_is_asked_about_without_it_and_costs_no_fit(
+    sparse, model, monkeypatch
+):
+    """The encoder does not know it then, and gives it zeros, the others what they had."""
+    X, z = table()
+    rows = np.array([3, 17, 40])
+    X["city"] = X["city"].where(~np.isin(np.arange(N), rows[:2]), [f"only {i}" for i in range(N)])
+    X.loc[rows[2], "name"] = "nobody else's"
+    last, of = MODELS[model]
+    encoder = OneHotEncoder(handle_unknown="ignore", min_frequency=7, sparse_output=sparse)
+    steps = columns(("w", encoder, ["city", "name"]))
+    steps.set_params(sparse_threshold=float(sparse))
+    fitted = make_pipeline(steps, last).fit(X, of(z))
+    inf = Influence(fitted, X, of(z))
+    ask = inf.loo_predict if model == "ridge" else inf.loo_decision_function
+    ask(indices=[0])
+    fits = counted(monkeypatch)
+    found = ask(method="exact", indices=rows)
+    assert not fits
+    for k, i in enumerate(rows):
+        kept = np.delete(np.arange(N), i)
+        again = clone(fitted).fit(X.iloc[kept], of(z)[kept])
+        truth = outputs(again, X.iloc[[i]])[0]
+        assert found[k] == pytest.approx(truth, rel=1e-7)
+        assert found[k] != pytest.approx(outputs(fitted, X.iloc[[i]])[0], rel=1e-3)
