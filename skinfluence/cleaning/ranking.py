@@ -96,7 +96,7 @@ def audit(
         leverages, or of n solves where there are fewer rows than parameters, and of as many for
         each of eight rows. It is known of linear models with a smooth loss and of
         kernel ridge regression; None: of these, with errors where they are cheap. True: with errors
-        whatever they cost, from sixteen rows. It refuses other models.
+        whatever they cost, from up to 32 rows. It refuses other models.
     groups : array-like of shape (n_samples,), default=None
         Where each row comes from: its annotator, hospital or file. Gives the table ``sources``, at
         the price of an edit and of one-step leave-one-out answers for each source.

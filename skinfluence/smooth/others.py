@@ -8,7 +8,7 @@ from skinfluence.smooth.strong_rows import in_small_kinds, strongest, without_ea
 
 # Estimated errors are taken twice, of the strongest rows three times. No effect is known better than to
 # shares of itself and of the mean loss.
-SAFETY, SAFETY_OF_STRONG, OF_ITSELF, OF_ALL = 2.0, 3.0, 1e-2, 1e-6
+SAFETY, SAFETY_OF_STRONG, OF_ITSELF, OF_ALL = 2.0, 3.0, 1e-2, 1e-9
 # Arrays of a matrix for each row that are alive at once.
 ROW_MATRICES = 12
 # Of central differences of curvatures, in units of decision values.
@@ -37,7 +37,7 @@ def effect_on_others(answers, answered, thorough=False):
 
     Notes
     -----
-    The rows whose Newton step is longest, up to eight or, if thorough, sixteen, are followed by models
+    The rows whose Newton step is longest, up to eight or, if thorough, 32, are followed by models
     without each of them and without each two, to their optima: see
     :func:`~skinfluence.smooth.strong_rows.without_each`. These rows carry most of the losses where classes
     are all but separated, and move the others too far for what follows.

@@ -11,10 +11,14 @@ from skinfluence.solvers.dual import DualFactor
 from skinfluence.solvers.primal import PrimalFactor
 
 # So many rows at most and usually, whose pairs grow with the square; of too few nothing is learned.
-MOST_ROWS, USUAL_ROWS, FEWEST_ROWS = 16, 8, 2
+MOST_ROWS, USUAL_ROWS, FEWEST_ROWS = 32, 8, 2
 # What they may usually cost, in products of all rows with a vector for each output: a fit takes hundreds of
 # these, one at a time, which is several times as slow.
 PRODUCTS = 2300
+# What more than the usual number may cost: products, and numbers in one of all pairs of them.
+MOST_PRODUCTS, PAIRED = 16_000, 2e8
+# Of the longest step, how short a step is still told from none.
+LEAST_SIZE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,22 +81,30 @@ def strongest(factor, length, thorough=False):
     length : ndarray of shape (n_samples,)
         Of the Newton step without each row, in the norm of the Hessian; 0 for rows not to follow.
     thorough : bool, default=False
-        Whatever it costs.
+        As many as help, and the usual number whatever it costs.
 
     Returns
     -------
     rows : ndarray of int
         Sorted; none where models without a row have no factor of this kind, or cost too much.
     """
-    count = MOST_ROWS if thorough else USUAL_ROWS
+    count = USUAL_ROWS
     if type(factor) not in (PrimalFactor, DualFactor) or factor.curvature.damping:
         count = 0
-    elif not thorough:
+    elif thorough:
+        count = max(count, min(MOST_ROWS, _affordable(factor)))
+    else:
         count = min(count, int(PRODUCTS / _products_of_one(factor)))
     if count < FEWEST_ROWS:
         return np.empty(0, dtype=int)
     rows = np.sort(np.argsort(-length, kind="stable")[:count])
     return rows[length[rows] > 0]
+
+
+def _affordable(factor):
+    """How many rows may be followed beyond the usual number."""
+    of_all = factor.objective.n_samples * factor.objective.n_parameters
+    return int(min(MOST_PRODUCTS / _products_of_one(factor), np.sqrt(2.0 * PAIRED / of_all)))
 
 
 def _products_of_one(factor):
@@ -152,13 +164,16 @@ def _judged(factor, rows, removal, alone, share_in_mean):
     sizes = np.sqrt(
         np.maximum(np.einsum("mk,mk->m", removal[rows], _own(design, rows, steps)), 0.0)
     )
-    single = optima_without(factor, [rows[[a]] for a in range(m)], objective.theta + steps, sizes)
+    # What the weakest one does to the strongest is a difference between two models.
+    size = max(sizes.min(), LEAST_SIZE * sizes.max())
+    alone_out = [rows[[a]] for a in range(m)]
+    single = optima_without(factor, alone_out, objective.theta + steps, np.full(m, size))
     first, second = np.tril_indices(m, -1)
     both = optima_without(
         factor,
         [rows[[a, b]] for a, b in zip(first, second, strict=True)],
         single[first] + single[second] - objective.theta,
-        np.hypot(sizes[first], sizes[second]),
+        np.full(len(first), size),
     )
     # losses[a, b]: of row b, by the model without a and b.
     losses = np.empty((m, m))
