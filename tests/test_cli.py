@@ -24,6 +24,10 @@ def table(tmp_path):
     return frame
 
 
+# What of an audit is not asked about: pictures, refits, the choice of a penalty.
+SHORT = ["--no-html", "--verify", 0, "--C", 1]
+
+
 def run(*arguments):
     return main(["audit", *map(str, arguments)])
 
@@ -152,7 +156,7 @@ def test_a_numeric_target_is_audited_by_ridge(table, capsys):
 
 
 def test_task_can_be_forced(table, capsys):
-    options = ["data.csv", "--target", "visits", "--no-html", "--verify", 0]
+    options = ["data.csv", "--target", "visits", *SHORT]
     frame = table.dropna(subset="visits")
     frame.to_csv("data.csv", index=False)
     assert run_json(capsys, *options)["task"] == "classification"
@@ -316,23 +320,23 @@ def test_an_unfit_table_is_refused_in_one_line(table, change, words, capsys, tmp
 
 def test_a_column_without_any_value_is_left_out_with_a_note(table, capsys):
     table.assign(nothing=np.nan).to_csv("data.csv", index=False)
-    with_it = run_json(capsys, "data.csv", "--target", "renewed", "--C", 1, "--verify", 0)
+    with_it = run_json(capsys, "data.csv", "--target", "renewed", *SHORT)
     assert "Column 'nothing' is missing in every row: left out." in with_it["notes"]
     table.to_csv("data.csv", index=False)
-    without = run_json(capsys, "data.csv", "--target", "renewed", "--C", 1, "--verify", 0)
+    without = run_json(capsys, "data.csv", "--target", "renewed", *SHORT)
     assert with_it["top"] == without["top"]
 
 
 def test_whole_numbers_that_do_not_repeat_are_a_quantity_unless_they_count_the_rows(table, capsys):
     prices = 1000 * np.random.RandomState(0).permutation(len(table)) + 7
     table.assign(renewed=prices**2).to_csv("data.csv", index=False)
-    summary = run_json(capsys, "data.csv", "--target", "renewed", "--C", 1, "--verify", 0)
+    summary = run_json(capsys, "data.csv", "--target", "renewed", *SHORT)
     assert summary["task"] == "regression"
 
 
 def test_a_suspect_and_an_order_can_be_named(table, capsys):
     table.to_csv("data.csv", index=False)
-    asked = ["data.csv", "--target", "renewed", "--C", 1, "--verify", 0]
+    asked = ["data.csv", "--target", "renewed", *SHORT]
     found = run_json(capsys, *asked, "--suspect", "given=no", "--score", "margin")
     assert {row["given"] for row in found["top"] if row["error_proba"] > 1e-12} <= {"no"}
     assert run("data.csv", "--target", "renewed", "--suspect", "given=perhaps") == 2
@@ -481,9 +485,6 @@ def two_columns(n=120, wrong=6):
     rows = np.argsort(-frame["x"].abs())[:wrong]
     frame.loc[rows, "label"] = frame.loc[rows, "label"].map({"a": "b", "b": "a"})
     return frame
-
-
-SHORT = ["--no-html", "--verify", 0, "--C", 1]
 
 
 @pytest.mark.parametrize("link", ["same", "symbolic"])
