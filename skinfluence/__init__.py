@@ -60,6 +60,8 @@ def __getattr__(name):
 
         return version("skinfluence")
     if name in _IN_ROOM:
+        # Its registry is complete for whoever looks at it.
+        import_module("skinfluence.adapters")
         return getattr(import_module(_IN_ROOM[name]), name)
     if name in __all__:
         return import_module(f"skinfluence.{name}")

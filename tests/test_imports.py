@@ -285,6 +285,8 @@ problem = objective_of(sklearn.linear_model.Ridge().fit(X, y), X, y)
 asked = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
 found = answers_of(problem, **asked).self_influence().tolist()
 import skinfluence.influence, skinfluence.linear_model, skinfluence.utils.validation
+from skinfluence import objective_of as public
+assert public is objective_of and len(public.registry) > 40
 print(json.dumps([found, sorted(set(sys.modules) - alone)]))
 """
     )
@@ -310,3 +312,18 @@ def test_how_it_is_called_is_said_before_anything_large_is_loaded(module):
     """scikit-learn takes a second to import: help needs none of it, and Ctrl-C is answered in the rest."""
     loaded = fresh(f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))")
     assert not {"numpy", "scipy", "sklearn"} & set(loaded)
+
+
+def test_an_estimator_that_is_registered_before_the_first_question_stays_registered():
+    code = """
+from skinfluence.objective import objective_of
+from sklearn.linear_model import Ridge
+
+
+@objective_of.register
+def own(model: Ridge, X, y, sample_weight=None):
+    return "own"
+
+print(f'"{objective_of(Ridge(), None, None)}"')
+"""
+    assert fresh(code) == "own"

@@ -71,8 +71,8 @@ def dispatched(function=None, *, registered_by=None):
     function : callable
         Called for classes that are not known.
     registered_by : str, default=None
-        The module that registers classes, imported before the first is looked for. It may stand above
-        the one of the function, which could not import it itself.
+        The module that registers classes, imported before the first is looked for, or registered by
+        somebody else. It may stand above the one of the function, which could not import it itself.
 
     Returns
     -------
@@ -83,9 +83,17 @@ def dispatched(function=None, *, registered_by=None):
         return partial(dispatched, registered_by=registered_by)
     by_class = singledispatch(function)
 
-    def dispatch(cls):
+    def complete():
         if registered_by is not None:
             import_module(registered_by)
+
+    def register(cls, *implementation):
+        # A class that is registered again is what it was registered as last.
+        complete()
+        return by_class.register(cls, *implementation)
+
+    def dispatch(cls):
+        complete()
         known = registered(by_class, cls)
         rewrites = known is not object and rewritten(cls, known)
         return by_class.dispatch(object if rewrites else cls)
@@ -94,7 +102,7 @@ def dispatched(function=None, *, registered_by=None):
     def call(first, *args, **kwargs):
         return dispatch(type(first))(first, *args, **kwargs)
 
-    call.register, call.dispatch, call.registry = by_class.register, dispatch, by_class.registry
+    call.register, call.dispatch, call.registry = register, dispatch, by_class.registry
     return call
 
 
