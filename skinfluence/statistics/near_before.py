@@ -30,7 +30,8 @@ def near_after(factor, edits, moved, noise):
     """
     extra = 0
     if factor.objective.design.shift is None:
-        extra = max(0 if one[2] is None else np.count_nonzero(one[2] < 0) for one in moved)
+        new = (0 if one[2] is None else np.count_nonzero(one[2] < 0) for one in moved)
+        extra = max(new, default=0)
     starts = [_near_start(factor, *one, extra) for one in zip(edits, moved, strict=True)]
     there = [k for k, one in enumerate(starts) if one is not None]
     problems, out = [starts[k][0] for k in there], [None] * len(edits)
