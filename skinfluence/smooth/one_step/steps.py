@@ -14,6 +14,7 @@ from skinfluence.design import Design
 from skinfluence.smooth.one_step import without_row
 from skinfluence.smooth.one_step.fills import Fills
 from skinfluence.solvers.base import Factor
+from skinfluence.solvers.dual import DualFactor
 from skinfluence.solvers.primal import PrimalFactor
 
 # Refinements of an edited solve: at most so many, until so little is changed, relative to the solution.
@@ -22,6 +23,8 @@ MAX_REFINEMENTS, REFINED = 5, 1e-11
 # One minus a leverage times the reciprocal condition of the Hessian: below this an explicit inverse
 # leaves fewer than nine digits of it. Rows that keep more than so much of 1 are fine at any rate.
 MANY_DIGITS, ROUGH = 1e9 * np.finfo(float).eps, 1e6
+# Curvature times reach of rows that reach far in some direction: leverages are at most 1.
+FAR = 1e3
 # What rounding may make of one minus a leverage of 1.
 ALONE = 1e-13
 # What is left of 1 below which a leverage is 1.
@@ -227,14 +230,16 @@ def _far_reaching(factor, edits, h):
 
     What it lacks where a row reaches far the curvature lets into directions in which it reaches less.
     """
-    if h.shape[1] == 1 or type(factor) is not PrimalFactor:
+    if h.shape[1] == 1 or type(factor) not in (PrimalFactor, DualFactor):
         return np.arange(0)
     # Of a saturated row the leverage may be infinite, and the curvature nothing.
     with np.errstate(over="ignore", invalid="ignore"):
         sizes = (np.einsum("iab,iab->i", one, one) for one in (edits.hessian, h))
         some = np.flatnonzero(factor.rcond < MANY_DIGITS * np.sqrt(np.prod(list(sizes), axis=0)))
         reach = (np.abs(edits.hessian[some]) @ np.abs(h[some])).max(axis=(1, 2))
-        return some[factor.rcond < MANY_DIGITS * reach]
+        # Of rows that reach no farther than others the dual form knows what is left of 1.
+        least = FAR if type(factor) is DualFactor else 0.0
+        return some[(factor.rcond < MANY_DIGITS * reach) & (reach > least)]
 
 
 def _refine(factor, edits, some, A, right, a):
