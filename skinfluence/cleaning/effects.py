@@ -51,7 +51,7 @@ def _notes(columns, effect, mean_loss, thorough):
     n = int(empty.sum())
     if n == 0:
         return ()
-    tell = "verify(k, effects=True) refits without single rows, and tells."
+    tell = "In Python verify(k, effects=True) refits without single rows, and tells."
     known = empty & np.isfinite(columns[ERROR])
     if not known.any():
         remedy = "effects=True estimates it, at the price of some factorisations."
