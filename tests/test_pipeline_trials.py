@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from skinfluence.statistics import chain_moves
+from tests.fewer import LONG
 from tests.pipeline_trials.drawing import draw
 from tests.pipeline_trials.judging import FAILURES, FINE, run
 from tests.pipeline_trials.models import KERNELS
 
-N_TRIALS = 100
+# A quick run has half of them; .ci/run runs all.
+N_TRIALS = 100 if LONG else 50
 
 
 def small(seed):

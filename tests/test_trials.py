@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from skinfluence import Influence
+from tests.fewer import LONG
 from tests.trials import running
 from tests.trials.drawing import draw
 from tests.trials.passing import fingerprint
@@ -15,7 +16,8 @@ from tests.trials.running import FAILURES, FINE, run
 # Trials that fail, each with what is wrong, and those of them that take the whole time limit.
 KNOWN = {}
 ENDLESS = set()
-N_TRIALS = 300
+# A quick run has half of them; .ci/run runs all.
+N_TRIALS = 300 if LONG else 150
 
 
 def small(seed):
