@@ -130,6 +130,9 @@ class Dense:
         value, gradient, H = base
         best, last = at, np.inf
         for _ in range(200):
+            if not (np.diagonal(H) > 0).all():
+                # Where no row curves any more nothing is known.
+                return at, np.inf
             # The Hessian may be rounded: the step then only converges linearly, and fast.
             step = -solve_scaled(H, gradient.astype(float).ravel()).reshape(at.shape)
             decrement = float(np.sqrt(max(0.0, -(step * gradient).sum())))
