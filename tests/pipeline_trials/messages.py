@@ -55,7 +55,7 @@ def _named(trial, facts, said):
     of_group = re.match(r"All rows of .* are in group (\d+)", said)
     named = of_group[1] if of_group else said.partition(" hold")[0]
     numbers = [int(one) for one in re.findall(r"\d+", named)]
-    by_group = of_group or said.startswith("Group")
+    by_group = of_group or said.startswith("Without group")
     gone = np.isin(groups_of(trial) if by_group else np.arange(len(trial.y)), numbers)
     weight = np.ones(len(trial.y)) if trial.weight is None else trial.weight
     left = weight > 0
