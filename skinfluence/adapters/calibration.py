@@ -14,7 +14,7 @@ from skinfluence._utils.validation import check_rows, check_sample_weight
 from skinfluence.adapters.closed_form import made
 from skinfluence.design import design_of
 from skinfluence.inputs.asked import Asked
-from skinfluence.inputs.calibrated import GivenScores, held_classifier, response_of
+from skinfluence.inputs.calibrated import GivenScores, Scores, held_classifier, response_of
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses.chances import OfChances
 from skinfluence.objective import Labels, objective_of, refuse_form, refuse_unknown
@@ -80,7 +80,8 @@ def _(model: CalibratedClassifierCV, X, y, sample_weight=None):
     weights = check_sample_weight(sample_weight, X.shape[0])
     family, more = _calibrator(model, given.response)
     family = made(family, X, labels.codes(y), weights, **more)
-    _check_fit(model, family)
+    curves = model.calibrated_classifiers_[0].calibrators
+    family.concern = _checked_fit(curves, model.method, family)
     return ClosedProblem(
         design_of(X, 0.0),
         family.codes,
@@ -154,7 +155,9 @@ def _in_folds(model, X, y, sample_weight):
         model.ensemble is not False,
         f"{model.method} calibration in folds",
     )
-    return replace(problem, concern=_checked_models(problem, fitted))
+    concern = _checked_models(problem, fitted)
+    found = _checked_calibrators(problem, model)
+    return replace(problem, concern=found if concern is None else concern)
 
 
 def _checked_models(problem, fitted):
@@ -192,6 +195,34 @@ def _checked_models(problem, fitted):
     return concern
 
 
+def _checked_calibrators(problem, model):
+    """Refuse calibrators that are not those of the folds of these rows; say where they are at no optimum."""
+    fold = problem.cuts.of(problem.y)
+    found = []
+    for k, one in enumerate(model.calibrated_classifiers_):
+        held = fold == k if problem.ensemble else fold >= 0
+        again = partial(_out_of_fold, problem, fold)
+        scores = (
+            Scores(one.estimator).transform(problem.design.X[held]) if problem.ensemble else again()
+        )
+        family = problem.calibrator(scores, problem.y[held], problem.weights[held])
+        found.append(
+            _checked_fit(one.calibrators, model.method, family, None if problem.ensemble else again)
+        )
+    return next((one for one in found if one is not None), None)
+
+
+def _out_of_fold(problem, fold):
+    """Scores of all rows, each by the classifier fitted again to the other folds, (n_samples, n_scores)."""
+    from skinfluence.members.fold_models import fitted_to
+
+    found = []
+    for k in range(problem.cuts.n_folds):
+        inside, *_ = fitted_to(problem, np.flatnonzero(fold != k))
+        found.append(Scores(inside).transform(problem.design.X[fold == k]))
+    return np.concatenate(found)[np.argsort(np.argsort(fold, kind="stable"))]
+
+
 def _refuse_labels(model, given: GivenScores):
     classes = np.asarray(model.classes_)
     if not np.array_equal(classes, given.classes):
@@ -206,9 +237,8 @@ def _refuse_labels(model, given: GivenScores):
 def _refuse_positions(model):
     """Refuse labels of a temperature that are numbers, and not positions."""
     classes = np.asarray(model.classes_)
-    positions = classes.dtype.kind not in "US" and not np.array_equal(
-        classes, np.arange(len(classes))
-    )
+    words = all(isinstance(one, str) for one in classes)
+    positions = not words and not np.array_equal(classes, np.arange(len(classes)))
     if model.method == "temperature" and positions:
         raise ValueError(
             "Labels that a temperature is fitted to must be strings, or 0, 1, ... Got "
@@ -217,25 +247,32 @@ def _refuse_positions(model):
         )
 
 
-def _check_fit(model, family):
-    """Refuse data that do not end at these calibrators; say where the fit is not the optimum."""
-    curves = model.calibrated_classifiers_[0].calibrators
-    if model.method == "temperature":
+def _checked_fit(curves, method, family, again=None):
+    """Refuse data that do not end at these calibrators; say where these are at no optimum, else None.
+
+    Where the scores of the fit are not kept, ``again`` finds them a second time: from a classifier that
+    ends elsewhere then, nothing is known of the data.
+    """
+    if method == "temperature":
         fitted = family.chances(float(curves[0].beta_), family.X)
     else:
         columns = [one.predict(s) for one, s in zip(curves, family.X.T, strict=True)]
         fitted = np.column_stack(columns)
     best = family.chances(family.curves, family.X)
-    least = family.left(best)
-    if not family.left(fitted) - least <= LEFT * (least + 1e-3 * family.weights.sum()):
+    least, away = family.left(best), np.abs(fitted - best).max()
+    near = family.left(fitted) - least <= LEFT * (least + 1e-3 * family.weights.sum())
+    if not (near or family.may_stop_at(fitted)):
+        if again is not None and not np.array_equal(again(), family.X):
+            return (
+                f"Fitted again, the classifier says something else of rows: chances are off by {away:.1e}. "
+                "Answers are about its optimum. Let it come there, by a smaller tol and a larger max_iter."
+            )
         raise ValueError(
-            "X, y and sample_weight must be those of the fit, the rows in the same order. Got others: the "
-            "calibrators of the fitted model are not those of these rows. Pass what was given to fit, and "
-            "the classifier as it was."
+            SAME_ROWS.format("the calibrators of the fitted model are not those of these rows")
         )
-    away = np.abs(fitted - best).max()
-    if away > FAR:
-        family.concern = (
-            f"The calibrators are not at the optimum of what they minimise: chances are off by {away:.1e}. "
-            "Answers are about the optimum. Scores of a smaller size, or of a larger one, end nearer."
-        )
+    if away <= FAR:
+        return None
+    return (
+        f"The calibrators are not at the optimum of what they minimise: chances are off by {away:.1e}. "
+        "Answers are about the optimum. Scores of a smaller size, or of a larger one, end nearer."
+    )

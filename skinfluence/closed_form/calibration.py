@@ -19,6 +19,9 @@ from skinfluence.closed_form.steps import Pooled
 # Newton's steps are quadratic: one below this, of a decision value of size one, is the last.
 SETTLED = 1e-9
 MOST_STEPS = 100
+# scikit-learn brings scores of this size to size one, and stops where slopes are below a tenth of this.
+LARGE = 30.0
+FLAT = 1e-5
 
 
 class CalibrationFamily(Family):
@@ -95,6 +98,10 @@ class CalibrationFamily(Family):
     def left(self, chances):
         """What is minimised, at what curves say of the rows."""
 
+    def may_stop_at(self, chances):
+        """Whether a solver may take what curves say of the rows for the end, far from it."""
+        return False
+
     def again(self, X, codes, weights):
         return type(self)(X, codes, weights, self.n_classes)
 
@@ -161,6 +168,16 @@ class SigmoidFamily(CalibrationFamily):
             target = np.where(own, high, low)
             found -= self.weights @ (target * both[0] + (1.0 - target) * both[1])
         return found
+
+    def may_stop_at(self, chances):
+        """Whether slopes are as small as where scikit-learn stops: those of small scores always are."""
+        size, away = np.abs(self.X).max(axis=0), np.empty_like(chances)
+        for k, own in enumerate(self.sides):
+            high, low = _targets(self.weights @ own, self.weights @ ~own)
+            away[:, k] = self.weights * (chances[:, k] - np.where(own, high, low))
+        scores = self.X / np.where(size >= LARGE, size, 1.0)
+        slopes = np.concatenate([(away * scores).sum(axis=0), away.sum(axis=0)])
+        return np.abs(slopes).max() <= FLAT
 
     def under(self, scores, gone):
         found = [

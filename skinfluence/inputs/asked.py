@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skinfluence._utils.alone import is_own_function, treats_rows_alone
 from skinfluence.answers import Tests, answers_of
 from skinfluence.inputs.frozen import uses_y
 from skinfluence.inputs.inputs import Inputs
@@ -53,6 +54,7 @@ class Asked:
                 "Steps inside a model that is fitted to parts of the rows must take arrays of numbers. Got "
                 f"some that do not: {error}"
             ) from error
+        _refuse_functions(self.inputs.steps)
         self.problem = self.inputs.problem(y, sample_weight, same_fit=same_fit)
         options = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
         try:
@@ -105,3 +107,13 @@ class Asked:
             return loss.predict_proba(eta)
         found = loss.expand(eta)
         return found[:, 0] if np.shape(found)[1] == 1 else found
+
+
+def _refuse_functions(steps):
+    """Refuse functions of the user's own that look at other rows: what these are is chosen here."""
+    for name, one in fitted_leaves(steps):
+        if is_own_function(one) and not treats_rows_alone(one):
+            raise TypeError(
+                "Functions inside a model that is fitted to parts of the rows must give each row the same "
+                f"whatever others are there. Got {name}, which gives rows of parts other values."
+            )

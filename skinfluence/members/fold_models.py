@@ -14,6 +14,34 @@ from skinfluence.closed_form.family import NoModelError
 KEPT_BYTES = 2**29
 
 
+def fitted_to(problem, rows):
+    """The classifier fitted to some rows of a table, and what it was given: X, y and weights or None.
+
+    Parameters
+    ----------
+    problem : CalibratedProblem
+    rows : ndarray of int
+
+    Raises
+    ------
+    NoModelError
+    """
+    y, own = problem.own_labels[problem.y[rows]], problem.weights[rows]
+    X, model = problem.design.X[rows], clone(problem.estimator)
+    weighed = has_fit_parameter(model, "sample_weight") and not (own == 1.0).all()
+    given = {"sample_weight": own} if weighed else {}
+    with warnings.catch_warnings():
+        # Where its solver stops does not matter: answers are of its optimum.
+        warnings.simplefilter("ignore")
+        try:
+            model.fit(X, y, **given)
+        except ValueError as error:
+            raise NoModelError(str(error)) from error
+    if len(model.classes_) < len(problem.labels.classes):
+        raise NoModelError("A fold has all the rows of a class.")
+    return model, X, y, own if weighed else None
+
+
 class Part:
     """The classifier fitted to some rows of a table, and what it says of others without one of them.
 
@@ -31,20 +59,10 @@ class Part:
     def __init__(self, problem, rows):
         self.as_chances = problem.response == "predict_proba"
         self.two = len(problem.labels.classes) == 2
-        y, own = problem.own_labels[problem.y[rows]], problem.weights[rows]
-        X, model = problem.design.X[rows], clone(problem.estimator)
-        weighed = has_fit_parameter(model, "sample_weight") and not (own == 1.0).all()
-        given = {"sample_weight": own} if weighed else {}
+        model, *given = fitted_to(problem, rows)
         with warnings.catch_warnings():
-            # Where its solver stops does not matter: answers are of its optimum.
             warnings.simplefilter("ignore")
-            try:
-                model.fit(X, y, **given)
-            except ValueError as error:
-                raise NoModelError(str(error)) from error
-            if len(model.classes_) < len(problem.labels.classes):
-                raise NoModelError("A fold has all the rows of a class.")
-            self.asked = problem.asked(model, X, y, own if weighed else None)
+            self.asked = problem.asked(model, *given)
         self.place = np.full(problem.n_samples, -1)
         self.place[rows] = np.arange(len(rows))
 
