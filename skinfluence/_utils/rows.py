@@ -179,6 +179,11 @@ def check_aligned(values, labels, name):
     )
 
 
+def rows_of_groups(position):
+    """The rows of each group, from the position of each row's: a list of ndarray of int."""
+    return np.split(np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1])
+
+
 def groups_of(groups, n, labels=None):
     """Names of the groups of rows, sorted, and the position of each row's.
 

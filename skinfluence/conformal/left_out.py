@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 
 from skinfluence._utils.memory import check_fits, row_blocks
+from skinfluence._utils.rows import rows_of_groups
 from skinfluence.edits import NoOptimumError
 from skinfluence.edits.points import removal
 from skinfluence.inputs.routes import answers_for, whole_pipeline
@@ -48,7 +49,7 @@ class LeftOut:
         self.position = np.arange(n) if position is None else position
         self.n_models = int(self.position.max()) + 1
         if position is not None:
-            influence._look_at_groups(np.flatnonzero(position == g) for g in range(self.n_models))
+            influence._look_at_groups(rows_of_groups(position))
         whole = _followed(influence, method)
         points = None if position is None or whole is not None else self._removals()
         if position is None:
@@ -77,8 +78,7 @@ class LeftOut:
 
     def _removals(self):
         points = []
-        for g in range(self.n_models):
-            rows = np.flatnonzero(self.position == g)
+        for rows in rows_of_groups(self.position):
             try:
                 points.append(removal(self.influence.objective, rows))
             except NoOptimumError as error:

@@ -6,7 +6,7 @@ import numpy as np
 
 from skinfluence import edits
 from skinfluence._utils.calls import level_outside
-from skinfluence._utils.rows import groups_of
+from skinfluence._utils.rows import groups_of, rows_of_groups
 from skinfluence.edits.points import removal
 from skinfluence.influence.asking import check_effects_fit
 from skinfluence.solvers import SingularHessianError
@@ -15,7 +15,7 @@ from skinfluence.solvers import SingularHessianError
 def members_of(influence, groups):
     """Names of groups in the order of ``np.unique``, and the rows of each that are still there."""
     names, position = groups_of(groups, influence.objective.n_samples, influence._inputs.labels)
-    members = np.split(np.argsort(position, kind="stable"), np.cumsum(np.bincount(position))[:-1])
+    members = rows_of_groups(position)
     if influence._gone:
         members = [rows[~np.isin(rows, list(influence._gone))] for rows in members]
     return names, members

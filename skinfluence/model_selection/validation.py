@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 
 from skinfluence._utils.calls import level_outside
+from skinfluence._utils.rows import rows_of_groups
 from skinfluence._utils.typing import Floats, Frozen, MatrixLike, Method, Response, Scoring
 from skinfluence.edits.points import Points
 from skinfluence.influence import Influence
@@ -290,8 +291,7 @@ def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen, 
         raise ValueError(
             f"groups must name at least two groups, or nothing is left to fit. Got {names}."
         )
-    sizes = np.bincount(position)
-    members = np.split(np.argsort(position, kind="stable"), np.cumsum(sizes)[:-1])
+    members = rows_of_groups(position)
     influence, y = _influence(estimator, X, y, sample_weight)
     influence._look_at_groups(members)
     pipeline = whole_pipeline(influence, method, frozen, budget)
