@@ -222,7 +222,8 @@ class Folds:
 
     def _moved_in_common(self, fold, rows, X, tol):
         """Chances by the model of all rows and calibrators of what others say of each."""
-        scores = np.repeat(self._out_of_fold(fold)[None], len(rows), axis=0)
+        before = self._out_of_fold(fold)
+        scores = np.repeat(before[None], len(rows), axis=0)
         for k in range(self.problem.cuts.n_folds):
             held = fold == k
             others = ~held[rows]
@@ -231,7 +232,7 @@ class Folds:
                 scores[np.ix_(others, held)] = moved[0]
         whole = np.ones(len(fold), dtype=bool)
         at = self._moved_scores(self.part(whole), ~whole, rows, X, tol)[1]
-        family = self._family(whole, self._out_of_fold(fold))
+        family = self._family(whole, before)
         return _chances(family, family.under(scores, rows), at)
 
     def _moved_scores(self, part, held, rows, X, tol, wanted=True):
