@@ -86,14 +86,13 @@ class WholePipeline:
                 eta[some] = self.answers.own_removals_rescaled(
                     method, tol, rows[some], ratio, fills
                 )
-        left, done = removals.again, np.empty(0, dtype=np.intp)
+        left = removals.again
         for places, whole in self._at_limits(rows, left, method):
             eta[places] = whole.own_values(rows[places], method, tol)
             left = np.setdiff1d(left, places)
-        for places, values in self._forgotten(rows[left], method, tol):
-            eta[left[places]] = values
-            done = np.append(done, left[places])
-        left = np.setdiff1d(left, done)
+        for places, values in self._forgotten(rows, left, method, tol):
+            eta[places] = values
+            left = np.setdiff1d(left, places)
         if len(left):
             eta[left] = np.concatenate(self.group_values(rows[left, None], method, tol))
         return eta
@@ -114,8 +113,7 @@ class WholePipeline:
             Some of ``left``.
         whole : WholePipeline
         """
-        problem = self.answers.problem
-        if method in LOCAL or moving_curve(problem) is not None or problem.offset is not None:
+        if not self._holds_encoders(method):
             return
         for some, *encoder in limits_of(self.refits, rows[left]):
             found = with_encoder(self.answers, self.refits, rows[left[some]], *encoder)
@@ -124,13 +122,18 @@ class WholePipeline:
                 rest = refits, X, self.supervised, self.budget
                 yield left[some[fine]], WholePipeline(answers, self.model, *rest)
 
-    def _forgotten(self, rows, method, tol):
-        """Own values of rows whose category no encoder knows without them, with their positions."""
-        problem = self.answers.problem
-        if method in LOCAL or moving_curve(problem) is not None or problem.offset is not None:
-            return ()
+    def _forgotten(self, rows, left, method, tol):
+        """Own values of rows whose category no encoder knows without them, with positions among ``left``."""
+        if not self._holds_encoders(method):
+            return
         given = self.answers, self.refits, self.training_X
-        return values_of_forgotten(*given, rows, method, tol)
+        for some, values in values_of_forgotten(*given, rows[left], method, tol):
+            yield left[some], values
+
+    def _holds_encoders(self, method):
+        """Whether rows may be asked about with an encoder that is held as it is without them."""
+        problem = self.answers.problem
+        return method not in LOCAL and moving_curve(problem) is None and problem.offset is None
 
     def group_values(self, groups, method, tol=0.0):
         """Decision values of the rows of each group from the pipeline without the group.
