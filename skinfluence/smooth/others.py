@@ -4,7 +4,7 @@ import numpy as np
 
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence.losses import SumToZero
-from skinfluence.smooth.strong_rows import in_small_kinds, strongest, without_each
+from skinfluence.smooth.strong_rows import applied, in_small_kinds, strongest, without_each
 
 # Estimated errors are taken twice, of the strongest rows three times. No effect is known better than to
 # shares of itself and of the mean loss.
@@ -79,8 +79,8 @@ def effect_on_others(answers, answered, thorough=False):
     step = np.linalg.inv(np.eye(k) - hessians @ h * answered[:, None, None])
     step[~answered] = 0.0
     spread = step.transpose(0, 2, 1)
-    removal = _apply(step, gradients)
-    alone = eta + _apply(h, removal)
+    removal = applied(step, gradients)
+    alone = eta + applied(h, removal)
     length = np.sqrt(np.maximum(np.einsum("na,nab,nb->n", removal, h, removal), 0.0))
     unknown = ~answered | in_small_kinds(objective)
     strong = strongest(factor, np.where(unknown, 0.0, length), thorough)
@@ -88,7 +88,7 @@ def effect_on_others(answers, answered, thorough=False):
     counted = weight_in_mean.copy()
     counted[strong] = 0.0
     # How much the loss of j, counted in the mean, grows with a change of h_j: adjoint' dh removal.
-    adjoint = _apply(step, counted[:, None] * loss.gradient(alone, y))
+    adjoint = applied(step, counted[:, None] * loss.gradient(alone, y))
     # And with the square of a change of eta_j.
     curved = counted[:, None, None] * (step @ loss.hessian(alone, y) @ spread)
 
@@ -102,7 +102,7 @@ def effect_on_others(answers, answered, thorough=False):
     M *= weights[:, None, None]
     pull = adjoint - _slope_of_curvature(loss, eta, y, M)
     u = factor.solve(objective.design.adjoint(pull).T.reshape(-1, 1)).reshape(k, d)
-    own = objective.design.multiply(np.ascontiguousarray(u.T)) - _apply(h, pull)
+    own = objective.design.multiply(np.ascontiguousarray(u.T)) - applied(h, pull)
     effects = np.einsum("na,na->n", removal, own)
     effects += 0.5 * np.einsum("na,nab,nb->n", removal, N, removal)
     effects += np.einsum("nab,nba->n", hessians @ spread, M)
@@ -171,7 +171,7 @@ def _slope_of_curvature(loss, eta, y, M):
         full = loss.basis @ M @ loss.basis.T
         p = loss.predict_proba(eta)
         diagonal = np.diagonal(full, axis1=1, axis2=2)
-        turned = _apply(full, p)
+        turned = applied(full, p)
         along = diagonal - 2.0 * turned
         return (p * (along - np.einsum("na,na->n", p, along)[:, None])) @ loss.basis
     out = np.empty_like(eta)
@@ -182,8 +182,3 @@ def _slope_of_curvature(loss, eta, y, M):
         ]
         out[:, a] = (ends[1] - ends[0]) / (2.0 * STEP)
     return out
-
-
-def _apply(matrices, vectors):
-    """Matrix times vector, row by row."""
-    return (matrices @ vectors[..., None])[..., 0]

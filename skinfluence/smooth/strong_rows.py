@@ -188,7 +188,7 @@ def _judged(factor, rows, removal, alone, share_in_mean):
     longer, shares = np.empty((m, len(y))), np.empty((len(y), m))
     for a, row in enumerate(rows):
         there = _Model(factor, row, single[a])
-        after = loss.value(there.eta + _apply(there.leverages, there.removal), y)
+        after = loss.value(there.eta + applied(there.leverages, there.removal), y)
         change[a] += rest @ (after - before)
         steps_off[a] = share_in_mean[rows] * (losses[a] - after[rows])
         steps_off[a, a] = 0.0
@@ -212,7 +212,7 @@ class _Model:
         own = type(factor)(here)
         self.eta, self.leverages = here.eta, own.leverages()
         curved = weights[:, None, None] * (here.hessians @ self.leverages)
-        self.removal = _apply(np.linalg.inv(np.eye(k) - curved), weights[:, None] * here.gradients)
+        self.removal = applied(np.linalg.inv(np.eye(k) - curved), weights[:, None] * here.gradients)
         squares = np.einsum("na,nab,nb->n", self.removal, self.leverages, self.removal)
         self.lengths = np.sqrt(np.maximum(squares, 0.0))
         unit = own.solve_rows(before.design.take(np.full(k, row)), np.eye(k))
@@ -226,6 +226,6 @@ def _own(design, rows, theta):
     return np.einsum("md,mkd->mk", design.take(rows).dense_rows(), theta)
 
 
-def _apply(matrices, vectors):
+def applied(matrices, vectors):
     """Matrix times vector, row by row."""
     return (matrices @ vectors[..., None])[..., 0]

@@ -33,6 +33,11 @@ def shares(normal, right):
     return np.linalg.solve(normal, right[..., None])[..., 0]
 
 
+def length(v):
+    """The length of each line, (m,)."""
+    return np.sqrt(np.einsum("bd,bd->b", v, v))
+
+
 def accelerated(w, f, history):
     """Next iterates from this one and up to two before: the combination of least residual.
 

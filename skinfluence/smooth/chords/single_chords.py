@@ -9,7 +9,7 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence.smooth.chords.logistic_pass import REMAINDER, SUMS, LogisticRows, Passed
-from skinfluence.smooth.chords.mixing import BEGIN, FARTHEST, accelerated
+from skinfluence.smooth.chords.mixing import BEGIN, FARTHEST, accelerated, length
 from skinfluence.smooth.chords.near_rows import FarRows, NearRows
 from skinfluence.smooth.pairs.own_values import answered
 from skinfluence.smooth.pairs.pair_sums import EPS
@@ -247,7 +247,7 @@ class _Chords:
 
     def _reach(self, own):
         """At least ``|v|`` times what ``|L^-1 x_j|^2`` may be larger than the leverage of row j."""
-        return _length(self._w) / np.sqrt(own.shrink)
+        return length(self._w) / np.sqrt(own.shrink)
 
     def _pass(self, own, own_values=True):
         """Remainders of all rows after the edits: their sum, what bounds are made of, what is left out."""
@@ -317,7 +317,3 @@ class _Chords:
             E = np.where(passed.r < FARTHEST, left / np.maximum(passed.kept, 0.0), np.inf)
         E = certificate.gradient_bound(own.M, own.kappa, E, 0.0)
         return after, E, rounded, passed
-
-
-def _length(v):
-    return np.sqrt(np.einsum("bd,bd->b", v, v))

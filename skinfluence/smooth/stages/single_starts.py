@@ -7,7 +7,7 @@ is bounded: a pass is two products in single precision and the remainders betwee
 import numpy as np
 
 from skinfluence.losses import Binomial, SmoothHinge, Tweedie
-from skinfluence.smooth.chords.mixing import FARTHEST, accelerated
+from skinfluence.smooth.chords.mixing import FARTHEST, accelerated, length
 from skinfluence.smooth.pairs.tall_sums import TallSums
 
 PASSES = 6
@@ -74,7 +74,7 @@ def near_optima(at, own, remainders, tol):
                 S, r = _remainders(at, some, rows, w, remainders)
             after = some.solved(rows, S)
             f = after - w
-            left, size = _length(f), _length(w)
+            left, size = length(f), length(w)
             if number == 0:
                 first[which], ratio = left, BEGUN * left / size
             else:
@@ -113,7 +113,3 @@ def _to_second_order(at, some, rows, w):
     own = some.weight * loss.third(some.eta, some.y) - tall.third[some.rows]
     S += (own * moved**2)[:, None] * rows
     return 0.5 * S, some.M * tall.moved_by(w, some.rows)
-
-
-def _length(v):
-    return np.sqrt(np.einsum("bd,bd->b", v, v))
