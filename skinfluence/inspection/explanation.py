@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
@@ -14,8 +14,8 @@ from skinfluence import edits
 from skinfluence._utils._optional import require
 from skinfluence._utils.influences import influence_of
 from skinfluence._utils.untouched import transformed
-from skinfluence._utils.weights import fit_weights
 from skinfluence.influence import Influence
+from skinfluence.inspection.refits import refitted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -205,18 +205,17 @@ class _Question:
     influence : Influence
     X : array-like of shape (1, n_features)
     row : int or None
-    raw, y, weight, positions
-        Its training rows, and what their numbers are to the user.
+    y, positions : ndarray
+        Targets of its training rows, and what their numbers are to the user.
     """
 
     def __init__(self, influence, X, row):
-        raw, y, weight = influence._inputs.raw, influence._y(), influence.objective.sample_weight
-        positions = np.arange(influence.objective.n_samples)
+        y, positions = influence._y(), np.arange(influence.objective.n_samples)
         if row is not None:
             (row,) = influence._rows(np.array([row]))
-            X = _safe_indexing(raw, [row])
+            X, weight = influence._inputs.raw_rows([row]), influence.objective.sample_weight
             positions = np.delete(positions, row)
-            raw, y = _safe_indexing(raw, positions), y[positions]
+            raw, y = influence._inputs.raw_rows(positions), y[positions]
             weight = None if weight is None else weight[positions]
             influence = Influence(influence.edited(edits.remove(row)).estimator, raw, y, weight)
         texts = len(np.shape(X)) == 1 and all(isinstance(one, str) for one in X)
@@ -225,7 +224,7 @@ class _Question:
                 f"X must be one row of shape (1, n_features). Got shape {np.shape(X)}."
             )
         self.influence, self.X, self.row = influence, X, None if row is None else int(row)
-        self.raw, self.y, self.weight, self.positions = raw, y, weight, positions
+        self.y, self.positions = y, positions
 
 
 def _at_optimum(influence, X, names, before):
@@ -241,7 +240,8 @@ def _line(asked, at, names, before, start, n_features, check):
     after = _At(asked.influence.edited(edits.remove(at)).estimator, asked.X, names, before)
     effect, refit = after.decision - start.decision, np.nan
     if check:
-        refit = _At(_refitted(asked, at), asked.X, names, before).decision - start.decision
+        model, *_ = refitted(asked.influence, at)
+        refit = _At(model, asked.X, names, before).decision - start.decision
     return {
         "row": int(asked.positions[at]),
         "given": asked.y[at],
@@ -391,12 +391,3 @@ def _largest(values, k):
     values = np.where(np.isfinite(values), values, -np.inf)
     order = np.argsort(-values, kind="stable")[:k]
     return order[values[order] > 0]
-
-
-def _refitted(asked, at):
-    """The estimator fitted again without a row."""
-    estimator, weight, y = asked.influence.estimator, asked.weight, asked.y
-    others = np.delete(np.arange(len(y)), at)
-    own = None if weight is None or np.ptp(weight) == 0 else weight[others]
-    X, given = _safe_indexing(asked.raw, others), fit_weights(estimator, own)
-    return clone(estimator).fit(X, y[others], **given)

@@ -2,13 +2,11 @@
 
 import numpy as np
 from scipy.stats import spearmanr
-from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
 
-from skinfluence._utils.weights import fit_weights
 from skinfluence.influence import Influence
 from skinfluence.inspection.base import FAINT, GRID, MANY, POINTS, Display, pyplot
+from skinfluence.inspection.refits import refitted
 
 
 class RemovalEffectDisplay(Display):
@@ -153,7 +151,8 @@ class RemovalEffectDisplay(Display):
         if refit is None:
             _check_refits(influence)
         after = [
-            _refitted(influence, X, y, row) if refit is None else refit(int(row)) for row in rows
+            _losses_without(influence, X, y, row) if refit is None else refit(int(row))
+            for row in rows
         ]
         actual = np.reshape(after, (len(rows), len(before))).T - before[:, None]
         predicted = influence.removal_effect(X, y, method=method, indices=rows)
@@ -248,15 +247,7 @@ def _check_refits(influence):
     )
 
 
-def _refitted(influence, X, y, row):
+def _losses_without(influence, X, y, row):
     """Losses of test points from a clone that was fitted without a row."""
-    problem = influence.objective
-    others = np.delete(np.arange(problem.n_samples), row)
-    rows, targets = _safe_indexing(influence._inputs._raw, others), influence._y()[others]
-    weight = None
-    if problem.sample_weight is not None and np.ptp(problem.sample_weight) > 0:
-        weight = problem.sample_weight[others]
-    given = fit_weights(influence.estimator, weight)
-    model = clone(influence.estimator).fit(rows, targets, **given)
-    without = Influence(model, rows, targets, weight)
+    without = Influence(*refitted(influence, row))
     return without.answers.quantity(without._tests(X, y), "loss", "influence").before
