@@ -6,12 +6,11 @@ from skinfluence._compiled.cached import WITHOUT_NAN, compiled
 
 AT_LO, AT_HI, FREE, ABSENT = 0, 1, 2, 3
 
-# No quantity is NaN here; infinite ones are.
-
 
 @compiled(nogil=True, **WITHOUT_NAN)
 def times_to_limits(steps, x, d, L, U, no_rate):
     """Time until each quantity hits a limit at rate ``d``; returns the least."""
+    # No quantity is NaN here; infinite ones are.
     least = np.inf
     for i in range(len(x)):
         rate = d[i]

@@ -272,7 +272,8 @@ class Audit:
         from skinfluence.cleaning.updating import updated
 
         def again(estimator, y):
-            given = {"sample_weight": self.sample_weight, "ids": _in_order(self.table)}
+            ids = self.table.sort_values("row")["id"].to_numpy()
+            given = {"sample_weight": self.sample_weight, "ids": ids}
             return self.again(estimator, self.X, y, **given, **self.options)
 
         return updated(self, rows, labels, again)
@@ -306,7 +307,7 @@ class Audit:
             ``row``, ``id``, ``given``, ``loo_loss`` as predicted, ``refit_loss`` as found,
             ``difference`` (refit minus predicted) and ``refit_suggested``. A row whose class would
             vanish cannot be refitted: NaN. With ``effects`` also ``effect_of_dropping`` as predicted and
-            ``refit_effect`` as found, by one more leave-one-out of the same method.
+            ``refit_effect`` as found, by leave-one-out of each refit, solved to round-off.
         """
         from skinfluence.cleaning.verification import verify
 
@@ -394,8 +395,3 @@ class Audit:
         if path is not None:
             write_together({path: page})
         return page
-
-
-def _in_order(table):
-    """Names of the rows in the order of the training set."""
-    return table.sort_values("row")["id"].to_numpy()

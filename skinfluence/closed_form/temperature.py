@@ -22,7 +22,7 @@ class TemperatureFamily(CalibrationFamily):
     Parameters
     ----------
     X, codes, weights, n_classes
-        As above.
+        As of :class:`~skinfluence.closed_form.calibration.CalibrationFamily`.
     are_chances : bool
         Whether scores are chances, of which it takes the logarithms.
     """
