@@ -9,6 +9,8 @@ from skinfluence.losses import Binomial, Multinomial, SmoothHinge, SumToZero, Tw
 
 # Pairs of rows and steps, times outputs, from which loading compiled kernels pays, and calling them.
 COMPILED_PAIRS, LOADED_PAIRS = 2_000_000, 100_000
+# Losses of one output whose remainders are compiled.
+COMPILED = Binomial | Tweedie | SmoothHinge
 
 
 class RemainderPass:
@@ -44,7 +46,7 @@ class RemainderPass:
         """
         if self.pays(len(theta_steps)) and self.objective.design.in_memory:
             loss = self.objective.loss
-            if isinstance(loss, Binomial | Tweedie | SmoothHinge):
+            if isinstance(loss, COMPILED):
                 return self._compiled(theta_steps, skip)
             if isinstance(loss, SumToZero) and isinstance(loss.loss, Multinomial):
                 return self._compiled_softmax(theta_steps, skip)

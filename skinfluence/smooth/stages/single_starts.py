@@ -6,7 +6,7 @@ is bounded: a pass is two products in single precision and the remainders betwee
 
 import numpy as np
 
-from skinfluence.losses import Binomial, SmoothHinge, Tweedie
+from skinfluence.smooth.batches.remainders import COMPILED
 from skinfluence.smooth.chords.mixing import FARTHEST, accelerated, length
 from skinfluence.smooth.pairs.tall_sums import TallSums
 
@@ -25,11 +25,7 @@ PROGRESS = 0.5
 def serves(objective):
     """Whether the loss has compiled remainders of one output, and the rows are dense."""
     design = objective.design
-    return (
-        isinstance(objective.loss, Binomial | Tweedie | SmoothHinge)
-        and design.in_memory
-        and not design.is_sparse
-    )
+    return isinstance(objective.loss, COMPILED) and design.in_memory and not design.is_sparse
 
 
 def near_optima(at, own, remainders, tol):
