@@ -13,7 +13,7 @@ from sklearn.utils.validation import has_fit_parameter
 from skinfluence._utils.validation import check_rows, check_sample_weight
 from skinfluence.adapters.closed_form import made
 from skinfluence.design import design_of
-from skinfluence.inputs.asked import Asked
+from skinfluence.inputs.asked import AskedModel
 from skinfluence.inputs.calibrated import GivenScores, Scores, held_classifier, response_of
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses.chances import OfChances
@@ -151,7 +151,7 @@ def _in_folds(model, X, y, sample_weight):
         _cuts(model),
         partial(family, **more),
         response,
-        partial(Asked, of=response),
+        partial(AskedModel, of=response),
         model.ensemble is not False,
         f"{model.method} calibration in folds",
     )

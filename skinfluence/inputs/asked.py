@@ -18,7 +18,7 @@ from skinfluence.statistics import (
 )
 
 
-class Asked:
+class AskedModel:
     """What a model that is one of many in another says of rows; its steps are fitted again without a row.
 
     Parameters
