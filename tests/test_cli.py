@@ -343,6 +343,9 @@ def test_a_suspect_and_an_order_can_be_named(table, capsys):
     assert "one of 'no', 'yes'. Got 'perhaps'" in capsys.readouterr().err
     assert run("data.csv", "--target", "renewed", "--suspect", "no") == 2
     assert "must be true=CLASS or given=CLASS" in capsys.readouterr().err
+    table.assign(renewed=table["age"] > 40).astype({"renewed": float}).to_csv("data.csv")
+    assert run("data.csv", "--target", "renewed", "--suspect", "given=7") == 2
+    assert "one of '0', '1'. Got '7'" in capsys.readouterr().err, "each class once"
 
 
 @pytest.mark.parametrize(
@@ -374,7 +377,8 @@ def test_a_suspect_and_an_order_can_be_named(table, capsys):
 def test_a_wrong_call_is_refused_with_the_remedy(table, arguments, words, capsys, tmp_path):
     (tmp_path / "data.xlsx").write_text("x")
     assert run(*arguments) == 2
-    assert words in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
     assert written(tmp_path) == ["data.csv", "data.xlsx"]
 
 
@@ -594,8 +598,11 @@ def test_files_of_an_earlier_audit_are_named(capsys):
 
 
 def test_an_output_folder_that_is_a_file_is_refused(table, tmp_path, capsys):
-    assert run("--demo", "wine", "--verify", 0, "--no-html", "--out", "data.csv") == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    table.to_csv("data.csv", index=False)
+    for out in ("data.csv", "data.csv/below"):
+        assert run("--demo", "wine", "--verify", 0, "--no-html", "--out", out) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and f"Got {out}, where data.csv is a file" in said
 
 
 def test_a_missing_extra_is_named(monkeypatch, capsys):

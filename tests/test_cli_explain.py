@@ -63,6 +63,7 @@ def test_behind_a_curve_features_add_up_to_what_it_is_undone_on(capsys):
     assert main(["explain", *arguments, "--row", "3", "--log-target"]) == 0
     out = capsys.readouterr().out
     assert "through" in out and "after scaling" in out and "before it is turned into units" in out
+    assert "Through: which contributions, as above" in " ".join(out.split())
     assert main(["explain", *arguments, "--row", "3", "--log-target", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     total = sum(line["contribution"] for line in found["features"])

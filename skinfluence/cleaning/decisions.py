@@ -64,6 +64,8 @@ class Decisions:
         Rows to remove, ascending.
     keep : tuple of int
         Rows that stay as they are, ascending.
+    ids : dict of int to str
+        What the audit called each row that was decided; where it had no id, its number.
     """
 
     target: str
@@ -71,6 +73,7 @@ class Decisions:
     relabel: dict
     drop: tuple
     keep: tuple
+    ids: dict
 
 
 def fingerprint_of(content):
@@ -130,7 +133,7 @@ def read_decisions(path, fingerprint):
         raise InputError(
             f"{path.name} holds decisions about more than one column: {sorted(targets)}."
         )
-    given, found = {}, {action: {} for action in ACTIONS}
+    given, ids, found = {}, {}, {action: {} for action in ACTIONS}
     for at, line in enumerate(cells.to_dict("records"), start=1):
         row, action = line["row"].strip(), line["action"].strip()
         if not row.isdecimal():
@@ -145,6 +148,7 @@ def read_decisions(path, fingerprint):
         if action == "relabel" and not label.strip():
             raise InputError(f"{path.name}, line {at}: relabel needs a label. Got an empty one.")
         given[int(row)] = unquoted(line["given"])
+        ids[int(row)] = unquoted(line["id"]) or row
         found[action][int(row)] = label
     return Decisions(
         target=unquoted(targets.pop()) if targets else "",
@@ -152,6 +156,7 @@ def read_decisions(path, fingerprint):
         relabel=found["relabel"],
         drop=tuple(sorted(found["drop"])),
         keep=tuple(sorted(found["keep"])),
+        ids=ids,
     )
 
 
@@ -207,7 +212,12 @@ def carry_out(path, decisions_path, out):
             )
     relabel = {row: new for row, new in decisions.relabel.items() if new != decisions.given[row]}
     changes = [
-        {"row": row, "before": decisions.given[row], "after": relabel.get(row)}
+        {
+            "row": row,
+            "id": decisions.ids[row],
+            "before": decisions.given[row],
+            "after": relabel.get(row),
+        }
         for row in sorted([*relabel, *decisions.drop])
     ]
     return _content(frame, source, target, relabel, decisions.drop, out), changes, decisions

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from skinfluence._utils._optional import require
-from skinfluence.cleaning.formats import chance, number, percent, signed
+from skinfluence.cleaning.formats import at_most, chance, number, percent, signed
 from skinfluence.cleaning.report import summarise
 
 OTHERS = (
@@ -52,7 +52,7 @@ def print_changes(changes, decisions, path):
             table.add_column(name)
         for line in changes[:MAX_PRINTED_CHANGES]:
             after = "[dim]dropped[/]" if line["after"] is None else _escaped(line["after"])
-            table.add_row(str(line["row"]), _escaped(line["before"]), after)
+            table.add_row(_escaped(line["id"]), _escaped(line["before"]), after)
         console.print(table)
         if len(changes) > MAX_PRINTED_CHANGES:
             console.print(f"and {len(changes) - MAX_PRINTED_CHANGES:,} more; --json lists all\n")
@@ -123,9 +123,10 @@ def print_explanation(problem, found, notes):
     values = (
         "" if found.features is None else "Values are those that the model sees, after scaling. "
     )
+    ways = " Through: which contributions, as above, that changes most." if through else ""
     console.print(
         f"[dim]{values}Effect without it: change of {what} when that row is left out too; negative = "
-        "the row raises it. How columns are turned into features was learned from all rows.[/]\n"
+        f"the row raises it.{ways} How columns are turned into features was learned from all rows.[/]\n"
     )
     for note in notes:
         console.print(f"[yellow]note:[/] {_escaped(note)}\n")
@@ -339,7 +340,7 @@ def _print_verification(console, verification):
         )
     console.print(table)
     relative = (known / verification["refit_loss"].abs()).max()
-    console.print(f"largest difference {known.max():.1e}, or {percent(relative, 2)} of the loss\n")
+    console.print(f"largest difference {known.max():.1e}, or {at_most(relative)} of the loss\n")
 
 
 def _print_truth(console, problem, found, score):

@@ -11,7 +11,7 @@ import numpy as np
 from skinfluence._utils._optional import require
 from skinfluence.cleaning import plots
 from skinfluence.cleaning.decisions import fingerprint_of_targets
-from skinfluence.cleaning.formats import chance, number, percent, signed
+from skinfluence.cleaning.formats import at_most, chance, number, percent, signed
 from skinfluence.cleaning.judging import CHANGE_FROM
 from skinfluence.cleaning.neighbours import nearest, too_many
 from skinfluence.inspection.auditing import SourcesDisplay
@@ -90,7 +90,7 @@ def render(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters.update(
-        thousands="{:,}".format, percent=percent, chance=chance, number=number
+        thousands="{:,}".format, percent=percent, at_most=at_most, chance=chance, number=number
     )
     template = environment.from_string(
         Path(__file__).with_name("report.html").read_text(encoding="utf-8")

@@ -6,9 +6,18 @@ from skinfluence import __version__
 from skinfluence._utils.demos import DEMOS
 
 
+class _OneLine(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong, and where all options are listed."""
+
+    def error(self, message):
+        self.exit(
+            2, f"{self.prog}: error: {message.rstrip('.')}. All options: {self.prog} --help\n"
+        )
+
+
 def parser():
     """The parser of every command."""
-    whole = argparse.ArgumentParser(
+    whole = _OneLine(
         prog="skinfluence", description="Which rows of a training set make its model wrong?"
     )
     whole.add_argument("--version", action="version", version=f"skinfluence {__version__}")

@@ -88,11 +88,12 @@ def _suspected(suspect, problem):
         raise InputError(
             f"--suspect names a class, and the target {problem.target!r} is a quantity."
         )
-    known = {str(label): label for label in np.unique(problem.y).tolist()}
-    known |= {f"{label:g}": label for label in known.values() if isinstance(label, float)}
+    classes = np.unique(problem.y).tolist()
+    named = {f"{c:g}" if isinstance(c, float) else str(c): c for c in classes}
+    known = {str(c): c for c in classes} | named
     if text not in known:
         raise InputError(
-            f"--suspect must name a class of {problem.target!r}, one of {', '.join(map(repr, known))}. "
+            f"--suspect must name a class of {problem.target!r}, one of {', '.join(map(repr, named))}. "
             f"Got {text!r}."
         )
     return {kind: known[text]}

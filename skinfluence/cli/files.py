@@ -60,7 +60,14 @@ def note_on_earlier(arguments):
 
 
 def check_output(arguments):
-    """Refuse to write over the table that is read, by whatever path it is reached."""
+    """Refuse a folder that is a file, and to write over the table that is read, by whatever path."""
+    folder = Path(arguments.out)
+    files = [path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()]
+    if files:
+        raise InputError(
+            f"--out must be a folder, which is made where it is missing. Got {arguments.out}, where "
+            f"{files[0]} is a file: name another one."
+        )
     if arguments.file is None:
         return
     for path in outputs(arguments).values():

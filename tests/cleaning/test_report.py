@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import load_diabetes, make_classification
 
 from skinfluence.cleaning import audit
-from skinfluence.cleaning.formats import chance, number, percent, signed
+from skinfluence.cleaning.formats import at_most, chance, number, percent, signed
 from skinfluence.linear_model import LogisticRegression, Ridge
 
 
@@ -124,6 +124,9 @@ def test_numbers_read_well():
     assert number(0.12345) == "0.123"
     assert percent(np.nan) == chance(np.nan) == "–"
     assert number(0) == "0"
+    assert (number(6786, 4), number(22792, 4)) == ("6,786", "22,792"), "alike in one column"
+    assert at_most(0) == at_most(3e-6) == "<\u202f0.01\u202f%" and at_most(np.nan) == "–"
+    assert at_most(0.0012) == "0.12\u202f%"
     assert number(float("nan")) == "–"
     assert number(1.5e-7) == "1.50e\u221207"
     assert percent(0.1234, 1) == "12.3\u202f%"

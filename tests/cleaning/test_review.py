@@ -218,7 +218,7 @@ def test_formulas_come_back_as_the_labels_they_were(csv):
         path = decided(csv, [{"row": 0, "given": "no", "action": "relabel", "label": label}])
         content, changes, _ = carry_out(csv, path, csv.with_name("out.csv"))
         assert content == csv.read_bytes().replace(b"007,no", f"007,{label}".encode())
-        assert changes == [{"row": 0, "before": "no", "after": label}]
+        assert changes == [{"row": 0, "id": "0", "before": "no", "after": label}]
 
 
 def test_nothing_decided_changes_nothing(csv):
@@ -295,11 +295,12 @@ def test_what_was_changed_is_said(csv, capsys):
     lines = [
         {"row": 0, "given": "no", "action": "relabel", "label": "yes"},
         {"row": 1, "given": "yes", "action": "keep"},
-        {"row": 2, "given": "no", "action": "drop"},
+        {"row": 2, "given": "no", "action": "drop", "id": "K343"},
     ]
     path = decided(csv, lines)
     assert main(["apply", str(csv), str(path)]) == 0
     out = capsys.readouterr().out
+    assert "K343" in out, "rows are named as the audit names them"
     assert "1 changed, 1 dropped, 1 stay" in " ".join(out.split()) and "data.cleaned.csv" in out
     assert (
         csv.with_name("data.cleaned.csv").read_bytes() == b'code,label\r\n007,yes\r\n"8,0",yes\r\n'
