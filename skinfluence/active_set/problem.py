@@ -72,10 +72,7 @@ class HingeProblem:
             shape = self.kernel.matrix.shape
             raise ValueError(f"A kernel matrix must have shape {(self.n, self.n)}. Got {shape}.")
         self._box()
-        self.target, self.spread = self.y, 1.0
-        if target is not None:
-            self.target = np.array(target, dtype=np.float64)
-            self.spread = float(np.ptp(self.target)) or 1.0
+        self._aim_at(None if target is None else np.array(target, dtype=np.float64))
         self._diagonal = diagonal
 
     def _box(self):
@@ -85,6 +82,11 @@ class HingeProblem:
             )
         self.lo = np.minimum(self.y * self.C, 0.0)
         self.hi = np.maximum(self.y * self.C, 0.0)
+
+    def _aim_at(self, target):
+        self.target, self.spread = self.y, 1.0
+        if target is not None:
+            self.target, self.spread = target, float(np.ptp(target)) or 1.0
 
     @property
     def in_memory(self):
@@ -106,8 +108,9 @@ class HingeProblem:
             Where rows of one class only are left.
         """
         other = copy(self)
-        other.y, other.C, other.target = y, C, y if target is None else target
+        other.y, other.C = y, C
         other._box()
+        other._aim_at(target)
         return other
 
     @property

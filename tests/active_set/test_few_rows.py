@@ -101,6 +101,7 @@ def test_an_empty_margin_is_left_to_others():
     before = polish(before)
     assert np.count_nonzero(before.beta) == 2
     after = before.problem.with_bounds(y, C, np.tile([-0.9, -1.0], 2) + tube)
+    assert after.spread == pytest.approx(np.ptp(after.target)) != before.problem.spread
     assert move_rows(before, margin_of(before), after, np.array([0, 2])) == (None, None)
     assert polish(after).bias == pytest.approx(-0.95)
     # One row on the margin, and it goes.
