@@ -2,10 +2,13 @@
 
 import numpy as np
 
+from skinfluence.statistics import any_learns
+
 EFFECT, ERROR = "effect_of_dropping", "effect_error"
+TELL = "In Python verify(k, effects=True) refits without single rows, and tells."
 
 
-def effect_columns(influence, loss, effects):
+def effect_columns(influence, loss, effects, frozen):
     """The columns of effects on the others, and notes.
 
     Parameters
@@ -15,6 +18,8 @@ def effect_columns(influence, loss, effects):
         Leave-one-out losses; NaN of rows that have none.
     effects : {None, True, False}
         None: errors are estimated where that is cheap. True: whatever it costs. False: no columns.
+    frozen : {None, "accept", "refuse"}
+        "accept": that what moves with the rows is held is what was asked, and not said.
 
     Returns
     -------
@@ -29,7 +34,10 @@ def effect_columns(influence, loss, effects):
     effect, error = influence.answers.effect_on_others(known, thorough=bool(effects))
     typical = float(np.nanmean(loss)) if known.any() else np.nan
     columns = {EFFECT: trusted(effect, error, typical), ERROR: error}
-    return columns, _notes(columns, effect, typical, bool(effects))
+    notes = _notes(columns, effect, typical, bool(effects))
+    if frozen != "accept" and np.isfinite(columns[EFFECT]).any():
+        notes += _note_on_held(influence)
+    return columns, notes
 
 
 def trusted(effect, error, mean_loss):
@@ -46,19 +54,30 @@ def trusted(effect, error, mean_loss):
         return np.where(sure & (effect >= -mean_loss), effect, np.nan)
 
 
+def _note_on_held(influence):
+    """That effects hold what a refit learns anew, where there is any."""
+    held = ["the transformers"] if any_learns(influence._inputs.steps) else []
+    held += ["balanced class weights"] if influence.objective.balanced else []
+    if not held:
+        return ()
+    return (
+        f"{EFFECT} and {ERROR} are of {' and '.join(held)} as fitted on all rows: where few rows decide what "
+        f"these are, refits may have another sign. {TELL}",
+    )
+
+
 def _notes(columns, effect, mean_loss, thorough):
     empty = np.isfinite(effect) & np.isnan(columns[EFFECT])
     n = int(empty.sum())
     if n == 0:
         return ()
-    tell = "In Python verify(k, effects=True) refits without single rows, and tells."
     known = empty & np.isfinite(columns[ERROR])
     if not known.any():
         remedy = "effects=True estimates it, at the price of some factorisations."
         why = "how far it would be off is not known here, and it can have the wrong sign"
-        return (f"{EFFECT} is empty: {why}. {tell if thorough else remedy}",)
+        return (f"{EFFECT} is empty: {why}. {TELL if thorough else remedy}",)
     most = f"{100 * columns[ERROR][known].max() / mean_loss:.2g} %"
     return (
         f"{EFFECT} is empty for {n:,} row{'s' if n > 1 else ''} whose sign is not known: it is an estimate, "
-        f"there no larger than its error ({ERROR}, at most {most} of the mean loss). {tell}",
+        f"there no larger than its error ({ERROR}, at most {most} of the mean loss). {TELL}",
     )

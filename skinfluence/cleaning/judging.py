@@ -43,7 +43,9 @@ def judge_labels(estimator, influence, y, options):
             influence, codes, classes, suspect, around, options
         )
         loss = left_out.loss()
-        effect, notes_on_effects = effect_columns(influence, loss, options["effects"])
+        effect, notes_on_effects = effect_columns(
+            influence, loss, options["effects"], options["frozen"]
+        )
     out, notes, known = np.zeros(n, dtype=bool), (), np.isfinite(loss)
     if options["rounds"]:
         # How sure the whole of the labels is, before any of them is left out of the fit.

@@ -32,7 +32,7 @@ def judge_targets(estimator, influence, y, options):
     centre = np.nanmedian(residual)
     spread = 1.4826 * np.nanmedian(np.abs(residual - centre))
     z = (residual - centre) / max(spread, np.finfo(float).tiny)
-    effect, notes = effect_columns(influence, loss, options["effects"])
+    effect, notes = effect_columns(influence, loss, options["effects"], options["frozen"])
     drop = np.abs(z) > EXTREME_RESIDUAL
     alone = beyond_doubt(z)
     if effect:

@@ -182,6 +182,23 @@ def test_verify_holds_weights_and_balanced_class_weights(demo):
     np.testing.assert_allclose(verification["refit_loss"], verification["loo_loss"], rtol=0.02)
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_effects_that_hold_what_a_refit_learns_anew_are_said_to(balanced, scaled):
+    """In small tables with heavy tails refits may have another sign."""
+    rng = np.random.RandomState(5)
+    X = rng.standard_t(2, (26, 2))
+    y = (X[:, 0] - X[:, 1] + rng.standard_normal(26) > 0).astype(int)
+    model = SkLogisticRegression(class_weight="balanced" if balanced else None)
+    model = (make_pipeline(StandardScaler(), model) if scaled else model).fit(X, y)
+    said = [note for note in audit(model, X, y).notes if "as fitted on all rows" in note]
+    assert len(said) == (balanced or scaled)
+    for words, held in (("the transformers", scaled), ("balanced class weights", balanced)):
+        assert all((words in note) == held for note in said)
+    notes = audit(model, X, y, frozen="accept").notes
+    assert not any("as fitted on all rows" in note for note in notes)
+
+
 def test_apply_carries_out_the_plan_and_changes_nothing_in_place(found, demo):
     plan = found.plan()
     X, y, kept = found.apply(pd.DataFrame(demo.X))
