@@ -65,17 +65,22 @@ def test_every_route_keeps_the_digits_of_true_refits(kind, intercept, seed):
 
 @pytest.mark.parametrize("solver", ["exact", "dual"])
 @pytest.mark.parametrize("hold", ["C", "lambda"])
-def test_a_row_that_alone_decides_a_penalised_column_has_an_answer(hold, solver):
-    """One step of squared error is the refit, whatever one minus a leverage leaves, stopped early or not."""
+@pytest.mark.parametrize("short", [1e-9, 1e-4], ids=["at the optimum", "stopped early"])
+def test_a_row_that_alone_decides_a_penalised_column_has_an_answer(hold, solver, short):
+    """One step of squared error is what a refit changes, whatever one minus a leverage leaves.
+
+    How far the fit stopped from its optimum is no change by the edit, by any route.
+    """
     rng = np.random.default_rng(0)
     X, y = rng.integers(-3, 4, (6, 8)).astype(float), rng.standard_normal(6)
     X[:, 7], X[2, 7] = 0.0, 7e7
     w = np.array([1.0, 2.0, 1.0, 1.0, 2.0, 1.0])
     model = Ridge(alpha=ALPHA, solver="svd").fit(X, y, w)
-    model.coef_[:7] *= 1.0 + 1e-6
+    model.coef_[:7] *= 1.0 + short
     i, kept = 2, np.arange(6) != 2
     alpha = ALPHA if hold == "C" else ALPHA * w[kept].sum() / w.sum()
-    coef, constant = refit(X[kept], y[kept], w[kept], True, alpha)
+    after, before = refit(X[kept], y[kept], w[kept], True, alpha), refit(X, y, w, True)
+    expected = float(X[i] @ (after[0] - before[0]) + after[1] - before[1])
     inf = Influence(
         model,
         X,
@@ -85,17 +90,15 @@ def test_a_row_that_alone_decides_a_penalised_column_has_an_answer(hold, solver)
         hold=hold,
         polish=False,
     )
-    after = {
-        "loo": inf.loo_decision_function(method="one-step")[i],
-        "row": X[i] @ model.coef_
-        + model.intercept_
-        + inf.removal_effect(X, of="decision_function", indices=[i], method="one-step")[i, 0],
-        "effect": X[i] @ model.coef_
-        + model.intercept_
-        + inf.effect(edits.remove(i), X, of="decision_function", method="one-step").values[i],
+    of = dict(of="decision_function", method="one-step")
+    changes = {
+        "loo": (inf.loo_decision_function(method="one-step") - model.predict(X))[i],
+        "row": inf.removal_effect(X, indices=[i], **of)[i, 0],
+        "effect": inf.effect(edits.remove(i), X, **of).values[i],
+        "groups": inf.removal_effect(X, groups=np.arange(6), **of)[i, i],
     }
-    for door, found in after.items():
-        assert found == pytest.approx(float(X[i] @ coef + constant), rel=1e-6), door
+    for door, found in changes.items():
+        assert found == pytest.approx(expected, rel=1e-6), door
 
 
 @pytest.mark.parametrize("solver", ["exact", "dual"])

@@ -245,9 +245,13 @@ class Linear:
             raise UnsureError("singular in float64")
         before = self._growth(factor, problem, theta)
         if before > DECIDES:
-            # Of a row that decides alone the step is of what it leaves, which is b at an optimum.
-            b = edited.gradient(theta)
-        step = -factor.solve(b.ravel())
+            # Of a row that decides alone the step is of what it leaves, which is b at an optimum;
+            # the step of the fit itself, where that stopped early, is no change by the edit.
+            shift = np.diag(np.ravel(edited.penalty - problem.penalty))
+            fits = Factor(problem.hessian(theta) + shift).solve(problem.gradient(theta).ravel())
+            step = fits - factor.solve(edited.gradient(theta).ravel())
+        else:
+            step = -factor.solve(b.ravel())
         rows = problem.rows(X)
         D = problem.directions(rows)
         shape = len(rows), problem.loss.n_outputs

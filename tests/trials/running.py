@@ -486,8 +486,8 @@ class Asking:
 
     def _lacks_a_class(self, judge):
         """Whether a fit left out a class without weight, as those of liblinear do."""
-        coef = getattr(self.model, "coef_", judge.before.theta)
-        return len(np.atleast_2d(coef)) < len(judge.before.theta)
+        coef = getattr(self.model, "coef_", None)
+        return coef is not None and len(np.atleast_2d(coef)) < judge.problem.shape[0]
 
     def _said(self, said, question, facts):
         out = []

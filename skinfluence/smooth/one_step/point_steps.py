@@ -136,12 +136,14 @@ def points_step(factor, solver, points, method):
         right = (design.adjoint(gradient).T + penalty).reshape(-1, 1)
         return -factor.solve(right)[:, 0].reshape(shape)
     inverse = EditedInverse(factor, solver, points)
-    right = inverse.right
+    right, own = inverse.right, 0.0
     if inverse.refactored is not None and points_leverage(factor, points) > 1.0 - SINGULAR:
-        # As without_row.coefficients: of what is left, not of what is taken away.
+        # As without_row.coefficients: of what is left, not of what is taken away. What a step would
+        # do to the fit itself, which may have stopped early, is no change by the edit.
         right = inverse.refactored.objective.gradient()
+        own = factor.solve(factor.objective.gradient()[:, None], points.shift)[:, 0]
     solved = inverse.refined(right)[0] if inverse.loses() else inverse.solve(right)
-    return -solved.reshape(shape)
+    return (own - solved).reshape(shape)
 
 
 def stack(objective, points):
