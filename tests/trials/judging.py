@@ -22,6 +22,10 @@ class UnsureError(Exception):
     """The oracle does not know the answer well enough to judge."""
 
 
+class NotReachedError(UnsureError):
+    """The oracle did not arrive at an optimum that there is."""
+
+
 class NoOptimumError(Exception):
     """There is no model after the edit, or none before it."""
 
@@ -80,7 +84,8 @@ class Linear:
         if not found.converged and not problem.penalty.any() and self.trial.labels is not None:
             raise NoOptimumError("unpenalised, and the iteration does not end: separable classes")
         if not found.converged:
-            raise UnsureError(f"the oracle stopped at {found.error:.1e} after {found.n_iter} steps")
+            text = f"the oracle stopped at {found.error:.1e} after {found.n_iter} steps"
+            raise NotReachedError(text)
         return found
 
     def after(self, edit):

@@ -16,6 +16,8 @@ class Facts:
         Whether a class, or the positive counts, have one row of weight only.
     no_optimum : bool
         Whether some edit of it, or the fit, has none.
+    not_reached : bool
+        Whether the oracle did not arrive at the optimum of some edit, so that ``pivot`` lacks that one's.
     decrement : float
         Newton's decrement of the parameters as fitted.
     limit : float
@@ -24,6 +26,7 @@ class Facts:
 
     pivot: float = 1.0
     no_optimum: bool = False
+    not_reached: bool = False
     lonely: bool = False
     decrement: float = 0.0
     limit: float = 0.0

@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.trials import messages
 from tests.trials.drawing import Edit, Question, draw
-from tests.trials.judging import NoOptimumError, UnsureError, judge_of
+from tests.trials.judging import NoOptimumError, NotReachedError, UnsureError, judge_of
 from tests.trials.passing import (
     NotFittedError,
     Passed,
@@ -338,6 +338,7 @@ class Asking:
     def _facts(self, judge, truths):
         facts = messages.Facts()
         facts.no_optimum = any(isinstance(one, NoOptimumError) for one in truths)
+        facts.not_reached = any(isinstance(one, NotReachedError) for one in truths)
         facts.pivot = min(judge.pivots, default=1.0)
         facts.lonely = judge.lonely()
         if hasattr(judge, "definition"):
@@ -451,6 +452,9 @@ class Asking:
         known, true = messages.classify(text, messages.REFUSALS, self.trial, question, facts)
         if known is None:
             return Outcome("refusal not in the table", detail, shown)
+        if not true and known == "singular" and facts.not_reached:
+            # Of an optimum that long double does not reach nothing says what its Hessian is.
+            return Outcome("unsure", detail, shown)
         if not true:
             return Outcome("false refusal", f"{detail} pivot {facts.pivot:.1e}", shown)
         return Outcome("refused", known, shown)
