@@ -225,6 +225,10 @@ def test_prices_are_said_to_spread_by_factors_and_audited_so_if_asked(capsys):
     ] == 3
     assert abs(found["verification"][0]["difference"]) < 1e-6
     assert [note for note in found["notes"] if "logarithm of 'price'" in note]
+    off = 2 * found["mean_loo_loss"]
+    assert found["loo_factor"] == pytest.approx(np.exp(off**0.5), rel=1e-9)
+    assert found["loo_r2_log"] == pytest.approx(1 - off / np.log(price).var(), rel=1e-6)
+    assert "loo_factor" not in plain
     frame["price"] -= 1000
     frame.to_csv("data.csv", index=False)
     assert run(*asked, "--target", "price", "--log-target") == 2

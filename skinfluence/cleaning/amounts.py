@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.pipeline import Pipeline
 
 from skinfluence import Influence
 from skinfluence.cleaning.files import InputError
@@ -17,6 +18,42 @@ GAINS = 0.1
 def of_logarithm(model):
     """The model of the logarithm of a target, whose predictions come back in its units."""
     return TransformedTargetRegressor(model, func=np.log, inverse_func=np.exp)
+
+
+def scores_of_logarithm(estimator, y, prediction):
+    """Leave-one-out scores in the unit of the logarithm, of a model of that; of others none.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A regressor, or a Pipeline that ends in one.
+    y, prediction : ndarray of shape (n_samples,)
+        Targets, and predictions by the models without the row, in units of the target.
+
+    Returns
+    -------
+    scores : dict of str to float
+        ``loo_r2_log``, the R² of the logarithm, and ``loo_factor`` >= 1, by which a prediction is typically
+        off: the exponential of the root mean squared residual of the logarithm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import Ridge
+    >>> from skinfluence.cleaning.amounts import of_logarithm, scores_of_logarithm
+    >>> y = np.array([1.0, 10.0, 100.0])
+    >>> scores = scores_of_logarithm(of_logarithm(Ridge()), y, y * [2, 0.5, 2])
+    >>> round(scores["loo_factor"], 3), round(scores["loo_r2_log"], 3)
+    (2.0, 0.864)
+    """
+    model = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if not (isinstance(model, TransformedTargetRegressor) and model.func is np.log):
+        return {}
+    logs = np.log(y)
+    square = float(np.mean((logs - np.log(prediction)) ** 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r2 = float(1 - square / np.var(logs))
+    return {"loo_r2_log": r2, "loo_factor": float(np.exp(np.sqrt(square)))}
 
 
 def check_positive(problem):

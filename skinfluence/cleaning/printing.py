@@ -212,6 +212,12 @@ def _print_head(console, problem, selection, found):
         )
     if problem.task == "classification":
         console.print(f"leave-one-out accuracy {percent(summary['loo_accuracy'], 1)}", end="")
+    elif "loo_factor" in summary:
+        console.print(f"leave-one-out R² of the logarithm {summary['loo_r2_log']:.3f}", end="")
+        console.print(
+            f" · typical error a factor of {number(summary['loo_factor'])} (root mean square)",
+            end="",
+        )
     else:
         console.print(f"leave-one-out R² {summary['loo_r2']:.3f}", end="")
         console.print(f" · typical error {number(summary['loo_rmse'])} (root mean square)", end="")

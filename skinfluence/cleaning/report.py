@@ -10,6 +10,7 @@ import numpy as np
 
 from skinfluence._utils._optional import require
 from skinfluence.cleaning import plots
+from skinfluence.cleaning.amounts import scores_of_logarithm
 from skinfluence.cleaning.decisions import fingerprint_of_targets
 from skinfluence.cleaning.formats import at_most, chance, number, percent, signed
 from skinfluence.cleaning.judging import CHANGE_FROM
@@ -151,7 +152,8 @@ def summarise(audit):
     -------
     summary : dict of str to float
         ``mean_loo_loss`` and ``loo_accuracy``; of a regressor ``loo_r2`` and ``loo_rmse``, the root mean
-        squared leave-one-out residual in units of the target.
+        squared leave-one-out residual in units of the target; of a model of its logarithm
+        ``loo_r2_log`` and ``loo_factor``, too.
     """
     summary = {"mean_loo_loss": float(audit.table["loo_loss"].mean())}
     if audit.task == "classification":
@@ -161,6 +163,7 @@ def summarise(audit):
         with np.errstate(invalid="ignore", divide="ignore"):
             summary["loo_r2"] = float(1 - np.mean(residual**2) / np.var(audit.y))
         summary["loo_rmse"] = float(np.sqrt(np.mean(residual**2)))
+        summary |= scores_of_logarithm(audit.estimator, audit.y, audit.loo_prediction)
     return summary
 
 

@@ -110,7 +110,7 @@ def checked_target(target, task):
             f"the target {name!r} has a different value in each of its {n_rows} rows, so there are "
             "no classes to learn"
             + (
-                ". If it is a quantity, pass --task regression."
+                ". Is it an id? If it is a quantity, pass --task regression."
                 if numeric
                 else f": is it an id, or a quantity with cells that are no numbers ({_no_numbers(target)})?"
             )

@@ -54,7 +54,7 @@ def judge_targets(estimator, influence, y, options):
         "loo_prediction": prediction,
         "noise": None,
         "trimmed": np.zeros(len(y), dtype=bool),
-        "notes": (*_note_on_masks(alone, effect), *notes),
+        "notes": (*_note_on_masks(alone, effect), *_note_on_kept(z, drop, effect), *notes),
     }
     return columns, scores, evidence
 
@@ -133,4 +133,16 @@ def _note_on_masks(alone, effect):
         f"{n} row{'s are' if n > 1 else ' is'} so far off that no residual of this spread explains "
         f"{'them' if n > 1 else 'it'}, though dropping {'one' if n > 1 else 'it'} alone raises the loss of "
         "the others: they lean on it, or several rows are off together. Look at them first.",
+    )
+
+
+def _note_on_kept(z, drop, effect):
+    """Rows that are far off and are kept, because dropping them is not known to help the others."""
+    n = int((~drop & (np.abs(z) > EXTREME_RESIDUAL)).sum()) if effect else 0
+    if n == 0:
+        return ()
+    return (
+        f"{n} row{'s' if n > 1 else ''} more than {EXTREME_RESIDUAL} robust standard deviations off "
+        f"stay{'' if n > 1 else 's'}: dropping {'one' if n > 1 else 'it'} raises the loss of the others, "
+        "or is not known to lower it. Look at the target all the same.",
     )

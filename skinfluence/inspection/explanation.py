@@ -221,7 +221,8 @@ class _Question:
         texts = len(np.shape(X)) == 1 and all(isinstance(one, str) for one in X)
         if (len(np.shape(X)) != 2 and not texts) or np.shape(X)[0] != 1:
             raise ValueError(
-                f"X must be one row of shape (1, n_features). Got shape {np.shape(X)}."
+                "X must be one row of shape (1, n_features), such as X[:1] or X.iloc[[0]]. "
+                f"Got shape {np.shape(X)}."
             )
         self.influence, self.X, self.row = influence, X, None if row is None else int(row)
         self.y, self.positions = y, positions

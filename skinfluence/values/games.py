@@ -30,7 +30,7 @@ def asked(influence):
             "Values are of models whose transformers do not learn from the rows: with few of them they "
             "would be others. Got "
             f"{', '.join(name for name, _ in influence._inputs.steps)}. Ask about the model on transformed "
-            "rows."
+            "rows, Influence(pipeline[-1], pipeline[:-1].transform(X), y)."
         )
     refuse_chosen(influence.objective, "Values of rows")
     refuse_curve(influence.objective, "Values of rows")

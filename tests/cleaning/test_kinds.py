@@ -142,3 +142,14 @@ def test_targets_behind_a_curve_are_judged_in_the_units_that_the_model_saw(amoun
     np.testing.assert_allclose(table["residual_z"], (residual - middle) / spread, rtol=1e-5)
     np.testing.assert_allclose(table["suggested"], np.exp(left_out), rtol=1e-6)
     assert set(table["row"][table["action"] == "drop"]) == set(wrong)
+
+
+def test_targets_that_are_far_off_and_stay_are_counted_in_a_note():
+    rng = np.random.RandomState(4)
+    X = rng.normal(size=(120, 3))
+    y = X @ [1.0, -1.0, 0.5] + 0.2 * rng.standard_t(2, 120)
+    found = audit(Ridge(alpha=1.0).fit(X, y), X, y)
+    far = found.table["residual_z"].abs() > 3.5
+    stay = int((far & (found.table["action"] == "keep")).sum())
+    (note,) = (one for one in found.notes if "robust standard deviations off" in one)
+    assert 0 < stay < far.sum() and note.startswith(f"{stay} row")
