@@ -102,6 +102,8 @@ class Problem(ABC):
         What users call the kind, for messages.
     without_a_class : str
         Why there is no model without a class that is needed, for messages.
+    without_rows : tuple of str
+        Why there may be no model without several rows, and what to do, for messages.
     needs_all_classes : bool
         Whether a class, or the positive targets, without weight leave no optimum. A kind where
         that can be true says which by :meth:`kinds`.
@@ -130,6 +132,11 @@ class Problem(ABC):
 
     model_name = "this model"
     without_a_class = "the optimum is at infinity"
+    without_rows = (
+        "it holds all the weight of a class, or of all, or decides a parameter alone, or has the only rows "
+        "on the wrong side of an unpenalised model",
+        "Split such a group; where it holds no class, a penalty helps too.",
+    )
     needs_all_classes = False
     own_rows = None
     in_folds = False

@@ -55,7 +55,7 @@ def group_effects(influence, quantity, X, names, members, answers, whole, method
             strict=False,
         )[0]
         values[(slice(None), kept) if quantity.shape else kept] = found
-    warn_without_model(names[sorted(unanswered)])
+    warn_without_model(names[sorted(unanswered)], influence.objective)
     return values
 
 
@@ -103,15 +103,14 @@ def answered(ask, points):
         yield some, found
 
 
-def warn_without_model(names):
+def warn_without_model(names, problem):
     """Say which groups leave no model behind, and that their answers are NaN; nothing of none."""
     if not len(names):
         return
+    why, remedy = problem.without_rows
     shown = ", ".join(str(name) for name in names[:5]) + (", …" if len(names) > 5 else "")
     warnings.warn(
-        f"Without group {shown} there is no model: it holds all the weight of a class, or of all, or "
-        "decides a parameter alone, or has the only rows on the wrong side of an unpenalised model. "
-        "Its answers are NaN. Penalise the model, or merge such a group with others.",
+        f"Without group {shown} there is no model: {why}. Its answers are NaN. {remedy}",
         UserWarning,
         stacklevel=level_outside(),
     )

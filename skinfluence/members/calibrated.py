@@ -24,7 +24,7 @@ from skinfluence.quantity import Quantity
 
 LOST = (
     "a class has then fewer rows than there are folds, or a fold has none of it, or its model or calibrators "
-    "have no fit."
+    "have no fit"
 )
 
 
@@ -78,6 +78,7 @@ class CalibratedProblem(Problem):
 
     needs_all_classes = True
     without_a_class = "a fold has no row of it"
+    without_rows = LOST, "Split such a group, or fit with fewer folds."
     own_rows = "calibration in folds, which are cut anew after each"
     in_folds = True
 
@@ -228,7 +229,7 @@ class CalibratedAnswers(EditsOnly):
                 gone = np.isnan(chances).any(axis=(1, 2))
                 lost.extend(rows[some[gone & ~alone[some]]])
                 yield some, quantity.change(chances - quantity.eta)
-        warn_lost(lost, LOST)
+        warn_lost(lost, f"{LOST}.")
 
     def _relabelled(self, X, rows, label, method):
         problem = self.problem
@@ -266,7 +267,7 @@ class CalibratedAnswers(EditsOnly):
             for some, chances in self.folds(method).without(rows, None, tol):
                 out[some] = chances[:, 0]
         lost = rows[np.isnan(out).any(axis=1)]
-        warn_lost(np.setdiff1d(lost, rows_alone(self.problem)), LOST)
+        warn_lost(np.setdiff1d(lost, rows_alone(self.problem)), f"{LOST}.")
         return out
 
     def own_group_removals(self, removals, method, tol):
@@ -274,7 +275,7 @@ class CalibratedAnswers(EditsOnly):
         out = np.full((self.problem.n_samples, self.problem.loss.n_outputs), np.nan)
         for one in removals:
             X = self.problem.design.X[one.rows]
-            out[one.rows] = self._chances(self.problem.after(one), X)[0]
+            out[one.rows] = Folds(self.problem.after(one), "exact").chances(X)
         return out
 
 

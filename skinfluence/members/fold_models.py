@@ -157,9 +157,13 @@ class Folds:
         return out
 
     def _check_counts(self, codes):
-        counts = np.bincount(codes, minlength=len(self.problem.labels.classes))
-        if counts.min() < self.problem.cuts.n_folds:
-            raise NoModelError("A class has fewer rows than there are folds.")
+        classes, n_folds = self.problem.labels.classes, self.problem.cuts.n_folds
+        counts = np.bincount(codes, minlength=len(classes))
+        if counts.min() < n_folds:
+            raise NoModelError(
+                f"Every class must have as many rows as there are folds, {n_folds}. Got an edit that leaves "
+                f"{counts.min()} to class {classes[counts.argmin()]}. Leave it more, or fit with fewer folds."
+            )
 
     def without(self, rows, X, tol):
         """Chances of rows of X without each of some rows; of each row itself where X is None.

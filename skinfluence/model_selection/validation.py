@@ -319,7 +319,7 @@ def _own_values(influence, points, names, method, tol, frozen):
     for some, found in answered(lambda some: answers.own_group_removals(some, method, tol), points):
         rows = np.concatenate([one.rows for one in points[some]])
         eta[rows], unanswered[some] = found[rows], False
-    warn_without_model(names[unanswered])
+    warn_without_model(names[unanswered], problem)
     return eta
 
 

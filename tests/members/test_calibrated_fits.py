@@ -10,11 +10,13 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skinfluence import Influence
+from skinfluence import Influence, edits
+from skinfluence.model_selection import leave_one_group_out
 from tests.closed_form.test_calibration import METHODS
 from tests.members.test_calibrated_folds import SURE, THREE, TWO, WEIGHT, N, X, fitted
 
@@ -82,3 +84,24 @@ def test_words_in_a_column_of_objects_are_words_to_a_temperature():
     found = Influence(model, X, words).loo_predict_proba(indices=[17], method="exact")
     refit = fitted("temperature", True, 3, SURE, X[LEFT], words[LEFT])
     assert_allclose(found, refit.predict_proba(X[[17]]), atol=1e-6)
+
+
+def test_groups_that_leave_a_class_fewer_rows_than_folds_are_named_with_what_helps():
+    y = (np.arange(N) % 4 == 0).astype(int)
+    # The first group leaves two of class 1.
+    group = np.where((y == 1) & (np.arange(N) > 4), 0, 1 + np.arange(N) % 3)
+    model = CalibratedClassifierCV(GaussianNB(), cv=3).fit(X, y)
+    inf = Influence(model, X, y)
+    words = r"Without group 0 there is no model: .* fewer rows than there are folds.* Split such"
+    with pytest.warns(UserWarning, match=words):
+        found = inf.removal_effect(X[:2], y[:2], groups=group)
+    assert np.isnan(found[:, 0]).all() and np.isfinite(found[:, 1:]).all()
+    with pytest.warns(UserWarning, match=words):
+        found = leave_one_group_out(model, X, y, groups=group, response_method="predict_proba")
+    rows = np.flatnonzero(group == 0)
+    assert np.isnan(found[rows]).all() and np.isfinite(np.delete(found, rows, axis=0)).all()
+    with pytest.raises(ValueError, match=r"Got an edit that leaves 2 to class 1\. Leave it more"):
+        inf.effect(edits.remove(rows), X[:2], y[:2])
+    # As it says: split, it is answered.
+    halves = np.where(group == 0, 4 + np.arange(N) % 8 // 4, group)
+    assert np.isfinite(inf.removal_effect(X[:2], y[:2], groups=halves)).all()
