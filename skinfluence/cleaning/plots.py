@@ -208,12 +208,14 @@ def _short(label):
     return text if len(text) <= 24 else text[:23] + "…"
 
 
-def draw_predictions(ax, table):
-    """Given target against the leave-one-out prediction, for a regressor."""
+def draw_predictions(ax, table, logarithmic=False):
+    """Given target against the leave-one-out prediction, for a regressor; in logarithms where asked."""
     low, high = np.nanmin(table["given"]), np.nanmax(table["given"])
     ax.plot([low, high], [low, high], color=FAINT, linewidth=1, linestyle="--")
     _scatter_by_action(ax, table, table["suggested"], table["given"])
     ax.set(xlabel="prediction, row left out", ylabel="given")
+    if logarithmic:
+        ax.set(xscale="log", yscale="log")
 
 
 def draw_effects(ax, table):
@@ -255,12 +257,14 @@ def draw_verification(ax, verification):
     ax.legend(loc="upper left")
 
 
-def draw_selection(ax, scores, strength):
+def draw_selection(ax, scores, strength, name="C"):
     """Mean leave-one-out loss of each penalty tried."""
     values = np.array(list(scores))
     ax.plot(values, list(scores.values()), color=INK, marker="o", markersize=4, linewidth=1.4)
     ax.plot(strength, scores[strength], marker="o", markersize=9, color=COLORS["relabel"])
-    ax.set(xscale="log", xlabel="C (larger: weaker penalty)", ylabel="mean leave-one-out loss")
+    ax.set(
+        xscale="log", xlabel=f"{name} (larger: weaker penalty)", ylabel="mean leave-one-out loss"
+    )
 
 
 def _scatter_by_action(ax, table, x, y):

@@ -326,10 +326,12 @@ def _drawings(audit, planted, selection):
         if some and 2 < len(audit.classes) <= MAX_CONFUSION_CLASSES:
             yield "confusion", lambda ax: plots.draw_confusion(ax, table, audit.classes), (6.4, 5)
     else:
-        yield "predictions", lambda ax: plots.draw_predictions(ax, table), size
+        curved = "loo_factor" in summarise(audit)
+        yield "predictions", lambda ax: plots.draw_predictions(ax, table, curved), size
     if selection is not None and len(selection.scores) > 1:
         scores, strength = selection.scores, selection.strength
-        yield "selection", lambda ax: plots.draw_selection(ax, scores, strength), size
+        name = "C" if audit.task == "classification" else "1/alpha"
+        yield "selection", lambda ax: plots.draw_selection(ax, scores, strength, name), size
 
 
 def _sources(audit):

@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_diabetes, make_classification
 
 from skinfluence.cleaning import audit
+from skinfluence.cleaning.amounts import of_logarithm
 from skinfluence.cleaning.formats import at_most, chance, number, percent, signed
 from skinfluence.linear_model import LogisticRegression, Ridge
 
@@ -117,6 +118,17 @@ def test_a_regression_has_its_own_words():
     page = result.to_html(verification=result.verify(0))
     resources(page)
     assert "residual (z)" in page and "in nats" not in page
+    assert '<td class="r">' in page and "a factor" not in page
+
+
+def test_a_model_of_the_logarithm_says_errors_as_factors():
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(80, 2))
+    y = np.exp(X[:, 0] + 0.3 * rng.normal(size=80))
+    page = audit(of_logarithm(Ridge()).fit(X, y), X, y).to_html(neighbours=False)
+    assert (
+        "R² of the logarithm" in page and "× 1." in page and "in units of the target:" not in page
+    )
 
 
 def test_numbers_read_well():
