@@ -334,7 +334,7 @@ def refuse_curve(problem, what):
 
 
 def refuse_several_targets(problem, what):
-    """Refuse a regression of several targets for what is about one number per row.
+    """Refuse a model of several targets for what is about one number per row.
 
     Raises
     ------
@@ -342,7 +342,7 @@ def refuse_several_targets(problem, what):
     """
     if problem.labels is None and np.ndim(problem.y) == 2:
         raise ValueError(
-            f"{what} are of one target per row. Got a regression of {problem.y.shape[1]} targets; fit one of "
+            f"{what} are of one target per row. Got a model of {problem.y.shape[1]} targets; fit one of "
             "them and ask about that."
         )
 

@@ -23,8 +23,8 @@ from skinfluence.problem import Problem
 from skinfluence.quantity import Quantity
 
 LOST = (
-    "a class has then fewer rows than there are folds, or a fold has none of it, or its model or calibrators "
-    "have no fit"
+    "a class has then fewer rows than there are folds, or a fold has none of it with weight, or its model or "
+    "calibrators have no fit"
 )
 
 

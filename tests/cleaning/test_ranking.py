@@ -11,6 +11,7 @@ from sklearn.datasets import load_diabetes, make_blobs
 from sklearn.feature_selection import SelectKBest
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression as SkLogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -482,3 +483,11 @@ def test_suggested_labels_have_the_type_of_the_given_ones(dtype):
     given = kinds(found.table["given"])
     assert given == kinds(found.table["suggested"]) == kinds(found.loo_prediction)
     assert set(found.plan().labels.tolist()) <= set(y.tolist())
+
+
+def test_labels_of_which_a_row_has_several_are_no_regression(demo):
+    X = StandardScaler().fit_transform(demo.X)
+    Y = np.column_stack([demo.y == demo.y[0], demo.y == demo.y[-1]]).astype(int)
+    model = OneVsRestClassifier(SkLogisticRegression(C=0.1)).fit(X, Y)
+    with pytest.raises(ValueError, match=r"Got a model of 2 targets; fit one of them"):
+        audit(model, X, Y)
