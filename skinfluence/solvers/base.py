@@ -167,6 +167,8 @@ class Factor(Locked, ABC):
         shift : float or ndarray of shape (m,), default=0.0
             One for all columns, or one per column.
         """
+        if not B.shape[1]:
+            return np.zeros(B.shape)
         shift = np.asarray(shift, dtype=float)
         if shift.ndim == 0 or self.objective.hold == "C":
             own = self if shift.ndim else self.shifted(float(shift))
@@ -245,7 +247,8 @@ class Factor(Locked, ABC):
         """
         rows = design.dense_rows()
         B = coefficients[:, :, None] * rows[:, None, :]
-        return self.solve(B.reshape(len(rows), -1).T, shift).T.reshape(B.shape)
+        flat = B.reshape(len(rows), B.shape[1] * B.shape[2])
+        return self.solve(flat.T, shift).T.reshape(B.shape)
 
     def leverages_by_solves(self, design, shift=0.0):
         """As :meth:`leverages`, the general way: one solve per row and output, and one product.

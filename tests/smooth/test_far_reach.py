@@ -1,5 +1,7 @@
 """One step of a softmax on rows that reach far in directions where nothing curves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -61,6 +63,15 @@ def test_steps_have_the_digits_of_their_definition(seed, method):
         x = objective.design.dense_rows()[i]
         reach = P.inverse_norms(np.kron(np.eye(K - 1), x[:, None])).max()
         assert np.abs(own[i] - step @ x).max() <= 1e-6 * size * reach
+
+
+def test_rows_that_push_nowhere_make_no_step():
+    """None of those that reach far is left to refine."""
+    objective = saturated(0)
+    factor = Exact("primal").factor(objective)
+    still = steps.removals(objective, np.arange(N))
+    still = replace(still, gradient=np.zeros_like(still.gradient))
+    assert not steps.parameter_steps(factor, still, "one-step").any()
 
 
 def test_a_rows_own_value_is_the_same_by_its_leverage_and_by_a_solve():

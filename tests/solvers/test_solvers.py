@@ -76,6 +76,19 @@ def test_solve_is_the_inverse_of_the_hessian(solver, loss, shape, kind, rng):
         assert relative_error(factor.solve(B, np.array(shifts)), expected) < 1e-8
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_of_no_rows_nothing_is_solved(solver):
+    objective = make("sum-to-zero", next(iter(SHAPES)))
+    none = objective.design.take(np.arange(0))
+    for shift in (0.0, np.zeros(0)):
+        found = (
+            SOLVERS[solver]
+            .factor(objective)
+            .solve_rows(none, np.zeros((0, len(objective.theta))), shift)
+        )
+        assert found.shape == (0, *objective.theta.shape)
+
+
 @pytest.mark.parametrize("intercept", [1.0, 0.0, 5.0])
 @pytest.mark.parametrize("free", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
