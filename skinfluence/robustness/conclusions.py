@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import numpy as np
 
@@ -165,6 +166,12 @@ class Coef(Conclusion):
             raise TypeError(f"A coefficient needs a linear model. Got {type(model).__name__}.")
         refuse_turned(influence.objective.design, "The sign of a coefficient")
         shape = np.atleast_2d(model.coef_).shape
+        for value in (self.j, self.output):
+            if not isinstance(value, Integral):
+                raise TypeError(
+                    "A coefficient is named by whole numbers, its column and its output: of a column with a "
+                    f"name, list(X.columns).index(name). Got {value!r}."
+                )
         if not (-shape[1] <= self.j < shape[1] and -shape[0] <= self.output < shape[0]):
             raise ValueError(
                 f"There must be such a coefficient. Got column {self.j} and output {self.output} of "

@@ -282,6 +282,8 @@ def test_what_is_no_conclusion_is_refused():
         smallest_flip(inf, coef(0), max_rows=0)
     with pytest.raises(ValueError, match="There must be such a coefficient"):
         smallest_flip(inf, coef(10))
+    with pytest.raises(TypeError, match=r"named by whole numbers.*Got 'age'"):
+        smallest_flip(inf, coef("age"))
     with pytest.raises(ValueError, match="level= is for regressions"):
         smallest_flip(inf, prediction(Xc[0], level=0.5))
     regression = Influence(Ridge().fit(Xd, yd), Xd, yd)
