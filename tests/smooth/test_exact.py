@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import (
@@ -16,11 +17,14 @@ from sklearn.linear_model import (
     Ridge,
     TweedieRegressor,
 )
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence, edits, losses
 from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.edits.points import Points
+from skinfluence.model_selection import leave_one_group_out
 from skinfluence.objective import Objective
 from skinfluence.smooth.batches.row_batch import RowBatch
 from skinfluence.smooth.one_step.steps import removals, row_edits
@@ -281,6 +285,28 @@ def test_an_edit_that_makes_classes_separable_is_refused_without_penalty(method)
     # In a batch the others keep their answers, and a warning names those that have none.
     with pytest.warns(ConvergenceWarning, match=r"Rows .*20 have no answer"):
         assert np.isfinite(inf.removal_effect(x[:3], y[:3], method=method)[:, :10]).all()
+
+
+@pytest.mark.parametrize("apart", [[2], [2, 3]])
+def test_classes_that_are_separated_from_others_have_no_optimum_without_penalty(apart):
+    """Though those among themselves overlap: one row of the others keeps the optimum finite."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(2 + len(apart)), 12)
+    X = rng.standard_normal((len(y), 2))
+    far = np.isin(y, apart)
+    X[:, 1] = np.where(far, 1.0, -1.0) * (0.3 + np.abs(X[:, 1]))
+    X, y = np.vstack([X, [0.0, 2.0], [0.0, -2.0]]), np.append(y, [0, 2])
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10).fit(X, y)
+    inf, edge = Influence(model, X, y), [len(y) - 2, len(y) - 1]
+    with pytest.raises(ValueError, match="must not separate"):
+        inf.effect(edits.remove(edge), X[:3], of="decision_function")
+    with pytest.raises(ValueError, match="must not separate"):
+        inf.after(edits.remove(edge))
+    pipeline = make_pipeline(StandardScaler(), clone(model)).fit(X, y)
+    groups = np.r_[np.arange(len(y) - 2) % 3, 3, 3]
+    with pytest.warns(UserWarning, match=r"no (model|answer)"):
+        out = leave_one_group_out(pipeline, X, y, groups, response_method="decision_function")
+    assert np.isnan(out[edge]).all()
 
 
 # Many problems at once ---------------------------------------------------------------------------

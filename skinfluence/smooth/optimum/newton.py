@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence._utils.calls import level_outside
@@ -323,14 +324,27 @@ def _rounding(objective):
 
 
 def _separates(eta, codes, one_vs_rest):
-    """Whether every row is on its side: of a plane, of one of several planes, or of all others."""
+    """Whether every row is on its side: of a plane, of one of several, or of those that part some classes."""
     if eta.shape[1] == 1 or one_vs_rest:
         own = codes[:, None] == (np.arange(eta.shape[1]) if one_vs_rest else 1)
         return bool((np.where(own, eta, -eta) > 0).all(axis=0).any())
-    own = np.take_along_axis(eta, codes[:, None], axis=1)
-    others = eta.copy()
-    np.put_along_axis(others, codes[:, None], -np.inf, axis=1)
-    return bool((own[:, 0] > others.max(axis=1)).all())
+    parts = _parts(eta, codes)
+    # Of classes that overlap the mean: what one plane does for all of them.
+    members = (parts == np.arange(parts.max() + 1)[:, None]).astype(float)
+    means = eta @ (members / members.sum(axis=1, keepdims=True)).T
+    own = np.take_along_axis(means, parts[codes][:, None], axis=1)
+    np.put_along_axis(means, parts[codes][:, None], -np.inf, axis=1)
+    return bool(parts.max() and (own[:, 0] > means.max(axis=1)).all())
+
+
+def _parts(eta, codes):
+    """The part of each class, (k,): two with a row on the wrong side of the plane between them share one."""
+    k = eta.shape[1]
+    least = np.full((k, k), np.inf)
+    for own in range(k):
+        rows = eta[codes == own]
+        least[own] = (rows[:, [own]] - rows).min(axis=0, initial=np.inf)
+    return connected_components(np.minimum(least, least.T) <= 0)[1]
 
 
 class SeparableError(NoOptimumError):
@@ -338,7 +352,7 @@ class SeparableError(NoOptimumError):
 
 
 def refuse_separable(objective):
-    """Without a penalty, classes that a plane separates have their optimum at infinity."""
+    """Without a penalty, classes that are separated from others have their optimum at infinity."""
     if objective.labels is None or (objective.penalty > 0).any():
         return
     if objective.loss.self_concordance == 0.0:
@@ -349,6 +363,6 @@ def refuse_separable(objective):
     if _separates(eta, codes, isinstance(objective.loss, OneVsRest)):
         raise SeparableError(
             "An unpenalised classifier must not separate its training classes. Every training row "
-            "is on the right side of this one (C=inf), so its optimum is at infinity and influence "
-            "is not defined. Fit with a finite C."
+            "is on the right side of this one (C=inf), or of what parts some classes from the others, "
+            "so its optimum is at infinity and influence is not defined. Fit with a finite C."
         )
