@@ -34,6 +34,11 @@ def treats_rows_alone(transformer):
     return alone and func is transformer.func
 
 
+def gives_rows_alone(transformer, X):
+    """Whether what transforms gives rows what it gives them in parts; see :func:`try_functions`."""
+    return _quietly(_are_alone, transformer, X)
+
+
 def try_functions(given):
     """Try what :func:`treats_rows_alone` says of functions.
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skinfluence._utils.alone import is_own_function, treats_rows_alone
+from skinfluence._utils.alone import gives_rows_alone, is_own_function, treats_rows_alone
 from skinfluence.answers import Tests, answers_of
 from skinfluence.inputs.frozen import uses_y
 from skinfluence.inputs.inputs import Inputs
@@ -54,7 +54,8 @@ class AskedModel:
                 "Steps inside a model that is fitted to parts of the rows must take arrays of numbers. Got "
                 f"some that do not: {error}"
             ) from error
-        _refuse_functions(self.inputs.steps)
+        if same_fit:
+            _refuse_looking_at_others(self.inputs, X)
         self.problem = self.inputs.problem(y, sample_weight, same_fit=same_fit)
         options = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
         try:
@@ -109,11 +110,15 @@ class AskedModel:
         return found[:, 0] if np.shape(found)[1] == 1 else found
 
 
-def _refuse_functions(steps):
-    """Refuse functions of the user's own that look at other rows: what these are is chosen here."""
-    for name, one in fitted_leaves(steps):
-        if is_own_function(one) and not treats_rows_alone(one):
-            raise TypeError(
-                "Functions inside a model that is fitted to parts of the rows must give each row the same "
-                f"whatever others are there. Got {name}, which gives rows of parts other values."
-            )
+def _refuse_looking_at_others(inputs, X):
+    """Refuse steps of the user's own that look at other rows: what these are is chosen here."""
+    leaves = list(fitted_leaves(inputs.steps))
+    names = [name for name, one in leaves if is_own_function(one) and not treats_rows_alone(one)]
+    own = [name for name, one in leaves if not type(one).__module__.startswith("sklearn.")]
+    if own and not names and not gives_rows_alone(inputs, X):
+        names = own
+    if names:
+        raise TypeError(
+            "Steps inside a model that is fitted to parts of the rows must give each row the same whatever "
+            f"others are there. Got {', '.join(names)}, which gives rows of parts other values."
+        )

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -31,15 +31,32 @@ def clipped(X):
     return np.clip(X, -1.0, 1.0)
 
 
-def test_functions_inside_that_look_at_other_rows_are_refused_and_others_are_not():
-    """The rows of a fold, which it is given together, are fewer when one leaves."""
-    inside = make_pipeline(FunctionTransformer(centred), SURE)
-    model = CalibratedClassifierCV(inside, cv=3).fit(X, TWO)
-    with pytest.raises(TypeError, match=r"Got functiontransformer, which .* Put its steps before"):
-        Influence(model, X, TWO)
+class Centred(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        self.n_features_ = X.shape[1]
+        return self
+
+    def transform(self, X):
+        return centred(X)
+
+
+class Clipped(Centred):
+    def transform(self, X):
+        return clipped(X)
+
+
+def test_steps_inside_that_look_at_other_rows_are_refused_and_others_are_not():
+    """The rows of a fold, which they are given together, are fewer when one leaves."""
+    for step in (FunctionTransformer(centred), Centred()):
+        inside = make_pipeline(step, SURE)
+        model = CalibratedClassifierCV(inside, cv=3).fit(X, TWO)
+        words = rf"Got {inside.steps[0][0]}, which .* Put its steps before"
+        with pytest.raises(TypeError, match=words):
+            Influence(model, X, TWO)
     before = make_pipeline(inside[0], CalibratedClassifierCV(SURE, cv=3))
-    alone = CalibratedClassifierCV(make_pipeline(FunctionTransformer(clipped), SURE), cv=3)
-    for model in (before, alone):
+    steps = FunctionTransformer(clipped), Clipped()
+    alone = [CalibratedClassifierCV(make_pipeline(one, SURE), cv=3) for one in steps]
+    for model in (before, *alone):
         model.fit(X, TWO)
         found = Influence(model, X, TWO).loo_predict_proba(indices=[17], method="exact")
         refit = clone(model).fit(X[LEFT], TWO[LEFT])
