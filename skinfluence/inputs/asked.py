@@ -31,7 +31,7 @@ class AskedModel:
     sample_weight : ndarray of shape (n_rows,) or None
     of : {"decision_function", "predict_proba"}
     same_fit : bool, default=False
-        Refuse data that it was not fitted on.
+        Refuse data that it was not fitted on, and steps of the user's own that look at other rows.
 
     Attributes
     ----------
