@@ -42,6 +42,20 @@ def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=N
     return eta
 
 
+def quick_method(influence, frozen=None):
+    """The cheaper of one step and of solving to a certificate, for leave-one-out of all rows.
+
+    One step, except where that would fit the steps of a pipeline again without rows about which solving
+    answers at once: behind an imputer, whose fills move.
+    """
+    whole = whole_pipeline(influence, "one-step", frozen, np.inf)
+    if whole is None or not influence.answers.certifies:
+        return "one-step"
+    rows = np.arange(influence.objective.n_samples)
+    again = len(whole.removals(rows, None, "one-step").again)
+    return "auto" if again > len(whole.removals(rows, None, "auto").again) else "one-step"
+
+
 class Outputs(BaseEstimator):
     """Decision values of all rows as what an estimator returns, so that a scorer can ask.
 

@@ -14,7 +14,7 @@ from skinfluence.cleaning.effects import effect_columns
 from skinfluence.cleaning.noise import estimate_noise
 from skinfluence.cleaning.surroundings import heeded, local_probabilities, misfit, surroundings
 from skinfluence.cleaning.trimming import trimmed
-from skinfluence.leave_one_out import Outputs, outputs
+from skinfluence.leave_one_out import Outputs, outputs, quick_method
 
 # A row is changed when its label is more likely wrong than right even if its chance is off by the misfit, and
 # given another one when that is twice as likely as all the rest. Stated chances near a half are cautious:
@@ -220,12 +220,12 @@ def _shortfall(proba, codes):
 def _left_out_and_noise(influence, codes, classes, suspect, around, options):
     """Leave-one-out outputs, probabilities, those with the surroundings, and the noise in the labels.
 
-    With "auto" one step for all rows, by which the surroundings are heeded and the noise is estimated,
-    and a certificate for those that look most wrong or surprising.
+    With "auto" a first look at all rows, one step where that is cheap, by which the surroundings are
+    heeded and the noise is estimated, and a certificate for those that look most wrong or surprising.
     """
     asked = {"method": options["method"], "frozen": options["frozen"]}
     certify = options["method"] == "auto" and influence.answers.certifies
-    left_out = outputs(influence, **({**asked, "method": "one-step"} if certify else asked))
+    left_out = _first_look(influence, options) if certify else outputs(influence, **asked)
     proba, known = _chances(left_out, codes, classes), np.isfinite(left_out.loss())
     heed = heeded(proba, codes, around)
     local = local_probabilities(proba, codes, around, heed)
@@ -251,12 +251,18 @@ def pull_score(columns):
 
 
 def left_out_outputs(influence, options):
-    """Leave-one-out outputs; with "auto" one step for all rows, then certified for the top ones."""
+    """Leave-one-out outputs; with "auto" a first look at all rows, then certified for the top ones."""
     asked = {"method": options["method"], "frozen": options["frozen"]}
     if options["method"] != "auto" or not influence.answers.certifies:
         return outputs(influence, **asked)
-    first = outputs(influence, **{**asked, "method": "one-step"})
+    first = _first_look(influence, options)
     return _certified(influence, first, [first.loss()], options)
+
+
+def _first_look(influence, options):
+    """Outputs of all rows in the cheapest way."""
+    frozen = options["frozen"]
+    return outputs(influence, quick_method(influence, frozen), frozen=frozen)
 
 
 def _certified(influence, first, scores, options):

@@ -19,7 +19,7 @@ from skinfluence.influence import Influence
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.frozen import check_frozen
 from skinfluence.inputs.routes import whole_pipeline
-from skinfluence.leave_one_out import Outputs, outputs, resolve_scorer
+from skinfluence.leave_one_out import Outputs, outputs, quick_method, resolve_scorer
 from skinfluence.model_selection.failures import Failing, check_failures
 from skinfluence.model_selection.path import (
     Scanned,
@@ -169,8 +169,13 @@ class Run:
 
     def _first_method(self, influence):
         """What candidates are scanned with."""
-        local = self.options.method != "exact" and isinstance(influence.objective, Objective)
-        return "one-step" if local else "exact"
+        if self.options.method == "exact" or not isinstance(influence.objective, Objective):
+            return "exact"
+        if self.options.method == "one-step":
+            return "one-step"
+        # What is solved is solved for good.
+        quick = quick_method(influence, self.options.frozen)
+        return "one-step" if quick == "one-step" else "exact"
 
     def _scan_whole(self, path):
         """Answer for each candidate about all of its pipeline."""

@@ -64,8 +64,9 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
     refit : bool, default=True
         Fit the estimator at the best parameters on all rows.
     method : {"auto", "exact", "one-step"}, default="auto"
-        ``"auto"``: one Newton step per row while scanning; then the best candidate, and those so
-        close that the step cannot tell them apart, with a certified error. ``"exact"``: every
+        ``"auto"``: one Newton step per row while scanning (behind an imputer each is solved for, which
+        is cheaper); then the best candidate, and those so close that the step cannot tell them apart,
+        with a certified error. ``"exact"``: every
         candidate solved to round-off. ``"one-step"``: the scan only. For squared error they are
         the same.
     tol : float, default=1e-4
