@@ -105,14 +105,15 @@ def audit(
         their mean loss when a row is dropped.
     method : {"auto", "one-step", "exact"}, default="auto"
         How leave-one-out answers are computed. "one-step": one Newton step for every row. "auto":
-        so too, and then the rows that look most surprising or most wrong are solved with a certified
-        error: about 300 for two classes, fewer for more, never fewer than 20.
+        so too (behind an imputer each is solved for, which is cheaper), and then the rows that look most
+        surprising or most wrong are solved with a certified error: about 300 for two classes, fewer for
+        more, never fewer than 20.
         "exact": every row solved to round-off.
     frozen : {None, "accept", "refuse"}, default=None
         What becomes of the transformers of a pipeline and of balanced class weights while rows are
         left out. None: they are without the row too, as :class:`~skinfluence.Influence` says.
-        "accept": they stay as fitted on all rows, as they always do in ``effect_of_dropping`` and
-        ``self_influence``.
+        "accept": they stay as fitted on all rows, as they always do in ``self_influence``, and in
+        ``effect_of_dropping`` of more than 300 rows.
     rounds : int, default=0
         Trimmed leave-one-out, for classifiers with probabilities: so many times the rows that look most
         wrong, a growing share of all, are left out of the fit together and all rows judged again. It
