@@ -252,7 +252,8 @@ class Linear:
         if before > DECIDES:
             # Of a row that decides alone the step is of what it leaves, which is b at an optimum;
             # the step of the fit itself, where that stopped early, is no change by the edit.
-            shift = np.diag(np.ravel(edited.penalty - problem.penalty))
+            moved = np.broadcast_to(edited.penalty - problem.penalty, theta.shape)
+            shift = np.diag(moved.ravel())
             fits = Factor(problem.hessian(theta) + shift).solve(problem.gradient(theta).ravel())
             step = fits - factor.solve(edited.gradient(theta).ravel())
         else:
