@@ -48,12 +48,18 @@ def quick_method(influence, frozen=None):
     One step, except where that would fit the steps of a pipeline again without rows about which solving
     answers at once: behind an imputer, whose fills move.
     """
-    whole = whole_pipeline(influence, "one-step", frozen, np.inf)
-    if whole is None or not influence.answers.certifies:
+    if not influence.answers.certifies:
         return "one-step"
-    rows = np.arange(influence.objective.n_samples)
-    again = len(whole.removals(rows, None, "one-step").again)
-    return "auto" if again > len(whole.removals(rows, None, "auto").again) else "one-step"
+    again = fitted_again(influence, "one-step", frozen)
+    return "auto" if again and fitted_again(influence, "auto", frozen) < again else "one-step"
+
+
+def fitted_again(influence, method, frozen=None):
+    """For how many rows the steps of a pipeline are fitted again, in leave-one-out of all."""
+    whole = whole_pipeline(influence, method, frozen, np.inf)
+    if whole is None:
+        return 0
+    return len(whole.removals(np.arange(influence.objective.n_samples), None, method).again)
 
 
 class Outputs(BaseEstimator):

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from skinfluence.inputs.routes import whole_pipeline
-from skinfluence.leave_one_out import quick_method
+from skinfluence.leave_one_out import fitted_again, quick_method
 from skinfluence.statistics import any_learns
 
 EFFECT, ERROR = "effect_of_dropping", "effect_error"
@@ -40,9 +39,9 @@ def effect_columns(influence, loss, effects, frozen):
     known = np.isfinite(loss)
     effect, error = influence.answers.effect_on_others(known, thorough=bool(effects))
     moving = learned_anew(influence) if frozen != "accept" else []
-    at_once = bool(moving) and answered_at_once(influence, frozen)
-    if at_once:
-        moved, alone = effect_of_learning(influence, known, frozen)
+    method = way_of_learning(influence, frozen) if moving else None
+    if method is not None:
+        moved, alone = effect_of_learning(influence, known, method, frozen)
         # Left out, the others move farther than in the fit, by as much as they do with the steps held.
         farther = np.sqrt(np.nansum(effect**2) / max(alone @ alone, np.finfo(float).tiny))
         error = error + SAFETY * max(1.0, farther) * np.abs(moved)
@@ -51,7 +50,7 @@ def effect_columns(influence, loss, effects, frozen):
     columns = {EFFECT: trusted(effect, error, typical), ERROR: error}
     notes = _notes(columns, effect, typical, bool(effects))
     if moving and np.isfinite(columns[EFFECT]).any():
-        notes += (_note_on(moving, at_once),)
+        notes += (_note_on(moving, method is not None),)
     return columns, notes
 
 
@@ -75,17 +74,15 @@ def learned_anew(influence):
     return learned + (["balanced class weights"] if influence.objective.balanced else [])
 
 
-def answered_at_once(influence, frozen):
-    """Whether rows are few, and for none the steps are fitted again."""
+def way_of_learning(influence, frozen):
+    """The method that says of few rows what is learned anew without each, and fits no step again; or None."""
     if influence.objective.n_samples > FEW_ROWS:
-        return False
+        return None
     method = quick_method(influence, frozen)
-    whole = whole_pipeline(influence, method, frozen, np.inf)
-    rows = np.arange(influence.objective.n_samples)
-    return whole is not None and not len(whole.removals(rows, None, method).again)
+    return None if fitted_again(influence, method, frozen) else method
 
 
-def effect_of_learning(influence, known, frozen):
+def effect_of_learning(influence, known, method, frozen):
     """What transformers and class weights that see a row leave do to the others, as they are fitted.
 
     Parameters
@@ -93,6 +90,7 @@ def effect_of_learning(influence, known, frozen):
     influence : Influence
     known : ndarray of bool, shape (n_samples,)
         Which rows count.
+    method : {"one-step", "auto"}
     frozen : {None, "refuse"}
 
     Returns
@@ -105,7 +103,7 @@ def effect_of_learning(influence, known, frozen):
     objective, rows = influence.objective, np.flatnonzero(known)
     weights = getattr(objective, "weights", objective.sample_weight)[rows]
     X, y = influence._inputs.raw_rows(rows), influence._y()[rows]
-    method, found = quick_method(influence, frozen), []
+    found = []
     for way in (frozen, "accept"):
         change = influence.removal_effect(X, y, method=method, frozen=way)
         change[np.arange(len(rows)), rows] = 0.0
@@ -113,10 +111,10 @@ def effect_of_learning(influence, known, frozen):
     return found[0] - found[1], found[1]
 
 
-def _note_on(moving, at_once):
+def _note_on(moving, heeded):
     """How effects heed what a refit learns anew."""
     moving = " and ".join(moving)
-    if at_once:
+    if heeded:
         return (
             f"{EFFECT} heeds what {moving} learn without the row as far as the fit shows it: where few rows "
             f"decide what these are, refits may have another sign. {TELL}"

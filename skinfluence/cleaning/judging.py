@@ -223,9 +223,7 @@ def _left_out_and_noise(influence, codes, classes, suspect, around, options):
     With "auto" a first look at all rows, one step where that is cheap, by which the surroundings are
     heeded and the noise is estimated, and a certificate for those that look most wrong or surprising.
     """
-    asked = {"method": options["method"], "frozen": options["frozen"]}
-    certify = options["method"] == "auto" and influence.answers.certifies
-    left_out = _first_look(influence, options) if certify else outputs(influence, **asked)
+    left_out, certify = _first_look(influence, options)
     proba, known = _chances(left_out, codes, classes), np.isfinite(left_out.loss())
     heed = heeded(proba, codes, around)
     local = local_probabilities(proba, codes, around, heed)
@@ -252,17 +250,17 @@ def pull_score(columns):
 
 def left_out_outputs(influence, options):
     """Leave-one-out outputs; with "auto" a first look at all rows, then certified for the top ones."""
-    asked = {"method": options["method"], "frozen": options["frozen"]}
-    if options["method"] != "auto" or not influence.answers.certifies:
-        return outputs(influence, **asked)
-    first = _first_look(influence, options)
-    return _certified(influence, first, [first.loss()], options)
+    first, certify = _first_look(influence, options)
+    return _certified(influence, first, [first.loss()], options) if certify else first
 
 
 def _first_look(influence, options):
-    """Outputs of all rows in the cheapest way."""
-    frozen = options["frozen"]
-    return outputs(influence, quick_method(influence, frozen), frozen=frozen)
+    """Outputs of all rows, with "auto" in the cheapest way, and whether some are to be certified."""
+    method, frozen = options["method"], options["frozen"]
+    if method == "auto" and influence.answers.certifies:
+        method = quick_method(influence, frozen)
+    first = outputs(influence, method, CERTIFIED_TOL, frozen)
+    return first, options["method"] == "auto" and method == "one-step"
 
 
 def _certified(influence, first, scores, options):

@@ -77,41 +77,24 @@ def _fitted(problem):
 
 
 @solve_edited.register
-def _(problem: PairsProblem, answers, points, tol):
-    return solved_pairs(problem)
+def _(problem: PairsProblem | CalibratedProblem, answers, points, tol):
+    return solved_by_models(problem)
 
 
 @solve_whole.register
-def _(problem: PairsProblem, edit, tol):
-    return solved_pairs(edit.taken(design_of(edit.X)))
+def _(problem: PairsProblem | CalibratedProblem, edit, tol):
+    return solved_by_models(edit.taken(design_of(edit.X)))
 
 
-def solved_pairs(problem):
-    """The :class:`Solved` problem of a model for each pair of classes: its fit, without a bound."""
+def solved_by_models(problem):
+    """The :class:`Solved` problem of a model made of several: its fit, without a bound."""
     weights = problem.weights[problem.weights > 0]
-    if (weights != 1.0).any():
+    if isinstance(problem, PairsProblem) and (weights != 1.0).any():
         raise ValueError(
             "The model after an edit of a OneVsOneClassifier is its fit on the rows that are left, which "
             f"takes no weights. Got rows that weigh {weights[weights != 1.0][0]:g}; ask Influence.effect for "
             "what it changes."
         )
-    return Solved(
-        problem, np.inf, np.nan, "fit", no_reach, write_fit, values_of(problem.loss), answers=None
-    )
-
-
-@solve_edited.register
-def _(problem: CalibratedProblem, answers, points, tol):
-    return solved_calibrated(problem)
-
-
-@solve_whole.register
-def _(problem: CalibratedProblem, edit, tol):
-    return solved_calibrated(edit.taken(design_of(edit.X)))
-
-
-def solved_calibrated(problem):
-    """The :class:`Solved` problem of calibration in folds: its fit, without a bound."""
     n_values = values_of(problem.loss)
     return Solved(problem, np.inf, np.nan, "fit", no_reach, write_fit, n_values, answers=None)
 

@@ -169,13 +169,16 @@ class Run:
 
     def _first_method(self, influence):
         """What candidates are scanned with."""
-        if self.options.method == "exact" or not isinstance(influence.objective, Objective):
-            return "exact"
-        if self.options.method == "one-step":
-            return "one-step"
-        # What is solved is solved for good.
+        local = self.options.method != "exact" and isinstance(influence.objective, Objective)
+        return "one-step" if local else "exact"
+
+    def _scan_method(self, influence):
+        """The same, but where steps would be fitted again for it: what is solved is solved for good."""
+        first = self._first_method(influence)
+        if first == "exact" or self.options.method == "one-step":
+            return first
         quick = quick_method(influence, self.options.frozen)
-        return "one-step" if quick == "one-step" else "exact"
+        return first if quick == "one-step" else "exact"
 
     def _scan_whole(self, path):
         """Answer for each candidate about all of its pipeline."""
@@ -191,7 +194,7 @@ class Run:
             warnings.filterwarnings("ignore", "The fit is not at the optimum")
             influence = self._influence(trial)
         start = time.perf_counter()
-        method = self._first_method(influence) if method is None else method
+        method = self._scan_method(influence) if method is None else method
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
             found = outputs(influence, method, budget=self.options.budget)
