@@ -333,6 +333,12 @@ def refuse_curve(problem, what):
         )
 
 
+def check_hold_is_free(why, hold):
+    """Refuse other meanings of edits for a kind that has one; ``why`` begins the message."""
+    if hold not in ("auto", "C"):
+        raise ValueError(f"{why}: hold must be 'auto' or 'C'. Got {hold!r}.")
+
+
 def refuse_several_targets(problem, what):
     """Refuse a model of several targets for what is about one number per row.
 

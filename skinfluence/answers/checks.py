@@ -31,7 +31,7 @@ def check_chosen(problem, frozen):
     )
 
 
-def check_solved_exactly(how, solver, precision):
+def check_solved_exactly(how, solver, precision, solvers=("auto", "exact")):
     """Refuse options of a solver for a kind of problem that is solved in one way only.
 
     Parameters
@@ -40,15 +40,17 @@ def check_solved_exactly(how, solver, precision):
         That way, the beginning of the message.
     solver, precision
         As in :class:`~skinfluence.Influence`.
+    solvers : tuple of str, default=("auto", "exact")
+        Names of that way.
 
     Raises
     ------
     ValueError
     """
-    if solver not in ("auto", "exact") or precision != "float64":
+    if solver not in solvers or precision != "float64":
         raise ValueError(
-            f"{how}: solver must be 'auto' or 'exact' and precision 'float64'. Got solver={solver!r}, "
-            f"precision={precision!r}."
+            f"{how}: solver must be {' or '.join(map(repr, solvers))} and precision 'float64'. Got "
+            f"solver={solver!r}, precision={precision!r}."
         )
 
 

@@ -9,6 +9,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence.answers import EXACT_INSTEAD, EditsOnly, answers_of, check_method
+from skinfluence.answers.checks import check_solved_exactly
 from skinfluence.closed_form.family import NoModelError
 from skinfluence.closed_form.problem import ClosedProblem
 from skinfluence.quantity import Quantity
@@ -191,9 +192,6 @@ class ClosedAnswers(EditsOnly):
 @answers_of.register
 def _(problem: ClosedProblem, *, solver, hold, precision, verbose):
     problem.holding(hold)
-    if solver != "auto" or precision != "float64":
-        raise ValueError(
-            f"For {problem.model_name} no system is solved: solver must be 'auto' and precision 'float64'. "
-            f"Got {solver!r} and {precision!r}."
-        )
+    how = f"For {problem.model_name} no system is solved"
+    check_solved_exactly(how, solver, precision, ("auto",))
     return ClosedAnswers(problem)

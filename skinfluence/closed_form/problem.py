@@ -8,7 +8,7 @@ from skinfluence.design import Design, design_of
 from skinfluence.losses import Loss, Multinomial
 from skinfluence.losses.base import decided
 from skinfluence.objective import Labels
-from skinfluence.problem import Chosen, Problem
+from skinfluence.problem import Chosen, Problem, check_hold_is_free
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +87,7 @@ class ClosedProblem(Problem):
 
     def holding(self, hold):
         """The same problem: there is no penalty."""
-        if hold not in ("auto", "C"):
-            raise ValueError(
-                f"Edits of {self.model_name} hold no penalty: hold must be 'auto' or 'C'. Got "
-                f"{hold!r}."
-            )
+        check_hold_is_free(f"Edits of {self.model_name} hold no penalty", hold)
         return self
 
 

@@ -18,7 +18,7 @@ from skinfluence.kernel.function_answers import FunctionAnswers, check_options
 from skinfluence.kernel.functions import Kernel
 from skinfluence.kernel.problem import KernelProblem
 from skinfluence.losses import Loss, SquaredError
-from skinfluence.problem import Chosen, Problem
+from skinfluence.problem import Chosen, Problem, check_hold_is_free
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,7 @@ class GaussianProcessProblem(Problem):
         return replace(self, design=design, y=rows.y, weights=rows.weights, fitted_coef=coef)
 
     def holding(self, hold):
-        if hold not in ("auto", "C"):
-            raise ValueError(
-                "Edits of a Gaussian process hold its noise, as refitting does: hold must be 'auto' or 'C'. "
-                f"Got {hold!r}."
-            )
+        check_hold_is_free("Edits of a Gaussian process hold its noise, as refitting does", hold)
         return self
 
 

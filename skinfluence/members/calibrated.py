@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skinfluence.answers import EXACT_INSTEAD, EditsOnly, answers_of, check_method
-from skinfluence.answers.checks import rows_alone, warn_alone
+from skinfluence.answers.checks import check_solved_exactly, rows_alone, warn_alone
 from skinfluence.closed_form.family import NoModelError
 from skinfluence.design import Design, design_of
 from skinfluence.losses import Loss
@@ -19,7 +19,7 @@ from skinfluence.members.fold_models import Folds
 from skinfluence.members.folds import Cuts
 from skinfluence.members.lost import quietly, warn_lost
 from skinfluence.objective import Labels
-from skinfluence.problem import Problem
+from skinfluence.problem import Problem, check_hold_is_free
 from skinfluence.quantity import Quantity
 
 LOST = (
@@ -92,10 +92,7 @@ class CalibratedProblem(Problem):
 
     def holding(self, hold):
         """The same problem: what a penalty holds is the classifier's."""
-        if hold not in ("auto", "C"):
-            raise ValueError(
-                f"Edits of {self.model_name} are refits: hold must be 'auto' or 'C'. Got {hold!r}."
-            )
+        check_hold_is_free(f"Edits of {self.model_name} are refits", hold)
         return self
 
     def on(self, X, rows, carried):
@@ -282,9 +279,6 @@ class CalibratedAnswers(EditsOnly):
 @answers_of.register
 def _(problem: CalibratedProblem, *, solver, hold, precision, verbose):
     problem.holding(hold)
-    if solver != "auto" or precision != "float64":
-        raise ValueError(
-            f"Of {problem.model_name} the models of the folds are solved: solver must be 'auto' and "
-            f"precision 'float64'. Got {solver!r} and {precision!r}."
-        )
+    how = f"Of {problem.model_name} the models of the folds are solved"
+    check_solved_exactly(how, solver, precision, ("auto",))
     return CalibratedAnswers(problem)
