@@ -95,10 +95,10 @@ class Run:
         """Score all candidates in place."""
         heads, held = self._grouped(trials), []
         for paths in heads.values():
-            first = next(iter(paths.values()))[0]
-            moves = self._moves(first)
+            inside = [trial for path in paths.values() for trial in path]
+            moves = self._moves(inside)
             if not moves:
-                held.append(first)
+                held.append(inside[0])
             for path in paths.values():
                 for trial in path:
                     trial.whole = moves or self._is_balanced(trial)
@@ -125,26 +125,34 @@ class Run:
         weights = (one for name, one in inside.items() if name.endswith("class_weight"))
         return self.options.frozen != "accept" and any(isinstance(one, str) for one in weights)
 
-    def _moves(self, trial):
-        """Whether the transformers of a candidate are without the row too; else what that says."""
+    def _moves(self, trials):
+        """Whether the transformers that candidates share are without the row too; else what that says."""
         if self.options.frozen == "accept":
             return False
-        estimator = with_params(self.options.estimator, trial.params)
+        estimator = with_params(self.options.estimator, trials[0].params)
         if not isinstance(estimator, Pipeline | TransformedTargetRegressor):
             return False
-        with warnings.catch_warnings():
-            # What is held is said once for the whole search, what fails when it is scored.
-            warnings.simplefilter("ignore")
-            try:
-                influence = self._influence(trial)
-            except Exception:
-                return False
+        influence = self._first_that_fits(trials)
+        if influence is None:
+            return False
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", UserWarning)
             whole = whole_pipeline(influence, self._first_method(influence), self.options.frozen)
         if said:
             self.held.append(str(said[0].message))
         return whole is not None
+
+    def _first_that_fits(self, trials):
+        """About the first candidate that can be fitted; None where none can."""
+        with warnings.catch_warnings():
+            # What is held is said once for the whole search, what fails when it is scored.
+            warnings.simplefilter("ignore")
+            for trial in trials:
+                try:
+                    return self._influence(trial)
+                except Exception:
+                    continue
+        return None
 
     def _check_frozen(self, held):
         """Once for the whole search, with every set of transformers that stay as fitted."""

@@ -645,6 +645,22 @@ def test_standard_deviation_is_over_rows():
     assert search.cv_results_["std_test_score"][0] == pytest.approx(loss.std(), rel=1e-4)
 
 
+@pytest.mark.parametrize("strange", [-1.0, "a"])
+def test_a_candidate_that_fails_changes_nothing_of_what_others_are_asked(strange):
+    """It came first, and the transformers of all were held."""
+    X, y = load_breast_cancer(return_X_y=True)
+    X, y = X[::8, :4], y[::8]
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    scores = []
+    for values in ([1.0], [strange, 1.0]):
+        search = LeaveOneOutSearch(model, {"logisticregression__C": values})
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            scores.append(search.fit(X, y).best_score_)
+        assert not any("frozen" in str(one.message) for one in said)
+    assert scores[0] == scores[1]
+
+
 def test_failing_candidates_get_the_error_score():
     X, y = make_data("binary", 40, 4, 0)
     with pytest.warns(FitFailedWarning, match=r"1 of 3 candidates.*'C' parameter"):
