@@ -24,7 +24,7 @@ from skinfluence._utils.validation import refuse_masked
 from skinfluence.adapters import linear as _linear  # noqa: F401  registers the objectives
 from skinfluence.inputs import Inputs
 from skinfluence.losses import SumToZero
-from skinfluence.mixin import InfluenceMixin
+from skinfluence.mixin import InfluenceMixin, remember
 from skinfluence.objective import Objective, centred
 from skinfluence.smooth.optimum.newton import minimise, refuse_separable
 from skinfluence.solvers import resolve_solver
@@ -107,7 +107,7 @@ GammaRegressor or TweedieRegressor
     refuse_separable(found)
     _finish(estimator, found)
     if isinstance(estimator, InfluenceMixin):
-        estimator._remember(X, y, sample_weight)
+        remember(estimator, X, y, sample_weight)
     return estimator
 
 
@@ -198,7 +198,7 @@ def write_removal_effect(influence, out, X, y=None, *, of="loss", method="auto",
     True
     """
     answers = influence.answers
-    quantity = answers.quantity(influence._tests(X, y), of, method)
+    quantity = answers.quantity(influence.data.tests(X, y), of, method)
     n = answers.problem.n_samples
     expected = (*quantity.shape[:1], n, *quantity.shape[1:])
     if tuple(out.shape) != expected:

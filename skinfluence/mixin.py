@@ -12,7 +12,7 @@ from skinfluence._utils.locks import Locked
 from skinfluence._utils.validation import refuse_masked
 from skinfluence.answers.checks import warn_of
 from skinfluence.blocks import is_large
-from skinfluence.influence import Influence
+from skinfluence.influence import Influence, influence_of_fit
 
 __all__ = ["InfluenceMixin"]
 
@@ -72,7 +72,7 @@ class TrainingData(Locked):
             held = {name: value for name, value in vars(estimator).items() if name not in OURS}
             model = fingerprint(held, skip=(TrainingData,))
             if self._influence is not None and model == self._model:
-                warn_of(self._influence._concern)
+                warn_of(self._influence.data.concern)
                 return self._influence
             self._influence = None
             # A copy without these data: nothing is held in a circle, and the next fit of the
@@ -80,7 +80,7 @@ class TrainingData(Locked):
             alone = copy.copy(estimator)
             for name in OURS:
                 vars(alone).pop(name, None)
-            influence = Influence._of_fit(alone, *self.values)
+            influence = influence_of_fit(alone, *self.values)
             if model is not None and None not in self._at_fit:
                 self._influence, self._model = influence, model
             return influence
@@ -152,10 +152,6 @@ class InfluenceMixin:
         tags.array_api_support = False
         return tags
 
-    def _remember(self, X, y, sample_weight):
-        """Hold the data of a fit that has not overwritten them."""
-        return self._hold(TrainingData(X, y, sample_weight))
-
     def _hold(self, data):
         self._training_data = data
         self._fitted_params = {name: _own(value) for name, value in self.get_params().items()}
@@ -166,7 +162,8 @@ class InfluenceMixin:
         self.__dict__.pop("_training_data", None)
         return self
 
-    def _influence(self):
+    def __influence__(self):
+        """The Influence of the fitted estimator on its training data: what all questions are put to."""
         check_is_fitted(self)
         if "_training_data" not in self.__dict__:
             raise ValueError(
@@ -184,44 +181,49 @@ class InfluenceMixin:
 
     @_asks(Influence.influence_up_params)
     def influence_up_params(self, **options):
-        return self._influence().influence_up_params(**options)
+        return self.__influence__().influence_up_params(**options)
 
     @_asks(Influence.influence_up_loss)
     def influence_up_loss(self, X, y, **options):
-        return self._influence().influence_up_loss(X, y, **options)
+        return self.__influence__().influence_up_loss(X, y, **options)
 
     @_asks(Influence.influence_pert)
     def influence_pert(self, X, y, **options):
-        return self._influence().influence_pert(X, y, **options)
+        return self.__influence__().influence_pert(X, y, **options)
 
     @_asks(Influence.self_influence)
     def self_influence(self):
-        return self._influence().self_influence()
+        return self.__influence__().self_influence()
 
     @_asks(Influence.removal_effect)
     def removal_effect(self, X, y=None, **options):
-        return self._influence().removal_effect(X, y, **options)
+        return self.__influence__().removal_effect(X, y, **options)
 
     @_asks(Influence.relabel_effect)
     def relabel_effect(self, X, y=None, **options):
-        return self._influence().relabel_effect(X, y, **options)
+        return self.__influence__().relabel_effect(X, y, **options)
 
     @_asks(Influence.loo_decision_function)
     def loo_decision_function(self, **options):
-        return self._influence().loo_decision_function(**options)
+        return self.__influence__().loo_decision_function(**options)
 
     @available_if(lambda self: hasattr(self, "predict_proba"))
     @_asks(Influence.loo_predict_proba)
     def loo_predict_proba(self, **options):
-        return self._influence().loo_predict_proba(**options)
+        return self.__influence__().loo_predict_proba(**options)
 
     @_asks(Influence.loo_predict)
     def loo_predict(self, **options):
-        return self._influence().loo_predict(**options)
+        return self.__influence__().loo_predict(**options)
 
     @_asks(Influence.loo_score)
     def loo_score(self, scoring=None, **options):
-        return self._influence().loo_score(scoring, **options)
+        return self.__influence__().loo_score(scoring, **options)
+
+
+def remember(estimator, X, y, sample_weight):
+    """Give an estimator the data of a fit elsewhere, which has not overwritten them."""
+    return estimator._hold(TrainingData(X, y, sample_weight))
 
 
 def _print_of(data):

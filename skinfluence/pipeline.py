@@ -237,17 +237,17 @@ def influence_by_name(influence, X, y, *, indices=None, labels=None, aggregate=N
     ['cheap', 'cheap', 'lunch', 'lunch']
     """
     if isinstance(influence, InfluenceMixin):
-        influence = influence._influence()
+        influence = influence.__influence__()
     if not isinstance(influence, Influence):
         raise TypeError(
             "influence must be an Influence or a fitted estimator of this package. Got "
             f"{type(influence).__name__}; make Influence(estimator, X, y) of it."
         )
-    rows = influence._rows(indices, labels)
+    rows = influence.data.positions(indices, labels)
     if not len(rows):
         raise ValueError("indices must name at least one training row. Got none.")
-    tests = influence._labelled_tests(X, y, aggregate)
-    walk = influence._inputs.pull_back_to_names
+    tests = influence.data.labelled_tests(X, y, aggregate)
+    walk = influence.data.inputs.pull_back_to_names
 
     def ends_at(rows):
         # With no gradients at all: what the features are called and what they are.

@@ -85,7 +85,9 @@ def test_what_was_chosen_is_named_accepted_and_refused(searched):
     with pytest.raises(ValueError, match=f"whose fit chose .*{words}"):
         inf.loo_predict(indices=[0], frozen="refuse")
     with pytest.raises(ValueError, match="whose fit chose"):
-        inf.effect(edits.remove(0), inf._inputs.raw[:2], of="decision_function", frozen="refuse")
+        inf.effect(
+            edits.remove(0), inf.data.inputs.raw[:2], of="decision_function", frozen="refuse"
+        )
     with pytest.raises(TypeError, match="chose nothing on the rows"):
         unlearning.forget(inf, 0)
 

@@ -251,6 +251,63 @@ def test_the_core_uses_only_public_scikit_learn():
             assert not any(name.startswith(p) for p in private), f"{path} imports {name}"
 
 
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def privates_of(tree):
+    """Private names that a module gives to what it defines: functions, classes, fields, attributes of self."""
+    own = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            own.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            for line in node.body:
+                targets = getattr(line, "targets", [getattr(line, "target", None)])
+                own.update(one.id for one in targets if isinstance(one, ast.Name))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            if ast.unparse(node.value) in ("self", "cls"):
+                own.add(node.attr)
+    return {name for name in own if is_private(name)}
+
+
+def reached_by(tree):
+    """Private attributes that a module reads of, or writes to, what is neither self, cls nor super()."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            if ast.unparse(node.value) not in ("self", "cls", "super()"):
+                yield node.attr
+
+
+# Of other packages, beside scikit-learn's in _utils/_compat.py.
+THEIR_PRIVATES = {
+    "_utils/calls.py": {"_getframe"},
+    "_compiled/cached.py": {"_cache", "_cache_file", "_source_stamp"},
+    "_compiled/chord.py": {"_replace"},
+    "neural/loading.py": {"_utils"},
+    "adapters/statsmodels.py": {"_offset_exposure"},
+}
+
+
+def test_no_room_reaches_into_the_privates_of_another():
+    """What rooms read of an ``Influence`` has a name without an underscore: ``influence.data``."""
+    trees, own = {}, defaultdict(set)
+    for path in modules().values():
+        inside = path.relative_to(ROOT).as_posix()
+        trees[inside] = ast.parse(path.read_text(encoding="utf-8"))
+        own[inside.partition("/")[0]] |= privates_of(trees[inside])
+    for inside, tree in trees.items():
+        if inside != "_utils/_compat.py":
+            known = own[inside.partition("/")[0]] | THEIR_PRIVATES.get(inside, set())
+            assert not set(reached_by(tree)) - known, inside
+
+
+def test_a_private_of_another_is_seen():
+    tree = ast.parse("class Own:\n    def f(self, other):\n        self._a = other._b._a\n")
+    assert privates_of(tree) == {"_a"}
+    assert set(reached_by(tree)) == {"_a", "_b"}
+
+
 def fresh(code):
     """The JSON that a new interpreter prints."""
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -105,7 +105,7 @@ def test_a_group_that_decides_a_parameter_alone_has_no_answer(lever, method):
         found = inf.removal_effect(X[:3], of="decision_function", groups=groups, method=method)
     assert np.isnan(found[:, 0]).all()
     rest = groups != 3
-    refit = LinearRegression().fit(X[rest], inf._y()[rest]).predict(X[:3])
+    refit = LinearRegression().fit(X[rest], inf.data.y[rest]).predict(X[:3])
     np.testing.assert_allclose(
         found[:, 3], refit - inf.estimator.predict(X[:3]), rtol=1e-9, atol=1e-9
     )
@@ -150,7 +150,7 @@ def test_counting_functions_do_not_count_what_has_no_answer(lever, count):
         found = inf.removal_effect(X, of=count, indices=[7, 8])
     assert np.isnan(found[..., 0]).all()
     rest = np.arange(50) != 8
-    after = LinearRegression().fit(X[rest], inf._y()[rest]).predict(X)
+    after = LinearRegression().fit(X[rest], inf.data.y[rest]).predict(X)
     before = inf.estimator.predict(X)
     np.testing.assert_array_equal(found[..., 1], 1.0 * count(after) - count(before))
 

@@ -103,17 +103,17 @@ def test_four_questions_in_a_row_factor_once(model, counted):
     for found, right in zip(questions(model, X, y), expected, strict=True):
         np.testing.assert_array_equal(found, right)
     assert counted.factors == 1
-    kept = model._influence()
-    assert model.fit(X, y)._influence() is not kept
+    kept = model.__influence__()
+    assert model.fit(X, y).__influence__() is not kept
 
 
 @pytest.mark.parametrize("model", [SVC(kernel="rbf"), KernelRidge(kernel="rbf")])
 def test_kernel_models_keep_theirs(model):
     X, y, _ = data()
     model = clone(model).fit(X, y)
-    kept = model._influence()
+    kept = model.__influence__()
     model.loo_decision_function() if isinstance(model, SVC) else model.loo_predict()
-    assert model._influence() is kept
+    assert model.__influence__() is kept
     X[3, 1] += 1e-12
     refused(model, "X")
 
@@ -225,22 +225,22 @@ def test_changed_parameters_are_asked_about_anew(attribute):
 def test_changed_dual_coefficients_are_asked_about_anew(model):
     X, y, _ = data()
     model = clone(model).fit(X, y)
-    kept = model._influence()
+    kept = model.__influence__()
     model.dual_coef_.flat[0] *= 1 + 1e-9
-    assert model._influence() is not kept
+    assert model.__influence__() is not kept
 
 
 def test_a_changed_step_of_a_pipeline_is_asked_about_anew():
     X, y, _ = data()
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
-    kept = model._influence()
-    assert model._influence() is kept
+    kept = model.__influence__()
+    assert model.__influence__() is kept
     model[0].mean_[1] += 1e-12
-    again = model._influence()
+    again = model.__influence__()
     assert again is not kept
     model[-1].fit(model[0].transform(X), 1 - y)
     with pytest.warns(ConvergenceWarning):
-        assert model._influence() is not again
+        assert model.__influence__() is not again
 
 
 def test_parameters_changed_in_place_are_refused():
@@ -300,14 +300,14 @@ def test_a_refit_copy_leaves_the_first_as_it_is():
 def test_nothing_kept_outlives_its_estimator():
     X, y, _ = data()
     model = LogisticRegression().fit(X, y)
-    gone = weakref.ref(model._influence())
+    gone = weakref.ref(model.__influence__())
     assert gone() is not None
     model.forget_training_data()
     assert gone() is None
-    gone = weakref.ref(model.fit(X, y)._influence())
+    gone = weakref.ref(model.fit(X, y).__influence__())
     model.fit(X, y)
     assert gone() is None
-    gone = weakref.ref(model._influence())
+    gone = weakref.ref(model.__influence__())
     del model
     assert gone() is None
 
@@ -401,11 +401,11 @@ def test_rows_that_are_read_when_asked_for_are_never_kept(tmp_path, monkeypatch)
     rows = np.lib.format.open_memmap(tmp_path / "X.npy", mode="w+", dtype=float, shape=X.shape)
     rows[:] = X
     model = fit_by_blocks(Ridge(), rows, y.astype(float))
-    first = model._influence()
-    assert model._influence() is not first
+    first = model.__influence__()
+    assert model.__influence__() is not first
     monkeypatch.undo()
     model = Ridge().fit(rows, y.astype(float))
-    assert model._influence() is model._influence()
+    assert model.__influence__() is model.__influence__()
     rows[5, 1] += 1e-12
     refused(model, "X")
 
@@ -420,4 +420,4 @@ def test_lazy_rows_are_not_taken_for_data_in_memory(rows, tmp_path):
         lazy = zarr.open(str(tmp_path / "X.zarr"), mode="w", shape=X.shape, dtype=float)
         lazy[:] = X
     model = fit_by_blocks(Ridge(), lazy, y.astype(float))
-    assert model._influence() is not model._influence()
+    assert model.__influence__() is not model.__influence__()

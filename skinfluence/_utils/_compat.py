@@ -1,5 +1,7 @@
 """What differs between scikit-learn 1.7 and 1.9; nothing else looks at versions or privates."""
 
+import copy
+
 import numpy as np
 import sklearn
 from sklearn.feature_extraction.text import CountVectorizer
@@ -134,6 +136,18 @@ def target_spread(model):
 def fitted_gamma(model):
     """The number that ``gamma="scale"`` or ``"auto"`` stood for when an SVC was fitted."""
     return float(model._gamma)
+
+
+def write_gamma(model, gamma):
+    """Give an SVC or SVR the number that its ``gamma`` stands for."""
+    model._gamma = float(gamma)
+
+
+def copy_output_config(transformer, like):
+    """Tell a transformer the container for outputs that another one was told, by ``set_output`` say."""
+    config = getattr(like, "_sklearn_output_config", None)
+    if config is not None:
+        transformer._sklearn_output_config = copy.deepcopy(config)
 
 
 def take_fit(model, start):

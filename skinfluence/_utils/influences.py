@@ -22,8 +22,8 @@ def influence_of(influence, sentence, with_offset=False):
         if not with_offset:
             refuse_offset(influence.objective, sentence)
         return influence
-    if hasattr(influence, "_influence"):
-        return influence._influence()
+    if hasattr(influence, "__influence__"):
+        return influence.__influence__()
     raise TypeError(
         f"{sentence} an Influence, or a fitted estimator of skinfluence. Got "
         f"{type(influence).__name__}; pass Influence(estimator, X, y)."

@@ -70,7 +70,7 @@ def trusted(effect, error, mean_loss):
 
 def learned_anew(influence):
     """What a refit learns anew beside the model, in words."""
-    learned = ["the transformers"] if any_learns(influence._inputs.steps) else []
+    learned = ["the transformers"] if any_learns(influence.data.inputs.steps) else []
     return learned + (["balanced class weights"] if influence.objective.balanced else [])
 
 
@@ -102,7 +102,7 @@ def effect_of_learning(influence, known, method, frozen):
     """
     objective, rows = influence.objective, np.flatnonzero(known)
     weights = getattr(objective, "weights", objective.sample_weight)[rows]
-    X, y = influence._inputs.raw_rows(rows), influence._y()[rows]
+    X, y = influence.data.inputs.raw_rows(rows), influence.data.y[rows]
     found = []
     for way in (frozen, "accept"):
         change = influence.removal_effect(X, y, method=method, frozen=way)

@@ -160,8 +160,8 @@ def artifacts(influence, X, y, *, k=10, min_rows=2):
         )
     refuse_turned(problem.design, "Features that rows act through")
     pd = require("pandas", extra="audit")
-    tests = influence._labelled_tests(X, y, None)
-    rows = influence._inputs.training_X
+    tests = influence.data.labelled_tests(X, y, None)
+    rows = influence.data.inputs.training_X
     asked = _Asked(problem, rows, tests)
     through = asked.through()
     counts = np.asarray((rows != 0).sum(axis=0)).ravel()
@@ -256,7 +256,7 @@ def _cleared(rows, j):
 
 def _names(influence):
     """What the columns that the model sees are called."""
-    inputs = influence._inputs
+    inputs = influence.data.inputs
     names = column_names(inputs.raw)
     for transformer in inputs.transformers:
         names = output_names(transformer, names)

@@ -34,7 +34,7 @@ def judge_labels(estimator, influence, y, options):
     labels = _as_given(classes, codes, y)
     alone = np.bincount(codes, minlength=len(classes))[codes] == 1
     suspect = suspected(options["suspect"], classes)
-    around = surroundings(influence._inputs.training_X)
+    around = surroundings(influence.data.inputs.training_X)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # The core warns of rows alone in their class at every question, and answers NaN for them;
         # `notes` says it once.

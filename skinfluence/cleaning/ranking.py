@@ -214,7 +214,7 @@ def audit(
         "effects": effects,
         "score": score,
     }
-    groups = known_groups(groups, len(y), influence._inputs.labels)
+    groups = known_groups(groups, len(y), influence.data.inputs.labels)
     columns, scores, evidence = judge(estimator, influence, y, options)
     noise = evidence.pop("noise")
     if unsaid and effects is False:

@@ -15,7 +15,7 @@ from skinfluence.cleaning.decisions import fingerprint_of_targets
 from skinfluence.cleaning.formats import at_most, chance, number, percent, signed
 from skinfluence.cleaning.judging import CHANGE_FROM
 from skinfluence.cleaning.neighbours import nearest, too_many
-from skinfluence.inspection.auditing import SourcesDisplay
+from skinfluence.inspection.auditing import sources_of
 
 # A heat map of labels is readable up to this many classes.
 MAX_CONFUSION_CLASSES = 20
@@ -309,8 +309,8 @@ def _drawings(audit, planted, selection):
     """The pictures that have something to show: name, what draws it on axes, and its size in inches."""
     table, size = audit.table, (6.4, 3.6)
     if audit.sources is not None and len(audit.sources) <= MAX_SOURCES:
-        shown = SourcesDisplay._of_audit(audit)
-        yield "sources", shown._draw, (6.4, 1.2 + 0.32 * len(shown.source))
+        shown = sources_of(audit)
+        yield "sources", shown.plot, (6.4, 1.2 + 0.32 * len(shown.source))
     yield "ranked", plots.RankedLossDisplay.from_audit(audit, planted=planted).plot, size
     if "effect_of_dropping" in table and table["effect_of_dropping"].notna().any():
         yield "effects", lambda ax: plots.draw_effects(ax, table), size

@@ -31,7 +31,7 @@ def table_of_sources(influence, groups, columns, losses, frozen):
     notes : tuple of str
     """
     pd = require("pandas", extra="audit")
-    raw, y = influence._inputs.raw, influence._y()
+    raw, y = influence.data.inputs.raw, influence.data.y
     weight = influence.objective.sample_weight
     now = columns["loo_loss"]
     names, position = np.unique(groups, return_inverse=True)

@@ -42,7 +42,7 @@ def trimmed(influence, classes, codes, suspect, around, rounds, share, frozen):
         The rows that the last fit has not seen.
     """
     n = len(codes)
-    raw, y = influence._inputs.raw, influence._y()
+    raw, y = influence.data.inputs.raw, influence.data.y
     weight = influence.objective.sample_weight
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)

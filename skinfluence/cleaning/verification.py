@@ -131,7 +131,7 @@ def _judged(refitted, X, audit, row, others, by_chance, curve):
     if not by_chance:
         # The model's own loss.
         inside = Influence(refitted, _safe_indexing(X, others), y, weight)
-        tests = inside._tests(left_out, np.array([given]))
+        tests = inside.data.tests(left_out, np.array([given]))
         # As it was fitted, where there are derivatives to ask about a fit as it is.
         method = "influence" if inside.answers.knows("self_influence") else "auto"
         quantity = inside.answers.quantity(tests, "loss", method)

@@ -34,7 +34,7 @@ class Additions:
 
     def design_of(self, X):
         """New points as the model sees them."""
-        return self.influence._tests(X, None).design
+        return self.influence.data.tests(X, None).design
 
     def counts(self, design, label, scores, codes):
         """How many training rows conform no better than each new one, under the model with it.

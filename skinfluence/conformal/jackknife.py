@@ -17,7 +17,7 @@ from skinfluence._utils.rows import groups_of
 from skinfluence.conformal.left_out import LeftOut
 from skinfluence.conformal.ranks import check_coverage, smallest, upper_rank
 from skinfluence.conformal.scores import check_conformity, scores_of
-from skinfluence.influence import Influence
+from skinfluence.influence import influence_of_fit
 
 KINDS = ("plus", "minmax")
 
@@ -40,7 +40,7 @@ class _Conformal(MetaEstimatorMixin, BaseEstimator):
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
-        influence = Influence._of_fit(self.estimator_, X, y, None)
+        influence = influence_of_fit(self.estimator_, X, y, None)
         n = influence.objective.n_samples
         if n < 2:
             raise ValueError(
@@ -144,7 +144,7 @@ class JackknifePlusRegressor(RegressorMixin, _Conformal):
         influence = self._fit(X, y)
         self._left_out = LeftOut(influence, _positions(influence, groups), self.method, self.tol)
         own = influence.objective.loss.mean(self._left_out.own)[:, 0]
-        self.residuals_ = np.abs(np.asarray(influence._y(), dtype=float) - own)
+        self.residuals_ = np.abs(np.asarray(influence.data.y, dtype=float) - own)
         return self
 
     def predict_interval(self, X, coverage=0.9):
@@ -253,7 +253,7 @@ class JackknifePlusClassifier(ClassifierMixin, _Conformal):
         self.classes_ = influence.objective.labels.classes
         self._left_out = LeftOut(influence, _positions(influence, groups), self.method, self.tol)
         every = scores_of(self._left_out.own, self.conformity)
-        codes = influence.objective.labels.codes(influence._y())
+        codes = influence.objective.labels.codes(influence.data.y)
         self.scores_ = every[np.arange(len(codes)), codes]
         return self
 
@@ -301,7 +301,7 @@ def in_set(p_values, coverage, n):
 def _positions(influence, groups):
     if groups is None:
         return None
-    names, position = groups_of(groups, influence.objective.n_samples, influence._inputs.labels)
+    names, position = groups_of(groups, influence.objective.n_samples, influence.data.inputs.labels)
     if len(names) < 2:
         raise ValueError(f"groups must name at least two groups. Got {names.tolist()}.")
     return position

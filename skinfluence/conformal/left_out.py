@@ -49,7 +49,7 @@ class LeftOut:
         self.position = np.arange(n) if position is None else position
         self.n_models = int(self.position.max()) + 1
         if position is not None:
-            influence._look_at_groups(rows_of_groups(position))
+            influence.data.look_at_groups(rows_of_groups(position))
         whole = _followed(influence, method)
         points = None if position is None or whole is not None else self._removals()
         if position is None:
@@ -71,7 +71,7 @@ class LeftOut:
 
     def _own_of_groups(self):
         """Of whole pipelines, from what every model says of all rows, a block at a time."""
-        raw, parts = self.influence._inputs.raw, []
+        raw, parts = self.influence.data.inputs.raw, []
         for block, eta in self._asked(raw, self.influence.objective.n_samples):
             parts.append(eta[np.arange(len(eta)), self.position[block]])
         return np.concatenate(parts)
@@ -115,7 +115,7 @@ class LeftOut:
         eta : ndarray of shape (b, n_models, n_outputs)
         """
         problem, n = self.influence.objective, self.n_models
-        tests = self.influence._tests(X, None)
+        tests = self.influence.data.tests(X, None)
         if self._theta is None:
             yield from self._asked(X, tests.design.n_samples)
             return
@@ -137,7 +137,7 @@ class LeftOut:
         for block in self._blocks(n_points):
             part = _safe_indexing(X, np.arange(block.start, block.stop))
             asked = answers_for(influence, None)
-            before = asked.quantity(influence._tests(part, None), of, self._method).before
+            before = asked.quantity(influence.data.tests(part, None), of, self._method).before
             eta = before[:, None] + influence.removal_effect(part, **options)
             yield block, eta.reshape(len(eta), self.n_models, -1)
 

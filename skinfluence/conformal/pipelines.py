@@ -43,7 +43,7 @@ def responses_of(influence):
         return LinearResponses(influence) if linear else KernelResponses(influence)
     raise TypeError(
         "Full conformal intervals are of squared error: Ridge, LinearRegression, KernelRidge. Got "
-        f"{type(influence._inputs.model).__name__}; use JackknifePlusRegressor."
+        f"{type(influence.data.inputs.model).__name__}; use JackknifePlusRegressor."
     )
 
 
@@ -60,7 +60,8 @@ def additions_of(influence):
     if not smooth:
         raise TypeError(
             "Full conformal sets are of smooth linear classifiers: logistic regression, softmax, "
-            f"ridge classifiers. Got {type(influence._inputs.model).__name__}; use JackknifePlusClassifier."
+            f"ridge classifiers. Got {type(influence.data.inputs.model).__name__}; use "
+            "JackknifePlusClassifier."
         )
     refuse_chosen(problem, "Full conformal sets")
     refuse_offset(problem, "Full conformal sets are of")
@@ -84,7 +85,7 @@ class RawPoints:
     @classmethod
     def of(cls, influence, X):
         """Points that the pipeline takes."""
-        return cls(X, influence._tests(X, None).design.n_samples)
+        return cls(X, influence.data.tests(X, None).design.n_samples)
 
     def take(self, block):
         """Some of them, by a slice."""
@@ -113,19 +114,19 @@ class PipelineResponses(Responses):
 
     def __init__(self, influence):
         super().__init__(influence)
-        supervised = [n for n, one in fitted_leaves(influence._inputs.steps) if uses_y(one)]
-        if supervised or influence._inputs.moves_targets:
+        supervised = [n for n, one in fitted_leaves(influence.data.inputs.steps) if uses_y(one)]
+        if supervised or influence.data.inputs.moves_targets:
             raise TypeError(
                 "With a new point residuals must be lines in its target: no step may look at the targets. "
                 f"Got {', '.join(supervised) or 'transformed targets'}. Wrap such steps in "
                 "sklearn.frozen.FrozenEstimator, fitted on rows of their own, or use JackknifePlusRegressor."
             )
-        self._y = np.asarray(influence._y(), dtype=float)
+        self._y = np.asarray(influence.data.y, dtype=float)
         self._spread = float(np.std(self._y)) or 1.0
 
     def blocks(self, X):
         """As of :class:`Responses`, a point at a time, with residuals of its own."""
-        influence, raw = self.influence, self.influence._inputs.raw
+        influence, raw = self.influence, self.influence.data.inputs.raw
         for t, (x, rows) in enumerate(RawPoints.of(influence, X)):
             at = float(influence.estimator.predict(rows)[0])
             found = []
@@ -171,7 +172,7 @@ class PipelineAdditions:
 
         Scores that are closer than the certificate tells are counted as ties.
         """
-        raw, label_of = self.influence._inputs.raw, self.labels.classes[label]
+        raw, label_of = self.influence.data.inputs.raw, self.labels.classes[label]
         count, rows = np.empty(points.n_samples, dtype=np.intp), np.arange(len(codes))
         for t, (x, new) in enumerate(points):
             after = self.influence.edited(edits.add(x, label_of))

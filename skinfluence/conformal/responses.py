@@ -25,7 +25,7 @@ class Responses:
 
     def blocks(self, X):
         """Blocks of points, whose lines stay near: ``(block, f(x), h, c of shape (n, b), r)``."""
-        tests = self.influence._tests(X, None).design
+        tests = self.influence.data.tests(X, None).design
         for block in row_blocks(tests.n_samples, 40 * self.n, NEAR_BYTES):
             yield block, *self._at(tests.take(block)), self.residuals
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from skinfluence._utils._compat import write_svc
+from skinfluence._utils._compat import write_gamma, write_svc
 from skinfluence.editing.solving import Solved, solve_edited, solve_whole
 from skinfluence.editing.writing import like
 from skinfluence.hinge.dual import dual_coefficients
@@ -141,6 +141,6 @@ def _write_svc(made, problem, left):
     write_svc(made, support, vectors, counts, dual, problem.bias.copy())
     made.shape_fit_ = (len(left), problem.design.n_features)
     if hasattr(problem.design.kernel, "gamma"):
-        made._gamma = float(problem.design.kernel.gamma)
+        write_gamma(made, problem.design.kernel.gamma)
     made.class_weight_ = np.array(problem.labels.class_weight)
     return made

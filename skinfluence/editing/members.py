@@ -30,8 +30,14 @@ class OfMember:
     k: int
 
     @property
-    def _inputs(self):
-        return self.influence._inputs
+    def data(self):
+        """Itself, of which are its :attr:`inputs` and :meth:`encoded`."""
+        return self
+
+    @property
+    def inputs(self):
+        """Those of all."""
+        return self.influence.data.inputs
 
     @property
     def objective(self):
@@ -49,9 +55,9 @@ class OfMember:
         models = getattr(innermost(self.influence.estimator), "estimators_", None)
         return innermost(self.influence.estimator if models is None else models[self.k])
 
-    def _encoded(self, y, offset=None):
+    def encoded(self, y, offset=None):
         """Targets in the codes of the model, and the weights of their classes."""
-        codes = self.influence._encode_y(y)[1]
+        codes = self.influence.data.encode_y(y)[1]
         found = self.influence.objective.how.targets(self.objective, self.k, codes)
         return found, self.objective.class_weights_of(found)
 

@@ -85,9 +85,9 @@ class Move:
 
     def __init__(self, influence, edit, tol, frozen):
         self.influence = influence
-        self.rows = influence._changes_of(edit)
-        points = influence._resolve(edit)
-        self.gone = influence._gone | set(self.rows.gone.tolist())
+        self.rows = influence.data.changes_of(edit)
+        points = influence.data.resolve(edit)
+        self.gone = influence.data.gone | set(self.rows.gone.tolist())
         self.n_samples = influence.objective.n_samples + len(self.rows.added)
         from skinfluence.editing.members import edited_members
         from skinfluence.editing.whole import WholeEdit, learned_from_rows
@@ -158,7 +158,7 @@ class ErrorAt:
     def __init__(self, move, model):
         solved = move.solved
         whole = move.whole is not None
-        self.inputs = without_rows(move.whole.inputs if whole else move.influence._inputs)
+        self.inputs = without_rows(move.whole.inputs if whole else move.influence.data.inputs)
         self.inputs.model = model
         self.design = solved.problem.design.take(slice(0, 0))
         self.reach, self.n_values = solved.reach, solved.n_values
@@ -189,8 +189,8 @@ def without_rows(inputs):
 
 def lines_of(influence):
     """The straight lines that the targets went through to the model, outermost first."""
-    if influence.objective.curve is not None or not influence._inputs.moves_targets:
+    if influence.objective.curve is not None or not influence.data.inputs.moves_targets:
         # Behind a curve the problem is the model's own, in transformed units.
         return []
-    lines, _ = influence._inputs.transformed_targets(influence._y())
+    lines, _ = influence.data.inputs.transformed_targets(influence.data.y)
     return lines

@@ -30,7 +30,7 @@ def edited_problem(influence, rows, points):
     if relabelled:
         y = y.copy()
         beside = None if problem.offset is None else problem.offset[list(relabelled)]
-        y[list(relabelled)] = influence._encoded(list(relabelled.values()), beside)[0]
+        y[list(relabelled)] = influence.data.encoded(list(relabelled.values()), beside)[0]
     weighed = {}
     for row, change in rows.changed.items():
         before = sample_weight[row]
@@ -44,7 +44,7 @@ def edited_problem(influence, rows, points):
             sample_weight[row], weights[row] = new
     if rows.added:
         given = [new.y for new in rows.added], [new.offset for new in rows.added]
-        encoded = influence._encoded(*given)[0]
+        encoded = influence.data.encoded(*given)[0]
         own = np.array([new.sample_weight for new in rows.added])
         weights = np.append(weights, own * problem.class_weights_of(encoded))
         sample_weight = weights if one else np.append(sample_weight, own)
@@ -78,7 +78,7 @@ def names_of(kind):
 
 def edited_design(influence, rows):
     """The design with replaced rows in their places and new ones at the end."""
-    design, encode = influence.objective.design, influence._inputs.transform_row
+    design, encode = influence.objective.design, influence.data.inputs.transform_row
     X = design.X
     moved = {row: encode(one.x) for row, one in rows.changed.items() if one.x is not None}
     new = [encode(one.x) for one in rows.added]

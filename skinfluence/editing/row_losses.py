@@ -29,7 +29,7 @@ def _solved(problem, answers, points, tol, write):
     steps, _ = answers.points_steps([points], "exact", tol)
     if np.isnan(steps).any():
         raise problem.without_minimum()
-    start, _ = answers._optimum()
+    start, _ = answers.optimum()
     return _at_optimum(problem.at(start.theta + steps[0]), write, answers.verbose)
 
 

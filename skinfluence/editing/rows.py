@@ -10,7 +10,7 @@ from skinfluence.inputs.rows import row_like
 
 def edited_rows(influence, edit):
     """The :class:`~skinfluence.edits.rows.RowChanges` of an edit of an influence's rows."""
-    return row_changes(edit, influence.objective, influence._inputs.labels)
+    return row_changes(edit, influence.objective, influence.data.inputs.labels)
 
 
 class EditedInputs(Inputs):

@@ -1,18 +1,20 @@
 """Influence after an edit: the same rows by the same numbers, another model."""
 
-from dataclasses import is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from skinfluence._utils.locks import Locked
-from skinfluence.answers import answers_of
+from skinfluence.answers import Answers, answers_of
 from skinfluence.editing import stream
 from skinfluence.editing.model import Move, check_asked
 from skinfluence.editing.problems import names_of
 from skinfluence.editing.rows import EditedInputs
 from skinfluence.editing.solving import FollowedReach, Solved, values_of
 from skinfluence.editing.writing import innermost, transformers_in, write_linear
+from skinfluence.inputs import Inputs
 from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Objective
 from skinfluence.smooth.answers import SmoothAnswers
@@ -22,8 +24,39 @@ from skinfluence.statistics import Left, moving
 TOL = 1e-10
 
 
-def influence_after(influence, edit, frozen):
-    """See :meth:`Influence.after`."""
+@dataclass(frozen=True)
+class After:
+    """What an :class:`~skinfluence.Influence` after an edit is made of.
+
+    Attributes
+    ----------
+    estimator : estimator
+        As a refit on the edited rows would give it.
+    inputs : Inputs
+        Of all rows, those that were removed included.
+    answers : Answers
+        At the optimum, wherever its solution began: nothing is to be said of the fit.
+    held : bool
+        Whether what else learned from the rows stays as fitted from now on.
+    gone : frozenset of int
+        Rows that this edit and earlier ones removed.
+    left : Left or None
+        Of a pipeline whose steps were fitted again: the rows that are there, and answers about them alone.
+    fitted_again : bool
+        Whether the steps were fitted on the edited rows.
+    """
+
+    estimator: Any
+    inputs: Inputs
+    answers: Answers
+    held: bool
+    gone: frozenset[int]
+    left: Left | None
+    fitted_again: bool
+
+
+def model_after(influence, edit, frozen):
+    """The parts of :meth:`Influence.after`, as :class:`After`."""
     check_asked(influence, TOL, frozen)
     if influence.objective.own_rows is not None:
         raise TypeError(
@@ -31,9 +64,9 @@ def influence_after(influence, edit, frozen):
             f"{influence.objective.own_rows}. Ask Influence about edited(...).estimator and the edited rows."
         )
     move = Move(influence, edit, TOL, frozen)
-    made = type(influence).__new__(type(influence))
-    if move.whole is not None:
-        inputs, answers, made._left = whole_after(move)
+    left, whole = None, move.whole is not None
+    if whole:
+        inputs, answers, left = whole_after(move)
         estimator = move.estimator()
     else:
         answers = (
@@ -45,19 +78,14 @@ def influence_after(influence, edit, frozen):
         training_X = move.problem.design.X
         if getattr(move.problem.design, "shift", None) is not None:
             training_X = move.problem.design.given(slice(None))
-        inputs = EditedInputs(influence._inputs, move.rows, training_X)
+        inputs = EditedInputs(influence.data.inputs, move.rows, training_X)
         # What the stream made is its own, and need not be copied again.
-        own = transformers_in(influence.estimator) if influence._followed else None
+        own = transformers_in(influence.estimator) if influence.data.followed else None
         estimator = move.estimator(own)
         inputs.model = innermost(estimator)
     # Class weights that an edit holds are held from then on.
     answers = held_for_good(answers) if move.held else moving(answers)
-    made._hold(estimator, inputs, answers, fitted=False)
-    made.frozen = "accept" if move.held else influence.frozen
-    made.budget = influence.budget
-    made._gone, made._followed = move.gone, True
-    made._fitted_again = move.whole is not None
-    return made
+    return After(estimator, inputs, answers, move.held, move.gone, left, whole)
 
 
 def held_for_good(answers):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 
-from skinfluence._utils._compat import write_svr
+from skinfluence._utils._compat import write_gamma, write_svr
 from skinfluence.active_set.few_rows import solution_under
 from skinfluence.editing.kernels import HingeReach
 from skinfluence.editing.solving import Solved, solve_edited, solve_whole
@@ -117,5 +117,5 @@ def write_tube(model, solved, left, lines):
     write_svr(made, support, vectors, dual, np.array([problem.bias]))
     made.shape_fit_ = (len(left), problem.design.n_features)
     if hasattr(problem.design.kernel, "gamma"):
-        made._gamma = float(problem.design.kernel.gamma)
+        write_gamma(made, problem.design.kernel.gamma)
     return made

@@ -32,7 +32,7 @@ SAME = 1e-6
 
 def learned_from_rows(influence):
     """What learned from the rows besides the model, by name: it moves with an edit."""
-    found = [name for name, one in fitted_leaves(influence._inputs.steps) if learns(one)]
+    found = [name for name, one in fitted_leaves(influence.data.inputs.steps) if learns(one)]
     parts = list(_parts(influence.objective))
     if any(one.balanced for one in parts):
         found.append("class_weight")
@@ -72,18 +72,18 @@ class WholeEdit:
 
     def __init__(self, influence, rows, left, problem, lines):
         self.influence, self.left, self.problem, self.lines = influence, left, problem, lines
-        steps = influence._inputs.steps
+        steps = influence.data.inputs.steps
         self.moves = any_learns(steps)
-        if self.moves and not influence._fitted_again:
+        if self.moves and not influence.data.fitted_again:
             refuse_other_fits(influence)
-            influence._fitted_again = True
-        self.inputs = EditedInputs(influence._inputs, rows, None)
+            influence.data.fitted_again = True
+        self.inputs = EditedInputs(influence.data.inputs, rows, None)
         labels = problem.labels
         self.y = problem.y if labels is None else labels.classes[labels.codes_of(problem.y)]
         if labels is None and problem.offset is not None:
             self.y = problem.loss.bare(problem.y)
         self.X, fitted = fitted_on(steps, self.inputs.raw, self.y, left)
-        self.columns = _columns(influence._inputs.steps, fitted)
+        self.columns = _columns(influence.data.inputs.steps, fitted)
         self.inputs.steps = [(name, one) for (name, _), one in zip(steps, fitted, strict=True)]
         self.inputs.transformers = fitted
         self.model = self._start()
@@ -197,7 +197,7 @@ def refuse_other_fits(influence):
     ------
     ValueError
     """
-    inputs, problem = influence._inputs, influence.objective
+    inputs, problem = influence.data.inputs, influence.objective
     names = ", ".join(name for name, one in fitted_leaves(inputs.steps) if learns(one))
     if inputs.moves_targets and any(uses_y(one) for _, one in fitted_leaves(inputs.steps)):
         raise ValueError(
@@ -209,8 +209,8 @@ def refuse_other_fits(influence):
             "The steps of a pipeline are fitted again where all rows are in memory. Got rows that are "
             "read in blocks, or lie on a device; pass frozen='accept' to hold the steps as fitted."
         )
-    kept = np.setdiff1d(np.arange(problem.n_samples), list(influence._gone))
-    X, _ = fitted_on(inputs.steps, inputs.raw, influence._y(), kept)
+    kept = np.setdiff1d(np.arange(problem.n_samples), list(influence.data.gone))
+    X, _ = fitted_on(inputs.steps, inputs.raw, influence.data.y, kept)
     X = X.to_numpy() if hasattr(X, "to_numpy") else X
     before = inputs.training_X[kept]
     same = X.shape == before.shape

@@ -150,7 +150,7 @@ def deletions(influence, parts, groups, method, tol):
 
 
 def _refuse_moving(influence, kind):
-    weights = getattr(influence._inputs.model, "class_weight", None)
+    weights = getattr(influence.data.inputs.model, "class_weight", None)
     if isinstance(weights, str):
         raise ValueError(
             f"kind={kind!r} deletes rows at the class weights of the fit, and they would move. Got "

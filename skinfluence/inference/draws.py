@@ -38,7 +38,7 @@ class FirstOrder:
 
     def __init__(self, influence, X, y, groups):
         rows = np.flatnonzero(influence.objective.weights > 0)
-        n_test = influence._tests(X, None).design.n_samples
+        n_test = influence.data.tests(X, None).design.n_samples
         check_fits((n_test, len(rows)), "Ask about fewer points at a time.")
         options = {"of": "decision_function", "method": "influence", "indices": rows}
         moved = np.swapaxes(influence.removal_effect(X, **options), 0, 1)
@@ -63,7 +63,7 @@ class Refitted:
         _refuse_moving(influence, problem)
         answers = influence.answers.held
         self.solver, self.factor = answers.solver, answers.edit_solver().factor
-        tests = influence._tests(X, y)
+        tests = influence.data.tests(X, y)
         self.quantity = answers.quantity(tests, "decision_function", "exact")
         self.rows = np.flatnonzero(problem.weights > 0)
         self.position, self.n = np.arange(len(self.rows)), len(self.rows)
@@ -111,7 +111,7 @@ def _refuse_moving(influence, problem):
             f"{problem.model_name}. {remedy}"
         )
     refuse_chosen(problem, "Refits of drawn rows")
-    learns = any_learns(influence._inputs.steps) or moving_curve(problem) is not None
+    learns = any_learns(influence.data.inputs.steps) or moving_curve(problem) is not None
     if influence.frozen != "accept" and learns:
         raise TypeError(
             "Refits of drawn rows are those of the model alone: transformers that learn from the rows, or "

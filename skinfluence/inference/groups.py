@@ -19,7 +19,7 @@ def grouped(influence, groups):
     ValueError
         For another length, labels that cannot be sorted, or less than two groups.
     """
-    names, position = groups_of(groups, influence.objective.n_samples, influence._inputs.labels)
+    names, position = groups_of(groups, influence.objective.n_samples, influence.data.inputs.labels)
     used = np.unique(position[influence.objective.weights > 0])
     if len(used) < 2:
         raise ValueError(

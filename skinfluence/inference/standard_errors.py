@@ -82,7 +82,7 @@ def standard_error(
     _check_sampled(sampled)
     if X is None:
         return _of_training_rows(influence, of, groups, sampled, method, tol)
-    shape = influence.answers.quantity(influence._tests(X, y), of, method).shape
+    shape = influence.answers.quantity(influence.data.tests(X, y), of, method).shape
     if sampled == "test" and shape:
         raise ValueError(
             "sampled='test' is for a metric of all test points, one scalar. Got one value per test "
@@ -226,7 +226,7 @@ def _spread(changes, axis=0):
 
 def _decision_values(influence, X, y, method):
     """Decision values at test points, as callables get them, and class positions or targets."""
-    tests = influence._tests(X, y)
+    tests = influence.data.tests(X, y)
     quantity = influence.answers.quantity(tests, "decision_function", method)
     return quantity.before, tests.codes
 
@@ -251,7 +251,7 @@ def _evaluator(of, codes):
 def _without_test_points(influence, of, X, y, method):
     """The scalar without each test point, (n_test,)."""
     if is_scorer(of):
-        tests = influence._tests(X, y)
+        tests = influence.data.tests(X, y)
         rows = np.arange(tests.design.n_samples)
         eta, problem = influence.answers.quantity(tests, of, method).eta, influence.objective
         return np.array(
@@ -275,10 +275,10 @@ def _of_training_rows(influence, of, groups, sampled, method, tol):
             "Without X each training row is left out of the fit and of the metric together: sampled "
             "must be 'both', and groups None. Pass X and y for the parts."
         )
-    X, y = influence._inputs.raw, influence._y()
+    X, y = influence.data.inputs.raw, influence.data.y
     if (influence.objective.weights == 0).any():
         raise ValueError("Training rows of weight zero are in no sample. Pass X and y.")
-    if influence.answers.quantity(influence._tests(X, y), of, method).shape:
+    if influence.answers.quantity(influence.data.tests(X, y), of, method).shape:
         raise ValueError("Without X, of= must be one scalar of all rows. Got one value per row.")
     found = influence.removal_effect(X, y, of=of, method=method, tol=tol)
     without = _without_test_points(influence, of, X, y, method)

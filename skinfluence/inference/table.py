@@ -162,7 +162,7 @@ def coefficients(problem):
 
 def names_of(influence):
     """Names of the parameters, in the order of :func:`covariance`."""
-    problem, inputs = influence.objective, influence._inputs
+    problem, inputs = influence.objective, influence.data.inputs
     if problem.theta.ndim == 1:
         return [f"params[{j}]" for j in range(len(problem.theta))]
     names = column_names(inputs.raw)

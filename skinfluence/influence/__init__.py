@@ -18,8 +18,9 @@ from skinfluence.answers import answers_of
 from skinfluence.answers.checks import warn_of
 from skinfluence.editing import Edited
 from skinfluence.editing.model import edited_model
-from skinfluence.editing.sequence import influence_after
+from skinfluence.editing.sequence import model_after
 from skinfluence.edits import Edit
+from skinfluence.influence.data import ProblemData
 from skinfluence.influence.derivatives import Derivatives
 from skinfluence.influence.effects import Effects
 from skinfluence.influence.estimates import estimate_of
@@ -125,11 +126,6 @@ class Influence(Derivatives, Effects, LeftOut):
     (2, 150)
     """
 
-    # Rows that :meth:`after` took out, the pipeline of the others, and whether it made this object.
-    _gone: frozenset[int] = frozenset()
-    _left = None
-    _followed = False
-
     def __init__(
         self,
         estimator: Any,
@@ -152,15 +148,6 @@ class Influence(Derivatives, Effects, LeftOut):
         self._make(estimator, *data, polish=polish, same_fit=True, **options)
         self.frozen, self.budget = frozen, budget
 
-    @classmethod
-    def _of_fit(cls, estimator, X, y, sample_weight):
-        """An Influence on data that are known to be those of the fit, whatever the parameters are."""
-        made = cls.__new__(cls)
-        options = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
-        data = X, y, sample_weight, None
-        made._make(estimator, *data, polish=False, same_fit=False, **options)
-        return made
-
     def _make(self, estimator, X, y, sample_weight, offset, *, polish, same_fit, **options):
         if not hasattr(estimator, "fit"):
             # No estimator: what it may be instead is known by its package.
@@ -176,25 +163,17 @@ class Influence(Derivatives, Effects, LeftOut):
             if not polish:
                 raise
             answers = moving(error.polished())
-        self._hold(estimator, inputs, answers)
+        self._hold(estimator, answers, ProblemData(answers.problem, inputs, answers.concern))
 
-    def _hold(self, estimator, inputs, answers, fitted=True):
+    def _hold(self, estimator, answers, data):
         """Set what every Influence holds, of an estimator or of a module; where all of them begin."""
-        self.estimator = estimator
-        self._inputs = inputs
-        self.answers = answers
-        self.objective = answers.problem
-        # A model that was solved here is at its optimum, wherever that solution began.
-        self._concern = answers.concern if fitted else None
+        self.estimator, self.answers, self.data = estimator, answers, data
+        self.objective = data.problem
         self.frozen, self.budget = None, BUDGET
-        # Whether the steps of a pipeline are a function of the rows: looked at when it matters.
-        self._refits = None
-        # Whether they were fitted here on these rows, or seen to give what they gave.
-        self._fitted_again = False
-        warn_of(self._concern)
+        warn_of(data.concern)
 
     def __repr__(self) -> str:
-        return f"Influence({self._inputs.shown!r}, n_train={self.objective.n_samples})"
+        return f"Influence({self.data.inputs.shown!r}, n_train={self.objective.n_samples})"
 
     def edited(self, edit: Edit, *, tol: float = 1e-8, frozen: Frozen = None) -> Edited:
         """The fitted estimator after an edit of the training data, as a refit would give it.
@@ -287,7 +266,20 @@ class Influence(Derivatives, Effects, LeftOut):
         >>> inf.estimator.coef_.shape
         (3, 4)
         """
-        return influence_after(self, edit, frozen)
+        after = model_after(self, edit, frozen)
+        data = ProblemData(
+            after.answers.problem,
+            after.inputs,
+            gone=after.gone,
+            left=after.left,
+            followed=True,
+            fitted_again=after.fitted_again,
+        )
+        made = type(self).__new__(type(self))
+        made._hold(after.estimator, after.answers, data)
+        made.frozen = "accept" if after.held else self.frozen
+        made.budget = self.budget
+        return made
 
     def estimate(
         self,
@@ -342,3 +334,12 @@ class Influence(Derivatives, Effects, LeftOut):
         """
         report, chosen = self.answers.report(), self.objective.chosen
         return report if chosen is None else replace(report, held=str(chosen))
+
+
+def influence_of_fit(estimator, X, y, sample_weight):
+    """An Influence on data that are known to be those of the fit, whatever the parameters are."""
+    made = Influence.__new__(Influence)
+    options = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
+    data = X, y, sample_weight, None
+    made._make(estimator, *data, polish=False, same_fit=False, **options)
+    return made

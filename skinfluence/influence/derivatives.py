@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from skinfluence._utils.memory import check_fits
 from skinfluence._utils.typing import Floats, Frozen, MatrixLike, Names
 from skinfluence._utils.validation import check_frozen_choice
-from skinfluence.influence.asking import SMALLER, Asked
+from skinfluence.influence.data import SMALLER, Asked
 from skinfluence.statistics import fill_total, moves_with_features, warn_held
 
 
@@ -37,7 +37,7 @@ class Derivatives(Asked):
         influence : ndarray of shape (n_train, n_outputs, n_features + fit_intercept)
             The intercept last, in the units of ``intercept_``.
         """
-        return self.answers.up_params(self._rows(indices, labels))
+        return self.answers.up_params(self.data.positions(indices, labels))
 
     def influence_up_loss(
         self,
@@ -76,8 +76,8 @@ class Derivatives(Asked):
         -------
         influence : ndarray of shape (n_test, n_train), or (n_train,) with ``aggregate="mean"``
         """
-        rows = self._rows(indices, labels)
-        tests = self._labelled_tests(X, y, aggregate, offset)
+        rows = self.data.positions(indices, labels)
+        tests = self.data.labelled_tests(X, y, aggregate, offset)
         check_fits((1 if aggregate else tests.design.n_samples, len(rows)), SMALLER)
         some = None if indices is labels is None else rows
         out = self.answers.smoothed(smoothing).up_loss(tests, some, aggregate)
@@ -128,10 +128,10 @@ class Derivatives(Asked):
             In the features given to ``fit``; through a pipeline whose transformers have a
             pullback (:func:`skinfluence.pipeline.pullback`).
         """
-        rows = self._rows(indices, labels)
-        tests = self._labelled_tests(X, y, aggregate, offset)
+        rows = self.data.positions(indices, labels)
+        tests = self.data.labelled_tests(X, y, aggregate, offset)
         n_test = 1 if aggregate else tests.design.n_samples
-        shape = (n_test, len(rows), self._inputs.n_raw_features)
+        shape = (n_test, len(rows), self.data.inputs.n_raw_features)
         check_fits(shape, SMALLER)
         out = np.empty(shape)
         answers = self.answers.smoothed(smoothing)
@@ -146,7 +146,7 @@ class Derivatives(Asked):
                 if frozen == "refuse":
                     raise
                 why = error
-        answers.pert_loss(tests, rows, aggregate, self._inputs.pull_back, out)
+        answers.pert_loss(tests, rows, aggregate, self.data.inputs.pull_back, out)
         if why is not None:
             warn_held(why)
         return out[0] if aggregate else out

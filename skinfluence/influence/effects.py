@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from skinfluence._utils.typing import Floats, Frozen, Hold, MatrixLike, Method, Names, Of
 from skinfluence.answers import Top
 from skinfluence.edits import Edit
-from skinfluence.influence.asking import Asked, check_effects_fit
+from skinfluence.influence.data import Asked, check_effects_fit
 from skinfluence.influence.groups import group_effects, members_of
 from skinfluence.inputs.routes import answers_for, whole_pipeline
 from skinfluence.quantity import Effect
@@ -90,13 +90,13 @@ class Effects(Asked):
             if indices is not None or labels is not None:
                 raise ValueError("groups= and indices= or labels= cannot be given together.")
             names, members = members_of(self, groups)
-            self._look_at_groups(members)
+            self.data.look_at_groups(members)
         whole = whole_pipeline(self, method, frozen, budget)
         answers = answers_for(self, frozen)
-        quantity = answers.quantity(self._tests(X, y, offset), of, method)
+        quantity = answers.quantity(self.data.tests(X, y, offset), of, method)
         if groups is not None:
             return group_effects(self, quantity, X, names, members, answers, whole, method, tol)
-        rows = self._rows(indices, labels)
+        rows = self.data.positions(indices, labels)
         check_effects_fit(quantity, len(rows))
         if whole is not None:
             return whole.row_effects(quantity, X, rows, None, method, tol)
@@ -135,8 +135,8 @@ class Effects(Asked):
             )
         whole = whole_pipeline(self, method, frozen, budget)
         answers = answers_for(self, frozen)
-        quantity = answers.quantity(self._tests(X, y, offset), of, method)
-        rows = self._rows(indices, labels)
+        quantity = answers.quantity(self.data.tests(X, y, offset), of, method)
+        rows = self.data.positions(indices, labels)
         n_classes = len(self.objective.labels.classes)
         check_effects_fit(quantity, len(rows) * n_classes)
         shape = quantity.shape
@@ -187,19 +187,19 @@ class Effects(Asked):
         """
         single = isinstance(edits, Edit)
         asked = [edits] if isinstance(edits, Edit) else list(edits)
-        self._look_at(asked)
+        self.data.look_at(asked)
         answers = answers_for(self, frozen).holding(hold)
         whole = whole_pipeline(self, method, frozen, budget)
-        quantity = answers.quantity(self._tests(X, y, offset), of, method)
+        quantity = answers.quantity(self.data.tests(X, y, offset), of, method)
         if whole is None:
-            points = [self._resolve(edit) for edit in asked]
+            points = [self.data.resolve(edit) for edit in asked]
             values, *trust = answers.effects(points, quantity, method, tol)
             route = np.full(len(asked), HELD if learns_from_rows(self) else UNMOVED)
         else:
             whole = whole.holding(hold)
-            after = [self._rows_after(edit) for edit in asked]
+            after = [self.data.rows_after(edit) for edit in asked]
             found = whole.effects(
-                after, lambda i: self._resolve(asked[i]), quantity, X, method, tol
+                after, lambda i: self.data.resolve(asked[i]), quantity, X, method, tol
             )
             values, *trust, route = found
         better = quantity.greater_is_better
@@ -244,7 +244,7 @@ class Effects(Asked):
             raise ValueError(f"k must be a positive integer. Got {k!r} instead.")
         whole = whole_pipeline(self, method, frozen, budget)
         answers = answers_for(self, frozen)
-        quantity = answers.quantity(self._tests(X, y, offset), "loss", method)
+        quantity = answers.quantity(self.data.tests(X, y, offset), "loss", method)
         k = min(int(k), self.objective.n_samples)
         if whole is not None:
             return whole.top(quantity, X, k, method, tol)

@@ -19,11 +19,11 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
         given = [remove(rows) for rows in members_of(influence, groups)[1] if len(rows)]
     elif question == "effect":
         given = [edits] if isinstance(edits, Edit) else list(edits or ())
-    influence._look_at(given or ())
+    influence.data.look_at(given or ())
     whole = whole_pipeline(influence, method, frozen, np.inf)
-    rows = influence._rows(indices, labels)
-    X = influence._inputs.raw_rows([0]) if X is None else X
-    n_test = influence._tests(X, None).design.n_samples
+    rows = influence.data.positions(indices, labels)
+    X = influence.data.inputs.raw_rows([0]) if X is None else X
+    n_test = influence.data.tests(X, None).design.n_samples
     n_outputs = influence.objective.loss.n_outputs
     if given is not None:
         numbers, n_edits = n_test * len(given), len(given)
@@ -39,7 +39,7 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
         way = HELD if learns_from_rows(influence) else UNMOVED
         return estimating.held(n_edits, way, numbers)
     if given is not None:
-        after = [influence._rows_after(edit) for edit in given]
+        after = [influence.data.rows_after(edit) for edit in given]
         whole, _, after = whole.numbered(edits=after)
         return estimating.of_edits(whole, after, X, method, numbers)
     relabels = question == "relabel_effect"

@@ -8,16 +8,16 @@ from skinfluence import edits
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.rows import groups_of, rows_of_groups
 from skinfluence.edits.points import removal
-from skinfluence.influence.asking import check_effects_fit
+from skinfluence.influence.data import check_effects_fit
 from skinfluence.solvers import SingularHessianError
 
 
 def members_of(influence, groups):
     """Names of groups in the order of ``np.unique``, and the rows of each that are still there."""
-    names, position = groups_of(groups, influence.objective.n_samples, influence._inputs.labels)
+    names, position = groups_of(groups, influence.objective.n_samples, influence.data.inputs.labels)
     members = rows_of_groups(position)
-    if influence._gone:
-        members = [rows[~np.isin(rows, list(influence._gone))] for rows in members]
+    if influence.data.gone:
+        members = [rows[~np.isin(rows, list(influence.data.gone))] for rows in members]
     return names, members
 
 
@@ -38,7 +38,7 @@ def group_effects(influence, quantity, X, names, members, answers, whole, method
             if whole is None:
                 points.append(removal(influence.objective, rows))
             else:
-                points.append(influence._rows_after(edits.remove(rows)))
+                points.append(influence.data.rows_after(edits.remove(rows)))
             kept.append(i)
         except edits.NoOptimumError:
             unanswered.append(i)
@@ -47,7 +47,7 @@ def group_effects(influence, quantity, X, names, members, answers, whole, method
     elif points:
         found = whole.effects(
             points,
-            lambda i: influence._resolve(edits.remove(members[kept[i]])),
+            lambda i: influence.data.resolve(edits.remove(members[kept[i]])),
             quantity,
             X,
             method,

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from skinfluence import leave_one_out
 from skinfluence._utils.rows import are_all
 from skinfluence._utils.typing import Floats, Frozen, Method, Names, Scoring
-from skinfluence.influence.asking import Asked
+from skinfluence.influence.data import Asked
 
 
 class LeftOut(Asked):
@@ -52,7 +52,7 @@ class LeftOut(Asked):
         OverBudgetError
             A ``RuntimeError``, with the estimate and the remedies.
         """
-        rows = self._rows(indices, labels)
+        rows = self.data.positions(indices, labels)
         found = self._loo(rows, method, tol, frozen, budget)
         return found.decision_function(rows[:, None])
 
@@ -73,7 +73,7 @@ class LeftOut(Asked):
         method, tol, frozen, indices, labels, budget
             As in :meth:`loo_decision_function`.
         """
-        rows = self._rows(indices, labels)
+        rows = self.data.positions(indices, labels)
         return self._loo(rows, method, tol, frozen, budget).predict_proba(rows[:, None])
 
     def loo_predict(
@@ -93,7 +93,7 @@ class LeftOut(Asked):
         method, tol, frozen, indices, labels, budget
             As in :meth:`loo_decision_function`.
         """
-        rows = self._rows(indices, labels)
+        rows = self.data.positions(indices, labels)
         return self._loo(rows, method, tol, frozen, budget).predict(rows[:, None])
 
     def loo_score(
@@ -119,9 +119,9 @@ class LeftOut(Asked):
         method, tol, frozen, indices, labels, budget
             As in :meth:`loo_decision_function`.
         """
-        rows = None if indices is labels is None else self._rows(indices, labels)
+        rows = None if indices is labels is None else self.data.positions(indices, labels)
         options = {"method": method, "tol": tol, "frozen": frozen, "budget": budget}
-        return leave_one_out.pooled_score(self, self._y(), scoring, rows, **options)
+        return leave_one_out.pooled_score(self, self.data.y, scoring, rows, **options)
 
     def _loo(self, rows, method, tol, frozen, budget):
         some = None if are_all(rows, self.objective.n_samples) else rows

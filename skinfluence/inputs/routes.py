@@ -39,14 +39,14 @@ def whole_pipeline(influence, method, frozen=None, budget=None):
     check_chosen(influence.objective, frozen)
     if frozen == "accept" or not learns_from_rows(influence):
         return None
-    if influence._gone and influence._left is None:
+    if influence.data.gone and influence.data.left is None:
         raise ValueError(
             "The whole pipeline is known after edits that moved all of it. Got rows that earlier edits "
             f"took out while {', '.join(names_of_parts(influence))} stayed as fitted. Fit a clone of the "
             "estimator on the rows that are left and ask Influence about that, or pass frozen='accept' to "
             "hold them."
         )
-    inputs, steps = influence._inputs, influence._inputs.steps
+    inputs, steps = influence.data.inputs, influence.data.inputs.steps
     supervised = any(uses_y(one) for _, one in fitted_leaves(steps))
     why = why_not(influence.answers, steps, inputs.training_X, inputs.raw, method)
     if why is None and inputs.moves_targets and supervised:
@@ -65,19 +65,21 @@ def whole_pipeline(influence, method, frozen=None, budget=None):
 
 def _fitted_again(influence, supervised, budget):
     """Answers of the pipeline whose steps are fitted again; None where they do not give what they gave."""
-    inputs, left = influence._inputs, influence._left
+    inputs, left = influence.data.inputs, influence.data.left
     raw, training_X = inputs.raw, inputs.training_X
-    y, answers = influence._y(), influence.answers
+    y, answers = influence.data.y, influence.answers
     if left is not None:
         # Steps are fitted on the rows that are there.
         raw, training_X = left.of(raw), training_X[left.rows]
         y, answers = y[left.rows], left.answers
-    if influence._refits is None:
+    if influence.data.refits is None:
         refits = Refits([one for _, one in inputs.steps], raw, y)
-        influence._refits = refits if refits.gives(training_X) else False
-    if not influence._refits:
+        influence.data.refits = refits if refits.gives(training_X) else False
+    if not influence.data.refits:
         return None
-    whole = WholePipeline(answers, inputs.model, influence._refits, training_X, supervised, budget)
+    whole = WholePipeline(
+        answers, inputs.model, influence.data.refits, training_X, supervised, budget
+    )
     return whole if left is None else PipelineOfLeft(whole, left, influence)
 
 

@@ -56,15 +56,7 @@ class SourcesDisplay(Display):
         display : SourcesDisplay
         """
         pyplot()
-        return cls._of_audit(audit).plot(ax, **options)
-
-    @classmethod
-    def _of_audit(cls, audit):
-        if audit.sources is None:
-            raise ValueError("This audit knows no sources. Ask for it with groups=.")
-        table = audit.sources
-        columns = (table[name] for name in ("effect_of_dropping", "effect_low", "effect_high"))
-        return cls(table["source"], *columns, n_rows=table["n_rows"].tolist())
+        return sources_of(audit).plot(ax, **options)
 
     def _draw(self, ax, **options):
         at = np.arange(len(self.source))
@@ -87,6 +79,21 @@ class SourcesDisplay(Display):
         if self.n_rows is not None:
             for row, n in zip(at, self.n_rows, strict=True):
                 beside(ax, row, f"{n:,} rows")
+
+
+def sources_of(audit):
+    """The :class:`SourcesDisplay` of an audit, before it is drawn.
+
+    Raises
+    ------
+    ValueError
+        For an audit without sources.
+    """
+    if audit.sources is None:
+        raise ValueError("This audit knows no sources. Ask for it with groups=.")
+    table = audit.sources
+    columns = (table[name] for name in ("effect_of_dropping", "effect_low", "effect_high"))
+    return SourcesDisplay(table["source"], *columns, n_rows=table["n_rows"].tolist())
 
 
 class FoundDisplay(Display):

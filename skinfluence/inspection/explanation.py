@@ -210,12 +210,12 @@ class _Question:
     """
 
     def __init__(self, influence, X, row):
-        y, positions = influence._y(), np.arange(influence.objective.n_samples)
+        y, positions = influence.data.y, np.arange(influence.objective.n_samples)
         if row is not None:
-            (row,) = influence._rows(np.array([row]))
-            X, weight = influence._inputs.raw_rows([row]), influence.objective.sample_weight
+            (row,) = influence.data.positions(np.array([row]))
+            X, weight = influence.data.inputs.raw_rows([row]), influence.objective.sample_weight
             positions = np.delete(positions, row)
-            raw, y = influence._inputs.raw_rows(positions), y[positions]
+            raw, y = influence.data.inputs.raw_rows(positions), y[positions]
             weight = None if weight is None else weight[positions]
             influence = Influence(influence.edited(edits.remove(row)).estimator, raw, y, weight)
         texts = len(np.shape(X)) == 1 and all(isinstance(one, str) for one in X)

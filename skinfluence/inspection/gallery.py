@@ -147,9 +147,9 @@ class GalleryDisplay(Display):
         through = [()] * len(rows)
         if n_features:
             through = ways_through(influence, X, rows, n_features)
-        targets = influence._y()
+        targets = influence.data.y
         if items is None:
-            items, item = influence._inputs.raw, _safe_indexing(X, [0])
+            items, item = influence.data.inputs.raw, _safe_indexing(X, [0])
             item = _entries(item, [0])[0]
         return cls(
             item,

@@ -24,7 +24,7 @@ def refitted(influence, row):
         None for weights that are all alike.
     """
     others = np.delete(np.arange(influence.objective.n_samples), row)
-    X, y = influence._inputs.raw_rows(others), influence._y()[others]
+    X, y = influence.data.inputs.raw_rows(others), influence.data.y[others]
     weight = influence.objective.sample_weight
     weight = None if weight is None or np.ptp(weight) == 0 else weight[others]
     model = clone(influence.estimator)

@@ -145,8 +145,8 @@ class RemovalEffectDisplay(Display):
             If a refit needs ``refit``.
         """
         pyplot()
-        rows = influence._rows(np.asarray(rows))
-        tests = influence._tests(X, y)
+        rows = influence.data.positions(np.asarray(rows))
+        tests = influence.data.tests(X, y)
         before = influence.answers.quantity(tests, "loss", "influence").before
         if refit is None:
             _check_refits(influence)
@@ -237,7 +237,7 @@ def _correlation(a, b):
 def _check_refits(influence):
     estimator, problem = influence.estimator, influence.objective
     is_weighted = problem.sample_weight is not None and np.ptp(problem.sample_weight) > 0
-    inside = getattr(influence._inputs, "model", None)
+    inside = getattr(influence.data.inputs, "model", None)
     steps = isinstance(estimator, Pipeline) and estimator[-1] is inside
     if (inside is estimator) or (steps and not is_weighted):
         return
@@ -250,4 +250,4 @@ def _check_refits(influence):
 def _losses_without(influence, X, y, row):
     """Losses of test points from a clone that was fitted without a row."""
     without = Influence(*refitted(influence, row))
-    return without.answers.quantity(without._tests(X, y), "loss", "influence").before
+    return without.answers.quantity(without.data.tests(X, y), "loss", "influence").before

@@ -2,7 +2,7 @@
 
 from sklearn import linear_model
 
-from skinfluence.mixin import InfluenceMixin
+from skinfluence.mixin import InfluenceMixin, remember
 
 
 class LogisticRegression(InfluenceMixin, linear_model.LogisticRegression):
@@ -50,7 +50,7 @@ class LogisticRegressionCV(InfluenceMixin, linear_model.LogisticRegressionCV):
             As in scikit-learn.
         """
         linear_model.LogisticRegressionCV.fit(self, X, y, sample_weight=sample_weight, **params)
-        return self._remember(X, y, sample_weight)
+        return remember(self, X, y, sample_weight)
 
 
 class LinearRegression(InfluenceMixin, linear_model.LinearRegression):
@@ -104,7 +104,7 @@ class RidgeCV(InfluenceMixin, linear_model.RidgeCV):
             As in scikit-learn.
         """
         linear_model.RidgeCV.fit(self, X, y, sample_weight=sample_weight, **params)
-        return self._remember(X, y, sample_weight)
+        return remember(self, X, y, sample_weight)
 
 
 class RidgeClassifier(InfluenceMixin, linear_model.RidgeClassifier):
@@ -143,7 +143,7 @@ class RidgeClassifierCV(InfluenceMixin, linear_model.RidgeClassifierCV):
             As in scikit-learn.
         """
         linear_model.RidgeClassifierCV.fit(self, X, y, sample_weight=sample_weight, **params)
-        return self._remember(X, y, sample_weight)
+        return remember(self, X, y, sample_weight)
 
 
 class Lasso(InfluenceMixin, linear_model.Lasso):

@@ -21,7 +21,7 @@ from skinfluence._utils.validation import (
 )
 from skinfluence.design.dense import DenseDesign
 from skinfluence.losses.base import decided
-from skinfluence.mixin import InfluenceMixin
+from skinfluence.mixin import InfluenceMixin, remember
 from skinfluence.objective import Labels, objective_of
 from skinfluence.row_losses.newton import minimise
 from skinfluence.row_losses.problem import MProblem, RowOutputs, predictions
@@ -157,7 +157,7 @@ class MEstimator(InfluenceMixin, BaseEstimator):
         self._broadcasts = problem.row_loss.broadcasts
         if self.classes is not None:
             self.classes_ = problem.labels.classes
-        return self._remember(X, y, sample_weight)
+        return remember(self, X, y, sample_weight)
 
     @available_if(lambda self: self.decision is not None and self.classes is not None)
     def decision_function(self, X):

@@ -15,7 +15,7 @@ from skinfluence._utils.untouched import untouched
 from skinfluence._utils.weights import fit_weights
 from skinfluence.answers import answers_of
 from skinfluence.answers.checks import rows_alone, warn_alone
-from skinfluence.influence import Influence
+from skinfluence.influence import influence_of_fit
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.frozen import check_frozen
 from skinfluence.inputs.routes import whole_pipeline
@@ -173,7 +173,7 @@ class Run:
         model = with_params(self.options.estimator, trial.params)
         model.fit(untouched(self.X, model), self.y, **fit_weights(model, self.sample_weight))
         trial.fit_time += time.perf_counter() - start
-        return Influence._of_fit(model, self.X, self.y, self.sample_weight)
+        return influence_of_fit(model, self.X, self.y, self.sample_weight)
 
     def _first_method(self, influence):
         """What candidates are scanned with."""

@@ -293,7 +293,7 @@ def _group_outputs(estimator, X, y, groups, sample_weight, method, tol, frozen, 
         )
     members = rows_of_groups(position)
     influence, y = _influence(estimator, X, y, sample_weight)
-    influence._look_at_groups(members)
+    influence.data.look_at_groups(members)
     pipeline = whole_pipeline(influence, method, frozen, budget)
     objective = influence.objective
     whole = _groups_of_whole_classes(objective, names, position)

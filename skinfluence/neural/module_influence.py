@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state
 from skinfluence import leave_one_out
 from skinfluence._utils.validation import check_rows, check_sample_weight, refuse_masked
 from skinfluence.influence import Influence
+from skinfluence.influence.data import ProblemData
 from skinfluence.neural.answers import ModuleAnswers
 from skinfluence.neural.gradient_checks import check_curved, check_gradient
 from skinfluence.neural.loading import taken
@@ -181,7 +182,8 @@ class ModuleInfluence(Influence):
         check_curved(problem)
         is_classifier = trained.labels is not None
         estimator = _Classifier(module) if is_classifier else _Regressor(module)
-        self._hold(estimator, inputs, ModuleAnswers(factor_of(problem, solver), verbose))
+        answers = ModuleAnswers(factor_of(problem, solver), verbose)
+        self._hold(estimator, answers, ProblemData(problem, inputs, answers.concern))
 
     def loo_score(self, scoring=None, *, method="auto", tol=1e-3, frozen=None):
         """A scorer on the pooled leave-one-out outputs, of the rows that the loss counts.
@@ -195,7 +197,7 @@ class ModuleInfluence(Influence):
         """
         scorer = leave_one_out.resolve_scorer(scoring, self.objective)
         outputs = leave_one_out.outputs(self, method, tol, frozen)
-        return outputs.score(self._y(), scorer, np.flatnonzero(self.objective.counted))
+        return outputs.score(self.data.y, scorer, np.flatnonzero(self.objective.counted))
 
     def __repr__(self):
         problem = self.objective

@@ -57,7 +57,7 @@ def lower_bound(influence, conclusion, by, most, held):
         return 1
     if piecewise.is_piecewise(problem.loss) or problem.loss.self_concordance is None:
         return 1
-    if problem.loss.n_outputs != 1 or influence._inputs.moves_targets:
+    if problem.loss.n_outputs != 1 or influence.data.inputs.moves_targets:
         return 1
     solver = influence.answers.held.edit_solver()
     changes = _changes(solver, by)

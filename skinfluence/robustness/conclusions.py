@@ -102,7 +102,7 @@ class Prediction(Conclusion):
         return float(np.log(self.level)) if self._log else float(self.level)
 
     def tests(self, influence):
-        return influence._tests(self._row, None)
+        return influence.data.tests(self._row, None)
 
     def of(self, eta):
         one = eta[0]
@@ -135,7 +135,7 @@ class Order(Conclusion):
             )
 
     def tests(self, influence):
-        first, second = (influence._tests(one, None).design for one in self._rows)
+        first, second = (influence.data.tests(one, None).design for one in self._rows)
         return Tests(
             first.extended(second) if hasattr(first, "extended") else _both(first, second),
             None,
@@ -212,13 +212,13 @@ class Metric(Conclusion):
 
     def check(self, influence):
         self._log = is_log(influence)
-        self._codes = influence._tests(self.X, self.y).codes
+        self._codes = influence.data.tests(self.X, self.y).codes
         self._call = as_called(self.f, self._codes)
         ranked_by = self.f if self.ranked_by is None else self.ranked_by
         self._ranked_by = as_called(ranked_by, self._codes)
 
     def tests(self, influence):
-        return influence._tests(self.X, self.y)
+        return influence.data.tests(self.X, self.y)
 
     def of(self, eta):
         return float(self._ranked_by(eta))
@@ -366,7 +366,7 @@ def as_rows(influence, x):
     """One raw row as rows of one."""
     from skinfluence.editing.rows import raw_row
 
-    raw = influence._inputs.raw
+    raw = influence.data.inputs.raw
     return [x] if isinstance(raw, list) else raw_row(raw, x)
 
 

@@ -31,10 +31,10 @@ def refit_after(influence, edit, frozen=None):
     X, y, weight
         The rows that are left, as they were given, and None for weights that are all one.
     """
-    rows, inputs = edited_rows(influence, edit), influence._inputs
+    rows, inputs = edited_rows(influence, edit), influence.data.inputs
     replaced = {row: one.x for row, one in rows.changed.items() if one.x is not None}
     X = edited_raw(inputs.raw, replaced, [one.x for one in rows.added])
-    y, weight = influence._y().copy(), influence.objective.own_weights.copy()
+    y, weight = influence.data.y.copy(), influence.objective.own_weights.copy()
     for row, one in rows.changed.items():
         weight[row] = one.sample_weight
         if one.y is not None:
@@ -42,7 +42,7 @@ def refit_after(influence, edit, frozen=None):
     if rows.added:
         y = np.concatenate([y, [one.y for one in rows.added]])
         weight = np.append(weight, [one.sample_weight for one in rows.added])
-    gone = sorted(influence._gone | set(rows.gone.tolist()))
+    gone = sorted(influence.data.gone | set(rows.gone.tolist()))
     left = np.setdiff1d(np.arange(len(y)), gone)
     estimator = _fitted_one(influence.estimator)
     if frozen == "accept":

@@ -31,8 +31,8 @@ class Significance(Coef):
         if not hasattr(problem, "penalty") or problem.penalty.any():
             raise ValueError(
                 "The test of a coefficient needs a model without a penalty, whose estimate is not biased. "
-                f"Got {type(influence._inputs.model).__name__} with one; fit it without (C=inf, alpha=0), or "
-                "ask about the sign, coef(j)."
+                f"Got {type(influence.data.inputs.model).__name__} with one; fit it without (C=inf, "
+                "alpha=0), or ask about the sign, coef(j)."
             )
 
     def number_in(self, influence):

@@ -70,7 +70,7 @@ class MAnswers(Answers):
             raise
         if problem.has_distance and problem.distance is None:
             # Nothing says yet that there is an optimum.
-            self._optimum()
+            self.optimum()
 
     def _refuse_distant(self, error):
         """Of a problem that knows another way to its optimum: whether the Hessian is singular there, too."""
@@ -113,7 +113,7 @@ class MAnswers(Answers):
         gain, lost = 0.5 * report.newton_decrement**2, 0.0
         if problem.has_distance and problem.distance is None:
             # The optimum may be far from where the Hessian at the fit says.
-            lost = problem.value() - self._optimum()[0].value()
+            lost = problem.value() - self.optimum()[0].value()
         # As for linear models: a tenth of the loss of an average row.
         enough = 0.1 * problem.size / problem.n_samples + 1e-12
         # Of a perfect fit only round-off is left.
@@ -131,11 +131,11 @@ class MAnswers(Answers):
 
     @property
     def optimum_bound(self):
-        problem, H = self._optimum()
+        problem, H = self.optimum()
         return np.inf if problem.distance is None else problem.distance.in_norm(H)
 
     def polished(self):
-        before, (after, _) = self.problem, self._optimum()
+        before, (after, _) = self.problem, self.optimum()
         other = MAnswers(after, self.verbose)
         other._moved = how_far(before, after, self.report().newton_decrement)
         return other
@@ -210,7 +210,7 @@ class MAnswers(Answers):
 
     # Edits
 
-    def _optimum(self):
+    def optimum(self):
         """The problem at its optimum, and its Hessian there; found on first use."""
         if self._found is None:
             self._found = self._find_optimum()
@@ -236,7 +236,7 @@ class MAnswers(Answers):
         """The problem that a method's effects start from, and the Hessian that it solves with."""
         check_method(method)
         if method not in LOCAL:
-            return self._optimum()
+            return self.optimum()
         return self.problem, self._H + self.problem.damping * np.eye(len(self._H))
 
     def quantity(self, tests, of, method):

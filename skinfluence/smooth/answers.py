@@ -209,7 +209,7 @@ class SmoothAnswers(Locked, Answers):
     def row_steps(self, rows, label, method, tol):
         for some in self._row_blocks(len(rows)):
             edits, lonely = self.row_edits(rows[some], label, method)
-            for block, moved in self._steps_by_method(edits, method, tol):
+            for block, moved in self.steps_by_method(edits, method, tol):
                 moved[lonely[block]] = np.nan
                 yield effects.inside(some, block), moved
 
@@ -221,7 +221,8 @@ class SmoothAnswers(Locked, Answers):
             return [slice(0, m)]
         return list(row_blocks(m, 8 * k * k * ROW_MATRICES, ROWS_BYTES))
 
-    def _steps_by_method(self, edits, method, tol):
+    def steps_by_method(self, edits, method, tol):
+        """Steps of the parameters under edits of one row each, as (which edits, their steps) in blocks."""
         if method in LOCAL:
             a = steps.step_coefficients(self.factor, edits, method)
             for block in row_blocks(len(edits.rows), 32 * self.problem.n_parameters):

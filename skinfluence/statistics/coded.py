@@ -8,6 +8,8 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.utils import _safe_indexing
 
+from skinfluence._utils._compat import copy_output_config
+
 KINDS = (OneHotEncoder, OrdinalEncoder)
 
 
@@ -101,7 +103,9 @@ class CodedEncoder(TransformerMixin, BaseEstimator):
 
     def __sklearn_clone__(self):
         # The categories are those of all rows, and stay as they are.
-        return _configured(type(self)(self.encoder, self.categories), self)
+        made = type(self)(self.encoder, self.categories)
+        copy_output_config(made, self)
+        return made
 
     def fit(self, X, y=None):
         """Learn which categories there are, and which of them are rare."""
@@ -160,20 +164,14 @@ def codable(step):
 
 def coded(encoder):
     """Such an encoder, not fitted, that looks categories up once."""
-    return _configured(CodedEncoder(clone(encoder), Categories()), encoder)
+    made = CodedEncoder(clone(encoder), Categories())
+    copy_output_config(made, encoder)
+    return made
 
 
 def _plain(encoder):
     """An encoder with the same parameters, of arrays."""
     return type(encoder)(**encoder.get_params(deep=False))
-
-
-def _configured(encoder, like):
-    """With the container for outputs that another one was told."""
-    config = getattr(like, "_sklearn_output_config", None)
-    if config is not None:
-        encoder._sklearn_output_config = copy.deepcopy(config)
-    return encoder
 
 
 def _is_nan(value):

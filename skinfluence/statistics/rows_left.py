@@ -92,7 +92,7 @@ class PipelineOfLeft:
         eta[there] = self.whole.own_values(self._place[rows[there]], method, tol)
         if not there.all():
             influence = self.influence
-            tests = influence._tests(influence._inputs.raw_rows(rows[~there]), None)
+            tests = influence.data.tests(influence.data.inputs.raw_rows(rows[~there]), None)
             eta[~there] = influence.answers.quantity(tests, "decision_function", method).eta
         return eta
 

@@ -17,12 +17,12 @@ def moving_curve(problem):
 def learns_from_rows(influence):
     """Whether a step before the model, or the transformer of the targets, looks at the rows."""
     moves = moving_curve(influence.objective) is not None
-    return moves or any_learns(influence._inputs.steps)
+    return moves or any_learns(influence.data.inputs.steps)
 
 
 def names_of_parts(influence):
     """Names of the steps before the model, and of the transformer of the targets if its fit looks at them."""
-    names = [name for name, _ in influence._inputs.steps]
+    names = [name for name, _ in influence.data.inputs.steps]
     moves = moving_curve(influence.objective) is not None
     return [*names, "the transformer of the targets"] if moves else names
 

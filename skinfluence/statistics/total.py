@@ -16,7 +16,7 @@ FEWER = "Pass aggregate='mean', or frozen='accept' for the transformers as fitte
 
 def moves_with_features(influence):
     """Whether anything but the model learned from the cells of the rows."""
-    leaves = fitted_leaves(influence._inputs.steps)
+    leaves = fitted_leaves(influence.data.inputs.steps)
     return bool(influence.objective.gamma_counts) or any(learns(one) for _, one in leaves)
 
 
@@ -36,10 +36,10 @@ def fill_total(influence, answers, tests, X, rows, aggregate, out):
     out : ndarray of shape (n_test or 1, n_rows, n_inputs)
         Filled.
     """
-    problem, inputs = influence.objective, influence._inputs
+    problem, inputs = influence.objective, influence.data.inputs
     n, f, m = problem.n_samples, problem.design.n_features, tests.design.n_samples
     # What was learned was learned from the rows that no edit took out.
-    every = np.setdiff1d(np.arange(n), list(influence._gone))
+    every = np.setdiff1d(np.arange(n), list(influence.data.gone))
     check_fits((1, len(every), f), FEWER, what="The derivative in all training rows at once")
     weights = problem.weights
     share = (weights[every] / n)[:, None]

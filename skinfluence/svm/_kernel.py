@@ -16,7 +16,7 @@ from skinfluence.adapters.svm import svc_kernel
 from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.hinge.dual import dual_coefficients
 from skinfluence.kernel.functions import scaled_gamma
-from skinfluence.mixin import InfluenceMixin
+from skinfluence.mixin import InfluenceMixin, remember
 from skinfluence.objective import objective_of
 from skinfluence.svm._validation import check_classification
 
@@ -91,7 +91,7 @@ class SVC(InfluenceMixin, svm.SVC):
         self.classes_, self.class_weight_ = classes, start.class_weight_
         self._gamma = start._gamma
         self._write(start, rows, codes, HingeAnswers(objective_of(start, rows, labels, weight)))
-        return self._remember(X, y, sample_weight)
+        return remember(self, X, y, sample_weight)
 
     def _start(self, X, y, codes, classes, weight):
         """Libsvm's fit on the rows that have weight, told of all rows."""

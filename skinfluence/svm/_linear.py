@@ -12,7 +12,7 @@ from skinfluence._utils._compat import check_parameters
 from skinfluence.adapters.svm import OwnClassWeighted, refuse_unknown_linear
 from skinfluence.hinge.answers import HingeAnswers
 from skinfluence.losses import SmoothHinge
-from skinfluence.mixin import InfluenceMixin
+from skinfluence.mixin import InfluenceMixin, remember
 from skinfluence.objective import objective_of
 from skinfluence.smooth.optimum import piecewise
 from skinfluence.smooth.optimum.newton import minimise
@@ -128,7 +128,7 @@ class LinearSVC(InfluenceMixin, svm.LinearSVC):
             self._fit_hinge(rows, labels, given)
         else:
             self._fit_smooth(objective_of(self, rows, labels, given))
-        return self._remember(X, y, sample_weight)
+        return remember(self, X, y, sample_weight)
 
     def _check_parameters(self):
         if self.loss not in LOSSES:

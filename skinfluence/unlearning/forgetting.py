@@ -115,7 +115,7 @@ def retained(influence):
 
 def _left(influence):
     n = influence.objective.n_samples
-    left = np.setdiff1d(np.arange(n), list(influence._gone))
+    left = np.setdiff1d(np.arange(n), list(influence.data.gone))
     weight = influence.objective.own_weights[left]
-    X = _safe_indexing(influence._inputs.raw, left)
-    return X, influence._y()[left], None if (weight == 1.0).all() else weight
+    X = _safe_indexing(influence.data.inputs.raw, left)
+    return X, influence.data.y[left], None if (weight == 1.0).all() else weight

@@ -156,7 +156,7 @@ def _penalised(influence):
         why = "a free intercept, or no penalty: how far a gradient reaches is up to the data"
     elif again:
         why = f"{', '.join(again)}, which learned from the rows: how far it moves is up to the data"
-    elif influence._inputs.moves_targets:
+    elif influence.data.inputs.moves_targets:
         why = "a transformer of the targets"
     if why is not None:
         raise ValueError(

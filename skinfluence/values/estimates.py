@@ -134,7 +134,7 @@ def shapley(influence, X, y, *, of="loss", n_draws=100, method="auto", tol=1e-3,
         return mask
 
     influence = asked(influence)
-    if isinstance(influence._inputs.model, KNeighborsClassifier):
+    if isinstance(influence.data.inputs.model, KNeighborsClassifier):
         if of != "loss":
             raise ValueError(
                 "Values of neighbours are of the share of votes, of='loss'. Got "

@@ -25,12 +25,12 @@ def asked(influence):
         For what is none, and for models that would be others with few rows.
     """
     influence = influence_of(influence, "Values are of")
-    if any_learns(influence._inputs.steps):
+    if any_learns(influence.data.inputs.steps):
         raise TypeError(
             "Values are of models whose transformers do not learn from the rows: with few of them they "
             "would be others. Got "
-            f"{', '.join(name for name, _ in influence._inputs.steps)}. Ask about the model on transformed "
-            "rows, Influence(pipeline[-1], pipeline[:-1].transform(X), y)."
+            f"{', '.join(name for name, _ in influence.data.inputs.steps)}. Ask about the model on "
+            "transformed rows, Influence(pipeline[-1], pipeline[:-1].transform(X), y)."
         )
     refuse_chosen(influence.objective, "Values of rows")
     refuse_curve(influence.objective, "Values of rows")
@@ -51,7 +51,7 @@ def game_of(influence, X, y, of, method, tol):
         raise TypeError(
             "Values are known for ridge, kernel ridge, logistic regression with fixed class weights, GLMs, "
             "and by shapley for KNeighborsClassifier. Got "
-            f"{type(influence._inputs.model).__name__}."
+            f"{type(influence.data.inputs.model).__name__}."
         )
     return kinds[type(influence.answers)](influence, X, y, of, method, tol)
 
@@ -80,7 +80,7 @@ class Game:
         self.problem = influence.objective
         self.n = self.problem.n_samples
         self._of, self._method, self._tol = of, method, tol
-        self._tests = influence._tests(X, y)
+        self._tests = influence.data.tests(X, y)
         eta = np.zeros((self._tests.design.n_samples, self.problem.loss.n_outputs))
         nothing = self._quantity(eta)
         # A loss is a cost; of anything else more is more.
@@ -174,7 +174,7 @@ class SmoothGame(Game):
         # Removals that leave no model are answered by who asks.
         lonely = np.array([mask[i] and not self._has_model(_without(mask, i)) for i in rows])
         asked = asked.undone(lonely, objective)
-        for block, moved in answers._steps_by_method(asked, self._method, self._tol):
+        for block, moved in answers.steps_by_method(asked, self._method, self._tol):
             k, d = self.problem.theta.shape
             flat = np.ascontiguousarray(moved.reshape(-1, d).T)
             eta = self._tests.design.multiply(flat).reshape(-1, len(moved), k)
@@ -190,7 +190,7 @@ class KernelGame(Game):
         check_fits((3, problem.n_samples, problem.n_samples), "Ask about fewer rows.")
         if (problem.weights != 1.0).any():
             raise ValueError("Values of kernel ridge regression are of rows without weights.")
-        tests = influence._tests(X, None).design
+        tests = influence.data.tests(X, None).design
         self._K = influence.answers.K
         self._at = np.ascontiguousarray(tests.cross(problem.design))
         super().__init__(influence, X, y, of, method, tol)

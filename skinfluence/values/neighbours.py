@@ -43,7 +43,7 @@ def neighbour_shapley(influence, X, y):
             f"Values of neighbours are known for uniform votes. Got weights={family.voting!r}; fit with "
             "weights='uniform'."
         )
-    tests = influence._tests(X, y)
+    tests = influence.data.tests(X, y)
     n, m, k = len(family.codes), tests.design.n_samples, family.k
     place = np.arange(1, n)
     share = np.minimum(k, place) / place / k

@@ -204,7 +204,7 @@ def test_streams_without_functions_of_the_users_number_no_rows(monkeypatch):
 
     model, X, y = MODELS["ridge"]
     inf = Influence(clone(model).fit(X, y), X, y)
-    monkeypatch.setattr(type(inf._inputs), "try_after", number)
+    monkeypatch.setattr(type(inf.data.inputs), "try_after", number)
     for row in range(3):
         inf = inf.after(edits.remove(row))
     inf.effect(edits.remove([5, 6]), X, y)

@@ -166,7 +166,7 @@ def test_the_remedy_of_a_derivative_that_ends_at_a_step_is_of_one_of_several_mod
     place = {"Influence": Influence, "model": model, "X": X, "y": THREE, "k": k}
     exec(here.removesuffix("."), place)
     asked = eval(re.search(r"(Influence\(.*?, y\))\.", said)[1], place)
-    assert np.isfinite(asked.influence_pert(asked._inputs.raw[:2], place["y"][:2])).all()
+    assert np.isfinite(asked.influence_pert(asked.data.inputs.raw[:2], place["y"][:2])).all()
 
 
 def test_words_for_several_labels_are_refused_as_what_they_are():

@@ -84,7 +84,7 @@ def test_any_edit_is_a_fit_on_the_edited_rows(model):
 def test_groups_are_fits_without_them(model):
     X, y = make()
     inf, groups = Influence(model.fit(X, y), X, y), np.arange(N) % 4
-    points = [inf._resolve(edits.remove(np.flatnonzero(groups == g))) for g in range(4)]
+    points = [inf.data.resolve(edits.remove(np.flatnonzero(groups == g))) for g in range(4)]
     own = inf.answers.own_group_removals(points, "auto", 1e-3)[:, 0]
     for g in range(4):
         out = groups == g

@@ -207,7 +207,7 @@ def test_groups_equal_refits(model, data):
     influence = Influence(model, data.X, data.y, data.w)
     groups = np.arange(N) % 4
     found = influence.removal_effect(data.T, data.t, groups=groups)
-    points = [influence._resolve(edits.remove(np.flatnonzero(groups == g))) for g in range(4)]
+    points = [influence.data.resolve(edits.remove(np.flatnonzero(groups == g))) for g in range(4)]
     own = influence.answers.own_group_removals(points, "auto", 1e-3)[:, 0]
     first = influence.answers.own_group_removals(points, "influence", 1e-3)[:, 0]
     for g in range(4):

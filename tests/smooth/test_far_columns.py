@@ -11,6 +11,7 @@ from skinfluence import Influence, diagnostics, edits
 from skinfluence.design import design_of
 from skinfluence.design.far import far_from_zero
 from skinfluence.distributed import fit as fit_blocks
+from skinfluence.influence import influence_of_fit
 from skinfluence.model_selection import LeaveOneOutSearch
 from skinfluence.solvers import CG, SingularHessianError
 from tests.truth import relative_error
@@ -198,7 +199,7 @@ def test_an_intercept_that_does_not_take_it_up_is_not_blamed_on_the_penalty(mode
     # Decision values that the offset does not saturate.
     model.coef_ = np.reshape([0.5, -0.5, 0.0], model.coef_.shape)
     with pytest.raises(SingularHessianError, match=r"\de\+08 times their spread.*Centre") as caught:
-        Influence._of_fit(model, X + 3e8, y, None)
+        influence_of_fit(model, X + 3e8, y, None)
     assert "Penalise" not in str(caught.value)
 
 

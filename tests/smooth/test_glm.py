@@ -87,7 +87,7 @@ def test_removals_are_refits_on_the_rest(case):
 def test_certificates_hold(case, hold):
     """No error is above its bound, in the norm of the edited Hessian; none is claimed without M."""
     inf, _, X, y, weight = fitted(case, hold)
-    resolved = [inf._resolve(edit) for edit, *_ in changed(X, y, weight)]
+    resolved = [inf.data.resolve(edit) for edit, *_ in changed(X, y, weight)]
     base = inf.answers.edit_solver().objective
     truth, _, _ = inf.answers.solve_points(resolved, "exact", 1e-3)
     for tol in (0.5, 1e-3, 1e-7):

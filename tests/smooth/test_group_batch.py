@@ -34,7 +34,7 @@ def case(name, n=160, groups=10, seed=5):
     X, y = make_data(task, n, 3, seed)
     weight = np.random.default_rng(3).uniform(0.5, 2.0, n)
     influence = Influence(clone(model).fit(X, y, sample_weight=weight), X, y, weight)
-    points = [influence._resolve(edits.remove(np.arange(g, n, groups))) for g in range(groups)]
+    points = [influence.data.resolve(edits.remove(np.arange(g, n, groups))) for g in range(groups)]
     return influence, points
 
 
@@ -115,7 +115,7 @@ def test_weights_that_fall_and_rows_of_weight_zero_are_edits_like_others():
     influence, _ = case("logistic")
     weight = np.array(influence.objective.weights)
     points = [
-        influence._resolve(edits.reweight(np.arange(g, 160, 10), 0.3 * weight[g::10]))
+        influence.data.resolve(edits.reweight(np.arange(g, 160, 10), 0.3 * weight[g::10]))
         for g in range(10)
     ]
     solver = influence.answers.edit_solver()
@@ -139,8 +139,8 @@ def test_blocks_of_groups_are_groups(monkeypatch):
 def test_what_is_not_a_removal_or_too_few_goes_one_by_one():
     influence, points = case("logistic")
     batch = GroupBatch(influence.answers.edit_solver())
-    added = influence._resolve(edits.add(np.zeros(3), "yes"))
-    raised = influence._resolve(edits.reweight(3, 9.0))
+    added = influence.data.resolve(edits.add(np.zeros(3), "yes"))
+    raised = influence.data.resolve(edits.reweight(3, 9.0))
     assert batch.takes([*points, added, raised]).tolist() == [True] * 10 + [False] * 2
     assert not batch.takes(points[:5]).any()
 
@@ -151,7 +151,7 @@ def test_a_group_that_decides_a_coefficient_is_left_to_single_edits():
     X[:10, -1] = np.linspace(-1, 1, 10)
     model = linear_model.LogisticRegression(C=1e8, **TIGHT).fit(X, y)
     influence = Influence(model, X, y)
-    points = [influence._resolve(edits.remove(np.arange(g, g + 10))) for g in range(0, 120, 10)]
+    points = [influence.data.resolve(edits.remove(np.arange(g, g + 10))) for g in range(0, 120, 10)]
     batch = GroupBatch(influence.answers.edit_solver())
     if batch.takes(points).all():
         _, bound, size, _, round_off = batch.solve(points, 1e-6)

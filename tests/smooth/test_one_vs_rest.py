@@ -66,7 +66,7 @@ def test_exact_edits_equal_refits(name, task):
 def test_certificates_hold(name):
     model, X, y = fitted(name)
     inf = Influence(model, X, y)
-    resolved = [inf._resolve(edit) for edit, *_ in changed(X, y)]
+    resolved = [inf.data.resolve(edit) for edit, *_ in changed(X, y)]
     base = inf.answers.edit_solver().objective
     truth, _, _ = inf.answers.solve_points(resolved, "exact", 1e-3)
     for tol in (0.5, 1e-3):

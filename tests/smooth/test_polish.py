@@ -25,6 +25,7 @@ from sklearn.svm import LinearSVC
 from skinfluence import Influence, edits, losses
 from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
+from skinfluence.influence import influence_of_fit
 from skinfluence.m_estimation import MEstimator
 from skinfluence.objective import Objective
 from skinfluence.smooth.optimum.newton import polish
@@ -383,7 +384,7 @@ def test_a_fit_where_no_row_curves_any_longer_is_said_to_be_far_and_can_be_polis
     model = clone(model).fit(X, y)
     model.coef_, model.intercept_ = model.coef_ + 1e6, model.intercept_ + 1e7
     with pytest.raises(SingularHessianError, match=r"ended far from its optimum.*polish=True"):
-        Influence._of_fit(model, X, y, None)
+        influence_of_fit(model, X, y, None)
     if isinstance(model, LogisticRegression):
         # Its solver does not end there: other data, as is said before.
         return

@@ -19,7 +19,7 @@ def breast_cancer():
 
 def shifts(influence, method="one-step"):
     return influence.loo_decision_function(method=method) - influence.estimator.decision_function(
-        influence._inputs.training_X
+        influence.data.inputs.training_X
     )
 
 

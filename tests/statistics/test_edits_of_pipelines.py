@@ -457,7 +457,9 @@ def test_the_bridge_of_estimators_asks_the_same(cancer):
     "question",
     [
         lambda inf, X, y, **o: inf.removal_effect(X, y, **o),
-        lambda inf, X, y, **o: inf.removal_effect(X, y, groups=np.arange(len(inf._y())) // 3, **o),
+        lambda inf, X, y, **o: inf.removal_effect(
+            X, y, groups=np.arange(len(inf.data.y)) // 3, **o
+        ),
         lambda inf, X, y, **o: inf.top(X, y, **o),
         lambda inf, X, y, **o: inf.effect([edits.remove(i) for i in range(100)], X, y, **o),
         lambda inf, X, y, **o: inf.loo_predict(**o),

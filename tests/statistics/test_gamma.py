@@ -151,8 +151,8 @@ def test_first_order_is_the_slope_of_small_changes():
     for row in (5, 8, 30):
         change = edits.reweight(row, weight[row] - h)
         asked = {"of": "decision_function"}
-        exact = model._influence().effect(change, X[:5], **asked).values
-        first = model._influence().effect(change, X[:5], method="influence", **asked).values
+        exact = model.__influence__().effect(change, X[:5], **asked).values
+        first = model.__influence__().effect(change, X[:5], method="influence", **asked).values
         np.testing.assert_allclose(first, exact, rtol=0, atol=2e-3 * np.abs(exact).max())
 
 

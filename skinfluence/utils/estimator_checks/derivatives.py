@@ -116,7 +116,7 @@ def check_derivatives_agree(subject):
         ),
     ]
     if subject.is_smooth_objective:
-        tests = influence._tests(sample.X_test, sample.y_test)
+        tests = influence.data.tests(sample.X_test, sample.y_test)
         g = problem.loss.gradient(tests.design.multiply(problem.theta.T), tests.y)
         step = -len(subject.y) * np.linalg.solve(_hessian(problem), _row_gradients(problem))
         step = step.reshape(*problem.theta.shape, -1)

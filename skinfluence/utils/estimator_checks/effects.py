@@ -189,10 +189,10 @@ def check_certificates(subject):
         changes, sample.X_test, of="decision_function", method="auto", tol=0.9
     )
     expected = subject.change(subject.removals, "decision_function")
-    tests = subject.influence._tests(sample.X_test, None).design.dense_rows()
+    tests = subject.influence.data.tests(sample.X_test, None).design.dense_rows()
     worst = 0.0
     for i, change in enumerate(changes):
-        points = subject.influence._resolve(change)
+        points = subject.influence.data.resolve(change)
         reach = _reach(edited(subject.problem, points), tests)
         error = np.abs(found.values[:, i] - expected[:, i]).reshape(len(tests), -1).max(axis=1)
         # Rounding of the refit itself.

@@ -62,7 +62,7 @@ def check_fit_is_the_optimum(subject):
 def check_predictions(subject):
     """Decision values become the estimator's own predictions and probabilities."""
     model, influence = subject.model, subject.influence_of(subject.model)
-    tests = influence._tests(subject.sample.X_test, subject.sample.y_test)
+    tests = influence.data.tests(subject.sample.X_test, subject.sample.y_test)
     quantity = influence.answers.quantity(tests, "decision_function", "one-step")
     ours = Outputs(model, influence.objective, quantity.eta)
     X = subject.sample.X_test

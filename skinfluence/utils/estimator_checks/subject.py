@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
+from skinfluence._utils._compat import fitted_gamma
 from skinfluence.answers import Answers, Tests, answers_of
 from skinfluence.influence import Influence
 from skinfluence.inputs import Inputs
@@ -193,7 +194,7 @@ class Subject:
                 zip(labels.classes.tolist(), labels.class_weight.tolist(), strict=True)
             )
         if gamma and isinstance(params.get("gamma"), str):
-            held["gamma"] = float(self.model._gamma)
+            held["gamma"] = fitted_gamma(self.model)
         return clone(self.estimator).set_params(**held) if held else self.estimator
 
     # Truth
@@ -276,7 +277,7 @@ class Subject:
 
         Shape (n_test, m, ...) from eta of shape (m, n_test, n_outputs).
         """
-        tests = self.influence._tests(self.sample.X_test, self.sample.y_test)
+        tests = self.influence.data.tests(self.sample.X_test, self.sample.y_test)
         quantity = Quantity(of, self.problem.loss, tests, self.before.eta)
         return np.swapaxes(quantity.change(np.asarray(eta) - self.before.eta), 0, 1)
 

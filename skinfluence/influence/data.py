@@ -24,40 +24,73 @@ def check_effects_fit(quantity, n_edits):
     check_fits((*quantity.shape[:1], n_edits, *quantity.shape[1:]), SMALLER)
 
 
-class Asked:
-    """A fitted problem and its data: the part of Influence that all questions stand on."""
+class ProblemData:
+    """A fitted problem, the rows it was fitted on, and what users' words for them mean.
 
-    estimator: Any
-    answers: Any
-    objective: Any
-    frozen: Frozen
-    budget: float
-    _inputs: Any
-    _gone: frozenset[int]
+    It is the ``data`` of an :class:`~skinfluence.Influence`: what the other rooms read of one, without a
+    promise to users.
 
-    def _y(self):
-        """The training targets as the user gave them."""
-        labels, curve = self.objective.labels, self.objective.curve
-        y = self.objective.y
+    Parameters
+    ----------
+    problem : Problem
+    inputs : Inputs
+    concern : str, default=None
+        What is wrong with the fit; warned of when the model is first asked about.
+    gone : frozenset of int, default=frozenset()
+        Rows that edits took out.
+    left : Left, default=None
+        The pipeline of the others, where steps of it learn from the rows.
+    followed : bool, default=False
+        Whether an edit made the model, so that its estimator is a copy of our own.
+    fitted_again : bool, default=False
+        Whether the steps were fitted here on these rows, or were seen to give what they gave.
+
+    Attributes
+    ----------
+    refits : Refits, False or None
+        The steps, to be fitted again; False where they do not give what they gave; None until that matters.
+    """
+
+    def __init__(
+        self,
+        problem,
+        inputs,
+        concern=None,
+        *,
+        gone=frozenset(),
+        left=None,
+        followed=False,
+        fitted_again=False,
+    ):
+        self.problem, self.inputs, self.concern = problem, inputs, concern
+        self.gone, self.left, self.followed = gone, left, followed
+        self.fitted_again, self.refits = fitted_again, None
+
+    @property
+    def y(self):
+        """The training targets as the user gave them; computed at every look."""
+        labels, curve = self.problem.labels, self.problem.curve
+        y = self.problem.y
         if labels is not None:
             return labels.classes[labels.codes_of(y)]
-        if self.objective.offset is not None:
-            return self.objective.loss.bare(y)
+        if self.problem.offset is not None:
+            return self.problem.loss.bare(y)
         return y if curve is None else curve.raw(y)
 
-    def _rows(self, indices, labels=None):
-        n = self.objective.n_samples
+    def positions(self, indices, labels=None):
+        """Positions of training rows by number, mask or name: (n_rows,) int, all of them for None."""
+        n = self.problem.n_samples
         if indices is None and labels is None:
             return np.arange(n)
-        return named(indices, labels, "indices").positions(n, self._inputs.labels)
+        return named(indices, labels, "indices").positions(n, self.inputs.labels)
 
-    def _encode_y(self, y):
+    def encode_y(self, y):
         """The loss's y, class positions or targets for callables, and class weights."""
         refuse_masked(y=y)
-        y, labels = in_numpy(y), self.objective.labels
+        y, labels = in_numpy(y), self.problem.labels
         if labels is None:
-            y, own = _numbers(y, self.objective.classifies), np.shape(self.objective.y)[1:]
-            own = own if self.objective.offset is None else ()
+            y, own = _numbers(y, self.problem.classifies), np.shape(self.problem.y)[1:]
+            own = own if self.problem.offset is None else ()
             y = y if own else column(y)
             if y.shape[1:] != own or not np.isfinite(y).all():
                 came = "NaN or infinity" if y.shape[1:] == own else f"an array of shape {y.shape}"
@@ -66,14 +99,14 @@ class Asked:
                     if own
                     else "y must be a one-dimensional array of finite numbers."
                 )
-            z = self.objective.loss.check_y(self._transformed(y))
+            z = self.problem.loss.check_y(self._transformed(y))
             return z, z, np.ones(len(y))
         codes = labels.codes(column(y))
         return labels.targets[codes], codes, labels.class_weight[codes]
 
     def _transformed(self, y):
         """Targets as the loss sees them."""
-        curve = self.objective.curve
+        curve = self.problem.curve
         if curve is None:
             return y
         z = curve(y)
@@ -85,41 +118,43 @@ class Asked:
             )
         return z
 
-    def _tests(self, X, y, offset=None):
-        design = self.objective.design.like(self._inputs.transform(X))
+    def tests(self, X, y, offset=None):
+        """Test points as the model sees them, a :class:`~skinfluence.answers.Tests`; y None for no labels."""
+        design = self.problem.design.like(self.inputs.transform(X))
         if offset is not None:
             self._check_has_offset()
             offset = checked_offset(in_numpy(offset), design.n_samples, "test points")
         if y is None:
-            return Tests(design, None, None, self.objective.labels, offset)
-        encoded, codes, _ = self._encode_y(y)
+            return Tests(design, None, None, self.problem.labels, offset)
+        encoded, codes, _ = self.encode_y(y)
         if len(codes) != design.n_samples:
             raise ValueError(
                 f"X and y must have one row each per test point. Got {design.n_samples} and "
                 f"{len(codes)}."
             )
-        if self.objective.offset is not None:
+        if self.problem.offset is not None:
             # Without one no loss is known, which what is asked may not need.
             encoded = None if offset is None else np.column_stack([encoded, offset])
-        return Tests(design, encoded, codes, self.objective.labels, offset)
+        return Tests(design, encoded, codes, self.problem.labels, offset)
 
-    def _labelled_tests(self, X, y, aggregate, offset=None):
+    def labelled_tests(self, X, y, aggregate, offset=None):
+        """As :meth:`tests`, of what is known of labelled points only."""
         if aggregate not in (None, "mean"):
             raise ValueError(f"aggregate must be None or 'mean'. Got {aggregate!r} instead.")
         if y is None:
             raise ValueError("The influence on test losses needs y, the labels of the test points.")
-        tests = self._tests(X, y, offset)
+        tests = self.tests(X, y, offset)
         if tests.y is None:
             raise ValueError(NEEDS_OFFSET)
         return tests
 
-    def _encoded(self, y, offset=None):
+    def encoded(self, y, offset=None):
         """The loss's y and class weights of rows of an edit, with the offset of each."""
-        encoded, _, weight = self._encode_y(y)
+        encoded, _, weight = self.encode_y(y)
         given = [one for one in (() if offset is None else offset) if one is not None]
         if given:
             self._check_has_offset()
-        if self.objective.offset is None:
+        if self.problem.offset is None:
             return encoded, weight
         if len(given) < len(encoded):
             raise ValueError(
@@ -130,49 +165,62 @@ class Asked:
         return np.column_stack([encoded, beside]), weight
 
     def _check_has_offset(self):
-        if self.objective.offset is None:
+        if self.problem.offset is None:
             raise ValueError(
                 "offset= is for models with one. Got it for a model without. Leave it out, or say what the "
                 "fit had: Influence(estimator, X, y, offset=...)."
             )
 
-    def _resolve(self, edit):
-        transform_row, labels = self._inputs.transform_row, self._inputs.labels
-        return resolve(edit, self.objective, transform_row, self._encoded, labels)
+    def resolve(self, edit):
+        """An edit as :class:`~skinfluence.edits.points.Points`, in the model's features."""
+        transform_row, labels = self.inputs.transform_row, self.inputs.labels
+        return resolve(edit, self.problem, transform_row, self.encoded, labels)
 
-    def _look_at(self, asked):
+    def look_at(self, asked):
         """Look at edits where there is something to refuse."""
-        for edit in asked if self._gone or self._inputs.has_functions else ():
-            self._changes_of(edit)
+        for edit in asked if self.gone or self.inputs.has_functions else ():
+            self.changes_of(edit)
 
-    def _changes_of(self, edit):
+    def changes_of(self, edit):
         """What an edit makes of the rows, as :class:`~skinfluence.edits.rows.RowChanges`.
 
         Edits of rows that are gone are refused; functions of the user's are tried on what is left.
         """
-        changes = row_changes(edit, self.objective, self._inputs.labels)
-        changes.refuse(self._gone)
-        if self._inputs.has_functions:
+        changes = row_changes(edit, self.problem, self.inputs.labels)
+        changes.refuse(self.gone)
+        if self.inputs.has_functions:
             moved, new = changes.features
             if moved or new:
                 self._try_functions(moved, new)
         return changes
 
-    def _look_at_groups(self, groups):
+    def look_at_groups(self, groups):
         """Try functions of the user's on what is left without each of some groups of rows."""
-        for rows in groups if self._inputs.has_functions else ():
+        for rows in groups if self.inputs.has_functions else ():
             self._try_functions(rows, [])
 
     def _try_functions(self, moved, new):
-        gone = self._gone.union(moved)
+        gone = self.gone.union(moved)
         if len(gone) > 1 or new:
             # Without one row they were tried beforehand, on parts of the rows.
-            left = np.setdiff1d(np.arange(self.objective.n_samples), list(gone))
-            self._inputs.try_after(left, new)
+            left = np.setdiff1d(np.arange(self.problem.n_samples), list(gone))
+            self.inputs.try_after(left, new)
 
-    def _rows_after(self, edit):
-        raw_row, labels = self._inputs.raw_row, self._inputs.labels
-        return rows_after(edit, self.objective, self._y(), raw_row, self._encoded, labels)
+    def rows_after(self, edit):
+        """The raw rows after an edit, for steps that are fitted on them."""
+        raw_row, labels = self.inputs.raw_row, self.inputs.labels
+        return rows_after(edit, self.problem, self.y, raw_row, self.encoded, labels)
+
+
+class Asked:
+    """What each kind of question reads of the Influence that it is asked of."""
+
+    estimator: Any
+    answers: Any
+    objective: Any
+    data: ProblemData
+    frozen: Frozen
+    budget: float
 
 
 def _numbers(y, are_labels):
