@@ -308,6 +308,17 @@ def test_a_private_of_another_is_seen():
     assert set(reached_by(tree)) == {"_a", "_b"}
 
 
+def test_a_class_has_a_name_of_its_own():
+    """So that a type in a docstring says which one it is, whichever room it is read in."""
+    places = defaultdict(list)
+    for path in modules().values():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not is_private(node.name):
+                places[node.name].append(path.relative_to(ROOT).as_posix())
+    twice = {name: where for name, where in places.items() if len(where) > 1}
+    assert not twice
+
+
 def fresh(code):
     """The JSON that a new interpreter prints."""
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,10 +11,10 @@ linear in bounds, targets and coefficients that are moved, so that following the
 solution of an edited problem exactly.
 
 - :class:`HingeProblem`: kernel, labels, bounds. Nothing here knows estimators or classes.
-- :func:`polish`: the optimum to round-off, from any start: ``Solution``; :func:`polish_near`: from one
+- :func:`polish`: the optimum to round-off, from any start: ``HingeOptimum``; :func:`polish_near`: from one
   that is near it; ``few_rows``: from that of a problem that differs in few rows.
 - :class:`Paths`: edits of a solution. ``remove``, ``change``, ``remove_groups``, ``edit`` are exact
-  and certified; ``one_step`` and ``weight_derivative`` are local; all return ``Moves``.
+  and certified; ``one_step`` and ``weight_derivative`` are local; all return ``CoefficientMoves``.
 - :func:`near_optima`: the optima of many problems near one, each with a kernel of its own.
 
 >>> import numpy as np
@@ -30,22 +30,22 @@ True
 
 """
 
-from skinfluence.active_set.moves import Moves
+from skinfluence.active_set.moves import CoefficientMoves
 from skinfluence.active_set.near_start import polish_near
 from skinfluence.active_set.nearby import near_optima
 from skinfluence.active_set.paths import Paths
-from skinfluence.active_set.polish import Solution, distance_under, polish
+from skinfluence.active_set.polish import HingeOptimum, distance_under, polish
 from skinfluence.active_set.problem import BOUND, MARGIN, NONE, HingeProblem, NewRows
 
 __all__ = [
     "BOUND",
     "MARGIN",
     "NONE",
+    "CoefficientMoves",
+    "HingeOptimum",
     "HingeProblem",
-    "Moves",
     "NewRows",
     "Paths",
-    "Solution",
     "distance_under",
     "near_optima",
     "polish",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skinfluence.active_set.polish import LOOSE, TIGHT, Solution
+from skinfluence.active_set.polish import LOOSE, TIGHT, HingeOptimum
 from skinfluence.active_set.tableau import independent
 
 # Rows that may come to the margin in one edit, and changes of role, before the path is left to others.
@@ -48,7 +48,7 @@ def solution_under(solution, margin, y, C, target=None):
 
     Parameters
     ----------
-    solution : Solution
+    solution : HingeOptimum
         Before, with its kernel matrix in memory.
     margin : Margin or None
         At that solution, where it is known.
@@ -57,7 +57,7 @@ def solution_under(solution, margin, y, C, target=None):
 
     Returns
     -------
-    solution : Solution or None
+    solution : HingeOptimum or None
         As of :func:`move_rows`.
     margin : Margin or None
     """
@@ -76,7 +76,7 @@ def move_rows(solution, margin, problem, rows):
 
     Parameters
     ----------
-    solution : Solution
+    solution : HingeOptimum
         Before, with its kernel matrix in memory.
     margin : Margin
         At that solution.
@@ -87,7 +87,7 @@ def move_rows(solution, margin, problem, rows):
 
     Returns
     -------
-    solution : Solution or None
+    solution : HingeOptimum or None
         None where the path ends at rows that span one another, on an empty margin, or beside the optimum.
     margin : Margin
 
@@ -119,5 +119,7 @@ def move_rows(solution, margin, problem, rows):
     if not (left <= TIGHT or left <= min(problem.rounding(beta), LOOSE)):
         return None, None
     # The solution begins where it is.
-    found = Solution(problem, beta, bias, (bias, bias), f, problem.roles(beta), left, 0.0, n_pivots)
+    found = HingeOptimum(
+        problem, beta, bias, (bias, bias), f, problem.roles(beta), left, 0.0, n_pivots
+    )
     return found, Margin(members[:p].copy(), G[:p, :p].copy(), inverse[:p, :p].copy())

@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Moves:
+class CoefficientMoves:
     """Changes of coefficients and bias, one per edit.
 
     Attributes

@@ -21,7 +21,7 @@ def polish_near(problem, beta0, bias0=None):
 
     Returns
     -------
-    solution : Solution
+    solution : HingeOptimum
 
     Notes
     -----

@@ -14,7 +14,7 @@ SINGULAR = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Optima:
+class NearOptima:
     """What was found.
 
     Attributes
@@ -57,7 +57,7 @@ def near_optima(problem, values, among, beta, absent, accepted, rounds=ROUNDS, c
 
     Returns
     -------
-    found : Optima
+    found : NearOptima
 
     Notes
     -----
@@ -97,7 +97,7 @@ def near_optima(problem, values, among, beta, absent, accepted, rounds=ROUNDS, c
         left = left[~done]
         if not len(left):
             break
-    return Optima(beta, bias, g + bias[:, None], violation)
+    return NearOptima(beta, bias, g + bias[:, None], violation)
 
 
 def _snapped(beta, lo, hi, near):

@@ -10,7 +10,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence.active_set.base import Base, Found
 from skinfluence.active_set.certificate import certify
 from skinfluence.active_set.changes import Changes, rows_in
-from skinfluence.active_set.moves import Moves
+from skinfluence.active_set.moves import CoefficientMoves
 from skinfluence.active_set.polish import polish
 from skinfluence.active_set.problem import BOUND, SAID
 
@@ -27,12 +27,12 @@ class Paths:
 
     Parameters
     ----------
-    solution : Solution
+    solution : HingeOptimum
         From :func:`skinfluence.active_set.polish`.
 
     Attributes
     ----------
-    solution : Solution
+    solution : HingeOptimum
 
     Notes
     -----
@@ -58,7 +58,7 @@ class Paths:
 
         Returns
         -------
-        moves : Moves
+        moves : CoefficientMoves
             Rows without a coefficient change nothing, exactly, unless no row is on the margin and the
             interval of biases ends at them. NaN where one class is left.
 
@@ -83,7 +83,7 @@ class Paths:
 
         Returns
         -------
-        moves : Moves
+        moves : CoefficientMoves
         """
         rows = rows_in(rows, self.solution.problem.n)
         return self._exact(self._of_single_rows(rows, y, C))
@@ -97,7 +97,7 @@ class Paths:
 
         Returns
         -------
-        moves : Moves
+        moves : CoefficientMoves
         """
         problem = self.solution.problem
         groups = [np.unique(rows_in(rows, problem.n)) for rows in groups]
@@ -118,7 +118,7 @@ class Paths:
 
         Returns
         -------
-        moves : Moves
+        moves : CoefficientMoves
             With one edit.
         """
         rows = rows_in(rows, self.solution.problem.n)
@@ -136,7 +136,7 @@ class Paths:
 
         Returns
         -------
-        moves : Moves
+        moves : CoefficientMoves
             NaN where the only row on the margin leaves and the bias is free.
         """
         base, beta = self._bases[0], self.solution.beta
@@ -160,7 +160,7 @@ class Paths:
 
         Returns
         -------
-        moves : Moves
+        moves : CoefficientMoves
             Zero for rows on the margin, whose removal matters all the same.
         """
         rows = rows_in(rows, self.solution.problem.n)
@@ -205,7 +205,7 @@ class Paths:
         delta[:, :m] = scale[:, None] * responses[:, :m]
         off = np.flatnonzero(place >= m)
         delta[off, m + np.searchsorted(columns[m:], place[off])] = scale[off]
-        return Moves(
+        return CoefficientMoves(
             moving=moving,
             n_edits=len(rows),
             columns=base.tableau.rows[columns],
@@ -326,7 +326,7 @@ def _assembled(changes, parts, undefined, n_pivots, kkt):
         delta[here, np.searchsorted(columns, part.columns[kept])] = part.delta_beta[:, kept]
         bias[here], new_beta[here] = part.delta_bias, part.new_beta
     order = np.argsort(moving)
-    return Moves(
+    return CoefficientMoves(
         moving=moving[order],
         n_edits=changes.n_edits,
         columns=columns,

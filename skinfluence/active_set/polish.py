@@ -20,7 +20,7 @@ _MAX_FLIPPED = 256
 
 
 @dataclass(frozen=True)
-class Solution:
+class HingeOptimum:
     """An optimum of a hinge problem.
 
     Attributes
@@ -73,7 +73,7 @@ def polish(problem, beta0=None, bias0=None, *, say=True):
 
     Returns
     -------
-    solution : Solution
+    solution : HingeOptimum
 
     Raises
     ------
@@ -267,7 +267,7 @@ def distance_under(away, bias, interval):
 
 
 def solution_of(problem, beta, bias, g, start, n_pivots):
-    """The Solution at coefficients; ``g`` is what the kernel makes of them, ``start`` where f began."""
+    """The HingeOptimum at coefficients; ``g`` is what the kernel makes of them, ``start`` where f began."""
     interval = (bias, bias)
     inside = (beta > problem.lo) & (beta < problem.hi)
     if problem.free_bias and not inside.any():
@@ -275,7 +275,7 @@ def solution_of(problem, beta, bias, g, start, n_pivots):
         interval = (min(low, high), max(low, high))
         bias = 0.5 * (low + high)
     f = g + bias
-    return Solution(
+    return HingeOptimum(
         problem=problem,
         beta=beta,
         bias=float(bias),

@@ -23,7 +23,7 @@ class HingeProblem:
 
     Parameters
     ----------
-    kernel : callable, Blocks or ndarray of shape (n, n)
+    kernel : callable, KernelBlocks or ndarray of shape (n, n)
         ``kernel(rows_a, rows_b)`` gives the block of the kernel matrix for two integer arrays. For a
         bias that is penalised (LinearSVC) it already includes ``intercept_scaling ** 2``.
     y : ndarray of shape (n,)
@@ -67,7 +67,7 @@ class HingeProblem:
         if not (np.isfinite(self.C).all() and (self.C >= 0).all()):
             raise ValueError("C must be finite and non-negative in every row.")
         self.free_bias = bool(free_bias)
-        self.kernel = Blocks(kernel) if isinstance(kernel, np.ndarray) else kernel
+        self.kernel = KernelBlocks(kernel) if isinstance(kernel, np.ndarray) else kernel
         if self.in_memory and self.kernel.n != self.n:
             shape = self.kernel.matrix.shape
             raise ValueError(f"A kernel matrix must have shape {(self.n, self.n)}. Got {shape}.")
@@ -91,7 +91,7 @@ class HingeProblem:
     @property
     def in_memory(self):
         """Whether the kernel is a matrix that is there."""
-        return isinstance(self.kernel, Blocks)
+        return isinstance(self.kernel, KernelBlocks)
 
     def with_bounds(self, y, C, target=None):
         """The same kernel under other labels, bounds and targets, all known to be such.
@@ -271,7 +271,7 @@ class NewRows:
     target: np.ndarray | None = None
 
 
-class Blocks:
+class KernelBlocks:
     """Blocks of a kernel matrix that is there.
 
     Parameters

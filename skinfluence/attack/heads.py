@@ -258,7 +258,7 @@ class SmoothHead(Head):
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
+class DecisionSums:
     """Sums of decision values of some rows: one of all of them, or each for itself."""
 
     X: np.ndarray
@@ -306,10 +306,10 @@ class HingeHead(Head):
         return -self.objective.loss.signs[y]
 
     def direction(self, design, slopes):
-        return Sums(design.X, slopes, together=True)
+        return DecisionSums(design.X, slopes, together=True)
 
     def directions(self, design, slopes):
-        return Sums(design.X, slopes, together=False)
+        return DecisionSums(design.X, slopes, together=False)
 
     def _fill_gradients(self, rows, direction, pull_back, out):
         problem, optimum = self.objective, self._answers.optimum

@@ -14,7 +14,7 @@ from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from skinfluence._utils.rows import groups_of
-from skinfluence.conformal.left_out import LeftOut
+from skinfluence.conformal.left_out import ModelsWithout
 from skinfluence.conformal.ranks import check_coverage, smallest, upper_rank
 from skinfluence.conformal.scores import check_conformity, scores_of
 from skinfluence.influence import influence_of_fit
@@ -142,7 +142,9 @@ class JackknifePlusRegressor(RegressorMixin, _Conformal):
         if self.kind not in KINDS:
             raise ValueError(f"kind must be 'plus' or 'minmax'. Got {self.kind!r} instead.")
         influence = self._fit(X, y)
-        self._left_out = LeftOut(influence, _positions(influence, groups), self.method, self.tol)
+        self._left_out = ModelsWithout(
+            influence, _positions(influence, groups), self.method, self.tol
+        )
         own = influence.objective.loss.mean(self._left_out.own)[:, 0]
         self.residuals_ = np.abs(np.asarray(influence.data.y, dtype=float) - own)
         return self
@@ -251,7 +253,9 @@ class JackknifePlusClassifier(ClassifierMixin, _Conformal):
         check_conformity(self.conformity)
         influence = self._fit(X, y)
         self.classes_ = influence.objective.labels.classes
-        self._left_out = LeftOut(influence, _positions(influence, groups), self.method, self.tol)
+        self._left_out = ModelsWithout(
+            influence, _positions(influence, groups), self.method, self.tol
+        )
         every = scores_of(self._left_out.own, self.conformity)
         codes = influence.objective.labels.codes(influence.data.y)
         self.scores_ = every[np.arange(len(codes)), codes]

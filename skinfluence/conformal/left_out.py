@@ -15,7 +15,7 @@ from skinfluence.statistics import learns_from_rows, names_of_parts
 BLOCK_BYTES = 2**25
 
 
-class LeftOut:
+class ModelsWithout:
     """The models without each training row, or without each group of them.
 
     Parameters

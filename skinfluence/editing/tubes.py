@@ -36,7 +36,7 @@ class FollowedTubeAnswers(TubeAnswers):
     ----------
     problem : TubeProblem
     tube : Tube
-    solution : Solution
+    solution : HingeOptimum
     margin : Margin or None
         What the next edit starts from.
     """

@@ -21,7 +21,7 @@ def edit_moves(problem, output, rows, paths, points):
 
     Returns
     -------
-    moves : Moves or None
+    moves : CoefficientMoves or None
         None if the edit does not concern this problem.
     new : ndarray or CSR array of shape (n_new, n_features) or None
         The rows that it adds.

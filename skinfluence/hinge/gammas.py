@@ -30,7 +30,7 @@ class Start:
     ----------
     beta : ndarray of shape (sides * n,)
         With all rows.
-    moves : Moves
+    moves : CoefficientMoves
     positions : ndarray of int, shape (n_moving,)
         Of the edits of ``moves`` that move anything, among the rows asked about.
     rows : ndarray of int, shape (m,)

@@ -18,14 +18,14 @@ class Optimum:
     Parameters
     ----------
     problem : HingeObjective
-    solutions : list of Solution, default=None
+    solutions : list of HingeOptimum, default=None
         Of every binary problem, where they are known.
 
     Attributes
     ----------
     rows : list of ndarray of int
         Rows with part in each problem.
-    solutions : list of Solution
+    solutions : list of HingeOptimum
     beta : ndarray of shape (n_outputs, n_samples)
         Coefficients at the optimum, with the sign of the target.
     bias : ndarray of shape (n_outputs,)

@@ -50,7 +50,7 @@ class Planes:
     Parameters
     ----------
     problem : HingeObjective
-    solution : Solution
+    solution : HingeOptimum
     rows : ndarray of int
         Training rows of the binary problem.
     """
@@ -87,7 +87,7 @@ class Planes:
 
         Parameters
         ----------
-        moves : Moves
+        moves : CoefficientMoves
         new : ndarray of shape (n_new, n_features) or None
             Rows that the edit adds.
         """

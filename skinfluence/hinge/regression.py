@@ -133,7 +133,7 @@ class TubeAnswers(EditsOnly):
     problem : TubeProblem
     tube : Tube, default=None
         Units of a solution that is known.
-    solution : Solution, default=None
+    solution : HingeOptimum, default=None
 
     Notes
     -----

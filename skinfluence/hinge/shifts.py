@@ -15,7 +15,7 @@ class Shifts:
     Parameters
     ----------
     problem : HingeObjective
-    moves : Moves
+    moves : CoefficientMoves
     positions : ndarray of int, shape (n_edits,)
         Where each edit stands among those that were asked.
     rows : ndarray of int

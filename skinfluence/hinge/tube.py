@@ -3,7 +3,7 @@
 import numpy as np
 
 from skinfluence.active_set import HingeProblem
-from skinfluence.active_set.problem import Blocks
+from skinfluence.active_set.problem import KernelBlocks
 from skinfluence.hinge.problem import KEPT_ROWS
 
 
@@ -44,7 +44,7 @@ class Tube:
             return kernel(X[a % n], X[b % n])
 
         if n <= KEPT_ROWS:
-            values = Blocks(design.values, copies=2)
+            values = KernelBlocks(design.values, copies=2)
         return HingeProblem(
             values,
             labels,

@@ -18,6 +18,7 @@ from scipy.linalg.lapack import dpocon, dpotri
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.products import subtract_product
+from skinfluence.solvers import SingularHessianError
 
 EPS = np.finfo(np.float64).eps
 # Below this reciprocal condition number solutions are refined (errors above about 1e-11).
@@ -25,10 +26,6 @@ REFINE_BELOW = 1e-5
 # Below this one the factor has too few digits for refinement to gain some.
 SINGULAR_BELOW = 1e-14
 MOST_REFINEMENTS = 10
-
-
-class SingularKernelError(ValueError):
-    """The kernel matrix plus alpha is not positive definite in float64."""
 
 
 class KernelSystem:
@@ -56,7 +53,7 @@ class KernelSystem:
 
     Raises
     ------
-    SingularKernelError
+    SingularHessianError
         When float64 cannot tell the matrix from a singular one.
     """
 
@@ -77,7 +74,7 @@ class KernelSystem:
         except LinAlgError:
             self.rcond = 0.0
         if self.rcond < SINGULAR_BELOW:
-            raise SingularKernelError(
+            raise SingularHessianError(
                 "The kernel matrix plus alpha must be positive definite in float64. Got reciprocal "
                 f"condition {self.rcond:.0e} at alpha={alpha:g}. Raise alpha, or drop repeated rows."
             )
@@ -89,7 +86,7 @@ class KernelSystem:
 
         Raises
         ------
-        SingularKernelError
+        SingularHessianError
             When refinement does not converge.
         """
         X = self.plain(B)
@@ -102,7 +99,7 @@ class KernelSystem:
             # What is left is smaller by this factor again.
             if relative.max() < 1e-7:
                 return X
-        raise SingularKernelError(
+        raise SingularHessianError(
             "The kernel matrix plus alpha must be positive definite in float64. Solutions were "
             f"still changing by {relative.max():.0e} at reciprocal condition {self.rcond:.0e}. "
             "Raise alpha."

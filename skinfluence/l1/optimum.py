@@ -29,7 +29,7 @@ NOT_UNIQUE = (
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class CentredRows:
     """Weighted rows and targets, about their means where there is an intercept.
 
     Attributes
@@ -95,7 +95,7 @@ def minimise(rows, l1, l2, positive, start):
 
     Parameters
     ----------
-    rows : Rows
+    rows : CentredRows
     l1, l2 : float
     positive : bool
     start : ndarray of shape (d,)

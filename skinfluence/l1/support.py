@@ -17,7 +17,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from skinfluence._utils.memory import check_fits, row_blocks
-from skinfluence.l1.optimum import Rows, factored, minimise
+from skinfluence.l1.optimum import CentredRows, factored, minimise
 from skinfluence.solvers import SingularHessianError
 
 # One minus a leverage: with less left the closed form loses digits, and the row is solved for.
@@ -33,7 +33,7 @@ class Support:
 
     Attributes
     ----------
-    rows : Rows
+    rows : CentredRows
     b : ndarray of shape (n_features,)
         The optimum, whatever was fitted.
     active : ndarray of int, shape (k,)
@@ -48,7 +48,7 @@ class Support:
     def __init__(self, problem):
         self.problem = problem
         design = problem.design
-        self.rows = Rows.of(design.X, problem.y, problem.weights, bool(design.intercept))
+        self.rows = CentredRows.of(design.X, problem.y, problem.weights, bool(design.intercept))
         start = problem.theta[: design.n_features]
         self.b = minimise(self.rows, problem.l1, problem.l2, problem.positive, start)
         self.active = np.flatnonzero(self.b)
@@ -127,7 +127,7 @@ class Support:
         weights[row] = 0.0
         if not weights.any():
             return np.full(len(self.b), np.nan)
-        left = Rows.of(problem.design.X, problem.y, weights, self.rows.centred)
+        left = CentredRows.of(problem.design.X, problem.y, weights, self.rows.centred)
         try:
             return minimise(left, share * problem.l1, share * problem.l2, problem.positive, self.b)
         except SingularHessianError:
@@ -144,7 +144,7 @@ class Support:
         """
         problem = self.problem
         design, y, weights = points.applied(problem.design, problem.y, problem.weights)
-        rows = Rows.of(design.X, y, weights, self.rows.centred)
+        rows = CentredRows.of(design.X, y, weights, self.rows.centred)
         share = float(problem.share(np.asarray(rows.weight)))
         b = minimise(rows, share * problem.l1, share * problem.l2, problem.positive, self.b)
         return rows.theta(b, design.intercept)

@@ -42,7 +42,7 @@ def fitted_to(problem, rows):
     return model, X, y, own if weighed else None
 
 
-class Part:
+class FoldModel:
     """The classifier fitted to some rows of a table, and what it says of others without one of them.
 
     Parameters
@@ -103,7 +103,7 @@ class Folds:
         self._most = max(2 * problem.cuts.n_folds, KEPT_BYTES // (16 * n * d))
 
     def part(self, chosen):
-        """The :class:`Part` of the rows of a mask.
+        """The :class:`FoldModel` of the rows of a mask.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Folds:
             if len(self._parts) >= self._most:
                 self._parts.pop(next(iter(self._parts)))
             try:
-                self._parts[key] = Part(self.problem, np.flatnonzero(chosen))
+                self._parts[key] = FoldModel(self.problem, np.flatnonzero(chosen))
             except NoModelError as error:
                 self._parts[key] = error
         if isinstance(self._parts[key], NoModelError):

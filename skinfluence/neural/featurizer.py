@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_memory, validate_data
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.progress import progress_bar
 from skinfluence.inputs.rows import with_plain_numbers
-from skinfluence.neural.loading import Rows
+from skinfluence.neural.loading import LoadedRows
 from skinfluence.neural.running import check_rowwise, evaluating, import_torch, placed
 from skinfluence.pullbacks import pullback
 
@@ -123,7 +123,7 @@ class TorchFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self : TorchFeaturizer
         """
         self._check_names(X, reset=True)
-        rows = Rows(with_plain_numbers(X), self.input_shape)
+        rows = LoadedRows(with_plain_numbers(X), self.input_shape)
         with self._running() as features:
             first = features.tensor(rows.array(slice(0, min(3, len(rows)))))
             self._n_features_out = check_rowwise(features, first)
@@ -156,7 +156,7 @@ class TorchFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return memory.cache(_features_of, ignore=["featurizer", "rows"])(key, self, rows)
 
     def _rows(self, X):
-        return Rows(with_plain_numbers(X), getattr(self, "input_shape_", self.input_shape))
+        return LoadedRows(with_plain_numbers(X), getattr(self, "input_shape_", self.input_shape))
 
     def _check_names(self, X, reset):
         """Columns of a frame have the names and the order of the fit."""

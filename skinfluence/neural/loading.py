@@ -221,7 +221,7 @@ def first_of(item):
     return item[0] if isinstance(item, tuple | list) else item
 
 
-class Rows:
+class LoadedRows:
     """Inputs of a module, one per row: an array, a tensor or a map-style Dataset.
 
     Parameters

@@ -13,7 +13,7 @@ import numpy as np
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.rows import index_of
 from skinfluence.losses import Loss
-from skinfluence.neural.loading import Rows
+from skinfluence.neural.loading import LoadedRows
 from skinfluence.neural.network import Network
 from skinfluence.objective import Labels, resolve_hold
 from skinfluence.problem import Problem
@@ -70,7 +70,7 @@ class ModuleInputs:
     steps, has_functions = (), False
 
     def __init__(self, X, input_shape=None):
-        rows = Rows(X, input_shape)
+        rows = LoadedRows(X, input_shape)
         self.shape = rows.shape
         self.labels = index_of(X)
         self.training_rows = ModuleRows(rows.array(slice(0, len(rows))))
@@ -82,7 +82,7 @@ class ModuleInputs:
 
     def transform(self, X):
         """Validated rows, (n_rows, *shape)."""
-        rows = Rows(X, self.shape)
+        rows = LoadedRows(X, self.shape)
         return rows.array(slice(0, len(rows)))
 
     def transform_row(self, x):

@@ -13,7 +13,6 @@ from skinfluence.problem import refuse_chosen, refuse_curve, refuse_several_targ
 from skinfluence.robustness.bounds import lower_bound
 from skinfluence.robustness.conclusions import Conclusion
 from skinfluence.robustness.refits import refit_after
-from skinfluence.smooth.optimum.newton import SeparableError
 from skinfluence.solvers import SingularHessianError
 
 BY = ("remove", "relabel")
@@ -23,7 +22,7 @@ SHARE = 0.25
 TRIES = 40
 # Rows added because a refit disagreed.
 MORE = 10
-NO_MODEL = (edits.NoOptimumError, SingularHessianError, SeparableError)
+NO_MODEL = (edits.NoOptimumError, SingularHessianError)
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,7 +93,7 @@ def by_scales(problem):
 
     Returns
     -------
-    found : Minimum or None
+    found : RowLossMinimum or None
         None where there is none.
     """
     below, above = bracketed(problem)

@@ -67,7 +67,7 @@ def _descent(H):
 
 
 @dataclass(frozen=True, eq=False)
-class Minimum:
+class RowLossMinimum:
     """Where Newton's method ended.
 
     Attributes
@@ -121,7 +121,7 @@ def descend(problem, H=None, origin=None):
     fresh = trusted = H is None
     H = problem.hessian() if H is None else H
     if not np.isfinite(H).all():
-        return Minimum(problem, np.inf, 0, False)
+        return RowLossMinimum(problem, np.inf, 0, False)
     solve = _descent(H)
     step, decrement = _step(problem, solve)
     # A Hessian costs about 2 p gradients, ten digits at contraction r cost 23 / log(1 / r).
@@ -136,23 +136,23 @@ def descend(problem, H=None, origin=None):
             problem, step, decrement = trial, after_step, after
             fresh, trusted = False, True
             if origin is not None and decrement <= ENOUGH * _norm(H, problem.theta - origin):
-                return Minimum(problem, decrement, n_iter, True)
+                return RowLossMinimum(problem, decrement, n_iter, True)
             continue
         if fresh or trusted:
             rounded = decrement <= ROUNDED * problem.rounding(solve)
             if rounded or (fresh and _is_flat(problem, H, decrement)):
                 best = trial if after < decrement else problem
-                return Minimum(best, min(after, decrement), n_iter, True)
+                return RowLossMinimum(best, min(after, decrement), n_iter, True)
         if trial is None and fresh:
-            return Minimum(problem, decrement, n_iter, False)
+            return RowLossMinimum(problem, decrement, n_iter, False)
         problem = problem if trial is None else trial
         H = problem.hessian()
         if not np.isfinite(H).all():
             # The edge of where the loss is defined.
-            return Minimum(problem, decrement, n_iter, False)
+            return RowLossMinimum(problem, decrement, n_iter, False)
         solve, fresh, trusted = _descent(H), True, True
         step, decrement = _step(problem, solve)
-    return Minimum(problem, decrement, MAX_STEPS, False)
+    return RowLossMinimum(problem, decrement, MAX_STEPS, False)
 
 
 def _flatter(problem, step, decrement, keep, solve):

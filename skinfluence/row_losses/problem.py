@@ -167,7 +167,7 @@ class MProblem(Problem):
         return 1.0
 
     def by_another_way(self):
-        """The Minimum of another way, where Newton's method ended at no optimum; None if there is none."""
+        """Its minimum by another way, where Newton's method ended at none: a RowLossMinimum, or None."""
         return None
 
     def refuse_singular(self, error):

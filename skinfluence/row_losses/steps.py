@@ -15,7 +15,7 @@ from skinfluence.solvers import SingularHessianError
 
 
 @dataclass(frozen=True, eq=False)
-class Changes:
+class AddedTerms:
     """What edits add to the objective, to second order at the parameters.
 
     Attributes
@@ -42,12 +42,12 @@ def row_changes(problem, rows, y, second=True):
         if second:
             hessian *= weights[:, None, None]
             hessian += share[:, :, None] * np.eye(len(theta))
-        return Changes(gradient, hessian)
+        return AddedTerms(gradient, hessian)
     weights = np.where(y == old, 0.0, weights)
     gradient = weights[:, None] * (gradient + row_loss.gradients(theta, X, y))
     if second:
         hessian = weights[:, None, None] * (hessian + row_loss.row_hessians(theta, X, y))
-    return Changes(gradient, hessian)
+    return AddedTerms(gradient, hessian)
 
 
 def points_changes(problem, points):
@@ -67,7 +67,7 @@ def points_changes(problem, points):
         new = points.new.X, points.new_y, points.new_weights
         gradient = gradient + row_loss.gradient(theta, *new)
         hessian = hessian + row_loss.hessian(theta, *new)
-    return Changes(gradient[None], hessian[None]), lost
+    return AddedTerms(gradient[None], hessian[None]), lost
 
 
 def newton_steps(H, changes):

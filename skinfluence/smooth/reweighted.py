@@ -9,7 +9,7 @@ from skinfluence.answers import LOCAL
 from skinfluence.smooth.answers import SmoothAnswers
 from skinfluence.smooth.one_step import point_steps, steps
 from skinfluence.smooth.optimum.newton import polish
-from skinfluence.smooth.stages.solved import ROUND_OFF, Solved
+from skinfluence.smooth.stages.solved import ROUND_OFF, SolvedSteps
 
 # What a row does may cancel against what its class does. A share of the tolerance serves where the
 # whole is at least this share of the row's own part; beyond, edits are solved further, so often.
@@ -194,4 +194,4 @@ def _with(solved, rows, again):
     fields = {name: np.array(value) for name, value in vars(solved).items()}
     for name, values in fields.items():
         values[rows] = getattr(again, name)
-    return Solved(**fields)
+    return SolvedSteps(**fields)

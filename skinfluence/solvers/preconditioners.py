@@ -144,7 +144,7 @@ def _means(curvature, diagonal):
     return Means(diagonal, Z, inner.reshape(k * r, k * r))
 
 
-class Blocks:
+class OutputBlocks:
     """One block of columns for each combination of the outputs.
 
     Parameters
@@ -197,7 +197,7 @@ def _class_blocks(curvature, diagonal):
     # In single precision, where a product is worth half of one in double.
     work = 0.25 * len(rows) * len(columns.used) ** 2
     roots = [root for some in in_parts(part, len(own.T), work) for root in some]
-    return Blocks(directions, roots, columns)
+    return OutputBlocks(directions, roots, columns)
 
 
 def _kronecker_blocks(curvature, diagonal):
@@ -210,7 +210,7 @@ def _kronecker_blocks(curvature, diagonal):
     columns = _Columns(curvature, diagonal)
     gram = _gram(columns.scaled(rows), traces)
     roots = [columns.inverse_root(np.float32(share) * gram) for share in shares]
-    return Blocks(vectors, roots, columns)
+    return OutputBlocks(vectors, roots, columns)
 
 
 def _sample(objective):

@@ -17,7 +17,7 @@ from skinfluence.statistics.budget import check_budget, clock, warn_unanswered
 from skinfluence.statistics.near_before import near_after
 from skinfluence.statistics.refits import RefusedRowError
 from skinfluence.statistics.refitting import (
-    Moved,
+    ModelAfter,
     local_after,
     model_after,
     smooth_after,
@@ -72,7 +72,7 @@ class Again:
         Yields
         ------
         i : int
-        after : Moved
+        after : ModelAfter
 
         Raises
         ------
@@ -156,7 +156,7 @@ class Again:
         return int(np.clip(BLOCK_BYTES // (2 * size + 1), 1, MOST))
 
     def _answered(self, edits, outs, method, certify):
-        """What each of a block of edits gives: a Moved, or an error that says why there is none."""
+        """What each of a block of edits gives: a ModelAfter, or an error that says why there is none."""
         curve = moving_curve(self.answers.problem)
         if curve is None:
             return self._behind_steps(edits, outs, method, certify)
@@ -168,7 +168,7 @@ class Again:
         for k, one in zip(fine, found, strict=True):
             if not isinstance(one, Exception):
                 # A bound would be in the units of the new transformer.
-                one = Moved(in_old_units(curve, behind[k][1], one.eta))
+                one = ModelAfter(in_old_units(curve, behind[k][1], one.eta))
             behind[k] = one
         return behind
 
@@ -182,7 +182,7 @@ class Again:
                 asked = [edits[k] for k in taken], [outs[k] for k in taken]
                 after = texts.after(*asked, noise, self.tol, certify)
                 for k, one in zip(taken, after, strict=True):
-                    found[k] = None if one is None else Moved(*one)
+                    found[k] = None if one is None else ModelAfter(*one)
         left = [k for k, one in enumerate(found) if one is None]
         if left:
             asked = [edits[k] for k in left], [outs[k] for k in left]
@@ -237,7 +237,7 @@ class Again:
             return error
 
     def _no_answer(self, out):
-        return Moved(np.full((n_rows(out), self.answers.problem.loss.n_outputs), np.nan))
+        return ModelAfter(np.full((n_rows(out), self.answers.problem.loss.n_outputs), np.nan))
 
 
 def _retargeted(curve, rows):

@@ -26,7 +26,7 @@ ALIGNED = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
+class ModelAfter:
     """The model after an edit.
 
     Attributes
@@ -59,7 +59,7 @@ def local_after(factor, solver, rows, moved, method):
 
     Returns
     -------
-    after : Moved
+    after : ModelAfter
     """
     X, X_out, columns = moved
     if factor.objective.design.turned:
@@ -70,7 +70,7 @@ def local_after(factor, solver, rows, moved, method):
             )
         return _in_row_space_after(factor.objective, solver, rows, X, X_out)
     problem = _one_step(factor, solver, rows, X, columns, method)
-    return Moved(problem.design.like(X_out).multiply(problem.theta.T))
+    return ModelAfter(problem.design.like(X_out).multiply(problem.theta.T))
 
 
 def smooth_after(factor, solver, rows, moved, near, certify=False):
@@ -90,7 +90,7 @@ def smooth_after(factor, solver, rows, moved, near, certify=False):
 
     Returns
     -------
-    after : Moved
+    after : ModelAfter
 
     Raises
     ------
@@ -108,7 +108,7 @@ def smooth_after(factor, solver, rows, moved, near, certify=False):
             bound = distance_by_penalty(found)
             if not bound <= PLAIN * np.sqrt((found.penalty * found.theta**2).sum()):
                 bound = _bound_there(found, solver)
-        return Moved(found.design.like(X_out).multiply(found.theta.T), bound)
+        return ModelAfter(found.design.like(X_out).multiply(found.theta.T), bound)
     problem = _from_old(objective, rows, design_of(X, objective.design.intercept), columns)
     bound = np.inf
     if piecewise.is_piecewise(problem.loss):
@@ -120,7 +120,7 @@ def smooth_after(factor, solver, rows, moved, near, certify=False):
         if certify and found.loss.self_concordance is not None:
             bound = distance_bound(minimum)
     refuse_separable(found)
-    return Moved(found.design.like(X_out).multiply(found.theta.T), bound)
+    return ModelAfter(found.design.like(X_out).multiply(found.theta.T), bound)
 
 
 def problem_after(objective, solver, rows, design, columns):
@@ -170,7 +170,7 @@ def _in_row_space_after(objective, solver, rows, X, X_out):
         raise SingularHessianError("After the edit as many coefficients are left as rows.")
     minimum = minimise(problem, solver)
     found = minimum.objective
-    return Moved(found.design.like(X_out).multiply(found.theta.T), distance_bound(minimum))
+    return ModelAfter(found.design.like(X_out).multiply(found.theta.T), distance_bound(minimum))
 
 
 def _bound_there(found, solver):
@@ -271,7 +271,7 @@ def model_after(problem, model, rows, moved, method, certify=False):
 
     Returns
     -------
-    after : Moved
+    after : ModelAfter
 
     Raises
     ------
@@ -285,7 +285,7 @@ def model_after(problem, model, rows, moved, method, certify=False):
     answers = answers_of(after, solver="auto", hold="auto", precision="float64", verbose=False)
     design = after.design.like(X_out)
     eta = answers.quantity(Tests(design, None, None), "decision_function", method).eta
-    return Moved(eta, answers.optimum_bound if certify and method not in LOCAL else np.inf)
+    return ModelAfter(eta, answers.optimum_bound if certify and method not in LOCAL else np.inf)
 
 
 def _fitted_again(problem, model, rows, X):

@@ -6,7 +6,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from skinfluence.active_set import HingeProblem, polish
 from skinfluence.active_set.few_rows import margin_of, move_rows
-from skinfluence.active_set.problem import Blocks
+from skinfluence.active_set.problem import KernelBlocks
 from tests.active_set.test_paths import BIAS, COSTS, DATA
 
 
@@ -96,7 +96,7 @@ def test_an_empty_margin_is_left_to_others():
     # The last coefficients sum to zero, and end at it together: two rows, each with both sides of a tube.
     y, C, tube = np.repeat([1, -1], 2), np.ones(4), np.repeat([-0.2, 0.2], 2)
     before = HingeProblem(
-        Blocks(np.eye(2), 2), y, C, free_bias=True, target=np.tile([1, -1], 2) + tube
+        KernelBlocks(np.eye(2), 2), y, C, free_bias=True, target=np.tile([1, -1], 2) + tube
     )
     before = polish(before)
     assert np.count_nonzero(before.beta) == 2

@@ -15,8 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from skinfluence import Influence, edits, kernel_ridge
 from skinfluence._utils.products import subtract_product
 from skinfluence.kernel.functions import RBF
-from skinfluence.kernel.system import KernelSystem, SingularKernelError
+from skinfluence.kernel.system import KernelSystem
 from skinfluence.linear_model import Ridge
+from skinfluence.solvers import SingularHessianError
 from tests.versions import parametrize_with_checks
 
 KERNELS = {
@@ -411,7 +412,7 @@ def test_without_refinement_the_digits_would_be_lost(rng):
 
 def test_a_matrix_that_float64_cannot_tell_from_a_singular_one_is_refused(rng):
     X = rng.uniform(size=(30, 1))
-    with pytest.raises(SingularKernelError, match="Raise alpha"):
+    with pytest.raises(SingularHessianError, match="Raise alpha"):
         KernelSystem(RBF(0.1)(X), np.ones(30), 1e-18)
 
 

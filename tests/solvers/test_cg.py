@@ -98,7 +98,7 @@ def test_blocks_take_a_fraction_of_the_iterations(rng):
 def test_auto_leaves_blocks_where_they_are_large():
     few_rows = make("sum-to-zero", "wide")
     assert type(CG().factor(few_rows)._preconditioner).__name__ == "Means"
-    assert type(CG().factor(wide_spread())._preconditioner).__name__ == "Blocks"
+    assert type(CG().factor(wide_spread())._preconditioner).__name__ == "OutputBlocks"
 
 
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])

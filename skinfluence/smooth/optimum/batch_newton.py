@@ -27,7 +27,7 @@ ARRAYS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Refits:
+class EditedOptima:
     """Where Newton's method ended, for each edit.
 
     Distances are in the norm of a Hessian of the edited problem somewhere near: ``shifted`` says
@@ -83,7 +83,7 @@ def refit(factor, edits, starts, size, tol, sizes, edited_solve, precondition=No
     ------
     block : slice
         Of the edits.
-    refits : Refits
+    refits : EditedOptima
     """
     objective = factor.objective
     k = objective.loss.n_outputs
@@ -251,7 +251,7 @@ class _Batch:
         return self.objective.loss.spread(change).max(axis=1, where=self._there, initial=0.0)
 
     def result(self, sizes):
-        """What :class:`Refits` holds; ``sizes`` are leverages, (m, n)."""
+        """What :class:`EditedOptima` holds; ``sizes`` are leverages, (m, n)."""
         # An iterate that went astray is so far out that its square is infinite: it has no bound.
         with np.errstate(over="ignore", invalid="ignore"):
             return self._measured(sizes)
@@ -264,7 +264,7 @@ class _Batch:
         steps = self.theta - objective.theta
         square = _dot(self._curves(base, which)(which, step), step)
         square += _dot(self.penalty * steps, steps)
-        return Refits(
+        return EditedOptima(
             steps,
             self.decrement,
             self._spread(self.eta - self.at),

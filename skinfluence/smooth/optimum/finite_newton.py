@@ -183,7 +183,7 @@ def best_share(c, slack, moved, along, curved):
 
 
 @dataclass(frozen=True)
-class Found:
+class FiniteMinimum:
     """Where it ended, the sides that are beyond their edge there, and how near to it they changed."""
 
     u: np.ndarray
@@ -209,7 +209,7 @@ def finite_newton(problem, u):
                 known = problem.refined(system, short)
                 after = _sides(problem, short, *known[1:], tie)
                 if np.array_equal(after, short):
-                    return Found(known[0], short, n_steps, tie)
+                    return FiniteMinimum(known[0], short, n_steps, tie)
             goal, goal_slack, _ = known
         except SingularHessianError:
             goal = u + problem.downhill(u, slack)
@@ -241,7 +241,7 @@ def finite_newton(problem, u):
         if not value < seen.get(name, np.inf):
             tie *= 4.0
         seen[name] = value
-    return Found(goal, there & (goal_slack > 0), MAX_STEPS, np.inf)
+    return FiniteMinimum(goal, there & (goal_slack > 0), MAX_STEPS, np.inf)
 
 
 def _sides(problem, short, slack, rounding, tie):

@@ -25,7 +25,7 @@ from skinfluence.smooth.pairs.step_sums import own_values_along
 from skinfluence.smooth.stages import single_starts
 from skinfluence.smooth.stages.edit_start import Stage
 from skinfluence.smooth.stages.own_solver import BATCH_BYTES, FOLLOWED, PAIRS_TOL, STEPS_BYTES
-from skinfluence.smooth.stages.solved import Solved
+from skinfluence.smooth.stages.solved import SolvedSteps
 from skinfluence.solvers import Exact, SingularHessianError
 from skinfluence.solvers.cg import CGFactor
 
@@ -49,7 +49,7 @@ class RowSolver(Stage):
         self._singles = {}
 
     def solve(self, edits, tol):
-        """Solve edits at one row each, yielding ``(slice, Solved)`` in blocks.
+        """Solve edits at one row each, yielding ``(slice, SolvedSteps)`` in blocks.
 
         Parameters
         ----------
@@ -91,7 +91,9 @@ class RowSolver(Stage):
             with small_blas(self.objective.n_parameters):
                 for i in self._refit(state, left, tol, bound, used):
                     self._finish(state, i, tol, bound, used)
-        return Solved(state.theta_steps, bound + floor, state.size, used, state.leverage, round_off)
+        return SolvedSteps(
+            state.theta_steps, bound + floor, state.size, used, state.leverage, round_off
+        )
 
     def _loosens(self, state):
         """Whether the solves of a batch may be in single precision: of many outputs."""
@@ -202,7 +204,7 @@ class RowSolver(Stage):
         size = np.sqrt(np.maximum(np.einsum("ij,ji->i", flat, self.factor.curvature @ flat.T), 0.0))
         leverage = largest_eigenvalue(h, -edits.hessian)
         nothing, used = np.full(len(found), np.inf), np.full(len(found), "newton", dtype="<U8")
-        return Solved(found, nothing, size, used, leverage, nothing)
+        return SolvedSteps(found, nothing, size, used, leverage, nothing)
 
     def _refit(self, state, left, tol, bound, used):
         """Newton's method on many edited problems together; those it could not certify."""

@@ -12,7 +12,7 @@ ROUND_OFF = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Solved:
+class SolvedSteps:
     """Steps of the parameters with their trust.
 
     Attributes

@@ -37,7 +37,7 @@ CHECKS = (
 )
 
 
-class Check:
+class SampleCheck:
     """One check on one sample: call it with the estimator.
 
     Attributes
@@ -94,7 +94,7 @@ def influence_checks_generator(estimator, *, data=None, refit=None, fit_tol=FIT_
         # One subject for all checks: they share its refits.
         subject = Subject(clone(estimator), sample, refit or refit_by_clone, fit_tol)
         for function in CHECKS:
-            yield estimator, Check(function, subject)
+            yield estimator, SampleCheck(function, subject)
 
 
 def check_influence(
