@@ -14,7 +14,7 @@ solution of an edited problem exactly.
 - :func:`polish`: the optimum to round-off, from any start: ``HingeOptimum``; :func:`polish_near`: from one
   that is near it; ``few_rows``: from that of a problem that differs in few rows.
 - :class:`Paths`: edits of a solution. ``remove``, ``change``, ``remove_groups``, ``edit`` are exact
-  and certified; ``one_step`` and ``weight_derivative`` are local; all return ``CoefficientMoves``.
+  and certified; ``one_step`` is local; all return ``CoefficientMoves``.
 - :func:`near_optima`: the optima of many problems near one, each with a kernel of its own.
 
 >>> import numpy as np

@@ -12,7 +12,7 @@ from skinfluence.active_set.certificate import certify
 from skinfluence.active_set.changes import Changes, rows_in
 from skinfluence.active_set.moves import CoefficientMoves
 from skinfluence.active_set.polish import polish
-from skinfluence.active_set.problem import BOUND, SAID
+from skinfluence.active_set.problem import SAID
 
 # Violation of the optimality conditions, in decision values, up to which a path is accepted, and
 # beyond which the best that was found is warned about; both not below round-off, up to SAID.
@@ -150,25 +150,6 @@ class Paths:
         alone = base.problem.free_bias and base.tableau.m == 1
         own[margin & (alone | (own == 0.0))] = np.nan
         return self._local(rows, moving, place, -beta[rows[moving]] / own, responses)
-
-    def weight_derivative(self, rows):
-        """``w_i d/dw_i`` of coefficients and bias, for the weight ``w_i`` in ``C_i`` of each row.
-
-        Parameters
-        ----------
-        rows : ndarray of int, shape (n_edits,)
-
-        Returns
-        -------
-        moves : CoefficientMoves
-            Zero for rows on the margin, whose removal matters all the same.
-        """
-        rows = rows_in(rows, self.solution.problem.n)
-        moving = np.flatnonzero(self.solution.role[rows] == BOUND)
-        base = self._with_rows(0, rows[moving])
-        place = base.places(rows[moving])
-        scale = self.solution.beta[rows[moving]]
-        return self._local(rows, moving, place, scale, base.tableau.table[place])
 
     @property
     def margin(self):

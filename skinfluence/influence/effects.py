@@ -11,11 +11,10 @@ from numpy.typing import ArrayLike
 from skinfluence._utils.typing import Floats, Frozen, Hold, MatrixLike, Method, Names, Of
 from skinfluence.answers import Top
 from skinfluence.edits import Edit
+from skinfluence.influence.answering import answering
 from skinfluence.influence.data import Asked, check_effects_fit
 from skinfluence.influence.groups import group_effects, members_of
-from skinfluence.inputs.routes import answers_for, whole_pipeline
 from skinfluence.quantity import Effect
-from skinfluence.statistics import HELD, UNMOVED, learns_from_rows
 
 
 class Effects(Asked):
@@ -89,18 +88,15 @@ class Effects(Asked):
         if groups is not None:
             if indices is not None or labels is not None:
                 raise ValueError("groups= and indices= or labels= cannot be given together.")
-            names, members = members_of(self, groups)
-            self.data.look_at_groups(members)
-        whole = whole_pipeline(self, method, frozen, budget)
-        answers = answers_for(self, frozen)
-        quantity = answers.quantity(self.data.tests(X, y, offset), of, method)
+            groups = members_of(self, groups)
+            self.data.look_at_groups(groups[1])
+        asked = answering(self, method, frozen, budget)
+        quantity = asked.quantity(self.data.tests(X, y, offset), of, method)
         if groups is not None:
-            return group_effects(self, quantity, X, names, members, answers, whole, method, tol)
+            return group_effects(asked, quantity, X, groups, method, tol)
         rows = self.data.positions(indices, labels)
         check_effects_fit(quantity, len(rows))
-        if whole is not None:
-            return whole.row_effects(quantity, X, rows, None, method, tol)
-        return answers.row_effects(quantity, rows, None, method, tol)
+        return asked.row_effects(quantity, X, rows, None, method, tol)
 
     def relabel_effect(
         self,
@@ -133,9 +129,8 @@ class Effects(Asked):
                 "relabel_effect needs a classifier. For a regression use effect(edits.relabel(i, "
                 "new_target), X, y)."
             )
-        whole = whole_pipeline(self, method, frozen, budget)
-        answers = answers_for(self, frozen)
-        quantity = answers.quantity(self.data.tests(X, y, offset), of, method)
+        asked = answering(self, method, frozen, budget)
+        quantity = asked.quantity(self.data.tests(X, y, offset), of, method)
         rows = self.data.positions(indices, labels)
         n_classes = len(self.objective.labels.classes)
         check_effects_fit(quantity, len(rows) * n_classes)
@@ -143,10 +138,7 @@ class Effects(Asked):
         out = np.empty((*shape[:1], len(rows), n_classes, *shape[1:]))
         for label in range(n_classes):
             place = out[:, :, label] if shape else out[:, label]
-            if whole is not None:
-                whole.row_effects(quantity, X, rows, label, method, tol, place)
-            else:
-                answers.row_effects(quantity, rows, label, method, tol, place)
+            asked.row_effects(quantity, X, rows, label, method, tol, place)
         return out
 
     def effect(
@@ -186,29 +178,18 @@ class Effects(Asked):
             unpenalised model separates; for weights below zero; for a row that :meth:`after` took out.
         """
         single = isinstance(edits, Edit)
-        asked = [edits] if isinstance(edits, Edit) else list(edits)
-        self.data.look_at(asked)
-        answers = answers_for(self, frozen).holding(hold)
-        whole = whole_pipeline(self, method, frozen, budget)
-        quantity = answers.quantity(self.data.tests(X, y, offset), of, method)
-        if whole is None:
-            points = [self.data.resolve(edit) for edit in asked]
-            values, *trust = answers.effects(points, quantity, method, tol)
-            route = np.full(len(asked), HELD if learns_from_rows(self) else UNMOVED)
-        else:
-            whole = whole.holding(hold)
-            after = [self.data.rows_after(edit) for edit in asked]
-            found = whole.effects(
-                after, lambda i: self.data.resolve(asked[i]), quantity, X, method, tol
-            )
-            values, *trust, route = found
-        better = quantity.greater_is_better
+        edits = [edits] if isinstance(edits, Edit) else list(edits)
+        self.data.look_at(edits)
+        asked = answering(self, method, frozen, budget, hold)
+        quantity = asked.quantity(self.data.tests(X, y, offset), of, method)
+        values, *trust, route = asked.edit_effects(edits, quantity, X, method, tol)
+        better, effect_type = quantity.greater_is_better, asked.answers.effect_type
         if single:
             values = values[:, 0] if quantity.shape else values[0]
-            return answers.effect_type(
+            return effect_type(
                 values, *[one[0] for one in trust], route=str(route[0]), greater_is_better=better
             )
-        return answers.effect_type(values, *trust, route=route, greater_is_better=better)
+        return effect_type(values, *trust, route=route, greater_is_better=better)
 
     def top(
         self,
@@ -242,10 +223,6 @@ class Effects(Asked):
         """
         if not isinstance(k, numbers.Integral) or k < 1:
             raise ValueError(f"k must be a positive integer. Got {k!r} instead.")
-        whole = whole_pipeline(self, method, frozen, budget)
-        answers = answers_for(self, frozen)
-        quantity = answers.quantity(self.data.tests(X, y, offset), "loss", method)
-        k = min(int(k), self.objective.n_samples)
-        if whole is not None:
-            return whole.top(quantity, X, k, method, tol)
-        return answers.top(quantity, k, method, tol)
+        asked = answering(self, method, frozen, budget)
+        quantity = asked.quantity(self.data.tests(X, y, offset), "loss", method)
+        return asked.top(quantity, X, min(int(k), self.objective.n_samples), method, tol)

@@ -7,7 +7,6 @@ import numpy as np
 from skinfluence import edits
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.rows import groups_of, rows_of_groups
-from skinfluence.edits.points import removal
 from skinfluence.influence.data import check_effects_fit
 from skinfluence.solvers import SingularHessianError
 
@@ -21,12 +20,23 @@ def members_of(influence, groups):
     return names, members
 
 
-def group_effects(influence, quantity, X, names, members, answers, whole, method, tol):
+def group_effects(asked, quantity, X, groups, method, tol):
     """Effects of removing each group, (n_test, n_groups, ...).
 
-    Of the model alone by ``answers``, of a whole pipeline by ``whole`` where that is not None. NaN, with
-    a warning, where nothing is left to compare with.
+    NaN, with a warning, where nothing is left to compare with.
+
+    Parameters
+    ----------
+    asked : OfModel or OfPipeline
+    quantity : Quantity
+    X : array-like
+        Raw test points.
+    groups : tuple of names and rows
+        Of :func:`members_of`.
+    method, tol
+        As of the question.
     """
+    names, members = groups
     check_effects_fit(quantity, len(names))
     values = np.full((*quantity.shape[:1], len(names), *quantity.shape[1:]), np.nan)
     points, kept, unanswered = [], [], []
@@ -35,27 +45,13 @@ def group_effects(influence, quantity, X, names, members, answers, whole, method
             values[(slice(None), i) if quantity.shape else i] = 0.0
             continue
         try:
-            if whole is None:
-                points.append(removal(influence.objective, rows))
-            else:
-                points.append(influence.data.rows_after(edits.remove(rows)))
+            points.append(asked.without(rows))
             kept.append(i)
         except edits.NoOptimumError:
             unanswered.append(i)
-    if whole is None:
-        unanswered += fill_groups(values, kept, points, quantity, method, tol, answers)
-    elif points:
-        found = whole.effects(
-            points,
-            lambda i: influence.data.resolve(edits.remove(members[kept[i]])),
-            quantity,
-            X,
-            method,
-            tol,
-            strict=False,
-        )[0]
-        values[(slice(None), kept) if quantity.shape else kept] = found
-    warn_without_model(names[sorted(unanswered)], influence.objective)
+    left = [members[i] for i in kept]
+    unanswered += asked.fill(values, kept, points, left, quantity, X, method, tol)
+    warn_without_model(names[sorted(unanswered)], asked.influence.objective)
     return values
 
 

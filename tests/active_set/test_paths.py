@@ -355,18 +355,6 @@ def test_one_step_is_the_dense_span_formula_and_exact_without_role_changes(case,
 
 
 @BIAS
-@pytest.mark.parametrize("data", DATA)
-def test_weight_derivative_is_the_difference_of_refits(case, data, free_bias):
-    c = case(data, 1.0, free_bias)
-    rows, h = np.flatnonzero(c.solution.beta)[::5], 1e-6
-    derivative = c.change(c.paths.weight_derivative(rows))
-    assert np.all(derivative[c.solution.role[rows] == MARGIN] == 0.0)
-    moves = [c.paths.change(rows, C=c.C[rows] * (1 + sign * h)) for sign in (1, -1)]
-    difference = (c.change(moves[0]) - c.change(moves[1])) / (2 * h)
-    assert np.linalg.norm(derivative - difference) <= 1e-5 * np.linalg.norm(difference)
-
-
-@BIAS
 def test_projection_gives_the_conditional_kernel(case, free_bias):
     """It vanishes on the margin and is the response of one-step removals elsewhere."""
     c = case("overlapping", 1.0, free_bias)

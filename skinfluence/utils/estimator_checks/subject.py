@@ -99,11 +99,6 @@ class Subject:
         """Sample weights of the fit; ones where it takes none."""
         return self.sample.weight if self.takes_weights else np.ones(len(self.y))
 
-    @property
-    def given_weight(self):
-        """As it is passed on: None where the fit takes none."""
-        return self.weight if self.takes_weights else None
-
     @cached_property
     def model(self):
         """The fitted estimator."""
