@@ -37,6 +37,7 @@ METHODS = ("one-step", "auto", "exact")
 QUESTIONS = ("own", "effects", "scaled", "top")
 # What a kernel machine is asked, in fits of libsvm; the search over texts by one step, in five-fold ones.
 SVC_ROWS, SEARCHED = "SVC 3,000 x 57", "search of headlines"
+TEXTS = (300, 700, 1340)
 N_POINTS = 50
 
 
@@ -299,7 +300,7 @@ def measure_svc(repeats, n_refits):
     )
 
 
-def measure_search(data, repeats, n=700):
+def measure_search(data, n, repeats):
     """Five penalties of a softmax over short texts, beside GridSearchCV."""
     from data import load_headlines
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -354,7 +355,10 @@ def main():
                 measure(name, X, y, C, question, methods, arguments.repeats, arguments.refits)
         for name, ask in (
             (SVC_ROWS, lambda: measure_svc(arguments.repeats, arguments.refits)),
-            (SEARCHED, lambda: measure_search(arguments.data, arguments.repeats)),
+            (
+                SEARCHED,
+                lambda: [measure_search(arguments.data, n, arguments.repeats) for n in TEXTS],
+            ),
         ):
             if name == SEARCHED and not arguments.data:
                 continue

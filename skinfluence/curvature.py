@@ -114,7 +114,8 @@ class Curvature(LinearOperator):
         beyond = "warn" if dtype == np.float64 else "ignore"
         with np.errstate(over=beyond, invalid=beyond):
             for block in blocks:
-                rows = design.take(block)
+                whole = block == slice(0, design.n_samples)
+                rows = design if whole else design.take(block)
                 if rows.X.dtype != dtype:
                     rows = type(rows)(_cast(rows.X, dtype), design.intercept)
                 moved = rows.multiply(columns)

@@ -22,6 +22,14 @@ class SparseDesign(Design, holds="sparse"):
         return worth_lines(m, self.n_samples, self.n_columns) and self._compiled
 
     @cached_property
+    def _transposed(self):
+        # It shares the entries; to make and check one takes as long as a product of few.
+        return self.X.T
+
+    def _adjoint(self, U):
+        return self._transposed @ U
+
+    @cached_property
     def _lines(self):
         return lines_of(self.X, self.intercept)
 

@@ -7,6 +7,7 @@ import numpy as np
 from skinfluence.problem import weight_of_kinds
 from skinfluence.smooth.batches.few_rows import optima_without
 from skinfluence.solvers import SingularHessianError
+from skinfluence.solvers.class_dual import ClassDualFactor
 from skinfluence.solvers.dual import DualFactor
 from skinfluence.solvers.primal import PrimalFactor
 
@@ -89,7 +90,8 @@ def strongest(factor, length, thorough=False):
         Sorted; none where models without a row have no factor of this kind, or cost too much.
     """
     count = USUAL_ROWS
-    if type(factor) not in (PrimalFactor, DualFactor) or factor.curvature.damping:
+    direct = type(factor) in (PrimalFactor, DualFactor, ClassDualFactor)
+    if not direct or factor.curvature.damping:
         count = 0
     elif thorough:
         count = max(count, min(MOST_ROWS, _affordable(factor)))
@@ -111,6 +113,8 @@ def _products_of_one(factor):
     """What a factor and its leverages cost, in products of all rows with a vector for each output."""
     objective = factor.objective
     n, (k, d) = objective.n_samples, objective.theta.shape
+    if type(factor) is ClassDualFactor:
+        return 2 * n + 2 * n**2 / d
     if type(factor) is DualFactor:
         return 2 * n * k + (n * k) ** 2 / d
     return d * (k + 1) + k**2 * d**2 / n

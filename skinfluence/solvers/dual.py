@@ -55,44 +55,57 @@ class DualFactor(DenseFactor):
 
     def __init__(self, objective, shift=0.0, damping=0.0):
         super().__init__(objective, shift, damping)
-        n, k = objective.n_samples, objective.loss.n_outputs
-        check_fits((3, n * k, n * k), "Use solver='cg'.", what="The dual matrix and its factor")
-        design = objective.design
-        weighted = objective.weights[:, None, None] * objective.hessians
-        if k == 1:
-            if (weighted < 0).any():
-                self._refuse_indefinite()
-            self._F = np.sqrt(weighted)
-        else:
-            values, vectors = np.linalg.eigh(weighted)
-            if (values < -1e-10 * np.abs(values).max(initial=0.0)).any():
-                self._refuse_indefinite()
-            self._F = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-        penalty = self.curvature.penalty
+        design, penalty = objective.design, self.curvature.penalty
         if not (penalty[: design.n_features] > 0).all():
             raise SingularHessianError(
                 "The dual form needs a penalty on every feature. Got none: with hold='lambda' it goes "
                 "with the weight. Keep rows of positive weight."
             )
         self._inverse_penalty = 1.0 / penalty[: design.n_features]
-        own = design.squared_norms(np.append(self._inverse_penalty, 0.0)[: design.n_columns])
-        self._own_kernel = own
-        if k == 1:
-            self._factor_single(own)
-        else:
-            kernel = design.kernel(design, self._inverse_penalty)
-            B = np.einsum("iua,juc,ij->iajc", self._F, self._F, kernel, optimize=True)
-            B = B.reshape(n * k, n * k)
-            del kernel
-            B[np.diag_indices(n * k)] += 1.0
-            self._rows = np.arange(n)
-            self._L, self._scale, self.rcond = cholesky(B, DUAL, self._advice)
+        self._own_kernel = design.squared_norms(
+            np.append(self._inverse_penalty, 0.0)[: design.n_columns]
+        )
+        self._factor_rows()
         if design.intercept:
-            self._border = design.intercept * self._F.transpose(0, 2, 1).reshape(n * k, k)
+            self._border = design.intercept * self._of_intercept()
             self._B_border = self._B_solve(self._border)
-            schur = self._border.T @ self._B_border + penalty[-1] * np.eye(k)
+            schur = self._border.T @ self._B_border
+            schur[np.diag_indices(len(schur))] += penalty[-1]
             self._schur = cholesky(schur, "The Hessian of the intercept", self._advice)
         self._refinements = self._needed_refinements()
+
+    def _factor_rows(self):
+        """Factor ``B``, of all rows and outputs."""
+        objective = self.objective
+        n, k = objective.n_samples, objective.loss.n_outputs
+        check_fits((3, n * k, n * k), "Use solver='cg'.", what="The dual matrix and its factor")
+        weighted = objective.weights[:, None, None] * objective.hessians
+        if k == 1:
+            if (weighted < 0).any():
+                self._refuse_indefinite()
+            self._F = np.sqrt(weighted)
+            self._factor_single(self._own_kernel)
+            return
+        values, vectors = np.linalg.eigh(weighted)
+        if (values < -1e-10 * np.abs(values).max(initial=0.0)).any():
+            self._refuse_indefinite()
+        self._F = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+        kernel = objective.design.kernel(objective.design, self._inverse_penalty)
+        B = np.einsum("iua,juc,ij->iajc", self._F, self._F, kernel, optimize=True)
+        B = B.reshape(n * k, n * k)
+        del kernel
+        B[np.diag_indices(n * k)] += 1.0
+        self._rows = np.arange(n)
+        self._L, self._scale, self.rcond = cholesky(B, DUAL, self._advice)
+
+    def _of_intercept(self):
+        """``A`` of an intercept of 1, (n K, K)."""
+        return self._F.transpose(0, 2, 1).reshape(-1, self._F.shape[1])
+
+    def _drawn(self, rng):
+        """Outputs drawn with ``w_i Lambda_i`` as their covariance, (n_samples, K)."""
+        z = rng.choice((-1.0, 1.0), size=(*self._F.shape[:2], 1))
+        return (self._F @ z)[..., 0]
 
     @property
     def leverage_error(self):
@@ -108,8 +121,7 @@ class DualFactor(DenseFactor):
         """
         k, d = self.objective.theta.shape
         rng = np.random.default_rng(0)
-        z = rng.choice((-1.0, 1.0), size=(self.objective.n_samples, k, 1))
-        drawn = self.objective.design.adjoint((self._F @ z)[..., 0]).T
+        drawn = self.objective.design.adjoint(self._drawn(rng)).T
         drawn = drawn + np.sqrt(self.curvature.penalty) * rng.choice((-1.0, 1.0), size=(k, d))
         b = drawn.reshape(-1, 1)
         x = self._rough(b)
@@ -198,7 +210,7 @@ class DualFactor(DenseFactor):
         return scale[:, None] * cho_solved(L, scale[:, None] * T)
 
     def _sibling(self, shift):
-        return dual_or_primal(self.objective, shift, self.curvature.damping)
+        return dual_or_primal(type(self), self.objective, shift, self.curvature.damping)
 
     def _A(self, V):
         """``A_c V``: (K, d_features, m) to (n K, m)."""
@@ -367,11 +379,12 @@ class DualFactor(DenseFactor):
         return K
 
 
-def dual_or_primal(objective, shift=0.0, damping=0.0, refuses=()):
-    """The dual form, or the primal one where columns of very different scales cancel in it.
+def dual_or_primal(form, objective, shift=0.0, damping=0.0, refuses=()):
+    """A dual form, or the primal one where columns of very different scales cancel in it.
 
     Parameters
     ----------
+    form : class
     objective : Objective
     shift, damping : float
         As of :class:`~skinfluence.solvers.Factor`.
@@ -379,7 +392,7 @@ def dual_or_primal(objective, shift=0.0, damping=0.0, refuses=()):
         Errors of the dual form that are raised.
     """
     try:
-        return DualFactor(objective, shift, damping)
+        return form(objective, shift, damping)
     except SingularHessianError as error:
         if isinstance(error, refuses) or objective.n_parameters > LARGEST_RESCUE:
             raise

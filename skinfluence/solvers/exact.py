@@ -4,6 +4,7 @@ from typing import Literal
 
 from skinfluence._utils.typing import Precision
 from skinfluence.solvers.base import SingularHessianError, check_damping
+from skinfluence.solvers.class_dual import dual_form
 from skinfluence.solvers.dual import CurvesDownError, dual_or_primal
 from skinfluence.solvers.primal import MixedFactor, PrimalFactor
 
@@ -73,7 +74,7 @@ class Exact:
             small = outputs < objective.n_parameters and self.has_dual(objective)
             form = "dual" if small else "primal"
             if small and self.precision != "mixed":
-                return dual_or_primal(objective, damping=damping)
+                return dual_or_primal(dual_form(objective), objective, damping=damping)
         if self.precision == "mixed":
             if form != "primal":
                 raise ValueError(
@@ -88,7 +89,9 @@ class Exact:
                     "The dual form needs a penalty on every feature. Got an unpenalised "
                     "model; use Exact('primal')."
                 )
-            return dual_or_primal(objective, damping=damping, refuses=CurvesDownError)
+            return dual_or_primal(
+                dual_form(objective), objective, damping=damping, refuses=CurvesDownError
+            )
         if form == "primal":
             return PrimalFactor(objective, damping=damping)
         raise ValueError(f"form must be 'auto', 'primal' or 'dual'. Got {form!r} instead.")

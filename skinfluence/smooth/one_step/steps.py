@@ -14,6 +14,7 @@ from skinfluence.design import Design
 from skinfluence.smooth.one_step import without_row
 from skinfluence.smooth.one_step.fills import Fills
 from skinfluence.solvers.base import Factor
+from skinfluence.solvers.class_dual import ClassDualFactor
 from skinfluence.solvers.dual import DualFactor
 from skinfluence.solvers.primal import PrimalFactor
 
@@ -23,6 +24,8 @@ MAX_REFINEMENTS, REFINED = 5, 1e-11
 # One minus a leverage times the reciprocal condition of the Hessian: below this an explicit inverse
 # leaves fewer than nine digits of it. Rows that keep more than so much of 1 are fine at any rate.
 MANY_DIGITS, ROUGH = 1e9 * np.finfo(float).eps, 1e6
+# Factors that know what is left of 1 where a row has nearly all of a direction.
+DUALS = (DualFactor, ClassDualFactor)
 # Curvature times reach of rows that reach far in some direction: leverages are at most 1.
 FAR = 1e3
 # What rounding may make of one minus a leverage of 1.
@@ -230,7 +233,7 @@ def _far_reaching(factor, edits, h):
 
     What it lacks where a row reaches far the curvature lets into directions in which it reaches less.
     """
-    if h.shape[1] == 1 or type(factor) not in (PrimalFactor, DualFactor):
+    if h.shape[1] == 1 or type(factor) not in (PrimalFactor, *DUALS):
         return np.arange(0)
     # Of a saturated row the leverage may be infinite, and the curvature nothing.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -238,7 +241,7 @@ def _far_reaching(factor, edits, h):
         some = np.flatnonzero(factor.rcond < MANY_DIGITS * np.sqrt(np.prod(list(sizes), axis=0)))
         reach = (np.abs(edits.hessian[some]) @ np.abs(h[some])).max(axis=(1, 2))
         # Of rows that reach no farther than others the dual form knows what is left of 1.
-        least = FAR if type(factor) is DualFactor else 0.0
+        least = FAR if type(factor) in DUALS else 0.0
         return some[(factor.rcond < MANY_DIGITS * reach) & (reach > least)]
 
 

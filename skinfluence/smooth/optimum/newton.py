@@ -185,13 +185,15 @@ class Minimum:
         return float(self.objective.loss.spread(moved).max(initial=0.0))
 
 
-def minimise(objective, solver):
+def minimise(objective, solver, enough=0.0):
     """Minimise an objective from its current parameters.
 
     Parameters
     ----------
     objective : Objective
     solver : solver object
+    enough : float, default=0.0
+        End where the decrement, squared and halved, is no more than this.
 
     Returns
     -------
@@ -224,7 +226,7 @@ def minimise(objective, solver):
         begins = [nothing, objective] if lower else [objective, nothing]
     for begin in begins:
         try:
-            return _descend(begin, solver)
+            return _descend(begin, solver, enough)
         except SingularHessianError:
             # At zero all rows curve, and a weak penalty beside them can be lost.
             if begin is begins[-1] and not (convex and objective.penalty.any()):
@@ -255,13 +257,13 @@ def _down_the_penalties(objective, solver):
     return _descend(replace(found, penalty=lightest), solver)
 
 
-def _descend(objective, solver):
+def _descend(objective, solver, enough=0.0):
     """Newton's method from the parameters of an objective."""
     factor = solver.factor(objective)
     step, decrement = _step(factor, objective)
     for step_number in range(MAX_STEPS):
-        if not decrement:
-            return Minimum(objective, factor, 0.0)
+        if 0.5 * decrement**2 <= enough:
+            return Minimum(objective, factor, decrement)
         if step_number % LOOKS == LOOKS - 1:
             # Towards infinity it would go on for ever.
             refuse_separable(objective)
