@@ -4,7 +4,7 @@
 
 CPU seconds of one thread, of the fit, a prediction of its rows and the answers in turn, medians of three;
 and the largest difference from refits of a few rows, relative to the largest change. The groups are
-``closed``, ``calibrated``, ``folds``, ``pairs``, ``processes``, ``logistic`` and ``tubes``.
+``closed``, ``calibrated``, ``folds``, ``stacks``, ``pairs``, ``processes``, ``logistic`` and ``tubes``.
 """
 
 import os
@@ -23,13 +23,14 @@ from sklearn.discriminant_analysis import (
     LinearDiscriminantAnalysis,
     QuadraticDiscriminantAnalysis,
 )
+from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
-from sklearn.linear_model import BayesianRidge, LogisticRegression, RidgeClassifier
+from sklearn.linear_model import BayesianRidge, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.multiclass import OneVsOneClassifier
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 from sklearn.svm import SVR, LinearSVR
@@ -94,6 +95,7 @@ GROUPS = {
         (BernoulliNB(binarize=8.0), digits),
         (LinearDiscriminantAnalysis(), wide),
         (QuadraticDiscriminantAnalysis(reg_param=0.1), digits),
+        (NearestCentroid(priors="empirical"), digits),
         (KNeighborsClassifier(5), digits),
         (KNeighborsRegressor(5), waves),
     ],
@@ -106,6 +108,23 @@ GROUPS = {
         (CalibratedClassifierCV(), cancer),
         (CalibratedClassifierCV(GaussianNB(), method="isotonic"), cancer),
         (CalibratedClassifierCV(make_pipeline(StandardScaler(), SURE)), cancer),
+    ],
+    "stacks": [
+        (StackingClassifier([("logistic", SURE), ("bayes", GaussianNB())], SURE), cancer),
+        (
+            StackingClassifier(
+                [("scaled", make_pipeline(StandardScaler(), SURE)), ("k", KNeighborsClassifier())]
+            ),
+            cancer,
+        ),
+        (StackingRegressor([("ridge", Ridge()), ("k", KNeighborsRegressor())]), diabetes),
+        (StackingRegressor([("ridge", Ridge()), ("k", KNeighborsRegressor())], Ridge()), diabetes),
+        (
+            StackingRegressor(
+                [("machine", make_pipeline(StandardScaler(), SVR(C=100.0))), ("ridge", Ridge())]
+            ),
+            lambda: waves(120),
+        ),
     ],
     "pairs": [(OneVsOneClassifier(RidgeClassifier()), digits)],
     "processes": [

@@ -137,10 +137,11 @@ class Estimate:
     routes : dict
         How many edits take which way, in the words of ``Effect.route``.
     fits : int
-        Times that the transformers would be fitted again.
+        Times that the transformers would be fitted again; of a model in folds, those that its models would.
     seconds : float
         Of CPU, for those fits, and for the models behind them, from the time that a few of them took just
-        now. Edits of which nothing is fitted again are answered together, and not in it.
+        now; of a model in folds for all of the answer. Other edits of which nothing is fitted again are
+        answered together, and not in it.
     memory : int
         Bytes of the answer and, where steps are fitted again, of the rows that one edit leaves.
 

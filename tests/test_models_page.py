@@ -9,10 +9,15 @@ import pytest
 from sklearn import linear_model, naive_bayes, neighbors, svm
 from sklearn.base import RegressorMixin
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import RandomForestRegressor, VotingClassifier, VotingRegressor
+from sklearn.ensemble import (
+    RandomForestRegressor,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
+)
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.preprocessing import KBinsDiscretizer
 from sklearn.utils import all_estimators
 
@@ -62,6 +67,8 @@ ANSWERED = {
     "SGDRegressor",
     "SVC",
     "SVR",
+    "StackingClassifier",
+    "StackingRegressor",
     "TweedieRegressor",
     "VotingClassifier",
     "VotingRegressor",
@@ -81,8 +88,6 @@ LAYERS = {
     "RandomizedSearchCV",
     "RegressorChain",
     "SelfTrainingClassifier",
-    "StackingClassifier",
-    "StackingRegressor",
     "TransformedTargetRegressor",
     "TunedThresholdClassifierCV",
 }
@@ -125,7 +130,7 @@ def test_with_its_defaults_a_model_is_answered_or_says_what_to_change(name):
     regresses = issubclass(cls, RegressorMixin)
     y = LINE if regresses else THREE
     inside = linear_model.Ridge() if regresses else linear_model.LogisticRegression()
-    if name in ("VotingClassifier", "VotingRegressor"):
+    if name.startswith(("Voting", "Stacking")):
         model = cls([("a", inside)])
     elif name in SEVERAL | {"OneVsOneClassifier", "OneVsRestClassifier"}:
         model = cls(inside)
@@ -163,7 +168,7 @@ def test_the_refused_of_the_page_are_not_answered():
             ),
         )
     )
-    assert {"NuSVR", "QuantileRegressor", "StackingClassifier", "MLPClassifier"} <= named
+    assert {"NuSVR", "QuantileRegressor", "MLPClassifier"} <= named
     assert not named & ANSWERED
 
 
@@ -182,6 +187,12 @@ FORMS = {
     "calibration in folds that are drawn": lambda: CalibratedClassifierCV(
         naive_bayes.GaussianNB(), cv=StratifiedKFold(2, shuffle=True, random_state=0)
     ).fit(X, THREE),
+    "a stack of folds that are drawn": lambda: StackingRegressor(
+        [("a", linear_model.Ridge())], cv=KFold(2, shuffle=True, random_state=0)
+    ).fit(X, LINE),
+    "a stack with a forest": lambda: StackingRegressor(
+        [("a", linear_model.Ridge()), ("b", RandomForestRegressor(2))]
+    ).fit(X, LINE),
     "counted votes": lambda: VotingClassifier([("a", linear_model.LogisticRegression())]).fit(
         X, THREE
     ),

@@ -38,12 +38,6 @@ ADVICE = {
     "BaseHistGradientBoosting": _TREES,
     "BaseWeightBoosting": _TREES,
     "BaseBagging": "It averages models of resampled rows. " + _PARTS,
-    "_BaseStacking": (
-        "Every row reaches its final estimator twice, through predictions of models fitted on "
-        "others. Where those are FrozenEstimators, and labels 0, 1, ..., it is answered. Ask about it with "
-        "the models below held, fitted on what they predict: "
-        "Z = model.transform(X); Influence(clone(model.final_estimator_).fit(Z, y), Z, y)."
-    ),
     "BaseThresholdClassifier": _INSIDE,
     "SelfTrainingClassifier": (
         "Ask about the model it ends with, on the rows it labelled: labelled = "

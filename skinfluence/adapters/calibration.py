@@ -124,7 +124,7 @@ def _given(model):
 def _cuts(model):
     from skinfluence.members.folds import Cuts
 
-    return Cuts(model.cv)
+    return Cuts(model.cv, classifies=True)
 
 
 def _in_folds(model, X, y, sample_weight):
@@ -140,20 +140,20 @@ def _in_folds(model, X, y, sample_weight):
     response = response_of(fitted[0])
     family, more = _calibrator(model, response)
     problem = CalibratedProblem(
-        design_of(X),
-        labels.codes(y),
-        weights,
-        _loss(model),
-        labels,
-        _given(model),
+        design=design_of(X),
+        y=labels.codes(y),
+        weights=weights,
+        loss=_loss(model),
+        labels=labels,
+        cuts=_cuts(model),
+        model_name=f"{model.method} calibration in folds",
+        estimator=_given(model),
         # Of a temperature scikit-learn makes numbers of words first.
-        np.asarray(fitted[0].classes_),
-        _cuts(model),
-        partial(family, **more),
-        response,
-        partial(AskedModel, of=response),
-        model.ensemble is not False,
-        f"{model.method} calibration in folds",
+        own_labels=np.asarray(fitted[0].classes_),
+        calibrator=partial(family, **more),
+        response=response,
+        asked=partial(AskedModel, of=response),
+        ensemble=model.ensemble is not False,
     )
     concern = _checked_models(problem, fitted)
     found = _checked_calibrators(problem, model)

@@ -11,7 +11,7 @@ from skinfluence.design import design_of
 from skinfluence.editing.solving import Solved, solve_edited, solve_whole, values_of
 from skinfluence.editing.writing import like
 from skinfluence.kernel.gaussian_process import GaussianProcessAnswers, GaussianProcessProblem
-from skinfluence.members.calibrated import CalibratedProblem
+from skinfluence.members.in_folds import InFolds
 from skinfluence.members.pairs import PairsProblem
 
 
@@ -77,12 +77,12 @@ def _fitted(problem):
 
 
 @solve_edited.register
-def _(problem: PairsProblem | CalibratedProblem, answers, points, tol):
+def _(problem: PairsProblem | InFolds, answers, points, tol):
     return solved_by_models(problem)
 
 
 @solve_whole.register
-def _(problem: PairsProblem | CalibratedProblem, edit, tol):
+def _(problem: PairsProblem | InFolds, edit, tol):
     return solved_by_models(edit.taken(design_of(edit.X)))
 
 
@@ -108,7 +108,7 @@ def write_fit(model, solved, left, lines):
     """The estimator, fitted on the rows that are left as the model sees them."""
     problem = solved.problem
     rows = left[problem.weights[left] > 0]
-    if isinstance(problem, CalibratedProblem):
+    if isinstance(problem, InFolds):
         # Rows that weigh nothing are in a fold.
         rows = left
     y = (

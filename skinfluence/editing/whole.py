@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
-from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import validate_data
 
@@ -93,12 +92,10 @@ class WholeEdit:
         """The model in the new columns, as it is read by ``validate_data``."""
         made = like(innermost(self.influence.estimator))
         if self.moves:
-            # A vote has its number of columns from its models.
-            inside = (
-                like(innermost(made.estimators_[0]))
-                if isinstance(made, VotingClassifier | VotingRegressor)
-                else made
-            )
+            inside = made
+            while isinstance(getattr(type(inside), "n_features_in_", None), property):
+                # A vote, or a stack, has its number of columns from its models.
+                inside = like(innermost(inside.estimators_[0]))
             self.X = validate_data(
                 inside, self.X, reset=True, accept_sparse="csr", dtype=np.float64, order="C"
             )

@@ -35,6 +35,11 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
         numbers = n_test * len(rows) * n_labels
         if question == "loo":
             numbers = len(rows) * n_outputs
+    if whole is None and influence.objective.in_folds:
+        alone = None if given is not None or question == "relabel_effect" else rows
+        at = influence._tests(X, None).design.X
+        priced = influence.answers.price(alone, n_edits, at, method)
+        return estimating.in_folds(n_edits, *priced, numbers)
     if whole is None:
         way = HELD if learns_from_rows(influence) else UNMOVED
         return estimating.held(n_edits, way, numbers)

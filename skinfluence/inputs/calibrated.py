@@ -5,6 +5,7 @@ import copy
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.metaestimators import available_if
 
@@ -118,13 +119,14 @@ def held_classifier(model):
 
 
 def numbers_for(model):
-    """What rows of calibration in folds must be, behind an error about them; of others nothing."""
-    if not isinstance(model, CalibratedClassifierCV) or held_classifier(model) is not None:
-        return ""
-    return (
-        " Rows of calibration in folds must be finite numbers here, whatever the steps inside take. Put what "
-        "reads them before it: make_pipeline(reader, CalibratedClassifierCV(...))."
-    )
+    """What rows of a model in folds must be, behind an error about them; of others nothing."""
+    stack = isinstance(model, StackingClassifier | StackingRegressor)
+    if stack or (isinstance(model, CalibratedClassifierCV) and held_classifier(model) is None):
+        return (
+            " Rows that are cut into folds must be finite numbers here, whatever the steps inside take. Put "
+            f"what reads them before it: make_pipeline(reader, {type(model).__name__}(...))."
+        )
+    return ""
 
 
 def calibrated_layer(model):

@@ -1,6 +1,7 @@
 """The models of the folds of a table, and the calibrators of what each says of the rows it has not seen."""
 
 import warnings
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,18 +16,18 @@ KEPT_BYTES = 2**29
 
 
 def fitted_to(problem, rows):
-    """The classifier fitted to some rows of a table, and what it was given: X, y and weights or None.
+    """A model fitted to some rows of a table, and what it was given: X, y and weights or None.
 
     Parameters
     ----------
-    problem : CalibratedProblem
+    problem : CalibratedProblem or Member
     rows : ndarray of int
 
     Raises
     ------
     NoModelError
     """
-    y, own = problem.own_labels[problem.y[rows]], problem.weights[rows]
+    y, own = problem.given_y[rows], problem.weights[rows]
     X, model = problem.design.X[rows], clone(problem.estimator)
     weighed = has_fit_parameter(model, "sample_weight") and not (own == 1.0).all()
     given = {"sample_weight": own} if weighed else {}
@@ -37,17 +38,17 @@ def fitted_to(problem, rows):
             model.fit(X, y, **given)
         except ValueError as error:
             raise NoModelError(str(error)) from error
-    if len(model.classes_) < len(problem.labels.classes):
+    if problem.labels is not None and len(model.classes_) < len(problem.labels.classes):
         raise NoModelError("A fold has all the rows of a class.")
     return model, X, y, own if weighed else None
 
 
 class FoldModel:
-    """The classifier fitted to some rows of a table, and what it says of others without one of them.
+    """A model fitted to some rows of a table, and what it says of others without one of them.
 
     Parameters
     ----------
-    problem : CalibratedProblem
+    problem : CalibratedProblem or Member
     rows : ndarray of int
         Those that it is fitted to.
 
@@ -58,7 +59,8 @@ class FoldModel:
 
     def __init__(self, problem, rows):
         self.as_chances = problem.response == "predict_proba"
-        self.two = len(problem.labels.classes) == 2
+        # A number, of two classes one, else one a class.
+        self.one = problem.labels is None or len(problem.labels.classes) == 2
         model, *given = fitted_to(problem, rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -67,10 +69,10 @@ class FoldModel:
         self.place[rows] = np.arange(len(rows))
 
     def _scores(self, values):
-        """One number for two classes, else one a class, along the last axis."""
+        """One number for two classes and of a regression, else one a class, along the last axis."""
         if self.as_chances:
-            return values[..., 1:] if self.two else values
-        return values[..., None] if self.two else values
+            return values[..., 1:] if self.one else values
+        return values[..., None] if self.one else values
 
     def scores(self, X, method):
         """What it says of rows, (m, n_scores)."""
@@ -86,23 +88,24 @@ class FoldModel:
         return self._scores(self.asked.own_values(self.place[rows], method, tol))[:, None]
 
 
-class Folds:
-    """A table cut into folds: the models of the others, and the calibrators.
+class FoldModels:
+    """A model fitted to parts of a table, and what it says of rows that it has not seen.
 
     Parameters
     ----------
-    problem : CalibratedProblem
+    problem : CalibratedProblem or Member
     method : str
+    n_folds : int
     """
 
-    def __init__(self, problem, method):
-        self.problem, self.method = problem, method
+    def __init__(self, problem, method, n_folds):
+        self.problem, self.method, self.n_folds = problem, method, n_folds
         self._parts = {}
         # Models hold their rows and what these are in their own columns.
         n, d = problem.design.X.shape
-        self._most = max(2 * problem.cuts.n_folds, KEPT_BYTES // (16 * n * d))
+        self._most = max(2 * n_folds, KEPT_BYTES // (16 * n * d))
 
-    def part(self, chosen):
+    def of(self, chosen):
         """The :class:`FoldModel` of the rows of a mask.
 
         Raises
@@ -121,7 +124,59 @@ class Folds:
             raise self._parts[key]
         return self._parts[key]
 
-    def chances(self, X):
+    @cached_property
+    def whole(self):
+        """The :class:`FoldModel` of all rows."""
+        return self.of(np.ones(self.problem.design.n_samples, dtype=bool))
+
+    def out_of_fold(self, fold):
+        """What models of the other folds say of each row, (n_samples, n_scores)."""
+        X = self.problem.design.X
+        found = [self.of(fold != k).scores(X[fold == k], self.method) for k in range(self.n_folds)]
+        out = np.empty((len(fold), found[0].shape[1]))
+        for k, scores in enumerate(found):
+            out[fold == k] = scores
+        return out
+
+    def moved_out_of_fold(self, fold, rows, tol):
+        """The same without each of some rows, (n_rows, n_samples, n_scores)."""
+        scores = np.repeat(self.out_of_fold(fold)[None], len(rows), axis=0)
+        for k in range(self.n_folds):
+            held = fold == k
+            others = ~held[rows]
+            if others.any() and held.any():
+                asked = self.problem.design.X[held], rows[others], self.method, tol
+                scores[np.ix_(others, held)] = self.of(~held).scores_without(*asked)
+        return scores
+
+    def moved_at(self, rows, X, tol):
+        """What the model of all rows says of rows of X without each of some; of that itself for X None.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_rows, m, n_scores), m being 1 where X is None
+        """
+        if X is None:
+            return self.whole.own_scores(rows, self.method, tol)
+        return self.whole.scores_without(X, rows, self.method, tol)
+
+
+class Folds:
+    """A table cut into folds: the models of the others, and the calibrators.
+
+    Parameters
+    ----------
+    problem : CalibratedProblem
+    method : str
+    """
+
+    n_models = 1
+
+    def __init__(self, problem, method):
+        self.problem, self.method = problem, method
+        self.parts = FoldModels(problem, method, problem.cuts.n_folds)
+
+    def values(self, X):
         """Chances of the classes, (m, n_classes).
 
         Raises
@@ -133,28 +188,18 @@ class Folds:
         fold = problem.cuts.of(problem.y)
         if problem.ensemble:
             return np.mean([self._of_fold(fold == k, X) for k in range(problem.cuts.n_folds)], 0)
-        family = self._family(np.ones(len(fold), dtype=bool), self._out_of_fold(fold))
-        everything = self.part(np.ones(len(fold), dtype=bool)).scores(X, self.method)
+        family = self._family(np.ones(len(fold), dtype=bool), self.parts.out_of_fold(fold))
+        everything = self.parts.whole.scores(X, self.method)
         return family.shares(family.chances(family.curves, everything))
 
     def _of_fold(self, held, X):
-        part = self.part(~held)
+        part = self.parts.of(~held)
         family = self._family(held, part.scores(self.problem.design.X[held], self.method))
         return family.shares(family.chances(family.curves, part.scores(X, self.method)))
 
     def _family(self, held, scores):
         problem = self.problem
         return problem.calibrator(scores, problem.y[held], problem.weights[held])
-
-    def _out_of_fold(self, fold):
-        """What models of the other folds say of each row, (n_samples, n_scores)."""
-        parts = [self.part(fold != k) for k in range(self.problem.cuts.n_folds)]
-        X = self.problem.design.X
-        found = [one.scores(X[fold == k], self.method) for k, one in enumerate(parts)]
-        out = np.empty((len(fold), found[0].shape[1]))
-        for k, scores in enumerate(found):
-            out[fold == k] = scores
-        return out
 
     def _check_counts(self, codes):
         classes, n_folds = self.problem.labels.classes, self.problem.cuts.n_folds
@@ -207,7 +252,7 @@ class Folds:
 
     def _moved_fold(self, held, rows, X, tol):
         """Chances by the model beside one fold and its calibrators, without each row."""
-        part = self.part(~held)
+        part = self.parts.of(~held)
         own = part.scores(self.problem.design.X[held], self.method)
         family, inside = self._family(held, own), held[rows]
         m = 1 if X is None else X.shape[0]
@@ -226,31 +271,23 @@ class Folds:
 
     def _moved_in_common(self, fold, rows, X, tol):
         """Chances by the model of all rows and calibrators of what others say of each."""
-        before = self._out_of_fold(fold)
-        scores = np.repeat(before[None], len(rows), axis=0)
-        for k in range(self.problem.cuts.n_folds):
-            held = fold == k
-            others = ~held[rows]
-            if others.any():
-                moved = self._moved_scores(self.part(~held), held, rows[others], None, tol, False)
-                scores[np.ix_(others, held)] = moved[0]
         whole = np.ones(len(fold), dtype=bool)
-        at = self._moved_scores(self.part(whole), ~whole, rows, X, tol)[1]
-        family = self._family(whole, before)
-        return _chances(family, family.under(scores, rows), at)
+        family = self._family(whole, self.parts.out_of_fold(fold))
+        scores = self.parts.moved_out_of_fold(fold, rows, tol)
+        curves = family.under(scores, rows)
+        return _chances(family, curves, self.parts.moved_at(rows, X, tol))
 
-    def _moved_scores(self, part, held, rows, X, tol, wanted=True):
+    def _moved_scores(self, part, held, rows, X, tol):
         """Scores of held rows and of those asked about, without each of some rows of the model."""
         n_held, asked = int(held.sum()), self.problem.design.X[held]
-        if X is not None:
-            stack = sp.vstack if sp.issparse(asked) else np.vstack
-            asked = stack([asked, X])
-            asked = sp.csr_array(asked) if sp.issparse(asked) else asked
-        found = part.scores_without(asked, rows, self.method, tol) if asked.shape[0] else None
-        if X is not None:
-            return found[:, :n_held], found[:, n_held:]
-        own = part.own_scores(rows, self.method, tol) if wanted else None
-        return found, own
+        if X is None:
+            found = part.scores_without(asked, rows, self.method, tol)
+            return found, part.own_scores(rows, self.method, tol)
+        stack = sp.vstack if sp.issparse(asked) else np.vstack
+        asked = stack([asked, X])
+        asked = sp.csr_array(asked) if sp.issparse(asked) else asked
+        found = part.scores_without(asked, rows, self.method, tol)
+        return found[:, :n_held], found[:, n_held:]
 
     def _scores_at(self, part, rows, X):
         """Scores that do not move of what is asked about, for each of some rows, (n_rows, m, n_scores)."""

@@ -11,6 +11,8 @@ class Cuts:
     ----------
     cv : int, KFold, StratifiedKFold or None
         As of an estimator; that it does not draw.
+    classifies : bool
+        Whether a number of folds is of each class.
 
     Raises
     ------
@@ -18,15 +20,16 @@ class Cuts:
         For other splitters, with what to do.
     """
 
-    def __init__(self, cv):
-        self.cv = check_cv(cv, [0, 1], classifier=True)
+    def __init__(self, cv, classifies):
+        self.cv = check_cv(cv, [0, 1], classifier=classifies)
         known = type(self.cv) in (KFold, StratifiedKFold)
         if not known or self.cv.shuffle:
+            like = "StratifiedKFold" if classifies else "KFold"
             drawn = " that draws its folds (shuffle=True)" if known else ""
             raise TypeError(
                 "Folds must be consecutive rows, of each class or of all, so that it is known what becomes "
                 f"of them without a row. Got {type(self.cv).__name__}{drawn}. Fit with cv=5 or "
-                "cv=StratifiedKFold(5), rows shuffled once beforehand if they are in an order."
+                f"cv={like}(5), rows shuffled once beforehand if they are in an order."
             )
 
     @property

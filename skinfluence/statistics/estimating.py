@@ -14,6 +14,11 @@ def held(n_edits, way, numbers):
     return Estimate({way: n_edits}, 0, 0.0, 8 * numbers)
 
 
+def in_folds(n_edits, fits, seconds, numbers):
+    """The estimate of a question about a model in folds, whose models are fitted again."""
+    return Estimate({UNMOVED: n_edits}, fits, float(seconds), 8 * numbers)
+
+
 def of_rows(whole, rows, label, X, method, numbers):
     """The estimate of removing rows one at a time, or of giving each the other labels.
 

@@ -110,9 +110,12 @@ class Refits:
         ------
         RefusedRowError
         """
-        steps, X = self.steps, chosen_and(self.X, rows.kept, rows.new)
+        return self.after_on(chosen_and(self.X, rows.kept, rows.new), rows, out)
+
+    def after_on(self, X, rows, out):
+        """The same, where the raw rows that are there are others than they were: X, as ``rows`` has them."""
         try:
-            X, X_out, fitted = self._fitted(X, rows.raw_y, out, steps)
+            X, X_out, fitted = self._fitted(X, rows.raw_y, out, self.steps)
         except (ValueError, IndexError) as error:
             # Bins of a column of one value end in an IndexError.
             raise RefusedRowError(str(error)) from error

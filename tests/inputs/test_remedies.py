@@ -9,13 +9,14 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
     BaggingClassifier,
+    RandomForestClassifier,
     StackingClassifier,
     StackingRegressor,
     VotingClassifier,
     VotingRegressor,
 )
 from sklearn.feature_selection import RFE, SelectKBest
-from sklearn.linear_model import Lasso, LogisticRegression, RANSACRegressor, Ridge
+from sklearn.linear_model import LogisticRegression, RANSACRegressor, Ridge
 from sklearn.model_selection import KFold, TunedThresholdClassifierCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import (
@@ -49,11 +50,11 @@ ENCODED = make_pipeline(TargetEncoder(target_type="continuous"), Ridge())
 # The name of the model stands in the advice; y is what the model was fitted on.
 REFUSED = {
     "a stack of classifiers": (
-        StackingClassifier([("a", LOGISTIC), ("b", LogisticRegression(C=0.1))]),
+        StackingClassifier([("a", LOGISTIC), ("b", RandomForestClassifier(3, random_state=0))]),
         THREE,
     ),
     "a stack of regressors": (
-        StackingRegressor([("a", Ridge()), ("b", Lasso(0.1))], Ridge()),
+        StackingRegressor([("a", Ridge())], Ridge(), cv=KFold(3, shuffle=True, random_state=0)),
         LINE,
     ),
     "calibration": (

@@ -278,7 +278,7 @@ def test_rows_where_the_loss_overflows_are_refused():
     "wrap",
     [
         lambda model: CalibratedClassifierCV(model, cv=KFold(3, shuffle=True, random_state=0)),
-        lambda model: StackingClassifier([("a", model)]),
+        lambda model: StackingClassifier([("a", model)], cv=KFold(3, shuffle=True, random_state=0)),
         lambda model: VotingClassifier([("a", model)], voting="hard"),
     ],
     ids=["calibrated", "stacking", "voting"],

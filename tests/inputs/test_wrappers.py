@@ -22,6 +22,7 @@ from sklearn.linear_model import (
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
+    KFold,
     LeaveOneOut,
     RandomizedSearchCV,
     TunedThresholdClassifierCV,
@@ -233,7 +234,10 @@ REFUSED = {
     ),
     "voting": (VotingClassifier([("a", LogisticRegression())]), r"model\.estimators_\[k\]"),
     "threshold": (TunedThresholdClassifierCV(LogisticRegression(), cv=2), r"model\.estimator_,"),
-    "stacking": (StackingRegressor([("a", Ridge())], cv=2), "final_estimator_"),
+    "stacking": (
+        StackingRegressor([("a", Ridge())], cv=KFold(2, shuffle=True, random_state=0)),
+        "final_estimator_",
+    ),
 }
 
 

@@ -132,7 +132,7 @@ def test_without_a_row_all_is_as_if_it_had_not_been_there(name, method, ensemble
 @pytest.mark.parametrize("cv", [StratifiedKFold(4), KFold(3), 2])
 @pytest.mark.parametrize("y", [TWO, THREE, TWO[::-1]], ids=["two", "three", "another order"])
 def test_folds_without_each_row_are_those_of_the_splitter(cv, y):
-    cuts = Cuts(cv)
+    cuts = Cuts(cv, classifies=True)
     found = cuts.without(y, np.arange(N))
     for fold, some in found:
         for i in some:
