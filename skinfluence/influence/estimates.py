@@ -23,7 +23,8 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
     whole = whole_pipeline(influence, method, frozen, np.inf)
     rows = influence.data.positions(indices, labels)
     X = influence.data.inputs.raw_rows([0]) if X is None else X
-    n_test = influence.data.tests(X, None).design.n_samples
+    at = influence.data.tests(X, None).design
+    n_test = at.n_samples
     n_outputs = influence.objective.loss.n_outputs
     if given is not None:
         numbers, n_edits = n_test * len(given), len(given)
@@ -37,8 +38,7 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
             numbers = len(rows) * n_outputs
     if whole is None and influence.objective.in_folds:
         alone = None if given is not None or question == "relabel_effect" else rows
-        at = influence._tests(X, None).design.X
-        priced = influence.answers.price(alone, n_edits, at, method)
+        priced = influence.answers.price(alone, n_edits, at.X, method)
         return estimating.in_folds(n_edits, *priced, numbers)
     if whole is None:
         way = HELD if learns_from_rows(influence) else UNMOVED
