@@ -128,8 +128,8 @@ class RemovalEffectDisplay(Display):
             Of the predictions.
         refit : callable, default=None
             ``refit(row)`` gives the losses of the test points, (n_test,), under the model fitted
-            without that row, for what is not refitted by a clone's ``fit(X, y, sample_weight)``:
-            networks, searches, pipelines with weights.
+            without that row, for what is not refitted by a clone's ``fit``, which brings weights to the
+            last step of a pipeline: networks, searches, wrappers.
         ax : matplotlib Axes, default=None
         **options
             To :meth:`plot`.
@@ -235,16 +235,13 @@ def _correlation(a, b):
 
 
 def _check_refits(influence):
-    estimator, problem = influence.estimator, influence.objective
-    is_weighted = problem.sample_weight is not None and np.ptp(problem.sample_weight) > 0
-    inside = getattr(influence.data.inputs, "model", None)
-    steps = isinstance(estimator, Pipeline) and estimator[-1] is inside
-    if (inside is estimator) or (steps and not is_weighted):
-        return
-    raise TypeError(
-        "The refit of a network, a search or a wrapper, and that of a pipeline with weights, is "
-        f"for you to say. Got {type(estimator).__name__}; pass refit=, a function of the row."
-    )
+    estimator, inside = influence.estimator, getattr(influence.data.inputs, "model", None)
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    if last is not inside:
+        raise TypeError(
+            "The refit of a network, a search or a wrapper is for you to say. Got "
+            f"{type(estimator).__name__}; pass refit=, a function of the row."
+        )
 
 
 def _losses_without(influence, X, y, row):
