@@ -52,10 +52,7 @@ def run(arguments, command):
                     influence=influence,
                 )
             verification = found.verify(arguments.verify, progress=talk)
-            score = None
-            if problem.y_true is not None:
-                with status("fitting on the cleaned rows", talk):
-                    score = cleaning_score(found, selection, problem)
+            score = None if problem.y_true is None else _score(found, selection, problem, talk)
     # What was found first, then how the table was read.
     earlier = note_on_earlier(arguments)
     notes = (*found.notes, *problem.notes, *selection.notes, *warned, *earlier)
@@ -77,6 +74,12 @@ def run(arguments, command):
         from skinfluence.cleaning.printing import print_audit
 
         print_audit(top=arguments.top, files=contents, path=arguments.file, **outcome)
+
+
+def _score(found, selection, problem, talk):
+    """Accuracy against the truth, by what was done to the training set."""
+    with status("fitting on the cleaned rows", talk):
+        return cleaning_score(found, selection, problem)
 
 
 def _suspected(suspect, problem):

@@ -3,6 +3,7 @@
 import time
 import warnings
 from dataclasses import dataclass, field
+from itertools import chain
 from numbers import Real
 
 import numpy as np
@@ -94,30 +95,34 @@ class Run:
     def score(self, trials):
         """Score all candidates in place."""
         heads, held = self._grouped(trials), []
-        for paths in heads.values():
-            inside = [trial for path in paths.values() for trial in path]
+        groups = [list(paths.values()) for paths in heads.values()]
+        for paths in groups:
+            inside = list(chain.from_iterable(paths))
             moves = self._moves(inside)
             if not moves:
                 held.append(inside[0])
-            for path in paths.values():
-                for trial in path:
-                    trial.whole = moves or self._is_balanced(trial)
+            for trial in inside:
+                trial.whole = moves or self._is_balanced(trial)
         self._check_frozen(held)
-        for paths in heads.values():
-            inside = [trial for path in paths.values() for trial in path]
+        for paths in groups:
+            inside = list(chain.from_iterable(paths))
             with self._failing(inside):
-                whole = all(trial.whole for trial in inside)
-                features = None if whole else self._features(inside[0])
-                for path in paths.values():
-                    with self._failing(path):
-                        if path[0].whole:
-                            self._scan_whole(path)
-                        else:
-                            self._scan(path, features)
+                self._scan_paths(paths, inside)
                 self._settle(inside, trials)
             for trial in inside:
                 trial.objective = trial.model = None
         check_failures(trials, self.options.error_score)
+
+    def _scan_paths(self, paths, inside):
+        """Scan candidates that share their transformers, those of a path together."""
+        whole = all(trial.whole for trial in inside)
+        features = None if whole else self._features(inside[0])
+        for path in paths:
+            with self._failing(path):
+                if path[0].whole:
+                    self._scan_whole(path)
+                else:
+                    self._scan(path, features)
 
     def _is_balanced(self, trial):
         """Whether class weights move with the rows."""

@@ -275,22 +275,27 @@ class Search:
             take = max(1, int(SHARE * missing), at_least)
             part = order[: min(take, self.most - len(chosen))]
             new = {int(i): None if labels is None else labels[i] for i in part}
-            try:
-                state = state.after(self._edit(new), frozen=self.frozen)
-            except NO_MODEL:
-                if len(new) > 1:
-                    new = dict([next(iter(new.items()))])
-                    try:
-                        state = state.after(self._edit(new), frozen=self.frozen)
-                    except NO_MODEL:
-                        self.excluded.update(new)
-                        continue
-                else:
-                    self.excluded.update(new)
-                    continue
+            found, new = self._state_after(state, new)
+            if found is None:
+                continue
+            state = found
             chosen.update(new)
             margin, at_least = float(self.what.side * self.what.number_in(state)), 0
         return chosen if margin <= 0 else None
+
+    def _state_after(self, state, new):
+        """The model after rows, or after the best of them where all leave none, and which they are.
+
+        None, and the row is excluded from then on, where it leaves none either.
+        """
+        best = dict([next(iter(new.items()))])
+        for some in (new, best) if len(new) > 1 else (new,):
+            try:
+                return state.after(self._edit(some), frozen=self.frozen), some
+            except NO_MODEL:
+                continue
+        self.excluded.update(some)
+        return None, some
 
     def _first_order(self, most, method):
         """The shortest prefix of the rows by their effect on the fitted model, of at most ``most``."""

@@ -85,18 +85,17 @@ class Again:
             for first, block in self._blocks(edits, outs, method, certify, self.budget):
                 for i, found in enumerate(block, first):
                     advance(1)
-                    if isinstance(found, NO_ANSWER):
-                        if strict:
-                            raise found
-                        rows = (
-                            edits[i].gone if self.numbers is None else self.numbers[edits[i].gone]
-                        )
-                        if isinstance(found, RefusedRowError):
-                            refused.append((rows, str(found)))
-                        else:
-                            gone.append(rows)
-                        found = self._no_answer(outs[i])
-                    yield i, found
+                    if not isinstance(found, NO_ANSWER):
+                        yield i, found
+                        continue
+                    if strict:
+                        raise found
+                    rows = edits[i].gone if self.numbers is None else self.numbers[edits[i].gone]
+                    if isinstance(found, RefusedRowError):
+                        refused.append((rows, str(found)))
+                    else:
+                        gone.append(rows)
+                    yield i, self._no_answer(outs[i])
         warn_unanswered(refused, gone)
 
     def seconds(self, edits, out, n, method):

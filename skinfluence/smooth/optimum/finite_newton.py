@@ -202,15 +202,9 @@ def finite_newton(problem, u):
     short, tie, seen = there & (slack > 0), TIE, {}
     for n_steps in range(1, MAX_STEPS + 1):
         try:
-            system = problem.system(short)
-            known = problem.quick(system) if system.has_digits else None
-            after = None if known is None else _sides(problem, short, *known[1:], tie)
-            if known is None or np.array_equal(after, short):
-                known = problem.refined(system, short)
-                after = _sides(problem, short, *known[1:], tie)
-                if np.array_equal(after, short):
-                    return FiniteMinimum(known[0], short, n_steps, tie)
-            goal, goal_slack, _ = known
+            goal, goal_slack, after = _solution_with(problem, short, tie)
+            if np.array_equal(after, short):
+                return FiniteMinimum(goal, short, n_steps, tie)
         except SingularHessianError:
             goal = u + problem.downhill(u, slack)
             goal_slack = problem.slack(goal)
@@ -242,6 +236,21 @@ def finite_newton(problem, u):
             tie *= 4.0
         seen[name] = value
     return FiniteMinimum(goal, there & (goal_slack > 0), MAX_STEPS, np.inf)
+
+
+def _solution_with(problem, short, tie):
+    """The solution where these sides are beyond their edge, its slacks, and the sides that are beyond there.
+
+    Refined where the sides stay the same, and where the system has too few digits.
+    """
+    system = problem.system(short)
+    if system.has_digits:
+        u, slack, rounding = problem.quick(system)
+        after = _sides(problem, short, slack, rounding, tie)
+        if not np.array_equal(after, short):
+            return u, slack, after
+    u, slack, rounding = problem.refined(system, short)
+    return u, slack, _sides(problem, short, slack, rounding, tie)
 
 
 def _sides(problem, short, slack, rounding, tie):

@@ -79,10 +79,37 @@ class PointSolver(Stage):
                 return v.reshape(shape), floor + noise, 0.0, "one-step", floor + noise
             bound = float(certificate.newton_step_bound(self.M, kappa, np.array(size)))
             bound += slack * size + noise
+        errors = kappa, slack, noise
+        v, bound, size, used = self._chords(problem, inverse, (v, Pv, bound, size), errors, tol)
+        v = v.reshape(shape)
+        if not self.start.certified(bound, size, tol):
+            v, bound, size = self.start.newton(problem, v, kappa**2, tol)
+            used = "newton"
+            if not np.isfinite(bound):
+                refuse_separable(problem.at(self.objective.theta + v))
+        return v, bound + floor, size, used, round_off
+
+    def _chords(self, problem, inverse, start, errors, tol):
+        """Steps with the Hessian at hand, until the bound is small or no longer halves.
+
+        Parameters
+        ----------
+        problem : Objective
+            After the edit.
+        inverse : EditedInverse
+        start : tuple of v, Pv, bound and size
+            Of the first step.
+        errors : tuple of kappa, slack and noise
+            The largest leverage in the edited Hessian; what solves lose of a step, relative to it; and
+            what rounding adds.
+        tol : float
+        """
+        v, Pv, bound, size = start
+        kappa, slack, noise = errors
         used = "one-step"
         while not self.start.certified(bound, size, tol):
             r, nonlinear = self._remainder(problem, v)
-            left = Pv + right + nonlinear
+            left = Pv + inverse.right + nonlinear
             if not np.isfinite(left).all():
                 break
             change = -inverse.solve(left)
@@ -97,13 +124,7 @@ class PointSolver(Stage):
                 size = point_steps.norm(v, Pv)
             if not again:
                 break
-        v = v.reshape(shape)
-        if not self.start.certified(bound, size, tol):
-            v, bound, size = self.start.newton(problem, v, kappa**2, tol)
-            used = "newton"
-            if not np.isfinite(bound):
-                refuse_separable(problem.at(self.objective.theta + v))
-        return v, bound + floor, size, used, round_off
+        return v, bound, size, used
 
     def _elsewhere(self, problem, tol, error):
         """Newton's method where the Hessian at the fit has no digits, as where a new row outweighs all.
