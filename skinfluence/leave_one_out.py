@@ -9,6 +9,7 @@ from skinfluence._utils.scoring import has_decision_function
 from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.inputs.routes import answers_for, whole_pipeline
 from skinfluence.losses import Tweedie
+from skinfluence.statistics import FILLED, REFITTED
 
 
 def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=None):
@@ -45,21 +46,26 @@ def loo_eta(influence, method="auto", tol=1e-3, frozen=None, rows=None, budget=N
 def quick_method(influence, frozen=None):
     """The cheaper of one step and of solving to a certificate, for leave-one-out of all rows.
 
-    One step, except where that would fit the steps of a pipeline again without rows about which solving
-    answers at once: behind an imputer, whose fills move.
+    One step, except behind an imputer whose fills move: its Hessian after the edit takes more passes over the
+    rows that are filled than a certified answer (``python benchmarks/quick_looks.py``).
     """
     if not influence.answers.certifies:
         return "one-step"
-    again = fitted_again(influence, "one-step", frozen)
-    return "auto" if again and fitted_again(influence, "auto", frozen) < again else "one-step"
+    return "auto" if _row_count(influence, FILLED, frozen) else "one-step"
 
 
-def fitted_again(influence, method, frozen=None):
+def fitted_again(influence, frozen=None):
     """For how many rows the steps of a pipeline are fitted again, in leave-one-out of all."""
-    whole = whole_pipeline(influence, method, frozen, np.inf)
+    return _row_count(influence, REFITTED, frozen)
+
+
+def _row_count(influence, route, frozen):
+    """For how many rows leave-one-out takes a route through a pipeline."""
+    whole = whole_pipeline(influence, "one-step", frozen, np.inf)
     if whole is None:
         return 0
-    return len(whole.removals(np.arange(influence.objective.n_samples), None, method).again)
+    routes = whole.removals(np.arange(influence.objective.n_samples), None).routes
+    return int(np.count_nonzero(routes == route))
 
 
 class Outputs(BaseEstimator):

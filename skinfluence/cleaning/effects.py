@@ -79,7 +79,7 @@ def way_of_learning(influence, frozen):
     if influence.objective.n_samples > FEW_ROWS:
         return None
     method = quick_method(influence, frozen)
-    return None if fitted_again(influence, method, frozen) else method
+    return None if fitted_again(influence, frozen) else method
 
 
 def effect_of_learning(influence, known, method, frozen):

@@ -10,9 +10,11 @@ from skinfluence._utils.progress import progress_bar
 from skinfluence._utils.stacking import n_rows
 from skinfluence._utils.threads import small_blas
 from skinfluence.answers import LOCAL
+from skinfluence.edits import NoOptimumError
 from skinfluence.objective import Objective
 from skinfluence.smooth.optimum.newton import SeparableError
 from skinfluence.solvers import SingularHessianError
+from skinfluence.statistics.balanced import class_is_gone
 from skinfluence.statistics.budget import check_budget, clock, warn_unanswered
 from skinfluence.statistics.near_before import near_after
 from skinfluence.statistics.refits import RefusedRowError
@@ -27,7 +29,7 @@ from skinfluence.statistics.weighted_texts import WeightedTexts
 
 # Edits that are solved side by side, the bytes of their rows, and the CPU seconds of a trial of some.
 MOST, BLOCK_BYTES, TRIAL = 32, 2**27, 1.0
-NO_ANSWER = (RefusedRowError, SingularHessianError, SeparableError)
+NO_ANSWER = (RefusedRowError, NoOptimumError, SingularHessianError, SeparableError)
 
 
 class Again:
@@ -79,7 +81,7 @@ class Again:
         OverBudgetError
             Where a few say that all would take longer than the budget.
         """
-        refused, gone = [], []
+        refused, gone, emptied = [], [], []
         verbose = getattr(self.answers, "verbose", False)
         with progress_bar(len(edits), "refits", verbose) as advance:
             for first, block in self._blocks(edits, outs, method, certify, self.budget):
@@ -94,9 +96,9 @@ class Again:
                     if isinstance(found, RefusedRowError):
                         refused.append((rows, str(found)))
                     else:
-                        gone.append(rows)
+                        (emptied if isinstance(found, NoOptimumError) else gone).append(rows)
                     yield i, self._no_answer(outs[i])
-        warn_unanswered(refused, gone)
+        warn_unanswered(refused, gone, emptied)
 
     def seconds(self, edits, out, n, method):
         """CPU seconds that ``n`` edits would take, from what the first of them take.
@@ -215,9 +217,7 @@ class Again:
         except RefusedRowError as error:
             return error
         if not np.isfinite(rows.weights).all():
-            return RefusedRowError(
-                "A class has no rows without it, so that its balanced weight would be infinite."
-            )
+            return class_is_gone(self.answers.problem, int(np.argmax(np.isinf(rows.ratio))))
         return moved
 
     def _model(self, rows, moved, near, method, certify):

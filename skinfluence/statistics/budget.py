@@ -73,18 +73,25 @@ def check_budget(seconds, n_fits, budget):
     )
 
 
-def warn_unanswered(refused, gone):
-    """Say which rows have no answer: those that transformers refuse, and why, and others.
+def warn_unanswered(refused, gone, emptied=()):
+    """Say which rows have no answer: those transformers refuse, and why, those that hold a class, others.
 
     Parameters
     ----------
     refused : list of (ndarray of int, str)
-    gone : list of ndarray of int
+    gone, emptied : list of ndarray of int
     """
     if refused:
         warnings.warn(
             f"{_who(refused_rows for refused_rows, _ in refused)} no answer (NaN): the "
             f"transformers, fitted on what the edit leaves, refuse. {refused[0][1]}",
+            UserWarning,
+            stacklevel=level_outside(),
+        )
+    if emptied:
+        warnings.warn(
+            f"{_who(emptied)} no answer (NaN): without them a class has no rows that weigh anything, so that "
+            "its balanced weight would be infinite. Fit the model that is meant on the remaining rows.",
             UserWarning,
             stacklevel=level_outside(),
         )

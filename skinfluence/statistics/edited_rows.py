@@ -175,7 +175,9 @@ def _balanced(problem, kept, y, own, weights):
         own = np.append(problem.own_weights[kept], np.ones(len(own) - len(kept)))
     left = np.bincount(codes, amounts(problem.balanced, own), len(labels.classes))
     ratio = ratios(counts(problem), left)
-    return weights * ratio[codes], ratio
+    with np.errstate(invalid="ignore"):
+        # Rows that weigh nothing of a class whose weight would be infinite: NaN, as is the answer.
+        return weights * ratio[codes], ratio
 
 
 def _as_label(problem, code, value):

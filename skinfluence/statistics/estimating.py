@@ -36,7 +36,7 @@ def of_rows(whole, rows, label, X, method, numbers):
     """
     problem = whole.answers.problem
     if not label:
-        removals = whole.removals(rows, X, method)
+        removals = whole.removals(rows, X)
         routes = dict(Counter(removals.routes.tolist()))
         timed = (edited_rows.without(problem, whole.y, rows[[i]]) for i in removals.again)
     else:
@@ -52,7 +52,7 @@ def of_rows(whole, rows, label, X, method, numbers):
 
 def of_edits(whole, edits, X, method, numbers):
     """The estimate of any edits, a list of EditedRows; see :func:`of_rows`."""
-    ways = whole.routes(edits, X, method)[0]
+    ways = whole.routes(edits, X)[0]
     again = (edits[i] for i in np.flatnonzero(ways == REFITTED))
     return _timed(whole, dict(Counter(ways.tolist())), again, X, method, numbers)
 

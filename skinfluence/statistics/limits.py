@@ -151,7 +151,7 @@ def values_of_forgotten(answers, refits, training_X, rows, method, tol):
         X[:, block] = 0.0
         design = problem.design.like(sp.csr_array(X) if sp.issparse(X) else X)
         quantity = answers.quantity(Tests(design, None, None), "decision_function", method)
-        removals = removals_of(problem, [frozen], refits.X, some, raw, method)
+        removals = removals_of(problem, [frozen], refits.X, some, raw)
         for _, part, ratio, fills in removals.at_once():
             asked = quantity, some[part]
             if ratio is None:

@@ -4,6 +4,7 @@ from functools import cached_property
 from itertools import repeat
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.utils import _safe_indexing, check_array
 
@@ -17,6 +18,8 @@ SAME = 1e-6
 READ = 1e-12
 # Columns below this share of the largest one are compared in units of that share.
 NOTHING_LEFT = 1e-9
+# The largest column number of four bytes.
+SHORT = np.iinfo(np.int32).max
 
 
 class RefusedRowError(ValueError):
@@ -171,7 +174,11 @@ def _same(again, given):
 
 
 def _checked(X):
-    return check_array(X, accept_sparse="csr", dtype=np.float64, order="C")
+    X = check_array(X, accept_sparse="csr", dtype=np.float64, order="C")
+    if sp.issparse(X) and X.indices.dtype != np.int32 and max(X.nnz, *X.shape) <= SHORT:
+        # As scikit-learn's own steps number columns, and some of its models ask for.
+        X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
+    return X
 
 
 def _largest(X):

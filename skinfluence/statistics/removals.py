@@ -65,7 +65,7 @@ class Removals:
             yield name, some, ratio, fills
 
 
-def removals_of(problem, transformers, X, rows, out, method):
+def removals_of(problem, transformers, X, rows, out):
     """How removals of single rows are answered about.
 
     Parameters
@@ -78,7 +78,6 @@ def removals_of(problem, transformers, X, rows, out, method):
     rows : ndarray of int
     out : array-like or None
         Raw rows that are asked about; None where each row is asked about itself.
-    method : str
 
     Returns
     -------
@@ -111,7 +110,7 @@ def removals_of(problem, transformers, X, rows, out, method):
         return again
     if fills is not None and not fills.holes.any() and not there.any():
         fills = None
-    if fills is not None and (method in LOCAL or not certified or problem.design.turned):
+    if fills is not None and (not certified or problem.design.turned):
         left, fills = either(left, _filled_otherwise(moves, X, rows, out)), None
     ratio = None if scale is None else scale**2
     return _on(rows, left, ratio, fills, there, problem.design.n_features)

@@ -78,7 +78,7 @@ class WholePipeline:
         OverBudgetError
         """
         eta = np.empty((len(rows), self.answers.problem.loss.n_outputs))
-        removals = self.removals(rows, None, method)
+        removals = self.removals(rows, None)
         for _, some, ratio, fills in removals.at_once():
             if ratio is None:
                 eta[some] = self.answers.own_removals(method, tol, rows[some])
@@ -183,7 +183,7 @@ class WholePipeline:
             return
         removals = Removals.alike(REFITTED, len(rows))
         if label is None:
-            removals = self.removals(rows, X, method)
+            removals = self.removals(rows, X)
         for _, some, ratio, fills in removals.at_once():
             if ratio is None:
                 stream = self.answers.row_stream(quantity, rows[some], None, method, tol)
@@ -284,7 +284,7 @@ class WholePipeline:
             for field, given in zip(trust, others, strict=False):
                 field[some] = given
 
-        route, removals, lone = self.routes(edits, X, method)
+        route, removals, lone = self.routes(edits, X)
         for name, some, ratio, fills in removals.at_once():
             if name != UNMOVED:
                 rows = np.array([edits[i].lone for i in lone[some]])
@@ -301,15 +301,15 @@ class WholePipeline:
             write(some, *self._refitted([edits[i] for i in some], quantity, X, method, strict))
         return values, *trust, route
 
-    def removals(self, rows, out, method):
+    def removals(self, rows, out):
         """How removals of single rows are answered about, see :func:`removals_of`."""
         problem = self.answers.problem
         if moving_curve(problem) is not None:
             # Without a target their transformer is another one.
             return Removals.alike(REFITTED, len(rows))
-        return removals_of(problem, self.transformers, self.X, rows, out, method)
+        return removals_of(problem, self.transformers, self.X, rows, out)
 
-    def routes(self, edits, out, method):
+    def routes(self, edits, out):
         """How each edit is answered about, in words; of those of one row, which they are and how."""
         route = np.full(len(edits), REFITTED, dtype=Removals.alike(REFITTED, 0).routes.dtype)
         for i, one in enumerate(edits):
@@ -317,7 +317,7 @@ class WholePipeline:
                 route[i] = UNMOVED
         lone = np.array([-1 if one.lone is None else one.lone for one in edits], dtype=np.intp)
         chosen = np.flatnonzero(lone >= 0)
-        removals = self.removals(lone[chosen], out, method)
+        removals = self.removals(lone[chosen], out)
         route[chosen] = removals.routes
         return route, removals, chosen
 

@@ -37,7 +37,7 @@ def test_what_the_first_push_leaves_falls_with_the_square_of_the_fills(name):
         edits = replace(edits, ratio=np.ones((len(rows), 6)), fills=fills)
         batch = FilledBatch(solver.accuracy, edits, solver.rows.remainders)
         nowhere = np.zeros((len(rows), *solver.objective.theta.shape))
-        push, _ = batch._moved_rows(np.arange(len(rows)), nowhere)
-        left.append(np.abs(batch._first_push() - push).max() / np.abs(push).max())
+        push, _ = batch.cells.moved_rows(np.arange(len(rows)), nowhere)
+        left.append(np.abs(batch.cells.first_order() - push).max() / np.abs(push).max())
     assert left[0] < 0.1
     assert left[1] < 0.15 * left[0]

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skinfluence import Influence
 from skinfluence.design import design_of
-from skinfluence.smooth.batches.filled_batch import FilledBatch
+from skinfluence.smooth.batches.filled_cells import FilledCells
 from skinfluence.smooth.chords import filled_rows
 from skinfluence.smooth.one_step.fills import Fills
 from skinfluence.smooth.one_step.steps import removals
@@ -125,10 +125,10 @@ def test_each_part_of_the_constant_is_needed(forgotten, monkeypatch):
 @pytest.fixture
 def passed(monkeypatch):
     """How many edits each pass over the rows with missing cells is of."""
-    found, original = [], FilledBatch._moved_rows
+    found, original = [], FilledCells.moved_rows
     monkeypatch.setattr(
-        FilledBatch,
-        "_moved_rows",
+        FilledCells,
+        "moved_rows",
         lambda batch, active, steps: found.append(len(active)) or original(batch, active, steps),
     )
     return found

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.decomposition import PCA
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import Nystroem
@@ -558,3 +558,34 @@ def test_what_a_question_costs_is_said_beforehand(cancer):
     assert (held.routes, held.fits, held.seconds) == ({HELD: 569}, 0, 0.0)
     with pytest.raises(ValueError, match="question must be one of"):
         fitted.estimate("everything")
+
+
+def test_new_texts_before_a_kernel_that_asks_for_short_column_numbers():
+    """Trials 500156 and 500768: rows of counts had numbers of eight bytes after an edit."""
+    texts = ["a b", "b c c", "a c", "c d", "d d a", "b d", "a a b", "c b d"]
+    y = np.arange(8.0) % 3
+    words = CountVectorizer(token_pattern=r"\w", min_df=2)
+    model = make_pipeline(words, KernelRidge(kernel="laplacian", gamma=0.3)).fit(texts, y)
+    edit = edits.remove(2) + edits.add("a d d", 2.0)
+    found = Influence(model, texts, y).effect(edit, texts[:3], of="decision_function").values
+    after = clone(model).fit([*texts[:2], *texts[3:], "a d d"], np.append(np.delete(y, 2), 2.0))
+    np.testing.assert_allclose(
+        found, after.predict(texts[:3]) - model.predict(texts[:3]), rtol=1e-9
+    )
+
+
+def test_a_row_that_has_all_the_weight_of_a_class_is_named_and_no_transformer_blamed():
+    """Trial 500824: balanced by weight, others of its class weigh nothing."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((40, 3)), np.arange(40) % 3
+    weight = np.where((y == 2) & (np.arange(40) != 11), 0.0, 1.0)
+    last = LinearSVC(C=0.1, class_weight="balanced", tol=1e-10, max_iter=10**5)
+    model = make_pipeline(PCA(2), last).fit(X, y, linearsvc__sample_weight=weight)
+    inf = Influence(model, X, y, weight)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = inf.removal_effect(X[:2], of="decision_function", indices=[10, 11])
+    assert np.isnan(found).any(axis=(0, 2)).tolist() == [False, True]
+    texts = [str(one.message) for one in said if "Row 11" in str(one.message)]
+    assert len(texts) == 1 and "no rows that weigh anything" in texts[0]
+    assert not any(issubclass(one.category, RuntimeWarning) for one in said)

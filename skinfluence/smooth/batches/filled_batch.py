@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skinfluence import certificate
-from skinfluence._utils.memory import row_blocks
+from skinfluence.smooth.batches.filled_cells import FilledCells
 from skinfluence.smooth.batches.rescaled_batch import RescaledBatch
 from skinfluence.smooth.batches.row_batch import Chord
 
@@ -33,98 +33,41 @@ class FilledBatch(RescaledBatch):
     """
 
     def __init__(self, accuracy, edits, remainders=None):
+        self.cells = FilledCells(accuracy.objective, edits)
         super().__init__(accuracy, edits, remainders)
-        objective, fills = self.objective, edits.fills
-        used = fills.holes.any(axis=0)
-        self.columns, self.by = fills.columns[used], fills.by[:, used]
-        self.filled = np.flatnonzero(fills.holes.any(axis=1))
-        self.holes = fills.holes[self.filled][:, used].astype(float)
-        self.cells = objective.design.take(self.filled)
-        blocks = self._blocks_of_inverse()
+        cells, blocks = self.cells, self._blocks_of_inverse()
         with np.errstate(divide="ignore", invalid="ignore"):
             root = np.sqrt(self.growth)
-            self.eps = root * (np.abs(self.by) @ self._turned(blocks))
-            reach = np.abs(self.by) * np.sqrt(accuracy.sizes(blocks))
-            self.farther = root * (reach @ self.holes.T).max(axis=1, initial=0.0)
+            self.eps = root * (np.abs(cells.by) @ self._turned(blocks))
+            reach = np.abs(cells.by) * np.sqrt(accuracy.sizes(blocks))
+            self.farther = root * (reach @ cells.holes.T).max(axis=1, initial=0.0)
             self.eps[~(self.eps < 0.5)] = np.inf
         # Gradients of moved rows are rounded like those of others.
         self.noise = self.noise + accuracy.noise * root
-        every, push = np.arange(len(edits.rows)), self._first_push()
-        self.idle = ~(self.right + push).any(axis=(1, 2))
-        self.solved = self.right + push
-        self.theta_steps = -self.edited_solve(self.solved, every)
-        self.size = self._size(self.theta_steps, self.solved)
+
+    def _push(self, offset):
+        """To first order: what that leaves is taken where the rows have moved."""
+        return self.cells.first_order()
 
     def _blocks_of_inverse(self):
         """``E_c' H^-1 E_c`` of the parameters of each column, (q, n_outputs, n_outputs)."""
         k, d = self.objective.theta.shape
-        q = len(self.columns)
+        columns = self.cells.columns
+        q = len(columns)
         units = np.zeros((k, d, q, k))
         for output in range(k):
-            units[output, self.columns, np.arange(q), output] = 1.0
+            units[output, columns, np.arange(q), output] = 1.0
         solved = self.factor.solve(units.reshape(k * d, q * k)).reshape(k, d, q, k)
-        return solved[:, self.columns, np.arange(q)].transpose(1, 0, 2)
+        return solved[:, columns, np.arange(q)].transpose(1, 0, 2)
 
     def _turned(self, blocks):
         """Root of the largest eigenvalue of ``L_c B_c`` of each column, (q,)."""
-        objective = self.objective
-        weights = objective.weights[self.filled, None, None] * objective.hessians[self.filled]
-        L = np.einsum("nc,nkl->ckl", self.holes, weights)
+        objective, at = self.objective, self.cells.at
+        weights = objective.weights[at, None, None] * objective.hessians[at]
+        L = np.einsum("nc,nkl->ckl", self.cells.holes, weights)
         return np.sqrt(
             [np.abs(np.linalg.eigvals(l @ b)).max() for l, b in zip(L, blocks, strict=True)]
         )
-
-    def _first_push(self):
-        """What the moved cells add to the gradient at the fit, to first order, (m, n_outputs, n_columns).
-
-        That is where iterates start; what they leave is taken where the rows have moved. No row moves the
-        missing cells of its own, so that it is not in the sums.
-        """
-        objective, at = self.objective, self.filled
-        weights, theta = objective.weights[at], objective.theta[:, self.columns]
-        turned = np.einsum("n,nc,nkl,lc->nck", weights, self.holes, objective.hessians[at], theta)
-        moved = self.cells.adjoint(turned.reshape(len(at), -1)).T
-        moved = moved.reshape(len(self.columns), *objective.theta.shape)
-        along = self.holes.T @ (weights[:, None] * objective.gradients[at])
-        moved[np.arange(len(along)), :, self.columns] += along
-        return np.einsum("ic,ckd->ikd", self.by, moved, optimize=True)
-
-    def _moved_rows(self, active, steps):
-        """What the moved cells add to the gradient at some steps, and how far rows are from the fit.
-
-        Returns
-        -------
-        push : ndarray of shape (b, n_outputs, n_columns)
-        far : ndarray of shape (b,)
-            Largest spread of what changed of decision values, over rows with missing cells.
-        """
-        objective, cells, holes = self.objective, self.cells, self.holes
-        loss, at = objective.loss, self.filled
-        b, k, d = steps.shape
-        push, far = np.empty_like(steps), np.empty(b)
-        weights, y = objective.weights[at], objective.y[at]
-        own = np.searchsorted(at, self.edits.rows)
-        inside = at[np.minimum(own, len(at) - 1)] == self.edits.rows
-        for part in row_blocks(b, 40 * k * len(at)):
-            edits = active[part]
-            v = steps[part]
-            flat = np.ascontiguousarray(v.reshape(-1, d).T)
-            moved = cells.multiply(flat).reshape(len(at), len(edits), k)
-            theta = (objective.theta + v)[:, :, self.columns] * self.by[edits][:, None, :]
-            shift = (holes @ theta.reshape(-1, theta.shape[2]).T).reshape(moved.shape)
-            eta = objective.eta[at][:, None] + moved
-            there = np.repeat(weights[:, None], len(edits), axis=1)
-            gone = np.flatnonzero(inside[edits])
-            there[own[edits[gone]], gone] = 0.0
-            after = there[..., None] * loss.gradient(eta + shift, y[:, None])
-            change = after - there[..., None] * loss.gradient(eta, y[:, None])
-            push[part] = cells.adjoint(change.reshape(len(at), -1)).T.reshape(v.shape)
-            along = (holes.T @ after.reshape(len(at), -1)).T.reshape(len(edits), k, -1)
-            push[part][:, :, self.columns] += along * self.by[edits][:, None, :]
-            spread = loss.spread(moved + shift)
-            spread[there <= 0] = 0.0
-            far[part] = spread.max(axis=0, initial=0.0)
-        return push, far
 
     def kappa(self):
         """As of the batch, after the rows have moved."""
@@ -150,7 +93,7 @@ class FilledBatch(RescaledBatch):
             S, r = np.zeros_like(v), np.zeros(len(active))
             if M:
                 S, r = self.remainders(v, edits.rows[active])
-            push, far = self._moved_rows(active, v)
+            push, far = self.cells.moved_rows(active, v)
             S, r = S + push, M * np.maximum(r, far)
         finite = np.isfinite(S).all(axis=(1, 2)) & np.isfinite(eps)
         B = self.right[active] + np.where(finite[:, None, None], S, 0.0)
@@ -168,6 +111,37 @@ class FilledBatch(RescaledBatch):
             there = (1.0 + eps) * (left + slack * size + noise)
         r, gradient, there = (np.where(finite, one, np.inf) for one in (r, gradient, there))
         return Chord(r, gradient, after, B, after, B, there, size)
+
+
+class FilledStep(RescaledBatch):
+    """One Newton step of each removal after which filled cells are others: all of it as after the edit.
+
+    Parameters
+    ----------
+    accuracy : Accuracy
+    edits : RowEdits
+        Removals, with a ratio and with fills.
+    offset : ndarray of shape (n_outputs, n_columns), default=None
+        As of :class:`RescaledBatch`.
+
+    Notes
+    -----
+    The Hessian after the edit is that of :class:`RescaledBatch` and what the moved rows add; conjugate
+    gradients take a pass over the rows with missing cells for each iteration, and a handful of those.
+    """
+
+    def __init__(self, accuracy, edits, offset=None):
+        self.cells = FilledCells(accuracy.objective, edits)
+        super().__init__(accuracy, edits, offset=offset)
+
+    def _push(self, offset):
+        objective, every = self.objective, np.arange(len(self.edits.rows))
+        nowhere = np.zeros((len(every), *objective.theta.shape))
+        push, _ = self.cells.moved_rows(every, nowhere)
+        return push if offset is None else push + self.cells.curved(every, nowhere + offset)
+
+    def _beyond(self, V, active):
+        return super()._beyond(V, active) + self.cells.curved(active, V)
 
 
 def filled_design(design, fills):

@@ -56,10 +56,18 @@ class RescaledBatch(RowBatch):
         self.residual = RESIDUAL
         theta = objective.theta if offset is None else objective.theta + offset
         self.right = self.right + self.change[:, None, :] * theta
-        self.idle = ~self.right.any(axis=(1, 2))
-        self.theta_steps = -self.edited_solve(self.right, np.arange(m))
-        self.solved = self.right.copy()
-        self.size = self._size(self.theta_steps, self.right)
+        self.solved = self.right + self._push(offset)
+        self.idle = ~self.solved.any(axis=(1, 2))
+        self.theta_steps = -self.edited_solve(self.solved, np.arange(m))
+        self.size = self._size(self.theta_steps, self.solved)
+
+    def _push(self, offset):
+        """What moved rows add to the gradient of the first step, (m, n_outputs, n_columns) or 0."""
+        return 0.0
+
+    def _beyond(self, V, active):
+        """What the edits add to ``P`` beside it, times vectors: what conjugate gradients solve with."""
+        return self.change[active][:, None, :] * V
 
     def use(self, active):
         """Nothing: all edits are in use from the start."""
@@ -73,21 +81,15 @@ class RescaledBatch(RowBatch):
         # Products with P are by what solves are said to solve: as far off again.
         return 2.0 * super()._lost_by(single)
 
-    def first_order(self):
-        """The steps with the Hessian before the edits, (m, n_outputs, n_columns)."""
-        flat = self.right.reshape(len(self.right), -1)
-        return -self.factor.solve(np.ascontiguousarray(flat.T)).T.reshape(self.right.shape)
-
     def precondition(self, B, active):
         """As without the ratio."""
         return super().edited_solve(B, active)
 
     def edited_solve(self, B, active):
         """``P'^-1 B`` of each active edit."""
-        change = self.change[active][:, None, :]
         X, R = np.zeros_like(B), B.copy()
         Z = super().edited_solve(R, active)
-        D, PD = Z.copy(), R + change * Z
+        D, PD = Z.copy(), R + self._beyond(Z, active)
         rz = _inner(R, Z)
         start = rz.copy()
         left = np.flatnonzero(np.abs(rz) > 0)
@@ -101,7 +103,7 @@ class RescaledBatch(RowBatch):
             after = _inner(R[left], Z)
             ratio = (after / rz[left])[:, None, None]
             D[left] = Z + ratio * D[left]
-            PD[left] = R[left] + change[left] * Z + ratio * PD[left]
+            PD[left] = R[left] + self._beyond(Z, active[left]) + ratio * PD[left]
             rz[left] = after
             # A residual that is negative or NaN is round-off, and counted as it stands.
             left = left[after > self.residual**2 * start[left]]
