@@ -102,6 +102,28 @@ def read_decisions(path, fingerprint):
     decisions : Decisions
     """
     path = Path(path)
+    cells = _cells_about(path, fingerprint)
+    targets = set(cells["target"])
+    given, ids, found = {}, {}, {action: {} for action in ACTIONS}
+    for at, line in enumerate(cells.to_dict("records"), start=1):
+        row, action, label = _decided(line, f"{path.name}, line {at}")
+        if row in given:
+            raise InputError(f"{path.name} decides twice about row {row}. Leave one line.")
+        given[row] = unquoted(line["given"])
+        ids[row] = unquoted(line["id"]) or line["row"].strip()
+        found[action][row] = label
+    return Decisions(
+        target=unquoted(targets.pop()) if targets else "",
+        given=given,
+        relabel=found["relabel"],
+        drop=tuple(sorted(found["drop"])),
+        keep=tuple(sorted(found["keep"])),
+        ids=ids,
+    )
+
+
+def _cells_about(path, fingerprint):
+    """The cells of a file of decisions about one column of the table with this fingerprint, as text."""
     if not path.is_file():
         raise InputError(
             f"no such file: {path}. The button of the review sheet, report.html, saves decisions.csv where "
@@ -133,31 +155,19 @@ def read_decisions(path, fingerprint):
         raise InputError(
             f"{path.name} holds decisions about more than one column: {sorted(targets)}."
         )
-    given, ids, found = {}, {}, {action: {} for action in ACTIONS}
-    for at, line in enumerate(cells.to_dict("records"), start=1):
-        row, action = line["row"].strip(), line["action"].strip()
-        if not row.isdecimal():
-            raise InputError(f"{path.name}, line {at}: row must be a number from 0. Got {row!r}.")
-        if action not in ACTIONS:
-            raise InputError(
-                f"{path.name}, line {at}: action must be one of {', '.join(ACTIONS)}. Got {action!r}."
-            )
-        if int(row) in given:
-            raise InputError(f"{path.name} decides twice about row {row}. Leave one line.")
-        label = unquoted(line["label"])
-        if action == "relabel" and not label.strip():
-            raise InputError(f"{path.name}, line {at}: relabel needs a label. Got an empty one.")
-        given[int(row)] = unquoted(line["given"])
-        ids[int(row)] = unquoted(line["id"]) or row
-        found[action][int(row)] = label
-    return Decisions(
-        target=unquoted(targets.pop()) if targets else "",
-        given=given,
-        relabel=found["relabel"],
-        drop=tuple(sorted(found["drop"])),
-        keep=tuple(sorted(found["keep"])),
-        ids=ids,
-    )
+    return cells
+
+
+def _decided(line, place):
+    """The row, what was decided about it and the label of one line; ``place`` says where that is."""
+    row, action, label = line["row"].strip(), line["action"].strip(), unquoted(line["label"])
+    if not row.isdecimal():
+        raise InputError(f"{place}: row must be a number from 0. Got {row!r}.")
+    if action not in ACTIONS:
+        raise InputError(f"{place}: action must be one of {', '.join(ACTIONS)}. Got {action!r}.")
+    if action == "relabel" and not label.strip():
+        raise InputError(f"{place}: relabel needs a label. Got an empty one.")
+    return int(row), action, label
 
 
 def unquoted(text):

@@ -86,19 +86,10 @@ def render(
     page : str
         The page.
     """
-    jinja2 = require("jinja2", extra="audit")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters.update(
-        thousands="{:,}".format, percent=percent, at_most=at_most, chance=chance, number=number
-    )
-    template = environment.from_string(
-        Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    )
+    template = _template()
     counts = audit.table["action"].value_counts()
     table = _shown_rows(audit, top)
-    script = Path(__file__).with_name("review.js").read_text(encoding="utf-8")
+    script = _beside("review.js")
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     rows = _rows(audit, table, details, images, planted, reviewed)
     if neighbours and len(audit.y) > 1 and not too_many(audit, len(table)):
@@ -138,6 +129,23 @@ def render(
         versions=_versions(),
         colors=plots.COLORS,
     )
+
+
+def _beside(name):
+    """The text of a file that lies beside this one."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def _template():
+    """The page, to be filled in: what is not there is an error, and what is filled in is escaped."""
+    jinja2 = require("jinja2", extra="audit")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters.update(
+        thousands="{:,}".format, percent=percent, at_most=at_most, chance=chance, number=number
+    )
+    return environment.from_string(_beside("report.html"))
 
 
 def summarise(audit):
