@@ -42,6 +42,7 @@ from skinfluence import Influence, edits
 from skinfluence.inputs.routes import whole_pipeline
 from skinfluence.smooth.batches.filled_cells import FilledCells
 from skinfluence.statistics import chain_moves
+from skinfluence.statistics.edited_rows import without
 from skinfluence.statistics.removals import removals_of
 
 N = 48
@@ -423,12 +424,12 @@ def test_local_steps_of_several_classes_are_those_of_steps_fitted_again(balanced
     close = 0.1 if balanced and method == "influence" else 1e-10
     change = np.linalg.norm(again - inf.objective.eta[rows])
     assert np.linalg.norm(whole.own_values(rows, method, 1e-3) - again) < close * change
-    quantity = whole.answers.quantity(inf._tests(X[:4], None), "decision_function", method)
-    effects = whole.row_effects(quantity, X[:4], rows, None, method, 1e-3)
-    left = np.arange(3)
-    for k, one in whole._one_by_one(quantity, X[:4], rows, left, None, method, 1e-3):
-        expected = np.moveaxis(one, 1, 0)[:, 0]
-        assert np.linalg.norm(effects[:, k[0]] - expected) < close * np.linalg.norm(expected)
+    ask = {"of": "decision_function", "method": method}
+    effects = inf.removal_effect(X[:4], indices=rows[:3], **ask)
+    one_by_one = [without(inf.objective, y, rows[[k]]) for k in range(3)]
+    for k, one in whole.again(method).each(one_by_one, [X[:4]] * 3, method):
+        expected = inf.objective.loss.expand(one.eta - inf.objective.eta[:4])
+        assert np.linalg.norm(effects[:, k] - expected) < close * np.linalg.norm(expected)
 
 
 def test_a_forgotten_fill_is_seen(monkeypatch):
