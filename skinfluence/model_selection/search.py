@@ -61,7 +61,7 @@ class LeaveOneOutSearch(MetaEstimatorMixin, BaseEstimator):
     scoring : str or callable, default=None
         A scorer on the leave-one-out outputs of all rows together. None: the estimator's own loss
         (log loss, half squared error), negated and averaged with the sample weights, as by
-        :class:`~sklearn.linear_model.RidgeCV`; scorers count each row once, as in ``GridSearchCV``.
+        ``RidgeCV``; scorers count each row once, as in ``GridSearchCV``.
     refit : bool, default=True
         Fit the estimator at the best parameters on all rows.
     method : {"auto", "exact", "one-step"}, default="auto"
