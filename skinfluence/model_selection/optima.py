@@ -8,9 +8,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence.edits import NoOptimumError
 from skinfluence.smooth.optimum.newton import minimise
-from skinfluence.solvers import CG, SingularHessianError, resolve_solver
+from skinfluence.solvers import CG, Exact, SingularHessianError, resolve_solver
 from skinfluence.solvers.cholesky import cho_solved, cholesky
 from skinfluence.solvers.class_dual import ClassDualFactor
+from skinfluence.solvers.dual import FEW
 from skinfluence.solvers.primal import PrimalFactor
 
 # Suboptimality of a scanned fit, in units of the mean loss of a row.
@@ -86,7 +87,7 @@ class Optima:
         here = np.log(ratio)
         penalty = ratio * self._objective.penalty
         start = replace(self._objective, penalty=penalty, theta=self._start(here))
-        solver = resolve_solver("auto", start)
+        solver = _solver_for(start)
         found, factor = _minimised(self._approached(start, here), solver)
         pull = (found.penalty * found.theta).ravel()
         slope = -factor.solve(pull[:, None])[:, 0].reshape(found.theta.shape)
@@ -157,6 +158,16 @@ class Optima:
                 break
             objective, before = trial, decrement
         return objective
+
+
+def _solver_for(objective):
+    """In single precision where a factor by classes takes most of the time, if that has enough digits."""
+    solver = resolve_solver("auto", objective)
+    outputs = objective.n_samples * objective.loss.n_outputs
+    by_class = ClassDualFactor.serves(objective) and outputs < objective.n_parameters
+    if by_class and type(solver) is Exact and objective.n_samples >= FEW:
+        return Exact("dual", precision="mixed").for_edits()
+    return solver
 
 
 def _prefers_products(objective):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from skinfluence._utils.typing import Precision
 from skinfluence.solvers.base import SingularHessianError, check_damping
-from skinfluence.solvers.class_dual import dual_form
+from skinfluence.solvers.class_dual import ClassDualFactor, SingleClassDualFactor, dual_form
 from skinfluence.solvers.dual import CurvesDownError, dual_or_primal
 from skinfluence.solvers.primal import MixedFactor, PrimalFactor
 
@@ -19,9 +19,9 @@ class Exact:
         ``"auto"`` takes the smaller one. Where columns of very different scales cancel in the dual
         form, the primal one takes over up to 5,000 parameters; ``report().solver`` names what is used.
     precision : {"float64", "mixed"}, default="float64"
-        ``"mixed"`` (primal only): Gram matrices, factorisation and leverages in float32, each
-        solve refined to float64 with exact Hessian products. The relative error this leaves in
-        leverages is part of every bound.
+        ``"mixed"`` (primal; dual for a softmax of four classes and more): Gram matrices, factorisation
+        and leverages in float32, each solve refined to float64 with exact Hessian products. The
+        relative error this leaves in leverages is part of every bound.
     damping : float, default=0.0
         Factor ``H + damping I``; see :class:`~skinfluence.solvers.CG`.
 
@@ -76,6 +76,10 @@ class Exact:
             if small and self.precision != "mixed":
                 return dual_or_primal(dual_form(objective), objective, damping=damping)
         if self.precision == "mixed":
+            if form == "dual" and ClassDualFactor.serves(objective):
+                return dual_or_primal(
+                    SingleClassDualFactor, objective, damping=damping, refuses=SingularHessianError
+                )
             if form != "primal":
                 raise ValueError(
                     "precision='mixed' needs more training outputs than parameters. Got "
@@ -105,7 +109,7 @@ class _SingleOrDouble:
     """Factors edited problems in single precision, in double where that has too few digits."""
 
     def __init__(self, solver):
-        self._single, self._double = solver, Exact("primal", damping=solver.damping)
+        self._single, self._double = solver, Exact(solver.form, damping=solver.damping)
 
     def factor(self, objective):
         try:

@@ -11,6 +11,7 @@ from skinfluence.model_selection.optima import NEGLIGIBLE, Optima
 from skinfluence.objective import centred
 from skinfluence.smooth.optimum.newton import minimise
 from skinfluence.solvers import Exact
+from skinfluence.solvers.class_dual import ClassDualFactor, SingleClassDualFactor
 from skinfluence.solvers.dual import DualFactor
 from skinfluence.solvers.primal import PrimalFactor
 
@@ -133,3 +134,17 @@ def test_rows_for_which_products_fail_are_taken_as_before(monkeypatch):
     monkeypatch.setattr(optima_of, "minimise", fails)
     objective = problem_of(words)
     assert optima_of._by_products(objective) is objective
+
+
+def test_searches_over_many_texts_scan_in_single_precision(monkeypatch):
+    """Which moves no leverage by more than is said, here 1e-4; where that has too few digits, in double."""
+    monkeypatch.setattr(optima_of, "FEW", 1)
+    objective = problem_of(words)
+    for form in (SingleClassDualFactor, ClassDualFactor):
+        found, factor = Optima(objective).at(0.1)
+        assert type(factor) is form
+        expected = Exact("dual").factor(found).leverages()
+        off = np.linalg.norm(factor.leverages() - expected, axis=(1, 2))
+        assert (off < 1e-4 * np.linalg.norm(expected, axis=(1, 2))).all()
+        assert factor.leverage_error < 1e-4
+        monkeypatch.setattr(SingleClassDualFactor, "rough", 0.0)

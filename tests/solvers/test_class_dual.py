@@ -1,5 +1,7 @@
 """The dual form of a softmax by classes: the inverse of the Hessian, and leave-one-out as refits say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -10,7 +12,13 @@ from skinfluence.curvature import Curvature
 from skinfluence.design import design_of
 from skinfluence.losses import Multinomial, SumToZero
 from skinfluence.objective import Objective
-from skinfluence.solvers.class_dual import FAIR, ClassDualFactor, dual_form
+from skinfluence.solvers import Exact, SingularHessianError
+from skinfluence.solvers.class_dual import (
+    FAIR,
+    ClassDualFactor,
+    SingleClassDualFactor,
+    dual_form,
+)
 from skinfluence.solvers.dual import DualFactor
 from tests.truth import relative_error
 
@@ -121,3 +129,41 @@ def test_texts_without_each_row_are_refits(class_weight, rng):
         expected[i] = model.fit(X[kept], y[kept]).decision_function(X[[i]])[0]
     centred = [one - one.mean(axis=1, keepdims=True) for one in (found, expected)]
     assert relative_error(*centred) < 1e-6
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("intercept", ["free", "penalised"])
+def test_in_single_precision_solves_are_refined_and_leverages_are_off_by_what_is_said(
+    size, intercept, rng
+):
+    objective = make(5, size, intercept)
+    factor = Exact("dual", precision="mixed").factor(objective)
+    assert type(factor) is SingleClassDualFactor and factor._E.dtype == np.float32
+    B = rng.standard_normal((objective.n_parameters, 3))
+    expected = np.linalg.solve(Curvature(objective).dense(), B)
+    assert relative_error(factor.solve(B), expected) < 1e-9
+    h = dense_leverages(objective, objective.design)
+    off = np.abs(factor.leverages() - h).max(axis=(1, 2)) / np.abs(h).max(axis=(1, 2))
+    assert 0 < factor.leverage_error < 1e-3
+    assert off.max() < factor.leverage_error
+
+
+def test_what_single_precision_has_no_digits_for_goes_to_double():
+    objective = replace(make(5), penalty=1e-5 * make(5).penalty)
+    solver = Exact("dual", precision="mixed")
+    with pytest.raises(SingularHessianError, match="use precision='float64'"):
+        solver.factor(objective)
+    assert type(solver.for_edits().factor(objective)) is ClassDualFactor
+
+
+def test_exact_answers_from_a_factor_in_single_precision_are_those_of_double(rng):
+    """1e-8 of the largest change: each row is solved for, by refined solves."""
+    X = rng.poisson(0.2, (20, 50)).astype(float)
+    y = np.arange(20) % 5
+    model = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-10).fit(X, y)
+    before = model.decision_function(X)
+    found, expected = [
+        Influence(model, X, y, solver=solver).loo_decision_function(method="exact") - before
+        for solver in (Exact("dual", precision="mixed"), Exact("dual"))
+    ]
+    assert relative_error(found, expected) < 1e-8
