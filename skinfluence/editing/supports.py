@@ -5,7 +5,7 @@ that set is within ``|v|`` in the norm of ``H^-1``. It is the optimum of all whe
 takes no other column's slope to the penalty; that holds for all but ties, and is looked at.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,8 +64,8 @@ def solved_squares(answers):
     norms = np.sqrt(np.maximum(norms - rows.weight * rows.mean**2, 0.0) + 8 * EPS * norms)
     H = (rows.w[:, None] * Z).T @ Z + problem.l2 * np.eye(len(A))
     penalty = np.full(len(b), problem.l1)
-    parts = A, support.signs, b[A], left, 4.0 * EPS * rounding, norms, penalty
-    bound, inverse = _bound(H, Z, 0.0, problem.positive, *parts)
+    ends = Conditions(A, support.signs, b[A], left, 4.0 * EPS * rounding, norms, penalty)
+    bound, inverse = ends.bound(H, Z, 0.0, problem.positive)
     reach = SupportReach(A, inverse, rows.mean[A], 0.0)
     size = np.abs(rows.target) + np.abs(Z) @ np.abs(b[A]) + np.abs(rows.mean[A]) @ np.abs(b[A])
     return _solved(answers, bound, reach, size)
@@ -87,54 +87,76 @@ def solved_smooth(answers):
     rounding = size.adjoint(rounded[:, None])[:, 0] + problem.l1 + problem.l2 * np.abs(theta)
     squares = type(design)(_squared(design.X), design.intercept**2)
     norms = np.sqrt(squares.adjoint(curved[:, None])[:, 0])
-    parts = A, support.signs, theta[A], left, 4.0 * EPS * rounding, norms, problem.l1
+    ends = Conditions(A, support.signs, theta[A], left, 4.0 * EPS * rounding, norms, problem.l1)
     M = loss.self_concordance
-    bound, inverse = _bound(support.hessian, Z, np.inf if M is None else M, False, *parts)
+    bound, inverse = ends.bound(support.hessian, Z, np.inf if M is None else M)
     reach = SupportReach(A, inverse, np.zeros(len(A)), design.intercept)
     return _solved(answers, bound, reach, np.abs(Z) @ np.abs(theta[A]))
 
 
-def _bound(H, Z, M, positive, A, signs, b, left, rounding, norms, penalty):
-    """On the distance from the optimum in the norm of H; infinite where the support may be another's.
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """What the optimality conditions of a support are made of, at its coefficients.
 
     Parameters
     ----------
-    H : ndarray of shape (k, k)
-        On the support.
-    Z : ndarray of shape (n, k)
-    M : float
-        Of self-concordance.
-    positive : bool
-    A : ndarray of int, shape (k,)
+    active : ndarray of int, shape (k,)
+        The support.
     signs, b : ndarray of shape (k,)
+        Of the coefficients on it, 0 for those without a penalty; and these.
     left, rounding : ndarray of shape (d,)
         Minus the slopes without the L1 part, and what rounding may make of them.
     norms : ndarray of shape (d,)
         Of the columns, by the curvature.
     penalty : ndarray of shape (d,)
+        The L1 penalty of each column.
     """
-    try:
-        inverse = np.linalg.inv(H) if len(H) else np.empty((0, 0))
-    except np.linalg.LinAlgError:
-        raise SingularHessianError("The columns with a coefficient are combinations.") from None
-    v, near = left[A] - penalty[A] * signs, rounding[A]
-    gradient = np.sqrt(max(v @ inverse @ v, 0.0)) + np.sqrt(near @ np.abs(inverse) @ near)
-    kappa = 0.0
-    if M:
-        kappa = float(np.sqrt(np.einsum("ik,kl,il->i", Z, inverse, Z, optimize=True).max()))
-    bound = gradient
-    if M:
-        bound = float(certificate.gradient_bound(M, kappa, np.array(gradient), np.array(0.0)))
-    if not np.isfinite(bound):
-        return np.inf, inverse
-    penalised = signs != 0
-    moved = bound * np.sqrt(np.diagonal(inverse))
-    rest = np.ones(len(left), dtype=bool)
-    rest[A] = False
-    slopes = left[rest] if positive else np.abs(left[rest])
-    slopes = slopes + rounding[rest] + np.exp(M * kappa * bound) * norms[rest] * bound
-    same = (np.abs(b) > moved)[penalised].all() and (slopes <= penalty[rest]).all()
-    return (float(bound) if same else np.inf), inverse
+
+    active: np.ndarray
+    signs: np.ndarray
+    b: np.ndarray
+    left: np.ndarray
+    rounding: np.ndarray
+    norms: np.ndarray
+    penalty: np.ndarray
+
+    def bound(self, H, Z, M, positive=False):
+        """On the distance from the optimum in the norm of H, and the inverse of that.
+
+        Infinite where the support may be another's.
+
+        Parameters
+        ----------
+        H : ndarray of shape (k, k)
+            On the support.
+        Z : ndarray of shape (n, k)
+            The columns of the support.
+        M : float
+            Of self-concordance; 0 for squared error.
+        positive : bool, default=False
+            Whether coefficients may not be negative.
+        """
+        A, penalty = self.active, self.penalty
+        try:
+            inverse = np.linalg.inv(H) if len(H) else np.empty((0, 0))
+        except np.linalg.LinAlgError:
+            raise SingularHessianError("The columns with a coefficient are combinations.") from None
+        v, near = self.left[A] - penalty[A] * self.signs, self.rounding[A]
+        bound = np.sqrt(max(v @ inverse @ v, 0.0)) + np.sqrt(near @ np.abs(inverse) @ near)
+        kappa = 0.0
+        if M:
+            kappa = float(np.sqrt(np.einsum("ik,kl,il->i", Z, inverse, Z, optimize=True).max()))
+            bound = float(certificate.gradient_bound(M, kappa, np.array(bound), np.array(0.0)))
+        if not np.isfinite(bound):
+            return np.inf, inverse
+        moved = bound * np.sqrt(np.diagonal(inverse))
+        rest = np.ones(len(self.left), dtype=bool)
+        rest[A] = False
+        slopes = self.left[rest] if positive else np.abs(self.left[rest])
+        slopes = slopes + self.rounding[rest] + np.exp(M * kappa * bound) * self.norms[rest] * bound
+        keeps_signs = (np.abs(self.b) > moved)[self.signs != 0].all()
+        same = keeps_signs and (slopes <= penalty[rest]).all()
+        return (float(bound) if same else np.inf), inverse
 
 
 class SupportReach:
