@@ -99,11 +99,7 @@ def _on_set(problem, theta, signs, inside, guide, settled):
         slope += l2[A] * theta[A] + l1[A] * signs[A]
         if factor is None:
             fresh = guide is None
-            if fresh:
-                curved = w * loss.hessian(eta[:, None], y)[:, 0, 0]
-                H = (curved[:, None] * Z).T @ Z
-            else:
-                H = guide[np.ix_(A, A)].copy()
+            H = _hessian_on(problem, Z, eta) if fresh else guide[np.ix_(A, A)].copy()
             H[np.arange(len(A)), np.arange(len(A))] += l2[A]
             factor = factored(H)
         step = -scipy.linalg.cho_solve(factor, slope)
@@ -123,16 +119,9 @@ def _on_set(problem, theta, signs, inside, guide, settled):
             reached = np.where(signs[A] * step < 0, -theta[A] / step, np.inf)
         goes = int(reached.argmin())
         most = min(1.0, reached[goes])
-        t = most
-        moved, at = theta.copy(), eta
-        for _ in range(HALVINGS):
-            moved[A] = theta[A] + t * step
-            at = Z @ moved[A]
-            gained = value - _value(loss, y, w, l1, l2, moved, at)
-            if near or gained >= ARMIJO * t * size or not t:
-                break
-            t *= 0.5
-        theta, eta, value, fresh = moved, at, value - gained, False
+        least = None if near else ARMIJO * size
+        theta, eta, value, t = _searched(problem, theta, (A, Z, step), value, most, least)
+        fresh = False
         if guide is None and not near:
             factor = None
         if t == most < 1.0:
@@ -143,6 +132,47 @@ def _on_set(problem, theta, signs, inside, guide, settled):
             eta = Z @ theta[A]
             factor, before = None, np.inf
     return eta, theta, inside
+
+
+def _hessian_on(problem, Z, eta):
+    """The Hessian of the loss in some columns, (k, k)."""
+    loss, _, y, w, *_ = problem
+    curved = w * loss.hessian(eta[:, None], y)[:, 0, 0]
+    return (curved[:, None] * Z).T @ Z
+
+
+def _searched(problem, theta, way, value, most, least):
+    """The point on a way where the objective falls by ``least`` for each part of it, halved from ``most``.
+
+    Parameters
+    ----------
+    problem : tuple
+        Of :func:`_on_set`.
+    theta : ndarray of shape (n_columns,)
+    way : tuple of the set, its columns and the step on it
+    value : float
+        Of the objective at ``theta``.
+    most : float
+    least : float or None
+        None where any end of the way does.
+
+    Returns
+    -------
+    theta, eta : ndarray
+    value, t : float
+        Of the objective there, and the share of the way.
+    """
+    loss, _, y, w, l1, l2 = problem
+    A, Z, step = way
+    moved, t = theta.copy(), most
+    for _ in range(HALVINGS):
+        moved[A] = theta[A] + t * step
+        eta = Z @ moved[A]
+        gained = value - _value(loss, y, w, l1, l2, moved, eta)
+        if least is None or gained >= t * least or not t:
+            break
+        t *= 0.5
+    return moved, eta, value - gained, t
 
 
 def _value(loss, y, w, l1, l2, theta, eta):
