@@ -1,6 +1,7 @@
 """The price of an audit in fits: CPU time beside cross_val_predict with five folds, in one run each.
 
     python benchmarks/audit_price.py                       # what ships with scikit-learn, and made-up tables
+    python benchmarks/audit_price.py --scaler --balanced   # the same models behind a scaler, weighted
     python benchmarks/audit_price.py --data DIR --sets adult enron   # see benchmarks/data.py for the folder
 
 CPU time of the process and not time on the wall, so that a busy machine changes little. ``effects``
@@ -15,8 +16,10 @@ import warnings
 import data
 import noise
 import numpy as np
-from sklearn.datasets import make_classification
+from sklearn.datasets import load_wine, make_classification
 from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from skinfluence.cleaning import audit
 from skinfluence.linear_model import LogisticRegression
@@ -31,6 +34,7 @@ def made_up(n, p, classes):
 
 SETS = {
     **noise.SETS,
+    "wine": lambda args, rng: (*load_wine(return_X_y=True), None),
     "2000x50x2": lambda args, rng: made_up(2000, 50, 2),
     "10000x100x2": lambda args, rng: made_up(10_000, 100, 2),
     "5000x100x10": lambda args, rng: made_up(5000, 100, 10),
@@ -56,6 +60,8 @@ def main():
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--C", type=float, default=1.0)
+    parser.add_argument("--scaler", action="store_true", help="behind a StandardScaler")
+    parser.add_argument("--balanced", action="store_true", help="with balanced class weights")
     parser.set_defaults(seed=0)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -70,6 +76,10 @@ def show(name, args):
     """One line: the price of an audit in five-fold cross-validations."""
     X, y, _ = SETS[name](args, np.random.default_rng(0))
     model = LogisticRegression(C=args.C, solver="newton-cg", tol=1e-6, max_iter=1000)
+    if args.balanced:
+        model.set_params(class_weight="balanced")
+    if args.scaler:
+        model = make_pipeline(StandardScaler(), model)
     folds, _ = cpu(
         lambda: cross_val_predict(model, X, y, cv=5, method="predict_proba"), args.repeats
     )

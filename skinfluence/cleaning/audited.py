@@ -40,7 +40,8 @@ class Audit:
         no derivatives: naive Bayes, discriminants, neighbours, support vector regression);
         ``effect_of_dropping`` the predicted change of the mean leave-one-out loss of the *other* rows, so
         that a negative number says dropping helps them, and ``effect_error``, an estimate of how far it is
-        off: NaN where it is no larger than that, and its sign not known (neither with ``effects=False``);
+        off: NaN where it is no larger than that, and its sign not known, and where it is not worked out,
+        which a note says (neither with ``effects=False``);
         ``action`` one of "drop", "relabel", "keep".
     estimator, X, y, sample_weight
         What was audited, as given.

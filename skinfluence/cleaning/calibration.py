@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from skinfluence.cleaning.shapes import even_errors
+from skinfluence.cleaning.likelihood import even_errors
 
 # Of a class: with more it could swap its name with another.
 MOST_ERRORS = 0.8

@@ -1,20 +1,75 @@
 """What dropping a row does to the leave-one-out losses of the others: shown where its sign is known."""
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
-from skinfluence.leave_one_out import fitted_again, quick_method
-from skinfluence.statistics import any_learns
+from skinfluence import Influence, edits
+from skinfluence.cleaning.left_out import left_out_losses
+from skinfluence.edits import NoOptimumError
+from skinfluence.leave_one_out import fitted_again
+from skinfluence.solvers import SingularHessianError
+from skinfluence.statistics import OverBudgetError, any_learns, moving_curve
 
 EFFECT, ERROR = "effect_of_dropping", "effect_error"
-# Up to so many rows what a refit learns anew is looked at; of more, one row decides too little of that to
-# be worth twice the price of an audit.
-FEW_ROWS = 300
-# Of what is feared beside what was estimated.
-SAFETY = 2.0
+# Where more than the model learns from the rows: of how many of the first rows effects are worked out, and
+# what that may cost, in rows times squared parameters, of which a second is some 2e7; a fit of the steps is
+# taken for so many.
+SHOWN, MOST_WORK, WORK_OF_FIT = 20, 2e8, 1e5
+# Of the optimum and of answers that are solved to round-off: shares of the effect and of the mean loss.
+OF_ITSELF, OF_ALL = 1e-4, 1e-8
 TELL = "In Python verify(k, effects=True) refits without single rows, and tells."
 
 
-def effect_columns(influence, loss, effects, frozen):
+def has_effects(table):
+    """Whether the table of an audit knows an effect of a row on the others."""
+    return EFFECT in table and bool(table[EFFECT].notna().any())
+
+
+class MeanOfOthers:
+    """The mean leave-one-out loss of all rows, and how it changes for the others without one of them.
+
+    Parameters
+    ----------
+    influence : Influence
+        Of the fit on all rows.
+    y : ndarray of shape (n_samples,)
+    frozen : {None, "accept", "refuse"}
+    """
+
+    def __init__(self, influence, y, frozen):
+        self.y, self.objective = y, influence.objective
+        self._options = {"method": "exact", "frozen": frozen}
+        self._before = left_out_losses(influence, y, self._options)
+        self._weights = getattr(self.objective, "weights", self.objective.sample_weight)
+
+    @property
+    def mean(self):
+        """Of the rows that have a loss, weighted as the fit is."""
+        known = np.isfinite(self._before)
+        return float(self._weights[known] @ self._before[known] / self._weights[known].sum())
+
+    def change(self, without, others):
+        """Change of the mean, in which the rows that are gone do not count.
+
+        Parameters
+        ----------
+        without : Influence
+            Of the fit on the others.
+        others : ndarray of int
+
+        Returns
+        -------
+        change : float
+            NaN where one of the others has no loss any more, alone in its class.
+        """
+        after = left_out_losses(without, self.y[others], self._options, self.objective)
+        known = np.isfinite(self._before)
+        counted = known[others]
+        changes = (after - self._before[others])[counted]
+        return float(self._weights[others][counted] @ changes / self._weights[known].sum())
+
+
+def effect_columns(influence, loss, options, first, needed):
     """The columns of effects on the others, and notes.
 
     Parameters
@@ -22,36 +77,50 @@ def effect_columns(influence, loss, effects, frozen):
     influence : Influence
     loss : ndarray of shape (n_samples,)
         Leave-one-out losses; NaN of rows that have none.
-    effects : {None, True, False}
-        None: errors are estimated where that is cheap. True: whatever it costs. False: no columns.
-    frozen : {None, "accept", "refuse"}
-        "accept": that what moves with the rows is held is what was asked, and not said.
+    options : dict
+        Of the audit. ``effects``: None, errors are estimated where that is cheap; True, whatever it
+        costs; False, no columns. ``frozen``: "accept", that what moves with the rows is held is what was
+        asked.
+    first : ndarray of int
+        Rows in the order in which they are shown.
+    needed : ndarray of int
+        Rows whose action rests on their effect, in the same order.
 
     Returns
     -------
     columns : dict of str to ndarray
         ``effect_of_dropping``, NaN where it is no larger than its error or would take more than all of
-        the loss away; and ``effect_error``, estimated.
+        the loss away, and where it is not worked out; and ``effect_error``.
     notes : tuple of str
+
+    Notes
+    -----
+    Where nothing but the model learns from the rows, all effects are estimated together. Else effects of
+    the estimate have the wrong sign now and then, whatever is made of what moves; so that of each row that
+    is needed, or with ``effects=True`` shown, the whole is edited, and all the others left out of that.
     """
+    effects = options["effects"]
     if effects is False:
         return {}, ()
     known = np.isfinite(loss)
+    moving = learned_anew(influence) if options["frozen"] != "accept" else []
+    if moving:
+        rows = np.array(
+            list(dict.fromkeys([*needed[:SHOWN], *(first[:SHOWN] if effects else ())])), int
+        )
+        rows = rows[known[rows]]
+        some = rows[: affordable(influence, options["frozen"])]
+        try:
+            effect, error, typical = edited_effects(influence, some, options["frozen"])
+        except OverBudgetError:
+            some = rows[:0]
+            effect, error, typical = edited_effects(influence, some, options["frozen"])
+        columns = {EFFECT: trusted(effect, error, typical), ERROR: error}
+        return columns, _notes_on_edits(len(rows), len(some), moving, bool(effects))
     effect, error = influence.answers.effect_on_others(known, thorough=bool(effects))
-    moving = learned_anew(influence) if frozen != "accept" else []
-    method = way_of_learning(influence, frozen) if moving else None
-    if method is not None:
-        moved, alone = effect_of_learning(influence, known, method, frozen)
-        # Left out, the others move farther than in the fit, by as much as they do with the steps held.
-        farther = np.sqrt(np.nansum(effect**2) / max(alone @ alone, np.finfo(float).tiny))
-        error = error + SAFETY * max(1.0, farther) * np.abs(moved)
-        effect = effect + moved
     typical = float(np.nanmean(loss)) if known.any() else np.nan
     columns = {EFFECT: trusted(effect, error, typical), ERROR: error}
-    notes = _notes(columns, effect, typical, bool(effects))
-    if moving and np.isfinite(columns[EFFECT]).any():
-        notes += (_note_on(moving, method is not None),)
-    return columns, notes
+    return columns, _notes(columns, effect, typical, bool(effects))
 
 
 def trusted(effect, error, mean_loss):
@@ -71,57 +140,72 @@ def trusted(effect, error, mean_loss):
 def learned_anew(influence):
     """What a refit learns anew beside the model, in words."""
     learned = ["the transformers"] if any_learns(influence.data.inputs.steps) else []
+    if moving_curve(influence.objective) is not None:
+        learned.append("the transformer of the targets")
     return learned + (["balanced class weights"] if influence.objective.balanced else [])
 
 
-def way_of_learning(influence, frozen):
-    """The method that says of few rows what is learned anew without each, and fits no step again; or None."""
-    if influence.objective.n_samples > FEW_ROWS:
-        return None
-    method = quick_method(influence, frozen)
-    return None if fitted_again(influence, frozen) else method
+def affordable(influence, frozen):
+    """Of how many rows effects may be worked out by edits."""
+    n = influence.objective.n_samples
+    parameters = getattr(influence.objective, "n_parameters", n)
+    fits = fitted_again(influence, frozen)
+    return int(MOST_WORK / (n * parameters**2 + WORK_OF_FIT * fits))
 
 
-def effect_of_learning(influence, known, method, frozen):
-    """What transformers and class weights that see a row leave do to the others, as they are fitted.
+def edited_effects(influence, rows, frozen):
+    """Effects of some rows by edits of the whole, and leave-one-out losses solved to round-off.
 
     Parameters
     ----------
     influence : Influence
-    known : ndarray of bool, shape (n_samples,)
-        Which rows count.
-    method : {"one-step", "auto"}
+    rows : ndarray of int, shape (m,)
     frozen : {None, "refuse"}
 
     Returns
     -------
-    moved : ndarray of shape (n_samples,)
-        Change of the mean loss of the others by the whole pipeline, less that by the model alone.
-    alone : ndarray of shape (n_samples,)
-        That by the model alone.
+    effect, error : ndarray of shape (n_samples,)
+        NaN of all other rows, and of rows without which there is no model, for themselves or for others.
+    mean_loss : float
     """
-    objective, rows = influence.objective, np.flatnonzero(known)
-    weights = getattr(objective, "weights", objective.sample_weight)[rows]
-    X, y = influence.data.inputs.raw_rows(rows), influence.data.y[rows]
-    found = []
-    for way in (frozen, "accept"):
-        change = influence.removal_effect(X, y, method=method, frozen=way)
-        change[np.arange(len(rows)), rows] = 0.0
-        found.append(weights @ change / weights.sum())
-    return found[0] - found[1], found[1]
+    n, y = influence.objective.n_samples, influence.data.y
+    effect, error, every = np.full(n, np.nan), np.full(n, np.nan), np.arange(n)
+    if not len(rows):
+        return effect, error, np.nan
+    raw, weight = influence.data.inputs.raw, influence.objective.sample_weight
+    now = MeanOfOthers(influence, y, frozen)
+    for row in rows:
+        others = every[every != row]
+        try:
+            edited = influence.edited(edits.remove([row]), frozen=frozen).estimator
+        except (NoOptimumError, SingularHessianError):
+            continue
+        some = None if weight is None else weight[others]
+        without = Influence(edited, _safe_indexing(raw, others), y[others], some, frozen=frozen)
+        effect[row] = now.change(without, others)
+    error[rows] = OF_ITSELF * np.abs(effect[rows]) + OF_ALL * abs(now.mean)
+    return effect, error, now.mean
 
 
-def _note_on(moving, heeded):
-    """How effects heed what a refit learns anew."""
+def _notes_on_edits(n_wanted, n_known, moving, asked):
+    """What effects are of, and of which rows, where more than the model moves."""
     moving = " and ".join(moving)
-    if heeded:
+    if not asked and not n_wanted:
         return (
-            f"{EFFECT} heeds what {moving} learn without the row as far as the fit shows it: where few rows "
-            f"decide what these are, refits may have another sign. {TELL}"
+            f"{EFFECT} is empty: {moving} are learned anew without each row, and only fits tell what that "
+            f"does. effects=True makes them for the first {SHOWN} rows.",
         )
+    if not n_known:
+        return (
+            f"{EFFECT} is empty: {moving} are learned anew without each row, and leaving all the others out "
+            f"of each such fit would take too long for a table like this. {TELL}",
+        )
+    which = f"the {n_known} row{'s' if n_known > 1 else ''} whose action rests on it"
+    if asked:
+        which = f"the first {n_known} rows" if n_known > 1 else "the first row"
     return (
-        f"{EFFECT} and {ERROR} are of {moving} as fitted on all rows: where few rows decide what "
-        f"these are, refits may have another sign. {TELL}"
+        f"{EFFECT} is worked out for {which}, by fits in which {moving} are learned anew, and empty for "
+        f"the others. {TELL}",
     )
 
 

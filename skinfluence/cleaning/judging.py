@@ -11,19 +11,15 @@ import numpy as np
 from skinfluence.cleaning.bridge import label_quality
 from skinfluence.cleaning.calibration import chances
 from skinfluence.cleaning.effects import effect_columns
+from skinfluence.cleaning.left_out import certified, first_look
 from skinfluence.cleaning.noise import estimate_noise
 from skinfluence.cleaning.surroundings import heeded, local_probabilities, misfit, surroundings
 from skinfluence.cleaning.trimming import trimmed
-from skinfluence.leave_one_out import Outputs, outputs, quick_method
 
 # A row is changed when its label is more likely wrong than right even if its chance is off by the misfit, and
 # given another one when that is twice as likely as all the rest. Stated chances near a half are cautious:
 # of labels said to be wrong with .45 to .50, .53 are (doc/audit.rst).
 RELABEL_FROM, CHANGE_FROM = 2 / 3, 0.48
-
-# With method="auto": the rows of highest one-step loss that are solved with a certificate.
-# Each costs the more the more outputs there are.
-CERTIFIED_ROWS, MIN_CERTIFIED_ROWS, CERTIFIED_TOL = 300, 20, 1e-3
 
 
 def judge_labels(estimator, influence, y, options):
@@ -42,10 +38,7 @@ def judge_labels(estimator, influence, y, options):
         left_out, proba, local, noise = _left_out_and_noise(
             influence, codes, classes, suspect, around, options
         )
-        loss = left_out.loss()
-        effect, notes_on_effects = effect_columns(
-            influence, loss, options["effects"], options["frozen"]
-        )
+        untrimmed = loss = left_out.loss()
     out, notes, known = np.zeros(n, dtype=bool), (), np.isfinite(loss)
     if options["rounds"]:
         # How sure the whole of the labels is, before any of them is left out of the fit.
@@ -75,25 +68,28 @@ def judge_labels(estimator, influence, y, options):
     drop = wrong & ~relabel
     emptied = ~np.isin(codes, codes[~(relabel | drop)])
     changed = (relabel | drop) & ~emptied
+    pull = pull_column(influence)
+    scores = {
+        "error_proba": log_odds,
+        "loo_loss": loss,
+        "margin": _shortfall(proba, codes),
+        "trimmed": log_odds,
+        **pull,
+    }
+    if options.get("score") == "cleanlab":
+        scores["cleanlab"] = -label_quality(proba, codes)
+    first = by_suspicion(scores[options["score"]], loss)
+    effect, notes_on_effects = effect_columns(influence, untrimmed, options, first, first[:0])
     columns = {
         "given": y,
         "suggested": labels[best],
         "suggested_proba": proba[np.arange(n), best],
         "loo_loss": loss,
         "error_proba": error_proba,
-        **pull_column(influence),
+        **pull,
         **effect,
         "action": np.select([emptied, relabel, drop], ["keep", "relabel", "drop"], "keep"),
     }
-    scores = {
-        "error_proba": log_odds,
-        "loo_loss": loss,
-        "margin": _shortfall(proba, codes),
-        "trimmed": log_odds,
-        **pull_score(columns),
-    }
-    if options.get("score") == "cleanlab":
-        scores["cleanlab"] = -label_quality(proba, codes)
     evidence = {
         "classes": classes,
         "loo_proba": proba,
@@ -223,7 +219,7 @@ def _left_out_and_noise(influence, codes, classes, suspect, around, options):
     With "auto" a first look at all rows, one step where that is cheap, by which the surroundings are
     heeded and the noise is estimated, and a certificate for those that look most wrong or surprising.
     """
-    left_out, certify = _first_look(influence, options)
+    left_out, certify = first_look(influence, options)
     proba, known = _chances(left_out, codes, classes), np.isfinite(left_out.loss())
     heed = heeded(proba, codes, around)
     local = local_probabilities(proba, codes, around, heed)
@@ -231,7 +227,7 @@ def _left_out_and_noise(influence, codes, classes, suspect, around, options):
     if certify:
         log_odds = np.full(len(codes), -np.inf)
         log_odds[known] = noise.log_odds(local[known], codes[known])
-        left_out = _certified(influence, left_out, [left_out.loss(), log_odds], options)
+        left_out = certified(influence, left_out, [left_out.loss(), log_odds], options)
         proba = _chances(left_out, codes, classes)
         local = local_probabilities(proba, codes, around, heed)
     return left_out, proba, local, noise
@@ -244,34 +240,9 @@ def pull_column(influence):
     return {"self_influence": influence.self_influence()}
 
 
-def pull_score(columns):
-    return {name: columns[name] for name in ("self_influence",) if name in columns}
-
-
-def left_out_outputs(influence, options):
-    """Leave-one-out outputs; with "auto" a first look at all rows, then certified for the top ones."""
-    first, certify = _first_look(influence, options)
-    return _certified(influence, first, [first.loss()], options) if certify else first
-
-
-def _first_look(influence, options):
-    """Outputs of all rows, with "auto" in the cheapest way, and whether some are to be certified."""
-    method, frozen = options["method"], options["frozen"]
-    if method == "auto" and influence.answers.certifies:
-        method = quick_method(influence, frozen)
-    first = outputs(influence, method, CERTIFIED_TOL, frozen)
-    return first, options["method"] == "auto" and method == "one-step"
-
-
-def _certified(influence, first, scores, options):
-    """One-step outputs with those of the rows of highest scores solved to a certified error."""
-    n_certified = max(MIN_CERTIFIED_ROWS, CERTIFIED_ROWS // first.eta.shape[1])
-    share = -(-n_certified // len(scores))
-    rows = np.unique([np.argsort(-score, kind="stable")[:share] for score in scores])
-    rows = rows[np.isfinite(first.loss()[rows])]
-    eta = first.eta.copy()
-    eta[rows] = outputs(influence, "auto", CERTIFIED_TOL, options["frozen"], rows).eta[rows]
-    return Outputs(first.estimator, first.objective, eta)
+def by_suspicion(score, loss):
+    """Rows, the most suspicious first: equal scores by loss, equal losses in order; one without is last."""
+    return np.lexsort((-loss, -score))
 
 
 def _note_on_lonely_rows(labels):

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skinfluence.cleaning.shapes import SMALLEST, Likelihood, Shape, surprise
+from skinfluence.cleaning.likelihood import SMALLEST
+from skinfluence.cleaning.shapes import Likelihood, Shape, surprise
 
 # Shapes are told apart by this many rows as well as by more; a fixed sample of them.
 ROWS_FOR_SHAPES = 6000

@@ -6,12 +6,13 @@ import sys
 import numpy as np
 
 from skinfluence._utils._optional import require
+from skinfluence.cleaning.effects import has_effects
 from skinfluence.cleaning.formats import at_most, chance, number, percent, signed
 from skinfluence.cleaning.report import summarise
 
 OTHERS = (
     "Others if dropped: change of the other rows' mean loss; negative = dropping the row helps them, "
-    "– = its sign is not known."
+    "– = not known, or not of which sign."
 )
 LEGENDS = {
     "classification": (
@@ -158,7 +159,7 @@ def print_audit(*, problem, selection, found, verification, score, top, files, p
     _print_head(console, problem, selection, found)
     if top:
         console.print(_ranking(problem, found, top))
-        others = OTHERS if "effect_of_dropping" in found.table else ""
+        others = OTHERS if has_effects(found.table) else ""
         console.print(f"[dim]{LEGENDS[problem.task]}{others}{_naming(problem)}[/]\n")
     _print_noise(console, found)
     _print_sources(console, found)
@@ -244,7 +245,7 @@ def _ranking(problem, found, top):
     table.add_column("LOO loss", justify="right")
     if labels:
         table.add_column("wrong?", justify="right")
-    effects = "effect_of_dropping" in found.table
+    effects = has_effects(found.table)
     if effects:
         table.add_column("others if dropped", justify="right")
     table.add_column("action")

@@ -32,9 +32,9 @@ from skinfluence.cleaning.asked import (
     settled,
 )
 from skinfluence.cleaning.audited import Audit
-from skinfluence.cleaning.judging import judge_labels
+from skinfluence.cleaning.judging import by_suspicion, judge_labels
+from skinfluence.cleaning.left_out import left_out_losses
 from skinfluence.cleaning.sources import table_of_sources
-from skinfluence.cleaning.targets import left_out_losses
 from skinfluence.problem import refuse_several_targets
 
 # Of those to validate on: effects of all training rows on each are in memory together.
@@ -91,12 +91,15 @@ def audit(
         in three `rounds` where none are given. "cleanlab": its label quality, of the leave-one-out
         probabilities. "error_proba", "margin", "trimmed" and "cleanlab" are for classifiers.
     effects : bool, default=None
-        Whether to work out what dropping each row does to the others, the columns ``effect_of_dropping`` and
-        ``effect_error``, an estimate of how far that is off: about the price of two Hessians and
-        leverages, or of n solves where there are fewer rows than parameters, and of as many for
-        each of eight rows. It is known of linear models with a smooth loss and of
-        kernel ridge regression; None: of these, with errors where they are cheap. True: with errors
-        whatever they cost, from up to 32 rows. It refuses other models.
+        Whether to work out what dropping a row does to the others, the columns ``effect_of_dropping`` and
+        ``effect_error``, an estimate of how far that is off. It is known of linear models with a smooth
+        loss and of kernel ridge regression; True refuses other models. None: of these, with errors where
+        they are cheap: about the price of two Hessians and leverages, or of n solves where there are fewer
+        rows than parameters, and of as many for each of eight rows. True: with errors whatever they
+        cost, from up to 32 rows. Where transformers or balanced class weights are learned anew without a row,
+        each effect is an edit of the whole and leave-one-out answers of all others, solved to round-off:
+        None works out those that the action on a numeric target rests on, True those of the first 20
+        rows; fewer, down to none, where that would take longer than some ten seconds, which a note says.
     groups : array-like of shape (n_samples,), default=None
         Where each row comes from: its annotator, hospital or file. Gives the table ``sources``, at
         the price of an edit and of one-step leave-one-out answers for each source.
@@ -112,8 +115,7 @@ def audit(
     frozen : {None, "accept", "refuse"}, default=None
         What becomes of the transformers of a pipeline and of balanced class weights while rows are
         left out. None: they are without the row too, as :class:`~skinfluence.Influence` says.
-        "accept": they stay as fitted on all rows, as they always do in ``self_influence``, and in
-        ``effect_of_dropping`` of more than 300 rows.
+        "accept": they stay as fitted on all rows, as they always do in ``self_influence``.
     rounds : int, default=0
         Trimmed leave-one-out, for classifiers with probabilities: so many times the rows that look most
         wrong, a growing share of all, are left out of the fit together and all rows judged again. It
@@ -226,7 +228,7 @@ def audit(
     if groups is not None:
 
         def losses(without, targets):
-            return left_out_losses(without, targets, options)
+            return left_out_losses(without, targets, options, influence.objective)
 
         sources, notes = table_of_sources(influence, groups, columns, losses, held(frozen))
         evidence["notes"] = (*evidence["notes"], *notes)
@@ -271,8 +273,7 @@ def _effect_on_validation(influence, X, y, asked):
 
 def _ranked_table(columns, score, ids):
     pd = require("pandas", extra="audit")
-    # Equal scores by loss, equal losses as in the training set. A row without an answer is last.
-    order = np.lexsort((-columns["loo_loss"], -score))
+    order = by_suspicion(score, columns["loo_loss"])
     table = pd.DataFrame({"row": np.arange(len(order)), "id": np.asarray(ids), **columns})
     table = table.iloc[order].reset_index(drop=True)
     table.insert(0, "rank", np.arange(1, len(order) + 1))

@@ -12,6 +12,7 @@ from skinfluence._utils._optional import require
 from skinfluence.cleaning import plots
 from skinfluence.cleaning.amounts import scores_of_logarithm
 from skinfluence.cleaning.decisions import fingerprint_of_targets
+from skinfluence.cleaning.effects import has_effects
 from skinfluence.cleaning.formats import at_most, chance, number, percent, signed
 from skinfluence.cleaning.judging import CHANGE_FROM
 from skinfluence.cleaning.neighbours import nearest, too_many
@@ -107,7 +108,7 @@ def render(
         change_from=None if audit.noise is None else CHANGE_FROM + audit.noise.misfit,
         noise=_noise(audit),
         sources=_sources(audit),
-        has_effects="effect_of_dropping" in audit.table,
+        has_effects=has_effects(audit.table),
         held=audit.options["frozen"] == "accept",
         ranked_by=RANKED_BY[audit.score],
         rows=rows,
@@ -320,7 +321,7 @@ def _drawings(audit, planted, selection):
         shown = sources_of(audit)
         yield "sources", shown.plot, (6.4, 1.2 + 0.32 * len(shown.source))
     yield "ranked", plots.RankedLossDisplay.from_audit(audit, planted=planted).plot, size
-    if "effect_of_dropping" in table and table["effect_of_dropping"].notna().any():
+    if has_effects(table):
         yield "effects", lambda ax: plots.draw_effects(ax, table), size
     if planted is not None:
         order = table["row"].to_numpy()

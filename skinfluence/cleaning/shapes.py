@@ -3,17 +3,17 @@
 The reasoning is in the notes of `skinfluence.cleaning.noise.estimate_noise`.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.sparse import csr_array, issparse
 from scipy.special import gammaln, log_softmax, logsumexp
 
-# Probabilities below this differ by rounding only.
-SMALLEST = 1e-30
-# Errors blunt the probabilities of a model that was fitted to them: log a is about this.
-TYPICAL_LOG_A = 0.2
+from skinfluence.cleaning.likelihood import SMALLEST, TYPICAL_LOG_A, LabelLikelihood
+from skinfluence.cleaning.uphill import highest
+
 STARTS = (0.02, 0.2)
 # When a kind of error is looked for: shares it may have, how many of the best are fitted, how many
 # pairs of classes are looked at.
@@ -67,6 +67,45 @@ class Kinds:
     def dense(self):
         """:attr:`pairs` as an array of its own."""
         return self.pairs.toarray() if issparse(self.pairs) else self.pairs.copy()
+
+    @cached_property
+    def _given(self):
+        """For each label what a unit of each kind adds to its chance, by true class, (n_kinds, n_classes)."""
+        k = math.isqrt(self.pairs.shape[1])
+        leaving = self.dense().reshape(len(self.names), k, k).sum(axis=2)
+        out = []
+        for j in range(k):
+            stays = np.zeros((len(self.names), k))
+            stays[:, j] = leaving[:, j]
+            part = self.pairs[:, j::k]
+            out.append(part - csr_array(stays) if issparse(part) else part - stays)
+        return out
+
+    def given_as(self, j, values):
+        """What a unit of each kind adds to the chance of the label `j`, by chances of the true ones.
+
+        Parameters
+        ----------
+        j : int
+        values : ndarray of shape (n_classes, n)
+
+        Returns
+        -------
+        added : ndarray of shape (n_kinds, n)
+        """
+        return self._given[j] @ values
+
+    def along(self, weights):
+        """What a unit of each kind adds to the sum of T times `weights` of shape (n_classes, n_classes)."""
+        return self.pairs @ (weights - np.diag(weights)[:, None]).ravel()
+
+    def by_class(self, weights):
+        """As :meth:`along`, of each true class, (n_kinds, n_classes)."""
+        k = len(weights)
+        uphill = (weights - np.diag(weights)[:, None]).ravel()
+        if issparse(self.pairs):
+            return (self.pairs * uphill) @ np.repeat(np.eye(k), k, axis=0)
+        return (self.pairs * uphill).reshape(-1, k, k).sum(axis=2)
 
     def matrix(self, shares, k):
         """P(given | true), rows true."""
@@ -135,54 +174,8 @@ class Shape:
         return logsumexp(joint, axis=1) - right if k > 1 else np.full(len(codes), -np.inf)
 
 
-class Likelihood:
-    """The labels of some rows, and what shapes of noise make of them.
-
-    Parameters
-    ----------
-    logs : ndarray of shape (n_samples, n_classes)
-        Log probabilities of models that have not seen the row.
-    codes : ndarray of int, shape (n_samples,)
-        Positions of the given labels.
-    """
-
-    def __init__(self, logs, codes):
-        self.logs, self.codes = logs, codes
-        self.n, self.k = logs.shape
-        self.counts = np.bincount(codes, minlength=self.k).astype(float)
-        self._carries = np.zeros_like(logs)
-        self._carries[np.arange(self.n), codes] = 1.0
-        self._own = np.arange(self.n)[:, None], codes[:, None]
-        # One row for each class, so that sums over classes run along the samples; the largest is 0.
-        self._down = np.ascontiguousarray((logs - logs.max(axis=1, keepdims=True)).T)
-
-    def value_and_gradient(self, parameters, kinds):
-        """Penalised log likelihood and its gradient in ``log a``, ``b`` and the shares."""
-        k = self.k
-        log_a, b, shares = parameters[0], parameters[1 : 1 + k], parameters[1 + k :]
-        a = np.exp(log_a)
-        T = kinds.matrix(shares, k)
-        q = a * self._down
-        # No row's largest is below b.min(): no sum vanishes.
-        q += (b - b.max())[:, None]
-        np.exp(q, out=q)
-        q /= q.sum(axis=0)
-        moved = q * T.take(self.codes, axis=1)
-        given = np.maximum(moved.sum(axis=0), SMALLEST)
-        moved /= given
-        moved -= q
-        q /= given
-        W = q @ self._carries
-        uphill = (W - np.diag(W)[:, None]).ravel()
-        value = np.log(given).sum() - 0.5 * (log_a - TYPICAL_LOG_A) ** 2 - 0.5 * (b @ b)
-        gradient = np.concatenate(
-            [
-                [a * np.vdot(moved, self._down) - (log_a - TYPICAL_LOG_A)],
-                moved.sum(axis=1) - b,
-                kinds.pairs @ uphill,
-            ]
-        )
-        return value, gradient
+class Likelihood(LabelLikelihood):
+    """What shapes of noise make of the labels of some rows. See :class:`LabelLikelihood`."""
 
     def fit(self, names, starts=None, held=None):
         """The best shape with these kinds of errors.
@@ -190,40 +183,26 @@ class Likelihood:
         `starts` are parameters to start from; `held` is a value for the last share.
         """
         k, kinds = self.k, Kinds.of(names, self.k)
-        bounds = [(-4.0, 4.0)] + [(None, None)] * k + [(0.0, 1.0)] * len(names)
+        free = np.full(k, np.inf)
+        low = np.concatenate([[-4.0], -free, np.zeros(len(names))])
+        high = np.concatenate([[4.0], free, np.ones(len(names))])
         if held is not None:
-            bounds[-1] = (held, held)
+            low[-1] = high[-1] = held
         if starts is None:
             # Several kinds may take from one class: together no more than half of it.
             most = max(1.0, (1.0 - np.diag(kinds.matrix(np.ones(len(names)), k))).max())
             crowd = max(1.0, 2.0 * max(STARTS) * most)
             tried = STARTS if names else STARTS[:1]
             starts = [self._start(share / crowd, len(names)) for share in tried]
-        best = None
+        fits = []
         for start in starts:
-            start = np.array(start, dtype=float)
-            if held is not None:
-                start[-1] = held
-            found = minimize(
-                self._downhill,
-                start,
-                args=(kinds,),
-                jac=True,
-                method="L-BFGS-B",
-                bounds=bounds,
-                options={"maxiter": 300, "ftol": 1e-9, "gtol": 1e-6},
-            )
-            if best is None or found.fun < best.fun:
-                best = found
-        shares = best.x[1 + k :]
-        return Shape(kinds.names, best.x, kinds.matrix(shares, k), -float(best.fun) * self.n)
+            start = np.clip(np.array(start, dtype=float), low, high)
+            fits.append(highest(lambda at: self.parts(at, kinds), start, low, high))
+        parameters, value = max(fits, key=lambda fit: fit[1])
+        return Shape(kinds.names, parameters, kinds.matrix(parameters[1 + k :], k), value * self.n)
 
     def _start(self, share, n_kinds):
         return np.concatenate([[TYPICAL_LOG_A], np.zeros(self.k), np.full(n_kinds, share)])
-
-    def _downhill(self, parameters, kinds):
-        value, gradient = self.value_and_gradient(parameters, kinds)
-        return -value / self.n, -gradient / self.n
 
     def largest(self, shape):
         """The last share that the labels do not exclude, by profile likelihood."""
@@ -328,37 +307,6 @@ class Likelihood:
             names = [name for i, name in enumerate(shape.names) if i != at]
             fits.append(self.fit(names, [np.delete(shape.parameters, head + at)]))
         return fits
-
-
-def even_errors(q, codes, shares):
-    """Log likelihood of given labels where the errors of each class go evenly to the others.
-
-    Parameters
-    ----------
-    q : ndarray of shape (n_classes, n_samples)
-        Chances of the true labels.
-    codes : ndarray of int, shape (n_samples,)
-        Positions of the given ones.
-    shares : ndarray of shape (n_classes,)
-        Of the rows of each class that are given as others.
-
-    Returns
-    -------
-    value : float
-    slopes : ndarray of shape (n_classes, n_samples)
-        Of the value in the chances.
-    uphill : ndarray of shape (n_classes,)
-        Its slopes in the shares.
-    """
-    k, own = len(q), (codes, np.arange(q.shape[1]))
-    # P(given) = sum_k q_k T[k, given].
-    stay = 1.0 - shares * k / (k - 1)
-    given = np.maximum(q[own] * stay[codes] + (shares / (k - 1)) @ q, SMALLEST)
-    slopes = (shares / (k - 1))[:, None] / given
-    slopes[own] += stay[codes] / given
-    uphill = (q / given).sum(axis=1) / (k - 1)
-    uphill -= np.bincount(codes, q[own] / given, k) * k / (k - 1)
-    return np.log(given).sum(), slopes, uphill
 
 
 def surprise(names, k):

@@ -4,18 +4,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import minimize
 from scipy.special import softmax
 
+from skinfluence.cleaning.likelihood import SMALLEST, TYPICAL_LOG_A, LabelLikelihood
 from skinfluence.cleaning.neighbours import nearest_rows
-from skinfluence.cleaning.shapes import SMALLEST, TYPICAL_LOG_A, even_errors
+from skinfluence.cleaning.shapes import Kinds
+from skinfluence.cleaning.uphill import highest
 
 # Rows around a row; of few rows in all a tenth, of fewer than the least none.
 AROUND, SHARE_AROUND, LEAST_AROUND = 20, 0.1, 5
 # Looked for among this many rows, a fixed sample of them, which also settle how much is heeded.
 AMONG = 3000
-# Spread of the prior of how far the model is moved.
-USUAL_HEED = 4.0
 # The labels around a row, as chances of its class: sharpened, because there are errors among them too,
 # beside one row more that knows only how large the classes are.
 SHARPENED, ONE_MORE = 1.5, 1.0
@@ -142,15 +141,14 @@ def heeded(proba, codes, around):
         return Heed(0.0, 0.0, 1.0)
     rows = _sample(len(codes))
     rows = rows[known[rows]]
-    evidence = (
+    likelihood = LabelLikelihood(
         np.log(np.maximum(proba[rows], SMALLEST)),
+        codes[rows],
         _surplus(proba, codes, known, around)[rows],
         _votes(codes, known, around, proba.shape[1])[rows],
     )
-    down, side, votes = (np.ascontiguousarray(one.T) for one in evidence)
-    down -= down.max(axis=0)
-    without, value = _most_likely(down, side, votes, codes[rows], 0.0)
-    mixed, more = _most_likely(down, side, votes, codes[rows], MOST_OF_VOTES)
+    without, value = _most_likely(likelihood, 0.0)
+    mixed, more = _most_likely(likelihood, MOST_OF_VOTES)
     return mixed if more - value > np.log(len(rows)) else without
 
 
@@ -188,29 +186,16 @@ def _votes(codes, known, around, n_classes):
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-def _most_likely(down, side, votes, codes, most):
-    """The heed of highest likelihood with at most so large a share of votes, and its log likelihood."""
-    k, n = down.shape
+def _most_likely(likelihood, most):
+    """The heed of highest likelihood with at most so large a share of votes, and its log likelihood.
 
-    def downhill(parameters):
-        log_a, b, c, v, shares = np.split(parameters, [1, 1 + k, 2 + k, 3 + k])
-        a = np.exp(log_a)
-        own = softmax(a * down + b[:, None] + c * side, axis=0)
-        value, slopes, uphill = even_errors((1.0 - v) * own + v * votes, codes, shares)
-        value -= 0.5 * ((log_a[0] - TYPICAL_LOG_A) ** 2 + b @ b + (c[0] / USUAL_HEED) ** 2)
-        moved = (1.0 - v) * own * (slopes - (own * slopes).sum(axis=0))
-        gradient = [
-            a * np.vdot(moved, down) - (log_a - TYPICAL_LOG_A),
-            moved.sum(axis=1) - b,
-            np.vdot(moved, side) - c / USUAL_HEED**2,
-            [np.vdot(slopes, votes - own)],
-            uphill,
-        ]
-        return -value / n, -np.concatenate(gradient) / n
-
+    Errors of each class go evenly to the others, in a share of its own.
+    """
+    k = likelihood.k
+    kinds, free = Kinds.of([("true", i) for i in range(k)], k), np.full(k, np.inf)
     start = np.concatenate([[TYPICAL_LOG_A], np.zeros(k + 1), [min(0.1, most)], np.full(k, 0.05)])
-    bounds = [(-4.0, 4.0), *[(None, None)] * k, (0.0, None), (0.0, most), *[(0.0, (k - 1) / k)] * k]
-    options = {"maxiter": 300, "ftol": 1e-9, "gtol": 1e-6}
-    found = minimize(downhill, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    a, c, v = np.exp(found.x[0]), found.x[1 + k], found.x[2 + k]
-    return Heed(float(c / a), float(v), float(a)), -float(found.fun) * n
+    low = np.concatenate([[-4.0], -free, [0.0, 0.0], np.zeros(k)])
+    high = np.concatenate([[4.0], free, [np.inf, most], np.full(k, (k - 1) / k)])
+    found, value = highest(lambda at: likelihood.parts(at, kinds), start, low, high)
+    a, c, v = np.exp(found[0]), found[1 + k], found[2 + k]
+    return Heed(float(c / a), float(v), float(a)), value * likelihood.n

@@ -1,14 +1,11 @@
 """Evidence about numeric targets: leave-one-out residuals, and which of them no spread explains."""
 
-import warnings
-
 import numpy as np
-from scipy.special import xlogy
 from scipy.stats import t as student
 
 from skinfluence.cleaning.effects import EFFECT, effect_columns
-from skinfluence.cleaning.judging import left_out_outputs, pull_column, pull_score
-from skinfluence.losses import Tweedie
+from skinfluence.cleaning.judging import by_suspicion, pull_column
+from skinfluence.cleaning.left_out import left_out_outputs, loss_of_targets, residual_of
 
 # A target is called extreme when its leave-one-out residual is this many robust standard deviations
 # away from the typical one: about 1 in 2,000 rows of a Gaussian sample.
@@ -28,13 +25,16 @@ def judge_targets(estimator, influence, y, options):
     left_out = left_out_outputs(influence, options)
     prediction, loss = left_out.predict(), left_out.loss()
     loss = loss_of_targets(y, prediction, loss, influence.objective)
-    residual = _residual(y, prediction, influence.objective)
+    residual = residual_of(y, prediction, influence.objective)
     centre = np.nanmedian(residual)
     spread = 1.4826 * np.nanmedian(np.abs(residual - centre))
     z = (residual - centre) / max(spread, np.finfo(float).tiny)
-    effect, notes = effect_columns(influence, loss, options["effects"], options["frozen"])
-    drop = np.abs(z) > EXTREME_RESIDUAL
-    alone = beyond_doubt(z)
+    pull = pull_column(influence)
+    scores = {"loo_loss": loss, **pull}
+    drop, alone = np.abs(z) > EXTREME_RESIDUAL, beyond_doubt(z)
+    first = by_suspicion(scores[options["score"]], loss)
+    needed = first[(drop & ~alone)[first]]
+    effect, notes = effect_columns(influence, loss, options, first, needed)
     if effect:
         drop &= (effect[EFFECT] < 0) | alone
     columns = {
@@ -42,11 +42,10 @@ def judge_targets(estimator, influence, y, options):
         "suggested": prediction,
         "residual_z": z,
         "loo_loss": loss,
-        **pull_column(influence),
+        **pull,
         **effect,
         "action": np.where(drop, "drop", "keep"),
     }
-    scores = {"loo_loss": loss, **pull_score(columns)}
     evidence = {
         "classes": None,
         "loo_proba": None,
@@ -57,49 +56,6 @@ def judge_targets(estimator, influence, y, options):
         "notes": (*_note_on_masks(alone, effect), *_note_on_kept(z, drop, effect), *notes),
     }
     return columns, scores, evidence
-
-
-def left_out_losses(influence, y, options):
-    """The leave-one-out loss of each row, as in the table of an audit."""
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
-        left_out = left_out_outputs(influence, options)
-        loss = left_out.loss()
-    if influence.objective.labels is not None:
-        return loss
-    return loss_of_targets(y, left_out.predict(), loss, influence.objective)
-
-
-def loss_of_targets(y, prediction, loss, objective):
-    """Losses that compare rows: half deviances of counts and amounts, which are 0 at the target.
-
-    The loss of the model leaves out what depends on y only, and would rank large counts last.
-    """
-    if isinstance(getattr(objective, "loss", None), Tweedie):
-        return 0.5 * _residual(y, prediction, objective) ** 2
-    return loss
-
-
-def _residual(y, prediction, objective):
-    """How far each target is from what the others predict, in units that spread alike.
-
-    The deviance residual of counts and amounts, whose variance follows their mean; and of targets that the
-    model saw through a curve, such as their logarithm, in the units that it saw.
-    """
-    if objective.curve is not None:
-        y, prediction = objective.curve(y), objective.curve(prediction)
-    loss = getattr(objective, "loss", None)
-    if not isinstance(loss, Tweedie):
-        return y - prediction
-    p, mu = loss.power, prediction
-    if p == 1:
-        deviance = xlogy(y, y / mu) - y + mu
-    elif p == 2:
-        deviance = np.log(mu / y) + y / mu - 1
-    else:
-        deviance = np.maximum(y, 0) ** (2 - p) / ((1 - p) * (2 - p))
-        deviance += mu ** (2 - p) / (2 - p) - y * mu ** (1 - p) / (1 - p)
-    return np.sign(y - mu) * np.sqrt(2.0 * np.maximum(deviance, 0.0))
 
 
 def beyond_doubt(z):

@@ -13,8 +13,8 @@ from skinfluence import Influence
 from skinfluence._utils._optional import require
 from skinfluence._utils.progress import progress_bar
 from skinfluence._utils.weights import fit_weights
-from skinfluence.cleaning.effects import EFFECT
-from skinfluence.cleaning.targets import left_out_losses, loss_of_targets
+from skinfluence.cleaning.effects import EFFECT, MeanOfOthers
+from skinfluence.cleaning.left_out import loss_of_targets
 from skinfluence.inputs import Inputs
 from skinfluence.inputs.wrappers import behind_steps
 from skinfluence.losses import Binomial, Multinomial, SumToZero
@@ -98,24 +98,17 @@ def _without(model, X, audit, row):
 
 def _effects(X, audit):
     """A function of a refit and its rows: the change of the mean leave-one-out loss of these others."""
-    solved = {**audit.options, "method": "exact"}
 
-    def losses(fitted, rows):
+    def asked(fitted, rows):
         weight = None if audit.sample_weight is None else audit.sample_weight[rows]
-        influence = Influence(fitted, _safe_indexing(X, rows), audit.y[rows], weight)
-        weights = getattr(influence.objective, "weights", influence.objective.sample_weight)
-        return left_out_losses(influence, audit.y[rows], solved), weights
+        return Influence(fitted, _safe_indexing(X, rows), audit.y[rows], weight)
 
     every = np.arange(len(audit.y))
     fitted = audit.estimator if X is audit.X else behind_steps(audit.estimator, audit.X)[0]
-    before, weights = losses(fitted, every)
+    now = MeanOfOthers(asked(fitted, every), audit.y, audit.options["frozen"])
 
     def change(refitted, others):
-        if refitted is None:
-            return np.nan
-        changes = losses(refitted, others)[0] - before[others]
-        known = np.isfinite(changes)
-        return float(weights[others][known] @ changes[known] / weights[np.isfinite(before)].sum())
+        return np.nan if refitted is None else now.change(asked(refitted, others), others)
 
     return change
 

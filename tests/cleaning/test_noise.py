@@ -4,11 +4,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from scipy.optimize import approx_fprime
+from scipy.optimize import minimize
 from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence.cleaning import audit
+from skinfluence.cleaning.likelihood import LabelLikelihood
 from skinfluence.cleaning.noise import estimate_noise
 from skinfluence.cleaning.shapes import Kinds, Likelihood
 from skinfluence.datasets import load_demo
@@ -161,14 +162,42 @@ def test_the_largest_share_is_where_the_likelihood_has_fallen_by_its_bound():
     assert largest == pytest.approx(np.interp(1.92, falls, grid), abs=0.01)
 
 
-def test_the_gradient_is_that_of_finite_differences():
+@pytest.mark.parametrize("around", [False, True])
+def test_slopes_and_curvatures_are_those_of_finite_differences(around):
     q, _, given = rows_of_known_noise(SHAPES["two pairs"], 300, 0)
-    likelihood = Likelihood(np.log(q), given)
+    rng = np.random.RandomState(0)
+    more = (rng.normal(size=q.shape), rng.dirichlet(np.ones(4), 300)) if around else ()
+    likelihood = LabelLikelihood(np.log(q), given, *more)
     kinds = Kinds.of([("even",), ("true", 1), ("given", 2), ("cell", 0, 3)], 4)
-    at = np.array([0.3, 0.1, -0.4, 0.2, 0.0, 0.1, 0.08, 0.05, 0.12])
-    gradient = likelihood.value_and_gradient(at, kinds)[1]
-    numeric = approx_fprime(at, lambda p: likelihood.value_and_gradient(p, kinds)[0], 1e-6)
-    np.testing.assert_allclose(gradient, numeric, rtol=1e-4, atol=1e-3)
+    heed = [0.7, 0.2] if around else []
+    at = np.array([0.3, 0.1, -0.4, 0.2, 0.0, *heed, 0.1, 0.08, 0.05, 0.12])
+    _, slope, curved = likelihood.parts(at, kinds)
+    # Central differences at 1e-5 in float64.
+    ends = [
+        [likelihood.parts(at + side * one, kinds)[:2] for side in (1e-5, -1e-5)]
+        for one in np.eye(len(at))
+    ]
+    np.testing.assert_allclose(slope, [(a[0] - b[0]) / 2e-5 for a, b in ends], atol=1e-8)
+    np.testing.assert_allclose(curved, [(b[1] - a[1]) / 2e-5 for a, b in ends], atol=1e-6)
+
+
+def test_fits_end_as_high_as_those_of_another_method():
+    """Where errors are absent from one class, and from all: shares end at their bounds."""
+    for T in (noise_matrix(2), noise_matrix(2, c10=0.1), SHAPES["two pairs"]):
+        q, _, given = rows_of_known_noise(T, 400, 1)
+        k = len(T)
+        likelihood = Likelihood(np.log(q), given)
+        names = [("true", i) for i in range(k)]
+        kinds, free = Kinds.of(names, k), [(None, None)] * k
+        found = minimize(
+            lambda at, of=likelihood, kinds=kinds: tuple(-one for one in of.parts(at, kinds)[:2]),
+            np.r_[0.2, np.zeros(k), np.full(k, 0.02)],
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(-4, 4), *free, *[(0, 1)] * k],
+            options={"ftol": 1e-15, "gtol": 1e-9},
+        )
+        assert likelihood.fit(names).value > -400 * found.fun - 1e-5
 
 
 @pytest.mark.parametrize("T", [noise_matrix(2, c10=0.7), noise_matrix(3, c10=0.6, c01=0.6)])

@@ -10,12 +10,12 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from skinfluence.cleaning import audit
+from skinfluence.cleaning.likelihood import USUAL_HEED
 from skinfluence.cleaning.neighbours import nearest_rows
 from skinfluence.cleaning.noise import estimate_noise
 from skinfluence.cleaning.surroundings import (
     AROUND,
     UNSEEN,
-    USUAL_HEED,
     heeded,
     local_probabilities,
     surroundings,
