@@ -39,7 +39,7 @@ def _tree_pass(
     # the last row is scratch.
     delta = aligned(depth + 1, U)
     rho = aligned(depth + 1, U)
-    biggest = aligned(1, U)
+    biggest = aligned(np.int64(1), U)
     one = delta.dtype.type(1)
     at = np.zeros(depth, dtype=np.int64)
     if has_intercept:

@@ -224,7 +224,7 @@ def follow(
                 touched[n_touched] = q
                 n_touched += 1
                 if k < 0:
-                    L[q], U[q] = limits_of(role[q], lo, hi, target, False)
+                    L[q], U[q] = limits_of(role[q], lo, hi, target, lo >= hi)
                 elif a < 0:
                     rate = given_rate(role[q], k, moves)
                     add_row(base, rate - given[k], table, side, own, q)

@@ -1,5 +1,7 @@
 """Products of sparse rows with dense vectors side by side, a block at a time, in single precision."""
 
+import numpy as np
+
 from skinfluence._compiled.cached import WITHOUT_NAN, compiled
 
 
@@ -51,7 +53,8 @@ def products_of_block(data, indices, indptr, low, Z, K, first):
     for i in range(len(K)):
         line = K[i, first:last]
         line[:] = 0.0
-        entry, end = indptr[low + i], indptr[low + i + 1]
+        # Of one type before and after it is counted up: two compile what is called twice.
+        entry, end = np.int64(indptr[low + i]), np.int64(indptr[low + i + 1])
         while entry + 8 <= end:
             _add_eight(line, data, indices, entry, Z)
             entry += 8
