@@ -61,6 +61,17 @@ def in_turn(cases, of, share):
     return [case for case in cases if id(case) in kept]
 
 
+def turns(ones, others, each=1):
+    """Pairs in which each of ``ones`` has as many of ``others``, that are passed on in turn."""
+    ones, others = list(ones), list(others)
+    each = len(others) if LONG else each
+    return [
+        (one, others[(at * each + k) % len(others)])
+        for at, one in enumerate(ones)
+        for k in range(each)
+    ]
+
+
 def samples_in_turn(mark):
     """Influence checks with one sample for each estimator: two classes for one, more for the next.
 

@@ -50,6 +50,16 @@ def test_every_question_is_put_to_some_and_every_estimator_is_asked_some(monkeyp
         assert sorted(check for _, check in few) == list("abcdefg")
 
 
+@pytest.mark.parametrize("each", [1, 2])
+def test_everyone_has_a_turn_and_everything_has_one(monkeypatch, each):
+    monkeypatch.setattr(fewer, "LONG", False)
+    pairs = fewer.turns("abcdef", range(4), each)
+    assert [one for one, _ in pairs] == [one for one in "abcdef" for _ in range(each)]
+    assert {other for _, other in pairs} == set(range(4)) and len(set(pairs)) == len(pairs)
+    monkeypatch.setattr(fewer, "LONG", True)
+    assert set(fewer.turns("abcdef", range(4), each)) == set(itertools.product("abcdef", range(4)))
+
+
 def test_each_estimator_has_a_sample_and_all_samples_are_met(monkeypatch):
     monkeypatch.setattr(fewer, "LONG", False)
     mark = parametrize_with_influence_checks([LogisticRegression(), RidgeClassifier(), Ridge()])

@@ -19,6 +19,7 @@ from skinfluence._utils.untouched import may_write
 from skinfluence.attack import TrainingSetAttack
 from skinfluence.model_selection import LeaveOneOutSearch, loo_predict
 from skinfluence.pipeline import influence_by_name
+from tests.fewer import turns
 
 TIGHT = {"solver": "newton-cholesky", "tol": 1e-12}
 
@@ -84,10 +85,9 @@ def _held(X):
     return np.array(X)
 
 
-@EVERY
-@pytest.mark.parametrize("container", [np.array, pd.DataFrame], ids=["array", "frame"])
-def test_asking_leaves_rows_as_they_are_and_answers_about_them(writes, plain, container):
-    X, y = _data()
+@pytest.mark.parametrize(("name", "container"), turns(CASES, [np.array, pd.DataFrame]))
+def test_asking_leaves_rows_as_they_are_and_answers_about_them(name, container):
+    (writes, plain), (X, y) = CASES[name], _data()
     expected = Influence(make_pipeline(plain, LogisticRegression(**TIGHT)).fit(X, y), X, y)
     model = make_pipeline(writes, LogisticRegression(**TIGHT)).fit(container(X.copy()), y)
     rows, test = container(X.copy()), container(X[:5] + 0.1)

@@ -16,6 +16,7 @@ from skinfluence.linear_model import LogisticRegression, Ridge
 from skinfluence.smooth import others, strong_rows
 from skinfluence.smooth.batches.few_rows import optima_without
 from skinfluence.svm import LinearSVC
+from tests.fewer import turns
 
 
 def effects_and_errors(influence, answered=None, **options):
@@ -69,8 +70,9 @@ def three_classes(rng):
     return X, y
 
 
-@pytest.mark.parametrize("table", [heavy_tails, one_side, three_classes])
-@pytest.mark.parametrize("C", [1.0, 100.0])
+@pytest.mark.parametrize(
+    ("table", "C"), turns([heavy_tails, one_side, three_classes], [100.0, 1.0])
+)
 def test_where_the_error_is_smaller_the_sign_is_that_of_refits(table, C):
     """Weak penalties, heavy tails and small classes, where an expansion alone was ten times too large."""
     X, y = table(np.random.RandomState(3))
@@ -217,7 +219,7 @@ def test_a_kind_without_the_answer_is_refused_by_its_name():
     from skinfluence.cleaning import audit
     from skinfluence.m_estimation import MEstimator
 
-    X, y = load_diabetes(return_X_y=True)
+    X, y = (one[:60] for one in load_diabetes(return_X_y=True))
     model = MEstimator(
         lambda q, x, y: (y - x @ q) ** 2, 10, l2=0.1, decision=lambda q, X: X @ q
     ).fit(X, y)

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 import skinfluence.svm as ours
 from skinfluence import Influence, edits
+from tests.fewer import turns
 from tests.registries import make_data
 from tests.svm.test_linear import digits
 from tests.truth import relative_l2
@@ -459,9 +460,14 @@ def _tied(kind):
     return X, y
 
 
-@pytest.mark.parametrize("kind", ["duplicates", "opposite labels", "grid", "rank-1", "tiny C"])
 @pytest.mark.parametrize(
-    "model", [ours.SVC(), ours.SVC(kernel="linear"), ours.LinearSVC(loss="hinge")], ids=repr
+    ("kind", "model"),
+    turns(
+        ["duplicates", "opposite labels", "grid", "rank-1", "tiny C"],
+        [ours.SVC(), ours.SVC(kernel="linear"), ours.LinearSVC(loss="hinge")],
+        2,
+    ),
+    ids=str,
 )
 @pytest.mark.filterwarnings("error")
 def test_ties_raise_nothing_and_are_certified(kind, model):

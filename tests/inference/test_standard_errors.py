@@ -11,6 +11,7 @@ from sklearn.preprocessing import scale
 import skinfluence.linear_model as ours
 from skinfluence import Influence, metrics
 from skinfluence.inference import bootstrap, covariance, standard_error
+from tests.fewer import turns
 from tests.registries import make_data
 
 TIGHT = {"tol": 1e-10, "max_iter": 1000, "solver": "newton-cholesky"}
@@ -74,12 +75,11 @@ def without_one_point(name, eta, y):
 def test_scorers_by_name_are_metrics_too(cancer):
     influence, _, _, X_test, y_test = cancer
     X_test, y_test = X_test[:40], y_test[:40]
-    for sampled in ("test", "train", "both"):
-        pairs = [("roc_auc", metrics.auroc(0)), ("neg_log_loss", metrics.mean_loss())]
-        for name, of in pairs:
-            found = standard_error(influence, name, X_test, y_test, sampled=sampled)
-            expected = standard_error(influence, of, X_test, y_test, sampled=sampled)
-            np.testing.assert_allclose(found, expected, rtol=1e-6)
+    pairs = [("roc_auc", metrics.auroc(0)), ("neg_log_loss", metrics.mean_loss())]
+    for sampled, (name, of) in turns(("test", "train", "both"), pairs):
+        found = standard_error(influence, name, X_test, y_test, sampled=sampled)
+        expected = standard_error(influence, of, X_test, y_test, sampled=sampled)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", SCALARS)

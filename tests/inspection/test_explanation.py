@@ -28,18 +28,18 @@ def some(load, n, seed=0):
 
 
 def counts():
-    X, y = some(load_diabetes, 44)
+    X, y = some(load_diabetes, 34)
     return X, np.round(y / 30)
 
 
 CASES = {
-    "two classes": (LogisticRegression(C=0.5, **TIGHT), lambda: some(load_breast_cancer, 44)),
-    "three classes": (LogisticRegression(C=0.5, **TIGHT), lambda: some(load_wine, 44)),
-    "ridge": (Ridge(alpha=0.1), lambda: some(load_diabetes, 44)),
-    "ridge classifier": (RidgeClassifier(), lambda: some(load_breast_cancer, 44)),
+    "two classes": (LogisticRegression(C=0.5, **TIGHT), lambda: some(load_breast_cancer, 34)),
+    "three classes": (LogisticRegression(C=0.5, **TIGHT), lambda: some(load_wine, 34)),
+    "ridge": (Ridge(alpha=0.1), lambda: some(load_diabetes, 34)),
+    "ridge classifier": (RidgeClassifier(), lambda: some(load_breast_cancer, 34)),
     "counts": (PoissonRegressor(alpha=0.1, **TIGHT), counts),
-    "linear machine": (LinearSVC(C=0.1, **TIGHT), lambda: some(load_breast_cancer, 44)),
-    "kernel machine": (SVC(kernel="rbf", tol=1e-8), lambda: some(load_breast_cancer, 44)),
+    "linear machine": (LinearSVC(C=0.1, **TIGHT), lambda: some(load_breast_cancer, 34)),
+    "kernel machine": (SVC(kernel="rbf", tol=1e-8), lambda: some(load_breast_cancer, 34)),
 }
 
 
@@ -110,7 +110,7 @@ def test_contributions_sum_to_the_decision_and_their_changes_to_the_effect(name)
 
 
 def test_a_training_row_is_explained_by_the_model_without_it():
-    X, y = some(load_breast_cancer, 44)
+    X, y = some(load_breast_cancer, 34)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, **TIGHT)).fit(X, y)
     found = explain(Influence(model, X, y), row=11)
     others = np.delete(np.arange(len(y)), 11)
@@ -132,8 +132,8 @@ def test_words_are_named():
 
 
 def test_weights_go_into_the_refits():
-    X, y = some(load_breast_cancer, 44)
-    weight = np.random.RandomState(0).uniform(0.5, 3, 44)
+    X, y = some(load_breast_cancer, 34)
+    weight = np.random.RandomState(0).uniform(0.5, 3, 34)
     scaled = StandardScaler().fit_transform(X)
     model = LogisticRegression(C=0.5, **TIGHT).fit(scaled, y, sample_weight=weight)
     found = explain(Influence(model, scaled, y, weight), scaled[[2]], checks=2)
@@ -141,7 +141,7 @@ def test_weights_go_into_the_refits():
 
 
 def test_it_can_be_read(capsys):
-    X, y = some(load_breast_cancer, 44)
+    X, y = some(load_breast_cancer, 34)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, **TIGHT)).fit(X, y)
     found = explain(Influence(model, X, y), row=4, k=2)
     text = repr(found)

@@ -119,7 +119,7 @@ def test_what_a_step_learned_moves_with_the_row(name):
     X, y = data()
     ranked = np.argsort(X, axis=0)
     # Extremes, and those by which medians and quartiles are interpolated.
-    rows = [0, 7, ranked[0, 0], ranked[-1, 1], ranked[19, 1], ranked[29, 0], ranked[-1, 2]]
+    rows = [0, ranked[0, 0], ranked[-1, 1], ranked[19, 1], ranked[29, 0]]
     found, inf = check(make_pipeline(clone(STEPS[name]), logistic()), X, y, rows)
     held = inf.influence_pert(X[:4] + 0.1, y[:4], indices=rows, frozen="accept")
     moved = np.abs(held - found).max() > 1e-3 * np.abs(found).max()

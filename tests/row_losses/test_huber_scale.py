@@ -13,6 +13,7 @@ from skinfluence import Influence, edits, objective_of
 from skinfluence.row_losses import huber_scale
 from skinfluence.row_losses.newton import minimise
 from skinfluence.solvers import SingularHessianError
+from tests.fewer import LONG
 from tests.oracle.huber import Huber, parameters
 from tests.trials.huber import HuberTrial, judge
 
@@ -29,14 +30,14 @@ def few_rows(n=17, p=8, seed=0):
     return X, X @ rng.standard_normal(p) + rng.standard_t(2, n)
 
 
-@pytest.mark.parametrize("begin", range(0, 16, 2))
+@pytest.mark.parametrize("begin", range(0, 16 if LONG else 8, 2))
 def test_answers_about_few_rows_are_optima_or_say_that_there_is_none(begin):
     """Edits of every kind and regressions close to none, with bounds; 600 in benchmarks.huber_scale."""
     for seed in range(begin, begin + 2):
         assert not judge(HuberTrial(seed), n_edits=1, n_rows=1)[1]
 
 
-@pytest.mark.parametrize("begin", range(100, 124, 6))
+@pytest.mark.parametrize("begin", range(100, 124 if LONG else 112, 6))
 def test_from_any_parameters_the_optimum_is_found_or_that_there_is_none(begin):
     """Where a scale of rounding is tried, large parameters, or none."""
     for seed in range(begin, begin + 6):
