@@ -5,6 +5,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from skinfluence._utils.memory import BLOCK_BYTES, row_blocks
 from skinfluence._utils.threads import in_parts
+from skinfluence._utils.weights import weigh
 
 __all__ = ["Curvature"]
 
@@ -128,9 +129,9 @@ class Curvature(LinearOperator):
         objective = self.objective
         weights = objective.weights[block, None, None].astype(moved.dtype)
         if objective.loss.n_outputs == 1:
-            return weights * objective.hessians[block].astype(moved.dtype) * moved
+            return weigh(weights, objective.hessians[block].astype(moved.dtype)) * moved
         if objective.loss.hessian_product is None:
-            return weights * (moved @ objective.hessians[block].astype(moved.dtype))
+            return moved @ weigh(weights, objective.hessians[block].astype(moved.dtype))
         state = objective.hessian_state[block].astype(moved.dtype, copy=False)
         out = objective.loss.hessian_product(state, moved)
         out *= weights
@@ -151,7 +152,7 @@ class Curvature(LinearOperator):
         if many and design.in_memory and not design.is_sparse:
             return self._of_many_classes(dtype)
         scales, matrices = objective.loss.hessian_terms(objective.eta, objective.y)
-        grams = objective.design.grams(objective.weights * scales, dtype)
+        grams = objective.design.grams(weigh(objective.weights, scales), dtype)
         # All blocks of outputs as combinations of the Gram matrices, in one product.
         rows, columns = np.tril_indices(k)
         mixing = matrices[:, rows, columns].T.astype(dtype)
@@ -201,8 +202,8 @@ class Curvature(LinearOperator):
         # By blocks, where all K x K matrices would be as large as the rows.
         for block in objective.design.slices(16 * (d + 2 * k * k), BLOCK_BYTES // 8):
             own = objective.loss.hessian(objective.eta[block], objective.y[block])
-            weighted = objective.weights[block, None] * np.einsum("iaa->ia", own)
-            data += objective.design.take(block).squared_columns(weighted)
+            curved = weigh(objective.weights[block, None], np.einsum("iaa->ia", own))
+            data += objective.design.take(block).squared_columns(curved)
         return (data.T + self.penalty).ravel()
 
     def largest_decrement(self, gradient):
@@ -225,12 +226,12 @@ class Curvature(LinearOperator):
         G = gradient.reshape(objective.theta.shape)
         if not design.intercept:
             return float(np.sqrt((G**2 / self.penalty).sum()))
-        weighted = objective.weights[:, None, None] * objective.hessians
-        total = weighted.sum(axis=0)
+        curved = weigh(objective.weights[:, None, None], objective.hessians)
+        total = curved.sum(axis=0)
         if not np.linalg.eigvalsh(total)[0] > 0:
             return np.inf
         s = design.intercept
         share = np.linalg.solve(total, G[:, f] / s)
-        rest = G[:, :f] - design.adjoint(weighted @ share)[:f].T
+        rest = G[:, :f] - design.adjoint(curved @ share)[:f].T
         last = G[:, f] / s @ share
         return float(np.sqrt((rest**2 / self.penalty[:f]).sum() + last))

@@ -26,7 +26,8 @@ from skinfluence.inputs import Inputs
 from skinfluence.losses import SumToZero
 from skinfluence.mixin import InfluenceMixin, remember
 from skinfluence.objective import Objective, centred
-from skinfluence.smooth.optimum.newton import minimise, refuse_separable
+from skinfluence.smooth.optimum.existence import refuse_separable
+from skinfluence.smooth.optimum.newton import minimise
 from skinfluence.solvers import resolve_solver
 
 __all__ = ["fit", "write_removal_effect"]

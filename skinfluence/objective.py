@@ -13,6 +13,7 @@ import numpy as np
 from skinfluence._utils.dispatch import dispatched, registered, rewritten
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.unsupported import advice_on
+from skinfluence._utils.weights import weigh
 from skinfluence.design import Design
 from skinfluence.labels import Labels
 from skinfluence.losses import Loss, SquaredError
@@ -157,7 +158,7 @@ class Objective(Problem):
 
     @cached_property
     def _value(self):
-        data = self.weights @ self.loss.value(self.eta, self.y)
+        data = weigh(self.weights, self.loss.value(self.eta, self.y)).sum()
         return float(data + 0.5 * (self.penalty * self.theta**2).sum())
 
     def gradient(self):
@@ -166,7 +167,7 @@ class Objective(Problem):
 
     @cached_property
     def _gradient(self):
-        data = self.design.adjoint(self.weights[:, None] * self.gradients).T
+        data = self.design.adjoint(weigh(self.weights[:, None], self.gradients)).T
         return (data + self.penalty * self.theta).ravel()
 
     def at(self, theta):
@@ -251,14 +252,16 @@ def refuse_empty_classes(problem):
         refuse_weightless(kinds, problem.weights, one.n_kinds, one.kind_name)
 
 
-def refuse_weightless(kinds, weights, n_kinds, name):
-    """Refuse a kind of targets without a row of positive weight; of kind -1 none is needed."""
+def refuse_weightless(kinds, weights, n_kinds, name, why="the optimum is at infinity"):
+    """Refuse a kind of targets without a row of positive weight; of kind -1 none is needed.
+
+    ``why`` says what is wrong with a fit without them.
+    """
     empty = np.flatnonzero(weight_of_kinds(kinds, weights, n_kinds) == 0)
     if len(empty):
         raise ValueError(
             "Every class must have rows of positive weight, and so must the positive targets of a count "
-            f"model. Got none of {name(empty[0])}: the optimum is at infinity. Drop those "
-            "rows and fit again."
+            f"model. Got none of {name(empty[0])}: {why}. Drop those rows and fit again."
         )
 
 

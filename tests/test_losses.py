@@ -8,6 +8,7 @@ from sklearn import _loss as sklearn_loss
 from skinfluence import losses
 from tests.registries import LOSSES
 
+SILENT = ("poisson", "gamma")
 CASES = pytest.mark.parametrize("case", LOSSES.values(), ids=LOSSES)
 BOUNDED = {name: case for name, case in LOSSES.items() if case.loss.self_concordance is not None}
 
@@ -254,3 +255,24 @@ def test_reach_and_remainder_of_the_softmax_are_those_of_its_matrices(rng, k):
     np.testing.assert_allclose(
         found, losses.Loss.remainder(loss, eta, y, delta), rtol=1e-10, atol=1e-14
     )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", [name for name in LOSSES if "tweedie" in name or name in SILENT])
+def test_a_log_link_overflows_to_infinity_without_a_word(name, rng):
+    """Beyond 709 a mean is infinite, and what it is compared with nothing: no NaN, no bare warning."""
+    case = LOSSES[name]
+    _, y = case.draw_points(rng)
+    y = y.astype(float)
+    power = getattr(case.loss, "power", 1.0)
+    y[::3] = 0.0 if power < 2 else y[::3]
+    for side in (-3000.0, 3000.0):
+        eta = np.full((len(y), 1), side)
+        assert (case.loss.mean(eta) == (np.inf if side > 0 else 0.0)).all()
+        found = [case.loss.value(eta, y), case.loss.gradient(eta, y), case.loss.hessian(eta, y)]
+        for one in found:
+            assert not np.isnan(one).any()
+        if side > 0 and power < 2:
+            assert all((one == np.inf).all() for one in found)
+        if side < 0 and power < 2:
+            assert all((one[::3] == 0.0).all() for one in found)

@@ -24,6 +24,7 @@ from skinfluence._compiled.blocks import BLOCK, add_scaled, fold_abs
 from skinfluence._compiled.cached import SIGNLESS, compiled
 from skinfluence._compiled.gram import run_tasks
 from skinfluence._utils.threads import one_blas_thread
+from skinfluence._utils.weights import weigh
 
 # Where the series of eight terms has the digits of double and of single precision.
 SERIES_BOUND, SINGLE_SERIES_BOUND = 0.05, 0.5
@@ -103,7 +104,10 @@ def tweedie_terms(eta, y, power):
         parts.append((1.0, power - 1.0, (1.0 - power) * eta, mass))
     sign, scale, arg, mass = (np.array(part) for part in zip(*parts, strict=True))
     tilt = np.repeat(sign[:, None], len(eta), axis=1)
-    return Terms(np.ones(len(sign), dtype=bool), scale, tilt, mass * np.exp(arg), arg, mass)
+    # Rows without weight may be where that overflows.
+    with np.errstate(over="ignore"):
+        curv = mass * np.exp(arg)
+    return Terms(np.ones(len(sign), dtype=bool), scale, tilt, curv, arg, mass)
 
 
 @cache
@@ -246,7 +250,7 @@ def chord_dense(X, terms, weight, U, skip, intercept=None, *, block_bytes=2**20)
     dtype = U.dtype.type
     weight = np.asarray(weight, dtype=np.float64)
     loss = (
-        terms.tilt, weight * terms.curv, terms.arg, weight * terms.mass,
+        terms.tilt, weigh(weight, terms.curv), terms.arg, weigh(weight, terms.mass),
         series_of(terms.tilt),
     )  # fmt: skip
     loss = tuple(a.astype(dtype) for a in loss)

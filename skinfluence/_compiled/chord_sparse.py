@@ -12,6 +12,7 @@ from skinfluence._compiled.chord import (
     take,
 )
 from skinfluence._compiled.gram import run_tasks
+from skinfluence._utils.weights import weigh
 
 # Row ranges a call is cut into when it has fewer blocks than this. Fixed, so that
 # results do not depend on the number of threads.
@@ -164,8 +165,8 @@ def chord_sparse(rows, terms, weight, U, skip, intercept=None):
     tree = (rows.level, rows.start, rows.stop, rows.row, rows.chunk)
     loss = (
         own.exponential, own.scale.astype(dtype), own.tilt.astype(dtype),
-        (total * own.curv).astype(dtype), own.arg.astype(dtype),
-        (total * own.mass).astype(dtype), series_of(own.tilt).astype(dtype),
+        weigh(total, own.curv).astype(dtype), own.arg.astype(dtype),
+        weigh(total, own.mass).astype(dtype), series_of(own.tilt).astype(dtype),
         tuple(dtype(c) for c in (*PADE, SERIES_BOUND)),
     )  # fmt: skip
     entries = (rows.index, rows.value.astype(dtype))

@@ -27,7 +27,7 @@ from skinfluence.adapters.cross_validated import chosen_among, with_given
 from skinfluence.design import design_of
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.losses import Binomial, Multinomial, SquaredError, SumToZero
-from skinfluence.objective import Labels, Objective, objective_of
+from skinfluence.objective import Labels, Objective, objective_of, refuse_weightless
 
 POSITIVE = (
     "Coefficients must be unconstrained. Got positive=True, whose active constraints have no "
@@ -126,6 +126,22 @@ def class_labels(model, classes, targets, class_weight, counted):
     return Labels(np.asarray(classes), np.asarray(targets), weights, balanced)
 
 
+def refuse_left_out(codes, sample_weight, classes):
+    """Refuse a fit by liblinear with a class without weight.
+
+    It is fitted to the others alone: of two classes its decision values have the sign of the one that
+    nobody is of, of several it has fewer rows of coefficients than ``classes_`` names.
+
+    Raises
+    ------
+    ValueError
+    """
+    why = "liblinear leaves such a class out of its fit, so that its coefficients are those of other classes"
+    refuse_weightless(
+        codes, sample_weight, len(classes), lambda code: f"class {classes[code]}", why
+    )
+
+
 def _logistic(model, X, y, sample_weight, C, l1_ratio):
     classes = model.classes_
     refuse_old_multiclass(model, len(classes))
@@ -151,6 +167,8 @@ def _logistic(model, X, y, sample_weight, C, l1_ratio):
         )
     labels = class_labels(model, classes, np.arange(len(classes)), weighted, "weights")
     liblinear = model.solver == "liblinear"
+    if liblinear:
+        refuse_left_out(codes, sample_weight, classes)
     if few:
         return _with_few_columns(model, X, codes, labels, sample_weight, share, C)
     return linear_objective(

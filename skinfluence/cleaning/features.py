@@ -13,7 +13,8 @@ from skinfluence.design.dense import DenseDesign
 from skinfluence.design.sparse import SparseDesign
 from skinfluence.objective import Objective
 from skinfluence.pullbacks.naming import column_names, output_names
-from skinfluence.smooth.optimum.newton import SeparableError, polish
+from skinfluence.smooth.optimum.existence import SeparableError
+from skinfluence.smooth.optimum.newton import polish
 from skinfluence.smooth.optimum.row_space import refuse_turned
 from skinfluence.solvers import SingularHessianError, resolve_solver
 

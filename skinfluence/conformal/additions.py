@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from skinfluence import certificate
+from skinfluence._utils.weights import weigh
 from skinfluence.edits.points import Points
 from skinfluence.smooth.optimum.accuracy import Accuracy
 from skinfluence.smooth.stages.solved import ROUND_OFF
@@ -155,7 +156,7 @@ class Additions:
         flat = np.ascontiguousarray(moved.reshape(b * k, d).T)
         steps = objective.design.multiply(flat).reshape(-1, b, k)
         eta = (objective.eta[:, None] + steps).transpose(1, 0, 2)
-        U = objective.weights[:, None] * loss.gradient(eta, objective.y)
+        U = weigh(objective.weights[:, None], loss.gradient(eta, objective.y))
         G = objective.design.adjoint(
             np.ascontiguousarray(U.transpose(1, 0, 2)).reshape(len(steps), b * k)
         )

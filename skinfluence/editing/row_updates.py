@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skinfluence._utils.weights import weigh
+
 
 def updates(follower, before, after, touched, at, H, gradient):
     """An edit in a kept Hessian and its gradient.
@@ -65,8 +67,8 @@ def _exchanged(follower, before, after, touched, at, H, gradient):
         eta, y = rows @ before.theta.T, problem.y[some]
         weights = sign * problem.weights[some]
         base = follower.eta[some] if problem is before else eta
-        curved = weights[:, None, None] * problem.loss.hessian(base, y)
-        _add(H, gradient, rows, curved, weights[:, None] * problem.loss.gradient(eta, y))
+        curved = weigh(weights[:, None, None], problem.loss.hessian(base, y))
+        _add(H, gradient, rows, curved, weigh(weights[:, None], problem.loss.gradient(eta, y)))
         if problem is before:
             lost = float(np.einsum("ikl,ilk->", curved, follower.leverages_of(rows)))
             continue

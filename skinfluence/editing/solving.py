@@ -8,12 +8,14 @@ import numpy as np
 from skinfluence import certificate
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.threads import small_blas
+from skinfluence._utils.weights import weigh
 from skinfluence.editing.writing import write_linear
 from skinfluence.objective import Objective, centred
 from skinfluence.smooth.one_step import point_steps
 from skinfluence.smooth.optimum import piecewise
 from skinfluence.smooth.optimum.accuracy import Accuracy, shrink, solve_error
-from skinfluence.smooth.optimum.newton import minimise, refuse_separable
+from skinfluence.smooth.optimum.existence import refuse_separable
+from skinfluence.smooth.optimum.newton import minimise
 from skinfluence.solvers import resolve_solver
 from skinfluence.solvers.primal import PrimalFactor
 
@@ -240,7 +242,7 @@ def solved_by_penalty(objective, size, used):
     if not (piecewise.is_piecewise(objective.loss) and (penalty > 0).all()):
         return Solved(objective, np.inf, size, used, None, write_linear, n_values)
     design = objective.design
-    terms = np.abs(objective.weights[:, None] * objective.gradients)
+    terms = np.abs(weigh(objective.weights[:, None], objective.gradients))
     absolute = type(design)(abs(design.X), abs(design.intercept)).adjoint(terms).T
     rounding = 4.0 * np.finfo(float).eps * (absolute + np.abs(penalty * objective.theta))
     left = np.abs(objective.gradient().reshape(objective.theta.shape)) + rounding

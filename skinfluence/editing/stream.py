@@ -20,7 +20,7 @@ from skinfluence._utils.threads import small_blas
 from skinfluence.editing.row_updates import updates
 from skinfluence.smooth.batches.row_pass import look
 from skinfluence.smooth.optimum.accuracy import Accuracy
-from skinfluence.smooth.optimum.newton import refuse_separable
+from skinfluence.smooth.optimum.existence import refuse_separable
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.primal import PrimalFactor
 

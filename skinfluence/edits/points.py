@@ -147,9 +147,13 @@ def resolve(edit, objective, encode_x, encode_y, labels=None):
         new = objective.design.like(stacked)
         new_y = np.concatenate(new_y)
         _refuse_outside(objective, stacked)
-        _refuse_overflow(objective, new, new_y)
+        weighted = np.flatnonzero(new_weights > 0)
+        _refuse_overflow(objective, new.take(weighted), new_y[weighted])
     else:
         new, new_y = None, None
+    fresh = rows[(weights[rows] <= 0) & (after > 0)]
+    if len(fresh):
+        _refuse_overflow(objective, objective.design.take(fresh), objective.y[fresh])
     gone, places = np.array(sorted(gone), np.intp), np.array(places, np.intp)
     points = Points(rows, row_changes, new, new_y, new_weights, gone, places)
     # In a stream of edits each is asked of rows of its own.
@@ -300,7 +304,7 @@ def _refuse_outside(objective, X):
 
 
 def _refuse_overflow(objective, new, new_y):
-    """Of a smooth model: new rows at which the loss, or what is derived from it, is not a number."""
+    """Of a smooth model: rows that come in where the loss, or what is derived from it, is not a number."""
     if not hasattr(objective, "theta") or not hasattr(objective.loss, "hessian_state"):
         return
     with np.errstate(all="ignore"):
@@ -315,7 +319,7 @@ def _refuse_overflow(objective, new, new_y):
     if lost.any():
         row = int(np.flatnonzero(lost.any(axis=0))[0])
         raise ValueError(
-            "The loss of an added or replaced row must be a number at the fit. Got a row whose decision "
-            f"value is {np.abs(eta[row]).max():.3g}, where it overflows; is the row in the units of the "
-            "training rows?"
+            "The loss of a row that comes in, new or without weight so far, must be a number at the fit. Got "
+            f"one whose decision value is {np.abs(eta[row]).max():.3g}, where it overflows; is the row in "
+            "the units of the training rows?"
         )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from skinfluence._utils.memory import check_fits
+from skinfluence._utils.weights import weigh
 from skinfluence.inference.groups import grouped, refuse_without_a_model
 from skinfluence.objective import Objective
 from skinfluence.problem import refuse_chosen
@@ -99,7 +100,7 @@ class Refitted:
     def _gradients(self, weights):
         """Weighted gradients of the rows in their decision values, (n_samples, m x n_outputs)."""
         gradients = self.factor.objective.gradients
-        return (weights.T[:, :, None] * gradients[:, None]).reshape(len(gradients), -1)
+        return weigh(weights.T[:, :, None], gradients[:, None]).reshape(len(gradients), -1)
 
 
 def _refuse_moving(influence, problem):

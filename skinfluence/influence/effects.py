@@ -14,6 +14,7 @@ from skinfluence.edits import Edit
 from skinfluence.influence.answering import answering
 from skinfluence.influence.data import Asked, check_effects_fit
 from skinfluence.influence.groups import group_effects, members_of
+from skinfluence.influence.several import effects_of_several
 from skinfluence.quantity import Effect
 
 
@@ -174,21 +175,27 @@ class Effects(Asked):
         Raises
         ------
         ValueError
-            For an edit that leaves nothing, a class without weight, or classes that an
-            unpenalised model separates; for weights below zero; for a row that :meth:`after` took out.
+            For an edit that leaves nothing, a class without weight, or no optimum of a model without a
+            penalty; in a list such an edit has NaN, with a warning that names it, where others have
+            answers. For weights below zero; for a row that :meth:`after` took out.
         """
         single = isinstance(edits, Edit)
         edits = [edits] if isinstance(edits, Edit) else list(edits)
         self.data.look_at(edits)
         asked = answering(self, method, frozen, budget, hold)
         quantity = asked.quantity(self.data.tests(X, y, offset), of, method)
-        values, *trust, route = asked.edit_effects(edits, quantity, X, method, tol)
         better, effect_type = quantity.greater_is_better, asked.answers.effect_type
+
+        def ask(some):
+            return asked.edit_effects(some, quantity, X, method, tol)
+
         if single:
+            values, *trust, route = ask(edits)
             values = values[:, 0] if quantity.shape else values[0]
             return effect_type(
                 values, *[one[0] for one in trust], route=str(route[0]), greater_is_better=better
             )
+        values, (*trust, route) = effects_of_several(ask, edits, quantity)
         return effect_type(values, *trust, route=route, greater_is_better=better)
 
     def top(

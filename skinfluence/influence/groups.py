@@ -69,14 +69,16 @@ def fill_groups(values, groups, points, quantity, method, tol, answers):
     return left[unanswered].tolist()
 
 
-def answered(ask, points):
+def answered(ask, points, refused=None):
     """What is said of edits asked about together; those that leave no optimum are passed over.
 
     Parameters
     ----------
     ask : callable
         Of a list of edits; raises where one of them leaves no optimum.
-    points : list of Points
+    points : list
+    refused : dict, default=None
+        Where what was raised is written, by the position of the edit.
 
     Yields
     ------
@@ -91,10 +93,12 @@ def answered(ask, points):
         some = waiting.pop()
         try:
             found = ask(points[some])
-        except (SingularHessianError, edits.NoOptimumError):
+        except (SingularHessianError, edits.NoOptimumError) as error:
             half = (some.start + some.stop) // 2
             if half > some.start:
                 waiting += [slice(half, some.stop), slice(some.start, half)]
+            elif refused is not None:
+                refused[some.start] = error
             continue
         yield some, found
 

@@ -20,6 +20,7 @@ from sklearn.linear_model import (
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import LinearSVC
 
+from skinfluence._utils.weights import weigh
 from skinfluence.curvature import Curvature
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import SquaredError
@@ -210,7 +211,7 @@ def _rounded(problem):
 
     Line searches end in the rounding of the objective, which may be more than what they look for.
     """
-    pull = problem.weights[:, None] * np.abs(problem.gradients)
+    pull = weigh(problem.weights[:, None], np.abs(problem.gradients))
     return float(np.sum(pull * terms(problem.design, problem.theta)))
 
 
@@ -222,7 +223,7 @@ def _is_small(problem, share):
     rows = problem.design.take(slice(0, min(problem.n_samples, 256))).dense_rows()
     weight = problem.total_weight
     size = np.sqrt(np.mean(np.sum(rows**2, axis=1)))
-    pull = np.sqrt(problem.weights @ np.sum(problem.gradients**2, axis=1) / weight)
+    pull = np.sqrt(weigh(problem.weights, np.sum(problem.gradients**2, axis=1)).sum() / weight)
     return np.linalg.norm(problem.gradient()) <= share * weight * size * pull
 
 
@@ -307,7 +308,7 @@ def _above_nothing(model, problem, solver):
         nothing = _nothing(problem).value()
     else:
         eta = np.zeros((problem.n_samples, problem.loss.n_outputs))
-        nothing = float(problem.weights @ problem.loss.value(eta, problem.y))
+        nothing = float(weigh(problem.weights, problem.loss.value(eta, problem.y)).sum())
     value, weight = problem.value(), problem.total_weight
     if value <= nothing + GAIN * max(abs(nothing), weight):
         return None

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skinfluence._utils.weights import weigh
 from skinfluence.losses.base import Loss, SingleOutputLoss
 
 
@@ -110,25 +111,47 @@ class Tweedie(SingleOutputLoss):
         return y
 
     def mean(self, eta):
-        return np.exp(eta)
+        return _exponential(1.0, 1.0, eta)
 
     def _value(self, eta, y):
         a, b = 2.0 - self.power, 1.0 - self.power
-        mean = np.exp(a * eta) / a if a else eta
-        observed = y * np.exp(b * eta) / b if b else y * eta
-        return mean - observed
+        if a == 0.0:
+            return eta + _exponential(y, -1.0, eta)
+        if b == 0.0:
+            return _exponential(1.0, 1.0, eta) - y * eta
+        return self._difference(eta, y, 1.0 / a, 1.0 / b)
 
     def _first(self, eta, y):
-        return np.exp((2.0 - self.power) * eta) - y * np.exp((1.0 - self.power) * eta)
+        return self._difference(eta, y, 1.0, 1.0)
 
     def _second(self, eta, y):
-        a, b = 2.0 - self.power, 1.0 - self.power
-        return a * np.exp(a * eta) - b * y * np.exp(b * eta)
+        return self._difference(eta, y, 2.0 - self.power, 1.0 - self.power)
 
     def third(self, eta, y):
         """Third derivative, shape ``(...)``."""
+        return self._difference(eta[..., 0], y, (2.0 - self.power) ** 2, (1.0 - self.power) ** 2)
+
+    def _difference(self, eta, y, of_mean, of_target):
+        """``of_mean exp(a eta) - of_target y exp(b eta)``, infinite where that overflows."""
         a, b = 2.0 - self.power, 1.0 - self.power
-        return a**2 * np.exp(a * eta[..., 0]) - b**2 * y * np.exp(b * eta[..., 0])
+        if a >= 0.0 >= b:
+            return _exponential(of_mean, a, eta) - _exponential(of_target * y, b, eta)
+        # Both can overflow, and their difference would be no number: what they share is a factor there.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = of_mean * np.exp(a * eta) - of_target * y * np.exp(b * eta)
+            if b > 0.0:
+                together = np.exp(b * eta) * (of_mean * np.exp(eta) - of_target * y)
+            else:
+                together = np.exp(a * eta) * (of_mean - of_target * y * np.exp(-eta))
+        return np.where(np.isnan(found), together, found)
+
+
+def _exponential(mass, rate, eta):
+    """``mass * exp(rate * eta)``: infinite where that overflows, nothing where the mass is."""
+    if rate == 0.0:
+        return np.broadcast_to(mass, np.broadcast_shapes(np.shape(mass), np.shape(eta)))
+    with np.errstate(over="ignore"):
+        return weigh(np.asarray(mass), np.exp(rate * eta))
 
 
 class Poisson(Tweedie):
@@ -147,7 +170,9 @@ class Poisson(Tweedie):
         super().__init__(power=1)
 
     def _second(self, eta, y):
-        return np.broadcast_to(np.exp(eta), np.broadcast_shapes(eta.shape, np.shape(y)))
+        return np.broadcast_to(
+            _exponential(1.0, 1.0, eta), np.broadcast_shapes(eta.shape, np.shape(y))
+        )
 
 
 class Gamma(Tweedie):

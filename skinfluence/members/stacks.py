@@ -18,7 +18,7 @@ from skinfluence.design import Design
 from skinfluence.members.fold_models import FoldModels
 from skinfluence.members.in_folds import InFolds
 from skinfluence.objective import Labels, Objective
-from skinfluence.smooth.optimum.newton import SeparableError
+from skinfluence.smooth.optimum.existence import SeparableError
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.base import DistantFitError
 from skinfluence.statistics import Refits, moving

@@ -139,7 +139,9 @@ def certified(objective, method, tol):
         Those of no bound are among them.
         """
         weighted = objective.sample_weight * bound
-        loss = objective.sample_weight @ np.abs(objective.loss.value(eta, objective.y))
+        loss = weighted(
+            objective.sample_weight, np.abs(objective.loss.value(eta, objective.y))
+        ).sum()
         order = np.argsort(-weighted, kind="stable")
         left = np.cumsum(weighted[order[::-1]])[::-1]
         return np.sort(order[left > kept * tol * loss]) if left[0] > tol * loss else order[:0]

@@ -17,7 +17,8 @@ from skinfluence.smooth import derivatives
 from skinfluence.smooth.batches.group_batch import GroupBatch
 from skinfluence.smooth.deletions import Deletions
 from skinfluence.smooth.one_step import effects, point_steps, steps
-from skinfluence.smooth.optimum.newton import polish, refuse_separable, rounding_left
+from skinfluence.smooth.optimum.existence import refuse_separable
+from skinfluence.smooth.optimum.newton import polish, rounding_left
 from skinfluence.smooth.optimum.row_space import in_row_space, refuse_turned
 from skinfluence.smooth.optimum.saturated import refuse_saturated
 from skinfluence.smooth.others import effect_on_others

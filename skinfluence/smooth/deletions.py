@@ -7,6 +7,7 @@ import numpy as np
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
+from skinfluence._utils.weights import weigh
 from skinfluence.answers import LOCAL, Answers
 from skinfluence.losses import SquaredError, Tweedie
 from skinfluence.smooth.dispersion import Dispersion, warn_rows
@@ -66,7 +67,7 @@ class Deletions:
     @cached_property
     def leverage(self):
         objective = self.objective
-        return objective.weights * np.einsum("ikl,ilk->i", objective.hessians, self.h)
+        return weigh(objective.weights, np.einsum("ikl,ilk->i", objective.hessians, self.h))
 
     @cached_property
     def edf(self):
@@ -81,7 +82,7 @@ class Deletions:
     def residuals(self):
         """``sqrt(w) e sqrt(E Lambda)``: minus the gradients, in the user's outputs."""
         gradients = self.objective.loss.expand(self.objective.gradients)
-        return -np.sqrt(self.objective.weights)[:, None] * gradients
+        return -weigh(np.sqrt(self.objective.weights)[:, None], gradients)
 
     @cached_property
     def information(self):
@@ -89,7 +90,9 @@ class Deletions:
         objective = self.objective
         if isinstance(self.loss, Tweedie):
             # The expected Hessian; the observed one depends on y.
-            return np.exp((2.0 - self.loss.power) * self.eta)
+            found = self.loss.mean((2.0 - self.loss.power) * self.eta)
+            # Rows without weight have a residual of 0, whatever it is measured in.
+            return np.where(objective.weights[:, None] > 0, found, 1.0)
         D = self.directions
         return np.einsum("ka,iab,kb->ik", D, objective.hessians, D)
 
@@ -107,7 +110,7 @@ class Deletions:
     def complements(self):
         """``I - w_i Lambda_i h_i`` of each row, (n_samples, K, K)."""
         objective, known = self.objective, self._known_complements
-        taken = objective.weights[:, None, None] * (objective.hessians @ self.h)
+        taken = weigh(objective.weights[:, None, None], objective.hessians @ self.h)
         out = np.eye(objective.loss.n_outputs) - taken
         return out if known is None else np.where(np.isfinite(known), known, out)
 
@@ -117,7 +120,8 @@ class Deletions:
 
         Shape (n_samples, n_outputs).
         """
-        H, D, factor = self.objective.hessians, self.directions, self.factor
+        objective, D, factor = self.objective, self.directions, self.factor
+        H = np.where(objective.weights[:, None, None] > 0, objective.hessians, 0.0)
         own = np.einsum("ka,iab,kb->ik", D, H, D)
         left = np.einsum("ka,iab,ibc,kc->ik", D, self.complements, H, D, optimize=True)
         # A saturated output takes nothing: its curvature is no number any more.
@@ -234,7 +238,7 @@ class Deletions:
         factor, objective = self.factor, self.objective
         self.check_exact()
         refuse_turned(objective.design, COEFFICIENTS)
-        scores = objective.weights[:, None] * objective.gradients
+        scores = weigh(objective.weights[:, None], objective.gradients)
         if power:
             self._refuse_alone()
             scores = self._divided(scores, power)

@@ -9,6 +9,7 @@ import numpy as np
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
+from skinfluence._utils.weights import weigh
 from skinfluence.losses import SquaredError, Tweedie
 from skinfluence.smooth.one_step import steps
 
@@ -29,7 +30,7 @@ class Dispersion:
     def _mean(self):
         """What the targets are compared with, in the user's outputs."""
         eta = self.fit.objective.loss.expand(self.fit.eta)
-        return eta if self.fit.is_squared else np.exp(eta)
+        return eta if self.fit.is_squared else self.fit.loss.mean(eta)
 
     @cached_property
     def value(self):
@@ -45,7 +46,7 @@ class Dispersion:
         # Rounding of the targets and of what the model makes of them.
         y = objective.loss.bare(objective.y).reshape(len(squares), -1)
         terms = np.abs(y) + np.abs(self._mean)
-        terms = objective.weights[:, None] * terms**2 / self.fit.information
+        terms = weigh(objective.weights[:, None], terms**2) / self.fit.information
         if squares.sum() <= (200.0 * np.finfo(float).eps) ** 2 * terms.sum():
             raise ValueError(
                 "The dispersion must be positive: it is the unit of these diagnostics. Got residuals "

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skinfluence._utils.weights import weigh
 from skinfluence.problem import weight_of_kinds
 from skinfluence.smooth.batches.few_rows import optima_without
 from skinfluence.solvers import SingularHessianError
@@ -215,8 +216,10 @@ class _Model:
         here = replace(before, theta=theta, weights=weights, sample_weight=None)
         own = type(factor)(here)
         self.eta, self.leverages = here.eta, own.leverages()
-        curved = weights[:, None, None] * (here.hessians @ self.leverages)
-        self.removal = applied(np.linalg.inv(np.eye(k) - curved), weights[:, None] * here.gradients)
+        curved = weigh(weights[:, None, None], here.hessians @ self.leverages)
+        self.removal = applied(
+            np.linalg.inv(np.eye(k) - curved), weigh(weights[:, None], here.gradients)
+        )
         squares = np.einsum("na,nab,nb->n", self.removal, self.leverages, self.removal)
         self.lengths = np.sqrt(np.maximum(squares, 0.0))
         unit = own.solve_rows(before.design.take(np.full(k, row)), np.eye(k))

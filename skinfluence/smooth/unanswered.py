@@ -54,10 +54,12 @@ def warn_unanswered(rows, solver):
             "drop the columns that one row decides."
         )
     else:
+        parted = "the classes are separated"
+        if solver.objective.labels is None:
+            parted = "rows whose target is 0 fall without end"
         reason = (
-            "no answer (NaN): after the edit a parameter is not determined, or the classes are "
-            "separated, so there is no optimum. Penalise the model, or drop the columns that one "
-            "row decides."
+            f"no answer (NaN): after the edit a parameter is not determined, or {parted}, so there is no "
+            "optimum. Penalise the model, or drop the columns that one row decides."
         )
     warnings.warn(f"{rows_have(rows)} {reason}", ConvergenceWarning, stacklevel=level_outside())
 

@@ -8,6 +8,7 @@ from scipy import linalg
 
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.threads import small_blas
+from skinfluence._utils.weights import weigh
 from skinfluence.solvers.base import SingularHessianError
 from skinfluence.solvers.cholesky import (
     DUAL,
@@ -79,14 +80,14 @@ class DualFactor(DenseFactor):
         objective = self.objective
         n, k = objective.n_samples, objective.loss.n_outputs
         check_fits((3, n * k, n * k), "Use solver='cg'.", what="The dual matrix and its factor")
-        weighted = objective.weights[:, None, None] * objective.hessians
+        curved = weigh(objective.weights[:, None, None], objective.hessians)
         if k == 1:
-            if (weighted < 0).any():
+            if (curved < 0).any():
                 self._refuse_indefinite()
-            self._F = np.sqrt(weighted)
+            self._F = np.sqrt(curved)
             self._factor_single(self._own_kernel)
             return
-        values, vectors = np.linalg.eigh(weighted)
+        values, vectors = np.linalg.eigh(curved)
         if (values < -1e-10 * np.abs(values).max(initial=0.0)).any():
             self._refuse_indefinite()
         self._F = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]

@@ -12,6 +12,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.typing import Seed
 from skinfluence._utils.validation import check_tol
+from skinfluence._utils.weights import weigh
 from skinfluence.solvers.base import (
     Factor,
     check_damping,
@@ -189,7 +190,7 @@ class LiSSAFactor(Factor):
             raise ValueError("LiSSA needs a penalty that is not negative. Use solver='exact'.")
         self._columns = diagonal.reshape(objective.loss.n_outputs, -1).mean(axis=0)
         n = objective.n_samples
-        sizes = weights * np.linalg.norm(objective.hessians, axis=(1, 2))
+        sizes = weigh(weights, np.linalg.norm(objective.hessians, axis=(1, 2)))
         if solver.scale == "auto":
             metric = self._columns
             shares = sizes * objective.design.squared_norms(1.0 / metric)
@@ -212,7 +213,7 @@ class LiSSAFactor(Factor):
         shares = np.divide(
             objective.weights, drawing, out=np.zeros(len(drawing)), where=drawing > 0
         )
-        self._curved = objective.hessians * (shares / solver.batch_size)[:, None, None]
+        self._curved = weigh((shares / solver.batch_size)[:, None, None], objective.hessians)
         rng = check_random_state(solver.random_state)
         self._seeds = rng.randint(np.iinfo(np.int32).max, size=solver.repeats)
 

@@ -12,7 +12,7 @@ from skinfluence._utils.threads import small_blas
 from skinfluence.answers import LOCAL
 from skinfluence.edits import NoOptimumError
 from skinfluence.objective import Objective
-from skinfluence.smooth.optimum.newton import SeparableError
+from skinfluence.smooth.optimum.existence import SeparableError
 from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics.balanced import class_is_gone
 from skinfluence.statistics.budget import check_budget, clock, warn_unanswered

@@ -18,7 +18,7 @@ from sklearn.utils import _safe_indexing
 from skinfluence.answers import Tests, answers_of
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
-from skinfluence.smooth.optimum.newton import SeparableError
+from skinfluence.smooth.optimum.existence import SeparableError
 from skinfluence.smooth.optimum.old_factor import serves
 from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics import edited_rows

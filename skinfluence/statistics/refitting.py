@@ -11,7 +11,8 @@ from skinfluence.answers import LOCAL, Tests, answers_of
 from skinfluence.design import design_of
 from skinfluence.objective import centred, objective_of
 from skinfluence.smooth.optimum import piecewise
-from skinfluence.smooth.optimum.newton import Minimum, minimise, refuse_separable
+from skinfluence.smooth.optimum.existence import refuse_separable
+from skinfluence.smooth.optimum.newton import Minimum, minimise
 from skinfluence.smooth.optimum.penalty_bound import distance_by_penalty
 from skinfluence.smooth.optimum.piecewise_bound import end_bound
 from skinfluence.smooth.optimum.row_space import in_row_space

@@ -4,6 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from skinfluence._utils.weights import weigh
 from skinfluence.smooth.optimum.old_factor import by_chords, serves
 from skinfluence.smooth.optimum.penalty_bound import bound_of
 from skinfluence.statistics.beside_texts import parts_of
@@ -162,10 +163,10 @@ class WeightedTexts:
             eta += beside.products(theta)
             if intercept:
                 eta += intercept * theta[:, None, :, -1]
-            left = weights[which, :, None] * objective.loss.gradient(eta, y[which])
+            left = weigh(weights[which, :, None], objective.loss.gradient(eta, y[which]))
             if certifies:
                 second = objective.loss.hessian(eta, y[which])[..., 0, 0]
-                bends[which] = (weights[which] * second).sum(axis=1)
+                bends[which] = weigh(weights[which], second).sum(axis=1)
             out = penalty[which, None, :] * theta
             out[:, :, beside.at] += self._adjoints(a[which], b[which], left)
             beside.add_adjoints(out, left)

@@ -10,6 +10,7 @@ import sklearn.svm
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 
 from skinfluence import Influence, edits
 from skinfluence.objective import objective_of
@@ -245,3 +246,34 @@ def test_edits_of_a_cold_smooth_hinge_end_soon_whatever_solves_the_rest():
         )
     assert len(factored) <= 3
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("loss", ["squared_hinge", "log_loss"])
+def test_a_class_that_liblinear_left_out_is_refused_in_these_words(loss, n_classes, rng):
+    """Of two classes scikit-learn's decision values have the sign of the one without weight."""
+    if (loss, n_classes) == ("log_loss", 3):
+        pytest.skip("liblinear fits no softmax")
+    X, y = rng.standard_normal((30, 2)), np.arange(30) % n_classes
+    weight = np.where(y == n_classes - 1, 0.0, 1.0)
+    model = (
+        sklearn.svm.LinearSVC()
+        if loss == "squared_hinge"
+        else LogisticRegression(solver="liblinear")
+    )
+    with pytest.raises(ValueError, match=r"liblinear leaves such a class out .* Drop those rows"):
+        Influence(model.fit(X, y, weight), X, y, weight)
+    # What is told to do works.
+    kept = weight > 0
+    if n_classes == 3:
+        Influence(model.fit(X[kept], y[kept]), X[kept], y[kept]).removal_effect(X, y % 2)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_our_fit_knows_a_class_without_weight(rng):
+    """With a penalised intercept its optimum is a finite one."""
+    X, y = rng.standard_normal((30, 2)), np.arange(30) % 3
+    weight = np.where(y == 2, 0.0, 1.0)
+    inf = Influence(LinearSVC().fit(X, y, weight), X, y, weight)
+    assert np.isfinite(inf.loo_decision_function()).all()

@@ -81,8 +81,11 @@ class Linear:
             self.pivots.append(0.0)
             raise NoOptimumError(str(error)) from error
         self.pivots.append(found.factor.pivot_in_double)
-        if not found.converged and not problem.penalty.any() and self.trial.labels is not None:
-            raise NoOptimumError("unpenalised, and the iteration does not end: separable classes")
+        falls = self.trial.labels is not None or (problem.y[problem.weights > 0] == 0).any()
+        if not found.converged and not problem.penalty.any() and falls:
+            raise NoOptimumError(
+                "unpenalised, and the iteration does not end: separable classes, or counts of zero"
+            )
         if not found.converged:
             text = f"the oracle stopped at {found.error:.1e} after {found.n_iter} steps"
             raise NotReachedError(text)

@@ -56,6 +56,10 @@ def _weightless(trial, question, facts):
     return balanced and weighs != set(trial.y)
 
 
+def _has_a_class_without_weight(trial, question, facts):
+    return trial.weights is not None and set(trial.y[trial.weights > 0]) != set(trial.y)
+
+
 def _lonely(trial, question, facts):
     return facts.lonely or facts.no_optimum
 
@@ -100,6 +104,7 @@ REFUSALS = [
         "far fit",
         lambda trial, question, facts: not trial.options.get("polish"),
     ),
+    (r"lib(linear|svm) leaves such a class out", "class left out", _has_a_class_without_weight),
     (r"Every class must have rows of positive weight", "class of no weight", _no_optimum),
     (r"Every class needs a row of positive sample_weight", "class of no weight", _no_optimum),
     (r"every class must have rows of positive sample_weight", "class of no weight", _weightless),
@@ -113,6 +118,7 @@ REFUSALS = [
     (r"must keep weight after the edit", "class emptied", _no_optimum),
     (r"removes all the training weight", "nothing left", _no_optimum),
     (r"must not separate its training classes", "separable", _no_optimum),
+    (r"must hold all directions of an unpenalised count model", "falling zeros", _no_optimum),
     (r"precision='mixed'|Single precision must hold", "mixed", _mixed),
     (r"The dual form needs", "dual form", _solver("dual")),
     (r"The dual matrix is too badly scaled", "dual scaling", _wild),

@@ -529,8 +529,10 @@ class Asking:
         for row in map(int, named[1].split(", ")):
             gone = [Edit("remove", row)], self.trial.X_test, self.trial.y_test, "decision_function"
             try:
-                # The Hessian at the fit, and the one at the optimum without the row.
-                judge.definition(gone[0], judge.before.theta, *gone[1:], "one-step", 1.0)
+                # The Hessian at the fit, which may have stopped early, and those at the optimum with
+                # the row and without it.
+                for theta in (self._fitted(judge), judge.before.theta):
+                    judge.definition(gone[0], theta, *gone[1:], "one-step", 1.0)
                 judge.truth(*gone, "exact", 1e-3)
             except NoOptimumError:
                 facts = replace(facts, no_optimum=True)

@@ -8,6 +8,7 @@ certified. It is for sums of many answers, of which certificates would cost more
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.weights import weigh
 
 # Newton steps, and products with the rows within one.
 MOST_STEPS, MOST_PRODUCTS = 25, 40
@@ -66,9 +67,9 @@ class _Batch:
         value = self._value(at, eta, weights)
         for _ in range(MOST_STEPS):
             y = self._targets(weights)
-            gradient = self._adjoint(weights[..., None] * loss.gradient(eta, y))
+            gradient = self._adjoint(weigh(weights[..., None], loss.gradient(eta, y)))
             gradient += self.penalty * at
-            hessians = weights[..., None, None] * loss.hessian(eta, y)
+            hessians = weigh(weights[..., None, None], loss.hessian(eta, y))
             step = self._newton_step(hessians, gradient)
             decrement = np.einsum("dmk,dmk->m", gradient, step)
             moved, share = self._multiply(step), np.ones(len(left))
@@ -112,7 +113,7 @@ class _Batch:
 
     def _value(self, theta, eta, weights):
         losses = self.objective.loss.value(eta, self._targets(weights))
-        data = np.einsum("nm,nm->m", weights, losses)
+        data = weigh(weights, losses).sum(axis=0)
         return data + 0.5 * np.einsum("dmk,dmk->m", self.penalty * theta, theta)
 
     def _targets(self, weights):

@@ -4,6 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skinfluence import certificate
+from skinfluence._utils.weights import weigh
 from skinfluence.smooth.batches.filled_cells import FilledCells
 from skinfluence.smooth.batches.rescaled_batch import RescaledBatch
 from skinfluence.smooth.batches.row_batch import Chord
@@ -63,7 +64,7 @@ class FilledBatch(RescaledBatch):
     def _turned(self, blocks):
         """Root of the largest eigenvalue of ``L_c B_c`` of each column, (q,)."""
         objective, at = self.objective, self.cells.at
-        weights = objective.weights[at, None, None] * objective.hessians[at]
+        weights = weigh(objective.weights[at, None, None], objective.hessians[at])
         L = np.einsum("nc,nkl->ckl", self.cells.holes, weights)
         return np.sqrt(
             [np.abs(np.linalg.eigvals(l @ b)).max() for l, b in zip(L, blocks, strict=True)]

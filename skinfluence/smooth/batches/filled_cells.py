@@ -3,6 +3,7 @@
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.weights import weigh
 
 
 class FilledCells:
@@ -45,10 +46,11 @@ class FilledCells:
         """
         objective, at = self.objective, self.at
         weights, theta = objective.weights[at], objective.theta[:, self.columns]
-        turned = np.einsum("n,nc,nkl,lc->nck", weights, self.holes, objective.hessians[at], theta)
+        curved = weigh(weights[:, None, None], objective.hessians[at])
+        turned = np.einsum("nc,nkl,lc->nck", self.holes, curved, theta)
         moved = self.design.adjoint(turned.reshape(len(at), -1)).T
         moved = moved.reshape(len(self.columns), *objective.theta.shape)
-        along = self.holes.T @ (weights[:, None] * objective.gradients[at])
+        along = self.holes.T @ weigh(weights[:, None], objective.gradients[at])
         moved[np.arange(len(along)), :, self.columns] += along
         return np.einsum("ic,ckd->ikd", self.by, moved, optimize=True)
 
@@ -76,8 +78,8 @@ class FilledCells:
             moved = self._multiply(v)
             shift = self._shifts(edits, objective.theta + v)
             eta = objective.eta[self.at][:, None] + moved
-            after = there[..., None] * loss.gradient(eta + shift, y[:, None])
-            change = after - there[..., None] * loss.gradient(eta, y[:, None])
+            after = weigh(there[..., None], loss.gradient(eta + shift, y[:, None]))
+            change = after - weigh(there[..., None], loss.gradient(eta, y[:, None]))
             push[part] = self._adjoint(change, after, edits)
             spread = loss.spread(moved + shift)
             spread[there <= 0] = 0.0
@@ -107,8 +109,8 @@ class FilledCells:
             after = (
                 loss.hessian(eta, y[:, None]) @ (along + self._shifts(edits, V[part]))[..., None]
             )
-            after = there * after[..., 0]
-            change = after - there * (before @ along[..., None])[..., 0]
+            after = weigh(there, after[..., 0])
+            change = after - weigh(there, (before @ along[..., None])[..., 0])
             out[part] = self._adjoint(change, after, edits)
         return out
 

@@ -14,6 +14,7 @@ from scipy.linalg import solve_triangular
 
 from skinfluence import certificate
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.weights import weigh
 from skinfluence.curvature import Curvature
 from skinfluence.smooth.batches.row_pass import slopes_after
 from skinfluence.smooth.optimum.accuracy import inflation
@@ -215,7 +216,7 @@ class GroupBatch:
             moved = part.multiply(flat).reshape(-1, m, k)
             weights = objective.weights[block]
             eta = (objective.eta[block, None] + moved).transpose(1, 0, 2)
-            U = weights[:, None] * objective.loss.gradient(eta, objective.y[block])
+            U = weigh(weights[:, None], objective.loss.gradient(eta, objective.y[block]))
             spread = np.abs(moved[:, :, 0]) if k == 1 else objective.loss.spread(moved)
             U[of, at] *= left[:, None]
             spread[at[gone], of[gone]] = 0.0
@@ -262,7 +263,7 @@ class GroupBatch:
     @cached_property
     def _third_powers(self):
         objective = self.objective
-        return ThirdPowers(objective.design.dense_rows(), objective.weights * self._third)
+        return ThirdPowers(objective.design.dense_rows(), weigh(objective.weights, self._third))
 
 
 def _mixed(now, before):

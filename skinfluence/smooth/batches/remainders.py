@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence._utils.weights import weigh
 from skinfluence.losses import Binomial, Multinomial, SmoothHinge, SumToZero, Tweedie
 
 # Pairs of rows and steps, times outputs, from which loading compiled kernels pays, and calling them.
@@ -94,7 +95,7 @@ class RemainderPass:
             inside = np.flatnonzero((skip >= block.start) & (skip < block.stop))
             moved[skip[inside] - block.start, inside] = 0.0
             eta, y = objective.eta[block][:, None], objective.y[block][:, None]
-            rho = weights[block][:, None, None] * loss.remainder(eta, y, moved)
+            rho = weigh(weights[block][:, None, None], loss.remainder(eta, y, moved))
             S += rows.adjoint(rho.reshape(-1, m * k))
             spread = loss.spread(moved)
             spread[weights[block] <= 0] = 0.0

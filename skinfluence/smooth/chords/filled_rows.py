@@ -3,6 +3,7 @@
 import numpy as np
 
 from skinfluence import certificate
+from skinfluence._utils.weights import weigh
 from skinfluence.smooth.chords.rescaled_rows import RescaledRows
 
 # From this on moved rows are no small change of the Hessian, and nothing is claimed.
@@ -132,11 +133,11 @@ class _Cells:
         self.units = at.unwhitened[:, columns]
         self.lengths = np.sqrt(np.einsum("pc,pc->c", self.units, self.units))
         weights = objective.weights[self._filled]
-        self._second = weights * objective.hessians[self._filled, 0, 0]
+        self._second = weigh(weights, objective.hessians[self._filled, 0, 0])
         self.weights = np.sqrt(self._second @ holes)
         # sum_j w_j l''_j h_jc a_j, and the sums of gradients.
         self._rows = (holes * self._second[:, None]).T @ at.rows[self._filled]
-        pulled = (weights * objective.gradients[self._filled, 0]) @ holes
+        pulled = weigh(weights, objective.gradients[self._filled, 0]) @ holes
         self.first_order = self.theta[:, None] * self._rows + pulled[:, None] * self.units.T
 
     def are_few(self, m):
@@ -160,7 +161,9 @@ class _Cells:
         objective, at = self._at.objective, self._filled
         third = np.zeros(len(at))
         if objective.loss.self_concordance:
-            third = objective.weights[at] * objective.loss.third(objective.eta, objective.y)[at]
+            third = weigh(
+                objective.weights[at], objective.loss.third(objective.eta, objective.y)[at]
+            )
         rows, theta = self._at.rows[at], self.theta
         out = np.zeros_like(steps)
         for c in range(len(theta)):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence import certificate
+from skinfluence._utils.weights import weigh
 
 # Changes of a row's curvature, relative to it, from which on it is renewed.
 RENEWED = 0.1
@@ -61,8 +62,8 @@ class MovedRows:
         """What all iterations need: numbers of an iterate and held for each, and of each row."""
         self.objective = objective = at.objective
         self.width, self._held, self._lengths = width, held, lengths
-        self._first = objective.weights * objective.gradients[:, 0]
-        self._second = objective.weights * objective.hessians[:, 0, 0]
+        self._first = weigh(objective.weights, objective.gradients[:, 0])
+        self._second = weigh(objective.weights, objective.hessians[:, 0, 0])
         design, theta = objective.design, objective.theta
         absolute = type(design)(abs(design.X), abs(design.intercept))
         self._eta_terms = absolute.multiply(np.abs(theta).T)[:, 0]
@@ -127,11 +128,11 @@ class MovedRows:
         own = np.arange(len(delta)), some.rows
         with np.errstate(over="ignore", invalid="ignore"):
             eta = objective.eta[None, :, 0] + delta
-            first = objective.weights * loss.gradient(eta[..., None], objective.y)[..., 0]
-            second = objective.weights * loss.hessian(eta[..., None], objective.y)[..., 0, 0]
+            first = weigh(objective.weights, loss.gradient(eta[..., None], objective.y)[..., 0])
+            second = weigh(objective.weights, loss.hessian(eta[..., None], objective.y)[..., 0, 0])
             after = (some.eta[:, 0] + delta[own])[:, None]
-            first[own] = some.weight * loss.gradient(after, some.y)[:, 0]
-            second[own] = some.weight * loss.hessian(after, some.y)[:, 0, 0]
+            first[own] = weigh(some.weight, loss.gradient(after, some.y)[:, 0])
+            second[own] = weigh(some.weight, loss.hessian(after, some.y)[:, 0, 0])
         return first, second
 
     def _newton_step(self, some, w, at):

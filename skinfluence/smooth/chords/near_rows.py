@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence import certificate
+from skinfluence._utils.weights import weigh
 from skinfluence.smooth.chords.logistic_pass import BENT
 from skinfluence.smooth.pairs.third_powers import ThirdPowers
 
@@ -41,7 +42,9 @@ class NearRows:
         self.far = far
         near = np.ones(len(at.rows), dtype=bool)
         near[far] = False
-        self._third = near * objective.weights * objective.loss.third(objective.eta, objective.y)
+        self._third = weigh(
+            near * objective.weights, objective.loss.third(objective.eta, objective.y)
+        )
         rows = at.rows[near]
         self._tensor = ThirdPowers(rows, self._third[near])
         h, second = _sizes_and_curvatures(at)
@@ -173,7 +176,7 @@ class FarRows:
 def _sizes_and_curvatures(at):
     """Bounds on ``|x_j|^2`` in the norms of the inverses of ``H`` and ``H_s``, and ``w_j l''_j``."""
     objective = at.objective
-    second = objective.weights * objective.hessians[:, 0, 0]
+    second = weigh(objective.weights, objective.hessians[:, 0, 0])
     sizes = np.maximum(at.accuracy.row_sizes, _squared(at.rows))
     return np.where(objective.weights > 0, sizes, 0.0), second
 

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence._utils.weights import weigh
 from skinfluence.edits.points import edited
 from skinfluence.smooth.one_step.steps import ALONE, MAX_REFINEMENTS, REFINED, SINGULAR
 from skinfluence.solvers import SingularHessianError
@@ -150,14 +151,14 @@ def stack(objective, points):
     """All points of an edit as one design with their gradient and Hessian changes."""
     rows, change = points.rows, points.row_changes
     design = objective.design.take(rows)
-    gradient = change[:, None] * objective.gradients[rows]
-    hessian = change[:, None, None] * objective.hessians[rows]
+    gradient = weigh(change[:, None], objective.gradients[rows])
+    hessian = weigh(change[:, None, None], objective.hessians[rows])
     if points.new is None:
         return design, gradient, hessian
     eta = points.new.multiply(objective.theta.T)
     w = points.new_weights
-    new_gradient = w[:, None] * objective.loss.gradient(eta, points.new_y)
-    new_hessian = w[:, None, None] * objective.loss.hessian(eta, points.new_y)
+    new_gradient = weigh(w[:, None], objective.loss.gradient(eta, points.new_y))
+    new_hessian = weigh(w[:, None, None], objective.loss.hessian(eta, points.new_y))
     return (
         design.extended(points.new),
         np.concatenate([gradient, new_gradient]),

@@ -10,6 +10,7 @@ import numpy as np
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
+from skinfluence._utils.weights import weigh
 from skinfluence.design import Design
 from skinfluence.smooth.one_step import without_row
 from skinfluence.smooth.one_step.fills import Fills
@@ -118,12 +119,12 @@ def row_edits(objective, rows, y, weight):
     if (weight == 0.0).all():
         gradient, hessian = 0.0, 0.0
     else:
-        gradient = weight[:, None] * objective.loss.gradient(eta, y)
-        hessian = weight[:, None, None] * objective.loss.hessian(eta, y)
+        gradient = weigh(weight[:, None], objective.loss.gradient(eta, y))
+        hessian = weigh(weight[:, None, None], objective.loss.hessian(eta, y))
     return RowEdits(
         objective.design.take(rows),
-        gradient - old[:, None] * objective.gradients[rows],
-        hessian - old[:, None, None] * objective.hessians_at(rows),
+        gradient - weigh(old[:, None], objective.gradients[rows]),
+        hessian - weigh(old[:, None, None], objective.hessians_at(rows)),
         weight - old,
         rows,
         y,
@@ -284,7 +285,7 @@ def complements(factor, edits, h):
 def _complements_at(factor, edits, some, out):
     """Write what a factor knows of some edits' complements to their place."""
     objective, rows, taken = factor.objective, edits.rows[some], edits.hessian[some]
-    curvature = objective.weights[rows][:, None, None] * objective.hessians[rows]
+    curvature = weigh(objective.weights[rows][:, None, None], objective.hessians[rows])
     # Edits that take a share of the curvature of their row and leave its direction.
     with np.errstate(divide="ignore", invalid="ignore"):
         share = -taken[:, 0, 0] / curvature[:, 0, 0]

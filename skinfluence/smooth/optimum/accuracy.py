@@ -4,6 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence._utils.weights import weigh
 from skinfluence.certificate import gradient_bound
 
 # Rows of largest leverage whose decision values are followed exactly by the split bound.
@@ -60,13 +61,13 @@ class Accuracy:
         to that of ``Lambda_i |x_i| |theta|``; each parameter relative to itself.
         """
         objective = self.objective
-        weights = objective.weights[:, None]
+        weights = objective.weights
         rows, blocks = 0.0, objective.blocks()
         for block in blocks:
             rows += self._rounding(
                 objective.design if len(blocks) == 1 else objective.design.take(block),
-                weights[block] * objective.gradients[block],
-                objective.weights[block] * self._curvatures(block),
+                weigh(weights[block, None], objective.gradients[block]),
+                weigh(weights[block], self._curvatures(block)),
                 self.row_sizes[block],
             ).sum()
         own = self.factor.curvature.diagonal() @ objective.theta.ravel() ** 2
@@ -79,12 +80,15 @@ class Accuracy:
             return np.abs(objective.hessians_at(block)).max(axis=(1, 2))
         return objective.loss.largest_curvature(objective.eta[block], objective.y[block])
 
-    def rounding(self, design, gradient, hessian, sizes):
-        """Rounding of weighted terms of the gradient, as a distance; shape (n_rows,)."""
-        return self._rounding(design, gradient, np.abs(hessian).max(axis=(1, 2)), sizes)
+    def rounding(self, design, gradient, hessian, sizes, step=0.0):
+        """Rounding of weighted terms of the gradient, as a distance; shape (n_rows,).
 
-    def _rounding(self, design, gradient, curvature, sizes):
-        theta = np.abs(self.objective.theta).max(axis=0)
+        With ``step``, (n_outputs, n_columns), also of what they become along it.
+        """
+        return self._rounding(design, gradient, np.abs(hessian).max(axis=(1, 2)), sizes, step)
+
+    def _rounding(self, design, gradient, curvature, sizes, step=0.0):
+        theta = (np.abs(self.objective.theta) + np.abs(step)).max(axis=0)
         eta = type(design)(abs(design.X), abs(design.intercept)).multiply(theta[:, None])[:, 0]
         terms = np.abs(gradient).max(axis=1) + curvature * eta
         return 2.0 * np.finfo(float).eps * terms * np.sqrt(sizes)

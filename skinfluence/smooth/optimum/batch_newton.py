@@ -9,6 +9,7 @@ import numpy as np
 from scipy import linalg
 
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.weights import weigh
 from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.cholesky import cholesky
 from skinfluence.solvers.primal import PrimalFactor
@@ -150,9 +151,10 @@ class _Batch:
         edits = self.edits
         out = derivative(eta, self.objective.y)
         tail = (1,) * (out.ndim - 2)
-        out = out * self.objective.weights.reshape(-1, *tail)
+        out = weigh(self.objective.weights.reshape(-1, *tail), out)
         at = np.arange(len(which)), edits.rows[which]
-        out[at] = edits.weight[which].reshape(-1, *tail) * derivative(eta[at], edits.y[which])
+        weight = edits.weight[which].reshape(-1, *tail)
+        out[at] = weigh(weight, derivative(eta[at], edits.y[which]))
         return out
 
     def _gradient(self, theta, eta, which):
@@ -384,5 +386,5 @@ class _Preconditioned(_Batch):
 
     def _diagonals(self):
         objective = self.objective
-        weighted = objective.weights[:, None] * np.einsum("nkk->nk", objective.hessians)
-        return objective.design.squared_columns(weighted).T + self.penalty
+        curved = weigh(objective.weights[:, None], np.einsum("nkk->nk", objective.hessians))
+        return objective.design.squared_columns(curved).T + self.penalty

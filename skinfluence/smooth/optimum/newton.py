@@ -4,13 +4,12 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence._utils.calls import level_outside
-from skinfluence.edits import NoOptimumError
-from skinfluence.losses import OneVsRest
+from skinfluence._utils.weights import weigh
 from skinfluence.smooth.optimum import piecewise
+from skinfluence.smooth.optimum.existence import refuse_separable
 from skinfluence.solvers.base import SingularHessianError
 
 MAX_STEPS = 200
@@ -107,11 +106,11 @@ def rounding_left(factor):
 def _rounded_terms(objective):
     """Sizes that the rows' terms of the gradient are rounded relative to, (n_samples, n_outputs)."""
     weights = objective.weights[:, None]
-    terms = weights * np.abs(objective.gradients)
+    terms = weigh(weights, np.abs(objective.gradients))
     for block in objective.blocks():
         curved = np.abs(objective.hessians_at(block))
         curved = np.einsum("nkl,nl->nk", curved, np.abs(objective.eta[block]))
-        terms[block] += weights[block] * curved
+        terms[block] += weigh(weights[block], curved)
     return terms
 
 
@@ -122,11 +121,13 @@ def _rounded_step(factor, objective):
     to that; signs at random add these up as rounding does. One pass over the rows for both.
     """
     eps = np.finfo(float).eps
-    weights, k = objective.weights[:, None], objective.loss.n_outputs
+    k = objective.loss.n_outputs
     terms = _rounded_terms(objective)
     rng = np.random.default_rng(0)
     signs = rng.choice((-eps, eps), size=terms.shape)
-    both = objective.design.adjoint(np.hstack([weights * objective.gradients, signs * terms])).T
+    both = objective.design.adjoint(
+        np.hstack([weigh(objective.weights[:, None], objective.gradients), signs * terms])
+    ).T
     pull = objective.penalty * objective.theta
     gradient = (both[:k] + pull).ravel()
     rounded = (both[k:] + rng.choice((-eps, eps), size=pull.shape) * np.abs(pull)).ravel()
@@ -140,7 +141,7 @@ def _rounded_step(factor, objective):
 def _step(factor, objective):
     """A Newton step and its decrement, infinite where the losses overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
-        finite = np.isfinite(objective.gradients).all()
+        finite = np.isfinite(objective.gradients[objective.weights > 0]).all()
     if not finite:
         return np.zeros_like(objective.theta), np.inf
     gradient = objective.gradient()
@@ -205,7 +206,7 @@ def minimise(objective, solver, enough=0.0):
         If the Hessian is not positive definite on the way from the parameters, nor on that from zero,
         nor by heavier penalties.
     SeparableError
-        If there is no optimum: an unpenalised classifier whose classes it separates.
+        If there is no optimum, as :func:`~skinfluence.smooth.optimum.existence.refuse_separable` decides.
 
     Notes
     -----
@@ -320,51 +321,6 @@ def _is_done(factor, objective, trial, decrement):
 
 def _rounding(objective):
     """What rounding may do to the value: its terms can be large and cancel."""
-    terms = objective.weights * objective.loss.value(objective.eta, objective.y)
+    terms = weigh(objective.weights, objective.loss.value(objective.eta, objective.y))
     penalty = 0.5 * (objective.penalty * objective.theta**2).sum()
     return 1e-13 * float(np.abs(terms).sum() + penalty)
-
-
-def _separates(eta, codes, one_vs_rest):
-    """Whether every row is on its side: of a plane, of one of several, or of those that part some classes."""
-    if eta.shape[1] == 1 or one_vs_rest:
-        own = codes[:, None] == (np.arange(eta.shape[1]) if one_vs_rest else 1)
-        return bool((np.where(own, eta, -eta) > 0).all(axis=0).any())
-    parts = _parts(eta, codes)
-    # Of classes that overlap the mean: what one plane does for all of them.
-    members = (parts == np.arange(parts.max() + 1)[:, None]).astype(float)
-    means = eta @ (members / members.sum(axis=1, keepdims=True)).T
-    own = np.take_along_axis(means, parts[codes][:, None], axis=1)
-    np.put_along_axis(means, parts[codes][:, None], -np.inf, axis=1)
-    return bool(parts.max() and (own[:, 0] > means.max(axis=1)).all())
-
-
-def _parts(eta, codes):
-    """The part of each class, (k,): two with a row on the wrong side of the plane between them share one."""
-    k = eta.shape[1]
-    least = np.full((k, k), np.inf)
-    for own in range(k):
-        rows = eta[codes == own]
-        least[own] = (rows[:, [own]] - rows).min(axis=0, initial=np.inf)
-    return connected_components(np.minimum(least, least.T) <= 0)[1]
-
-
-class SeparableError(NoOptimumError):
-    """Without a penalty, separable classes have no optimum."""
-
-
-def refuse_separable(objective):
-    """Without a penalty, classes that are separated from others have their optimum at infinity."""
-    if objective.labels is None or (objective.penalty > 0).any():
-        return
-    if objective.loss.self_concordance == 0.0:
-        return
-    weighted = objective.weights > 0
-    codes = objective.labels.codes_of(objective.y)[weighted]
-    eta = objective.loss.expand(objective.eta[weighted])
-    if _separates(eta, codes, isinstance(objective.loss, OneVsRest)):
-        raise SeparableError(
-            "An unpenalised classifier must not separate its training classes. Every training row "
-            "is on the right side of this one (C=inf), or of what parts some classes from the others, "
-            "so its optimum is at infinity and influence is not defined. Fit with a finite C."
-        )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.weights import weigh
 from skinfluence.smooth.optimum import piecewise
 from skinfluence.smooth.optimum.newton import minimise
 from skinfluence.solvers.primal import PrimalFactor
@@ -76,8 +77,8 @@ def _newton(objective, weights, penalty, starts):
         for _ in range(TOGETHER):
             now, w, R = theta[open_], weights[open_], penalty[open_]
             eta = design.multiply(now.T).T[..., None]
-            curved = w * loss.hessian(eta, y)[..., 0, 0]
-            G = design.adjoint((w * loss.gradient(eta, y)[..., 0]).T).T + R * now
+            curved = weigh(w, loss.hessian(eta, y)[..., 0, 0])
+            G = design.adjoint(weigh(w, loss.gradient(eta, y)[..., 0]).T).T + R * now
             H = design.grams(curved)
             H[:, diagonal, diagonal] += R
             try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence import certificate
+from skinfluence._utils.weights import weigh
 from skinfluence.smooth.one_step import steps
 from skinfluence.smooth.optimum.accuracy import inflation as inflated
 from skinfluence.smooth.optimum.accuracy import shrink
@@ -237,8 +238,8 @@ def own_values(own, sums=None):
     loss, M, rows, h, alpha = own.objective.loss, own.M, own.rows, own.h, own.alpha
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # The row itself, as it is after the edit.
-        W = own.weight * loss.hessian(own.eta, own.y)[:, 0, 0]
-        T = own.weight * loss.third(own.eta, own.y)
+        W = weigh(own.weight, loss.hessian(own.eta, own.y)[:, 0, 0])
+        T = weigh(own.weight, loss.third(own.eta, own.y))
         moved = own.moved
         # sum_j T_j K_ij delta_j^2, and roots of sum_j W_j K_ij^4 and sum_j W_j delta_j^4.
         cubes = alpha**2 * sums.cubes[rows] + T * h * moved**2
@@ -285,8 +286,8 @@ class _Drift:
 
     def __init__(self, own):
         objective, at = own.objective, own.at
-        third = objective.weights * objective.loss.third(objective.eta, objective.y)
-        second = objective.weights * objective.hessians[:, 0, 0]
+        third = weigh(objective.weights, objective.loss.third(objective.eta, objective.y))
+        second = weigh(objective.weights, objective.hessians[:, 0, 0])
         drifts, rows, h, alpha, e = at.drifts, own.rows, own.h, own.alpha, own.drift
         a = at.rows[rows]
         T = third[rows]

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import linalg
 
 from skinfluence._utils.threads import small_blas
+from skinfluence._utils.weights import weigh
 from skinfluence.smooth.pairs.pair_products import EPS, ROWS, cosines_of, with_constant
 from skinfluence.solvers.primal import PrimalFactor
 
@@ -43,8 +44,8 @@ class PairSums:
     def __init__(self, factor, rows=None, asked=None):
         objective = factor.objective
         weights, M = objective.weights, objective.loss.self_concordance
-        second = weights * objective.hessians[:, 0, 0]
-        third = weights * objective.loss.third(objective.eta, objective.y)
+        second = weigh(weights, objective.hessians[:, 0, 0])
+        third = weigh(weights, objective.loss.third(objective.eta, objective.y))
         rows = half_solved(factor) if rows is None else rows
         norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))
         unique, of = _distinct(rows)

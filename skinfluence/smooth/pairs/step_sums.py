@@ -8,6 +8,7 @@ value".
 import numpy as np
 
 from skinfluence import certificate
+from skinfluence._utils.weights import weigh
 from skinfluence.smooth.pairs.own_values import answered
 from skinfluence.smooth.pairs.pair_sums import COLUMNS, EPS, ROWS, SUMMED, TINY
 
@@ -28,8 +29,8 @@ class StepSums:
         objective, rows = at.objective, at.rows
         self.M = objective.loss.self_concordance
         norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-        second = objective.weights * objective.hessians[:, 0, 0]
-        third = objective.weights * objective.loss.third(objective.eta, objective.y)
+        second = weigh(objective.weights, objective.hessians[:, 0, 0])
+        third = weigh(objective.weights, objective.loss.third(objective.eta, objective.y))
         self._cosines = (rows / np.where(norm > 0, norm, 1.0)[:, None]).astype(np.float32)
         sizes = norm * (objective.weights > 0), third * norm**3, second * norm**4
         self._scales = [float(np.abs(one).max(initial=0.0)) or 1.0 for one in sizes]
@@ -123,8 +124,8 @@ def own_values_along(own, tall=None):
     moved = np.einsum("bd,bd->b", a, steps)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # The row itself, as it is after the edit.
-        W = own.weight * loss.hessian(own.eta, own.y)[:, 0, 0]
-        T = own.weight * loss.third(own.eta, own.y)
+        W = weigh(own.weight, loss.hessian(own.eta, own.y)[:, 0, 0])
+        T = weigh(own.weight, loss.third(own.eta, own.y))
         if tall is None:
             sums = _by_rows(own, steps, moved, W, T)
         else:

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from skinfluence._utils.weights import weigh
 from skinfluence.smooth.pairs.pair_sums import EPS
 from skinfluence.smooth.pairs.third_powers import ThirdPowers
 
@@ -38,7 +39,7 @@ class TallSums:
         self._h = np.einsum("ij,ij->i", rows, rows)
         self._there = objective.weights > 0
         self._most = float(self._h[self._there].max(initial=0.0))
-        self.third = objective.weights * objective.loss.third(objective.eta, objective.y)
+        self.third = weigh(objective.weights, objective.loss.third(objective.eta, objective.y))
         self._following = False
 
     @staticmethod

@@ -6,12 +6,13 @@ import numpy as np
 
 from skinfluence import certificate
 from skinfluence._utils.threads import small_blas
+from skinfluence._utils.weights import weigh
 from skinfluence.edits.points import edited
 from skinfluence.smooth.batches.row_batch import MILD
 from skinfluence.smooth.one_step import point_steps
 from skinfluence.smooth.optimum import piecewise
 from skinfluence.smooth.optimum.accuracy import Accuracy, inflation, shrink
-from skinfluence.smooth.optimum.newton import refuse_separable
+from skinfluence.smooth.optimum.existence import refuse_separable
 from skinfluence.smooth.optimum.piecewise_bound import PiecewiseBound
 from skinfluence.smooth.stages.edit_start import Stage
 from skinfluence.solvers import SingularHessianError
@@ -68,7 +69,9 @@ class PointSolver(Stage):
         kappa, growth, error = self.kappa(inverse, points)
         solved = inverse.refactored or self.factor
         sizes = self.accuracy.sizes(solved.leverages(changed))
-        own_noise = self.accuracy.rounding(changed, gradient, hessian, sizes).sum()
+        own_noise = self.accuracy.rounding(
+            changed, gradient, hessian, sizes, v.reshape(shape)
+        ).sum()
         with np.errstate(invalid="ignore"):
             slack = (0.0 if still else lost / size) + 2.0 * error * growth
         # Where nothing bounds the edited Hessian from below, all of this is infinite or NaN.
@@ -206,5 +209,6 @@ class PointSolver(Stage):
         r = self.M * float(problem.loss.spread(moved[positive]).max(initial=0.0))
         # A step that overshoots overflows, and is left to Newton's method.
         with np.errstate(over="ignore", invalid="ignore"):
-            rho = problem.weights[:, None] * problem.loss.remainder(problem.eta, problem.y, moved)
+            rho = problem.loss.remainder(problem.eta, problem.y, moved)
+            rho = weigh(problem.weights[:, None], rho)
             return r, problem.design.adjoint(rho).T.ravel()

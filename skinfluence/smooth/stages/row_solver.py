@@ -20,7 +20,7 @@ from skinfluence.smooth.chords.single_solves import SingleSolves
 from skinfluence.smooth.one_step import steps
 from skinfluence.smooth.optimum import batch_newton as refits
 from skinfluence.smooth.optimum import piecewise
-from skinfluence.smooth.optimum.newton import SeparableError, refuse_separable
+from skinfluence.smooth.optimum.existence import SeparableError, refuse_separable
 from skinfluence.smooth.pairs.step_sums import own_values_along
 from skinfluence.smooth.stages import single_starts
 from skinfluence.smooth.stages.edit_start import Stage

@@ -6,6 +6,7 @@ is bounded: a pass is two products in single precision and the remainders betwee
 
 import numpy as np
 
+from skinfluence._utils.weights import weigh
 from skinfluence.smooth.batches.remainders import COMPILED
 from skinfluence.smooth.chords.mixing import FARTHEST, accelerated, length
 from skinfluence.smooth.pairs.tall_sums import TallSums
@@ -106,6 +107,6 @@ def _to_second_order(at, some, rows, w):
     S, _ = tall.turned(w)
     moved = np.einsum("bd,bd->b", rows, w)
     # Without the row as it was, with the row as it is.
-    own = some.weight * loss.third(some.eta, some.y) - tall.third[some.rows]
+    own = weigh(some.weight, loss.third(some.eta, some.y)) - tall.third[some.rows]
     S += (own * moved**2)[:, None] * rows
     return 0.5 * S, some.M * tall.moved_by(w, some.rows)

@@ -1,0 +1,156 @@
+"""Whether a model without a penalty has an optimum: not if classes part, nor if counts of zero fall away."""
+
+import numpy as np
+from scipy.sparse.csgraph import connected_components
+
+from skinfluence.edits import NoOptimumError
+from skinfluence.losses import OneVsRest
+
+# Columns up to which it is looked for combinations that no row holds, and not for single ones only.
+MOST_COLUMNS = 2000
+# What is nothing beside rows of length 1.
+NOTHING = 1e-11
+# What a linear program is off by, and how far rows fall at least that do so.
+LOST, SEEN = 1e-8, 1e-6
+
+
+class SeparableError(NoOptimumError):
+    """Without a penalty, separable classes have no optimum, nor have counts of zero that fall without end."""
+
+
+def refuse_separable(objective):
+    """Refuse a model without a penalty whose optimum is at infinity.
+
+    Of classes, where all rows are on the right side of what parts some of them from the others. Of a count
+    model, where the rows whose target is 0 fall along a direction in which no other row moves: by the rows
+    themselves, wherever the parameters are.
+
+    Parameters
+    ----------
+    objective : Objective
+
+    Raises
+    ------
+    SeparableError
+    """
+    if (objective.penalty > 0).any() or objective.loss.self_concordance in (None, 0.0):
+        return
+    if objective.labels is not None:
+        _refuse_parted_classes(objective)
+    elif objective.loss.needs_positive:
+        _refuse_falling_zeros(objective)
+
+
+def _refuse_parted_classes(objective):
+    weighted = objective.weights > 0
+    codes = objective.labels.codes_of(objective.y)[weighted]
+    eta = objective.loss.expand(objective.eta[weighted])
+    if _separates(eta, codes, isinstance(objective.loss, OneVsRest)):
+        raise SeparableError(
+            "An unpenalised classifier must not separate its training classes. Every training row "
+            "is on the right side of this one (C=inf), or of what parts some classes from the others, "
+            "so its optimum is at infinity and influence is not defined. Fit with a finite C."
+        )
+
+
+def _separates(eta, codes, one_vs_rest):
+    """Whether every row is on its side: of a plane, of one of several, or of those that part some classes."""
+    if eta.shape[1] == 1 or one_vs_rest:
+        own = codes[:, None] == (np.arange(eta.shape[1]) if one_vs_rest else 1)
+        return bool((np.where(own, eta, -eta) > 0).all(axis=0).any())
+    parts = _parts(eta, codes)
+    # Of classes that overlap the mean: what one plane does for all of them.
+    members = (parts == np.arange(parts.max() + 1)[:, None]).astype(float)
+    means = eta @ (members / members.sum(axis=1, keepdims=True)).T
+    own = np.take_along_axis(means, parts[codes][:, None], axis=1)
+    np.put_along_axis(means, parts[codes][:, None], -np.inf, axis=1)
+    return bool(parts.max() and (own[:, 0] > means.max(axis=1)).all())
+
+
+def _parts(eta, codes):
+    """The part of each class, (k,): two with a row on the wrong side of the plane between them share one."""
+    k = eta.shape[1]
+    least = np.full((k, k), np.inf)
+    for own in range(k):
+        rows = eta[codes == own]
+        least[own] = (rows[:, [own]] - rows).min(axis=0, initial=np.inf)
+    return connected_components(np.minimum(least, least.T) <= 0)[1]
+
+
+def _refuse_falling_zeros(objective):
+    way = _way_of_falling_zeros(objective)
+    if way is None:
+        return
+    columns = np.flatnonzero(np.abs(way[: objective.design.n_features]) > SEEN * np.abs(way).max())
+    names = ", ".join(map(str, columns[:5])) + (", ..." if len(columns) > 5 else "")
+    where = f"column {names}" if len(columns) == 1 else f"columns {names}"
+    raise SeparableError(
+        "Rows with positive targets must hold all directions of an unpenalised count model. Got a "
+        f"direction, along {where}, in which none of them moves and rows whose target is 0 "
+        "fall: their mean is 0 at an optimum that is at infinity, so influence is not defined. Fit with "
+        "alpha > 0, or drop those columns."
+    )
+
+
+def _way_of_falling_zeros(objective):
+    """A direction in which rows of target 0 fall and no other row moves, (n_columns,); None if there is none.
+
+    O(n p) where the first rows with positive targets determine all parameters, as they mostly do.
+    """
+    design, there = objective.design, objective.weights > 0
+    falling = there & (objective.loss.bare(objective.y) == 0)
+    if not falling.any():
+        return None
+    sizes = np.sqrt(design.squared_columns(there[:, None].astype(float))[:, 0])
+    scale = np.divide(1.0, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+    held = np.flatnonzero(there & ~falling)
+    free = _not_held(design, held, scale)
+    if not free.shape[1]:
+        return None
+    free *= scale[:, None]
+    Z = np.asarray(design.take(np.flatnonzero(falling)).multiply(free))
+    length = np.linalg.norm(Z, axis=1)
+    Z = Z[length > NOTHING * np.sqrt(len(held) + len(Z))]
+    if not len(Z):
+        return None
+    combined = _falls(Z / np.linalg.norm(Z, axis=1)[:, None])
+    return None if combined is None else free @ combined
+
+
+def _not_held(design, rows, scale):
+    """Directions in which none of some rows moves, in columns of length 1, (n_columns, q)."""
+    p = design.n_columns
+    if p > MOST_COLUMNS:
+        ones = np.zeros((design.n_samples, 1))
+        ones[rows] = 1.0
+        return np.eye(p)[:, (design.squared_columns(ones)[:, 0] == 0) & (scale > 0)]
+    R = np.zeros((0, p))
+    parts = max(1, len(rows) // (4 * p))
+    for part in range(parts):
+        # Rows from everywhere: the first ones may be alike.
+        some = design.take(rows[part::parts]).dense_rows() * scale
+        R = np.linalg.qr(np.vstack([R, some]), mode="r")
+        _, s, V = np.linalg.svd(R, full_matrices=True)
+        known = np.count_nonzero(s > NOTHING * s.max(initial=0.0))
+        if known == p:
+            break
+    else:
+        return V[known:].T if len(rows) else np.eye(p)
+    return np.zeros((p, 0))
+
+
+def _falls(Z):
+    """Weights of some directions in whose sum no row rises and one falls, of rows of length 1; or None."""
+    for sign in (1.0, -1.0):
+        if Z.shape[1] == 1 and (sign * Z <= LOST).all():
+            return np.array([sign])
+    if Z.shape[1] == 1:
+        return None
+    # For models that need it only: it takes a while to load.
+    from scipy.optimize import linprog
+
+    found = linprog(Z.sum(axis=0), A_ub=Z, b_ub=np.zeros(len(Z)), bounds=(-1.0, 1.0))
+    if found.x is None:
+        return None
+    moved = Z @ found.x
+    return found.x if moved.min() < -SEEN and moved.max() <= LOST else None

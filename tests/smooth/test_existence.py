@@ -1,0 +1,96 @@
+"""Count models without a penalty: where rows whose target is 0 fall without end there is no optimum."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import GammaRegressor, PoissonRegressor, TweedieRegressor
+
+from skinfluence import Influence, edits
+from skinfluence.edits import NoOptimumError
+from tests.truth import polish, relative_error
+
+POISSON = PoissonRegressor(alpha=0, solver="newton-cholesky", max_iter=1000, tol=1e-10)
+TWEEDIE = TweedieRegressor(power=1.5, link="log", alpha=0, max_iter=1000)
+MODELS = pytest.mark.parametrize("model", [POISSON, TWEEDIE], ids=["Poisson", "Tweedie"])
+
+
+def counts(rng, n=60):
+    X = rng.standard_normal((n, 3))
+    y = rng.poisson(np.exp(0.3 * X[:, 0])).astype(float)
+    return X, y, np.flatnonzero(y == 0), np.flatnonzero(y > 0)
+
+
+def held_by(rng, rows):
+    """Counts whose last column is there where the target is 0, and in some other rows."""
+    X, y, zero, positive = counts(rng)
+    X[:, 2] = 0.0
+    X[zero[:6], 2] = rng.uniform(1.0, 2.0, 6)
+    X[positive[:rows], 2] = 1.5
+    return X, y, positive[:rows]
+
+
+@MODELS
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+def test_a_column_of_rows_whose_target_is_zero_leaves_no_optimum(model, form, rng):
+    X, y, _ = held_by(rng, 0)
+    with pytest.raises(NoOptimumError, match="along column 2, in which none of them moves"):
+        Influence(model.fit(form(X), y), form(X), y)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_combination_of_columns_leaves_none_either(rng):
+    """Two directions are left open, of which some combination falls in all rows."""
+    X, y, zero, _ = counts(rng)
+    X = np.column_stack([X[:, :2], np.zeros((len(X), 2))])
+    X[zero, 2:] = rng.standard_normal((len(zero), 2))
+    X[zero, 2] = np.abs(X[zero, 2]) + 2.0 * np.abs(X[zero, 3])
+    X = X @ rng.standard_normal((4, 4))
+    with pytest.raises(NoOptimumError, match="columns 0, 1, 2, 3"):
+        Influence(POISSON.fit(X, y), X, y)
+
+
+def test_rows_that_pull_a_column_both_ways_leave_an_optimum(rng):
+    """No row of a positive target moves along it, and those of target 0 fall and rise."""
+    X, y, zero, _ = counts(rng)
+    X[:, 2] = 0.0
+    X[zero, 2] = rng.standard_normal(len(zero))
+    row, kept = zero[3], np.delete(np.arange(len(y)), zero[3])
+    inf = Influence(POISSON.fit(X, y), X, y)
+    found = inf.effect(edits.remove(row), X, of="decision_function", method="exact")
+    after = Influence(POISSON.fit(X[kept], y[kept]), X[kept], y[kept])
+    move = polish(after.objective).theta - polish(inf.objective).theta
+    assert relative_error(found.values, X @ move[0, :3] + move[0, 3]) < 1e-8
+
+
+def test_what_a_penalty_or_the_loss_holds_is_answered(rng):
+    X, y, _ = held_by(rng, 0)
+    model = PoissonRegressor(alpha=1e-3, solver="newton-cholesky", tol=1e-10).fit(X, y)
+    assert np.isfinite(Influence(model, X, y).loo_decision_function()).all()
+    # Positive amounts pull both ways, however small they are.
+    model = GammaRegressor(alpha=0, solver="newton-cholesky", tol=1e-10).fit(X, y + 0.01)
+    assert np.isfinite(Influence(model, X, y + 0.01).loo_decision_function()).all()
+
+
+@MODELS
+@pytest.mark.parametrize("method", ["auto", "exact"])
+def test_an_edit_that_takes_the_last_hold_is_refused(model, method, rng):
+    X, y, (row,) = held_by(rng, 1)
+    inf = Influence(model.fit(X, y), X, y, polish=True)
+    ask = {"of": "decision_function", "method": method}
+    for edit in (edits.remove(row), edits.relabel(row, 0.0), edits.remove([row, 3])):
+        with pytest.raises(NoOptimumError, match="along column 2"):
+            inf.effect(edit, X[:3], **ask)
+    # In a batch the others keep their answers, and a warning names the one that has none.
+    with pytest.warns(ConvergenceWarning, match=f"Row {row} has no answer .*target is 0 fall"):
+        found = inf.removal_effect(X[:3], **ask)
+    assert np.isnan(found[:, row]).all()
+    assert np.isfinite(np.delete(found, row, axis=1)).all()
+
+
+def test_an_edited_model_that_has_no_optimum_is_refused(rng):
+    X, y, (row,) = held_by(rng, 1)
+    inf = Influence(POISSON.fit(X, y), X, y)
+    for ask in (inf.edited, inf.after):
+        with pytest.raises(NoOptimumError, match="Fit with alpha > 0"):
+            ask(edits.remove(row))
