@@ -17,6 +17,7 @@ from skinfluence._utils.memory import available_memory
 from skinfluence._utils.progress import progress_bar
 from skinfluence.cleaning.amounts import check_positive, note_on_amounts, of_logarithm
 from skinfluence.cleaning.files import InputError
+from skinfluence.cleaning.suspicions import notes_on_names
 from skinfluence.cleaning.words import Words
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge
@@ -189,7 +190,8 @@ def select_model(
         table=table,
         notes=notes,
     )
-    return replace(selection, notes=(*notes, *_note_on_held(selection, scaling)))
+    notes += (*notes_on_names(problem.X, selection.columns), *_note_on_held(selection, scaling))
+    return replace(selection, notes=notes)
 
 
 def _lowest_loss(problem, X, C, class_weight, log_target, progress):

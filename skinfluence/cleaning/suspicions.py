@@ -9,8 +9,10 @@ from skinfluence.cleaning.files import dropping, listed
 
 # Fewer rows look like anything.
 MIN_ROWS = 20
-# Words in a text that is a sentence rather than a name.
-MAX_WORDS_OF_A_NAME = 1
+# Words in a text that is a name rather than an identifier, and rather than a sentence.
+MAX_WORDS_OF_AN_ID, MAX_WORDS_OF_A_NAME = 1, 5
+# So large a share of the rows is most of them.
+MOST = 0.8
 # Days, with or without an hour: they differ from row to row and say something all the same.
 DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([ T].*)?")
 # A correlation beyond this is the target in other units.
@@ -72,7 +74,44 @@ def is_identifier(column):
     if texts.map(lambda text: DATE.fullmatch(text.strip()) is not None).all():
         return False
     words = texts.str.split().str.len()
-    return bool((words <= MAX_WORDS_OF_A_NAME).all() and not _are_numbers(texts))
+    return bool((words <= MAX_WORDS_OF_AN_ID).all() and not _are_numbers(texts))
+
+
+def notes_on_names(X, columns):
+    """Columns of names that were read as texts: what they became, and how to leave them out.
+
+    Parameters
+    ----------
+    X : DataFrame
+        The features as they were read.
+    columns : list of dict, or None
+        As of :class:`~skinfluence.cleaning.selection.Selection`.
+
+    Returns
+    -------
+    notes : tuple of str
+    """
+    notes = []
+    for one in columns or ():
+        name, n = one["column"], one["n_features"]
+        if one["read_as"] == "texts" and are_names(X[name]):
+            first = str(X[name].dropna().iloc[0])
+            notes.append(
+                f"Column {str(name)!r} is read as texts and became {n} feature{'s' if n > 1 else ''}. It "
+                f"looks like names: a few words, in most rows others (the first: {first!r}). Names tell "
+                f"rows apart rather than classes; if so, leave it out with {dropping([name])}."
+            )
+    return tuple(notes)
+
+
+def are_names(column):
+    """Whether texts are of a few words, hardly any of them in two rows, as names of people or firms are."""
+    texts = column.dropna().astype(str)
+    if len(texts) < MIN_ROWS or is_identifier(column):
+        return False
+    words = texts.str.split().str.len()
+    short = words.quantile(MOST) <= MAX_WORDS_OF_A_NAME and words.median() > MAX_WORDS_OF_AN_ID
+    return bool(short and texts.nunique() > MOST * len(texts))
 
 
 def _are_numbers(texts):

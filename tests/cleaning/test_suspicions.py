@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from skinfluence.cleaning.files import InputError, read_table
-from skinfluence.cleaning.suspicions import suspicions
+from skinfluence.cleaning.suspicions import notes_on_names, suspicions
 from skinfluence.cleaning.tables import file_problem
 from skinfluence.cli import main
 
@@ -42,6 +42,28 @@ def test_an_ordinary_table_makes_nobody_pause():
 def test_an_identifier_is_named(ids):
     (note,) = notes_on(customer=ids)
     assert "'customer'" in note and "--drop-columns customer" in note
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ([f"Ada {'van ' * (i % 2)}Nr{i}" for i in range(N)], True),
+        ([f"Ada Nr{i}" if i % 9 else None for i in range(N)], True),
+        ([f"it came late again, for the {i}. time, and broken" for i in range(N)], False),
+        ([f"North {'ABCDE'[i % 5]} gate" for i in range(N)], False),
+    ],
+    ids=["names", "with gaps", "sentences", "places of many rows"],
+)
+def test_names_of_several_words_are_said_to_have_become_features(texts, said):
+    """They are no identifiers to the reader of a table, and thirty features to the model."""
+    X = PLAIN.assign(**{"full name": texts})
+    columns = [{"column": name, "read_as": "numbers", "n_features": 1} for name in PLAIN]
+    columns.append({"column": "full name", "read_as": "texts", "n_features": 30})
+    notes = notes_on_names(X, columns)
+    assert len(notes) == said and notes_on_names(X, None) == ()
+    for note in notes:
+        assert "'full name' is read as texts and became 30 features" in note
+        assert note.endswith("--drop-columns 'full name'.")
 
 
 def test_a_name_with_blanks_is_left_out_as_the_note_says():
