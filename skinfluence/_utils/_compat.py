@@ -215,3 +215,8 @@ def check_parameters(estimator, but=()):
     rules = {k: v for k, v in estimator._parameter_constraints.items() if k not in but}
     given = {k: v for k, v in estimator.get_params(deep=False).items() if k in rules}
     validate_parameter_constraints(rules, given, type(estimator).__name__)
+
+
+def rows_of_neighbours(model):
+    """The rows that fitted neighbours hold, and their targets or positions of classes."""
+    return model._fit_X, model._y

@@ -10,6 +10,7 @@ from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, Multinomi
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, NearestCentroid
 from sklearn.utils import column_or_1d
 
+from skinfluence._utils._compat import rows_of_neighbours
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
 from skinfluence.design import design_of
 from skinfluence.losses import SquaredError
@@ -92,20 +93,16 @@ def _(model: QuadraticDiscriminantAnalysis, X, y, sample_weight=None):
     _refuse_shrinkage(model)
     X, codes, weights = _rows(model, X, y, _none(model, sample_weight))
     svd = getattr(model, "solver", "svd") == "svd"
-    families = [
-        made(
-            QuadraticFamily,
-            X,
-            codes,
-            weights,
-            len(model.classes_),
-            _given(model.priors),
-            shrinkage=model.reg_param if svd else 0.0,
-            corrected=corrected,
-        )
-        for corrected in (False, True)
-    ]
-    return _problem(model, families, "quadratic discriminant analysis", model.decision_function)
+    options = {"shrinkage": model.reg_param if svd else 0.0}
+    given = X, codes, weights, len(model.classes_), _given(model.priors)
+    name = "quadratic discriminant analysis"
+    try:
+        family = made(QuadraticFamily, *given, corrected=False, **options)
+        return _problem(model, family, name, model.decision_function)
+    except ValueError:
+        # Other versions of scikit-learn divide by one row less.
+        family = made(QuadraticFamily, *given, corrected=True, **options)
+        return _problem(model, family, name, model.decision_function)
 
 
 @objective_of.register
@@ -126,14 +123,28 @@ def _(model: NearestCentroid, X, y, sample_weight=None):
         priors = np.asarray(model.class_prior_, dtype=float)
     family = made(CentroidFamily, X, codes, weights, len(model.classes_), priors)
     loss = Centroids(len(model.classes_), as_ratio=True)
-    return _problem(model, family, "nearest centroids", model.decision_function, loss=loss)
+    return _problem(
+        model,
+        family,
+        "nearest centroids",
+        model.decision_function,
+        loss=loss,
+        parts=lambda: [(model.centroids_, family.means)],
+    )
 
 
 @objective_of.register
 def _(model: KNeighborsClassifier, X, y, sample_weight=None):
     X, codes, weights = _rows(model, X, y, _none(model, sample_weight))
     family = _neighbours(model, X, codes, weights, len(model.classes_))
-    return _problem(model, family, "nearest neighbours", model.predict_proba, votes=True)
+    return _problem(
+        model,
+        family,
+        "nearest neighbours",
+        model.predict_proba,
+        votes=True,
+        parts=_held_rows(model, family),
+    )
 
 
 @objective_of.register
@@ -141,7 +152,16 @@ def _(model: KNeighborsRegressor, X, y, sample_weight=None):
     y = check_targets(X, y)
     weights = check_sample_weight(_none(model, sample_weight), X.shape[0])
     family = _neighbours(model, X, y, weights, None)
-    return _problem(model, family, "nearest neighbours", model.predict)
+    parts = _held_rows(model, family)
+    return _problem(model, family, "nearest neighbours", model.predict, parts=parts)
+
+
+def _held_rows(model, family):
+    """Pairs of the rows and targets that a fit of neighbours holds, and those of a family, for arrays."""
+    held = rows_of_neighbours(model)
+    if not all(isinstance(one, np.ndarray) for one in (*held, family.X)):
+        return None
+    return lambda: zip(held, (family.X, family.codes), strict=True)
 
 
 def _rows(model, X, y, sample_weight):

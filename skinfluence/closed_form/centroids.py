@@ -9,6 +9,7 @@ import numpy as np
 
 from skinfluence.closed_form.family import Family, NoModelError
 from skinfluence.closed_form.problem import Posterior
+from skinfluence.closed_form.sums import CANCELS
 from skinfluence.losses.base import decided
 
 
@@ -38,47 +39,87 @@ class CentroidFamily(Family):
         return _scores(X, self.means, self.scatter, self.counts, self.priors)
 
     def own_scores(self, rows):
-        out = np.empty((len(rows), 2 * self.n_classes))
-        for i, row in enumerate(rows):
-            out[i] = self._without(row, self.X[[row]])[0]
+        counts, mean, scatter = self._without(rows)
+        means = np.broadcast_to(self.means, (len(rows), *self.means.shape)).copy()
+        means[np.arange(len(rows)), self.codes[rows]] = mean
+        out = _scores(self.X[rows], means, scatter, counts, self.priors)
+        out[self._no_model(rows)] = np.nan
         return out
 
     def scores_without(self, X, rows):
         for block in self.blocks(rows, X):
-            yield block, np.stack([self._without(row, X) for row in rows[block]])
+            some = rows[block]
+            out = np.empty((len(some), len(X), 2 * self.n_classes))
+            for i, (row, counts, mean, scatter) in enumerate(
+                zip(some, *self._without(some), strict=True)
+            ):
+                means = self.means.copy()
+                means[self.codes[row]] = mean
+                out[i] = _scores(X, means, scatter, counts, self.priors)
+            out[self._no_model(some)] = np.nan
+            yield block, out
 
-    def _without(self, row, X):
-        """Scores of rows of X without a training row, (m, 2 n_classes)."""
-        c = self.codes[row]
-        counts = self.counts.copy()
-        counts[c] -= 1
-        if not counts[c] > 0 or len(self.codes) - 1 <= self.n_classes:
-            return np.full((len(X), 2 * self.n_classes), np.nan)
-        gap = self.X[row] - self.means[c]
-        means = self.means.copy()
-        means[c] -= gap / counts[c]
-        scatter = self.scatter - gap**2 * self.counts[c] / counts[c]
-        if (scatter <= 1e-8 * self.scatter).any():
+    def _no_model(self, rows):
+        """Which rows leave no row of their class, or no more rows than classes."""
+        return (self.counts[self.codes[rows]] <= 1) | (len(self.codes) - 1 <= self.n_classes)
+
+    def _without(self, rows):
+        """Rows of each class, the mean of its own and the squares about the means, without each row.
+
+        Returns
+        -------
+        counts : ndarray of shape (n_rows, n_classes)
+        mean, scatter : ndarray of shape (n_rows, n_features)
+        """
+        codes = self.codes[rows]
+        counts = np.tile(self.counts, (len(rows), 1))
+        counts[np.arange(len(rows)), codes] -= 1
+        # Those that leave none have no model.
+        left = np.maximum(counts[np.arange(len(rows)), codes], 1)[:, None]
+        gap = self.X[rows] - self.means[codes]
+        mean = self.means[codes] - gap / left
+        scatter = self.scatter - gap**2 * (left + 1) / left
+        lost = (scatter < CANCELS * self.scatter) & (gap != 0)
+        for i in np.flatnonzero(lost.any(axis=1)):
             # Digits are lost: counted anew.
-            there = np.arange(len(self.codes)) != row
-            rest = self.again(self.X[there], self.codes[there], self.weights[there])
-            return rest.scores(X)
-        return _scores(X, means, scatter, counts, self.priors)
+            there = np.arange(len(self.codes)) != rows[i]
+            if not there[self.members[codes[i]]].any():
+                continue
+            some, others = lost[i], self.codes[there]
+            means, X = self.means[:, some].copy(), self.X[np.ix_(there, some)]
+            means[codes[i]] = mean[i, some] = X[others == codes[i]].mean(axis=0)
+            scatter[i, some] = ((X - means[others]) ** 2).sum(axis=0)
+        return counts, mean, scatter
 
 
 def _scores(X, means, scatter, counts, priors):
-    """Scores and minus half the squared distances, (m, 2 n_classes)."""
-    spread = np.sqrt(scatter / (counts.sum() - len(counts)))
-    inside = spread != 0
-    scale = np.where(inside, spread, 1.0)
-    shares = counts / counts.sum() if priors is None else priors
-    away = X[:, None, :] - means
+    """Scores and minus half the squared distances, (m, 2 n_classes).
+
+    Parameters
+    ----------
+    X : ndarray of shape (m, n_features)
+    means : ndarray of shape ([m,] n_classes, n_features)
+    scatter : ndarray of shape ([m,] n_features)
+    counts : ndarray of shape ([m,] n_classes)
+    priors : ndarray of shape (n_classes,) or None
+    """
+    n_classes = counts.shape[-1]
+    variance = scatter / (counts.sum(axis=-1, keepdims=True) - n_classes)
+    weight = 1.0 / np.where(variance != 0, variance, 1.0)
+    shares = counts / counts.sum(axis=-1, keepdims=True) if priors is None else priors
+    out, squares = np.empty((len(X), 2 * n_classes)), np.empty(X.shape)
+    for k in range(n_classes):
+        np.subtract(X, means[..., k, :], out=squares)
+        squares *= squares
+        out[:, n_classes + k] = -0.5 * squares.sum(axis=1)
+        squares *= weight
+        out[:, k] = -squares.sum(axis=1)
     with np.errstate(divide="ignore"):
-        scores = 2.0 * np.log(shares) - ((away / scale) ** 2).sum(axis=2)
-    plain = -0.5 * (away**2).sum(axis=2)
+        out[:, :n_classes] += 2.0 * np.log(shares)
     # What is predicted: the nearest mean, where no prior speaks.
-    decides = plain if np.isclose(shares, 1.0 / len(shares)).all() else scores
-    return np.concatenate([scores, decides], axis=1)
+    plain = np.isclose(shares, 1.0 / n_classes).all(axis=-1, keepdims=True)
+    out[:, n_classes:] = np.where(plain, out[:, n_classes:], out[:, :n_classes])
+    return out
 
 
 class Centroids(Posterior):

@@ -65,7 +65,7 @@ class CountingFamily(Family):
     def __init__(self, X, codes, weights, n_classes, alpha, priors, **options):
         super().__init__(X, codes, weights, n_classes)
         self.alpha, self.priors, self.options = np.asarray(alpha, dtype=float), priors, options
-        self.seen = sp.csr_array(self.see(X))
+        self.seen = _sparse(self.see(X))
         member = sp.csr_array(
             (weights, (codes, np.arange(len(codes)))), shape=(n_classes, len(codes))
         )
@@ -88,7 +88,7 @@ class CountingFamily(Family):
         """The :class:`Parts` of a class without each of some rows R of class c and weights w."""
 
     def scores(self, X):
-        return self._as_fitted(sp.csr_array(self.see(X))) + self.log_priors(self.counts)
+        return self._as_fitted(_sparse(self.see(X))) + self.log_priors(self.counts)
 
     def _as_fitted(self, seen):
         """Scores of rows without the priors, all classes in one product, (n_rows, n_classes)."""
@@ -127,7 +127,7 @@ class CountingFamily(Family):
         return np.repeat(w, np.diff(seen.indptr)) * seen.data, w * sums
 
     def scores_without(self, X, rows):
-        X = sp.csr_array(self.see(X))
+        X = _sparse(self.see(X))
         for block in self.blocks(rows, X):
             some = rows[block]
             out = np.empty((len(some), X.shape[0], self.n_classes))
@@ -231,13 +231,33 @@ class ComplementFamily(CountingFamily):
         taken, lost = self._taken(seen, rows)
         others = np.stack([self._others(k) for k in range(self.n_classes)])
         logs = np.log(others)
-        base = seen @ logs.T
-        for k in range(self.n_classes):
-            moved = np.log1p(-taken / others[k][seen.indices])
+        for k, (scored, moved) in enumerate(self._logs_without(seen, taken, others, logs)):
             total = others[k].sum() - lost
-            found = base[:, k] + _row_sums(seen, seen.data * moved) - sums * np.log(total)
-            scale = self._scale(logs[k].sum() + _row_sums(seen, moved), total)
+            found = scored - sums * np.log(total)
+            scale = self._scale(logs[k].sum() + moved, total)
             out[:, k] = np.where(codes == k, out[:, k], scale * found)
+
+    def _logs_without(self, seen, taken, others, logs):
+        """For each class ``x . log(others - taken)`` of each row, and what the logarithms move by in all."""
+        n_columns, most = seen.shape[1], taken.max(initial=0.0)
+        if n_columns * (most + 1) > len(taken) or (taken != np.floor(taken)).any():
+            base = seen @ logs.T
+            for k in range(self.n_classes):
+                moved = np.log1p(-taken / others[k][seen.indices])
+                scored = base[:, k] + _row_sums(seen, seen.data * moved)
+                yield scored, _row_sums(seen, moved)
+            return
+        # Few counts that repeat: each logarithm is taken once, and rows are products with a table of them.
+        levels = np.arange(int(most) + 1)
+        moved = np.log1p(-levels / others[:, :, None]).reshape(self.n_classes, -1)
+        at = seen.indices * len(levels) + taken.astype(seen.indices.dtype)
+        shape = seen.shape[0], n_columns * len(levels)
+        scored = sp.csr_array((seen.data, at, seen.indptr), shape=shape)
+        scored = scored @ np.ascontiguousarray((np.repeat(logs, len(levels), axis=1) + moved).T)
+        shifts = np.zeros_like(scored)
+        if self.options["norm"]:
+            shifts = sp.csr_array((np.ones(len(at)), at, seen.indptr), shape=shape) @ moved.T
+        yield from zip(scored.T, shifts.T, strict=True)
 
 
 class BernoulliFamily(CountingFamily):
@@ -331,6 +351,17 @@ def _row_sums(R, values):
     if some.any():
         out[some] = np.add.reduceat(values, R.indptr[:-1][some])
     return out
+
+
+def _sparse(X):
+    """Rows as a CSR array; of an array in half of the time that scipy takes."""
+    if not isinstance(X, np.ndarray):
+        return sp.csr_array(X)
+    there = X != 0
+    indptr = np.zeros(len(X) + 1, dtype=np.int32 if X.size < 2**31 else np.int64)
+    np.cumsum(there.sum(axis=1), out=indptr[1:])
+    columns = np.broadcast_to(np.arange(X.shape[1], dtype=indptr.dtype), X.shape)[there]
+    return sp.csr_array((X[there], columns, indptr), shape=X.shape)
 
 
 def _dense(found):

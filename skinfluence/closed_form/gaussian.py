@@ -60,9 +60,10 @@ class GaussianFamily(Family):
         epsilon = self._epsilon_without(rows)
         every = are_all(rows, len(self.codes))
         X = self.X if every else self.X[rows]
+        space = np.empty(X.shape)
         for k, one in enumerate(self.classes):
             # Of all rows, and then those of the class again: to pick the others would cost more.
-            out[:, k] = _log_densities(X, one.mean, one.variance, epsilon)
+            out[:, k] = _log_densities(X, one.mean, one.variance, epsilon, space)
             mine = np.flatnonzero(self.codes[rows] == k)
             counts[mine, k], mean, variance = one.without_each(self.place[rows[mine]])
             out[mine, k] = _log_density(X[mine] - mean, variance + epsilon[mine])
@@ -100,7 +101,7 @@ class GaussianFamily(Family):
         return self.smoothing * variance.max(axis=1, keepdims=True)
 
 
-def _log_densities(X, mean, variance, epsilon):
+def _log_densities(X, mean, variance, epsilon, space):
     """As :func:`_log_density` with ``variance + epsilon``, where that is nearly the same for all rows.
 
     Parameters
@@ -108,6 +109,8 @@ def _log_densities(X, mean, variance, epsilon):
     X : ndarray of shape (m, n_features)
     mean, variance : ndarray of shape (n_features,)
     epsilon : ndarray of shape (m, 1)
+    space : ndarray of shape (m, n_features)
+        Written over: a new one for each class would be cleared by the system first.
     """
     if not len(X):
         return np.zeros(0)
@@ -116,7 +119,7 @@ def _log_densities(X, mean, variance, epsilon):
     flat = variance == 0.0
     # To first order: what is left is the square of this, below round-off.
     near = ~flat & (np.abs(off).max() < NEAR * middle)
-    squares = X - mean
+    squares = np.subtract(X, mean, out=space)
     squares *= squares
     inverse = np.divide(1.0, middle, out=np.zeros_like(middle), where=near)
     # One product with all columns: to pick some of them would cost more.

@@ -4,6 +4,8 @@ Answers are those of a search among the other rows up to ties: of rows at one di
 nearest is the search's to choose.
 """
 
+from functools import cached_property
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.neighbors import NearestNeighbors
@@ -50,7 +52,7 @@ class NeighbourFamily:
         near = min(self.k + 2, self.X.shape[0])
         if near <= self.k or not _may_tie(self.X):
             return None
-        distances, neighbours = self.found.kneighbors(n_neighbors=near - 1)
+        distances, neighbours = self._beside
         votes, split = self.targets[neighbours], np.zeros(len(distances), dtype=bool)
         # Of a row itself, the nearest of all, and of one that is left out.
         for last in range(max(self.k - 1, 1), min(self.k + 1, near - 1)):
@@ -72,6 +74,11 @@ class NeighbourFamily:
         """How many neighbours vote."""
         return self.search["n_neighbors"]
 
+    @cached_property
+    def _beside(self):
+        """Distances and numbers of the next ``k + 1`` rows of each one beside itself, or of all there are."""
+        return self.found.kneighbors(n_neighbors=min(self.k + 1, self.X.shape[0] - 1))
+
     def again(self, X, codes, weights):
         """The same kind of model of other rows."""
         return NeighbourFamily(X, codes, weights, self.n_classes, self.voting, self.search)
@@ -84,8 +91,8 @@ class NeighbourFamily:
         """Of training rows, each without itself."""
         if self.X.shape[0] == self.k:
             return np.full((len(rows), self.targets.shape[1]), np.nan)
-        distances, neighbours = self.found.kneighbors()
-        return self._voted(distances[rows], neighbours[rows])
+        distances, neighbours = self._beside
+        return self._voted(distances[rows, : self.k], neighbours[rows, : self.k])
 
     def scores_without(self, X, rows):
         """Of rows of X without each of some training rows, in blocks; see ``Family``."""

@@ -252,3 +252,22 @@ def test_a_fit_that_gives_no_numbers_or_lost_its_digits_is_said_to_be_that():
     with pytest.raises(ValueError, match=r"half precision.*fit on X\.astype\(float\)"):
         Influence(GaussianNB().fit(half, y), half, y)
     assert Influence(GaussianNB().fit(half.astype(float), y), half, y).loo_predict().shape == (40,)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("weight", ["alike", "of some two", "of all kinds"])
+def test_counts_that_repeat_are_looked_up_and_are_those_of_refits(norm, weight):
+    rng = np.random.default_rng(0)
+    X, y = rng.poisson(1.5, (90, 4)).astype(float), np.arange(90) % 3
+    X[:, 3] = 0.0
+    w = {
+        "alike": np.ones(90),
+        "of some two": 1.0 + (np.arange(90) % 4 == 0),
+        "of all kinds": np.linspace(0.5, 2.0, 90),
+    }[weight]
+    model = ComplementNB(norm=norm).fit(X, y, sample_weight=w)
+    found = Influence(model, X, y, sample_weight=w).loo_predict_proba()
+    for i in (0, 7, 44):
+        kept = np.delete(np.arange(90), i)
+        refit = clone(model).fit(X[kept], y[kept], sample_weight=w[kept])
+        assert_allclose(found[i], refit.predict_proba(X[[i]])[0], rtol=1e-9)
