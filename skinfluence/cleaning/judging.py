@@ -4,7 +4,7 @@ The reasoning is in the notes of `skinfluence.cleaning.audit`.
 """
 
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,68 +12,42 @@ from skinfluence.cleaning.bridge import label_quality
 from skinfluence.cleaning.calibration import chances
 from skinfluence.cleaning.effects import effect_columns
 from skinfluence.cleaning.left_out import certified, first_look
-from skinfluence.cleaning.noise import estimate_noise
+from skinfluence.cleaning.noise import Noise, estimate_noise
 from skinfluence.cleaning.surroundings import heeded, local_probabilities, misfit, surroundings
 from skinfluence.cleaning.trimming import trimmed
-
-# A row is changed when its label is more likely wrong than right even if its chance is off by the misfit, and
-# given another one when that is twice as likely as all the rest. Stated chances near a half are cautious:
-# of labels said to be wrong with .45 to .50, .53 are (doc/audit.rst).
-RELABEL_FROM, CHANGE_FROM = 2 / 3, 0.48
+from skinfluence.cleaning.verdicts import suggested, verdict_on
 
 
 def judge_labels(estimator, influence, y, options):
     """Columns of the table, by training row, for a classifier."""
     classes = np.asarray(estimator.classes_)
     codes = np.searchsorted(classes, y)
-    n = len(y)
     labels = _as_given(classes, codes, y)
     alone = np.bincount(codes, minlength=len(classes))[codes] == 1
     suspect = suspected(options["suspect"], classes)
     around = surroundings(influence.data.inputs.training_X)
+    about = codes, classes, suspect, around
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # The core warns of rows alone in their class at every question, and answers NaN for them;
         # `notes` says it once.
         warnings.filterwarnings("ignore", "Row .* only one of its class", UserWarning)
-        left_out, proba, local, noise = _left_out_and_noise(
-            influence, codes, classes, suspect, around, options
-        )
-        untrimmed = loss = left_out.loss()
-    out, notes, known = np.zeros(n, dtype=bool), (), np.isfinite(loss)
+        left_out, found = _left_out_and_noise(influence, *about, options)
+    untrimmed, out, notes = found.loss, np.zeros(len(y), dtype=bool), ()
     if options["rounds"]:
-        # How sure the whole of the labels is, before any of them is left out of the fit.
-        share = noise.share if options["trim"] is None else options["trim"]
-        proba, out = trimmed(
-            influence, classes, codes, suspect, around, options["rounds"], share, options["frozen"]
-        )
-        loss = -np.log(np.maximum(proba[np.arange(n), codes], np.finfo(float).tiny))
-        known, local = np.isfinite(loss), local_probabilities(proba, codes, around)
-        noise = _noise(proba, local, known, codes, around, classes, suspect)
+        found, out = _after_trimming(influence, *about, found.noise, options)
         notes = _note_on_trimming(out, options["rounds"])
-    posterior, log_odds = np.zeros_like(proba), np.full(n, np.nan)
-    posterior[np.arange(n), codes] = 1.0
-    posterior[known] = noise.posterior(local[known], codes[known])
-    log_odds[known] = noise.log_odds(local[known], codes[known])
-    error_proba = np.maximum(1.0 - posterior[np.arange(n), codes], 0.0)
-    wrong = noise.claimed & (error_proba >= CHANGE_FROM + noise.misfit)
-    right = replace(noise, doubt=0.0).posterior(local[known], codes[known])
-    doubtful = noise.claimed & (right[np.arange(known.sum()), codes[known]] <= 0.5) & ~wrong[known]
-    # Of a row that is alone, and by a model that knows nothing, no chance is known: not even of 0.
-    error_proba[~known if noise.told else slice(None)] = np.nan
-    another = np.where(np.arange(len(classes)) == codes[:, None], -1.0, posterior)
+    proba, loss, noise = found.proba, found.loss, found.noise
+    verdict = verdict_on(found.local, codes, found.known, noise)
     # Without a row that is alone there is no class to be right about: nothing to suggest.
     likely = np.where(alone, codes, _predicted(left_out, proba, classes, options))
-    best = np.where(wrong, another.argmax(axis=1), likely)
-    relabel = wrong & (another.max(axis=1) >= RELABEL_FROM)
-    drop = wrong & ~relabel
-    emptied = ~np.isin(codes, codes[~(relabel | drop)])
-    changed = (relabel | drop) & ~emptied
+    suggestion = suggested(verdict, codes, likely)
+    best, changed = suggestion.classes, suggestion.changed
     pull = pull_column(influence)
     scores = {
-        "error_proba": log_odds,
+        "error_proba": verdict.log_odds,
         "loo_loss": loss,
         "margin": _shortfall(proba, codes),
-        "trimmed": log_odds,
+        "trimmed": verdict.log_odds,
         **pull,
     }
     if options.get("score") == "cleanlab":
@@ -83,29 +57,29 @@ def judge_labels(estimator, influence, y, options):
     columns = {
         "given": y,
         "suggested": labels[best],
-        "suggested_proba": proba[np.arange(n), best],
+        "suggested_proba": proba[np.arange(len(y)), best],
         "loo_loss": loss,
-        "error_proba": error_proba,
+        "error_proba": verdict.error_proba,
         **pull,
         **effect,
-        "action": np.select([emptied, relabel, drop], ["keep", "relabel", "drop"], "keep"),
+        "action": suggestion.action,
     }
     evidence = {
         "classes": classes,
         "loo_proba": proba,
-        "local_proba": local,
+        "local_proba": found.local,
         "loo_prediction": labels[likely],
         "noise": noise,
         "trimmed": out,
         "notes": (
             *noise.notes,
-            *_note_on_changes(error_proba[changed]),
-            *_note_on_doubtful_rows(int(doubtful.sum()), int(changed.sum())),
+            *_note_on_changes(verdict.error_proba[changed]),
+            *_note_on_doubtful_rows(verdict.n_doubtful, int(changed.sum())),
             *notes,
             *notes_on_effects,
             *_note_on_chances(influence),
             *_note_on_lonely_rows(y[alone]),
-            *_note_on_emptied_classes(classes[np.unique(codes[emptied])]),
+            *_note_on_emptied_classes(classes[suggestion.emptied]),
         ),
     }
     return columns, scores, evidence
@@ -213,8 +187,21 @@ def _shortfall(proba, codes):
     return others.max(axis=1) - proba[np.arange(len(codes)), codes]
 
 
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """What models without each row say of its label."""
+
+    # Probabilities of the classes, and those that heed the nearest rows.
+    proba: np.ndarray
+    local: np.ndarray
+    # The loss of the given label, and whether there is one.
+    loss: np.ndarray
+    known: np.ndarray
+    noise: Noise
+
+
 def _left_out_and_noise(influence, codes, classes, suspect, around, options):
-    """Leave-one-out outputs, probabilities, those with the surroundings, and the noise in the labels.
+    """Leave-one-out outputs and what they are evidence of.
 
     With "auto" a first look at all rows, one step where that is cheap, by which the surroundings are
     heeded and the noise is estimated, and a certificate for those that look most wrong or surprising.
@@ -230,7 +217,21 @@ def _left_out_and_noise(influence, codes, classes, suspect, around, options):
         left_out = certified(influence, left_out, [left_out.loss(), log_odds], options)
         proba = _chances(left_out, codes, classes)
         local = local_probabilities(proba, codes, around, heed)
-    return left_out, proba, local, noise
+    loss = left_out.loss()
+    return left_out, _Evidence(proba, local, loss, np.isfinite(loss), noise)
+
+
+def _after_trimming(influence, codes, classes, suspect, around, noise, options):
+    """The evidence of models that have not seen the most suspicious rows either, and which those are."""
+    # How sure the whole of the labels is, before any of them is left out of the fit.
+    share = noise.share if options["trim"] is None else options["trim"]
+    proba, out = trimmed(
+        influence, classes, codes, suspect, around, options["rounds"], share, options["frozen"]
+    )
+    loss = -np.log(np.maximum(proba[np.arange(len(codes)), codes], np.finfo(float).tiny))
+    known, local = np.isfinite(loss), local_probabilities(proba, codes, around)
+    noise = _noise(proba, local, known, codes, around, classes, suspect)
+    return _Evidence(proba, local, loss, known, noise), out
 
 
 def pull_column(influence):

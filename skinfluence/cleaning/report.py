@@ -14,8 +14,8 @@ from skinfluence.cleaning.amounts import scores_of_logarithm
 from skinfluence.cleaning.decisions import fingerprint_of_targets
 from skinfluence.cleaning.effects import has_effects
 from skinfluence.cleaning.formats import at_most, chance, number, percent, signed
-from skinfluence.cleaning.judging import CHANGE_FROM
 from skinfluence.cleaning.neighbours import nearest, too_many
+from skinfluence.cleaning.verdicts import CHANGE_FROM
 from skinfluence.inspection.auditing import sources_of
 
 # A heat map of labels is readable up to this many classes.
