@@ -172,13 +172,14 @@ class Curvature(LinearOperator):
         loss, design = objective.loss, objective.design
         (k, d), K = objective.theta.shape, len(loss.softmax_basis)
         roots = np.sqrt(objective.weights)[:, None] * loss.predict_proba(objective.eta)
-        G = np.zeros((K * d, K * d), dtype)
+        G = None
         for block in design.slices(16 * K * d, BLOCK_BYTES):
             rows = design.take(block).dense_rows().astype(dtype, copy=False)
             products = roots[block, :, None].astype(dtype) * rows[:, None, :]
             products = products.reshape(len(rows), K * d)
             # numpy calls syrk: half the flops of a general product.
-            G += products.T @ products
+            own = products.T @ products
+            G = own if G is None else np.add(G, own, out=G)
         np.negative(G, out=G)
         pairs = G.reshape(K, d, K, d)
         # Rows of diag(p) - p p' sum to zero, so that the blocks of the diagonal follow from the
@@ -190,7 +191,8 @@ class Curvature(LinearOperator):
         left = (basis.T @ G.reshape(K, -1)).reshape(k * d, K, d)
         H = (left.transpose(0, 2, 1).reshape(-1, K) @ basis).reshape(k * d, d, k)
         H = np.ascontiguousarray(H.transpose(0, 2, 1)).reshape(k * d, k * d)
-        H = 0.5 * (H + H.T)
+        H = H + H.T
+        H *= 0.5
         H[np.diag_indices(k * d)] += np.tile(self.penalty, k)
         return H
 

@@ -107,13 +107,16 @@ class Objective(Problem):
         return list(row_blocks(self.n_samples, size, KEPT_BYTES // 4))
 
     def hessians_at(self, rows):
-        """``Lambda_i`` of some rows, (m, n_outputs, n_outputs); all are kept where they are small.
+        """``Lambda_i`` of some rows, (m, n_outputs, n_outputs), not to be changed; all are kept where small.
 
         Parameters
         ----------
         rows : ndarray of int or slice
         """
         if "hessians" in vars(self) or len(self.blocks()) == 1:
+            if isinstance(rows, np.ndarray) and np.array_equal(rows, np.arange(self.n_samples)):
+                # All of them: a copy takes as long as what most ask it for.
+                return self.hessians
             return self.hessians[rows]
         return self.loss.hessian(self.eta[rows], self.y[rows])
 

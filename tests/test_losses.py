@@ -276,3 +276,18 @@ def test_a_log_link_overflows_to_infinity_without_a_word(name, rng):
             assert all((one == np.inf).all() for one in found)
         if side < 0 and power < 2:
             assert all((one[::3] == 0.0).all() for one in found)
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3)])
+@pytest.mark.parametrize("size", [0.1, 3.0, 40.0])
+def test_curvatures_of_many_classes_need_no_product(size, shape, rng):
+    """As from pairs of classes: 1e-14 of their size, of rows that are sure of a class, too."""
+    loss = losses.SumToZero(losses.Multinomial(15))
+    assert loss.softmax_basis is not None
+    eta = size * rng.standard_normal((*shape, loss.n_outputs))
+    y = rng.integers(0, 15, shape)
+    found, expected = loss.hessian(eta, y), loss.loss.hessian(loss.expand(eta), y)
+    expected = loss.basis.T @ expected @ loss.basis
+    np.testing.assert_array_equal(found, found.swapaxes(-1, -2))
+    off = np.abs(found - expected).max(axis=(-1, -2))
+    assert (off <= 1e-14 * np.abs(expected).max(axis=(-1, -2))).all()

@@ -63,6 +63,8 @@ class SumToZero(Loss):
         return self.loss.gradient(self.expand(eta), y) @ self.basis
 
     def hessian(self, eta, y):
+        if self.softmax_basis is not None:
+            return _helmert_curvatures(self.loss.hessian_state(self.expand(eta)))
         return self.basis.T @ self.loss.hessian(self.expand(eta), y) @ self.basis
 
     def largest_curvature(self, eta, y):
@@ -120,6 +122,29 @@ class SumToZero(Loss):
 
     def predict_proba(self, eta):
         return self.loss.predict_proba(self.expand(eta))
+
+
+def _helmert_curvatures(p):
+    """``Q' (diag(p) - p p') Q`` in the Helmert basis, in a pass: (..., K) to (..., K - 1, K - 1).
+
+    With ``c_j = (j (j + 1))^-1/2`` for ``j`` from 1, ``u = Q'p`` is ``c_j (p_0 + ... + p_(j-1) - j p_j)``.
+    Above the diagonal ``Q' diag(p) Q`` is ``u_i c_j``: column j is ``c_j`` wherever column i is not zero.
+    What is left of 1 is summed from the other classes, as ``c_j - u_j`` would cancel.
+    """
+    j = np.arange(1, p.shape[-1])
+    c = 1.0 / np.sqrt(j * (j + 1.0))
+    before = np.cumsum(p, axis=-1)[..., :-1]
+    after = np.cumsum(p[..., ::-1], axis=-1)[..., ::-1][..., 1:]
+    own, beyond = p[..., 1:], np.zeros_like(after)
+    beyond[..., :-1] = after[..., 1:]
+    u, left = c * (before - j * own), c * (after + j * own)
+    out = u[..., :, None] * left[..., None, :]
+    for k in range(1, len(j)):
+        out[..., k, :k] = u[..., :k] * left[..., k, None]
+    out[..., j - 1, j - 1] = c**2 * (
+        before * after + j**2 * own * (before + beyond) + 2 * j * before * own
+    )
+    return out
 
 
 class OneVsRest(Loss):

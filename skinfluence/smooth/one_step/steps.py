@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skinfluence._utils.calls import level_outside
+from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.naming import rows_have
 from skinfluence._utils.weights import weigh
 from skinfluence.design import Design
@@ -25,6 +26,8 @@ MAX_REFINEMENTS, REFINED = 5, 1e-11
 # One minus a leverage times the reciprocal condition of the Hessian: below this an explicit inverse
 # leaves fewer than nine digits of it. Rows that keep more than so much of 1 are fine at any rate.
 MANY_DIGITS, ROUGH = 1e9 * np.finfo(float).eps, 1e6
+# Of a stripe of rows whose matrices stay in the cache.
+STRIPE_BYTES = 2**22
 # Factors that know what is left of 1 where a row has nearly all of a direction.
 DUALS = (DualFactor, ClassDualFactor)
 # Curvature times reach of rows that reach far in some direction: leverages are at most 1.
@@ -116,15 +119,15 @@ class RowEdits:
 def row_edits(objective, rows, y, weight):
     """Giving each of ``rows``, on its own, the target ``y`` and the weight ``weight``."""
     eta, old = objective.eta[rows], objective.weights[rows]
-    if (weight == 0.0).all():
-        gradient, hessian = 0.0, 0.0
-    else:
-        gradient = weigh(weight[:, None], objective.loss.gradient(eta, y))
-        hessian = weigh(weight[:, None, None], objective.loss.hessian(eta, y))
+    gradient = -weigh(old[:, None], objective.gradients[rows])
+    hessian = weigh(-old[:, None, None], objective.hessians_at(rows))
+    if (weight != 0.0).any():
+        gradient += weigh(weight[:, None], objective.loss.gradient(eta, y))
+        hessian += weigh(weight[:, None, None], objective.loss.hessian(eta, y))
     return RowEdits(
         objective.design.take(rows),
-        gradient - weigh(old[:, None], objective.gradients[rows]),
-        hessian - weigh(old[:, None, None], objective.hessians_at(rows)),
+        gradient,
+        hessian,
         weight - old,
         rows,
         y,
@@ -158,20 +161,29 @@ def row_leverages(factor, edits, method="one-step", digits=MANY_DIGITS):
     if type(factor) is not PrimalFactor or not factor.rcond < ROUGH * digits:
         return h
     # Those of an explicit inverse: what is one minus them has fewer digits than by a solve.
-    taken = edits.hessian @ h
-    # No eigenvalue is below minus the norm: most rows need none.
-    left = 1.0 - np.sqrt(np.einsum("iab,iab->i", taken, taken))
     if h.shape[1] == 1:
-        left = 1.0 + taken[:, 0, 0]
+        left = 1.0 + (edits.hessian * h)[:, 0, 0]
     else:
-        some = np.flatnonzero(left * factor.rcond < digits)
-        left[some] = 1.0 + np.linalg.eigvals(taken[some]).real.min(axis=1)
+        left = _least_left(edits.hessian, h, lambda left: left * factor.rcond < digits)
     near = np.flatnonzero(left * factor.rcond < digits)
     if len(near):
         h = h.copy()
         one = shift if np.ndim(shift) == 0 else shift[near]
         h[near] = factor.leverages_by_solves(edits.design.take(near), one)
     return h
+
+
+def _least_left(hessian, h, is_small):
+    """Smallest eigenvalue of each ``I + D_i h_i``, from below where that is not small."""
+    left = np.empty(len(h))
+    for block in row_blocks(len(h), h[:1].nbytes, STRIPE_BYTES):
+        # No eigenvalue of a product is below minus its norm: most rows need none.
+        taken = hessian[block] @ h[block]
+        left[block] = 1.0 - np.sqrt(np.einsum("iab,iab->i", taken, taken))
+        some = np.flatnonzero(is_small(left[block]))
+        if len(some):
+            left[block][some] = 1.0 + np.linalg.eigvals(taken[some]).real.min(axis=1)
+    return left
 
 
 def _known_leverages(factor, edits, shift):
