@@ -53,9 +53,13 @@ def _named(trial, facts, said):
     if facts.emptied:
         return True
     of_group = re.match(r"All rows of .* are in group (\d+)", said)
-    named = of_group[1] if of_group else said.partition(" hold")[0]
-    numbers = [int(one) for one in re.findall(r"\d+", named)]
+    named = of_group[1] if of_group else re.split(" hold| no answer", said)[0]
+    # Of many rows the first are named: those of a group, which leave together.
+    named, _, more = named.partition(" and ")
+    numbers = [int(one) for one in re.findall(r"\d+", named if "more" in more else named + more)]
     by_group = of_group or said.startswith("Without group")
+    if "more" in more:
+        by_group, numbers = True, np.unique(groups_of(trial)[numbers])
     gone = np.isin(groups_of(trial) if by_group else np.arange(len(trial.y)), numbers)
     weight = np.ones(len(trial.y)) if trial.weight is None else trial.weight
     left = weight > 0
