@@ -135,7 +135,8 @@ class Estimate:
     Attributes
     ----------
     routes : dict
-        How many edits take which way, in the words of ``Effect.route``.
+        How many edits take which way, in the words of ``Effect.route``; of rows "fitted together" one fit
+        answers about several.
     fits : int
         Times that the transformers would be fitted again; of a model in folds, those that its models would.
     seconds : float

@@ -49,4 +49,5 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
         return estimating.of_edits(whole, after, X, method, numbers)
     relabels = question == "relabel_effect"
     whole, rows, _ = whole.numbered(rows)
-    return estimating.of_rows(whole, rows, relabels, X, method, numbers)
+    own = question == "loo"
+    return estimating.of_rows(whole, rows, relabels, X, method, numbers, own)

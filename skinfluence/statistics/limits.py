@@ -71,6 +71,36 @@ def limits_of(refits, rows):
                     yield places, name, np.delete(np.arange(len(refits.y)), rows[places[0]])
 
 
+def shares_encoders(answers):
+    """Whether rows that share an encoder are answered together."""
+    problem = answers.problem
+    if not isinstance(problem, Objective) or problem.loss.self_concordance is None:
+        return False
+    factor = answers.edit_solver().factor
+    return serves(factor) and not factor.objective.design.turned
+
+
+def sharing(answers, refits, rows):
+    """Rows that share an encoder and need no fit of their own beside it, as far as that is known without it.
+
+    Parameters
+    ----------
+    answers : Answers
+    refits : Refits
+    rows : ndarray of int
+
+    Yields
+    ------
+    places : ndarray of int
+        Positions in ``rows``, for each encoder.
+    """
+    for some, name, _ in limits_of(refits, rows) if shares_encoders(answers) else ():
+        first, *rest = refits.transformers
+        moves = chain_moves([_holding(first, name), *rest], refits.X, rows[some])
+        if moves is not None and np.count_nonzero(~moves.other) >= FEWEST:
+            yield some[~moves.other]
+
+
 def with_encoder(answers, refits, rows, name, without):
     """The pipeline in which an encoder is what it is without one of some rows, of all rows.
 
@@ -93,12 +123,7 @@ def with_encoder(answers, refits, rows, name, without):
     X : ndarray or CSR array
         What the model sees of all rows. None in place of all where too few rows are left, or it is not known.
     """
-    problem = answers.problem
-    if not isinstance(problem, Objective) or problem.loss.self_concordance is None:
-        return None
-    factor = answers.edit_solver().factor
-    if not serves(factor) or factor.objective.design.turned:
-        return None
+    problem, factor = answers.problem, answers.edit_solver().factor
     steps = [clone(one) for one in refits.transformers]
     try:
         path, encoder, where = _part(refits, name)
@@ -139,16 +164,15 @@ def values_of_forgotten(answers, refits, training_X, rows, method, tol):
         Positions in ``rows``.
     eta : ndarray of shape (n_places, 1)
     """
-    problem = answers.problem
-    path, columns = _first(refits.transformers[0])
-    alone = len(refits.transformers) == 1 and not path and type(columns) is ColumnTransformer
-    if not alone or not isinstance(problem, Objective) or problem.loss.n_outputs > 1:
+    problem, columns = answers.problem, _columns_alone(answers, refits)
+    if columns is None:
         return
-    for places, frozen, block in _forgotten(columns, refits.X, rows):
+    for places, frozen, blocks in _forgotten(columns, refits.X, rows):
         some = rows[places]
         raw, X = refits.rows(some), training_X[some]
         X = sp.lil_array(X) if sp.issparse(X) else np.array(X)
-        X[:, block] = 0.0
+        for mine, block in blocks:
+            X[mine, block] = 0.0
         design = problem.design.like(sp.csr_array(X) if sp.issparse(X) else X)
         quantity = answers.quantity(Tests(design, None, None), "decision_function", method)
         removals = removals_of(problem, [frozen], refits.X, some, raw)
@@ -163,26 +187,76 @@ def values_of_forgotten(answers, refits, training_X, rows, method, tol):
                 yield places[own], quantity.eta[own] + values[np.arange(len(own)), own][:, None]
 
 
+def ways_of_forgotten(answers, refits, rows):
+    """Which way :func:`values_of_forgotten` takes, without the values.
+
+    Yields
+    ------
+    places : ndarray of int
+        Positions in ``rows``.
+    routes : ndarray of str
+    """
+    columns = _columns_alone(answers, refits)
+    for places, frozen, _ in () if columns is None else _forgotten(columns, refits.X, rows):
+        some = rows[places]
+        removals = removals_of(answers.problem, [frozen], refits.X, some, refits.rows(some))
+        yield places, removals.routes
+
+
+def _columns_alone(answers, refits):
+    """The ColumnTransformer that is all there is before a model of one output; None for others."""
+    problem, (path, columns) = answers.problem, _first(refits.transformers[0])
+    alone = len(refits.transformers) == 1 and not path and type(columns) is ColumnTransformer
+    known = alone and isinstance(problem, Objective) and problem.loss.n_outputs == 1
+    return columns if known else None
+
+
 def _forgotten(columns, X, rows):
-    """Such rows by their feature: places, the columns with that encoder held, and where its own stand."""
-    for k, (name, step, where) in enumerate(columns.transformers_):
+    """Such rows, by their encoder.
+
+    Yields
+    ------
+    places : ndarray of int
+    frozen : ColumnTransformer
+        With that encoder held.
+    blocks : list of (ndarray of int, slice)
+        Which of them have the category in which feature, and where its columns stand.
+    """
+    for name, step, where in columns.transformers_:
         if type(step) is not OneHotEncoder or not is_limited(step):
             continue
         found = without_each(step, _safe_indexing(X, where, axis=1), rows)
-        if found is None or not (found[0] == OWN).any():
+        if found is None:
             continue
-        frozen = copy.copy(columns)
-        frozen.transformers_ = list(columns.transformers_)
-        frozen.transformers_[k] = name, FrozenEstimator(step), where
+        own = (found[0] == OWN) & (np.count_nonzero(found[0], axis=1) == 1)[:, None]
+        places = np.flatnonzero(own.any(axis=1))
+        if not len(places):
+            continue
         width = [
             len(every) if rare is None else len(every) - len(rare) + 1
             for every, rare in zip(step.categories_, step.infrequent_categories_, strict=True)
         ]
         start = columns.output_indices_[name].start + np.cumsum([0, *width])
-        for j in range(len(width)):
-            here = (found[0][:, j] == OWN) & (np.count_nonzero(found[0], axis=1) == 1)
-            if here.any():
-                yield np.flatnonzero(here), frozen, slice(start[j], start[j + 1])
+        feature = own[places].argmax(axis=1)
+        blocks = [
+            (np.flatnonzero(feature == j), slice(start[j], start[j + 1]))
+            for j in np.unique(feature)
+        ]
+        yield places, _holding(columns, name), blocks
+
+
+def _holding(step, name):
+    """What the rows go through first, with one encoder of its ColumnTransformer held as it is."""
+    held = copy.copy(step)
+    if type(step) is Pipeline:
+        (first, inside), *rest = step.steps
+        held.steps = [(first, _holding(inside, name)), *rest]
+    else:
+        held.transformers_ = [
+            (part, FrozenEstimator(one) if part == name else one, where)
+            for part, one, where in step.transformers_
+        ]
+    return held
 
 
 def _part(refits, name):

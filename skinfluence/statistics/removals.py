@@ -19,6 +19,8 @@ UNMOVED = "nothing to move"
 RESCALED = "penalty moved"
 FILLED = "fills moved"
 REFITTED = "fitted again"
+# Of some rows once, not for each.
+TOGETHER = "fitted together"
 
 
 @dataclass(frozen=True, eq=False)

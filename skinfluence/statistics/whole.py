@@ -11,8 +11,15 @@ from skinfluence.answers.streams import gathered, top_of
 from skinfluence.quantity import Effect
 from skinfluence.statistics import edited_rows
 from skinfluence.statistics.again import Again
-from skinfluence.statistics.limits import limits_of, values_of_forgotten, with_encoder
-from skinfluence.statistics.removals import REFITTED, UNMOVED, Removals, removals_of
+from skinfluence.statistics.limits import (
+    limits_of,
+    shares_encoders,
+    sharing,
+    values_of_forgotten,
+    ways_of_forgotten,
+    with_encoder,
+)
+from skinfluence.statistics.removals import REFITTED, TOGETHER, UNMOVED, Removals, removals_of
 from skinfluence.statistics.targets import moving_curve
 
 
@@ -113,7 +120,7 @@ class WholePipeline:
             Some of ``left``.
         whole : WholePipeline
         """
-        if not self._holds_encoders(method):
+        if not self._holds_encoders(method) or not shares_encoders(self.answers):
             return
         for some, *encoder in limits_of(self.refits, rows[left]):
             found = with_encoder(self.answers, self.refits, rows[left[some]], *encoder)
@@ -129,6 +136,33 @@ class WholePipeline:
         given = self.answers, self.refits, self.training_X
         for some, values in values_of_forgotten(*given, rows[left], method, tol):
             yield left[some], values
+
+    def planned(self, rows, out, method):
+        """Which way each row would take that leaves on its own, and how often steps would be fitted.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+        out : array-like or None
+            Raw rows that are asked about; None where each row is asked about itself.
+        method : str
+
+        Returns
+        -------
+        routes : ndarray of str, shape (n_rows,)
+        fits : int
+        """
+        routes = self.removals(rows, out).routes
+        shared = 0
+        if (routes == REFITTED).any() and self._holds_encoders(method):
+            given = self.answers, self.refits
+            left = np.flatnonzero(routes == REFITTED)
+            for some in sharing(*given, rows[left]):
+                routes[left[some]], shared = TOGETHER, shared + 1
+            left = np.flatnonzero(routes == REFITTED)
+            for some, ways in ways_of_forgotten(*given, rows[left]) if out is None else ():
+                routes[left[some]] = ways
+        return routes, shared + np.count_nonzero(routes == REFITTED)
 
     def _holds_encoders(self, method):
         """Whether rows may be asked about with an encoder that is held as it is without them."""

@@ -85,10 +85,10 @@ def outputs(model, X):
     return np.log(found) if "Poisson" in type(model[-1]).__name__ else found
 
 
-def counted(monkeypatch):
-    """How many edits steps are fitted again for."""
-    fits, after = [], Refits.after
-    monkeypatch.setattr(Refits, "after", lambda *args: fits.append(0) or after(*args))
+def counted(monkeypatch, name="after"):
+    """How many edits steps are fitted again for, or how many shared encoders."""
+    fits, original = [], getattr(Refits, name)
+    monkeypatch.setattr(Refits, name, lambda *args: fits.append(0) or original(*args))
     return fits
 
 
@@ -107,15 +107,18 @@ def test_rows_at_a_limit_are_answered_together_as_refits_would(steps, model, mon
     inf = Influence(fitted, X, y)
     with monkeypatch.context() as untimed:
         untimed.setattr(Again, "seconds", lambda *_: 0.0)
-        at_limit = int(inf.estimate("loo").fits)
+        priced = inf.estimate("loo")
+    at_limit = priced.routes["fitted together"]
     assert at_limit >= 8
-    fits = counted(monkeypatch)
+    fits, encoders = counted(monkeypatch), counted(monkeypatch, "with_steps")
     rows = np.flatnonzero((X["city"] == "Bern") | (X["name"] == "c"))[:6]
     if hasattr(fitted, "decision_function"):
         found = inf.loo_decision_function(method="exact")[rows]
     else:
         found = inf.loo_predict(method="exact")[rows]
         found = np.log(found) if model == "Poisson" else found
+    # The estimate is what the answer takes.
+    assert len(fits) + len(encoders) == priced.fits
     asked = X.iloc[:4]
     effects = inf.removal_effect(
         asked, of="decision_function", method="exact", indices=np.arange(N)
@@ -169,6 +172,9 @@ def test_a_row_alone_in_a_rare_category_is_asked_about_without_it_and_costs_no_f
     inf = Influence(fitted, X, of(z))
     ask = inf.loo_predict if model == "ridge" else inf.loo_decision_function
     ask(indices=[0])
+    with monkeypatch.context() as untimed:
+        untimed.setattr(Again, "seconds", lambda *_: 0.0)
+        assert inf.estimate("loo", indices=rows).fits == 0
     fits = counted(monkeypatch)
     found = ask(method="exact", indices=rows)
     assert not fits
