@@ -8,7 +8,7 @@ import numpy as np
 
 from skinfluence import Influence
 from skinfluence.model_selection import leave_one_group_out
-from tests.pipeline_trials.drawing import draw, fitted, groups_of, steps_after
+from tests.pipeline_trials.drawing import draw, fitted, groups_of, loose_steps, steps_after
 from tests.pipeline_trials.messages import REFUSALS, WARNINGS, Facts, classify
 from tests.pipeline_trials.truth import NoModelError, UnsureError, emptied, truth_of, unstable
 
@@ -194,15 +194,17 @@ def _compared(trial, truth, answer, facts, warned):
     if size <= 1e-6 * np.linalg.norm(np.asarray(end, dtype=float)):
         # Of nothing there is no share.
         relative = np.nan
+    # Steps that are a function of the rows to a tolerance of their own: no more is known of their truth.
+    loose = loose_steps(trial) * np.abs(end).max()
     shown = f"{_list(values)} true {_list(end if answer.absolute else change)}"
     shown += f" bound {answer.bound:.1e}, off by {relative:.1e} of the change"
     if np.isfinite(answer.bound) and truth.norms:
         norms = truth.norms["solved" if answer.route == "fitted again" else "start"]
-        if (error > answer.bound * norms * (1 + 1e-6) + truth.own).any():
+        if (error > answer.bound * norms * (1 + 1e-6) + truth.own + loose).any():
             return Outcome("certificate violated", shown, answer.route, relative)
     if trial.method in LOCAL:
         return Outcome("local", shown, answer.route, relative)
-    allowed = truth.exact
+    allowed = truth.exact + loose
     if trial.method == "auto" and np.isfinite(truth.size) and answer.route != "fitted again":
         allowed = allowed + 1.01 * trial.tol * truth.size * truth.norms["start"]
     elif trial.method == "auto" and "Tfidf" in trial.about and answer.route != "fitted again":
