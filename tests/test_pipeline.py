@@ -438,6 +438,7 @@ def test_large_vocabularies_are_refused_beyond_memory_and_walked_in_blocks(monke
     monkeypatch.setattr("skinfluence.pipeline.row_blocks", lambda n, size: slices)
     blocked = influence_by_name(inf, MAILS[:2], SPAM[:2])
     np.testing.assert_allclose(blocked.values, whole.values, rtol=1e-12)
+    monkeypatch.setattr("skinfluence._utils.memory.SURE_BYTES", 0)
     monkeypatch.setattr("skinfluence._utils.memory.available_memory", lambda: 4000 * 8)
     with pytest.raises(MemoryError, match="indices="):
         influence_by_name(inf, MAILS * 10, list(SPAM) * 10)

@@ -7,6 +7,8 @@ import numpy as np
 # Temporaries of one block of work. Large enough for BLAS to be at full speed, small enough
 # that a laptop never notices.
 BLOCK_BYTES = 2**26
+# What fits anywhere: to ask the system takes as long as to factor a small Hessian.
+SURE_BYTES = 2**20
 
 
 def available_memory():
@@ -33,6 +35,8 @@ def check_fits(shape, remedy, what="The result", itemsize=8):
         With the shape, the size needed, the memory there is, and ``remedy``.
     """
     needed = itemsize * float(np.prod([float(s) for s in shape]))
+    if needed <= SURE_BYTES:
+        return
     limit = available_memory()
     if needed > limit:
         raise MemoryError(

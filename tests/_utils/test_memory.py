@@ -112,6 +112,7 @@ def test_a_hessian_that_cannot_fit_names_the_other_solver(monkeypatch):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((50, 40)), rng.integers(0, 2, 50)
     model = linear_model.LogisticRegression().fit(X, y)
+    monkeypatch.setattr("skinfluence._utils.memory.SURE_BYTES", 0)
     monkeypatch.setattr("skinfluence._utils.memory.available_memory", lambda: 1000)
     for solver in ("exact", "auto"):
         with pytest.raises(MemoryError, match=r"Hessian and its factor.*solver='cg'"):

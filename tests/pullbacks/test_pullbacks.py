@@ -483,6 +483,7 @@ def test_wide_sparse_rows_are_not_made_dense_by_linear_maps(monkeypatch):
 
 
 def test_rows_that_must_be_dense_are_refused_beyond_memory(monkeypatch):
+    monkeypatch.setattr("skinfluence._utils.memory.SURE_BYTES", 0)
     monkeypatch.setattr("skinfluence._utils.memory.available_memory", lambda: 1000)
     X = counts()
     transformer = TfidfTransformer().fit(X)

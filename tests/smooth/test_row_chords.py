@@ -258,6 +258,7 @@ def test_matrices_for_each_row_are_refused_before_they_are_made(monkeypatch):
     X, y = rng.standard_normal((N, 60)), np.repeat(np.arange(K), 6)
     model = LogisticRegression(C=0.1).fit(X, y)
     influence = Influence(model, X, y, solver=Exact("dual"))
+    monkeypatch.setattr("skinfluence._utils.memory.SURE_BYTES", 0)
     monkeypatch.setattr("skinfluence._utils.memory.available_memory", lambda: 1e5)
     with pytest.raises(MemoryError, match=r"Matrices for each row .* \(8, 48, 7, 7\)"):
         influence.loo_decision_function(method="one-step")
