@@ -5,7 +5,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import d2_tweedie_score, get_scorer, make_scorer
 from sklearn.utils import get_tags
 
-from skinfluence._utils.scoring import has_decision_function
+from skinfluence._utils.scoring import has_decision_function, refuse_score_of_two
 from skinfluence.answers.checks import rows_alone, warn_alone
 from skinfluence.inputs.routes import answers_for, whole_pipeline
 from skinfluence.losses import Tweedie
@@ -171,6 +171,8 @@ def resolve_scorer(scoring, objective):
             return make_scorer(d2_tweedie_score, power=loss.power)
         scoring = "accuracy" if objective.classifies else "r2"
     if isinstance(scoring, str):
+        if objective.labels is not None:
+            refuse_score_of_two(scoring, len(objective.labels.classes))
         return get_scorer(scoring)
     if not callable(scoring):
         raise TypeError(

@@ -113,3 +113,18 @@ def test_scores_need_targets_and_a_name_that_is_known():
         influence.removal_effect(X_test, of="r2")
     with pytest.raises(ValueError, match=r"name of a scorer.*Got 'acuracy'"):
         influence.removal_effect(X_test, y_test, of="acuracy")
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "f1", "precision", "recall", "jaccard"])
+def test_scores_of_two_classes_are_refused_of_more_with_one_that_answers(name):
+    X, y = make_data("softmax", 40, 3, 0)
+    inf = Influence(clone(LOGISTIC).fit(X, y), X, y)
+    asked = (
+        lambda of: inf.removal_effect(X, y, of=of, indices=[0]),
+        lambda of: inf.loo_score(scoring=of),
+    )
+    for ask in asked:
+        with pytest.raises(ValueError, match=f"'{name}' is of two classes. Got a model of") as said:
+            ask(name)
+        other = str(said.value).split("Ask for '")[1].split("'")[0]
+        assert np.isfinite(ask(other)).all()

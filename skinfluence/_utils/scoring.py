@@ -5,6 +5,15 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils.metaestimators import available_if
 
+# Scores of two classes, and what they are called of more.
+OF_MORE = {
+    "roc_auc": "roc_auc_ovr",
+    "f1": "f1_macro",
+    "precision": "precision_macro",
+    "recall": "recall_macro",
+    "jaccard": "jaccard_macro",
+}
+
 
 class _Says(BaseEstimator):
     """What an estimator with given decision values would say; ``X`` is ignored.
@@ -83,6 +92,20 @@ def is_scorer(of):
     return hasattr(of, "_score_func") and callable(of)
 
 
+def refuse_score_of_two(of, n_classes):
+    """Refuse the name of a score of two classes for a model of more.
+
+    Raises
+    ------
+    ValueError
+    """
+    if n_classes > 2 and isinstance(of, str) and of in OF_MORE:
+        raise ValueError(
+            f"The score {of!r} is of two classes. Got a model of {n_classes}. Ask for {OF_MORE[of]!r}, "
+            "which goes over all of them."
+        )
+
+
 def score_of(of, loss, labels, codes):
     """A scorer as a function of decision values (n_test, n_outputs).
 
@@ -95,6 +118,8 @@ def score_of(of, loss, labels, codes):
     codes : ndarray of shape (n_test,)
         Class positions, or targets as the loss sees them.
     """
+    if labels is not None:
+        refuse_score_of_two(of, len(labels.classes))
     scorer = get_scorer(of) if isinstance(of, str) else of
     curve = getattr(loss, "curve", None)
     if labels is not None:
