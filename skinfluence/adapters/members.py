@@ -1,19 +1,23 @@
 """Models made of several fitted on the same rows: voting, and a model for each target."""
 
+from functools import partial
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 
 from skinfluence._utils._compat import vote_weights
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
 from skinfluence.design import design_of
+from skinfluence.inputs.asked import AskedModel
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import Loss
 from skinfluence.members.joining import Average, ClassAndRest, LabelByLabel, SideBySide
 from skinfluence.members.problem import MembersProblem
-from skinfluence.objective import Labels, objective_of, refuse_form
+from skinfluence.objective import Labels, objective_of, refuse_form, refuse_unknown
 
 # What to do where several models are refused.
 TARGET_BY_TARGET = "Ask about one target at a time: Influence(model.estimators_[k], X, y[:, k])."
@@ -226,17 +230,21 @@ def _(model: VotingClassifier, X, y, sample_weight=None):
 @refuse_form.register(VotingClassifier)
 @refuse_form.register(VotingRegressor)
 def _(model):
+    refuse_opened(model, _one_by_one(model), own_steps=True)
+
+
+def _one_by_one(model):
+    """What to do about a vote that is refused."""
     name = type(model).__name__
     own_y = "y" if isinstance(model, VotingRegressor) else "model.le_.transform(y)"
-    refuse_opened(
-        model,
+    return (
         f"Put what they share before it: make_pipeline(StandardScaler(), {name}(...)), give "
         "best_estimator_ in the place of a search, or ask about one model: "
-        f"Influence(model.estimators_[k], X, {own_y}).",
+        f"Influence(model.estimators_[k], X, {own_y})."
     )
 
 
-def refuse_opened(model, instead):
+def refuse_opened(model, instead, own_steps=False):
     """Refuse several models of which some stand behind steps or targets of their own, or chose.
 
     Parameters
@@ -245,12 +253,19 @@ def refuse_opened(model, instead):
         With ``estimators_``, where it is fitted.
     instead : str
         What to do, the end of the message.
+    own_steps : bool, default=False
+        Whether steps of their own are fine.
 
     Raises
     ------
     TypeError
     """
     models = getattr(model, "estimators_", ())
+    if own_steps:
+        models = [one.steps[-1][1] if isinstance(one, Pipeline) else one for one in models]
+        for one in models:
+            if opened(one) is None:
+                refuse_unknown(one)
     inside = sorted({type(one).__name__ for one in models if opened(one) is not None})
     if inside:
         raise TypeError(
@@ -262,17 +277,51 @@ def refuse_opened(model, instead):
 def _voting(model, X, y, given, labels, sample_weight):
     """The problem of a fitted vote, from the targets that its members were given."""
     weights = check_sample_weight(sample_weight, X.shape[0])
+    shares = vote_weights(model)
+    shares = np.ones(len(model.estimators_)) if shares is None else np.asarray(shares, dtype=float)
+    how = Average(shares / shares.sum(), None if labels is None else len(labels.classes))
+    if any(isinstance(one, Pipeline) for one in model.estimators_):
+        return _of_pipelines(model, X, y, weights, labels, how)
     problems = tuple(objective_of(one, X, given, sample_weight) for one in model.estimators_)
     for one, problem in zip(model.estimators_, problems, strict=True):
         check_same_fit(one, problem)
     _refuse_chosen(problems)
-    shares = vote_weights(model)
-    shares = np.ones(len(problems)) if shares is None else np.asarray(shares, dtype=np.float64)
-    how = Average(shares / shares.sum(), None if labels is None else len(labels.classes))
     if labels is not None:
         for one in problems:
             _check_probabilities(one)
     return _made_of(problems, how, X, y, weights, labels, "a vote of several models")
+
+
+def _of_pipelines(model, X, y, weights, labels, how):
+    """The problem of a fitted vote of which some models have steps of their own."""
+    from skinfluence.members.votes import VoteProblem
+
+    concern, models = None, []
+    given = [one for _, one in model.estimators if not isinstance(one, str)]
+    for one, fitted in zip(given, model.estimators_, strict=True):
+        asked = partial(AskedModel, of=how.of)
+        own = None if (weights == 1.0).all() else weights
+        try:
+            found = asked(fitted, X, y, own, same_fit=True)
+        except TypeError as error:
+            raise TypeError(f"{error} {_one_by_one(model)}") from error
+        _refuse_chosen([found.problem])
+        if labels is not None:
+            _check_probabilities(found.problem)
+        concern = found.concern if concern is None else concern
+        models.append((one, how.of, asked))
+    return VoteProblem(
+        design=design_of(X),
+        y=y,
+        weights=weights,
+        loss=how.loss,
+        labels=labels,
+        cuts=None,
+        model_name="a vote of several models",
+        models=tuple(models),
+        shares=how.shares,
+        concern=concern,
+    )
 
 
 def _made_of(problems, how, X, y, weights, labels, name):

@@ -36,7 +36,7 @@ def estimate_of(influence, question, X, edits, groups, indices, labels, method, 
         numbers = n_test * len(rows) * n_labels
         if question == "loo":
             numbers = len(rows) * n_outputs
-    if whole is None and influence.objective.in_folds:
+    if whole is None and hasattr(influence.answers, "price"):
         alone = None if given is not None or question == "relabel_effect" else rows
         priced = influence.answers.price(alone, n_edits, at.X, method)
         return estimating.in_folds(n_edits, *priced, numbers)

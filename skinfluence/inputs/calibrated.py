@@ -5,8 +5,14 @@ import copy
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import StackingClassifier, StackingRegressor
+from sklearn.ensemble import (
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
+)
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 
 from skinfluence.inputs.held import Held
@@ -119,12 +125,18 @@ def held_classifier(model):
 
 
 def numbers_for(model):
-    """What rows of a model in folds must be, behind an error about them; of others nothing."""
-    stack = isinstance(model, StackingClassifier | StackingRegressor)
-    if stack or (isinstance(model, CalibratedClassifierCV) and held_classifier(model) is None):
+    """What rows must be of which several models each have their part or steps, behind an error about them.
+
+    Nothing of others.
+    """
+    several = isinstance(model, StackingClassifier | StackingRegressor)
+    if isinstance(model, VotingClassifier | VotingRegressor):
+        several = any(isinstance(one, Pipeline) for one in getattr(model, "estimators_", ()))
+    if several or (isinstance(model, CalibratedClassifierCV) and held_classifier(model) is None):
         return (
-            " Rows that are cut into folds must be finite numbers here, whatever the steps inside take. Put "
-            f"what reads them before it: make_pipeline(reader, {type(model).__name__}(...))."
+            " Rows that models inside another are asked about must be finite numbers here, whatever the "
+            "steps inside take. Put what reads them before it: "
+            f"make_pipeline(reader, {type(model).__name__}(...))."
         )
     return ""
 

@@ -58,7 +58,8 @@ def shared_steps(estimator):
     Returns
     -------
     shared : Shared or None
-        None where not each of them is a pipeline of steps of the same names and kinds.
+        None where not each of them is a pipeline of steps of the same names and kinds, in a vote of the same
+        parameters, too.
     """
     if not isinstance(estimator, SEVERAL):
         return None
@@ -67,10 +68,11 @@ def shared_steps(estimator):
     if not models or not all(isinstance(one, Pipeline) for one in models):
         return None
     steps = [steps_of(one) for one in models]
-    kinds = [[(name, type(one)) for name, one in own] for own in steps]
+    votes = isinstance(estimator, VOTES)
+    # Those of votes may be others in each, which are asked one by one.
+    kinds = [[(name, type(one), repr(one) if votes else "") for name, one in own] for own in steps]
     if not kinds[0] or any(own != kinds[0] for own in kinds):
         return None
-    votes = isinstance(estimator, VOTES)
     return Shared(
         steps[0],
         [[one for _, one in own] for own in steps[1:]],

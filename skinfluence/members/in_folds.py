@@ -29,7 +29,7 @@ TRIED = 8
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InFolds(Problem):
-    """A model made of models of the folds of its training data.
+    """A model made of models that are fitted to folds of its training data, or to all of them.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ class InFolds(Problem):
         Of what it says in the end.
     labels : Labels or None
         For classifiers.
-    cuts : Cuts
+    cuts : Cuts or None
+        None where there are no folds.
     model_name : str
     concern : str, default=None
         What about the fitted models makes answers misleading.
@@ -53,12 +54,27 @@ class InFolds(Problem):
     weights: np.ndarray
     loss: Loss
     labels: Labels | None
-    cuts: Cuts
+    cuts: Cuts | None
     model_name: str
     concern: str | None = None
 
     without_a_class = "a fold has no row of it"
-    in_folds = True
+
+    @property
+    def in_folds(self):
+        """Whether rows are cut into folds by their order."""
+        return self.cuts is not None
+
+    @property
+    def n_folds(self):
+        """None of them are 0."""
+        return 0 if self.cuts is None else self.cuts.n_folds
+
+    def cuts_without(self, rows):
+        """How the others are cut without each of some rows, as of :meth:`Cuts.without`."""
+        if self.cuts is None:
+            return [(np.zeros(self.n_samples, dtype=np.int16), np.arange(len(rows)))]
+        return self.cuts.without(self.codes, rows)
 
     @abstractmethod
     def table(self, method):
@@ -150,9 +166,12 @@ class FoldsReport:
     held: str | None = None
 
     def __str__(self):
+        size = f"{self.model}, {self.n_rows} rows x {self.n_columns} columns"
+        if not self.n_folds:
+            return f"{size}: its models follow, steps and all"
         return (
-            f"{self.model}, {self.n_rows} rows x {self.n_columns} columns in {self.n_folds} folds: the folds "
-            "are cut anew, their models follow, and what stands on these"
+            f"{size} in {self.n_folds} folds: the folds are cut anew, their models follow, and what stands "
+            "on these"
         )
 
 
@@ -185,9 +204,7 @@ class InFoldsAnswers(EditsOnly):
 
     def report(self):
         problem = self.problem
-        return FoldsReport(
-            problem.model_name, *problem.design.X.shape, n_folds=problem.cuts.n_folds
-        )
+        return FoldsReport(problem.model_name, *problem.design.X.shape, n_folds=problem.n_folds)
 
     def holding(self, hold):
         self.problem.holding("auto" if hold is None else hold)
@@ -271,14 +288,13 @@ class InFoldsAnswers(EditsOnly):
         table = problem.table("exact") if rows is None else self.folds(method)
         table.values(X)
         # Of each fold's model, and that of all rows.
-        n_fitted = table.n_models * (problem.cuts.n_folds + 1)
+        n_fitted = table.n_models * (problem.n_folds + 1)
         spent = clock() - start
-        if rows is None:
+        if rows is None or not len(rows):
             return n_edits * n_fitted, n_edits * spent
-        cuts = problem.cuts.without(problem.codes, rows)
-        fits = table.n_models * (
-            1 + len({(fold == k).tobytes() for fold, _ in cuts for k in set(fold)})
-        )
+        cuts = problem.cuts_without(rows)
+        parts = {(fold != k).tobytes() for fold, _ in cuts for k in range(problem.n_folds)}
+        fits = table.n_models * (1 + len(parts))
         some = rows[max(cuts, key=lambda cut: len(cut[1]))[1][:TRIED]]
         with quietly():
             for _ in range(2):

@@ -65,34 +65,18 @@ class Member:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class StackProblem(InFolds):
-    """A stack and its training data.
+class OfModels(InFolds):
+    """A model made of several of the same rows, each with steps of its own.
 
     Parameters
     ----------
     design, y, weights, loss, labels, cuts, model_name, concern
-        As of :class:`~skinfluence.members.in_folds.InFolds`: the loss is the last model's.
+        As of :class:`~skinfluence.members.in_folds.InFolds`.
     models : tuple of (estimator, str, callable)
-        Of each model: not fitted, what it is asked for, and ``asked`` of a :class:`Member`.
-    last : estimator
-        Not fitted.
-    read : callable
-        From an estimator, fitted, and its rows to its :class:`~skinfluence.inputs.inputs.Inputs`.
-    passthrough : bool
-        Whether the last model has the features, too.
+        Of each: not fitted, what it is asked for, and ``asked`` of a :class:`Member`.
     """
 
     models: tuple
-    last: object
-    read: object
-    passthrough: bool
-
-    without_rows = LOST, "Split such a group, or fit with fewer folds."
-    own_rows = "a stack, whose folds are cut anew after each"
-
-    def table(self, method):
-        """The table cut into folds, and its last model."""
-        return StackedFolds(self, method)
 
     @property
     def given_y(self):
@@ -103,6 +87,34 @@ class StackProblem(InFolds):
         """One of its models, as a :class:`Member`."""
         given = self.design, self.given_y, self.weights, self.labels
         return Member(*given, *self.models[k])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StackProblem(OfModels):
+    """A stack and its training data.
+
+    Parameters
+    ----------
+    design, y, weights, loss, labels, cuts, model_name, concern, models
+        As of :class:`OfModels`: the loss is the last model's.
+    last : estimator
+        Not fitted.
+    read : callable
+        From an estimator, fitted, and its rows to its :class:`~skinfluence.inputs.inputs.Inputs`.
+    passthrough : bool
+        Whether the last model has the features, too.
+    """
+
+    last: object
+    read: object
+    passthrough: bool
+
+    without_rows = LOST, "Split such a group, or fit with fewer folds."
+    own_rows = "a stack, whose folds are cut anew after each"
+
+    def table(self, method):
+        """The table cut into folds, and its last model."""
+        return StackedFolds(self, method)
 
 
 def beside(X, said, passthrough):

@@ -10,8 +10,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import SelectKBest
+from sklearn.frozen import FrozenEstimator
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
+from sklearn.kernel_approximation import Nystroem
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import (
     HuberRegressor,
@@ -582,7 +584,11 @@ def test_what_members_say_is_said_once_and_through_the_filters_of_the_caller():
 SCALED = make_pipeline(StandardScaler(), LOGISTIC)
 REFUSED = {
     "counted votes": (VotingClassifier([("a", LOGISTIC)]), TWO, "voting='soft'"),
-    "a step inside": (soft(SCALED, GaussianNB()), TWO, "Put what they share before it"),
+    "a held one inside": (
+        soft(FrozenEstimator(clone(LOGISTIC).fit(X, TWO)), GaussianNB()),
+        TWO,
+        "Put what they share before it",
+    ),
     "a curve inside": (
         mean(TransformedTargetRegressor(RIDGE, transformer=QuantileTransformer(n_quantiles=9))),
         LINE,
@@ -598,10 +604,15 @@ REFUSED = {
         THREE,
         "fitted to the targets of each",
     ),
-    "steps that differ": (
-        soft(SCALED, make_pipeline(StandardScaler(with_mean=False), GaussianNB())),
+    "steps that draw": (
+        soft(make_pipeline(Nystroem(random_state=0, n_components=5), LOGISTIC), GaussianNB()),
         TWO,
-        "give each other rows",
+        "another draw.*ask about one model",
+    ),
+    "a choice behind a step": (
+        mean(make_pipeline(StandardScaler(), RidgeCV()), RIDGE),
+        LINE,
+        "chosen nothing",
     ),
     "no probabilities": (soft(LOGISTIC), TWO, "must have probabilities"),
     "a choice": (mean(RidgeCV()), LINE, "chosen nothing"),
