@@ -1,10 +1,17 @@
-"""Count models without a penalty: where rows whose target is 0 fall without end there is no optimum."""
+"""Models without a penalty that have no optimum: counts of zero fall without end, or some rows of a class part from all others."""
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import GammaRegressor, PoissonRegressor, TweedieRegressor
+from sklearn.linear_model import (
+    GammaRegressor,
+    LogisticRegression,
+    PoissonRegressor,
+    TweedieRegressor,
+)
+from sklearn.multiclass import OneVsRestClassifier
 
 from skinfluence import Influence, edits
 from skinfluence.edits import NoOptimumError
@@ -94,3 +101,67 @@ def test_an_edited_model_that_has_no_optimum_is_refused(rng):
     for ask in (inf.edited, inf.after):
         with pytest.raises(NoOptimumError, match="Fit with alpha > 0"):
             ask(edits.remove(row))
+
+
+def classes(rng, n_classes, extra=0, n=80):
+    """Classes that overlap, and a column that only rows of class 1 have, and ``extra`` of class 0."""
+    X = rng.standard_normal((n, 3))
+    y = (X[:, 0] + rng.standard_normal(n) > 0).astype(int)
+    y[: 20 * (n_classes - 2)] = 2
+    X[:, 2] = 0.0
+    X[np.flatnonzero(y == 1)[:6], 2] = rng.uniform(1.0, 2.0, 6)
+    others = np.flatnonzero(y == 0)[:extra]
+    X[others, 2] = 1.5
+    return X, y, others
+
+
+UNPENALISED = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-8, max_iter=1000)
+SOFT = pytest.mark.filterwarnings("ignore:Setting penalty=None")
+
+
+@SOFT
+@pytest.mark.parametrize(
+    "model, n_classes",
+    [(UNPENALISED, 2), (UNPENALISED, 3), (OneVsRestClassifier(UNPENALISED), 3)],
+    ids=["binary", "softmax", "one against the rest"],
+)
+def test_a_column_of_rows_of_one_class_leaves_no_optimum(model, n_classes, rng):
+    """No plane is between the classes, but some rows go to their side for ever, and no row to another."""
+    X, y, _ = classes(rng, n_classes)
+    inf = Influence(clone(model).fit(X, y), X, y)
+    for method in ("auto", "exact"):
+        with pytest.raises(
+            NoOptimumError, match="along column 2, in which no row moves to another"
+        ):
+            inf.removal_effect(X[:3], of="decision_function", method=method)
+    # What the error says to do works.
+    model = LogisticRegression(C=10.0).fit(X, y)
+    assert np.isfinite(Influence(model, X, y).loo_decision_function()).all()
+
+
+@SOFT
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_an_edit_that_leaves_a_column_to_one_class_is_refused(n_classes, rng):
+    """One row of each other class holds the column; of three classes one is enough to let it go."""
+    X, y, (row,) = classes(rng, n_classes, extra=1)
+    X[y == 2, 2] = 1.0 * (np.arange((y == 2).sum()) == 3)
+    inf = Influence(clone(UNPENALISED).fit(X, y), X, y)
+    ask = {"of": "decision_function"}
+    for edit in (edits.remove(row), edits.relabel(row, 1), edits.remove([row, 40])):
+        with pytest.raises(
+            NoOptimumError, match="must not separate its training classes, nor some"
+        ):
+            inf.effect(edit, X[:3], **ask)
+    with pytest.raises(NoOptimumError, match="nor some rows"):
+        inf.edited(edits.remove(row))
+    rows = [row, row + 1, 45]
+    with pytest.warns(ConvergenceWarning, match=f"Row {row} has no answer .*classes are separated"):
+        found = inf.removal_effect(X[:3], indices=rows, **ask)
+    assert np.isnan(found[:, 0]).all()
+    # Of the others answers are refits.
+    kept = np.delete(np.arange(len(y)), 45)
+    after = Influence(clone(UNPENALISED).fit(X[kept], y[kept]), X[kept], y[kept])
+    move = polish(after.objective, 3).theta - polish(inf.objective, 3).theta
+    expected = inf.objective.loss.expand(X[:3] @ move[:, :3].T + move[:, 3]).reshape(3, -1)
+    found = found[:, 2].reshape(3, -1)
+    assert relative_error(found, expected) < 1e-3

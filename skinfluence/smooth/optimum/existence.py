@@ -1,4 +1,4 @@
-"""Whether a model without a penalty has an optimum: not if classes part, nor if counts of zero fall away."""
+"""Whether a model without a penalty has an optimum: not if rows of a class part, or counts of zero fall."""
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
@@ -10,6 +10,8 @@ from skinfluence.losses import OneVsRest
 MOST_COLUMNS = 2000
 # What is nothing beside rows of length 1.
 NOTHING = 1e-11
+# Entries of a linear program up to which it is asked whether some rows of a class part from the others.
+MOST_ENTRIES = 4_000_000
 # What a linear program is off by, and how far rows fall at least that do so.
 LOST, SEEN = 1e-8, 1e-6
 
@@ -39,6 +41,75 @@ def refuse_separable(objective):
         _refuse_parted_classes(objective)
     elif objective.loss.needs_positive:
         _refuse_falling_zeros(objective)
+
+
+def refuse_unbounded(objective):
+    """As :func:`refuse_separable`, where Newton's method does not end: of classes by the rows, too.
+
+    Without a penalty there is no optimum either where a direction moves some rows to their side and no
+    row to another one, as along a column that only rows of one class have. That takes a linear program.
+
+    Parameters
+    ----------
+    objective : Objective
+
+    Raises
+    ------
+    SeparableError
+    """
+    refuse_separable(objective)
+    if (objective.penalty > 0).any() or not objective.loss.self_concordance:
+        return
+    if objective.labels is None:
+        return
+    for A in _sides(objective):
+        length = np.linalg.norm(A, axis=1)
+        Z = -A[length > 0] / length[length > 0, None]
+        way = _falls(Z) if len(Z) else None
+        if way is not None:
+            d = objective.design.n_columns
+            sizes = np.abs(way.reshape(-1, d)[:, : objective.design.n_features]).max(axis=0)
+            where = _columns_in(sizes)
+            raise SeparableError(
+                "An unpenalised classifier must not separate its training classes, nor some rows of one "
+                f"from all others. Got a direction, along {where}, in which no row moves to another "
+                "class and some move on to theirs, so its optimum is at infinity and influence is not "
+                "defined. Fit with a finite C, or drop those columns."
+            )
+
+
+def _sides(objective):
+    """What parameters, in columns of length 1, move each row towards its class; of each problem, (m, p).
+
+    One line for a row and each class that it is not of; of classes against the rest each output is a
+    problem of its own. Nothing where there would be too many numbers.
+    """
+    design, loss, rows = objective.design, objective.loss, np.flatnonzero(objective.weights > 0)
+    codes = objective.labels.codes_of(objective.y)[rows]
+    k, alone = loss.n_outputs, isinstance(loss, OneVsRest)
+    lines = 1 if k == 1 or alone else k
+    if not design.in_memory or len(rows) * lines * design.n_columns * lines > MOST_ENTRIES:
+        return
+    X = design.take(rows).dense_rows()
+    sizes = np.linalg.norm(X, axis=0)
+    X = X / np.where(sizes > 0, sizes, 1.0)
+    if k == 1 or alone:
+        for output in range(k):
+            yield np.where(codes == (output if alone else 1), 1.0, -1.0)[:, None] * X
+        return
+    of_class = loss.expand(np.eye(k)).T
+    parts = [
+        np.einsum("nk,nd->nkd", of_class[codes] - of_class[other], X).reshape(len(X), -1)
+        for other in range(len(of_class))
+    ]
+    yield np.concatenate(parts)
+
+
+def _columns_in(sizes):
+    """Columns of a direction in words, from what it has of each."""
+    columns = np.flatnonzero(sizes > SEEN * sizes.max(initial=0.0))
+    names = ", ".join(map(str, columns[:5])) + (", ..." if len(columns) > 5 else "")
+    return f"column {names}" if len(columns) == 1 else f"columns {names}"
 
 
 def _refuse_parted_classes(objective):
@@ -81,9 +152,7 @@ def _refuse_falling_zeros(objective):
     way = _way_of_falling_zeros(objective)
     if way is None:
         return
-    columns = np.flatnonzero(np.abs(way[: objective.design.n_features]) > SEEN * np.abs(way).max())
-    names = ", ".join(map(str, columns[:5])) + (", ..." if len(columns) > 5 else "")
-    where = f"column {names}" if len(columns) == 1 else f"columns {names}"
+    where = _columns_in(np.abs(way[: objective.design.n_features]))
     raise SeparableError(
         "Rows with positive targets must hold all directions of an unpenalised count model. Got a "
         f"direction, along {where}, in which none of them moves and rows whose target is 0 "
@@ -149,7 +218,8 @@ def _falls(Z):
     # For models that need it only: it takes a while to load.
     from scipy.optimize import linprog
 
-    found = linprog(Z.sum(axis=0), A_ub=Z, b_ub=np.zeros(len(Z)), bounds=(-1.0, 1.0))
+    exact = {"primal_feasibility_tolerance": 1e-10}
+    found = linprog(Z.sum(axis=0), A_ub=Z, b_ub=np.zeros(len(Z)), bounds=(-1, 1), options=exact)
     if found.x is None:
         return None
     moved = Z @ found.x

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.weights import weigh
 from skinfluence.smooth.optimum import piecewise
-from skinfluence.smooth.optimum.existence import refuse_separable
+from skinfluence.smooth.optimum.existence import refuse_unbounded
 from skinfluence.solvers.base import SingularHessianError
 
 MAX_STEPS = 200
@@ -206,7 +206,7 @@ def minimise(objective, solver, enough=0.0):
         If the Hessian is not positive definite on the way from the parameters, nor on that from zero,
         nor by heavier penalties.
     SeparableError
-        If there is no optimum, as :func:`~skinfluence.smooth.optimum.existence.refuse_separable` decides.
+        If there is no optimum, as :func:`~skinfluence.smooth.optimum.existence.refuse_unbounded` decides.
 
     Notes
     -----
@@ -267,7 +267,7 @@ def _descend(objective, solver, enough=0.0):
             return Minimum(objective, factor, decrement)
         if step_number % LOOKS == LOOKS - 1:
             # Towards infinity it would go on for ever.
-            refuse_separable(objective)
+            refuse_unbounded(objective)
         trial = _shortened(factor, objective, step, decrement)
         if trial is None:
             # The solves are no better than this: let the certificate judge.
