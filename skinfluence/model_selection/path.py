@@ -14,6 +14,7 @@ from sklearn.linear_model import (
     TweedieRegressor,
 )
 
+from skinfluence._utils.weights import weigh
 from skinfluence.model_selection.optima import Optima
 from skinfluence.objective import Objective
 from skinfluence.smooth.one_step import steps
@@ -138,12 +139,10 @@ def certified(objective, method, tol):
 
         Those of no bound are among them.
         """
-        weighted = objective.sample_weight * bound
-        loss = weighted(
-            objective.sample_weight, np.abs(objective.loss.value(eta, objective.y))
-        ).sum()
-        order = np.argsort(-weighted, kind="stable")
-        left = np.cumsum(weighted[order[::-1]])[::-1]
+        weights, values = objective.sample_weight, objective.loss.value(eta, objective.y)
+        held, loss = weigh(weights, bound), weigh(weights, np.abs(values)).sum()
+        order = np.argsort(-held, kind="stable")
+        left = np.cumsum(held[order[::-1]])[::-1]
         return np.sort(order[left > kept * tol * loss]) if left[0] > tol * loss else order[:0]
 
     everything = np.arange(len(eta))
