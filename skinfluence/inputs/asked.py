@@ -29,7 +29,7 @@ class AskedModel:
         What it was fitted to.
     y : ndarray of shape (n_rows,)
     sample_weight : ndarray of shape (n_rows,) or None
-    of : {"decision_function", "predict_proba"}
+    of : {"decision_function", "predict_proba", "predict"}
     same_fit : bool, default=False
         Refuse data that it was not fitted on, and steps of the user's own that look at other rows.
 
@@ -106,7 +106,8 @@ class AskedModel:
         loss = self.problem.loss
         if self.of == "predict_proba":
             return loss.predict_proba(eta)
-        found = loss.expand(eta)
+        # A prediction is behind a link, where there is one.
+        found = loss.mean(eta) if self.of == "predict" else loss.expand(eta)
         return found[:, 0] if np.shape(found)[1] == 1 else found
 
 

@@ -15,6 +15,7 @@ from sklearn.linear_model import (
     Lasso,
     LinearRegression,
     LogisticRegression,
+    PoissonRegressor,
     Ridge,
     RidgeClassifier,
     RidgeCV,
@@ -41,7 +42,8 @@ WORDS = np.array(["x", "y", "z"])[THREE]
 WEIGHT = np.linspace(0.5, 2.0, N)
 ROWS = [0, 17, N - 1]
 # To their optima, where the solvers of scikit-learn stop otherwise.
-SURE = LogisticRegression(solver="newton-cholesky", tol=1e-12)
+NEWTON = {"solver": "newton-cholesky", "tol": 1e-12}
+SURE = LogisticRegression(**NEWTON)
 BALANCED = clone(SURE).set_params(class_weight="balanced")
 SCALED = make_pipeline(StandardScaler(), SURE)
 CASES = {
@@ -69,6 +71,14 @@ CASES = {
         StackingRegressor([("a", Ridge()), ("b", KNeighborsRegressor(5))], LinearRegression()),
         LINE,
     ),
+    "a link": (
+        StackingRegressor([("a", PoissonRegressor(**NEWTON)), ("b", Ridge())], Ridge(0.1), cv=3),
+        np.abs(LINE),
+    ),
+    "a link last": (
+        StackingRegressor([("a", Ridge())], PoissonRegressor(**NEWTON), cv=3),
+        np.abs(LINE),
+    ),
     "behind a scaler": (
         make_pipeline(StandardScaler(), StackingRegressor([("a", Ridge())], Ridge(0.1), cv=3)),
         LINE,
@@ -80,7 +90,7 @@ def output_of(model):
     """What is compared, and the quantity of that name."""
     if hasattr(model, "decision_function"):
         return "decision_function", "decision_function"
-    return ("predict_proba",) * 2 if hasattr(model, "predict_proba") else ("predict", "predict")
+    return ("predict_proba",) * 2 if hasattr(model, "predict_proba") else ("predict",) * 2
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -7,14 +7,14 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import PoissonRegressor, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, PolynomialFeatures, StandardScaler
 
 from skinfluence import Influence, edits
-from tests.members.test_stacks import LINE, ROWS, SCALED, SURE, TWO, WORDS, N, X, output_of
+from tests.members.test_stacks import LINE, NEWTON, ROWS, SCALED, SURE, TWO, WORDS, N, X, output_of
 
 FLAT = make_pipeline(StandardScaler(with_mean=False), GaussianNB())
 NEAR = make_pipeline(MinMaxScaler(), KNeighborsClassifier(5))
@@ -32,6 +32,12 @@ CASES = {
             [("a", make_pipeline(PolynomialFeatures(2), Ridge(5.0))), ("b", KNeighborsRegressor(3))]
         ),
         LINE,
+    ),
+    "a link": (
+        VotingRegressor(
+            [("a", make_pipeline(StandardScaler(), PoissonRegressor(**NEWTON))), ("b", Ridge(0.1))]
+        ),
+        np.abs(LINE),
     ),
     "behind a scaler": (
         make_pipeline(
