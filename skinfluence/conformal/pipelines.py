@@ -10,7 +10,7 @@ from sklearn.utils import _safe_indexing
 from skinfluence import edits
 from skinfluence._utils.influences import refuse_offset
 from skinfluence.conformal.additions import Additions
-from skinfluence.conformal.responses import KernelResponses, LinearResponses, Responses
+from skinfluence.conformal.responses import KernelResponses, LinearResponses, Lines, Responses
 from skinfluence.editing.whole import learned_from_rows
 from skinfluence.inputs.frozen import uses_y
 from skinfluence.kernel.problem import KernelProblem
@@ -139,13 +139,14 @@ class PipelineResponses(Responses):
             own = slope[-1]
             if not own > NOTHING:
                 # It is met whatever its target: none is excluded.
-                lines = np.zeros(1), np.full(1, np.inf), np.zeros((self.n, 1))
-                yield slice(t, t + 1), *lines, np.maximum(np.abs(found[0][:-1]), 1e-300)
+                residuals = np.maximum(np.abs(found[0][:-1]), 1e-300)
+                lines = Lines(np.zeros(1), np.full(1, np.inf), residuals, np.zeros((self.n, 1)))
+                yield slice(t, t + 1), lines
                 continue
             mean = at - found[0][-1] / own
             residuals = found[0][:-1] + slope[:-1] * (mean - at)
-            slopes = -slope[:-1, None] / own
-            yield slice(t, t + 1), np.array([mean]), np.array([1.0 / own - 1.0]), slopes, residuals
+            slopes, h = -slope[:-1, None] / own, np.array([1.0 / own - 1.0])
+            yield slice(t, t + 1), Lines(np.array([mean]), h, residuals, slopes)
 
 
 class PipelineAdditions:

@@ -26,11 +26,12 @@ def edited_problem(influence, rows, points):
     weights, sample_weight, y = problem.weights, problem.own_weights, problem.y
     # Without class weights both are one array, and stay it.
     one = sample_weight is weights and not _weighs_classes(problem)
-    relabelled = {row: new.y for row, new in rows.changed.items() if new.y is not None}
+    relabelled = {row for row, new in rows.changed.items() if new.y is not None}
     if relabelled:
         y = y.copy()
-        beside = None if problem.offset is None else problem.offset[list(relabelled)]
-        y[list(relabelled)] = influence.data.encoded(list(relabelled.values()), beside)[0]
+        for row, new_y in zip(points.places.tolist(), points.new_y, strict=True):
+            if row in relabelled:
+                y[row] = new_y
     weighed = {}
     for row, change in rows.changed.items():
         before = sample_weight[row]
@@ -50,9 +51,9 @@ def edited_problem(influence, rows, points):
         sample_weight = weights if one else np.append(sample_weight, own)
         y = np.concatenate([y, encoded])
     more, shift = {}, points.shift
-    unit = getattr(problem, "unit_penalty", None)
-    if unit is not None:
-        more["penalty"] = problem.penalty + shift * unit
+    if hasattr(problem, "unit_penalty"):
+        if problem.hold != "C":
+            more["penalty"] = problem.penalty + shift * problem.unit_penalty
     elif hasattr(problem, "weighing"):
         more.update(problem.weighing(problem.total_weight + shift))
     if "sample_weight" in names_of(type(problem)):

@@ -55,7 +55,8 @@ def _reweighed(follower, before, after, touched, at, H, gradient):
     H += rows.T @ (curved[:, None] * rows)
     h = np.einsum("di,id->i", follower.solved_rows(rows), rows)
     come = (w == 0.0) & (new_w > 0)
-    return float(np.minimum(curved, 0.0) @ h), float(h[come].max(initial=0.0)), curved.max() > 0
+    size = float(h[come].max()) if come.any() else 0.0
+    return float(np.minimum(curved, 0.0) @ h), size, bool(curved.max() > 0)
 
 
 def _exchanged(follower, before, after, touched, at, H, gradient):

@@ -12,8 +12,7 @@ from skinfluence.editing import stream
 from skinfluence.editing.model import Move, check_asked
 from skinfluence.editing.problems import names_of
 from skinfluence.editing.rows import EditedInputs
-from skinfluence.editing.solving import FollowedReach, Solved, values_of
-from skinfluence.editing.writing import innermost, transformers_in, write_linear
+from skinfluence.editing.writing import innermost, transformers_in
 from skinfluence.inputs import Inputs
 from skinfluence.members.problem import MembersProblem
 from skinfluence.objective import Objective
@@ -114,9 +113,8 @@ def smooth_after(move):
     found = stream.follow(follower, before, start, touched)
     if found is None:
         return None
-    after = FollowedAnswers(found.objective, found.follower, answers.solver, answers.verbose)
-    move.solved = solved_by_stream(found)
-    return after
+    move.solved = found
+    return FollowedAnswers(found.problem, found.follower, answers.solver, answers.verbose)
 
 
 def kernel_after(move):
@@ -173,12 +171,6 @@ def answers_at(influence, problem):
         return process_answers(problem)
     verbose = getattr(answers, "verbose", False)
     return answers_of(problem, solver="auto", hold="auto", precision="float64", verbose=verbose)
-
-
-def solved_by_stream(found):
-    """A :class:`Solved` problem of a stream."""
-    parts = found.objective, found.bound, np.nan, found.method_used, FollowedReach(found)
-    return Solved(*parts, write_linear, values_of(found.objective.loss))
 
 
 def whole_after(move):

@@ -84,18 +84,6 @@ class HessianReach:
         return size / np.sqrt(self.kept)
 
 
-class FollowedReach:
-    """As :class:`HessianReach`, of a :class:`~skinfluence.editing.stream.Followed` problem."""
-
-    def __init__(self, found):
-        self.loss, self.share = found.objective.loss, found.share
-        # Of the rows nothing is kept.
-        self.follower = found.follower.without_rows()
-
-    def __call__(self, design):
-        return reach_of(self.loss, self.follower.leverages, design) / np.sqrt(self.share)
-
-
 def reach_of(loss, leverages, design):
     """Roots of the leverages of all decision values, (n_rows, n_values)."""
     outputs = loss.expand(np.eye(loss.n_outputs))

@@ -11,6 +11,7 @@ have moved since. That certifies each solution by its own gradient, however many
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs
@@ -18,7 +19,8 @@ from scipy.linalg.lapack import dpotrf, dpotrs
 from skinfluence import certificate
 from skinfluence._utils.threads import small_blas
 from skinfluence.editing.row_updates import updates
-from skinfluence.smooth.batches.row_pass import look
+from skinfluence.editing.writing import write_linear
+from skinfluence.smooth.batches.row_pass import looks
 from skinfluence.smooth.optimum.accuracy import Accuracy
 from skinfluence.smooth.optimum.existence import refuse_separable
 from skinfluence.solvers import SingularHessianError
@@ -30,9 +32,9 @@ DRIFT, STALE = 0.5, 0.05
 LONGEST = 1.5
 # By how much the bound on the rows' sizes may have grown before they are measured again.
 GROWN = 4.0
-# Passes over the rows that an edit takes with a Hessian that was formed just now. More than these add up:
-# a new Hessian costs as much as a fifth to a third as many passes as it has columns.
-FEWEST = 2
+# Passes over the rows that an edit takes with a Hessian that was formed just now. More than these add up,
+# until they are as much as a new Hessian: a fifth to a third as many passes as it has columns.
+FEWEST, IN_PASSES = 2, 1 / 3
 # Up to so many parameters a new factor costs less than another pass over the rows.
 FEW = 256
 # What may be left of a decision value, as a share of the largest one.
@@ -113,21 +115,13 @@ class Follower:
         solution = scale * dpotrs(L, scale * b, lower=1)[0]
         return solution, math.sqrt(max(0.0, float(b @ solution)))
 
-    def without_rows(self):
-        """The same, for what is asked of other rows than those of the stream."""
-        return _with(self, eta=None, gradient=None)
-
     def solved_rows(self, rows):
         """``H^-1 X'`` of some rows by the factor at hand, of one output, (n_columns, n_rows)."""
         L, scale = self.factor
         return scale[:, None] * dpotrs(L, scale[:, None] * rows.T, lower=1)[0]
 
-    def leverages(self, design):
-        """``J_i H^-1 J_i'`` of some rows by the factor at hand, (n_rows, K, K)."""
-        return self.leverages_of(design.dense_rows())
-
     def leverages_of(self, rows):
-        """As :meth:`leverages`, of rows with their intercept, (n_rows, n_columns)."""
+        """``J_i H^-1 J_i'`` by the factor at hand, (n_rows, K, K), of rows with their intercept."""
         n, d = rows.shape
         k = len(self.H) // d
         L, scale = self.factor
@@ -146,21 +140,29 @@ class Followed:
 
     Attributes
     ----------
-    objective : Objective
+    problem : Objective
         At its optimum.
     follower : Follower
-    bound : float
-        On the distance from the optimum, in the norm of the Hessian there.
+    left : float
+        What is left of the gradient at most, rounding included, in the norm of the inverse of the factored
+        Hessian.
     share : float
         The Hessian at the parameters is at least this times the factored one.
-    method_used : str
     """
 
-    objective: object
+    problem: object
     follower: Follower
-    bound: float
+    left: float
     share: float
-    method_used: str
+
+    write = staticmethod(write_linear)
+
+    @cached_property
+    def bound(self):
+        """On the distance from the optimum, in the norm of the Hessian there."""
+        M, root = self.problem.loss.self_concordance, math.sqrt(self.share)
+        kappa, left = math.sqrt(self.follower.largest) / root, self.left / root
+        return float(certificate.gradient_bound(M, kappa, np.array(left), np.array(0.0)))
 
 
 def follow(follower, before, after, touched):
@@ -192,8 +194,8 @@ def _updated(follower, before, after, touched):
     at = _noted(follower, after, touched)
     lost, size, gains = updates(follower, before, after, touched, at, H, gradient)
     kept = follower.kept + lost
-    more = after.penalty - before.penalty
-    if more.any():
+    if after.penalty is not before.penalty:
+        more = after.penalty - before.penalty
         H.flat[:: len(H) + 1] += np.tile(more, after.loss.n_outputs)
         gradient += (more * after.theta).ravel()
         kept += min(0.0, after.total_weight / before.total_weight - 1.0)
@@ -202,14 +204,13 @@ def _updated(follower, before, after, touched):
         # Too little bounds the Hessian that is left by one that is known well.
         return _anew(after)
     largest, unseen = max(follower.largest, size), follower.unseen + 1
-    made = {"H": H, "gradient": gradient, "eta": at, "kept": kept}
-    state = _with(follower, **made, largest=largest, unseen=unseen)
-    if gains or (kept < 1.0 and len(H) <= FEW) or 1.0 - kept > STALE:
-        factor = _factored(H)
-        if factor is None:
-            return _anew(after)
-        return _with(_raised(state, 1.0 / kept), factor=factor, kept=1.0)
-    return state
+    made = {"H": H, "gradient": gradient, "eta": at, "largest": largest, "unseen": unseen}
+    if not (gains or (kept < 1.0 and len(H) <= FEW) or 1.0 - kept > STALE):
+        return _with(follower, **made, kept=kept)
+    factor = _factored(H)
+    if factor is None:
+        return _anew(after)
+    return _with(_raised(_with(follower, **made), 1.0 / kept), factor=factor, kept=1.0)
 
 
 def _factored(H):
@@ -265,8 +266,8 @@ def _quadratic(state, objective):
         if left <= state.noise or left > 0.5 * before:
             break
     after = objective.at(objective.theta + step.reshape(objective.theta.shape))
-    bound = (left + (1.0 + state.unseen) * state.noise) / np.sqrt(state.kept)
-    return Followed(after, _with(state, gradient=gradient), bound, state.kept, "quadratic")
+    left += (1.0 + state.unseen) * state.noise
+    return Followed(after, _with(state, gradient=gradient), left, state.kept)
 
 
 def _newton(state, objective, M):
@@ -276,11 +277,12 @@ def _newton(state, objective, M):
     the rows up to ``exp(r)``, and so a step leaves at most a known share of the gradient.
     """
     theta, renewed, spent = objective.theta, False, state.spent - FEWEST
+    look = looks(objective)
     change, size = state.solve(state.gradient)
     for _ in range(MOST_STEPS):
         spent += 1
         theta = theta - change.reshape(theta.shape)
-        seen = look(objective, theta, state.eta)
+        seen = look(theta, state.eta)
         gradient, r, before = seen.gradient, M * seen.moved, size
         change, size = state.solve(gradient)
         if not (math.isfinite(size) and r <= LONGEST):
@@ -302,7 +304,7 @@ def _newton(state, objective, M):
     else:
         return None
     spent = max(spent, state.spent)
-    if r > DRIFT or spent > len(state.H):
+    if r > DRIFT or spent > IN_PASSES * len(state.H):
         later = _renewed(state, objective.at(theta), r)
         if later is not None:
             state, spent = later, 0
@@ -311,8 +313,10 @@ def _newton(state, objective, M):
     if share < 1.0:
         theta, gradient = theta - change.reshape(theta.shape), gradient - state.H @ change
         size, r = share * size, r_then
+    found = objective.at(theta)
+    refuse_separable(found)
     state = _with(state, gradient=gradient, unseen=0, spent=spent)
-    return _certified(state, objective.at(theta), M, size, r)
+    return Followed(found, state, size + state.noise, state.kept * math.exp(-r))
 
 
 def _left_by_a_step(state, M, r, size):
@@ -339,13 +343,3 @@ def _renewed(state, objective, r):
         return None
     H, eta = factor.hessian, objective.eta
     return _with(_raised(state, ratio), H=H, factor=factor.cholesky, eta=eta, kept=1.0)
-
-
-def _certified(state, objective, M, size, r):
-    """Where a stream is, with the gradient that is left at most of ``size``."""
-    share = state.kept * np.exp(-r)
-    kappa = np.sqrt(state.largest / share)
-    local = (size + state.noise) / np.sqrt(share)
-    bound = float(certificate.gradient_bound(M, kappa, np.array(local), np.array(0.0)))
-    refuse_separable(objective)
-    return Followed(objective, state, bound, share, "update")

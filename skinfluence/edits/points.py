@@ -281,14 +281,21 @@ def _others_outweigh(objective, points):
     Few rows are looked at: an edit of one row takes no pass over all of them.
     """
     rows, (step, known) = points.rows, objective.some_kinds
-    weights = objective.weights[::step].copy()
-    weights[rows[rows % step == 0] // step] = 0.0
+    weights, seen = (
+        objective.weights[::step],
+        [row // step for row in rows.tolist() if not row % step],
+    )
+    if seen:
+        weights = weights.copy()
+        weights[seen] = 0.0
     for one, others in known:
+        taken = {}
         kinds = one.kinds(objective.y[rows])
-        for kind in set(kinds.tolist()) - {-1}:
-            taken = -points.row_changes[kinds == kind].sum()
-            if taken > weights[others == kind].max(initial=0.0):
-                return False
+        for kind, change in zip(kinds.tolist(), points.row_changes.tolist(), strict=True):
+            taken[kind] = taken.get(kind, 0.0) - change
+        taken.pop(-1, None)
+        if any(lost > weights[others == kind].max(initial=0.0) for kind, lost in taken.items()):
+            return False
     return True
 
 

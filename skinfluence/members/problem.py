@@ -136,4 +136,4 @@ class MembersProblem(OfMembers):
         y = self.how.targets(member, k, points.new_y)
         weights = points.new_weights * member.class_weights_of(y)
         new = member.design.like(points.new.X)
-        return Points(points.rows, changes, new, y, weights, points.gone)
+        return Points(points.rows, changes, new, y, weights, points.gone, points.places)

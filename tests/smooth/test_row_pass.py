@@ -41,14 +41,14 @@ def test_a_pass_is_the_gradient_and_how_far_rows_of_weight_moved(name, intercept
     eta = rows @ theta.T
     pulls = weights[held, None] * loss.gradient(eta, y[held])
     assert (row_pass._kind_of(loss) is not None) == (name in COMPILED)
-    seen = row_pass.look(objective, theta, np.zeros((n, k)))
+    seen = row_pass.looks(objective)(theta, np.zeros((n, k)))
     wanted = (pulls.T @ rows + penalty * theta).ravel()
     np.testing.assert_allclose(seen.gradient, wanted, rtol=1e-12, atol=1e-12)
     assert seen.moved == pytest.approx(loss.spread(eta).max(), rel=1e-13)
     assert seen.largest == pytest.approx(np.abs(eta).max(), rel=1e-13)
     # In ranges, which large ones are cut into: other sums of the same terms.
     monkeypatch.setattr(row_pass, "WORTH_RANGES", 0.0)
-    again = row_pass.look(objective, theta, np.zeros((n, k)))
+    again = row_pass.looks(objective)(theta, np.zeros((n, k)))
     np.testing.assert_allclose(again.gradient, seen.gradient, rtol=1e-12, atol=1e-12)
     assert again[1:] == seen[1:]
 

@@ -12,7 +12,7 @@ RANGES, WORTH_RANGES = 8, 2e7
 
 
 class Seen(NamedTuple):
-    """Parameters, as a pass over the rows of positive weight found them.
+    """What a pass over the rows of positive weight finds at some parameters.
 
     Attributes
     ----------
@@ -29,30 +29,31 @@ class Seen(NamedTuple):
     largest: float
 
 
-def look(objective, theta, at):
-    """One pass over the rows of an objective at other parameters.
+def looks(objective):
+    """What makes one pass over the rows of an objective at other parameters.
 
     Parameters
     ----------
     objective : Objective
-    theta : ndarray of shape (n_outputs, n_columns)
-    at : ndarray of shape (n_samples, n_outputs)
-        Decision values to measure from.
 
     Returns
     -------
-    seen : Seen
+    look : callable
+        From parameters of shape (n_outputs, n_columns), and decision values to measure from, of shape
+        (n_samples, n_outputs), to what is :class:`Seen` there.
     """
-    kind = _kind_of(objective.loss)
-    X = objective.design.X
+    kind, X = _kind_of(objective.loss), objective.design.X
     if kind is not None and _is_plain(X):
-        return _compiled(objective, theta, at, kind)
-    there = objective.at(theta)
-    held = objective.weights > 0
-    eta = there.eta
-    moved = np.where(held, objective.loss.spread(eta - at), 0.0).max(initial=0.0)
-    largest = np.where(held, np.abs(eta).max(axis=1), 0.0).max(initial=0.0)
-    return Seen(there.gradient(), float(moved), float(largest))
+        return _compiled(objective, kind)
+
+    def look(theta, at):
+        there, held = objective.at(theta), objective.weights > 0
+        eta = there.eta
+        moved = np.where(held, objective.loss.spread(eta - at), 0.0).max(initial=0.0)
+        largest = np.where(held, np.abs(eta).max(axis=1), 0.0).max(initial=0.0)
+        return Seen(there.gradient(), float(moved), float(largest))
+
+    return look
 
 
 def slopes_after(objective):
@@ -104,26 +105,30 @@ def _kind_of(loss):
     return None
 
 
-def _compiled(objective, theta, at, kind):
+def _compiled(objective, kind):
     from skinfluence._compiled.gradient import add_rows
 
-    kind, first, second = _compiled_kind(kind)
-    design, n = objective.design, objective.n_samples
-    d = design.n_features
-    coef, gradient = np.ascontiguousarray(theta[0, :d]), objective.penalty * theta[0]
-    offset = float(design.intercept * theta[0, -1]) if design.intercept else 0.0
+    kind = _compiled_kind(kind)
+    design, n, d = objective.design, objective.n_samples, objective.design.n_features
     y, weights = np.asarray(objective.y, dtype=float), objective.weights
 
-    def part(low, high):
-        out = np.zeros(d)
-        parts = design.X, coef, offset, y, weights, at[:, 0], kind, first, second
-        return out, *add_rows(*parts, low, high, out)
+    def look(theta, at):
+        coef, gradient = np.ascontiguousarray(theta[0, :d]), objective.penalty * theta[0]
+        offset = float(design.intercept * theta[0, -1]) if design.intercept else 0.0
+        given = design.X, coef, offset, y, weights, at[:, 0], *kind
 
-    data, total, moved, largest = part(0, n) if n * d < WORTH_RANGES else _in_ranges(part, n)
-    gradient[:d] += data
-    if design.intercept:
-        gradient[-1] += design.intercept * total
-    return Seen(gradient, moved, largest)
+        def part(low, high):
+            out = np.zeros(d)
+            return out, *add_rows(*given, low, high, out)
+
+        found = part(0, n) if n * d < WORTH_RANGES else _in_ranges(part, n)
+        data, total, moved, largest = found
+        gradient[:d] += data
+        if design.intercept:
+            gradient[-1] += design.intercept * total
+        return Seen(gradient, moved, largest)
+
+    return look
 
 
 def _in_ranges(part, n):
