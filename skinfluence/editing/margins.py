@@ -21,7 +21,7 @@ def _(problem: HingeObjective, answers, points, tol):
     start = in_its_bounds(problem, answers, np.arange(problem.n_samples))
     if problem.design is answers.problem.design and answers.optimum.in_memory:
         return solved_hinge(followed(start, answers))
-    return solved_hinge(HingeAnswers(start))
+    return solved_hinge(HingeAnswers(replace(start, near=True)))
 
 
 @solve_whole.register
@@ -34,7 +34,7 @@ def _(problem: HingeObjective, edit, tol):
     if isinstance(getattr(model, "class_weight", None), str):
         start = _balanced(start, model, own)
     start = in_its_bounds(start, edit.influence.answers.held, edit.left)
-    return solved_hinge(HingeAnswers(start))
+    return solved_hinge(HingeAnswers(replace(start, near=True)))
 
 
 def _balanced(problem, model, sample_weight):

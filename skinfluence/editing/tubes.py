@@ -19,14 +19,14 @@ def _(problem: TubeProblem, answers, points, tol):
     found = None
     if problem.design is answers.problem.design and answers.solution.problem.in_memory:
         found = followed(start, answers)
-    return solved_tube(TubeAnswers(start) if found is None else found)
+    return solved_tube(TubeAnswers(replace(start, near=True)) if found is None else found)
 
 
 @solve_whole.register
 def _(problem: TubeProblem, edit, tol):
     start = edit.taken(edit.kernel_design())
     start = in_its_tube(start, edit.influence.answers.held, edit.left)
-    return solved_tube(TubeAnswers(start))
+    return solved_tube(TubeAnswers(replace(start, near=True)))
 
 
 class FollowedTubeAnswers(TubeAnswers):

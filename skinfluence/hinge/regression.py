@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence._utils.memory import row_blocks
-from skinfluence.active_set import NewRows, Paths, polish
+from skinfluence.active_set import NewRows, Paths, polish, polish_near
 from skinfluence.answers import EditsOnly, answers_of, check_method
 from skinfluence.answers.checks import check_solved_exactly, far_from_optimum
 from skinfluence.hinge.edits import equal_rows
@@ -74,6 +74,8 @@ class TubeProblem(Problem):
         What the fit predicts, where ``beta`` is a guess.
     through : Curve, default=None
         What the targets went through, as in ``skinfluence.losses.curved.through``.
+    near : bool, default=False
+        Whether the coefficients are those of a fit on nearly the same rows.
     """
 
     design: KernelDesign
@@ -89,6 +91,7 @@ class TubeProblem(Problem):
     labels: None = None
     chosen: Chosen | None = None
     through: object = None
+    near: bool = False
 
     model_name = "a support vector regression"
     n_outputs = 1
@@ -156,7 +159,8 @@ class TubeAnswers(EditsOnly):
         engine = tube.engine(problem, problem.design, problem.y, problem.weights)
         start = problem.beta / tube.size
         start = np.concatenate([np.maximum(start, 0.0), np.minimum(start, 0.0)])
-        return polish(engine, start, (problem.bias - tube.middle) / tube.size)
+        solved = polish_near if problem.near else polish
+        return solved(engine, start, (problem.bias - tube.middle) / tube.size)
 
     def __getstate__(self):
         return {"problem": self.problem}

@@ -24,8 +24,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, QuantileTransformer, StandardScaler
 
 from skinfluence import Influence, edits
+from skinfluence.active_set import near_start
 from skinfluence.editing import supports
 from skinfluence.editing.solving import solve_edited
+from skinfluence.hinge import optimum, regression
 from skinfluence.objective import objective_of
 from tests.editing.models import (
     MODELS,
@@ -358,3 +360,27 @@ def test_libsvms_fit_is_the_edited_one_as_far_as_libsvm_goes():
         after.estimator.decision_function(Xi), refit.decision_function(Xi), atol=1e-6
     )
     np.testing.assert_array_equal(after.estimator.predict(Xi), refit.predict(Xi))
+
+
+SUPPORTS = {
+    "classes": (svm.SVC(C=3.0, tol=1e-10), Xi, yi),
+    "tube": (svm.SVR(C=50.0, epsilon=5.0, tol=1e-10), Xd, yd),
+}
+
+
+@pytest.mark.parametrize("name", SUPPORTS)
+def test_behind_a_scaler_rows_that_keep_their_role_are_not_followed(name, monkeypatch):
+    """The scaler moves all rows, and few change roles: no path is followed, and refits say the same."""
+    estimator, X, y = SUPPORTS[name]
+    model = make_pipeline(StandardScaler(), estimator).fit(X, y)
+    inf = Influence(model, X, y)
+    inf.edited(edits.remove(5))
+    monkeypatch.setattr(near_start, "polish", None)
+    monkeypatch.setattr(optimum, "polish", None)
+    monkeypatch.setattr(regression, "polish", None)
+    gone = [3, 40, 77]
+    found = inf.edited(edits.remove(gone)).estimator
+    refit = clone(model).fit(np.delete(X, gone, 0), np.delete(y, gone))
+    np.testing.assert_allclose(
+        outputs(found, X), outputs(refit, X), atol=1e-6 * np.abs(outputs(refit, X)).max()
+    )

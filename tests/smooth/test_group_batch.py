@@ -156,3 +156,16 @@ def test_a_group_that_decides_a_coefficient_is_left_to_single_edits():
     if batch.takes(points).all():
         _, bound, size, _, round_off = batch.solve(points, 1e-6)
         assert not bound[0] <= 1e-6 * (size[0] - bound[0]) + 2 * round_off[0]
+
+
+def test_least_eigenvalues_are_never_taken_to_be_larger_than_they_are():
+    """Near the identity less by a little; far from it what they are, to round-off."""
+    rng = np.random.default_rng(0)
+    half = rng.standard_normal((40, 6, 3)) * np.geomspace(1e-3, 0.6, 40)[:, None, None]
+    A = np.eye(6) - half @ half.transpose(0, 2, 1)
+    found, least = group_batch._least_of(A), np.linalg.eigvalsh(A)[:, 0]
+    assert (found <= least + 1e-14).all()
+    assert (least - found <= 0.1).all()
+    far = least < 0.9
+    assert 5 < np.count_nonzero(far) < 35
+    np.testing.assert_array_equal(found[far], least[far])
