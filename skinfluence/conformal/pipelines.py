@@ -10,7 +10,12 @@ from sklearn.utils import _safe_indexing
 from skinfluence import edits
 from skinfluence._utils.influences import refuse_offset
 from skinfluence.conformal.additions import Additions
-from skinfluence.conformal.responses import KernelResponses, LinearResponses, Lines, Responses
+from skinfluence.conformal.responses import (
+    KernelResponses,
+    LinearResponses,
+    ResidualLines,
+    Responses,
+)
 from skinfluence.editing.whole import learned_from_rows
 from skinfluence.inputs.frozen import uses_y
 from skinfluence.kernel.problem import KernelProblem
@@ -140,13 +145,15 @@ class PipelineResponses(Responses):
             if not own > NOTHING:
                 # It is met whatever its target: none is excluded.
                 residuals = np.maximum(np.abs(found[0][:-1]), 1e-300)
-                lines = Lines(np.zeros(1), np.full(1, np.inf), residuals, np.zeros((self.n, 1)))
+                lines = ResidualLines(
+                    np.zeros(1), np.full(1, np.inf), residuals, np.zeros((self.n, 1))
+                )
                 yield slice(t, t + 1), lines
                 continue
             mean = at - found[0][-1] / own
             residuals = found[0][:-1] + slope[:-1] * (mean - at)
             slopes, h = -slope[:-1, None] / own, np.array([1.0 / own - 1.0])
-            yield slice(t, t + 1), Lines(np.array([mean]), h, residuals, slopes)
+            yield slice(t, t + 1), ResidualLines(np.array([mean]), h, residuals, slopes)
 
 
 class PipelineAdditions:

@@ -10,7 +10,7 @@ from skinfluence._utils.memory import row_blocks
 NEAR_BYTES = 2**22
 
 
-class Lines:
+class ResidualLines:
     """The residuals of all rows for a block of points, each as a line: ``r_i - c_i z``.
 
     Parameters
@@ -39,13 +39,13 @@ class Lines:
         return out
 
 
-class ProductLines(Lines):
+class ProductLines(ResidualLines):
     """Lines of rows in an array: one product says where all residuals are, and no slope is made.
 
     Parameters
     ----------
     mean, h, residuals
-        As of :class:`Lines`.
+        As of :class:`ResidualLines`.
     rows : ndarray of shape (n, d + 1)
         ``[x_i, s, -r_i]``.
     solved : ndarray of shape (d, b)
@@ -84,7 +84,7 @@ class Responses:
         self.n = influence.objective.n_samples
 
     def blocks(self, X):
-        """Blocks of points and their :class:`Lines`, which stay near."""
+        """Blocks of points and their :class:`ResidualLines`, which stay near."""
         tests = self.influence.data.tests(X, None).design
         blocks = list(row_blocks(tests.n_samples, 40 * self.n, NEAR_BYTES))
         return zip(blocks, self._lines(tests, blocks), strict=True)
@@ -116,7 +116,7 @@ class LinearResponses(Responses):
         for block in blocks:
             at, known = (mean[block], h[block], self.residuals), solved[block].T
             if self._rows is None:
-                yield Lines(*at, objective.design.multiply(known))
+                yield ResidualLines(*at, objective.design.multiply(known))
             else:
                 yield ProductLines(*at, self._rows, known, room)
 
@@ -135,4 +135,4 @@ class KernelResponses(Responses):
             columns = answers.test_columns(design)
             known = answers.system.solved(columns)
             h = known.own_left(problem.design.kernel.diagonal(design.X)) / problem.alpha
-            yield Lines(answers.decide(columns), h, self.residuals, known.solution)
+            yield ResidualLines(answers.decide(columns), h, self.residuals, known.solution)
