@@ -4,9 +4,11 @@ import numpy as np
 
 from skinfluence.smooth.pairs.own_values import OneRowEdits
 
-# Conjugate gradients end at this share of the right-hand side, in the norm of the inverse.
+# What is solved ends at this share of the right-hand side, in the norm of the inverse.
 RESIDUAL = 1e-10
 MAX_STEPS = 100
+# Steps of a series; edits that need more, whose penalty moves much, take conjugate gradients.
+SERIES = 8
 
 
 class RescaledRows(OneRowEdits):
@@ -23,8 +25,8 @@ class RescaledRows(OneRowEdits):
     Notes
     -----
     A diagonal of the parameters is two products with small matrices here, as wide as there are columns
-    whose penalty some edit moves, so conjugate gradients preconditioned with ``P`` cost next to nothing
-    beside a pass over the rows.
+    whose penalty some edit moves. What it adds to a solve with ``P`` lies in their span, where a series in
+    the change of the penalty is summed; so a solve costs next to nothing beside a pass over the rows.
     """
 
     are_along_rows = False
@@ -36,7 +38,8 @@ class RescaledRows(OneRowEdits):
         change = penalty * (edits.ratio - 1.0)
         # Behind encoders most columns keep their penalty. In a tuple, since arrays are one line an edit.
         moving = change.any(axis=0)
-        self._shared = (at.unwhitened[:, moving],)
+        units = at.unwhitened[:, moving]
+        self._shared = units, units.T @ units
         self.change = change[:, moving]
         penalised = edits.ratio[:, objective.penalty > 0]
         kept = np.minimum(penalised.min(axis=1, initial=1.0), 1.0)
@@ -50,6 +53,9 @@ class RescaledRows(OneRowEdits):
             self.noise = accuracy.floor * (np.sqrt(growth) - 1.0) + rounding * np.sqrt(growth)
             self.growth = growth
         a = self.a
+        # What the units are of the row, and P^-1 takes off along it.
+        self._along = a @ units
+        self._share = self.D * self.grown
         self._turn = self._pushed(self._halved(self.change * objective.theta[0, moving]))
         self._directions = self._inverse(a, a)
         self._begin = self._inverse(a, -self._right(a))
@@ -88,33 +94,61 @@ class RescaledRows(OneRowEdits):
 
     def _before(self, a, b):
         """``P^-1 b`` without the change of the penalty."""
-        along = np.einsum("bd,bd->b", a, b) * self.D * self.grown
+        along = np.einsum("bd,bd->b", a, b) * self._share
         return b - along[:, None] * a
 
     def _inverse(self, a, b):
-        """``P'^-1 b``; what it leaves is counted."""
-        x, r = np.zeros_like(b), b.copy()
+        """``P'^-1 b``; what it leaves is counted.
+
+        ``P'^-1 b = P^-1 (b - U y)`` with ``y = c U'P'^-1 b``, which is iterated.
+        """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            z = self._before(a, r)
-            d, rz = z.copy(), np.einsum("bd,bd->b", r, z)
-            start = rz.copy()
-            for _ in range(MAX_STEPS):
-                if not (rz > RESIDUAL**2 * start).any():
+            along = np.einsum("bd,bd->b", a, b)
+            moved = b @ self._units - (self._share * along)[:, None] * self._along
+            start = np.einsum("bd,bd->b", b, b) - self._share * along**2
+            y = self.change * moved
+            for _ in range(SERIES):
+                off = self.change * (moved - self._squeezed(y)) - y
+                left = np.einsum("bq,bq->b", off, self._squeezed(off))
+                open_ = ~(left <= RESIDUAL**2 * start)
+                if not open_.any():
                     break
-                Pd = d + self.D[:, None] * np.einsum("bd,bd->b", a, d)[:, None] * a + self._bent(d)
-                share = rz / np.einsum("bd,bd->b", d, Pd)
-                # What is solved to the last digit has nothing left to divide by.
-                share[~(rz > 0)] = 0.0
-                x += share[:, None] * d
-                r -= share[:, None] * Pd
-                z = self._before(a, r)
-                after = np.einsum("bd,bd->b", r, z)
-                d = z + np.where(rz > 0, after / rz, 0.0)[:, None] * d
-                rz = after
-            lost = np.sqrt(np.abs(rz) / start * self.added / self.kept)
+                y += off
+            x = self._before(a, b - self._halved(y))
+            left = np.abs(left)
+            some = np.flatnonzero(open_)
+            if len(some):
+                x[some], left[some] = self.take(some)._by_conjugate_gradients(a[some], b[some])
+            lost = np.sqrt(left / start * self.added / self.kept)
         lost[start == 0] = 0.0
         self.slack = self.slack + np.where(np.isnan(lost), np.inf, lost)
         return x
+
+    def _squeezed(self, y):
+        """``U'P^-1 U y``."""
+        along = self._share * np.einsum("bq,bq->b", self._along, y)
+        return y @ self._shared[1] - along[:, None] * self._along
+
+    def _by_conjugate_gradients(self, a, b):
+        """``P'^-1 b``, and the square of what it leaves."""
+        x, r = np.zeros_like(b), b.copy()
+        z = self._before(a, r)
+        d, rz = z.copy(), np.einsum("bd,bd->b", r, z)
+        start = rz.copy()
+        for _ in range(MAX_STEPS):
+            if not (rz > RESIDUAL**2 * start).any():
+                break
+            Pd = d + self.D[:, None] * np.einsum("bd,bd->b", a, d)[:, None] * a + self._bent(d)
+            share = rz / np.einsum("bd,bd->b", d, Pd)
+            # What is solved to the last digit has nothing left to divide by.
+            share[~(rz > 0)] = 0.0
+            x += share[:, None] * d
+            r -= share[:, None] * Pd
+            z = self._before(a, r)
+            after = np.einsum("bd,bd->b", r, z)
+            d = z + np.where(rz > 0, after / rz, 0.0)[:, None] * d
+            rz = after
+        return x, np.abs(rz)
 
     def begin(self, a):
         return self._begin.copy()
