@@ -88,7 +88,7 @@ def class_and_rest(model, problems, X, codes, weights):
     TypeError
         For models that chose something on the rows, and for parameters that have no decision values.
     """
-    problems, as_chance = _of_one_value(model, problems, CLASS_BY_CLASS)
+    problems, as_chance = of_one_value(model, problems, CLASS_BY_CLASS)
     labels = Labels.by_position(model.classes_)
     name = f"{problems[0].model_name} for each class"
     return _made_of(problems, ClassAndRest(problems, as_chance), X, codes, weights, labels, name)
@@ -118,14 +118,14 @@ def each_pair(model, problems, X, codes, weights):
     """
     from skinfluence.members.pairs import PairsLoss, PairsProblem
 
-    problems, as_chance = _of_one_value(model, problems, PAIR_BY_PAIR)
+    problems, as_chance = of_one_value(model, problems, PAIR_BY_PAIR)
     labels = Labels.by_position(model.classes_)
     loss = PairsLoss(problems, len(model.classes_), as_chance)
     name = f"{problems[0].model_name} for each pair of classes"
     return PairsProblem(problems, design_of(X), codes, weights, loss, labels, name)
 
 
-def _of_one_value(model, problems, instead):
+def of_one_value(model, problems, instead):
     """The problems of binary models, and whether these are asked for probabilities."""
     problems = tuple(problems)
     _refuse_chosen(problems)

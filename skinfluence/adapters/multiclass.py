@@ -1,9 +1,11 @@
 """One-vs-rest classifiers: one objective whose outputs are the binary models."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 
 from skinfluence._utils.validation import check_rows, check_sample_weight
@@ -15,8 +17,11 @@ from skinfluence.adapters.members import (
     each_pair,
     label_by_label,
     label_columns,
+    of_one_value,
     says_chances,
 )
+from skinfluence.design import design_of
+from skinfluence.inputs.asked import AskedModel
 from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import OneVsRest, SquaredError
@@ -127,6 +132,8 @@ def _(model: OneVsOneClassifier, X, y, sample_weight=None):
     check_rows(X, y)
     n_classes = len(model.classes_)
     codes = Labels.by_position(model.classes_).codes(y)
+    if any(isinstance(one, Pipeline) for one in model.estimators_):
+        return _pairs_of_pipelines(model, X, codes, sample_weight)
     parts = []
     for estimator, a, b in zip(model.estimators_, *np.triu_indices(n_classes, 1), strict=True):
         own = np.flatnonzero((codes == a) | (codes == b))
@@ -136,14 +143,46 @@ def _(model: OneVsOneClassifier, X, y, sample_weight=None):
     return each_pair(model, parts, X, codes, sample_weight)
 
 
+def _pairs_of_pipelines(model, X, codes, weights):
+    """The problem of a fitted OneVsOneClassifier of pipelines."""
+    from skinfluence.members.pairs import PairsLoss
+    from skinfluence.members.pairs_whole import PairsOfPipelinesProblem
+
+    as_chance, n_classes = says_chances(model), len(model.classes_)
+    asked = partial(AskedModel, of="predict_proba" if as_chance else "decision_function")
+    parts = []
+    for estimator, a, b in zip(model.estimators_, *np.triu_indices(n_classes, 1), strict=True):
+        own = np.flatnonzero((codes == a) | (codes == b))
+        try:
+            parts.append(asked(estimator, X[own], 1 * (codes[own] == b), None, same_fit=True))
+        except TypeError as error:
+            raise TypeError(f"{error} {PAIR_BY_PAIR}") from error
+    problems, _ = of_one_value(model, [one.problem for one in parts], PAIR_BY_PAIR)
+    said = [one.concern for one in parts if one.concern is not None]
+    return PairsOfPipelinesProblem(
+        design=design_of(X),
+        y=codes,
+        weights=weights,
+        loss=PairsLoss(problems, n_classes, as_chance),
+        labels=Labels.by_position(model.classes_),
+        cuts=None,
+        model_name=f"{problems[0].model_name} for each pair of classes",
+        models=tuple((model.estimator, asked.keywords["of"], asked) for _ in parts),
+        concern=said[0] if said else None,
+    )
+
+
 @refuse_form.register
 def _(model: OneVsOneClassifier):
-    layer = opened(getattr(model, "estimators_", [model.estimator])[0])
+    inside = getattr(model, "estimators_", [model.estimator])[0]
+    if isinstance(inside, Pipeline):
+        # Its steps are fitted to the rows of each pair, and it is asked whole.
+        inside = inside.steps[-1][1]
+    layer = opened(inside)
     if layer is not None and layer.transformers:
         raise TypeError(
-            "The models of a OneVsOneClassifier must share their features. Got steps inside it, which are "
-            "others for each pair of classes: they are fitted on its rows. Put them before it, where they "
-            f"are fitted on all rows, which is another model. {PAIR_BY_PAIR}"
+            "The models of a OneVsOneClassifier must be classifiers, or pipelines that end in one. Got "
+            f"{type(inside).__name__}, inside of which are steps. {PAIR_BY_PAIR}"
         )
 
 

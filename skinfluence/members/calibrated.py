@@ -45,6 +45,8 @@ class CalibratedProblem(InFolds):
     ensemble: bool
 
     without_rows = LOST, "Split such a group, or fit with fewer folds."
+    # Weights that the classifier does not take are those of calibrators alone.
+    weighs_all = False
     own_rows = "calibration in folds, which are cut anew after each"
 
     @property

@@ -15,6 +15,22 @@ from skinfluence.closed_form.family import NoModelError
 KEPT_BYTES = 2**29
 
 
+def check_takes_weights(model, weights):
+    """Refuse weights of rows that a model inside another, which would hand them on, does not take.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not (weights == 1.0).all() and not has_fit_parameter(model, "sample_weight"):
+        heavy = weights[weights != 1.0][0]
+        raise ValueError(
+            "All models inside another must take weights where rows have some, as scikit-learn has it. Got "
+            f"{type(model).__name__}, whose fit takes none, and a row of weight {heavy:g}. "
+            "Leave weights at 1, and remove rows in place of giving them none."
+        )
+
+
 def fitted_to(problem, rows):
     """A model fitted to some rows of a table, and what it was given: X, y and weights or None.
 
@@ -29,6 +45,8 @@ def fitted_to(problem, rows):
     """
     y, own = problem.given_y[rows], problem.weights[rows]
     X, model = problem.design.X[rows], clone(problem.estimator)
+    if problem.weighs_all:
+        check_takes_weights(model, own)
     weighed = has_fit_parameter(model, "sample_weight") and not (own == 1.0).all()
     given = {"sample_weight": own} if weighed else {}
     with warnings.catch_warnings():
@@ -103,7 +121,7 @@ class FoldModels:
         self._parts = {}
         # Models hold their rows and what these are in their own columns.
         n, d = problem.design.X.shape
-        self._most = max(2 * n_folds, KEPT_BYTES // (16 * n * d))
+        self._most = max(2 * n_folds, 1, KEPT_BYTES // (16 * n * d))
 
     def of(self, chosen):
         """The :class:`FoldModel` of the rows of a mask.

@@ -15,7 +15,7 @@ from skinfluence._utils.memory import row_blocks
 from skinfluence.answers import Tests, answers_of
 from skinfluence.closed_form.family import NoModelError
 from skinfluence.design import Design
-from skinfluence.members.fold_models import FoldModels
+from skinfluence.members.fold_models import FoldModels, check_takes_weights
 from skinfluence.members.in_folds import InFolds
 from skinfluence.objective import Labels, Objective
 from skinfluence.smooth.optimum.existence import SeparableError
@@ -57,6 +57,8 @@ class Member:
     estimator: object
     response: str
     asked: object
+
+    weighs_all = True
 
     @property
     def n_samples(self):
@@ -245,6 +247,7 @@ class Last:
 
     def _fitted(self, Z, y, weights):
         given = {} if (weights == 1.0).all() else {"sample_weight": weights}
+        check_takes_weights(self.estimator, weights)
         with warnings.catch_warnings():
             # Where its solver stops does not matter: answers are of its optimum.
             warnings.simplefilter("ignore")
