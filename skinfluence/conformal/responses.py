@@ -86,8 +86,11 @@ class Responses:
     def blocks(self, X):
         """Blocks of points and their :class:`ResidualLines`, which stay near."""
         tests = self.influence.data.tests(X, None).design
-        blocks = list(row_blocks(tests.n_samples, 40 * self.n, NEAR_BYTES))
-        return zip(blocks, self._lines(tests, blocks), strict=True)
+        # What is solved for of many points at once has a number for each of their columns.
+        for some in row_blocks(tests.n_samples, 24 * tests.n_features):
+            own = list(row_blocks(some.stop - some.start, 40 * self.n, NEAR_BYTES))
+            for block, lines in zip(own, self._lines(tests.take(some), own), strict=True):
+                yield slice(some.start + block.start, some.start + block.stop), lines
 
 
 class LinearResponses(Responses):

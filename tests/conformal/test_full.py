@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn import linear_model
 from sklearn.base import clone
 from sklearn.kernel_ridge import KernelRidge
 
+from skinfluence._utils.memory import row_blocks
 from skinfluence.conformal import (
     FullConformalClassifier,
     FullConformalRegressor,
+    responses,
 )
 from skinfluence.conformal.full import ends_of
 from skinfluence.svm import SVC
@@ -194,3 +197,21 @@ def test_models_that_are_not_exact_here_are_refused():
     model = FullConformalRegressor().fit(X, y)
     with pytest.raises(ValueError, match="one target"):
         model.p_values(X_test, [1.0])
+
+
+@pytest.mark.parametrize("kind", ["array", "sparse"])
+def test_points_in_many_blocks_have_what_each_has_alone(kind, monkeypatch):
+    """Blocks of points that are solved for together, and of those whose lines are near, end in different places."""
+    rng = np.random.default_rng(3)
+    X, X_test = rng.standard_normal((30, 4)), rng.standard_normal((23, 4))
+    y, y_test = X[:, 0] + rng.standard_normal(30), rng.standard_normal(23)
+    given = sp.csr_array if kind == "sparse" else np.asarray
+    model = FullConformalRegressor(linear_model.Ridge(0.5)).fit(given(X), y)
+    alone = [model.p_values(given(X_test[[t]]), y_test[[t]])[0] for t in range(23)]
+    ends = [model.predict_interval(given(X_test[[t]]))[0] for t in range(23)]
+    monkeypatch.setattr(responses, "NEAR_BYTES", 40 * 30 * 3)
+    monkeypatch.setattr(
+        responses, "row_blocks", lambda n, size, budget=24 * 4 * 7: row_blocks(n, size, budget)
+    )
+    np.testing.assert_allclose(model.p_values(given(X_test), y_test), alone, atol=1e-12)
+    np.testing.assert_allclose(model.predict_interval(given(X_test)), ends, rtol=1e-10)
