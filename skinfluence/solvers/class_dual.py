@@ -36,7 +36,8 @@ class ClassDualFactor(DualFactor):
 
     as in [1]_. ``Q`` ignores what is equal in all classes and returns what sums to zero over them, so
     that it is the same in any orthonormal coordinates. ``K n^3`` flops for the factor and as many for the
-    leverages, in the place of twice ``(n (K - 1))^3 / 3``; ``(8 K + 2) n^2`` for a right-hand side.
+    leverages, in the place of twice ``(n (K - 1))^3 / 3``; ``(4 K + 2) n^2`` for a right-hand side, in the
+    place of ``2 (n (K - 1))^2``.
 
     Parameters
     ----------
