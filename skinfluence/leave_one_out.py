@@ -64,8 +64,9 @@ def _row_count(influence, route, frozen):
     whole = whole_pipeline(influence, "one-step", frozen, np.inf)
     if whole is None:
         return 0
-    routes = whole.removals(np.arange(influence.objective.n_samples), None).routes
-    return int(np.count_nonzero(routes == route))
+    # After earlier edits of the rows that are left.
+    whole, rows, _ = whole.numbered(np.arange(influence.objective.n_samples))
+    return int(np.count_nonzero(whole.removals(rows, None).routes == route))
 
 
 class Outputs(BaseEstimator):

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skinfluence import Influence
+from skinfluence import Influence, edits
 from skinfluence.cleaning import audit
 from skinfluence.leave_one_out import loo_loss, quick_method
 from skinfluence.model_selection import LeaveOneOutSearch
@@ -44,6 +44,15 @@ def test_one_step_is_the_quick_way_but_behind_fills_that_move(table, nested):
         assert quick_method(influence) == quick
         assert quick_method(influence, "accept") == "one-step"
     assert quick_method(Influence(logistic().fit(whole, y), whole, y)) == "one-step"
+
+
+def test_the_quick_way_after_earlier_edits_is_that_of_the_rows_that_are_left(table):
+    X, y = table
+    influence = Influence(make_pipeline(*steps(SimpleImputer(), False), logistic()).fit(X, y), X, y)
+    assert quick_method(influence.after(edits.remove([3, 7]))) == "auto"
+    # Without the rows that have gaps no fill moves.
+    without = influence.after(edits.remove(np.flatnonzero(np.isnan(X).any(axis=1))))
+    assert quick_method(without) == "one-step"
 
 
 @pytest.mark.parametrize("nested", [False, True])
