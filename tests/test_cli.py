@@ -9,6 +9,7 @@ import pytest
 import skinfluence
 from skinfluence.cli import main
 from skinfluence.datasets import make_mixed_table
+from tests.fewer import LONG
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +80,10 @@ def test_rows_that_cost_more_than_the_budget_are_refused_with_a_remedy_that_work
 # What it finds ---------------------------------------------------------------------------------
 
 
-def test_the_digits_demo_finds_its_planted_errors(capsys, tmp_path):
+@pytest.mark.parametrize("demo", ["breast-cancer", "digits"] if LONG else ["breast-cancer"])
+def test_a_demo_finds_its_planted_errors(demo, capsys, tmp_path):
     """85 % of the errors in the first 15 % of the rows; cleaning brings the model towards the truth."""
-    summary = run_json(capsys, "--demo", "digits", "--verify", 2, "--no-html")
+    summary = run_json(capsys, "--demo", demo, "--verify", 2, "--no-html")
     share = {line["depth"]: line["share_found"] for line in summary["depths"]}
     assert share[0.15] >= 0.85
     score = summary["accuracy_on_true_labels"]
