@@ -8,6 +8,7 @@
     python benchmarks/noise.py --cleanlab --seeds 3 --data DIR made-2 made-4 moons dogfish diabetes
     python benchmarks/noise.py --cleanlab chosen judged later    # the tables of fresh_tables.py
     python benchmarks/noise.py --seeds 3 --data DIR wide         # more columns than rows
+    python benchmarks/noise.py --told                            # beside Bayes' rule with the true noise
 
 ``random``: labels replaced by any other class; ``1`` and ``0``: only labels of that class (of the
 two, or of the first two) are replaced. The penalty is chosen by leave-one-out loss on the noisy labels.
@@ -34,6 +35,7 @@ from threadpoolctl import threadpool_limits
 
 from skinfluence import Influence
 from skinfluence.cleaning import audit
+from skinfluence.cleaning.shapes import Likelihood
 from skinfluence.leave_one_out import loo_loss
 from skinfluence.linear_model import LogisticRegression
 
@@ -246,6 +248,15 @@ def cleanlab(model, X, given):
     return proba, -quality, find_label_issues(given, proba)
 
 
+def told(found, y, given, kind, share):
+    """Log odds of an error by Bayes' rule, with the matrix that planted the errors and a and b fitted."""
+    logs = np.log(np.maximum(found.local_proba, 1e-30))
+    kinds = [("even",)] if kind == "random" else [("true", int(kind))]
+    shape = Likelihood(logs, given).fit(kinds, held=share)
+    k = logs.shape[1]
+    return np.nan_to_num(shape.log_odds(logs, given, np.zeros((k, k))), neginf=-1e9)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
@@ -258,6 +269,7 @@ def main():
     parser.add_argument("--kinds", nargs="+", default=["clean", "random", "1", "0"])
     parser.add_argument("--cleanlab", action="store_true")
     parser.add_argument("--rounds", type=int, default=0, help="also with trimmed rows, so often")
+    parser.add_argument("--told", action="store_true", help="also with the true matrix")
     parser.add_argument("--keep", metavar="FOLDER", help="write the probabilities there, as npz")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -318,6 +330,9 @@ def show(args, name, seed, kind, share, X, y, given):
         order = np.empty(len(y))
         order[trimmed.table["row"]] = -np.arange(len(y), dtype=float)
         lines["rounds"] = (order, suggested(trimmed), trimmed.noise_share)
+    if args.told and kind not in ("clean", "real"):
+        scores = told(found, y, given, kind, share)
+        lines["told"] = (scores, scores > 0, share)
     kept = {"loo": found.loo_proba, "given": given, "y": y, "C": model.C}
     if args.cleanlab:
         proba, quality, flagged = cleanlab(model, X, given)

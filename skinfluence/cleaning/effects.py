@@ -12,9 +12,9 @@ from skinfluence.statistics import OverBudgetError, any_learns, moving_curve
 
 EFFECT, ERROR = "effect_of_dropping", "effect_error"
 # Where more than the model learns from the rows: of how many of the first rows effects are worked out, and
-# what that may cost, in rows times squared parameters, of which a second is some 2e7; a fit of the steps is
-# taken for so many.
-SHOWN, MOST_WORK, WORK_OF_FIT = 20, 2e8, 1e5
+# what that may cost, in rows times squared parameters times outputs, of which a second is some 1e7; what is
+# taken for a row besides, and for a fit of the steps.
+SHOWN, MOST_WORK, WORK_OF_ROW, WORK_OF_FIT = 20, 4e7, 1e6, 1e5
 # Of the optimum and of answers that are solved to round-off: shares of the effect and of the mean loss.
 OF_ITSELF, OF_ALL = 1e-4, 1e-8
 TELL = "In Python verify(k, effects=True) refits without single rows, and tells."
@@ -147,10 +147,10 @@ def learned_anew(influence):
 
 def affordable(influence, frozen):
     """Of how many rows effects may be worked out by edits."""
-    n = influence.objective.n_samples
-    parameters = getattr(influence.objective, "n_parameters", n)
-    fits = fitted_again(influence, frozen)
-    return int(MOST_WORK / (n * parameters**2 + WORK_OF_FIT * fits))
+    problem = influence.objective
+    n, outputs = problem.n_samples, problem.loss.n_outputs
+    work = n * getattr(problem, "n_parameters", n) ** 2 * outputs
+    return int(MOST_WORK / (work + WORK_OF_ROW + WORK_OF_FIT * fitted_again(influence, frozen)))
 
 
 def edited_effects(influence, rows, frozen):

@@ -33,7 +33,9 @@ def number(value, digits=3):
 
 
 def signed(value, digits=2):
-    """Format a percentage with its sign always shown."""
+    """Format a percentage with its sign always shown; what rounds to 0 is not called 0."""
     if not np.isfinite(value):
         return "–"
-    return f"{value:+.{digits}f}".replace("-", "\u2212") + "\u202f%"
+    small = 0 < abs(value) < 0.5 * 10.0**-digits
+    text = f"{value:+.1g}" if small else f"{value:+.{digits}f}"
+    return text.replace("-", "\u2212") + "\u202f%"

@@ -99,7 +99,7 @@ def audit(
         cost, from up to 32 rows. Where transformers or balanced class weights are learned anew without a row,
         each effect is an edit of the whole and leave-one-out answers of all others, solved to round-off:
         None works out those that the action on a numeric target rests on, True those of the first 20
-        rows; fewer, down to none, where that would take longer than some ten seconds, which a note says.
+        rows; fewer, down to none, where that would take longer than some four seconds, which a note says.
     groups : array-like of shape (n_samples,), default=None
         Where each row comes from: its annotator, hospital or file. Gives the table ``sources``, at
         the price of an edit and of one-step leave-one-out answers for each source.

@@ -143,4 +143,5 @@ def test_numbers_read_well():
     assert number(1.5e-7) == "1.50e\u221207"
     assert percent(0.1234, 1) == "12.3\u202f%"
     assert signed(-0.5) == "\u22120.50\u202f%"
+    assert signed(0.00012, 3) == "+0.0001\u202f%" and signed(0.0) == "+0.00\u202f%"
     assert chance(1.0) == "≥\u202f95\u202f%"
