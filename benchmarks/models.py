@@ -190,7 +190,7 @@ def main(names):
             off = "held" if held else f"{error(fitted, X, y, found):.0e}"
             size = f"{X.shape[0]} x {X.shape[1]}"
             print(
-                f"{str(model)[:58]:58s} {size:>15s} {fit:8.4f} {asked / fit:6.1f} "
+                f"{' '.join(str(model).split())[:58]:58s} {size:>15s} {fit:8.4f} {asked / fit:6.1f} "
                 f"{asked / (fit + seen):12.1f} {off:>8s}",
                 flush=True,
             )
