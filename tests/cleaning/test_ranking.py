@@ -239,8 +239,9 @@ def test_effects_that_would_take_too_long_are_empty(demo, monkeypatch):
     assert any("too long for a table like this" in note for note in found.notes)
 
 
-def test_a_target_is_dropped_behind_a_scaler_where_that_helps_the_others():
+def test_a_target_is_dropped_behind_a_scaler_where_that_helps_the_others(monkeypatch):
     """The effects that an action rests on are worked out unasked."""
+    monkeypatch.setattr(effects, "SHOWN", 20)
     X, y = load_diabetes(return_X_y=True)
     X, (noisy, shifted) = X[:150], shift_targets(y[:150], 0.04, size=4, random_state=2)
     model = make_pipeline(StandardScaler(), Ridge()).fit(X, noisy)
