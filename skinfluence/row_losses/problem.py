@@ -32,6 +32,9 @@ class RowOutputs:
     decision : callable or None
     """
 
+    # As of a Loss.
+    needs_positive = False
+
     def __init__(self, decision):
         self.decision = decision
 

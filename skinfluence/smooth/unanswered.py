@@ -9,6 +9,7 @@ from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
 from skinfluence.answers.checks import rows_alone
 from skinfluence.smooth.one_step import steps
+from skinfluence.smooth.optimum.existence import why_no_optimum
 from skinfluence.smooth.optimum.piecewise import is_piecewise
 
 
@@ -54,13 +55,7 @@ def warn_unanswered(rows, solver):
             "drop the columns that one row decides."
         )
     else:
-        parted = "the classes are separated"
-        if solver.objective.labels is None:
-            parted = "rows whose target is 0 fall without end"
-        reason = (
-            f"no answer (NaN): after the edit a parameter is not determined, or {parted}, so there is no "
-            "optimum. Penalise the model, or drop the columns that one row decides."
-        )
+        reason = f"no answer (NaN): after the edit {why_no_optimum(solver.objective)}"
     warnings.warn(f"{rows_have(rows)} {reason}", ConvergenceWarning, stacklevel=level_outside())
 
 

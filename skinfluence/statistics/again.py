@@ -12,9 +12,8 @@ from skinfluence._utils.threads import small_blas
 from skinfluence.answers import LOCAL
 from skinfluence.edits import NoOptimumError
 from skinfluence.objective import Objective
-from skinfluence.smooth.optimum.existence import SeparableError
 from skinfluence.solvers import SingularHessianError
-from skinfluence.statistics.balanced import class_is_gone
+from skinfluence.statistics.balanced import EmptiedClassError, class_is_gone
 from skinfluence.statistics.budget import check_budget, clock, warn_unanswered
 from skinfluence.statistics.near_before import near_after
 from skinfluence.statistics.refits import RefusedRowError
@@ -29,7 +28,7 @@ from skinfluence.statistics.weighted_texts import WeightedTexts
 
 # Edits that are solved side by side, the bytes of their rows, and the CPU seconds of a trial of some.
 MOST, BLOCK_BYTES, TRIAL = 32, 2**27, 1.0
-NO_ANSWER = (RefusedRowError, NoOptimumError, SingularHessianError, SeparableError)
+NO_ANSWER = (RefusedRowError, NoOptimumError, SingularHessianError)
 
 
 class Again:
@@ -96,9 +95,9 @@ class Again:
                     if isinstance(found, RefusedRowError):
                         refused.append((rows, str(found)))
                     else:
-                        (emptied if isinstance(found, NoOptimumError) else gone).append(rows)
+                        (emptied if isinstance(found, EmptiedClassError) else gone).append(rows)
                     yield i, self._no_answer(outs[i])
-        warn_unanswered(refused, gone, emptied)
+        warn_unanswered(self.answers.problem, refused, gone, emptied)
 
     def seconds(self, edits, out, n, method):
         """CPU seconds that ``n`` edits would take, from what the first of them take.

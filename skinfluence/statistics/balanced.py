@@ -43,9 +43,13 @@ def ratios(before, after):
         return after.sum() / before.sum() * np.where(before > 0, before / after, 1.0)
 
 
+class EmptiedClassError(NoOptimumError):
+    """A class has no rows left, so that its balanced weight would be infinite."""
+
+
 def class_is_gone(problem, k):
     """The error of an edit that leaves no rows to class number k, where class weights are balanced."""
-    return NoOptimumError(
+    return EmptiedClassError(
         "Every class must keep rows after the edit where class weights are balanced. Got an edit that leaves "
         f"none to class {problem.labels.classes[k]}: its weight would be infinite. Fit the model that is "
         "meant on the remaining rows."

@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.naming import rows_have
+from skinfluence.smooth.optimum.existence import why_no_optimum
 
 # CPU seconds that fitting transformers again may take.
 BUDGET = 60.0
@@ -73,11 +74,12 @@ def check_budget(seconds, n_fits, budget):
     )
 
 
-def warn_unanswered(refused, gone, emptied=()):
+def warn_unanswered(problem, refused, gone, emptied):
     """Say which rows have no answer: those transformers refuse, and why, those that hold a class, others.
 
     Parameters
     ----------
+    problem : Problem
     refused : list of (ndarray of int, str)
     gone, emptied : list of ndarray of int
     """
@@ -97,9 +99,7 @@ def warn_unanswered(refused, gone, emptied=()):
         )
     if gone:
         warnings.warn(
-            f"{_who(gone)} no answer (NaN): without them a parameter is not determined, or the "
-            "classes are separated, so there is no optimum. Penalise the model, or drop the columns "
-            "that one row decides.",
+            f"{_who(gone)} no answer (NaN): without them {why_no_optimum(problem)}",
             ConvergenceWarning,
             stacklevel=level_outside(),
         )

@@ -98,7 +98,7 @@ WARNINGS = [
     (r"the transformers, fitted on what the edit leaves, refuse", "steps refuse", _refused),
     (r"is the only one of its class|has all the training weight", "alone", _named),
     (r"holds all the weight|a class has no rows|are in group \d", "class emptied", _named),
-    (r"not determined, or the classes are separated", "no optimum", _singular),
+    (r"a parameter is not determined", "no optimum", _singular),
     (r"The fit is not at the optimum", "fit stopped early", _far),
     (r"Fitted again on all rows they do not give what they gave", "held", _unstable),
     (r"could not be certified", "not certified", _always),

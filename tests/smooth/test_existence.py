@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import (
     GammaRegressor,
+    LinearRegression,
     LogisticRegression,
     PoissonRegressor,
     TweedieRegressor,
 )
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
 
 from skinfluence import Influence, edits
 from skinfluence.edits import NoOptimumError
@@ -165,3 +168,43 @@ def test_an_edit_that_leaves_a_column_to_one_class_is_refused(n_classes, rng):
     expected = inf.objective.loss.expand(X[:3] @ move[:, :3].T + move[:, 3]).reshape(3, -1)
     found = found[:, 2].reshape(3, -1)
     assert relative_error(found, expected) < 1e-3
+
+
+def separable_without(rng):
+    """Classes that one row keeps from being parted by a plane, and that row."""
+    X = rng.standard_normal((30, 2))
+    y = (X[:, 0] > 0).astype(int)
+    row = int(X[:, 0].argmax())
+    y[row] = 0
+    return X, y, row
+
+
+def zeros_fall_without(rng):
+    X, y, (row,) = held_by(rng, 1)
+    return X, y, row
+
+
+def undetermined_without(rng):
+    X = rng.standard_normal((30, 3))
+    X[:, 2] = 1.0 * (np.arange(30) == 4)
+    return X, X[:, 0] + rng.standard_normal(30), 4
+
+
+@pytest.mark.parametrize("steps", [[], [PCA()]], ids=["alone", "behind a step"])
+@pytest.mark.parametrize(
+    "model, table, why",
+    [
+        (UNPENALISED, separable_without, "is not determined, or the classes are separated, so"),
+        (POISSON, zeros_fall_without, "is not determined, or rows whose target is 0 fall .*, so"),
+        (LinearRegression(), undetermined_without, "a parameter is not determined, so"),
+    ],
+    ids=["separated", "falling", "least squares"],
+)
+@SOFT
+@pytest.mark.filterwarnings("ignore:lbfgs", "ignore:.*could not be certified")
+def test_why_a_row_has_no_answer_is_said_of_the_model_that_it_is(steps, model, table, why, rng):
+    X, y, row = table(rng)
+    inf = Influence(make_pipeline(*steps, clone(model)).fit(X, y), X, y)
+    with pytest.warns(ConvergenceWarning, match=f"Row {row} has no answer .*{why}"):
+        found = inf.removal_effect(X[:2], of="decision_function", indices=[row, row - 1])
+    assert np.isnan(found).any(axis=0).tolist() == [True, False]

@@ -158,7 +158,7 @@ WARNINGS = [
     (r"Newton's method stopped", "Newton stopped", _always),
     (r"CG stopped after", "CG stopped", _solver("cg")),
     (
-        r"float64 to see what determines|a parameter is not determined, or",
+        r"float64 to see what determines|a parameter is not determined",
         "undetermined",
         _singular,
     ),

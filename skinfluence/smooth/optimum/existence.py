@@ -43,6 +43,24 @@ def refuse_separable(objective):
         _refuse_falling_zeros(objective)
 
 
+def why_no_optimum(problem):
+    """What may leave a model without a penalty no optimum, in words, the end of a warning about some rows.
+
+    Parameters
+    ----------
+    problem : Problem
+    """
+    at_infinity = ""
+    if problem.labels is not None:
+        at_infinity = ", or the classes are separated"
+    elif problem.loss.needs_positive:
+        at_infinity = ", or rows whose target is 0 fall without end"
+    return (
+        f"a parameter is not determined{at_infinity}, so there is no optimum. Penalise the model, or drop "
+        "the columns that one row decides."
+    )
+
+
 def refuse_unbounded(objective):
     """As :func:`refuse_separable`, where Newton's method does not end: of classes by the rows, too.
 
