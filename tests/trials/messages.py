@@ -174,6 +174,14 @@ WARNINGS = [
 ]
 
 
+def warned_of(message):
+    """The words of a warning and their table: of an edit in a list those that refuse it alone."""
+    edit, refuses, why = message.partition(" of the list ha")
+    if not (refuses and edit.startswith("Edit")):
+        return message, WARNINGS
+    return why.partition("(NaN). ")[2], REFUSALS
+
+
 def classify(message, table, trial, question, facts):
     """(name, whether it is true), or (None, False) for words that are not in the table."""
     for pattern, name, true in table:

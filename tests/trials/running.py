@@ -507,11 +507,12 @@ class Asking:
                 continue
             if facts is None:
                 facts = self._facts(self._judge_as_passed(), [])
-            known, true = messages.classify(text, messages.WARNINGS, self.trial, question, facts)
+            why, table = messages.warned_of(text)
+            known, true = messages.classify(why, table, self.trial, question, facts)
             if known is not None and not true:
                 # Questions about all rows are compared at a few of them.
                 named = self._facts_of_rows(text, facts)
-                _, true = messages.classify(text, messages.WARNINGS, self.trial, question, named)
+                _, true = messages.classify(why, table, self.trial, question, named)
             if known is None:
                 out.append(Outcome("warning not in the table", text[:300], _shown(question)))
             elif not true:
