@@ -4,12 +4,15 @@ Quantities are evaluated at ``eta + d eta``, never linearised.
 """
 
 import inspect
+import warnings
 from dataclasses import dataclass, field
 from html import escape
 
 import numpy as np
 
 from skinfluence._utils._optional import require
+from skinfluence._utils.calls import level_outside
+from skinfluence._utils.naming import rows_have
 from skinfluence._utils.scoring import is_scorer, score_of
 
 __all__ = ["Effect", "Estimate", "Quantity"]
@@ -230,6 +233,25 @@ class Quantity:
                 f"A callable must return one value per test point, ({n_test},), or one scalar. Got "
                 f"an array of shape {self.before.shape}."
             )
+
+        self._warn_of_infinite(of)
+
+    def _warn_of_infinite(self, of):
+        """Say where the quantity is infinite as fitted: differences from there are no numbers."""
+        lost = np.isinf(self.before)
+        if not lost.any():
+            return
+        what = of if isinstance(of, str) else "value of the function"
+        where = f"The {what} is infinite as fitted"
+        if self.before.ndim:
+            rows = np.flatnonzero(lost.reshape(len(lost), -1).any(axis=1))
+            where = f"{rows_have(rows, name='test row')} an infinite {what} as fitted"
+        warnings.warn(
+            f"{where}, from which there is no difference (NaN). Ask for of='decision_function', or leave the "
+            "rows out; are they in the units of the training rows?",
+            UserWarning,
+            stacklevel=level_outside(),
+        )
 
     @property
     def shape(self):

@@ -124,11 +124,12 @@ class SmoothAnswers(Locked, Answers):
             raise
         if report.newton_decrement <= max(limit, rounding_left(self.factor)):
             return None
+        few = "" if problem.weights.all() else "leave rows of weight 0 out of the fit, "
         return (
             "The fit is not at the optimum of its objective: Newton decrement "
             f"{report.newton_decrement:.1e}, relative gradient {report.relative_gradient:.1e}. "
             "Derivatives, 'one-step' and 'influence' describe the model as it is; 'auto' and "
-            "'exact' start from the optimum. Scale the features, lower tol or raise max_iter, or "
+            f"'exact' start from the optimum. Scale the features, lower tol or raise max_iter, {few}or "
             "pass polish=True to Influence to ask about the optimum everywhere; and check that X, "
             "y and sample_weight are the data and the parameters the estimator was fitted with."
         )

@@ -59,6 +59,25 @@ def warn_unanswered(rows, solver):
     warnings.warn(f"{rows_have(rows)} {reason}", ConvergenceWarning, stacklevel=level_outside())
 
 
+def warn_overflowing(rows, eta, name):
+    """Say which rows have no derivative, as their loss is beyond float64.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+    eta : ndarray of shape (n_rows, n_outputs)
+        Their decision values.
+    name : {"row", "test row"}
+        What they are.
+    """
+    warnings.warn(
+        f"{rows_have(rows, name=name)} no derivative (NaN): the loss overflows at a decision value of "
+        f"{np.abs(eta[0]).max():.3g}. Leave it out; is it in the units of the other rows?",
+        UserWarning,
+        stacklevel=level_outside(),
+    )
+
+
 def warn_uncertified(failed, total, tol):
     if not failed:
         return

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import sklearn
 from sklearn.base import clone
 from sklearn.linear_model import GammaRegressor, PoissonRegressor, TweedieRegressor
 
@@ -112,6 +113,77 @@ def test_a_row_that_gets_weight_where_its_loss_overflows_is_refused(rng):
             inf.effect(edits.reweight(ROW, 1.0), X[:2], of="decision_function", method=method)
         nothing = inf.effect(edits.relabel(ROW, 3.0), X[:2], of="decision_function", method=method)
         assert not nothing.values.any()
+
+
+@EVERY
+@SIDES
+@pytest.mark.parametrize("solver", ["exact", "cg"])
+def test_a_row_whose_loss_overflows_has_no_derivative_and_is_named(name, side, solver, rng):
+    """The other rows have theirs, those of a problem of them alone per weight of a row."""
+    X, y = far(name, side, rng)
+    weights, kept = np.ones(len(y)), np.arange(1, len(y))
+    weights[ROW] = 0.0
+    model = MODELS[name].fit(X[kept], y[kept])
+    inf = Influence(model, X, y, weights, solver=solver)
+    rest = Influence(model, X[kept], y[kept], solver=solver)
+    overflows = not np.isfinite(inf.objective.gradients[ROW]).all()
+    share = len(y) / len(kept)
+    tests = X[2:5], y[2:5]
+    for found, expected in [
+        (lambda: inf.influence_up_params(), rest.influence_up_params() * share),
+        (lambda: inf.influence_up_loss(*tests).T, rest.influence_up_loss(*tests).T * share),
+        (
+            lambda: inf.influence_pert(*tests).swapaxes(0, 1),
+            rest.influence_pert(*tests).swapaxes(0, 1) * share,
+        ),
+        (lambda: inf.self_influence(), rest.self_influence() * share),
+    ]:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found = found()
+        words = "Row 0 has no derivative (NaN): the loss overflows at a decision value of"
+        assert [words in str(one.message) for one in said] == [True] * overflows
+        assert np.isnan(found[ROW]).all() == overflows
+        assert relative_error(found[kept], expected) < 1e-6
+
+
+def test_test_points_whose_loss_overflows_are_named(rng):
+    X, y = far("Poisson", 1.0, rng)
+    kept = np.arange(1, len(y))
+    inf = Influence(MODELS["Poisson"].fit(X[kept], y[kept]), X[kept], y[kept])
+    with pytest.warns(UserWarning, match=r"^Test row 0 has no derivative .* overflows at"):
+        found = inf.influence_up_loss(X[:3], y[:3])
+    assert np.isnan(found[ROW]).all()
+    assert np.isfinite(found[1:]).all()
+    for method in ("one-step", "exact"):
+        with pytest.warns(UserWarning, match=r"^Test row 0 has an infinite loss as fitted"):
+            found = inf.removal_effect(X[:3], y[:3], method=method)
+        assert np.isfinite(found[1:]).all()
+        # What is told to do works.
+        decided = without_a_word(
+            lambda method=method: inf.removal_effect(X[:3], of="decision_function", method=method)
+        )
+        assert np.isfinite(decided).all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("solver", ["lbfgs", "newton-cholesky"])
+def test_a_fit_that_a_row_of_weight_0_stopped_is_told_to_leave_it_out(solver, rng):
+    """Nothing times infinity is no number in scikit-learn's sums, and its line search ends there."""
+    X, y = far("Poisson", 1.0, rng)
+    weights, kept = np.ones(len(y)), np.arange(1, len(y))
+    weights[ROW] = 0.0
+    model = clone(MODELS["Poisson"]).set_params(solver=solver)
+    with pytest.warns(sklearn.exceptions.ConvergenceWarning):
+        model.fit(X, y, weights)
+    with pytest.warns(sklearn.exceptions.ConvergenceWarning, match="leave rows of weight 0 out"):
+        found = Influence(model, X, y, weights).removal_effect(X[2:5], of="decision_function")
+    right = Influence(clone(model).fit(X[kept], y[kept]), X[kept], y[kept])
+    expected = without_a_word(lambda: right.removal_effect(X[2:5], of="decision_function"))
+    assert relative_error(found[:, 1:], expected) < 2e-3
+    # Other rows are still told from those of the fit.
+    with pytest.raises(ValueError, match="must be those of the fit"):
+        Influence(clone(model).fit(X[kept], y[kept]), X[kept], y[kept][::-1], weights[kept])
 
 
 def test_draws_without_a_far_row_are_refits_of_those_rows(rng):

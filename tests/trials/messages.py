@@ -173,6 +173,8 @@ WARNINGS = [
     (r"The network is not at|not a stationary|far from", "network", _family("module")),
 ]
 
+OF_A_LIST = re.compile(r"of the list ha(s|ve) no answer \(NaN\)\. ")
+
 
 def warned_of(message):
     """The words of a warning and their table: of an edit in a list those that refuse it alone."""
@@ -184,6 +186,10 @@ def warned_of(message):
 
 def classify(message, table, trial, question, facts):
     """(name, whether it is true), or (None, False) for words that are not in the table."""
+    refused = OF_A_LIST.search(message)
+    if refused:
+        # What such an edit alone is refused with.
+        message, table = message[refused.end() :], REFUSALS
     for pattern, name, true in table:
         if re.search(pattern, message):
             return name, bool(true(trial, question, facts))
