@@ -109,7 +109,7 @@ def effect_columns(influence, loss, options, first, needed):
             list(dict.fromkeys([*needed[:SHOWN], *(first[:SHOWN] if effects else ())])), int
         )
         rows = rows[known[rows]]
-        some = rows[: affordable(influence, options["frozen"])]
+        some = rows[: affordable(influence, options["frozen"])] if len(rows) else rows
         try:
             effect, error, typical = edited_effects(influence, some, options["frozen"])
         except OverBudgetError:
