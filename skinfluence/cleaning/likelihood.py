@@ -38,9 +38,6 @@ class LabelLikelihood:
         self.logs, self.codes = logs[order], codes[order]
         self.n, self.k = logs.shape
         self.counts = np.bincount(codes, minlength=self.k).astype(float)
-        self._own = np.arange(self.n)[:, None], self.codes[:, None]
-        self._carries = np.zeros((self.n, self.k))
-        self._carries[self._own] = 1.0
         ends = np.searchsorted(self.codes, np.arange(self.k + 1))
         self._mine = [slice(*both) for both in pairwise(ends)]
         self._there = np.flatnonzero(np.diff(ends))

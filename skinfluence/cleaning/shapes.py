@@ -266,7 +266,9 @@ class Likelihood(LabelLikelihood):
     def _candidates(self, none):
         """Even errors, those of each class, and pairs of classes where labels disagree most often."""
         k = self.k
-        ahead = (none.log_right(self.logs) > none.log_right(self.logs)[self._own]).T @ self._carries
+        right = none.log_right(self.logs)
+        own = np.take_along_axis(right, self.codes[:, None], axis=1)
+        ahead = self._by_label((right > own).T.astype(float))
         ahead[np.arange(k), np.arange(k)] = 0
         most = np.argsort(-ahead, axis=None, kind="stable")[:MOST_CELLS]
         cells = [("cell", *divmod(int(at), k)) for at in most if ahead.flat[at] > 0]
