@@ -4,7 +4,6 @@ import warnings
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
@@ -105,6 +104,17 @@ class FoldModel:
         """What it says of each of some of its rows without that, (n_rows, 1, n_scores)."""
         return self._scores(self.asked.own_values(self.place[rows], method, tol))[:, None]
 
+    def moved_at(self, rows, X, method, tol):
+        """What it says of rows of X without each of some of its own; of that itself for X None.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_rows, m, n_scores), m being 1 where X is None
+        """
+        if X is None:
+            return self.own_scores(rows, method, tol)
+        return self.scores_without(X, rows, method, tol)
+
 
 class FoldModels:
     """A model fitted to parts of a table, and what it says of rows that it has not seen.
@@ -168,15 +178,8 @@ class FoldModels:
         return scores
 
     def moved_at(self, rows, X, tol):
-        """What the model of all rows says of rows of X without each of some; of that itself for X None.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_rows, m, n_scores), m being 1 where X is None
-        """
-        if X is None:
-            return self.whole.own_scores(rows, self.method, tol)
-        return self.whole.scores_without(X, rows, self.method, tol)
+        """As :meth:`FoldModel.moved_at`, of the model of all rows."""
+        return self.whole.moved_at(rows, X, self.method, tol)
 
 
 class Folds:
@@ -297,15 +300,13 @@ class Folds:
 
     def _moved_scores(self, part, held, rows, X, tol):
         """Scores of held rows and of those asked about, without each of some rows of the model."""
-        n_held, asked = int(held.sum()), self.problem.design.X[held]
+        asked = self.problem.design.take(np.flatnonzero(held))
         if X is None:
-            found = part.scores_without(asked, rows, self.method, tol)
+            found = part.scores_without(asked.X, rows, self.method, tol)
             return found, part.own_scores(rows, self.method, tol)
-        stack = sp.vstack if sp.issparse(asked) else np.vstack
-        asked = stack([asked, X])
-        asked = sp.csr_array(asked) if sp.issparse(asked) else asked
-        found = part.scores_without(asked, rows, self.method, tol)
-        return found[:, :n_held], found[:, n_held:]
+        both = asked.extended(self.problem.design.like(X)).X
+        found = part.scores_without(both, rows, self.method, tol)
+        return found[:, : asked.n_samples], found[:, asked.n_samples :]
 
     def _scores_at(self, part, rows, X):
         """Scores that do not move of what is asked about, for each of some rows, (n_rows, m, n_scores)."""

@@ -9,7 +9,6 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.sparse as sp
 
 from skinfluence.answers import EXACT_INSTEAD, EditsOnly, answers_of, check_method
 from skinfluence.answers.checks import check_solved_exactly, rows_alone, warn_alone
@@ -125,16 +124,14 @@ class InFolds(Problem):
         ----------
         points : Points
         """
-        X, y, weights = self.design.X, self.y, self.weights.copy()
+        weights = self.weights.copy()
         weights[points.rows] = np.maximum(weights[points.rows] + points.row_changes, 0.0)
         place = np.arange(self.n_samples)
         gone = points.rows[weights[points.rows] == 0] if points.gone is None else points.gone
         there = np.setdiff1d(place, gone)
-        X, y, weights, place = X[there], y[there], weights[there], place[there]
+        X, y, weights, place = self.design.X[there], self.y[there], weights[there], place[there]
         if points.new is not None:
-            stack = sp.vstack if sp.issparse(X) else np.vstack
-            X = stack([X, points.new.X])
-            X = sp.csr_array(X) if sp.issparse(X) else X
+            X = self.design.take(there).extended(points.new).X
             y = np.concatenate([y, points.new_y])
             weights = np.append(weights, points.new_weights)
             order = np.argsort(np.append(place, _behind(points.places, self.n_samples)))

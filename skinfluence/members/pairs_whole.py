@@ -90,11 +90,6 @@ class PairedModels:
             for k, (one, own) in enumerate(self.pairs):
                 there = np.flatnonzero(own[some])
                 if len(there):
-                    part, mine = one.of(own), some[there]
-                    found = (
-                        part.own_scores(mine, self.method, tol)
-                        if X is None
-                        else part.scores_without(X, mine, self.method, tol)
-                    )
+                    found = one.of(own).moved_at(some[there], X, self.method, tol)
                     out[there, :, k] = found[..., 0]
             yield np.arange(len(rows))[block], out

@@ -18,16 +18,12 @@ from skinfluence.design import Design
 from skinfluence.members.fold_models import FoldModels, check_takes_weights
 from skinfluence.members.in_folds import InFolds
 from skinfluence.objective import Labels, Objective
-from skinfluence.smooth.optimum.existence import SeparableError
-from skinfluence.solvers import SingularHessianError
 from skinfluence.solvers.base import DistantFitError
 from skinfluence.statistics import Refits, moving
 from skinfluence.statistics.again import Again
 from skinfluence.statistics.edited_rows import without
 
 LOST = "a fold has then all the rows of a class, or one of its models has no fit"
-# What a last model without a fit, or without an optimum, ends in.
-NO_FIT = (ValueError, SingularHessianError, SeparableError)
 USUAL = {"solver": "auto", "hold": "auto", "precision": "float64", "verbose": False}
 
 
@@ -258,7 +254,8 @@ class Last:
                 return inputs, moving(answers_of(problem, **USUAL))
             except DistantFitError as error:
                 return inputs, moving(error.polished())
-            except NO_FIT as error:
+            except ValueError as error:
+                # Without a fit, or without an optimum.
                 raise NoModelError(str(error)) from error
 
     def values(self, Z):
@@ -287,7 +284,7 @@ class Last:
         try:
             fitted = self._fitted(Z[kept], self.y[kept], self.weights[kept])
             return _values(*fitted, out)
-        except NO_FIT:
+        except ValueError:
             return np.full((out.shape[0], self.answers.problem.loss.n_outputs), np.nan)
 
 
