@@ -18,9 +18,7 @@ from sklearn.utils import _safe_indexing
 from skinfluence.answers import Tests, answers_of
 from skinfluence.design import design_of
 from skinfluence.objective import Objective
-from skinfluence.smooth.optimum.existence import SeparableError
 from skinfluence.smooth.optimum.old_factor import serves
-from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics import edited_rows
 from skinfluence.statistics.categories import OTHER, OWN, is_limited, without_each
 from skinfluence.statistics.gamma import moving
@@ -31,7 +29,7 @@ from skinfluence.statistics.removals import removals_of
 # From so many rows on another pipeline costs less than a fit for each of them.
 FEWEST = 4
 # What an encoder refuses of the rows, and where the model has no optimum.
-NOT_KNOWN = (TypeError, ValueError, SingularHessianError, SeparableError)
+NOT_KNOWN = (TypeError, ValueError)
 
 
 def limits_of(refits, rows):
