@@ -29,6 +29,9 @@ from skinfluence.inputs.same_fit import check_same_fit
 from skinfluence.losses import Binomial, Multinomial, SquaredError, SumToZero
 from skinfluence.objective import Labels, Objective, objective_of, refuse_weightless
 
+# Of two classes decision values have then the sign of the one that nobody is of, of several there are fewer
+# rows of coefficients than ``classes_`` names.
+LEFT_OUT = "liblinear leaves such a class out of its fit, so that its coefficients are those of other classes"
 POSITIVE = (
     "Coefficients must be unconstrained. Got positive=True, whose active constraints have no "
     "derivative. Fit with positive=False."
@@ -126,17 +129,21 @@ def class_labels(model, classes, targets, class_weight, counted):
     return Labels(np.asarray(classes), np.asarray(targets), weights, balanced)
 
 
-def refuse_left_out(codes, sample_weight, classes):
-    """Refuse a fit by liblinear with a class without weight.
+def refuse_empty(codes, sample_weight, classes, why):
+    """Refuse a fit with a class without weight.
 
-    It is fitted to the others alone: of two classes its decision values have the sign of the one that
-    nobody is of, of several it has fewer rows of coefficients than ``classes_`` names.
+    Parameters
+    ----------
+    codes : ndarray of int, shape (n_samples,)
+    sample_weight : ndarray of shape (n_samples,)
+    classes : ndarray of shape (n_classes,)
+    why : str
+        What is wrong with such a fit.
 
     Raises
     ------
     ValueError
     """
-    why = "liblinear leaves such a class out of its fit, so that its coefficients are those of other classes"
     refuse_weightless(
         codes, sample_weight, len(classes), lambda code: f"class {classes[code]}", why
     )
@@ -168,7 +175,7 @@ def _logistic(model, X, y, sample_weight, C, l1_ratio):
     labels = class_labels(model, classes, np.arange(len(classes)), weighted, "weights")
     liblinear = model.solver == "liblinear"
     if liblinear:
-        refuse_left_out(codes, sample_weight, classes)
+        refuse_empty(codes, sample_weight, classes, LEFT_OUT)
     if few:
         return _with_few_columns(model, X, codes, labels, sample_weight, share, C)
     return linear_objective(

@@ -19,7 +19,7 @@ from skinfluence._utils.validation import (
     check_squares,
     check_targets,
 )
-from skinfluence.adapters.linear import class_labels, linear_objective, refuse_left_out
+from skinfluence.adapters.linear import LEFT_OUT, class_labels, linear_objective, refuse_empty
 from skinfluence.adapters.support_vectors import expansions, support_rows
 from skinfluence.losses import (
     OneVsRest,
@@ -28,7 +28,7 @@ from skinfluence.losses import (
     SquaredHinge,
 )
 from skinfluence.losses.combined import own_class_factors
-from skinfluence.objective import Labels, objective_of, refuse_weightless
+from skinfluence.objective import Labels, objective_of
 
 # liblinear gives no dual coefficients: rows this near to the margin start halfway to their bound.
 NEAR_MARGIN = 1e-3
@@ -36,7 +36,7 @@ OTHER_DATA = (
     "X, y and sample_weight must be those of the fit, the rows in the same order. Got others:"
 )
 AS_FITTED = "Pass what was given to fit, weights included."
-LEFT_OUT = "libsvm leaves such a class out of its fit"
+LIBSVM = "libsvm leaves such a class out of its fit"
 ONE_SIDE = "a binary problem of rows of one class has none on its margin"
 
 
@@ -45,8 +45,9 @@ def _(model: LinearSVC, X, y, sample_weight=None):
     refuse_unknown_linear(model)
     codes, sample_weight = _rows_of(model, X, y, sample_weight)
     classes = model.classes_
-    if not any(cls.__module__.startswith("skinfluence.") for cls in type(model).__mro__):
-        refuse_left_out(codes, sample_weight, classes)
+    # Ours ends at the optimum of the rows that weigh something, with every class.
+    if not getattr(model, "_counts_weights", False):
+        refuse_empty(codes, sample_weight, classes, LEFT_OUT)
     class_weight = compute_class_weight(
         model.class_weight, classes=classes, y=classes[codes], sample_weight=sample_weight
     )
@@ -114,9 +115,7 @@ def _linear_hinge(model, X, codes, class_weight, sample_weight):
         kernel = Poly(gamma=1.0, degree=1, coef0=float(model.intercept_scaling) ** 2)
     else:
         kernel = Linear()
-    refuse_weightless(
-        codes, sample_weight, k, lambda code: f"class {model.classes_[code]}", ONE_SIDE
-    )
+    refuse_empty(codes, sample_weight, model.classes_, ONE_SIDE)
     eta = np.asarray(X @ np.atleast_2d(model.coef_).T + model.intercept_)
     weights = sample_weight * class_weight[codes]
     bound = model.C * weights[:, None] * loss.factors[codes]
@@ -168,9 +167,7 @@ def _(model: SVC, X, y, sample_weight=None):
     counted = "weights" if getattr(model, "_counts_weights", False) else "rows"
     codes, sample_weight = _rows_of(model, X, y, sample_weight)
     k = len(model.classes_)
-    refuse_weightless(
-        codes, sample_weight, k, lambda code: f"class {model.classes_[code]}", LEFT_OUT
-    )
+    refuse_empty(codes, sample_weight, model.classes_, LIBSVM)
     support = support_rows(model, X, sample_weight)
     loss, weights = _one_vs_one(model, k), sample_weight * model.class_weight_[codes]
     beta = expansions(model, support, codes)

@@ -65,6 +65,8 @@ class LinearSVC(InfluenceMixin, svm.LinearSVC):
     (2, 150)
     """
 
+    _counts_weights = True
+
     def __init__(
         self,
         penalty="l2",
