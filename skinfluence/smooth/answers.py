@@ -17,7 +17,7 @@ from skinfluence.smooth import derivatives
 from skinfluence.smooth.batches.group_batch import GroupBatch
 from skinfluence.smooth.deletions import Deletions
 from skinfluence.smooth.one_step import effects, point_steps, steps
-from skinfluence.smooth.optimum.existence import refuse_separable
+from skinfluence.smooth.optimum.existence import refuse_unbounded_fit
 from skinfluence.smooth.optimum.newton import polish, rounding_left
 from skinfluence.smooth.optimum.row_space import in_row_space, refuse_turned
 from skinfluence.smooth.optimum.saturated import refuse_saturated
@@ -383,7 +383,7 @@ class SmoothAnswers(Locked, Answers):
 @answers_of.register
 def _(problem: Objective, *, solver, hold, precision, verbose):
     objective = centred(problem.holding(hold))
-    refuse_separable(objective)
+    refuse_unbounded_fit(objective)
     solver = resolve_solver(solver, objective, precision)
     try:
         factor = solver.factor(objective)

@@ -144,6 +144,34 @@ def test_a_column_of_rows_of_one_class_leaves_no_optimum(model, n_classes, rng):
 
 @SOFT
 @pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
+def test_so_does_such_a_column_where_the_fit_stopped_too_far_out_for_any_row_to_pull(
+    form, n_classes, rng
+):
+    """There Newton's method ends before it begins."""
+    X, y, _ = classes(rng, n_classes)
+    model = clone(UNPENALISED).fit(X, y)
+    model.coef_[n_classes - 2, 2] += 200.0
+    with pytest.raises(NoOptimumError, match="along column 2, in which no row moves to another"):
+        Influence(model, form(X), y)
+
+
+@SOFT
+def test_rows_that_are_sure_of_their_class_leave_an_optimum_where_others_hold_the_columns(rng):
+    """atol=1e-8: refits by Newton's method to tol=1e-12."""
+    X, y, _ = classes(rng, 2, extra=2)
+    X[0], y[0] = [400.0, 0.0, 0.0], 1
+    model = clone(UNPENALISED).set_params(tol=1e-12).fit(X, y)
+    inf = Influence(model, X, y)
+    assert model.decision_function(X[:1]) > 100.0
+    after = clone(model).fit(np.delete(X, 5, 0), np.delete(y, 5))
+    expected = after.decision_function(X) - model.decision_function(X)
+    found = inf.effect(edits.remove(5), X, of="decision_function", method="exact").values
+    np.testing.assert_allclose(found, expected, atol=1e-8 * np.abs(expected).max())
+
+
+@SOFT
+@pytest.mark.parametrize("n_classes", [2, 3])
 def test_an_edit_that_leaves_a_column_to_one_class_is_refused(n_classes, rng):
     """One row of each other class holds the column; of three classes one is enough to let it go."""
     X, y, (row,) = classes(rng, n_classes, extra=1)

@@ -14,6 +14,8 @@ NOTHING = 1e-11
 MOST_ENTRIES = 4_000_000
 # What a linear program is off by, and how far rows fall at least that do so.
 LOST, SEEN = 1e-8, 1e-6
+# Decision values from which a row pulls at next to nothing that float64 shows beside others.
+SURE = 30.0
 
 
 class SeparableError(NoOptimumError):
@@ -80,30 +82,75 @@ def refuse_unbounded(objective):
         return
     if objective.labels is None:
         return
-    for A in _sides(objective):
+    for A, _ in _sides(objective):
         length = np.linalg.norm(A, axis=1)
         Z = -A[length > 0] / length[length > 0, None]
-        way = _falls(Z) if len(Z) else None
-        if way is not None:
-            d = objective.design.n_columns
-            sizes = np.abs(way.reshape(-1, d)[:, : objective.design.n_features]).max(axis=0)
-            where = _columns_in(sizes)
-            raise SeparableError(
-                "An unpenalised classifier must not separate its training classes, nor some rows of one "
-                f"from all others. Got a direction, along {where}, in which no row moves to another "
-                "class and some move on to theirs, so its optimum is at infinity and influence is not "
-                "defined. Fit with a finite C, or drop those columns."
-            )
+        _refuse_way(objective, _falls(Z) if len(Z) else None)
+
+
+def refuse_unbounded_fit(objective):
+    """As :func:`refuse_separable`, of a fit that may have stopped far out: of classes by the rows, too.
+
+    Where it ended no row pulls, so that only rows that are sure of their class can go on for ever: Newton's
+    method ends there at once, and says nothing. The directions are looked at in which no other row moves,
+    and mostly there are none.
+
+    Parameters
+    ----------
+    objective : Objective
+
+    Raises
+    ------
+    SeparableError
+    """
+    refuse_separable(objective)
+    if (objective.penalty > 0).any() or not objective.loss.self_concordance:
+        return
+    # Two classes are no further apart than this times the largest value.
+    apart = np.sqrt(2.0 * objective.loss.n_outputs)
+    if objective.labels is None or not apart * np.abs(objective.eta).max(initial=0.0) > SURE:
+        return
+    for A, margins in _sides(objective):
+        sure = margins > SURE
+        if not sure.any():
+            continue
+        _, s, V = np.linalg.svd(np.linalg.qr(A[~sure], mode="r"), full_matrices=True)
+        free = V[np.count_nonzero(s > NOTHING * s.max(initial=0.0)) :].T
+        Z = -A[sure] @ free
+        length = np.linalg.norm(Z, axis=1)
+        Z = Z[length > NOTHING * np.sqrt(len(A))]
+        way = _falls(Z / np.linalg.norm(Z, axis=1)[:, None]) if len(Z) else None
+        _refuse_way(objective, None if way is None else free @ way)
+
+
+def _refuse_way(objective, way):
+    """Refuse a model whose rows go on for ever along a direction, (n_parameters,), if there is one."""
+    if way is None:
+        return
+    d = objective.design.n_columns
+    sizes = np.abs(way.reshape(-1, d)[:, : objective.design.n_features]).max(axis=0)
+    raise SeparableError(
+        "An unpenalised classifier must not separate its training classes, nor some rows of one "
+        f"from all others. Got a direction, along {_columns_in(sizes)}, in which no row moves to another "
+        "class and some move on to theirs, so its optimum is at infinity and influence is not "
+        "defined. Fit with a finite C, or drop those columns."
+    )
 
 
 def _sides(objective):
-    """What parameters, in columns of length 1, move each row towards its class; of each problem, (m, p).
+    """What parameters, in columns of length 1, move each row towards its class; of each problem.
 
     One line for a row and each class that it is not of; of classes against the rest each output is a
     problem of its own. Nothing where there would be too many numbers.
+
+    Yields
+    ------
+    A : ndarray of shape (n_lines, n_parameters)
+    margins : ndarray of shape (n_lines,)
+        How far each is on its side.
     """
     design, loss, rows = objective.design, objective.loss, np.flatnonzero(objective.weights > 0)
-    codes = objective.labels.codes_of(objective.y)[rows]
+    codes, eta = objective.labels.codes_of(objective.y)[rows], objective.eta[rows]
     k, alone = loss.n_outputs, isinstance(loss, OneVsRest)
     lines = 1 if k == 1 or alone else k
     if not design.in_memory or len(rows) * lines * design.n_columns * lines > MOST_ENTRIES:
@@ -113,14 +160,13 @@ def _sides(objective):
     X = X / np.where(sizes > 0, sizes, 1.0)
     if k == 1 or alone:
         for output in range(k):
-            yield np.where(codes == (output if alone else 1), 1.0, -1.0)[:, None] * X
+            sign = np.where(codes == (output if alone else 1), 1.0, -1.0)
+            yield sign[:, None] * X, sign * eta[:, output]
         return
     of_class = loss.expand(np.eye(k)).T
-    parts = [
-        np.einsum("nk,nd->nkd", of_class[codes] - of_class[other], X).reshape(len(X), -1)
-        for other in range(len(of_class))
-    ]
-    yield np.concatenate(parts)
+    away = [of_class[codes] - other for other in of_class]
+    parts = [np.einsum("nk,nd->nkd", one, X).reshape(len(X), -1) for one in away]
+    yield np.concatenate(parts), np.concatenate([(one * eta).sum(axis=1) for one in away])
 
 
 def _columns_in(sizes):
