@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.linear_model import GammaRegressor, PoissonRegressor, TweedieRegressor
 
 from skinfluence import Influence, diagnostics, edits
+from skinfluence.cleaning import artifacts
 from skinfluence.inference.draws import Refitted
 from tests.truth import polish, relative_error
 
@@ -145,6 +146,23 @@ def test_a_row_whose_loss_overflows_has_no_derivative_and_is_named(name, side, s
         assert [words in str(one.message) for one in said] == [True] * overflows
         assert np.isnan(found[ROW]).all() == overflows
         assert relative_error(found[kept], expected) < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore:Row 0 has no derivative")
+@EVERY
+@SIDES
+def test_features_act_through_the_other_rows(name, side, rng):
+    X, y = far(name, side, rng)
+    weights, kept = np.ones(len(y)), np.arange(1, len(y))
+    weights[ROW] = 0.0
+    model = MODELS[name].fit(X[kept], y[kept])
+    tests = X[2:5], y[2:5]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = artifacts(Influence(model, X, y, weights), *tests).table.set_index("feature")
+    expected = artifacts(Influence(model, X[kept], y[kept]), *tests).table.set_index("feature")
+    for column in ("through", "effect"):
+        assert relative_error(found[column][expected.index], expected[column]) < 1e-8
 
 
 def test_test_points_whose_loss_overflows_are_named(rng):
