@@ -48,7 +48,11 @@ ROW_KINDS = ("remove", "relabel", "reweight")
 STAGES = ("one-step (B)", "one-step (D)", "chord (E)", "newton (C)")
 # Formulas are checked in float64: a part in a million is round-off.
 VIOLATED = 1.0 + 1e-6
-WRONG = ("M/2", "naive", "sup norm", "new rows left out")
+# Wrong bounds, and of how many edits that they are tried on one violates them (20,000 trials).
+WRONG_IN = {"M/2": 78, "naive": 43, "sup norm": 63, "new rows left out": 375}
+WRONG = tuple(WRONG_IN)
+# That none does of so many times as many is no accident: one in a thousand.
+NO_ACCIDENT = 7
 FORMULAS = ("(B)", "(C)", "(D)", "(E)")
 
 # The truth, written out a second time --------------------------------------------------------
@@ -645,7 +649,7 @@ def run(trials, seed, per_problem=8, progress=None):
 
 
 def failures(trials):
-    """What must not happen: violated certificates, and wrong bounds that went unnoticed."""
+    """What must not happen: violated certificates, and wrong bounds unnoticed among enough edits."""
     out = [
         f"certificate violated: {t.problem.name}, {t.problem.form}, {t.change.kind}, {t.stage}, "
         f"hold={t.problem.objective.hold}, tol={t.tol:.0e}, seed {t.seed}: error {t.error:.3e} "
@@ -657,6 +661,8 @@ def failures(trials):
         bad = [t for t in trials if t.formulas.get(name, 0.0) > VIOLATED]
         out += [f"formula {name} violated: {t.problem.name}, seed {t.seed}" for t in bad]
     for name in WRONG:
-        if not any(t.wrong.get(name, 0.0) > VIOLATED for t in trials):
-            out.append(f"the wrong bound {name!r} was not seen to fail")
+        tried = [t.wrong[name] for t in trials if name in t.wrong]
+        enough = len(tried) >= NO_ACCIDENT * WRONG_IN[name]
+        if enough and max(tried) <= VIOLATED:
+            out.append(f"the wrong bound {name!r} was not seen to fail in {len(tried)} edits")
     return out

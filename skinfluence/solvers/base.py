@@ -140,6 +140,10 @@ class Factor(Locked, ABC):
                 self._siblings[shift] = self._sibling(shift)
             return self._siblings[shift]
 
+    def lost_at(self, shift):
+        """What solves with ``shifted(shift)`` lose, of one shift or each; 0 where nobody looks."""
+        return 0.0
+
     def solution(self, B):
         """Solve, and say how well each column is solved.
 

@@ -151,5 +151,41 @@ def cho_inverse(L, scale):
 class DenseFactor(Factor):
     """A factor that says what to do where there is none."""
 
+    # What solves lose relative to the solution, as seen when it was made; None where nobody looks.
+    lost = None
+
+    def __init__(self, objective, shift=0.0, damping=0.0):
+        super().__init__(objective, shift, damping)
+        self._losses = {}
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_losses": {}}
+
+    def shifted(self, shift):
+        found = super().shifted(shift)
+        if found.lost is not None and found is not self:
+            self._losses[shift] = found.lost
+        return found
+
+    def lost_at(self, shift):
+        """What solves lose with factors of ``H + shift R0``, each refined as much as it needs.
+
+        Parameters
+        ----------
+        shift : float or ndarray of shape (m,)
+
+        Returns
+        -------
+        lost : float or ndarray of shape (m,)
+            Relative to the solution; 0 at no shift, and of a form that does not look.
+        """
+        if self.lost is None or self.objective.hold == "C":
+            return 0.0
+        for one in np.unique(shift):
+            if one not in self._losses:
+                self.shifted(float(one))
+        found = [self._losses.get(one, 0.0) for one in np.ravel(shift)]
+        return np.reshape(found, np.shape(shift))
+
     def _advice(self):
         return remedy(self.objective)

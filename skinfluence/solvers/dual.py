@@ -131,8 +131,8 @@ class DualFactor(DenseFactor):
             residual = b - self.curvature.matmat(x)
             correction = self._rough(residual)
             before, lost = lost, np.sqrt(abs(float((residual.T @ correction)[0, 0])))
-            if not done:
-                self._rough_error = lost / size if size else 0.0
+            self.lost = lost / size if size else 0.0
+            self._rough_error = self._rough_error if done else self.lost
             if lost <= SOLVED * size or (not lost < 0.5 * before and lost <= 1e3 * SOLVED * size):
                 return done
             x = x + correction

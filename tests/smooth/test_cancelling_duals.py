@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from skinfluence import Influence, edits
 from skinfluence.diagnostics import leverage
+from skinfluence.smooth.optimum.accuracy import Accuracy
 from skinfluence.solvers import Exact
+from tests.fuzzing import draw_problem, row_trials
 from tests.oracle.algebra import LD, Factor
 
 ALPHA = 0.4
@@ -118,3 +120,35 @@ def test_the_others_of_a_row_of_leverage_one_may_be_as_ill_conditioned(solver):
     Z = np.column_stack([X, np.ones(10)]).astype(LD)
     H = Factor((Z.T * w) @ Z + np.diag(np.append(np.full(15, LD(1e-8)), 0)))
     assert_allclose(1 - leverage(inf), 1 - w * H.inverse_norms(Z.T) ** 2, rtol=0.01, atol=1e-15)
+
+
+@pytest.mark.parametrize("share", [-0.5, 0.01, 0.5])
+def test_bounds_count_what_solves_lose_where_the_penalty_moves(share):
+    """The factor of each penalty is refined as much as it needs, and leaves what the one of the fit does not."""
+    rng = np.random.default_rng(0)
+    X = np.vstack([rng.standard_normal((40, 3)), 30.0 * rng.standard_normal((4, 3))])
+    y = (X[:, 0] + rng.standard_normal(44) > 0).astype(int)
+    model = LogisticRegression(C=100.0, solver="newton-cholesky", tol=1e-12).fit(X, y)
+    inf = Influence(model, X, y, solver=Exact("dual"), hold="lambda")
+    factor, objective = inf.answers.factor, inf.objective
+    shift = share * objective.total_weight
+    rows = np.hstack([X, np.ones((44, 1))]).T
+    solved = factor.solve(rows, shift)
+    curvature = factor.shifted(shift).curvature
+    left = rows - curvature.matmat(solved)
+    lost = np.sqrt(np.sum(left * np.linalg.solve(curvature.dense(), left), axis=0))
+    error = lost / np.sqrt(np.sum(rows * solved, axis=0))
+    accuracy = Accuracy(factor)
+    for given in (shift, np.array([0.0, shift])):
+        assert error.max() <= np.max(accuracy.solve_error_at(given))
+    # This is more than what the factor of the fit loses.
+    assert accuracy.solve_error_at(0.0) == accuracy.solve_error
+
+
+def test_a_step_that_rounding_ends_is_within_its_bound():
+    """Of a row that gets half as much weight again: 3 % beyond, where the bound knew the first factor only."""
+    rng = np.random.default_rng([950000, 73])
+    problem = draw_problem(rng)
+    trials = list(row_trials(rng, problem, 8, []))
+    assert (problem.form, problem.objective.hold) == ("dual", "lambda")
+    assert not any(trial.violated for trial in trials)

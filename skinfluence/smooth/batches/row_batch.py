@@ -93,7 +93,8 @@ class RowBatch:
             # A leverage of exactly 1: that edit goes to Newton's method, the others are fine.
             self.inner = np.linalg.pinv(A) @ edits.hessian
         self.leverage = largest_eigenvalue(h, -edits.hessian)
-        kept = 1.0 - self.leverage * (1.0 + accuracy.solve_error)
+        solve_error = accuracy.solve_error_at(self.shift)
+        kept = 1.0 - self.leverage * (1.0 + solve_error)
         kept = kept * shrink(edits.shift, objective)
         with np.errstate(divide="ignore", invalid="ignore"):
             self.growth = np.where(kept > 0, 1.0 / kept, np.inf)
@@ -103,7 +104,7 @@ class RowBatch:
             gained = self._gained(h)
             self.slack = factor.leverage_error * np.maximum(odds, gained / (1.0 + gained))
         # Woodbury's formula enlarges the solver's own error.
-        self.slack += 2.0 * accuracy.solve_error * self.growth
+        self.slack += 2.0 * solve_error * self.growth
         # Of a step of nothing it is nothing, also where growth has no bound, which says so itself.
         self.slack = np.minimum(self.slack, LARGEST_SLACK)
         # The floor is in the norm of H: the error after the edit is as much larger in that of P as

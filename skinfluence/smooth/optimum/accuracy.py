@@ -7,6 +7,8 @@ import numpy as np
 from skinfluence._utils.weights import weigh
 from skinfluence.certificate import gradient_bound
 
+# Rows lose more in a solve than the right-hand side that a factor was tried on, whose rows are added up.
+ROWS_LOSE = 16.0
 # Rows of largest leverage whose decision values are followed exactly by the split bound.
 SPLIT = 1000
 
@@ -101,6 +103,19 @@ class Accuracy:
     def solve_error(self):
         """Relative error of a solve in the norm of H, measured on a few rows."""
         return solve_error(self.factor, self.row_sizes)
+
+    def solve_error_at(self, shift):
+        """:attr:`solve_error` where the penalty moves: factors of other penalties lose what they lose.
+
+        Parameters
+        ----------
+        shift : float or ndarray of shape (m,)
+
+        Returns
+        -------
+        error : float or ndarray of shape (m,)
+        """
+        return np.maximum(self.solve_error, ROWS_LOSE * self.factor.lost_at(shift))
 
     @cached_property
     def row_sizes(self):

@@ -101,9 +101,10 @@ class OneRowEdits:
                 self.size = np.sqrt(np.maximum(square, 0.0))
             leverage = np.maximum(-self.D * self.h, 0.0)
             self.shrink = shrink(edits.shift, objective)
-            kept = (1.0 - leverage * (1.0 + accuracy.solve_error)) * self.shrink
+            solve_error = accuracy.solve_error_at(edits.one_shift)
+            kept = (1.0 - leverage * (1.0 + solve_error)) * self.shrink
             self.growth = np.where(kept > 0, 1.0 / kept, np.inf)
-            self.slack = (2.0 * accuracy.solve_error + factor.leverage_error) * self.growth
+            self.slack = (2.0 * solve_error + factor.leverage_error) * self.growth
             largest = np.maximum(accuracy.row_sizes.max(initial=0.0), self.h)
             self.kappa = np.sqrt(largest * self.growth)
             rounding = accuracy.rounding(edits.design, edits.gradient, edits.hessian, self.h)

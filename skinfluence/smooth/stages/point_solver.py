@@ -184,7 +184,8 @@ class PointSolver(Stage):
         if inverse.refactored is not None:
             own = Accuracy(inverse.refactored)
             return np.sqrt(own.row_sizes.max(initial=0.0)), 1.0, own.solve_error
-        leverage = inverse.leverage * (1.0 + self.accuracy.solve_error)
+        error = self.accuracy.solve_error_at(points.shift)
+        leverage = inverse.leverage * (1.0 + error)
         kept = float(shrink(np.array([points.shift]), self.objective)[0]) * (1.0 - leverage)
         if not kept > 0:
             return np.inf, np.inf, np.inf
@@ -200,7 +201,7 @@ class PointSolver(Stage):
         for design in fresh:
             sizes = self.accuracy.sizes(self.factor.leverages(design))
             largest = max(largest, sizes.max(initial=0.0))
-        return np.sqrt(largest / kept), 1.0 / kept, self.accuracy.solve_error
+        return np.sqrt(largest / kept), 1.0 / kept, error
 
     def _remainder(self, problem, v):
         step = v.reshape(self.objective.theta.shape)
