@@ -51,17 +51,17 @@ def quick_method(influence, frozen=None):
     """
     if not influence.answers.certifies:
         return "one-step"
-    return "auto" if _row_count(influence, FILLED, frozen) else "one-step"
+    return "auto" if _row_count(influence, "one-step", FILLED, frozen) else "one-step"
 
 
 def fitted_again(influence, frozen=None):
-    """For how many rows the steps of a pipeline are fitted again, in leave-one-out of all."""
-    return _row_count(influence, REFITTED, frozen)
+    """For how many rows the steps of a pipeline are fitted again, in exact leave-one-out of all."""
+    return _row_count(influence, "exact", REFITTED, frozen)
 
 
-def _row_count(influence, route, frozen):
+def _row_count(influence, method, route, frozen):
     """For how many rows leave-one-out takes a route through a pipeline."""
-    whole = whole_pipeline(influence, "one-step", frozen, np.inf)
+    whole = whole_pipeline(influence, method, frozen, np.inf)
     if whole is None:
         return 0
     # After earlier edits of the rows that are left.

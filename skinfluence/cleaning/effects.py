@@ -1,9 +1,13 @@
 """What dropping a row does to the leave-one-out losses of the others: shown where its sign is known."""
 
+import warnings
+
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from skinfluence import Influence, edits
+from skinfluence._utils.weights import fit_weights
 from skinfluence.cleaning.left_out import left_out_losses
 from skinfluence.edits import NoOptimumError
 from skinfluence.leave_one_out import fitted_again
@@ -17,6 +21,7 @@ EFFECT, ERROR = "effect_of_dropping", "effect_error"
 SHOWN, MOST_WORK, WORK_OF_ROW, WORK_OF_FIT = 20, 4e7, 1e6, 1e5
 # Of the optimum and of answers that are solved to round-off: shares of the effect and of the mean loss.
 OF_ITSELF, OF_ALL = 1e-4, 1e-8
+TARGETS = "the transformer of the targets"
 TELL = "In Python verify(k, effects=True) refits without single rows, and tells."
 
 
@@ -97,7 +102,8 @@ def effect_columns(influence, loss, options, first, needed):
     -----
     Where nothing but the model learns from the rows, all effects are estimated together. Else effects of
     the estimate have the wrong sign now and then, whatever is made of what moves; so that of each row that
-    is needed, or with ``effects=True`` shown, the whole is edited, and all the others left out of that.
+    is needed, or with ``effects=True`` shown, the whole is edited, or fitted again where `is_refitted`, and
+    all the others left out of that.
     """
     effects = options["effects"]
     if effects is False:
@@ -116,7 +122,10 @@ def effect_columns(influence, loss, options, first, needed):
             some = rows[:0]
             effect, error, typical = edited_effects(influence, some, options["frozen"])
         columns = {EFFECT: trusted(effect, error, typical), ERROR: error}
-        return columns, _notes_on_edits(len(rows), len(some), moving, bool(effects))
+        shown = columns[EFFECT]
+        return columns, _notes_on_edits(
+            rows, some, first[known[first]], shown, moving, bool(effects)
+        )
     effect, error = influence.answers.effect_on_others(known, thorough=bool(effects))
     typical = float(np.nanmean(loss)) if known.any() else np.nan
     columns = {EFFECT: trusted(effect, error, typical), ERROR: error}
@@ -141,7 +150,7 @@ def learned_anew(influence):
     """What a refit learns anew beside the model, in words."""
     learned = ["the transformers"] if any_learns(influence.data.inputs.steps) else []
     if moving_curve(influence.objective) is not None:
-        learned.append("the transformer of the targets")
+        learned.append(TARGETS)
     return learned + (["balanced class weights"] if influence.objective.balanced else [])
 
 
@@ -151,6 +160,13 @@ def affordable(influence, frozen):
     n, outputs = problem.n_samples, problem.loss.n_outputs
     work = n * getattr(problem, "n_parameters", n) ** 2 * outputs
     return int(MOST_WORK / (work + WORK_OF_ROW + WORK_OF_FIT * fitted_again(influence, frozen)))
+
+
+def is_refitted(influence):
+    """Whether the model without a row is a fit of a clone: what learned from the rows has no edits."""
+    problem = influence.objective
+    chosen = problem.chosen is not None and not problem.chosen.among_candidates
+    return chosen or moving_curve(problem) is not None
 
 
 def edited_effects(influence, rows, frozen):
@@ -176,37 +192,78 @@ def edited_effects(influence, rows, frozen):
     now = MeanOfOthers(influence, y, frozen)
     for row in rows:
         others = every[every != row]
+        some = None if weight is None else weight[others]
+        fitted_on = _safe_indexing(raw, others), y[others]
         try:
-            edited = influence.edited(edits.remove([row]), frozen=frozen).estimator
+            if is_refitted(influence):
+                # What a search chose is held.
+                model = getattr(influence.estimator, "best_estimator_", influence.estimator)
+                edited = clone(model).fit(*fitted_on, **fit_weights(model, some))
+            else:
+                edited = influence.edited(edits.remove([row]), frozen=frozen).estimator
         except (NoOptimumError, SingularHessianError):
             continue
-        some = None if weight is None else weight[others]
-        without = Influence(edited, _safe_indexing(raw, others), y[others], some, frozen=frozen)
-        effect[row] = now.change(without, others)
+        without = Influence(edited, *fitted_on, some, frozen=frozen)
+        with warnings.catch_warnings():
+            # Said of the fit on all rows.
+            warnings.filterwarnings("ignore", "Held as chosen on all rows", UserWarning)
+            effect[row] = now.change(without, others)
     error[rows] = OF_ITSELF * np.abs(effect[rows]) + OF_ALL * abs(now.mean)
     return effect, error, now.mean
 
 
-def _notes_on_edits(n_wanted, n_known, moving, asked):
-    """What effects are of, and of which rows, where more than the model moves."""
-    moving = " and ".join(moving)
-    if not asked and not n_wanted:
+def _notes_on_edits(wanted, known, first, effect, moving, asked):
+    """What effects are of, and of which rows, where more than the model moves.
+
+    Parameters
+    ----------
+    wanted, known : ndarray of int
+        Rows that are to have an effect, and those of them whose effect was worked out.
+    first : ndarray of int
+        Rows in the order in which they are shown, those that have a loss.
+    effect : ndarray of shape (n_samples,)
+        What is shown.
+    moving : list of str
+    asked : bool
+    """
+    alone = moving == [TARGETS]
+    anew = f"{' and '.join(moving)} {'is' if alone else 'are'} learned anew"
+    if not asked and not len(wanted):
         return (
-            f"{EFFECT} is empty: {moving} are learned anew without each row, and only fits tell what that "
-            f"does. effects=True makes them for the first {SHOWN} rows.",
+            f"{EFFECT} is empty: {anew} without each row, and only fits tell what that does. effects=True "
+            f"makes them for the first {SHOWN} rows.",
         )
-    if not n_known:
+    if not len(known):
         return (
-            f"{EFFECT} is empty: {moving} are learned anew without each row, and leaving all the others out "
-            f"of each such fit would take too long for a table like this. {TELL}",
+            f"{EFFECT} is empty: {anew} without each row, and leaving all the others out of each such fit "
+            f"would take too long for a table like this. {TELL}",
         )
-    which = f"the {n_known} row{'s' if n_known > 1 else ''} whose action rests on it"
-    if asked:
-        which = f"the first {n_known} rows" if n_known > 1 else "the first row"
-    return (
-        f"{EFFECT} is worked out for {which}, by fits in which {moving} are learned anew, and empty for "
-        f"the others. {TELL}",
+    long = "; more would take too long" if len(known) < len(wanted) else ""
+    empty = int(np.isnan(effect[known]).sum())
+    signs = (
+        f" It is empty for {empty} of these, too, where it is no larger than its error or another row is "
+        "alone in its class without the row."
+        if empty
+        else ""
     )
+    return (
+        f"{EFFECT} is worked out for {_named(known, first, asked)}, by fits in which {anew}, and empty for "
+        f"the others{long}.{signs} {TELL}",
+    )
+
+
+def _named(known, first, asked):
+    """Rows whose effect was worked out, in words."""
+    there = np.isin(first, known)
+    n_first = len(first) if there.all() else int(np.argmin(there))
+    n_more = len(known) - n_first if asked else len(known)
+    names = []
+    if asked and n_first:
+        names.append(f"the first {n_first} rows" if n_first > 1 else "the first row")
+    if n_more:
+        more = f"{n_more} {'more ' if names else ''}row{'s' if n_more > 1 else ''}"
+        names.append(f"{'' if names else 'the '}{more} whose action rests on it")
+    return " and ".join(names)
 
 
 def _notes(columns, effect, mean_loss, thorough):

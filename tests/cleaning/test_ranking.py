@@ -7,19 +7,23 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, make_blobs
 from sklearn.feature_selection import SelectKBest
 from sklearn.kernel_approximation import Nystroem
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import BayesianRidge
 from sklearn.linear_model import LogisticRegression as SkLogisticRegression
+from sklearn.linear_model import Ridge as SkRidge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skinfluence import Influence
 from skinfluence.cleaning import Plan, audit, effects
-from skinfluence.cleaning.effects import trusted
+from skinfluence.cleaning.effects import TARGETS, _notes_on_edits, trusted
 from skinfluence.datasets import load_demo, shift_targets
-from skinfluence.leave_one_out import loo_loss
+from skinfluence.leave_one_out import fitted_again, loo_loss
 from skinfluence.linear_model import LogisticRegression, Ridge
 
 
@@ -230,6 +234,76 @@ def test_effects_behind_a_scaler_are_empty_unless_they_are_asked_for(demo):
     held = audit(pipeline().fit(demo.X, demo.y), demo.X, demo.y, frozen="accept")
     assert held.table["effect_of_dropping"].notna().any()
     assert not any("learned anew" in note for note in held.notes)
+
+
+@pytest.mark.filterwarnings("ignore:Held as chosen on all rows:UserWarning")
+def test_effects_of_models_without_edits_are_those_of_clones(monkeypatch):
+    """Audits ended in the refusal of an edit where targets went through a curve that moves, or precisions were chosen."""
+    monkeypatch.setattr(effects, "SHOWN", 2)
+    rng, n = np.random.RandomState(0), 40
+    X = rng.standard_normal((n, 2))
+    z = X[:, 0] + 0.3 * rng.standard_t(3, n)
+    curve = make_pipeline(FunctionTransformer(np.log, np.exp), StandardScaler())
+    curved = TransformedTargetRegressor(SkRidge(alpha=2.0), transformer=curve)
+    chosen = make_pipeline(StandardScaler(), BayesianRidge())
+    every = np.arange(n)
+
+    def curved_losses(fitted, rows):
+        return [fit(curved, X, np.exp(z), np.setdiff1d(rows, i)).predict(X[[i]])[0] for i in rows]
+
+    def chosen_losses(fitted, rows):
+        held = SkRidge(alpha=fitted[-1].lambda_ / fitted[-1].alpha_)
+        held = make_pipeline(StandardScaler(), held)
+        return [fit(held, X, z, np.setdiff1d(rows, i)).predict(X[[i]])[0] for i in rows]
+
+    spread = z.std()
+    for model, y, predictions, residual in [
+        (curved, np.exp(z), curved_losses, lambda y, p: np.log(y / p) / spread),
+        (chosen, z, chosen_losses, lambda y, p: y - p),
+    ]:
+        whole = fit(model, X, y, every)
+        found = audit(whole, X, y, effects=True)
+        line = found.table.iloc[0]
+        rest = np.setdiff1d(every, line["row"])
+        before = residual(y, np.array(predictions(whole, every))) ** 2 / 2
+        after = predictions(fit(model, X, y, rest), rest)
+        after = residual(y[rest], np.array(after)) ** 2 / 2
+        truth = (after - before[rest]).sum() / n
+        assert abs(line["effect_of_dropping"] - truth) <= line["effect_error"]
+        checked = found.verify(1, effects=True).iloc[0]
+        assert abs(checked["refit_effect"] - truth) <= line["effect_error"]
+
+
+def fit(model, X, y, rows):
+    return clone(model).fit(X[rows], y[rows])
+
+
+def test_fits_are_counted_for_the_answers_that_are_asked_for():
+    """A kernel has no step behind a scaler: none were counted, and "refuse" was refused for it."""
+    X, y = load_diabetes(return_X_y=True)
+    model = make_pipeline(StandardScaler(), KernelRidge(kernel="rbf", gamma=0.1))
+    model.fit(X[:30], y[:30])
+    assert fitted_again(Influence(model, X[:30], y[:30]), "refuse") == 30
+    found = audit(model, X[:30], y[:30], frozen="refuse")
+    assert any("effect_of_dropping" in note for note in found.notes)
+
+
+def test_a_note_says_of_which_rows_effects_are_and_which_cells_are_empty_all_the_same():
+    effect = np.array([0.1, np.nan, 0.2, np.nan, np.nan, np.nan])
+    first = np.arange(6)
+
+    def note(wanted, known, asked):
+        return _notes_on_edits(np.array(wanted), np.array(known), first, effect, [TARGETS], asked)[
+            0
+        ]
+
+    said = note([4, 0, 1], [4, 0, 1], True)
+    assert "the first 2 rows and 1 more row whose action rests on it, by fits in which" in said
+    assert "the transformer of the targets is learned anew" in said
+    assert "empty for 2 of these, too" in said and "too long" not in said
+    said = note([0, 2, 3], [0, 2], False)
+    assert "the 2 rows whose action rests on it" in said and "more would take too long" in said
+    assert "of these" not in said
 
 
 def test_effects_that_would_take_too_long_are_empty(demo, monkeypatch):
