@@ -2,19 +2,33 @@
 
 import numpy as np
 from sklearn import get_config
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
+
+from skinfluence._utils._compat import BaseSearchCV
+
+# What gives the keywords of its fit to what it is around.
+HAND_ON = (Pipeline, BaseSearchCV, TransformedTargetRegressor)
 
 
 def fit_weights(estimator, sample_weight):
-    """The keyword of ``fit`` that brings sample weights to the last step of a pipeline; none for None."""
+    """The keyword of ``fit`` that brings sample weights to the last step of a pipeline; none for None.
+
+    Also of a pipeline that a search tries, or that is fitted on transformed targets.
+    """
     if sample_weight is None:
         return {}
     name = "sample_weight"
     if not get_config()["enable_metadata_routing"]:
         path = []
-        while isinstance(estimator, Pipeline):
-            path.append(estimator.steps[-1][0])
-            estimator = estimator.steps[-1][1]
+        while isinstance(estimator, HAND_ON):
+            if isinstance(estimator, Pipeline):
+                path.append(estimator.steps[-1][0])
+                estimator = estimator.steps[-1][1]
+            elif isinstance(estimator, BaseSearchCV):
+                estimator = estimator.estimator
+            else:
+                estimator = estimator.regressor
         name = "__".join([*path, name])
     return {name: sample_weight}
 
