@@ -11,6 +11,7 @@ from skinfluence.design import design_of
 from skinfluence.editing.solving import Solved, solve_edited, solve_whole, values_of
 from skinfluence.editing.writing import like
 from skinfluence.kernel.gaussian_process import GaussianProcessAnswers, GaussianProcessProblem
+from skinfluence.members.fold_models import check_takes_weights
 from skinfluence.members.in_folds import InFolds
 from skinfluence.members.pairs import PairsProblem
 
@@ -122,6 +123,8 @@ def write_fit(model, solved, left, lines):
         rows = np.repeat(rows, problem.weights[rows].astype(int))
     elif (problem.weights[rows] != 1.0).any():
         given = {"sample_weight": problem.weights[rows]}
+        for one in getattr(problem, "estimators", ()):
+            check_takes_weights(one, problem.weights[rows])
     with warnings.catch_warnings():
         # Said by a calibrated classifier of what it holds, which takes no weights and needs none.
         warnings.filterwarnings("ignore", message="Since FrozenEstimator does not appear")

@@ -81,6 +81,11 @@ class OfModels(InFolds):
         """What all of its models are fitted to, (n_samples,)."""
         return self.y if self.labels is None else self.codes
 
+    @property
+    def estimators(self):
+        """All that are fitted to its rows, with their weights."""
+        return [one for one, *_ in self.models]
+
     def member(self, k):
         """One of its models, as a :class:`Member`."""
         given = self.design, self.given_y, self.weights, self.labels
@@ -109,6 +114,10 @@ class StackProblem(OfModels):
 
     without_rows = LOST, "Split such a group, or fit with fewer folds."
     own_rows = "a stack, whose folds are cut anew after each"
+
+    @property
+    def estimators(self):
+        return [*super().estimators, self.last]
 
     def table(self, method):
         """The table cut into folds, and its last model."""

@@ -115,3 +115,5 @@ def test_weights_that_a_model_inside_does_not_take_are_refused(name):
     for edit in (edits.reweight(9, 2.0), edits.reweight(9, 0.0)):
         with pytest.raises(ValueError, match="Got Pipeline, whose fit takes none"):
             inf.effect(edit, X[:3], of="decision_function")
+        with pytest.raises(ValueError, match="Got Pipeline, whose fit takes none"):
+            inf.edited(edit)
