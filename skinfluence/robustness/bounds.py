@@ -25,6 +25,7 @@ from functools import cached_property
 import numpy as np
 
 from skinfluence import certificate
+from skinfluence._utils.weights import weigh
 from skinfluence.objective import Objective
 from skinfluence.smooth.one_step import steps
 from skinfluence.smooth.optimum import piecewise
@@ -127,9 +128,8 @@ def _changes(solver, by):
     """What each row adds to the gradient and takes from the Hessian, ``r`` and ``D``; None for unknown."""
     objective = solver.objective
     w, g = objective.weights, objective.gradients[:, 0]
-    curved = w * objective.hessians[:, 0, 0]
     if by == "remove":
-        return w * g, curved, w
+        return weigh(w, g), weigh(w, objective.hessians[:, 0, 0]), w
     labels = objective.labels
     if len(labels.classes) != 2 or np.ptp(labels.class_weight):
         return None
