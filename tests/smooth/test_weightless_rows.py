@@ -64,6 +64,10 @@ def test_answers_are_those_without_the_row(name, side, form, rng):
             lambda: inf.effect(both, X[2:6], method="exact", **ask).values,
             rest.effect(shifted, X[2:6], method="exact", **ask).values,
         ),
+        (
+            lambda: inf.removal_effect(X[2:6], groups=np.arange(50) // 5, **ask),
+            rest.removal_effect(X[2:6], groups=np.arange(1, 50) // 5, **ask),
+        ),
         (lambda: diagnostics.leverage(inf)[1:], diagnostics.leverage(rest)),
         (lambda: diagnostics.cooks_distance(inf)[1:], diagnostics.cooks_distance(rest)),
         (

@@ -140,10 +140,11 @@ class GroupBatch:
         objective, accuracy = self.objective, self.solver.accuracy
         (k, d), m = objective.theta.shape, len(points)
         b, D, noise = np.empty((m, k * d)), np.empty((m, k * d, k * d)), np.empty(m)
-        # Of a row's whole weight 1, and so in proportion.
-        unit = accuracy.rounding(
-            objective.design, objective.gradients, objective.hessians, accuracy.row_sizes
-        )
+        # Of a row's whole weight 1, and so in proportion; of one of weight 0 it may be no number.
+        with np.errstate(invalid="ignore"):
+            unit = accuracy.rounding(
+                objective.design, objective.gradients, objective.hessians, accuracy.row_sizes
+            )
         lost = [-one.shift * objective.unit_penalty for one in points]
         write = self._write_rows if k == 1 else self._write_edits
         write(points, lost, unit, b, D, noise)
@@ -159,8 +160,8 @@ class GroupBatch:
         objective = self.objective
         for g, one in enumerate(points):
             design, taken = objective.design.take(one.rows), -one.row_changes
-            pulled = taken[:, None] * objective.gradients[one.rows]
-            noise[g] = taken @ unit[one.rows]
+            pulled = weigh(taken[:, None], objective.gradients[one.rows])
+            noise[g] = weigh(taken, unit[one.rows]).sum()
             b[g] = -(design.adjoint(pulled).T + lost[g] * objective.theta).ravel()
             some = replace(
                 objective,
@@ -183,8 +184,9 @@ class GroupBatch:
             rows = np.concatenate([one.rows for one in some])
             taken = -np.concatenate([one.row_changes for one in some])
             dense = objective.design.take(rows).dense_rows()
-            pulled, rounded = taken * objective.gradients[rows, 0], taken * unit[rows]
-            turned = dense.T * (taken * objective.hessians_at(rows)[:, 0, 0])
+            pulled = weigh(taken, objective.gradients[rows, 0])
+            rounded = weigh(taken, unit[rows])
+            turned = dense.T * weigh(taken, objective.hessians_at(rows)[:, 0, 0])
             for g, low, high in zip(range(block.start, block.stop), ends, ends[1:], strict=False):
                 b[g] = -(pulled[low:high] @ dense[low:high] + lost[g] * objective.theta[0])
                 D[g] = turned[:, low:high] @ dense[low:high]
