@@ -3,7 +3,7 @@
     python -m benchmarks.certificates --trials 20000
 
 The trials are those of ``tests/fuzzing.py``. Exits with 1 if a certificate is violated, or a
-wrong bound is not in as many trials as show it: 500 to 8,000, by the bound.
+wrong bound is not in as many trials as show it: 700 to 16,000, by the bound.
 """
 
 import argparse

@@ -5,17 +5,22 @@ that descends from zero ends above it. Data that break this are others: rows in 
 weights that were forgotten, a target that was transformed.
 """
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.linear_model import (
     ARDRegression,
     BayesianRidge,
+    GammaRegressor,
     LinearRegression,
+    PoissonRegressor,
     Ridge,
     RidgeClassifier,
     RidgeClassifierCV,
     RidgeCV,
+    TweedieRegressor,
 )
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import LinearSVC
@@ -26,8 +31,6 @@ from skinfluence.inputs.wrappers import opened
 from skinfluence.losses import SquaredError
 from skinfluence.objective import Objective
 from skinfluence.smooth.optimum.half_squares import terms
-from skinfluence.smooth.optimum.newton import minimise
-from skinfluence.solvers import resolve_solver
 
 # Above what a stopping rule allows, for what its norm and round-off add.
 MARGIN = 10.0
@@ -35,6 +38,8 @@ MARGIN = 10.0
 GAIN, SEEN = 1e-7, 64.0
 # Descend at each step.
 MONOTONE = ("lbfgs", "newton-cg", "newton-cholesky")
+# Of a mean that is an exponential, mostly.
+GENERALIZED = PoissonRegressor | GammaRegressor | TweedieRegressor
 # Stop by the largest entry of the gradient per unit of weight.
 BY_GRADIENT = MONOTONE
 # Stop where a pass changes no coefficient by more than tol of the largest, which the first few passes
@@ -84,7 +89,7 @@ def check_same_fit(model, problem):
     found = _left(model, problem, solver) or _above_nothing(model, problem, solver)
     # Beside columns of other sizes small ones are rounded away: solvers fail in their own ways.
     honest = found is None or _is_badly_scaled(problem) or _may_be_single(problem, solver)
-    honest = honest or _weightless_overflow(problem, solver)
+    honest = honest or _may_overflow(model, problem, solver)
     if not honest:
         if problem.offset is not None:
             raise ValueError(
@@ -253,21 +258,24 @@ def _may_be_single(problem, solver):
     return bool(values[0] < MARGIN * np.finfo(np.float32).eps * values[-1])
 
 
-def _weightless_overflow(problem, solver):
-    """Whether rows of weight 0 have an infinite loss at the optimum: no solver of scikit-learn gets there.
+def _may_overflow(model, problem, solver):
+    """Whether a fit of a mean that is an exponential breaks the rule on these very data, too.
 
-    Its sums have 0 times infinity, which is no number, and its line searches shorten steps for ever.
+    Where a step of a line search is so long that the loss overflows, or a row of weight 0 is so far out that
+    it does, the sums are no number, and the search may end where it began, as converged. Costs a fit.
     """
-    if solver not in MONOTONE or problem.weights.all():
+    known = solver in MONOTONE and isinstance(model, GENERALIZED) and problem.offset is None
+    if not known or not problem.design.in_memory:
         return False
-    try:
-        best = minimise(problem, resolve_solver("auto", problem)).objective
-    except ValueError:
-        return False
-    nothing = problem.weights == 0
-    with np.errstate(over="ignore"):
-        value = best.loss.value(best.eta[nothing], best.y[nothing])
-        return not (np.isfinite(value).all() and np.isfinite(best.gradients[nothing]).all())
+    theta = problem.theta.copy()
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        again = clone(model).set_params(warm_start=False)
+        again.fit(problem.design.X, problem.y, sample_weight=problem.weights)
+    theta[0, : problem.design.n_features] = again.coef_
+    if problem.design.intercept:
+        theta[0, -1] = again.intercept_ / problem.design.intercept
+    return _left(again, problem.at(theta), solver) is not None
 
 
 def _beyond_rounding(problem):

@@ -234,3 +234,18 @@ def test_a_fit_that_the_rounding_of_its_objective_stopped_is_that_of_its_rows():
         Influence(model, trial.X, trial.y, trial.weights)
         with pytest.raises(ValueError, match="those of the fit"):
             Influence(model, trial.X, trial.y)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_line_search_that_overflow_ended_is_not_blamed_on_the_rows(rng):
+    """lbfgs says that it converged, at a gradient of 150; the same rows in another order are still refused."""
+    trial = draw(903238)
+    model = GammaRegressor(**trial.params, **trial.fitting).fit(trial.X, trial.y)
+    assert model.n_iter_ < model.max_iter
+    # A warning says how far the fit is from its optimum, from which answers start.
+    assert np.isfinite(Influence(model, trial.X, trial.y).removal_effect(trial.X, trial.y)).any()
+    X = rng.standard_normal((40, 3))
+    y = np.exp(X[:, 0]) * rng.uniform(0.5, 2.0, 40)
+    model = GammaRegressor(alpha=1e-3, tol=1e-8, max_iter=1000).fit(X, y)
+    with pytest.raises(ValueError, match="must be those of the fit"):
+        Influence(model, X, y[::-1])
