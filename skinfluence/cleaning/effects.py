@@ -11,6 +11,7 @@ from skinfluence._utils.weights import fit_weights
 from skinfluence.cleaning.left_out import left_out_losses
 from skinfluence.edits import NoOptimumError
 from skinfluence.leave_one_out import fitted_again
+from skinfluence.objective import resolve_hold
 from skinfluence.solvers import SingularHessianError
 from skinfluence.statistics import OverBudgetError, any_learns, moving_curve
 
@@ -110,6 +111,13 @@ def effect_columns(influence, loss, options, first, needed):
         return {}, ()
     known = np.isfinite(loss)
     moving = learned_anew(influence) if options["frozen"] != "accept" else []
+    if moving and not is_natural(influence.objective):
+        columns = {name: np.full(len(loss), np.nan) for name in (EFFECT, ERROR)}
+        return columns, (
+            f"{EFFECT} is empty: {_anew(moving)} without each row, by fits, which hold "
+            f"{influence.objective.natural_hold!r}. Got Influence(..., hold={influence.objective.hold!r}); "
+            "leave hold out.",
+        )
     if moving:
         rows = np.array(
             list(dict.fromkeys([*needed[:SHOWN], *(first[:SHOWN] if effects else ())])), int
@@ -160,6 +168,12 @@ def affordable(influence, frozen):
     n, outputs = problem.n_samples, problem.loss.n_outputs
     work = n * getattr(problem, "n_parameters", n) ** 2 * outputs
     return int(MOST_WORK / (work + WORK_OF_ROW + WORK_OF_FIT * fitted_again(influence, frozen)))
+
+
+def is_natural(problem):
+    """Whether edits mean what a refit gives, and hold no other constant."""
+    natural = getattr(problem, "natural_hold", "C")
+    return resolve_hold(getattr(problem, "hold", natural), natural) == natural
 
 
 def is_refitted(influence):
@@ -226,8 +240,7 @@ def _notes_on_edits(wanted, known, first, effect, moving, asked):
     moving : list of str
     asked : bool
     """
-    alone = moving == [TARGETS]
-    anew = f"{' and '.join(moving)} {'is' if alone else 'are'} learned anew"
+    anew = _anew(moving)
     if not asked and not len(wanted):
         return (
             f"{EFFECT} is empty: {anew} without each row, and only fits tell what that does. effects=True "
@@ -250,6 +263,11 @@ def _notes_on_edits(wanted, known, first, effect, moving, asked):
         f"{EFFECT} is worked out for {_named(known, first, asked)}, by fits in which {anew}, and empty for "
         f"the others{long}.{signs} {TELL}",
     )
+
+
+def _anew(moving):
+    """That something is learned anew, in words."""
+    return f"{' and '.join(moving)} {'is' if moving == [TARGETS] else 'are'} learned anew"
 
 
 def _named(known, first, asked):

@@ -278,6 +278,18 @@ def fit(model, X, y, rows):
     return clone(model).fit(X[rows], y[rows])
 
 
+def test_effects_behind_steps_are_empty_where_edits_hold_what_no_fit_holds():
+    """An audit of targets ended in an error where an action rested on an effect."""
+    X, y = load_diabetes(return_X_y=True)
+    X, (y, _) = X[:150], shift_targets(y[:150], 0.04, size=4, random_state=2)
+    model = make_pipeline(StandardScaler(), Ridge()).fit(X, y)
+    found = audit(model, X, y, influence=Influence(model, X, y, hold="lambda"))
+    assert found.table["effect_of_dropping"].isna().all()
+    assert any("hold='lambda'); leave hold out" in note for note in found.notes)
+    again = audit(model, X, y, influence=Influence(model, X, y))
+    assert again.table["effect_of_dropping"].notna().any()
+
+
 def test_fits_are_counted_for_the_answers_that_are_asked_for():
     """A kernel has no step behind a scaler: none were counted, and "refuse" was refused for it."""
     X, y = load_diabetes(return_X_y=True)
