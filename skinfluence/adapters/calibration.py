@@ -172,9 +172,11 @@ def _checked_models(problem, fitted):
     for k in range(problem.cuts.n_folds):
         own = np.bincount(problem.y, problem.weights * (fold == k), len(problem.labels.classes))
         if not (own > 0).all():
+            # Folds are cut by how many rows a class has, of weight 0 or not.
+            few = "" if problem.weights.all() else "Leave rows of weight 0 out. "
             raise ValueError(
                 "Every fold must have rows of every class, with weight. Got one without class "
-                f"{problem.labels.classes[np.argmin(own)]}. Fit with "
+                f"{problem.labels.classes[np.argmin(own)]}. {few}Fit with "
                 f"cv=StratifiedKFold({problem.cuts.n_folds})."
             )
     y, concern = problem.own_labels[problem.y], None

@@ -390,3 +390,17 @@ def test_the_table_of_cancers_is_answered_as_refits_answer():
         for i, k in zip(rows, left, strict=True)
     ]
     assert_allclose(found, expected, atol=1e-5)
+
+
+def test_rows_of_weight_0_that_folds_count_are_named(rng):
+    """Stratified folds are cut by how many rows there are; without those that weigh nothing each has its own."""
+    X, y, weight = rng.standard_normal((20, 2)), np.repeat([0, 1], 10), np.ones(20)
+    weight[:5] = 0.0
+    model = CalibratedClassifierCV(LogisticRegression(), cv=StratifiedKFold(2))
+    with pytest.raises(
+        ValueError, match=r"without class 0\. Leave rows of weight 0 out\. Fit with"
+    ):
+        Influence(model.fit(X, y, weight), X, y, weight)
+    X, y = X[5:], y[5:]
+    found = Influence(model.fit(X, y), X, y).removal_effect(X[:2], of="predict_proba", indices=[7])
+    assert np.isfinite(found).all()
