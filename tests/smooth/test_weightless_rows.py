@@ -83,6 +83,20 @@ def test_answers_are_those_without_the_row(name, side, form, rng):
 
 
 @EVERY
+@SIDES
+def test_certified_effects_of_the_other_rows_are_those_without_the_row(name, side, rng):
+    X, y = far(name, side, rng)
+    weights, kept = np.ones(len(y)), np.arange(1, len(y))
+    weights[ROW] = 0.0
+    model = MODELS[name].fit(X[kept], y[kept])
+    inf = Influence(model, X, y, weights)
+    found = without_a_word(lambda: inf.removal_effect(X[2:6], of="decision_function", indices=kept))
+    rest = Influence(model, X[kept], y[kept])
+    expected = rest.removal_effect(X[2:6], of="decision_function", method="exact")
+    assert relative_error(found, expected) < 1e-3  # the tolerance of "auto"
+
+
+@EVERY
 @pytest.mark.parametrize("method", ["auto", "exact"])
 def test_removing_a_row_that_overflows_without_itself_is_a_refit(name, method, rng):
     """The row holds the slope near nothing; without it its mean is above exp(709)."""
