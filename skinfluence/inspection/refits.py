@@ -21,11 +21,11 @@ def refitted(influence, row):
         The others, as they were given; so is ``y``.
     y : ndarray of shape (n_samples - 1,)
     weight : ndarray of shape (n_samples - 1,) or None
-        None for weights that are all alike.
+        None for weights that are all 1.
     """
     others = np.delete(np.arange(influence.objective.n_samples), row)
     X, y = influence.data.inputs.raw_rows(others), influence.data.y[others]
     weight = influence.objective.sample_weight
-    weight = None if weight is None or np.ptp(weight) == 0 else weight[others]
+    weight = None if weight is None or np.all(weight == 1.0) else weight[others]
     model = clone(influence.estimator)
     return model.fit(X, y, **fit_weights(model, weight)), X, y, weight

@@ -163,7 +163,7 @@ def test_weights_pipelines_and_classes_are_refitted_as_they_were(pyplot):
     assert display.error < 2e-3
     target = np.where(y == "yes", 1.0, 0.0)
     pipeline = make_pipeline(StandardScaler(with_mean=False), Ridge())
-    for given in (None, weight):
+    for given in (None, weight, np.full(150, 2.0)):
         inf = Influence(pipeline.fit(X, target, ridge__sample_weight=given), X, target, given)
         display = RemovalEffectDisplay.from_influence(inf, X[:2], target[:2], range(5))
         before = 0.5 * (pipeline.predict(X[:2]) - target[:2]) ** 2

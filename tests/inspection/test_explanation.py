@@ -131,9 +131,11 @@ def test_words_are_named():
     assert all(line[0][0] == "good" for line in found.rows["through"])
 
 
-def test_weights_go_into_the_refits():
+@pytest.mark.parametrize("alike", [False, True])
+def test_weights_go_into_the_refits(alike):
+    """Be they all alike, too: twice the weight is half the penalty."""
     X, y = some(load_breast_cancer, 34)
-    weight = np.random.RandomState(0).uniform(0.5, 3, 34)
+    weight = np.full(34, 2.0) if alike else np.random.RandomState(0).uniform(0.5, 3, 34)
     scaled = StandardScaler().fit_transform(X)
     model = LogisticRegression(C=0.5, **TIGHT).fit(scaled, y, sample_weight=weight)
     found = explain(Influence(model, scaled, y, weight), scaled[[2]], checks=2)
