@@ -203,6 +203,9 @@ def edited_effects(influence, rows, frozen):
     if not len(rows):
         return effect, error, np.nan
     raw, weight = influence.data.inputs.raw, influence.objective.sample_weight
+    if weight is not None and (weight == 1.0).all():
+        # Fits that know no weights take none.
+        weight = None
     now = MeanOfOthers(influence, y, frozen)
     for row in rows:
         others = every[every != row]

@@ -10,6 +10,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, make_blobs
 from sklearn.feature_selection import SelectKBest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.kernel_approximation import Nystroem
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import BayesianRidge
@@ -239,8 +241,8 @@ def test_effects_behind_a_scaler_are_empty_unless_they_are_asked_for(demo):
 @pytest.mark.filterwarnings("ignore:Held as chosen on all rows:UserWarning")
 def test_effects_of_models_without_edits_are_those_of_clones(monkeypatch):
     """Audits ended in the refusal of an edit where targets went through a curve that moves, or precisions were chosen."""
-    monkeypatch.setattr(effects, "SHOWN", 2)
-    rng, n = np.random.RandomState(0), 40
+    monkeypatch.setattr(effects, "SHOWN", 1)
+    rng, n = np.random.RandomState(0), 24
     X = rng.standard_normal((n, 2))
     z = X[:, 0] + 0.3 * rng.standard_t(3, n)
     curve = make_pipeline(FunctionTransformer(np.log, np.exp), StandardScaler())
@@ -272,6 +274,18 @@ def test_effects_of_models_without_edits_are_those_of_clones(monkeypatch):
         assert abs(line["effect_of_dropping"] - truth) <= line["effect_error"]
         checked = found.verify(1, effects=True).iloc[0]
         assert abs(checked["refit_effect"] - truth) <= line["effect_error"]
+
+
+@pytest.mark.filterwarnings("ignore:Held as chosen on all rows:UserWarning")
+def test_clones_that_take_no_weights_are_given_none(monkeypatch):
+    monkeypatch.setattr(effects, "SHOWN", 1)
+    X, y = load_diabetes(return_X_y=True)
+    model = make_pipeline(StandardScaler(), GaussianProcessRegressor(RBF(2.0) + WhiteKernel()))
+    X, y = X[:16, :2], y[:16] / 100 - 1.5
+    found = audit(model.fit(X, y), X, y, effects=True)
+    checked = found.verify(1, effects=True).iloc[0]
+    assert abs(checked["effect_of_dropping"]) > 0
+    np.testing.assert_allclose(checked["effect_of_dropping"], checked["refit_effect"], rtol=1e-6)
 
 
 def fit(model, X, y, rows):
