@@ -89,12 +89,12 @@ class Effects(Asked):
         if groups is not None:
             if indices is not None or labels is not None:
                 raise ValueError("groups= and indices= or labels= cannot be given together.")
-            groups = members_of(self, groups)
-            self.data.look_at_groups(groups[1])
+            named = members_of(self, groups)
+            self.data.look_at_groups(named[1])
         asked = answering(self, method, frozen, budget)
         quantity = asked.quantity(self.data.tests(X, y, offset), of, method)
         if groups is not None:
-            return group_effects(asked, quantity, X, groups, method, tol)
+            return group_effects(asked, quantity, X, named, method, tol)
         rows = self.data.positions(indices, labels)
         check_effects_fit(quantity, len(rows))
         return asked.row_effects(quantity, X, rows, None, method, tol)
