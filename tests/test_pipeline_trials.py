@@ -13,8 +13,8 @@ from tests.pipeline_trials.drawing import draw
 from tests.pipeline_trials.judging import FAILURES, FINE, run
 from tests.pipeline_trials.models import KERNELS
 
-# A quick run has half of them; .ci/run runs all.
-N_TRIALS = 100 if LONG else 50
+# A quick run has a quarter of them; .ci/run runs all.
+N_TRIALS = 100 if LONG else 25
 
 
 def small(seed):

@@ -16,8 +16,8 @@ from tests.trials.running import FAILURES, FINE, run
 # Trials that fail, each with what is wrong, and those of them that take the whole time limit.
 KNOWN = {}
 ENDLESS = set()
-# A quick run has half of them; .ci/run runs all.
-N_TRIALS = 300 if LONG else 150
+# A quick run has a quarter of them; .ci/run runs all.
+N_TRIALS = 300 if LONG else 75
 
 
 def small(seed):
