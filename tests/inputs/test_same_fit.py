@@ -249,3 +249,16 @@ def test_a_line_search_that_overflow_ended_is_not_blamed_on_the_rows(rng):
     model = GammaRegressor(alpha=1e-3, tol=1e-8, max_iter=1000).fit(X, y)
     with pytest.raises(ValueError, match="must be those of the fit"):
         Influence(model, X, y[::-1])
+
+
+def test_residuals_within_what_large_coefficients_allow_are_those_of_the_fit(rng):
+    """lsqr stops there, too, whatever the gradient is: fitted to the same rows again it ends there again."""
+    trial = draw(1001348)
+    X, y, weight = sp.csr_array(trial.X), trial.y, trial.weights
+    for model in (LinearRegression(), Ridge(1e-8, solver="lsqr", tol=1e-6)):
+        model.fit(X, y, sample_weight=weight)
+        with pytest.warns(ConvergenceWarning, match="not at the optimum"):
+            found = Influence(model, X, y, weight).removal_effect(X, y)
+        assert np.isfinite(found).all()
+        with pytest.raises(ValueError, match="must be those of the fit"):
+            Influence(model, X, y, rng.permutation(weight))
