@@ -133,6 +133,11 @@ class Objective(Problem):
         return self.penalty / self.total_weight
 
     @property
+    def penalty_stays(self):
+        """Whether weight adds nothing to the penalty: C is held, or there is none."""
+        return self.hold == "C" or not self.penalty.any()
+
+    @property
     def needs_all_classes(self):
         """Whether a class, or the positive targets, without weight send the optimum to infinity."""
         free_intercept = bool(self.design.intercept and self.penalty[-1] == 0)

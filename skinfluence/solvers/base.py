@@ -130,7 +130,7 @@ class Factor(Locked, ABC):
 
     def shifted(self, shift):
         """The factor of ``H + shift R0``; this one for 0."""
-        if shift == 0.0 or self.objective.hold == "C":
+        if shift == 0.0 or self.objective.penalty_stays:
             return self
         with self._lock:
             if shift not in self._siblings:
@@ -175,7 +175,7 @@ class Factor(Locked, ABC):
         if not B.shape[1]:
             return np.zeros(B.shape)
         shift = np.asarray(shift, dtype=float)
-        if shift.ndim == 0 or self.objective.hold == "C":
+        if shift.ndim == 0 or self.objective.penalty_stays:
             own = self if shift.ndim else self.shifted(float(shift))
             return own._solve(B)[0]
         return self._solve_each(B, shift)
@@ -194,7 +194,7 @@ class Factor(Locked, ABC):
         h : ndarray of shape (n_rows, n_outputs, n_outputs)
         """
         shift = np.asarray(shift, dtype=float)
-        if shift.ndim == 0 or self.objective.hold == "C":
+        if shift.ndim == 0 or self.objective.penalty_stays:
             own = self if shift.ndim else self.shifted(float(shift))
             return own._leverages(design) if design is not None else own._training_leverages()
         return self._leverages_each(design, shift)

@@ -179,7 +179,7 @@ class DenseFactor(Factor):
         lost : float or ndarray of shape (m,)
             Relative to the solution; 0 at no shift, and of a form that does not look.
         """
-        if self.lost is None or self.objective.hold == "C":
+        if self.lost is None or self.objective.penalty_stays:
             return 0.0
         for one in np.unique(shift):
             if one not in self._losses:

@@ -80,6 +80,21 @@ def test_leverages_of_single_precision_are_counted_with_in_double(n_classes):
     np.testing.assert_allclose(h, Exact().factor(objective).leverages(), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_without_a_penalty_there_is_no_share_of_it_to_hold(rng):
+    """Rows of other weights took other shares of nothing, which single precision does not solve for."""
+    X = rng.standard_normal((60, 3))
+    y, weight = (X[:, 0] + 2 * rng.standard_normal(60) > 0).astype(int), rng.uniform(0.5, 2.0, 60)
+    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(X, y, weight)
+    C, by_weight = (
+        Influence(model, X, y, weight, hold=hold, precision=precision)
+        for hold, precision in (("C", "float64"), ("lambda", "mixed"))
+    )
+    for method in ("exact", "one-step"):
+        found, held = (inf.loo_decision_function(method=method) for inf in (by_weight, C))
+        np.testing.assert_allclose(found, held, rtol=1e-6)
+
+
 def test_mixed_precision_is_refused_where_it_does_not_apply():
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)[:20]
