@@ -144,8 +144,10 @@ class OneRowEdits:
         return step if self.at.drift is None else step + self.at.drift
 
     def directions(self, a):
-        """``P^-1 x`` over its length."""
-        return (self.grown / self.length)[:, None] * a
+        """``P^-1 x`` over its length; of a row of zeros nothing."""
+        there = self.length > 0
+        share = np.divide(self.grown, self.length, out=np.zeros(len(there)), where=there)
+        return share[:, None] * a
 
     def as_direction(self):
         """What directions are multiplied by to give the whole steps but for the drift; or None."""
