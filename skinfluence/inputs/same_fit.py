@@ -64,7 +64,7 @@ KRYLOV = ("lsqr", "sparse_cg")
 KRYLOV_GAIN = 1e-4
 # Sizes of columns whose products with each other have lost half of their digits.
 HALF_OF_DIGITS = 1e-8
-# Of coefficients: what rounding in another order may change before a solver stops.
+# Of parameters: what rounding in another order may change before a solver stops.
 AGAIN = 1e-3
 # Line searches begin with steps of length one and shorten them a few dozen times.
 SHORTEST = 1e-9
@@ -270,7 +270,7 @@ def _may_be_single(problem, solver):
 
 
 def _ends_there(model, problem, solver):
-    """Whether a fit of these very data ends at these coefficients, whatever its stopping rule says.
+    """Whether a fit of these very data ends at these parameters, whatever its stopping rule says.
 
     A step of a line search at which a loss overflows may end it where it began, as converged; ``lsqr`` also
     stops where residuals are within what targets and rows may be off by, of which large coefficients
@@ -291,8 +291,8 @@ def _ends_there(model, problem, solver):
         except ValueError:
             # Of rows that it would not have been fitted to at all.
             return False
-    away = np.linalg.norm(again.coef_ - np.reshape(model.coef_, again.coef_.shape))
-    return bool(away <= AGAIN * np.linalg.norm(model.coef_))
+    ends = [np.append(np.ravel(one.coef_), one.intercept_) for one in (model, again)]
+    return bool(np.linalg.norm(ends[0] - ends[1]) <= AGAIN * np.linalg.norm(ends[0]))
 
 
 def _beyond_rounding(problem):
