@@ -37,7 +37,7 @@ def refuse_separable(objective):
     ------
     SeparableError
     """
-    if (objective.penalty > 0).any() or objective.loss.self_concordance in (None, 0.0):
+    if not _is_free(objective):
         return
     if objective.labels is not None:
         _refuse_parted_classes(objective)
@@ -78,14 +78,9 @@ def refuse_unbounded(objective):
     SeparableError
     """
     refuse_separable(objective)
-    if (objective.penalty > 0).any() or not objective.loss.self_concordance:
-        return
-    if objective.labels is None:
-        return
-    for A, _ in _sides(objective):
-        length = np.linalg.norm(A, axis=1)
-        Z = -A[length > 0] / length[length > 0, None]
-        _refuse_way(objective, _falls(Z) if len(Z) else None)
+    if _is_free(objective) and objective.labels is not None:
+        for A, _ in _sides(objective):
+            _refuse_way(objective, _falls(-A))
 
 
 def refuse_unbounded_fit(objective):
@@ -104,11 +99,11 @@ def refuse_unbounded_fit(objective):
     SeparableError
     """
     refuse_separable(objective)
-    if (objective.penalty > 0).any() or not objective.loss.self_concordance:
+    if not _is_free(objective) or objective.labels is None:
         return
     # Two classes are no further apart than this times the largest value.
     apart = np.sqrt(2.0 * objective.loss.n_outputs)
-    if objective.labels is None or not apart * np.abs(objective.eta).max(initial=0.0) > SURE:
+    if not apart * np.abs(objective.eta).max(initial=0.0) > SURE:
         return
     for A, margins in _sides(objective):
         sure = margins > SURE
@@ -116,11 +111,13 @@ def refuse_unbounded_fit(objective):
             continue
         _, s, V = np.linalg.svd(np.linalg.qr(A[~sure], mode="r"), full_matrices=True)
         free = V[np.count_nonzero(s > NOTHING * s.max(initial=0.0)) :].T
-        Z = -A[sure] @ free
-        length = np.linalg.norm(Z, axis=1)
-        Z = Z[length > NOTHING * np.sqrt(len(A))]
-        way = _falls(Z / np.linalg.norm(Z, axis=1)[:, None]) if len(Z) else None
+        way = _falls(-A[sure] @ free, NOTHING * np.sqrt(len(A)))
         _refuse_way(objective, None if way is None else free @ way)
+
+
+def _is_free(objective):
+    """Whether nothing holds the parameters but the rows, of a loss that may fall without end."""
+    return not (objective.penalty > 0).any() and bool(objective.loss.self_concordance)
 
 
 def _refuse_way(objective, way):
@@ -242,11 +239,7 @@ def _way_of_falling_zeros(objective):
         return None
     free *= scale[:, None]
     Z = np.asarray(design.take(np.flatnonzero(falling)).multiply(free))
-    length = np.linalg.norm(Z, axis=1)
-    Z = Z[length > NOTHING * np.sqrt(len(held) + len(Z))]
-    if not len(Z):
-        return None
-    combined = _falls(Z / np.linalg.norm(Z, axis=1)[:, None])
+    combined = _falls(Z, NOTHING * np.sqrt(len(held) + len(Z)))
     return None if combined is None else free @ combined
 
 
@@ -272,8 +265,15 @@ def _not_held(design, rows, scale):
     return np.zeros((p, 0))
 
 
-def _falls(Z):
-    """Weights of some directions in whose sum no row rises and one falls, of rows of length 1; or None."""
+def _falls(Z, nothing=0.0):
+    """Weights of some directions in whose sum no row rises and one falls; None for none.
+
+    Rows that are no longer than ``nothing`` move along none of them.
+    """
+    length = np.linalg.norm(Z, axis=1)
+    Z = Z[length > nothing] / length[length > nothing, None]
+    if not len(Z):
+        return None
     for sign in (1.0, -1.0):
         if Z.shape[1] == 1 and (sign * Z <= LOST).all():
             return np.array([sign])
