@@ -33,6 +33,11 @@ def fit_weights(estimator, sample_weight):
     return {name: sample_weight}
 
 
+def unless_ones(weights):
+    """The weights, or None; None where all are 1, too: fits that take no weights are given none."""
+    return None if weights is None or (weights == 1.0).all() else weights
+
+
 def weigh(weights, values):
     """``weights * values``, with nothing where a weight is: infinite values included.
 

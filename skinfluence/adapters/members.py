@@ -10,6 +10,7 @@ from sklearn.utils import column_or_1d
 
 from skinfluence._utils._compat import vote_weights
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
+from skinfluence._utils.weights import unless_ones
 from skinfluence.design import design_of
 from skinfluence.inputs.asked import AskedModel
 from skinfluence.inputs.same_fit import check_same_fit
@@ -300,9 +301,8 @@ def _of_pipelines(model, X, y, weights, labels, how):
     given = [one for _, one in model.estimators if not isinstance(one, str)]
     for one, fitted in zip(given, model.estimators_, strict=True):
         asked = partial(AskedModel, of=how.of)
-        own = None if (weights == 1.0).all() else weights
         try:
-            found = asked(fitted, X, y, own, same_fit=True)
+            found = asked(fitted, X, y, unless_ones(weights), same_fit=True)
         except TypeError as error:
             raise TypeError(f"{error} {_one_by_one(model)}") from error
         _refuse_chosen([found.problem])

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.utils import column_or_1d
 
 from skinfluence._utils.validation import check_rows, check_sample_weight, check_targets
+from skinfluence._utils.weights import unless_ones
 from skinfluence.design import design_of
 from skinfluence.inputs.asked import AskedModel
 from skinfluence.inputs.inputs import Inputs
@@ -131,11 +132,10 @@ def _stack(model, X, y, labels, sample_weight):
 def _checked_members(problem, model):
     """Refuse models of other rows, and such as chose something on them; what about them misleads."""
     concern = None
-    X, y = problem.design.X, problem.given_y
+    X, y, weights = problem.design.X, problem.given_y, unless_ones(problem.weights)
     for (name, _), one, (_, _, asked) in zip(
         _given(model), model.estimators_, problem.models, strict=True
     ):
-        weights = None if (problem.weights == 1.0).all() else problem.weights
         try:
             found = asked(one, X, y, weights, same_fit=True)
         except TypeError as error:

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.utils import _safe_indexing
 
 from skinfluence import Influence, edits
-from skinfluence._utils.weights import fit_weights
+from skinfluence._utils.weights import fit_weights, unless_ones
 from skinfluence.cleaning.left_out import left_out_losses
 from skinfluence.edits import NoOptimumError
 from skinfluence.leave_one_out import fitted_again
@@ -202,10 +202,7 @@ def edited_effects(influence, rows, frozen):
     effect, error, every = np.full(n, np.nan), np.full(n, np.nan), np.arange(n)
     if not len(rows):
         return effect, error, np.nan
-    raw, weight = influence.data.inputs.raw, influence.objective.sample_weight
-    if weight is not None and (weight == 1.0).all():
-        # Fits that know no weights take none.
-        weight = None
+    raw, weight = influence.data.inputs.raw, unless_ones(influence.objective.sample_weight)
     now = MeanOfOthers(influence, y, frozen)
     for row in rows:
         others = every[every != row]

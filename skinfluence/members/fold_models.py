@@ -8,7 +8,9 @@ from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.weights import unless_ones
 from skinfluence.closed_form.family import NoModelError
+from skinfluence.members.in_folds import Table
 
 # Up to this size the models of parts of the rows are kept.
 KEPT_BYTES = 2**29
@@ -21,7 +23,7 @@ def check_takes_weights(model, weights):
     ------
     ValueError
     """
-    if not (weights == 1.0).all() and not has_fit_parameter(model, "sample_weight"):
+    if unless_ones(weights) is not None and not has_fit_parameter(model, "sample_weight"):
         heavy = weights[weights != 1.0][0]
         raise ValueError(
             "All models inside another must take weights where rows have some, as scikit-learn has it. Got "
@@ -46,8 +48,8 @@ def fitted_to(problem, rows):
     X, model = problem.design.X[rows], clone(problem.estimator)
     if problem.weighs_all:
         check_takes_weights(model, own)
-    weighed = has_fit_parameter(model, "sample_weight") and not (own == 1.0).all()
-    given = {"sample_weight": own} if weighed else {}
+    own = unless_ones(own) if has_fit_parameter(model, "sample_weight") else None
+    given = {} if own is None else {"sample_weight": own}
     with warnings.catch_warnings():
         # Where its solver stops does not matter: answers are of its optimum.
         warnings.simplefilter("ignore")
@@ -57,7 +59,7 @@ def fitted_to(problem, rows):
             raise NoModelError(str(error)) from error
     if problem.labels is not None and len(model.classes_) < len(problem.labels.classes):
         raise NoModelError("A fold has all the rows of a class.")
-    return model, X, y, own if weighed else None
+    return model, X, y, own
 
 
 class FoldModel:
@@ -182,7 +184,7 @@ class FoldModels:
         return self.whole.moved_at(rows, X, self.method, tol)
 
 
-class Folds:
+class Folds(Table):
     """A table cut into folds: the models of the others, and the calibrators.
 
     Parameters
@@ -191,19 +193,11 @@ class Folds:
     method : str
     """
 
-    n_models = 1
-
     def __init__(self, problem, method):
-        self.problem, self.method = problem, method
+        super().__init__(problem, method)
         self.parts = FoldModels(problem, method, problem.cuts.n_folds)
 
     def values(self, X):
-        """Chances of the classes, (m, n_classes).
-
-        Raises
-        ------
-        NoModelError
-        """
         problem = self.problem
         self._check_counts(problem.y)
         fold = problem.cuts.of(problem.y)
@@ -232,27 +226,12 @@ class Folds:
             )
 
     def without(self, rows, X, tol):
-        """Chances of rows of X without each of some rows; of each row itself where X is None.
-
-        Parameters
-        ----------
-        rows : ndarray of int
-        X : array-like of shape (m, n_features) or None
-        tol : float
-
-        Yields
-        ------
-        some : ndarray of int
-            Positions in ``rows``.
-        chances : ndarray of shape (b, m, n_classes), m being 1 where X is None
-            NaN where there are none.
-        """
         problem = self.problem
         counts = np.bincount(problem.y, minlength=len(problem.labels.classes))
         few = counts[problem.y[rows]] <= problem.cuts.n_folds
         m, n_classes = 1 if X is None else X.shape[0], len(counts)
         if few.any():
-            yield np.flatnonzero(few), np.full((int(few.sum()), m, n_classes), np.nan)
+            yield np.flatnonzero(few), self._no_values(int(few.sum()), X)
         asked = np.flatnonzero(~few)
         width = problem.n_samples if not problem.ensemble else problem.n_samples // 2
         for fold, group in problem.cuts.without(problem.y, rows[asked]) if len(asked) else ():
@@ -261,7 +240,7 @@ class Folds:
                 try:
                     found = self._moved(fold, rows[some[block]], X, tol)
                 except NoModelError:
-                    found = np.full((len(some[block]), m, n_classes), np.nan)
+                    found = self._no_values(len(some[block]), X)
                 yield some[block], found
 
     def _moved(self, fold, rows, X, tol):

@@ -5,7 +5,7 @@ the other rows, and of each fold of these a model: what that says without each o
 own answers, and what stands on that is fitted to it.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,7 +77,7 @@ class InFolds(Problem):
 
     @abstractmethod
     def table(self, method):
-        """Its rows cut into folds, asked by a method: ``values(X)`` and ``without(rows, X, tol)``."""
+        """Its rows and the models fitted to them, asked by a method: a :class:`Table`."""
 
     @property
     def needs_all_classes(self):
@@ -137,6 +137,58 @@ class InFolds(Problem):
             order = np.argsort(np.append(place, _behind(points.places, self.n_samples)))
             X, y, weights = X[order], y[order], weights[order]
         return self.of(X, y, weights)
+
+
+class Table(ABC):
+    """The rows of a problem, cut into folds or not, and the models that are fitted to them.
+
+    Parameters
+    ----------
+    problem : InFolds
+    method : str
+
+    Attributes
+    ----------
+    n_models : int
+        How many are fitted to each part of the rows.
+    """
+
+    n_models = 1
+
+    def __init__(self, problem, method):
+        self.problem, self.method = problem, method
+
+    @abstractmethod
+    def values(self, X):
+        """What the model says in the end of rows, (m, n_outputs).
+
+        Raises
+        ------
+        NoModelError
+        """
+
+    @abstractmethod
+    def without(self, rows, X, tol):
+        """The same without each of some rows; of each row itself where X is None.
+
+        Parameters
+        ----------
+        rows : ndarray of int
+        X : array-like of shape (m, n_features) or None
+        tol : float
+
+        Yields
+        ------
+        some : ndarray of int
+            Positions in ``rows``.
+        values : ndarray of shape (b, m, n_outputs), m being 1 where X is None
+            NaN where there are none.
+        """
+
+    def _no_values(self, n_rows, X):
+        """What :meth:`without` says of some rows without which there is no model."""
+        m = 1 if X is None else X.shape[0]
+        return np.full((n_rows, m, self.problem.loss.n_outputs), np.nan)
 
 
 def _behind(places, n):

@@ -6,6 +6,7 @@ import numpy as np
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.members.fold_models import FoldModels
+from skinfluence.members.in_folds import Table
 from skinfluence.members.stacks import Member, OfModels
 from skinfluence.objective import Labels
 
@@ -39,8 +40,8 @@ class PairsOfPipelinesProblem(OfModels):
         return Member(*given, *self.models[k]), np.isin(self.codes, (first, second))
 
 
-class PairedModels:
-    """The models of all pairs of classes, fitted to a table.
+class PairedModels(Table):
+    """The models of all pairs of classes, fitted to a table; of other classes one knows nothing of a row.
 
     Parameters
     ----------
@@ -49,38 +50,17 @@ class PairedModels:
     """
 
     def __init__(self, problem, method):
-        self.problem, self.method, self.n_models = problem, method, len(problem.models)
+        super().__init__(problem, method)
+        self.n_models = len(problem.models)
         self.pairs = []
         for k in range(self.n_models):
             member, own = problem.pair(k)
             self.pairs.append((FoldModels(member, method, 0), own))
 
     def values(self, X):
-        """What each model says of rows, (m, n_pairs).
-
-        Raises
-        ------
-        NoModelError
-        """
         return np.hstack([one.of(own).scores(X, self.method) for one, own in self.pairs])
 
     def without(self, rows, X, tol):
-        """The same without each of some rows, which models of other classes know nothing of.
-
-        Parameters
-        ----------
-        rows : ndarray of int
-        X : array-like of shape (m, n_features) or None
-            None for each row itself.
-        tol : float
-
-        Yields
-        ------
-        some : ndarray of int
-            Positions in ``rows``.
-        values : ndarray of shape (b, m, n_pairs), m being 1 where X is None
-            NaN where there are none.
-        """
         for block in row_blocks(len(rows), 16 * self.n_models * (1 if X is None else X.shape[0])):
             some = rows[block]
             if X is None:

@@ -12,11 +12,12 @@ import scipy.sparse as sp
 from sklearn.base import clone
 
 from skinfluence._utils.memory import row_blocks
+from skinfluence._utils.weights import unless_ones
 from skinfluence.answers import Tests, answers_of
 from skinfluence.closed_form.family import NoModelError
 from skinfluence.design import Design
 from skinfluence.members.fold_models import FoldModels, check_takes_weights
-from skinfluence.members.in_folds import InFolds
+from skinfluence.members.in_folds import InFolds, Table
 from skinfluence.objective import Labels, Objective
 from skinfluence.solvers.base import DistantFitError
 from skinfluence.statistics import Refits, moving
@@ -133,7 +134,7 @@ def beside(X, said, passthrough):
     return np.hstack([*said, X])
 
 
-class StackedFolds:
+class StackedFolds(Table):
     """A table cut into folds: the models of the others, and the last one.
 
     Parameters
@@ -143,7 +144,7 @@ class StackedFolds:
     """
 
     def __init__(self, problem, method):
-        self.problem, self.method = problem, method
+        super().__init__(problem, method)
         n_folds = problem.cuts.n_folds
         self.parts = [
             FoldModels(problem.member(k), method, n_folds) for k in range(len(problem.models))
@@ -169,30 +170,9 @@ class StackedFolds:
         return self._beside(X, [one.whole.scores(X, self.method) for one in self.parts])
 
     def values(self, X):
-        """Decision values of the last model, (m, n_outputs).
-
-        Raises
-        ------
-        NoModelError
-        """
         return self.last.values(self._at(X))
 
     def without(self, rows, X, tol):
-        """Decision values at rows of X without each of some rows; of each row itself where X is None.
-
-        Parameters
-        ----------
-        rows : ndarray of int
-        X : array-like of shape (m, n_features) or None
-        tol : float
-
-        Yields
-        ------
-        some : ndarray of int
-            Positions in ``rows``.
-        values : ndarray of shape (b, m, n_outputs), m being 1 where X is None
-            NaN where there are none.
-        """
         problem = self.problem
         n, m = problem.n_samples, 1 if X is None else X.shape[0]
         width = self.last.n_columns
@@ -206,8 +186,7 @@ class StackedFolds:
             inside = [one.moved_out_of_fold(fold, rows, tol) for one in self.parts]
             at = [one.moved_at(rows, X, tol) for one in self.parts]
         except NoModelError:
-            m = 1 if X is None else X.shape[0]
-            return np.full((len(rows), m, self.problem.loss.n_outputs), np.nan)
+            return self._no_values(len(rows), X)
         outs = (rows_of[[row]] if X is None else X for row in rows)
         given = [
             (
@@ -251,7 +230,7 @@ class Last:
             )
 
     def _fitted(self, Z, y, weights):
-        given = {} if (weights == 1.0).all() else {"sample_weight": weights}
+        given = {} if unless_ones(weights) is None else {"sample_weight": weights}
         check_takes_weights(self.estimator, weights)
         with warnings.catch_warnings():
             # Where its solver stops does not matter: answers are of its optimum.

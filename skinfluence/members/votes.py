@@ -6,6 +6,7 @@ import numpy as np
 
 from skinfluence._utils.memory import row_blocks
 from skinfluence.members.fold_models import FoldModels
+from skinfluence.members.in_folds import Table
 from skinfluence.members.stacks import OfModels
 
 
@@ -35,7 +36,7 @@ class VoteProblem(OfModels):
         return VotedModels(self, method)
 
 
-class VotedModels:
+class VotedModels(Table):
     """The models of a vote, fitted to a table.
 
     Parameters
@@ -45,7 +46,7 @@ class VotedModels:
     """
 
     def __init__(self, problem, method):
-        self.problem, self.method = problem, method
+        super().__init__(problem, method)
         self.n_models = len(problem.models)
         self.parts = [FoldModels(problem.member(k), method, 0) for k in range(self.n_models)]
 
@@ -57,30 +58,9 @@ class VotedModels:
         return found
 
     def values(self, X):
-        """What the vote says of rows, (m, n_outputs).
-
-        Raises
-        ------
-        NoModelError
-        """
         return self._mean([one.whole.scores(X, self.method) for one in self.parts])
 
     def without(self, rows, X, tol):
-        """The same without each of some rows; of each row itself where X is None.
-
-        Parameters
-        ----------
-        rows : ndarray of int
-        X : array-like of shape (m, n_features) or None
-        tol : float
-
-        Yields
-        ------
-        some : ndarray of int
-            Positions in ``rows``.
-        values : ndarray of shape (b, m, n_outputs), m being 1 where X is None
-            NaN where there are none.
-        """
         width = 16 * self.n_models * self.problem.loss.n_outputs
         for block in row_blocks(len(rows), width * (1 if X is None else X.shape[0])):
             said = [one.moved_at(rows[block], X, tol) for one in self.parts]

@@ -8,7 +8,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
-from skinfluence._utils.weights import fit_weights
+from skinfluence._utils.weights import fit_weights, unless_ones
 from skinfluence.editing.rows import edited_raw, edited_rows
 from skinfluence.editing.writing import innermost, rebuilt
 from skinfluence.inputs.wrappers import opened
@@ -51,8 +51,7 @@ def refit_after(influence, edit, frozen=None):
         refit = rebuilt(estimator, model, None)
     else:
         refit = _fit(clone(estimator), _safe_indexing(X, left), y[left], weight[left])
-    weight = None if (weight[left] == 1.0).all() else weight[left]
-    return refit, _safe_indexing(X, left), y[left], weight
+    return refit, _safe_indexing(X, left), y[left], unless_ones(weight[left])
 
 
 def _fitted_one(estimator):
@@ -66,7 +65,7 @@ def _fitted_one(estimator):
 
 
 def _fit(estimator, X, y, weight):
-    if (weight == 1.0).all():
+    if unless_ones(weight) is None:
         return estimator.fit(X, y)
     takes_weights = "sample_weight" in inspect.signature(estimator.fit).parameters
     if not (takes_weights or isinstance(estimator, Pipeline)):

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, lsmr
 from sklearn.exceptions import ConvergenceWarning
 
+from skinfluence._utils.weights import unless_ones
 from skinfluence.answers import LOCAL, Tests, answers_of
 from skinfluence.design import design_of
 from skinfluence.objective import centred, objective_of
@@ -292,9 +293,8 @@ def model_after(problem, model, rows, moved, method, certify=False):
 def _fitted_again(problem, model, rows, X):
     # Of transformed targets those of the model are not the user's.
     y = rows.raw_y if problem.curve is None else rows.y
-    weights = {}
-    if not (rows.sample_weight == 1.0).all():
-        weights = {"sample_weight": rows.sample_weight}
+    given = unless_ones(rows.sample_weight)
+    weights = {} if given is None else {"sample_weight": given}
     with warnings.catch_warnings():
         # Where its solver stops does not matter: the answers start from the optimum.
         warnings.simplefilter("ignore", ConvergenceWarning)

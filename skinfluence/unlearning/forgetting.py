@@ -8,6 +8,7 @@ from sklearn.utils import _safe_indexing
 
 from skinfluence import edits
 from skinfluence._utils.influences import influence_of
+from skinfluence._utils.weights import unless_ones
 from skinfluence.problem import refuse_chosen, refuse_curve
 from skinfluence.unlearning.receipts import Receipt, receipt
 
@@ -118,4 +119,4 @@ def _left(influence):
     left = np.setdiff1d(np.arange(n), list(influence.data.gone))
     weight = influence.objective.own_weights[left]
     X = _safe_indexing(influence.data.inputs.raw, left)
-    return X, influence.data.y[left], None if (weight == 1.0).all() else weight
+    return X, influence.data.y[left], unless_ones(weight)
