@@ -1,14 +1,13 @@
 """The user's estimator fitted again on the edited rows: what everything else is compared with."""
 
-import inspect
-
 import numpy as np
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import has_fit_parameter
 
-from skinfluence._utils.weights import fit_weights, unless_ones
+from skinfluence._utils.weights import HAND_ON, fit_weights, unless_ones
 from skinfluence.editing.rows import edited_raw, edited_rows
 from skinfluence.editing.writing import innermost, rebuilt
 from skinfluence.inputs.wrappers import opened
@@ -67,8 +66,7 @@ def _fitted_one(estimator):
 def _fit(estimator, X, y, weight):
     if unless_ones(weight) is None:
         return estimator.fit(X, y)
-    takes_weights = "sample_weight" in inspect.signature(estimator.fit).parameters
-    if not (takes_weights or isinstance(estimator, Pipeline)):
+    if not (has_fit_parameter(estimator, "sample_weight") or isinstance(estimator, HAND_ON)):
         raise TypeError(
             f"Rows of other weights than 1 need an estimator that takes sample_weight. Got "
             f"{type(estimator).__name__}."

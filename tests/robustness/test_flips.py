@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import (
@@ -262,6 +263,20 @@ def test_kernel_ridge_regression_is_searched():
     )
     assert flip.verified
     assert refit(model, Xd[:150], yd[:150], flip).predict(Xd[[200]])[0] <= now - 15.0
+
+
+def test_refits_of_transformed_targets_heed_weights(rng):
+    """What hands the weights on to the model inside takes them."""
+    X = rng.standard_normal((60, 3))
+    y, weight = X[:, 0] + rng.standard_normal(60), rng.uniform(0.5, 2.0, 60)
+    model = TransformedTargetRegressor(Ridge(), transformer=StandardScaler())
+    model.fit(X, y, sample_weight=weight)
+    level = float(model.predict(X[:1])[0]) - 0.1
+    flip = smallest_flip(Influence(model, X, y, weight), prediction(X[:1], level=level))
+    left = np.delete(np.arange(60), flip.rows)
+    refit = clone(model).fit(X[left], y[left], sample_weight=weight[left])
+    assert flip.verified
+    assert refit.predict(X[:1])[0] < level
 
 
 def test_what_was_not_found_is_said():
