@@ -228,7 +228,7 @@ class Curvature(LinearOperator):
         G = gradient.reshape(objective.theta.shape)
         if not design.intercept:
             return float(np.sqrt((G**2 / self.penalty).sum()))
-        curved = weigh(objective.weights[:, None, None], objective.hessians)
+        curved = objective.weighted_hessians
         total = curved.sum(axis=0)
         if not np.linalg.eigvalsh(total)[0] > 0:
             return np.inf

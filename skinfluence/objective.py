@@ -25,8 +25,27 @@ __all__ = ["Labels", "Objective"]
 KEPT_BYTES = 2**27
 
 
+class Differentiable(Problem):
+    """A problem whose rows have gradients and Hessians in their outputs; what solvers ask of one."""
+
+    @property
+    def weighted_gradients(self):
+        """``w_i g_i``, what each row adds to the gradient in its outputs, (n_samples, n_outputs)."""
+        return weigh(self.weights[:, None], self.gradients)
+
+    @property
+    def weighted_hessians(self):
+        """``w_i Lambda_i``, shape (n_samples, n_outputs, n_outputs)."""
+        return weigh(self.weights[:, None, None], self.hessians)
+
+    @property
+    def penalty_stays(self):
+        """Whether weight adds nothing to the penalty: C is held, or there is none."""
+        return self.hold == "C" or not self.unit_penalty.any()
+
+
 @dataclass(frozen=True, eq=False)
-class Objective(Problem):
+class Objective(Differentiable):
     """Loss, design, penalty and weights at fitted parameters.
 
     Parameters
@@ -133,11 +152,6 @@ class Objective(Problem):
         return self.penalty / self.total_weight
 
     @property
-    def penalty_stays(self):
-        """Whether weight adds nothing to the penalty: C is held, or there is none."""
-        return self.hold == "C" or not self.penalty.any()
-
-    @property
     def needs_all_classes(self):
         """Whether a class, or the positive targets, without weight send the optimum to infinity."""
         free_intercept = bool(self.design.intercept and self.penalty[-1] == 0)
@@ -175,7 +189,7 @@ class Objective(Problem):
 
     @cached_property
     def _gradient(self):
-        data = self.design.adjoint(weigh(self.weights[:, None], self.gradients)).T
+        data = self.design.adjoint(self.weighted_gradients).T
         return (data + self.penalty * self.theta).ravel()
 
     def at(self, theta):

@@ -9,7 +9,6 @@ import scipy.sparse as sp
 
 from skinfluence._utils._optional import require
 from skinfluence._utils.influences import influence_of
-from skinfluence._utils.weights import weigh
 from skinfluence.design.dense import DenseDesign
 from skinfluence.design.sparse import SparseDesign
 from skinfluence.objective import Objective
@@ -222,8 +221,7 @@ class _Asked:
         s = self.factor.solve(gradient.reshape(-1, 1)).reshape(objective.theta.shape)
         # A cell z_ij changes its row's gradient by g_i in column j, and by its curvature in all.
         moved = objective.design.multiply(s.T)
-        weights = objective.weights[:, None]
-        curved = weigh(weights, np.einsum("ikl,il->ik", objective.hessians, moved))
+        curved = np.einsum("ikl,il->ik", objective.weighted_hessians, moved)
         d = self.rows.shape[1]
         own = self.rows.T @ curved
         if objective.design.intercept and not objective.penalty[-1]:
@@ -231,7 +229,7 @@ class _Asked:
             mean = self.rows.T @ objective.weights / objective.weights.sum()
             own -= mean[:, None] * curved.sum(axis=0)
         own *= objective.theta[:, :d].T
-        pulled = self.rows.T @ weigh(weights, objective.gradients)
+        pulled = self.rows.T @ objective.weighted_gradients
         return (own + pulled * s[:, :d].T).sum(axis=1)
 
     def without(self, j):

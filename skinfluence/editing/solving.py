@@ -8,7 +8,6 @@ import numpy as np
 from skinfluence import certificate
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.threads import small_blas
-from skinfluence._utils.weights import weigh
 from skinfluence.editing.writing import write_linear
 from skinfluence.objective import Objective, centred
 from skinfluence.smooth.one_step import point_steps
@@ -230,7 +229,7 @@ def solved_by_penalty(objective, size, used):
     if not (piecewise.is_piecewise(objective.loss) and (penalty > 0).all()):
         return Solved(objective, np.inf, size, used, None, write_linear, n_values)
     design = objective.design
-    terms = np.abs(weigh(objective.weights[:, None], objective.gradients))
+    terms = np.abs(objective.weighted_gradients)
     absolute = type(design)(abs(design.X), abs(design.intercept)).adjoint(terms).T
     rounding = 4.0 * np.finfo(float).eps * (absolute + np.abs(penalty * objective.theta))
     left = np.abs(objective.gradient().reshape(objective.theta.shape)) + rounding

@@ -15,8 +15,7 @@ from skinfluence._utils.rows import index_of
 from skinfluence.losses import Loss
 from skinfluence.neural.loading import LoadedRows
 from skinfluence.neural.network import Network
-from skinfluence.objective import Labels, resolve_hold
-from skinfluence.problem import Problem
+from skinfluence.objective import Differentiable, Labels, resolve_hold
 
 
 class ModuleRows:
@@ -95,7 +94,7 @@ class ModuleInputs:
 
 
 @dataclass(frozen=True, eq=False)
-class ModuleProblem(Problem):
+class ModuleProblem(Differentiable):
     """Network, loss, rows, weights and decay at the trained parameters.
 
     Parameters
@@ -164,7 +163,7 @@ class ModuleProblem(Problem):
     @cached_property
     def roots(self):
         """``w_i Lambda_i`` as the sum of ``sign F_i F_i'``: pairs (sign, F), F (n_samples, K, r)."""
-        values, vectors = np.linalg.eigh(self.weights[:, None, None] * self.hessians)
+        values, vectors = np.linalg.eigh(self.weighted_hessians)
         found = []
         for sign in (1.0, -1.0):
             sizes = np.maximum(sign * values, 0.0)

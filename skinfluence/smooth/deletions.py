@@ -238,7 +238,7 @@ class Deletions:
         factor, objective = self.factor, self.objective
         self.check_exact()
         refuse_turned(objective.design, COEFFICIENTS)
-        scores = weigh(objective.weights[:, None], objective.gradients)
+        scores = objective.weighted_gradients
         if power:
             self._refuse_alone()
             scores = self._divided(scores, power)

@@ -3,7 +3,6 @@
 import numpy as np
 
 from skinfluence._utils.memory import check_fits, row_blocks
-from skinfluence._utils.weights import weigh
 from skinfluence.losses import SumToZero
 from skinfluence.smooth.strong_rows import applied, in_small_kinds, strongest, without_each
 
@@ -74,8 +73,7 @@ def effect_on_others(answers, answered, thorough=False):
     weight_in_mean = np.where(answered, weights, 0.0) / weights[answered].sum()
 
     h = factor.leverages()
-    gradients = weigh(weights[:, None], objective.gradients)
-    hessians = weigh(weights[:, None, None], objective.hessians)
+    gradients, hessians = objective.weighted_gradients, objective.weighted_hessians
     # Where leaving a row out leaves no model, I - L h is singular: such rows move nothing.
     step = np.linalg.inv(np.eye(k) - hessians @ h * answered[:, None, None])
     step[~answered] = 0.0

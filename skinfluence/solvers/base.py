@@ -8,7 +8,6 @@ import numpy as np
 
 from skinfluence._utils.locks import Locked
 from skinfluence._utils.memory import row_blocks
-from skinfluence._utils.weights import weigh
 from skinfluence.curvature import Curvature
 from skinfluence.solvers.reports import Solution, SolveReport
 
@@ -298,7 +297,7 @@ class Factor(Locked, ABC):
         """A :class:`SolveReport` from one probe solve, with the gradient as right-hand side."""
         objective = self.objective
         gradient = objective.gradient()
-        scale = np.abs(weigh(objective.weights[:, None], objective.gradients))
+        scale = np.abs(objective.weighted_gradients)
         largest = np.max(_absolute_adjoint(objective.design, scale), initial=0.0)
         # At an exact optimum the gradient is round-off: still a fair probe of the solver.
         probe = gradient if np.any(gradient) else np.ones_like(gradient)

@@ -12,7 +12,6 @@ from sklearn.utils import check_random_state
 from skinfluence._utils.calls import level_outside
 from skinfluence._utils.memory import row_blocks
 from skinfluence._utils.typing import Precision, Seed
-from skinfluence._utils.weights import weigh
 from skinfluence.solvers.base import (
     Factor,
     SingularHessianError,
@@ -361,7 +360,7 @@ class ProbedFactor(CGFactor):
         if solver.probes < 4:
             raise ValueError(f"probes must be at least 4. Got {solver.probes!r} instead.")
         rng = check_random_state(solver.random_state)
-        root = np.sqrt(weigh(objective.weights, objective.hessians[:, 0, 0]))[:, None]
+        root = np.sqrt(objective.weighted_hessians[:, 0, 0])[:, None]
         z = rng.standard_normal((objective.n_samples, solver.probes))
         B = objective.design.adjoint(root * z)
         B += np.sqrt(self.curvature.penalty)[:, None] * rng.standard_normal(B.shape)

@@ -8,7 +8,6 @@ from scipy import linalg
 
 from skinfluence._utils.memory import check_fits, row_blocks
 from skinfluence._utils.threads import small_blas
-from skinfluence._utils.weights import weigh
 from skinfluence.solvers.base import SingularHessianError
 from skinfluence.solvers.cholesky import (
     DUAL,
@@ -80,7 +79,7 @@ class DualFactor(DenseFactor):
         objective = self.objective
         n, k = objective.n_samples, objective.loss.n_outputs
         check_fits((3, n * k, n * k), "Use solver='cg'.", what="The dual matrix and its factor")
-        curved = weigh(objective.weights[:, None, None], objective.hessians)
+        curved = objective.weighted_hessians
         if k == 1:
             if (curved < 0).any():
                 self._refuse_indefinite()

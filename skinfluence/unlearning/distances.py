@@ -5,7 +5,6 @@ from functools import singledispatch
 import numpy as np
 
 from skinfluence import certificate
-from skinfluence._utils.weights import weigh
 from skinfluence.closed_form.problem import ClosedProblem
 from skinfluence.editing.fits import solved_closed, solved_process
 from skinfluence.editing.solving import PenaltyReach, reach_of
@@ -54,7 +53,7 @@ def distances_of(problem, model):
 def gradient_left(objective):
     """The gradient of an objective and a bound on its rounding, (n_outputs, n_columns) each."""
     design = objective.design
-    terms = np.abs(weigh(objective.weights[:, None], objective.gradients))
+    terms = np.abs(objective.weighted_gradients)
     absolute = type(design)(abs(design.X), abs(design.intercept)).adjoint(terms).T
     rounding = 4.0 * EPS * (absolute + np.abs(objective.penalty * objective.theta))
     return objective.gradient().reshape(objective.theta.shape), rounding

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from skinfluence._utils.weights import weigh
 from skinfluence.losses import Binomial, SmoothHinge, Tweedie
 
 # Changes of a curvature, relative to it, that are bounded by their largest; larger ones row by row.
@@ -40,7 +39,7 @@ class LogisticRows:
 
     def __init__(self, objective, sizes):
         eta, loss = objective.eta[:, 0], objective.loss
-        second = weigh(objective.weights, objective.hessians[:, 0, 0])
+        second = objective.weighted_hessians[:, 0, 0]
         self.scale = 1.0
         if isinstance(loss, Tweedie):
             # An exponential is a logistic far out.

@@ -62,8 +62,8 @@ class MovedRows:
         """What all iterations need: numbers of an iterate and held for each, and of each row."""
         self.objective = objective = at.objective
         self.width, self._held, self._lengths = width, held, lengths
-        self._first = weigh(objective.weights, objective.gradients[:, 0])
-        self._second = weigh(objective.weights, objective.hessians[:, 0, 0])
+        self._first = objective.weighted_gradients[:, 0]
+        self._second = objective.weighted_hessians[:, 0, 0]
         design, theta = objective.design, objective.theta
         absolute = type(design)(abs(design.X), abs(design.intercept))
         self._eta_terms = absolute.multiply(np.abs(theta).T)[:, 0]

@@ -176,7 +176,7 @@ class FarRows:
 def _sizes_and_curvatures(at):
     """Bounds on ``|x_j|^2`` in the norms of the inverses of ``H`` and ``H_s``, and ``w_j l''_j``."""
     objective = at.objective
-    second = weigh(objective.weights, objective.hessians[:, 0, 0])
+    second = objective.weighted_hessians[:, 0, 0]
     sizes = np.maximum(at.accuracy.row_sizes, _squared(at.rows))
     return np.where(objective.weights > 0, sizes, 0.0), second
 

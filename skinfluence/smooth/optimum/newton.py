@@ -125,9 +125,7 @@ def _rounded_step(factor, objective):
     terms = _rounded_terms(objective)
     rng = np.random.default_rng(0)
     signs = rng.choice((-eps, eps), size=terms.shape)
-    both = objective.design.adjoint(
-        np.hstack([weigh(objective.weights[:, None], objective.gradients), signs * terms])
-    ).T
+    both = objective.design.adjoint(np.hstack([objective.weighted_gradients, signs * terms])).T
     pull = objective.penalty * objective.theta
     gradient = (both[:k] + pull).ravel()
     rounded = (both[k:] + rng.choice((-eps, eps), size=pull.shape) * np.abs(pull)).ravel()

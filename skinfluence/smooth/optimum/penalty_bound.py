@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from skinfluence._utils.weights import weigh
 from skinfluence.certificate import gradient_bound
 
 
@@ -29,8 +28,8 @@ def distance_by_penalty(objective):
     d = design.n_features
     if M is None or objective.loss.n_outputs != 1 or not (penalty[:d] > 0).all():
         return np.inf
-    curvature = weigh(objective.weights, objective.hessians[:, 0, 0])
-    pulls = np.abs(weigh(objective.weights, objective.gradients[:, 0]))
+    curvature = objective.weighted_hessians[:, 0, 0]
+    pulls = np.abs(objective.weighted_gradients[:, 0])
     absolute = type(design)(abs(design.X), abs(design.intercept))
     reach = absolute.multiply(np.abs(objective.theta).T)[:, 0]
     terms = pulls + curvature * reach

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from skinfluence._utils.weights import weigh
-
 # Reciprocal condition from which on products with the inverse have three digits and more.
 CONDITIONED, DIGITS = 1e-10, 1e-3
 
@@ -35,7 +33,7 @@ class LeverageSums:
         most = float(h[there].max(initial=0.0))
         squares = most * h
         if factor.rcond > CONDITIONED:
-            second = weigh(objective.weights, objective.hessians[:, 0, 0])
+            second = objective.weighted_hessians[:, 0, 0]
             G = objective.design.grams((second * h)[None])[0]
             forms = objective.design.quadratics((factor.inverse @ G @ factor.inverse)[None])[:, 0]
             squares = np.minimum(squares, np.maximum(forms, 0.0) * (1.0 + DIGITS))

@@ -290,7 +290,7 @@ class _Drift:
     def __init__(self, own):
         objective, at = own.objective, own.at
         third = weigh(objective.weights, objective.loss.third(objective.eta, objective.y))
-        second = weigh(objective.weights, objective.hessians[:, 0, 0])
+        second = objective.weighted_hessians[:, 0, 0]
         drifts, rows, h, alpha, e = at.drifts, own.rows, own.h, own.alpha, own.drift
         a = at.rows[rows]
         T = third[rows]

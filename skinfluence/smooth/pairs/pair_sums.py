@@ -44,7 +44,7 @@ class PairSums:
     def __init__(self, factor, rows=None, asked=None):
         objective = factor.objective
         weights, M = objective.weights, objective.loss.self_concordance
-        second = weigh(weights, objective.hessians[:, 0, 0])
+        second = objective.weighted_hessians[:, 0, 0]
         third = weigh(weights, objective.loss.third(objective.eta, objective.y))
         rows = half_solved(factor) if rows is None else rows
         norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))

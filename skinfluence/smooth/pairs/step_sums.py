@@ -29,7 +29,7 @@ class StepSums:
         objective, rows = at.objective, at.rows
         self.M = objective.loss.self_concordance
         norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-        second = weigh(objective.weights, objective.hessians[:, 0, 0])
+        second = objective.weighted_hessians[:, 0, 0]
         third = weigh(objective.weights, objective.loss.third(objective.eta, objective.y))
         self._cosines = (rows / np.where(norm > 0, norm, 1.0)[:, None]).astype(np.float32)
         sizes = norm * (objective.weights > 0), third * norm**3, second * norm**4
