@@ -58,7 +58,12 @@ def fitted_to(problem, rows):
         except ValueError as error:
             raise NoModelError(str(error)) from error
     if problem.labels is not None and len(model.classes_) < len(problem.labels.classes):
-        raise NoModelError("A fold has all the rows of a class.")
+        every = np.arange(len(problem.labels.classes))
+        lost = problem.labels.classes[np.setdiff1d(every, model.classes_)[0]]
+        raise NoModelError(
+            "Each class must have rows in two folds, or no model of the others knows it. Got one fold with all "
+            f"the rows of class {lost}. Leave that class out of the fit, or give it more rows."
+        )
     return model, X, y, own
 
 

@@ -219,6 +219,19 @@ def test_rows_without_which_a_fold_has_all_of_a_class_have_no_answer():
     assert np.flatnonzero(np.isnan(found).any(axis=1)).tolist() == [3, 30]
 
 
+def test_a_class_that_one_fold_has_alone_is_named():
+    y = np.where(np.arange(N) == 3, "alone", WORDS)
+    with warnings.catch_warnings():
+        # Of scikit-learn, that a class has one member.
+        warnings.simplefilter("ignore", UserWarning)
+        model = StackingClassifier([("a", GaussianNB())], SURE, cv=3).fit(X, y)
+        with pytest.raises(ValueError, match="one fold with all the rows of class alone. Leave"):
+            Influence(model, X, y)
+        there = np.arange(N) != 3
+        rest = clone(model).fit(X[there], y[there])
+        assert np.isfinite(Influence(rest, X[there], y[there]).loo_predict_proba()).all()
+
+
 def test_other_rows_than_those_of_the_fit_are_refused():
     for inside, last in ((SURE, SURE), (GaussianNB(), SURE), (GaussianNB(), GaussianNB())):
         model = StackingClassifier([("a", inside)], last, cv=3).fit(X, TWO)
