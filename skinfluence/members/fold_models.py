@@ -61,8 +61,8 @@ def fitted_to(problem, rows):
         every = np.arange(len(problem.labels.classes))
         lost = problem.labels.classes[np.setdiff1d(every, model.classes_)[0]]
         raise NoModelError(
-            "Each class must have rows in two folds, or no model of the others knows it. Got one fold with all "
-            f"the rows of class {lost}. Leave that class out of the fit, or give it more rows."
+            "Each class must have rows in two folds, or no model of the others knows it. Got one fold with "
+            f"all the rows of class {lost}. Leave that class out of the fit, or give it more rows."
         )
     return model, X, y, own
 

@@ -225,7 +225,7 @@ def test_a_class_that_one_fold_has_alone_is_named():
         # Of scikit-learn, that a class has one member.
         warnings.simplefilter("ignore", UserWarning)
         model = StackingClassifier([("a", GaussianNB())], SURE, cv=3).fit(X, y)
-        with pytest.raises(ValueError, match="one fold with all the rows of class alone. Leave"):
+        with pytest.raises(ValueError, match=r"one fold with all the rows of class alone\. Leave"):
             Influence(model, X, y)
         there = np.arange(N) != 3
         rest = clone(model).fit(X[there], y[there])
